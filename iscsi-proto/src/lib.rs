@@ -1,0 +1,1 @@
+//! RFC 7143 on the wire.

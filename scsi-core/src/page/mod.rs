@@ -1,0 +1,1 @@
+//! Parameter data: what commands return and take besides blocks.

@@ -1,0 +1,1 @@
+//! The control records of the unix socket, and what is done with them.

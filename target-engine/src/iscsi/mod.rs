@@ -1,0 +1,1 @@
+//! iSCSI sessions and connections as plain state (RFC 7143).

@@ -1,0 +1,14 @@
+//! An iSCSI target engine.
+//!
+//! From the bottom: [`iscsi`] turns PDUs into commands and back, [`target`] serves one target's sessions on one
+//! loop, [`model`] and [`control`] are the configuration and how it is changed, and, with the feature `runtime`,
+//! [`runtime`] is the threads and sockets around them. Everything but `runtime` is plain state driven by calls:
+//! time, randomness and bytes come in as arguments.
+
+pub mod control;
+pub mod iscsi;
+pub mod limits;
+pub mod model;
+#[cfg(feature = "runtime")]
+pub mod runtime;
+pub mod target;

@@ -1,0 +1,1 @@
+//! The configuration as plain data; owned by the control thread.

@@ -1,0 +1,1 @@
+//! The threads, sockets and clocks around the engine.

@@ -1,0 +1,1 @@
+//! One target on one loop: nexuses, unit ports, running tasks.

@@ -1,0 +1,1 @@
+//! The bench the tests run on.

@@ -1,0 +1,2 @@
+//! `tgtadm`: one request to a running daemon.
+fn main() {}

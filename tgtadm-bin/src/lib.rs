@@ -1,0 +1,1 @@
+//! What the administration tools share: the option grammar and the client of the control socket.

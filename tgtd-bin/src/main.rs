@@ -1,0 +1,2 @@
+//! `tgtd`: the target daemon.
+fn main() {}
