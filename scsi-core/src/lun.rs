@@ -67,7 +67,12 @@ mod tests {
     #[test]
     fn what_cannot_be_addressed_is_none() {
         assert_eq!(Lun::new(0x4000), None);
-        for wire in [[0x80, 0, 0, 0, 0, 0, 0, 0], [0xc1, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]] {
+        for wire in [
+            [0x80, 0, 0, 0, 0, 0, 0, 0],
+            [0xc1, 0, 0, 0, 0, 0, 0, 0],
+            [0, 1, 0, 1, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0, 0, 0, 0],
+        ] {
             assert_eq!(Lun::from_wire(wire), None, "{wire:02x?}");
         }
     }

@@ -326,7 +326,10 @@ impl Engines {
 
     /// All engines, in the order of their indices.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (EngineIndex, &mut dyn IoEngine)> {
-        self.engines.iter_mut().enumerate().map(|(index, (_, engine))| (EngineIndex(index), engine.as_mut() as _))
+        self.engines
+            .iter_mut()
+            .enumerate()
+            .map(|(index, (_, engine))| (EngineIndex(index), engine.as_mut() as _))
     }
 
     /// How many kinds there are; grows by `of_kind` only.

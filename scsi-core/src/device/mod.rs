@@ -1,8 +1,15 @@
 //! The device server: commands in, steps out, no I/O and no threads.
 //!
-//! A `Unit` is shared by all loops; each loop has a `UnitPort` on it. For a
-//! command the transport has in full (data-out included) it calls `UnitPort::start`, does the [`Step`] it is
-//! told, reports by `UnitPort::io_done`, and so on until [`Step::Done`].
+//! A [`unit::Unit`] is shared by all loops; each loop has a [`port::UnitPort`] on it. For a
+//! command the transport has in full (data-out included) it calls [`port::UnitPort::start`], does the [`Step`] it is
+//! told, reports by [`port::UnitPort::io_done`], and so on until [`Step::Done`].
+
+pub mod absent;
+pub mod config;
+pub mod port;
+pub mod task;
+pub mod task_set;
+pub mod unit;
 
 use std::sync::Arc;
 
@@ -156,4 +163,13 @@ pub struct Nexus {
 pub trait TargetView {
     /// All logical units of the target that the initiator may see, ascending.
     fn luns(&self) -> &[Lun];
+}
+
+/// ILLEGAL REQUEST with an additional sense code.
+fn refusal(asc: u8, ascq: u8) -> Outcome {
+    use crate::sense::{AdditionalSense, SenseKey};
+    let code = AdditionalSense { asc, ascq };
+    let sense =
+        Sense { key: SenseKey::IllegalRequest, code, information: None, specific: None, descriptor: false };
+    Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
 }
