@@ -1,5 +1,22 @@
 //! Command descriptor blocks: bytes to [`Cdb`], through one table.
 
+pub mod encode;
+mod sbc;
+mod spc;
+pub mod table;
+
+/// Reads a CDB: one look into the table's index, no search, no allocation.
+///
+/// Bytes after the command's own length are ignored, and so are reserved bits. Fields that ask for what is not
+/// there (protection information, NACA, unknown service actions) are refused.
+///
+/// # Errors
+/// [`CdbError`], from which the sense data follows.
+#[inline]
+pub fn decode(cdb: &[u8]) -> Result<Cdb, CdbError> {
+    table::lookup(cdb)?.decode(cdb)
+}
+
 /// A decoded command: only what a device server acts on. The 6-, 10-, 12- and 16-byte forms of a command say
 /// the same in different widths.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,0 +1,1 @@
+//! Builders of CDBs, for initiators and tests.

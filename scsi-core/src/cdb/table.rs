@@ -1,0 +1,245 @@
+//! The table of commands: everything the house knows of a command before it is run.
+//!
+//! A new command is one row here, one variant of [`Cdb`] and one decoder. The 256-entry index is made from the
+//! rows when the crate is compiled.
+
+use super::{Cdb, CdbError, ReportingOptions, sbc, spc};
+
+/// One command, as REPORT SUPPORTED OPERATION CODES tells of it and as a device server looks it up.
+#[derive(Debug)]
+pub struct Command {
+    /// OPERATION CODE.
+    pub opcode: u8,
+    /// SERVICE ACTION, where the operation code has some.
+    pub service_action: Option<u16>,
+    /// The standard's name.
+    pub name: &'static str,
+    /// CDB USAGE DATA (SPC-4 6.35.3): as long as the CDB; operation code and service action as they are, a one
+    /// for each bit that is evaluated.
+    pub usage: &'static [u8],
+    /// How a reservation of another nexus meets it.
+    pub reservation: ReservationClass,
+    /// Where its data goes, if it has any.
+    pub data: DataDirection,
+    decode: fn(&[u8]) -> Result<Cdb, CdbError>,
+}
+
+/// What a command does in the sense of reservations (SPC-2 5.5.1, SPC-4 5.13.1, SBC-3 4.17).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReservationClass {
+    /// No reservation forbids it: INQUIRY, REPORT LUNS, REQUEST SENSE, RELEASE.
+    Always,
+    /// No persistent reservation forbids it; one of RESERVE (6) does: TEST UNIT READY, READ CAPACITY.
+    Allowed,
+    /// Reads: forbidden by a persistent reservation of exclusive access, and by RESERVE (6).
+    Read,
+    /// Writes, or changes the unit: forbidden by every reservation.
+    Write,
+}
+
+/// Where the data of a command goes, seen from the initiator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DataDirection {
+    /// Nowhere.
+    None,
+    /// To the initiator.
+    In,
+    /// To the device; some fields may say that there is none (BYTCHK, NDOB, a length of 0).
+    Out,
+}
+
+impl Command {
+    /// Reads a CDB of this command: length, control byte, fields.
+    ///
+    /// # Errors
+    /// [`CdbError::InvalidField`], also where the CDB is too short.
+    #[inline]
+    pub fn decode(&self, cdb: &[u8]) -> Result<Cdb, CdbError> {
+        (self.decode)(cdb)
+    }
+
+    /// The class of one CDB: like [`Self::reservation`], but START STOP UNIT that only starts, and PREVENT
+    /// ALLOW MEDIUM REMOVAL that only allows, harm nobody.
+    #[must_use]
+    pub const fn reservation_of(&self, cdb: &Cdb) -> ReservationClass {
+        match cdb {
+            Cdb::StartStopUnit { start: true, power_condition: 0, load_eject: false, .. } => {
+                ReservationClass::Allowed
+            }
+            Cdb::PreventAllow(false) => ReservationClass::Always,
+            _ => self.reservation,
+        }
+    }
+}
+
+/// The row of a CDB, by its operation code and service action.
+///
+/// # Errors
+/// [`CdbError::UnknownOpcode`]; [`CdbError::InvalidField`] for a service action the house does not know.
+#[inline]
+pub fn lookup(cdb: &[u8]) -> Result<&'static Command, CdbError> {
+    let Some(&opcode) = cdb.first() else {
+        return Err(CdbError::InvalidField { byte: 0, bit: None });
+    };
+    match INDEX[usize::from(opcode)] {
+        Entry::Unknown => Err(CdbError::UnknownOpcode(opcode)),
+        Entry::Row(row) => Ok(&COMMANDS[usize::from(row)]),
+        Entry::ServiceActions(rows) => {
+            let Some(&byte) = cdb.get(1) else {
+                return Err(CdbError::InvalidField { byte: 1, bit: None });
+            };
+            match SERVICE_ACTIONS[usize::from(rows)][usize::from(byte & 0x1f)] {
+                NO_ROW => Err(CdbError::InvalidField { byte: 1, bit: Some(4) }),
+                row => Ok(&COMMANDS[usize::from(row)]),
+            }
+        }
+    }
+}
+
+/// What REPORT SUPPORTED OPERATION CODES asks about one command (SPC-4 6.35.1); `None`: not supported.
+/// [`ReportingOptions::All`] asks about none.
+///
+/// # Errors
+/// [`CdbError::InvalidField`] where the option and the command disagree on having service actions.
+pub fn find(options: ReportingOptions) -> Result<Option<&'static Command>, CdbError> {
+    let refused = Err(CdbError::InvalidField { byte: 2, bit: Some(2) });
+    let (opcode, service_action) = match options {
+        ReportingOptions::All => return Ok(None),
+        ReportingOptions::One(opcode) => (opcode, 0),
+        ReportingOptions::OneServiceAction(opcode, action) | ReportingOptions::OneAny(opcode, action) => {
+            (opcode, action)
+        }
+    };
+    match (INDEX[usize::from(opcode)], options) {
+        (Entry::ServiceActions(_), ReportingOptions::One(_)) => refused,
+        (Entry::Row(_), ReportingOptions::OneServiceAction(..)) => refused,
+        (Entry::Row(row), ReportingOptions::One(_)) => Ok(Some(&COMMANDS[usize::from(row)])),
+        // 011b: a command without service actions is reported only when 0 is asked for.
+        (Entry::Row(row), _) => Ok((service_action == 0).then_some(&COMMANDS[usize::from(row)])),
+        (Entry::ServiceActions(rows), _) => Ok(SERVICE_ACTIONS[usize::from(rows)]
+            .get(usize::from(service_action))
+            .filter(|row| **row != NO_ROW)
+            .map(|row| &COMMANDS[usize::from(*row)])),
+        (Entry::Unknown, _) => Ok(None),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Entry {
+    Unknown,
+    Row(u8),
+    /// An index into [`SERVICE_ACTIONS`].
+    ServiceActions(u8),
+}
+
+const NO_ROW: u8 = 0xff;
+
+static INDEX: [Entry; 256] = index().0;
+static SERVICE_ACTIONS: [[u8; 32]; SERVICE_ACTION_OPCODES] = index().1;
+/// How many operation codes have service actions.
+const SERVICE_ACTION_OPCODES: usize = 2;
+
+const fn index() -> ([Entry; 256], [[u8; 32]; SERVICE_ACTION_OPCODES]) {
+    let mut opcodes = [Entry::Unknown; 256];
+    let mut actions = [[NO_ROW; 32]; SERVICE_ACTION_OPCODES];
+    let mut used = 0;
+    let mut row = 0;
+    while row < COMMANDS.len() {
+        let command = &COMMANDS[row];
+        let entry = &mut opcodes[command.opcode as usize];
+        match (command.service_action, *entry) {
+            (None, Entry::Unknown) => *entry = Entry::Row(row as u8),
+            (Some(action), Entry::Unknown) => {
+                *entry = Entry::ServiceActions(used as u8);
+                actions[used][action as usize] = row as u8;
+                used += 1;
+            }
+            (Some(action), Entry::ServiceActions(rows)) => {
+                actions[rows as usize][action as usize] = row as u8
+            }
+            _ => panic!("two rows of one command"),
+        }
+        row += 1;
+    }
+    assert!(COMMANDS.len() < NO_ROW as usize && used == SERVICE_ACTION_OPCODES);
+    (opcodes, actions)
+}
+
+/// Checks what is the same in all CDBs, their length and the control byte, then reads the fields.
+///
+/// NACA is refused: there is no auto contingent allegiance here (SAM-5 5.2).
+#[inline(always)]
+fn of_len<const N: usize>(
+    cdb: &[u8],
+    fields: impl Fn(&[u8; N]) -> Result<Cdb, CdbError>,
+) -> Result<Cdb, CdbError> {
+    match cdb.first_chunk::<N>() {
+        Some(cdb) if cdb[N - 1] & 0x04 == 0 => fields(cdb),
+        Some(_) => Err(CdbError::InvalidField { byte: N as u16 - 1, bit: Some(2) }),
+        None => Err(CdbError::InvalidField { byte: cdb.len() as u16, bit: None }),
+    }
+}
+
+/// A row: name, the length of the CDB, its usage, classes and decoder.
+macro_rules! row {
+    ($opcode:literal $(/ $action:literal)?, $name:literal, $class:ident, $data:ident, [$($usage:expr),* $(,)?], $fields:expr) => {
+        Command {
+            opcode: $opcode,
+            service_action: row!(@action $($action)?),
+            name: $name,
+            usage: &[$opcode, $($usage),*],
+            reservation: ReservationClass::$class,
+            data: DataDirection::$data,
+            decode: |cdb| of_len::<{ [$opcode, $($usage),*].len() }>(cdb, $fields),
+        }
+    };
+    (@action) => { None };
+    (@action $action:literal) => { Some($action) };
+}
+
+/// All commands, by operation code and service action.
+#[rustfmt::skip]
+pub static COMMANDS: &[Command] = ROWS;
+
+#[rustfmt::skip]
+const ROWS: &[Command] = &[
+    row!(0x00, "TEST UNIT READY",              Allowed, None, [0, 0, 0, 0, 4],                                     |_| Ok(Cdb::TestUnitReady)),
+    row!(0x03, "REQUEST SENSE",                Always,  In,   [1, 0, 0, 0xff, 4],                                  spc::request_sense),
+    row!(0x08, "READ(6)",                      Read,    In,   [0x1f, 0xff, 0xff, 0xff, 4],                         sbc::read_6),
+    row!(0x0a, "WRITE(6)",                     Write,   Out,  [0x1f, 0xff, 0xff, 0xff, 4],                         sbc::write_6),
+    row!(0x12, "INQUIRY",                      Always,  In,   [3, 0xff, 0xff, 0xff, 4],                            spc::inquiry),
+    row!(0x15, "MODE SELECT(6)",               Write,   Out,  [0x11, 0, 0, 0xff, 4],                               spc::mode_select_6),
+    row!(0x16, "RESERVE(6)",                   Write,   None, [0x11, 0, 0, 0, 4],                                  spc::reserve_6),
+    row!(0x17, "RELEASE(6)",                   Always,  None, [0x11, 0, 0, 0, 4],                                  spc::release_6),
+    row!(0x1a, "MODE SENSE(6)",                Read,    In,   [8, 0xff, 0xff, 0xff, 4],                            spc::mode_sense_6),
+    row!(0x1b, "START STOP UNIT",              Write,   None, [1, 0, 0, 0xf7, 4],                                  sbc::start_stop_unit),
+    row!(0x1d, "SEND DIAGNOSTIC",              Write,   Out,  [0xe4, 0, 0xff, 0xff, 4],                            spc::send_diagnostic),
+    row!(0x1e, "PREVENT ALLOW MEDIUM REMOVAL", Write,   None, [0, 0, 0, 3, 4],                                     sbc::prevent_allow),
+    row!(0x25, "READ CAPACITY(10)",            Allowed, In,   [0, 0, 0, 0, 0, 0, 0, 0, 4],                         |_| Ok(Cdb::ReadCapacity10)),
+    row!(0x28, "READ(10)",                     Read,    In,   [0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],    sbc::read_10),
+    row!(0x2a, "WRITE(10)",                    Write,   Out,  [0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],    sbc::write_10),
+    row!(0x2e, "WRITE AND VERIFY(10)",         Write,   Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],    sbc::write_and_verify_10),
+    row!(0x2f, "VERIFY(10)",                   Read,    Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],    sbc::verify_10),
+    row!(0x34, "PRE-FETCH(10)",                Read,    None, [2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],       sbc::pre_fetch_10),
+    row!(0x35, "SYNCHRONIZE CACHE(10)",        Write,   None, [2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],       sbc::synchronize_cache_10),
+    row!(0x41, "WRITE SAME(10)",               Write,   Out,  [0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4],    sbc::write_same_10),
+    row!(0x42, "UNMAP",                        Write,   Out,  [1, 0, 0, 0, 0, 0, 0xff, 0xff, 4],                   sbc::unmap),
+    row!(0x55, "MODE SELECT(10)",              Write,   Out,  [0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 4],                spc::mode_select_10),
+    row!(0x5a, "MODE SENSE(10)",               Read,    In,   [0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4],          spc::mode_sense_10),
+    row!(0x88, "READ(16)",                     Read,    In,   [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::read_16),
+    row!(0x8a, "WRITE(16)",                    Write,   Out,  [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::write_16),
+    row!(0x8e, "WRITE AND VERIFY(16)",         Write,   Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::write_and_verify_16),
+    row!(0x8f, "VERIFY(16)",                   Read,    Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::verify_16),
+    row!(0x90, "PRE-FETCH(16)",                Read,    None, [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],    sbc::pre_fetch_16),
+    row!(0x91, "SYNCHRONIZE CACHE(16)",        Write,   None, [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],    sbc::synchronize_cache_16),
+    row!(0x93, "WRITE SAME(16)",               Write,   Out,  [0xf9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::write_same_16),
+    row!(0x9e/0x10, "READ CAPACITY(16)",       Allowed, In,   [0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],                          sbc::read_capacity_16),
+    row!(0x9e/0x12, "GET LBA STATUS",          Read,    In,   [0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::get_lba_status),
+    row!(0xa0, "REPORT LUNS",                  Always,  In,   [0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],    spc::report_luns),
+    row!(0xa3/0x0c, "REPORT SUPPORTED OPERATION CODES", Read, In, [0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], spc::report_supported_opcodes),
+    row!(0xa3/0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", Read, In, [0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], spc::report_supported_task_management),
+    row!(0xa8, "READ(12)",                     Read,    In,   [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::read_12),
+    row!(0xaa, "WRITE(12)",                    Write,   Out,  [0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::write_12),
+    row!(0xae, "WRITE AND VERIFY(12)",         Write,   Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::write_and_verify_12),
+    row!(0xaf, "VERIFY(12)",                   Read,    Out,  [0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], sbc::verify_12),
+];

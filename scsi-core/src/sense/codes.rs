@@ -1,0 +1,154 @@
+//! Additional sense codes (SPC-4 annex E.2), by the standard's names.
+
+/// ASC and ASCQ; the constants are the ones the house sends.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct AdditionalSense {
+    /// ADDITIONAL SENSE CODE.
+    pub asc: u8,
+    /// ADDITIONAL SENSE CODE QUALIFIER.
+    pub ascq: u8,
+}
+
+macro_rules! additional_sense {
+    ($($(#[$doc:meta])* $name:ident = $asc:literal, $ascq:literal;)*) => {
+        impl AdditionalSense {
+            $($(#[$doc])* pub const $name: Self = Self { asc: $asc, ascq: $ascq };)*
+
+            /// The standard's name with underscores; `None` for what the house does not name.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match (self.asc, self.ascq) {
+                    $(($asc, $ascq) => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+additional_sense! {
+    /// Nothing to add.
+    NO_ADDITIONAL_SENSE = 0x00, 0x00;
+    /// OPERATION IN PROGRESS.
+    OPERATION_IN_PROGRESS = 0x00, 0x16;
+    /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
+    LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE = 0x04, 0x00;
+    /// LOGICAL UNIT IS IN PROCESS OF BECOMING READY.
+    LOGICAL_UNIT_BECOMING_READY = 0x04, 0x01;
+    /// LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED.
+    INITIALIZING_COMMAND_REQUIRED = 0x04, 0x02;
+    /// LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED.
+    MANUAL_INTERVENTION_REQUIRED = 0x04, 0x03;
+    /// LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS.
+    SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14;
+    /// LOGICAL UNIT COMMUNICATION FAILURE.
+    LOGICAL_UNIT_COMMUNICATION_FAILURE = 0x08, 0x00;
+    /// WRITE ERROR.
+    WRITE_ERROR = 0x0c, 0x00;
+    /// WRITE ERROR - UNEXPECTED UNSOLICITED DATA (RFC 7143 11.4.7.2).
+    UNEXPECTED_UNSOLICITED_DATA = 0x0c, 0x0c;
+    /// WRITE ERROR - NOT ENOUGH UNSOLICITED DATA (RFC 7143 11.4.7.2).
+    NOT_ENOUGH_UNSOLICITED_DATA = 0x0c, 0x0d;
+    /// INVALID INFORMATION UNIT.
+    INVALID_INFORMATION_UNIT = 0x0e, 0x00;
+    /// UNRECOVERED READ ERROR.
+    UNRECOVERED_READ_ERROR = 0x11, 0x00;
+    /// PARAMETER LIST LENGTH ERROR.
+    PARAMETER_LIST_LENGTH_ERROR = 0x1a, 0x00;
+    /// MISCOMPARE DURING VERIFY OPERATION.
+    MISCOMPARE_DURING_VERIFY_OPERATION = 0x1d, 0x00;
+    /// INVALID COMMAND OPERATION CODE.
+    INVALID_COMMAND_OPERATION_CODE = 0x20, 0x00;
+    /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
+    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE = 0x21, 0x00;
+    /// INVALID FIELD IN CDB.
+    INVALID_FIELD_IN_CDB = 0x24, 0x00;
+    /// LOGICAL UNIT NOT SUPPORTED.
+    LOGICAL_UNIT_NOT_SUPPORTED = 0x25, 0x00;
+    /// INVALID FIELD IN PARAMETER LIST.
+    INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00;
+    /// PARAMETER NOT SUPPORTED.
+    PARAMETER_NOT_SUPPORTED = 0x26, 0x01;
+    /// PARAMETER VALUE INVALID.
+    PARAMETER_VALUE_INVALID = 0x26, 0x02;
+    /// TOO MANY SEGMENT DESCRIPTORS.
+    TOO_MANY_SEGMENT_DESCRIPTORS = 0x26, 0x08;
+    /// WRITE PROTECTED.
+    WRITE_PROTECTED = 0x27, 0x00;
+    /// HARDWARE WRITE PROTECTED.
+    HARDWARE_WRITE_PROTECTED = 0x27, 0x01;
+    /// LOGICAL UNIT SOFTWARE WRITE PROTECTED.
+    LOGICAL_UNIT_SOFTWARE_WRITE_PROTECTED = 0x27, 0x02;
+    /// SPACE ALLOCATION FAILED WRITE PROTECT.
+    SPACE_ALLOCATION_FAILED_WRITE_PROTECT = 0x27, 0x07;
+    /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED.
+    NOT_READY_TO_READY_CHANGE = 0x28, 0x00;
+    /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
+    POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED = 0x29, 0x00;
+    /// POWER ON OCCURRED.
+    POWER_ON_OCCURRED = 0x29, 0x01;
+    /// SCSI BUS RESET OCCURRED; a target reset, on other transports.
+    BUS_RESET_OCCURRED = 0x29, 0x02;
+    /// BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.
+    BUS_DEVICE_RESET_FUNCTION_OCCURRED = 0x29, 0x03;
+    /// I_T NEXUS LOSS OCCURRED.
+    I_T_NEXUS_LOSS_OCCURRED = 0x29, 0x07;
+    /// MODE PARAMETERS CHANGED.
+    MODE_PARAMETERS_CHANGED = 0x2a, 0x01;
+    /// RESERVATIONS PREEMPTED.
+    RESERVATIONS_PREEMPTED = 0x2a, 0x03;
+    /// RESERVATIONS RELEASED.
+    RESERVATIONS_RELEASED = 0x2a, 0x04;
+    /// REGISTRATIONS PREEMPTED.
+    REGISTRATIONS_PREEMPTED = 0x2a, 0x05;
+    /// CAPACITY DATA HAS CHANGED.
+    CAPACITY_DATA_HAS_CHANGED = 0x2a, 0x09;
+    /// COMMAND SEQUENCE ERROR.
+    COMMAND_SEQUENCE_ERROR = 0x2c, 0x00;
+    /// COMMANDS CLEARED BY ANOTHER INITIATOR.
+    COMMANDS_CLEARED_BY_ANOTHER_INITIATOR = 0x2f, 0x00;
+    /// THIN PROVISIONING SOFT THRESHOLD REACHED.
+    THIN_PROVISIONING_SOFT_THRESHOLD_REACHED = 0x38, 0x07;
+    /// SAVING PARAMETERS NOT SUPPORTED.
+    SAVING_PARAMETERS_NOT_SUPPORTED = 0x39, 0x00;
+    /// MEDIUM NOT PRESENT.
+    MEDIUM_NOT_PRESENT = 0x3a, 0x00;
+    /// TARGET OPERATING CONDITIONS HAVE CHANGED.
+    TARGET_OPERATING_CONDITIONS_HAVE_CHANGED = 0x3f, 0x00;
+    /// INQUIRY DATA HAS CHANGED.
+    INQUIRY_DATA_HAS_CHANGED = 0x3f, 0x03;
+    /// REPORTED LUNS DATA HAS CHANGED.
+    REPORTED_LUNS_DATA_HAS_CHANGED = 0x3f, 0x0e;
+    /// INTERNAL TARGET FAILURE.
+    INTERNAL_TARGET_FAILURE = 0x44, 0x00;
+    /// PROTOCOL SERVICE CRC ERROR.
+    PROTOCOL_SERVICE_CRC_ERROR = 0x47, 0x05;
+    /// INITIATOR DETECTED ERROR MESSAGE RECEIVED.
+    INITIATOR_DETECTED_ERROR_MESSAGE_RECEIVED = 0x48, 0x00;
+    /// OVERLAPPED COMMANDS ATTEMPTED.
+    OVERLAPPED_COMMANDS_ATTEMPTED = 0x4e, 0x00;
+    /// MEDIUM REMOVAL PREVENTED.
+    MEDIUM_REMOVAL_PREVENTED = 0x53, 0x02;
+    /// INSUFFICIENT RESOURCES.
+    INSUFFICIENT_RESOURCES = 0x55, 0x03;
+    /// INSUFFICIENT REGISTRATION RESOURCES.
+    INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04;
+}
+
+impl std::fmt::Debug for AdditionalSense {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:02x}/{:02x}", self.asc, self.ascq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_printed_as_numbers_and_have_names() {
+        let code = AdditionalSense::CAPACITY_DATA_HAS_CHANGED;
+        assert_eq!((format!("{code:?}"), code.name()), ("2a/09".into(), Some("CAPACITY_DATA_HAS_CHANGED")));
+        assert_eq!(AdditionalSense { asc: 0x7f, ascq: 0xff }.name(), None);
+    }
+}
