@@ -1,1 +1,8 @@
 //! The control records of the unix socket, and what is done with them.
+//!
+//! [`wire`] is the bytes, [`request`] makes a [`request::Request`] of them that cannot be wrong, [`error`] is the
+//! numbers a reply carries. An admin tool needs these three only.
+
+pub mod error;
+pub mod request;
+pub mod wire;

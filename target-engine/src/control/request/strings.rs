@@ -1,0 +1,139 @@
+//! The strings of a request: how a client joins them, and the pieces a daemon takes them apart with.
+
+use super::super::error::TgtadmError;
+
+/// The textual options of one `tgtadm` call, as they are joined into a payload.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Strings {
+    /// `--name` and `--value`; a missing value travels as `(null)`.
+    pub name: Option<(String, Option<String>)>,
+    /// `--backing-store`.
+    pub path: Option<String>,
+    /// `--bstype`.
+    pub bstype: Option<String>,
+    /// `--bsopts`.
+    pub bsopts: Option<String>,
+    /// `--bsoflags`.
+    pub bsoflags: Option<String>,
+    /// `--blocksize`.
+    pub blocksize: Option<String>,
+    /// `--targetname`.
+    pub targetname: Option<String>,
+    /// `--initiator-address`.
+    pub initiator_address: Option<String>,
+    /// `--initiator-name`.
+    pub initiator_name: Option<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--password`.
+    pub password: Option<String>,
+    /// `--params`, for all modes but portal.
+    pub target_ops: Option<String>,
+    /// `--params`, for mode portal.
+    pub portal_ops: Option<String>,
+}
+
+impl Strings {
+    /// The payload as a stock client makes it: fixed order, commas between, a NUL at the end; nothing at all where
+    /// no option was given.
+    #[must_use]
+    pub fn payload(&self) -> Vec<u8> {
+        let name = self
+            .name
+            .as_ref()
+            .map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("(null)")));
+        let pairs = [
+            ("path", &self.path),
+            ("bstype", &self.bstype),
+            ("bsopts", &self.bsopts),
+            ("bsoflags", &self.bsoflags),
+            ("blocksize", &self.blocksize),
+            ("targetname", &self.targetname),
+            ("initiator-address", &self.initiator_address),
+            ("initiator-name", &self.initiator_name),
+            ("user", &self.user),
+            ("password", &self.password),
+        ];
+        let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+        let operations = [("targetOps", &self.target_ops), ("portalOps", &self.portal_ops)];
+        let operations =
+            operations.into_iter().filter_map(|(word, value)| Some(format!("{word} {},", value.as_ref()?)));
+        let items: Vec<_> = name.into_iter().chain(pairs).chain(operations).collect();
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let mut payload = items.join(",").into_bytes();
+        payload.push(0);
+        payload
+    }
+}
+
+/// The payload up to its first NUL, or to its end where it has none.
+///
+/// # Errors
+/// It is not UTF-8, which no name, path or number of ours can be.
+pub(super) fn text(payload: &[u8]) -> Result<&str, TgtadmError> {
+    let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
+    std::str::from_utf8(&payload[..end]).map_err(|_| TgtadmError::InvalidRequest)
+}
+
+/// What follows the first `marker`, to the end.
+pub(super) fn after<'a>(text: &'a str, marker: &str) -> Option<&'a str> {
+    text.split_once(marker).map(|(_, rest)| rest)
+}
+
+/// The items of a comma separated list as key and value; an item without `=` has an empty value. Empty items, like
+/// the one after a closing comma, are none.
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(',').filter(|item| !item.is_empty()).map(|item| item.split_once('=').unwrap_or((item, "")))
+}
+
+/// A number in decimal, in hexadecimal after `0x`, or in octal after `0`.
+pub fn c_number(text: &str) -> Option<u64> {
+    let text = text.trim();
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        u64::from_str_radix(hex, 16).ok()
+    } else if text.len() > 1 && text.starts_with('0') {
+        u64::from_str_radix(text, 8).ok()
+    } else {
+        text.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_joined_as_stock_joins_them() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(Strings::default().payload(), b"");
+        let unit =
+            Strings { path: some("/a"), bstype: some("rdwr"), blocksize: some("4096"), ..Strings::default() };
+        assert_eq!(unit.payload(), b"path=/a,bstype=rdwr,blocksize=4096\0");
+        let name = Strings { name: Some(("state".to_owned(), None)), ..Strings::default() };
+        assert_eq!(name.payload(), b"state=(null)\0");
+        let params = Strings { target_ops: some("online=1,readonly=0"), ..Strings::default() };
+        assert_eq!(params.payload(), b"targetOps online=1,readonly=0,\0");
+        let account = Strings { password: some("p"), user: some("u"), ..Strings::default() };
+        assert_eq!(account.payload(), b"user=u,password=p\0");
+        let portal = Strings { portal_ops: some("portal=1.2.3.4"), user: some("u"), ..Strings::default() };
+        assert_eq!(portal.payload(), b"user=u,portalOps portal=1.2.3.4,\0");
+    }
+
+    #[test]
+    fn numbers_in_the_three_bases_of_c() {
+        let cases = [
+            ("12", Some(12)),
+            ("0x1F", Some(31)),
+            ("010", Some(8)),
+            ("0", Some(0)),
+            ("", None),
+            ("1k", None),
+            ("-1", None),
+        ];
+        for (text, number) in cases {
+            assert_eq!(c_number(text), number, "{text}");
+        }
+    }
+}

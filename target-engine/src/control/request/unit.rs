@@ -1,0 +1,217 @@
+//! The strings of mode logicalunit: what a new unit is made of, and what may be changed on one.
+
+use super::super::error::TgtadmError;
+use super::strings::{c_number, pairs};
+
+/// What `logicalunit new` says of the unit's store.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct UnitStrings {
+    /// `path=`; a unit without one has no medium.
+    pub path: Option<String>,
+    /// `bstype=`.
+    pub bstype: Option<String>,
+    /// `bsopts=`.
+    pub bsopts: Option<String>,
+    /// `bsoflags=`.
+    pub bsoflags: Option<String>,
+    /// `blocksize=`, a power of two from 512; what is none is taken as not given.
+    pub block_len: Option<u32>,
+}
+
+/// One `key=value` of `logicalunit update`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the keys of `--params`, by their own names")]
+pub enum UnitChange {
+    VendorId(String),
+    ProductId(String),
+    ProductRev(String),
+    ScsiId(String),
+    ScsiSn(String),
+    SenseFormat(bool),
+    Removable(bool),
+    Readonly(bool),
+    Online(bool),
+    Lbppbe(u8),
+    LaLba(u16),
+    OptimalXferGran(u16),
+    OptimalXferLen(u32),
+    ThinProvisioning(bool),
+    RotationRate(u16),
+    ModePage(ModePage),
+    Path(String),
+    /// `disksize=auto`: ask the store for its size again.
+    DiskSize,
+}
+
+/// A mode page's content as `mode_page=page:subpage:len:b0:b1:…` has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ModePage {
+    /// The page code.
+    pub page: u8,
+    /// The subpage code; 0 for none.
+    pub subpage: u8,
+    /// The parameters after the page's header.
+    pub parameters: Vec<u8>,
+}
+
+impl UnitStrings {
+    /// Keys that are not known are ignored; of a key that comes twice the last counts.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut unit = Self::default();
+        for (key, value) in pairs(text) {
+            let value = value.to_owned();
+            match key {
+                "path" => unit.path = Some(value).filter(|path| !path.is_empty()),
+                "bstype" => unit.bstype = Some(value),
+                "bsopts" => unit.bsopts = Some(value),
+                "bsoflags" => unit.bsoflags = Some(value),
+                "blocksize" => unit.block_len = block_len(&value),
+                _ => {}
+            }
+        }
+        unit
+    }
+}
+
+/// The changes of one update, in their order. A key that is wrong is the error it gives; those around it count.
+pub(super) fn changes(text: &str) -> Vec<Result<UnitChange, TgtadmError>> {
+    let text = text.strip_prefix("targetOps ").unwrap_or(text);
+    pairs(text).map(|(key, value)| change(key.trim_start(), value)).collect()
+}
+
+fn change(key: &str, value: &str) -> Result<UnitChange, TgtadmError> {
+    let text = || value.to_owned();
+    Ok(match key {
+        "vendor_id" => UnitChange::VendorId(text()),
+        "product_id" => UnitChange::ProductId(text()),
+        "product_rev" => UnitChange::ProductRev(text()),
+        "scsi_id" => UnitChange::ScsiId(text()),
+        "scsi_sn" => UnitChange::ScsiSn(text()),
+        "sense_format" => UnitChange::SenseFormat(flag(value)?),
+        "removable" => UnitChange::Removable(flag(value)?),
+        "readonly" => UnitChange::Readonly(flag(value)?),
+        "online" => UnitChange::Online(flag(value)?),
+        "lbppbe" => UnitChange::Lbppbe(number(value)?),
+        "la_lba" => UnitChange::LaLba(number(value)?),
+        "optimal_xfer_gran" => UnitChange::OptimalXferGran(number(value)?),
+        "optimal_xfer_len" => UnitChange::OptimalXferLen(number(value)?),
+        "thin_provisioning" => UnitChange::ThinProvisioning(flag(value)?),
+        "rotation_rate" => UnitChange::RotationRate(number(value)?),
+        "mode_page" => UnitChange::ModePage(mode_page(value).ok_or(TgtadmError::InvalidRequest)?),
+        "path" => UnitChange::Path(text()),
+        "disksize" if value == "auto" => UnitChange::DiskSize,
+        "disksize" => return Err(TgtadmError::UnknownParameter),
+        _ => return Err(TgtadmError::InvalidRequest),
+    })
+}
+
+fn number<N: TryFrom<u64>>(value: &str) -> Result<N, TgtadmError> {
+    let number = c_number(value).ok_or(TgtadmError::InvalidRequest)?;
+    N::try_from(number).map_err(|_| TgtadmError::InvalidRequest)
+}
+
+fn flag(value: &str) -> Result<bool, TgtadmError> {
+    number::<u64>(value).map(|number| number != 0)
+}
+
+/// As stock: what is missing of the announced length is zero, what is beyond it is cut.
+fn mode_page(value: &str) -> Option<ModePage> {
+    let mut numbers = value.split(':').filter(|number| !number.is_empty()).map(c_number);
+    let mut byte = || u8::try_from(numbers.next()??).ok();
+    let (page, subpage) = (byte()?, byte()?);
+    let len = usize::try_from(numbers.next()??).ok()?;
+    let mut parameters: Vec<u8> = numbers.map(|number| u8::try_from(number?).ok()).collect::<Option<_>>()?;
+    parameters.resize(len, 0);
+    (page < 0x3f && subpage < 0xff && len <= 0xff).then_some(ModePage { page, subpage, parameters })
+}
+
+fn block_len(value: &str) -> Option<u32> {
+    let len = c_number(value).and_then(|len| u32::try_from(len).ok());
+    let len = len.filter(|len| len.is_power_of_two() && *len >= 512);
+    if len.is_none() {
+        log::warn!("blocksize {value:?} is no power of two from 512; taking 512");
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_unit() {
+        let unit =
+            UnitStrings::parse("path=/srv/a=b.img,bstype=aio,bsoflags=direct,what=ever,blocksize=4096");
+        assert_eq!(unit.path.as_deref(), Some("/srv/a=b.img"));
+        assert_eq!(unit.bstype.as_deref(), Some("aio"));
+        assert_eq!(unit.bsoflags.as_deref(), Some("direct"));
+        assert_eq!(unit.block_len, Some(4096));
+        assert_eq!(UnitStrings::parse("blocksize=1000").block_len, None);
+        assert_eq!(UnitStrings::parse("blocksize=256").block_len, None);
+        assert_eq!(UnitStrings::parse("path="), UnitStrings::default());
+    }
+
+    #[test]
+    fn each_key_of_an_update() {
+        let text = |value: &str| value.to_owned();
+        let cases = [
+            ("vendor_id=ACME", UnitChange::VendorId(text("ACME"))),
+            ("product_id=DISK X", UnitChange::ProductId(text("DISK X"))),
+            ("product_rev=1.2", UnitChange::ProductRev(text("1.2"))),
+            ("scsi_id=IET 1", UnitChange::ScsiId(text("IET 1"))),
+            ("scsi_sn=0007", UnitChange::ScsiSn(text("0007"))),
+            ("sense_format=1", UnitChange::SenseFormat(true)),
+            ("removable=1", UnitChange::Removable(true)),
+            ("readonly=0", UnitChange::Readonly(false)),
+            ("online=0", UnitChange::Online(false)),
+            ("lbppbe=3", UnitChange::Lbppbe(3)),
+            ("la_lba=1", UnitChange::LaLba(1)),
+            ("optimal_xfer_gran=8", UnitChange::OptimalXferGran(8)),
+            ("optimal_xfer_len=65536", UnitChange::OptimalXferLen(65536)),
+            ("thin_provisioning=1", UnitChange::ThinProvisioning(true)),
+            ("rotation_rate=0x1c20", UnitChange::RotationRate(7200)),
+            ("path=/dev/x", UnitChange::Path(text("/dev/x"))),
+            ("disksize=auto", UnitChange::DiskSize),
+        ];
+        for (item, expected) in cases {
+            assert_eq!(changes(item), [Ok(expected.clone())], "{item}");
+            assert_eq!(
+                changes(&format!("targetOps {item},")),
+                [Ok(expected)],
+                "{item} as a stock client sends it"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_does_not_hide_its_neighbours() {
+        use TgtadmError::{InvalidRequest, UnknownParameter};
+        assert_eq!(
+            changes("readonly=1,nonsense=2,online=x,lbppbe=300,disksize=7,removable=0"),
+            [
+                Ok(UnitChange::Readonly(true)),
+                Err(InvalidRequest),
+                Err(InvalidRequest),
+                Err(InvalidRequest),
+                Err(UnknownParameter),
+                Ok(UnitChange::Removable(false)),
+            ]
+        );
+        assert_eq!(changes(""), []);
+        assert_eq!(changes("targetOps ,"), []);
+    }
+
+    #[test]
+    fn mode_pages() {
+        let page = |page, subpage, parameters: &[u8]| {
+            Some(ModePage { page, subpage, parameters: parameters.to_vec() })
+        };
+        assert_eq!(mode_page("8:0:3:0x10:0:255"), page(8, 0, &[0x10, 0, 255]));
+        assert_eq!(mode_page("0x0a:1:0"), page(10, 1, &[]));
+        assert_eq!(mode_page("8:0:2:1"), page(8, 0, &[1, 0]));
+        assert_eq!(mode_page("8:0:1:1:2"), page(8, 0, &[1]));
+        for wrong in ["", "8", "8:0", "8:0:300", "8:0:1:256", "63:0:0", "8:255:0", "8:0:1:x"] {
+            assert_eq!(mode_page(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The bytes on the unix socket: one request record, one reply record, then the end.
+//!
+//! The records are the C structures of a 64-bit little-endian machine; their offsets are a contract with every
+//! `tgtadm` there is. Nothing here knows what a request means.
+
+use super::error::TgtadmError;
+use crate::limits::CONTROL_PAYLOAD_LEN_MAX;
+
+/// Bytes of a request before its payload.
+pub const REQUEST_HEADER_LEN: usize = 120;
+/// Bytes of a reply before its text.
+pub const REPLY_HEADER_LEN: usize = 8;
+/// Bytes of the driver's name, padded with NULs.
+pub const LLD_NAME_LEN: usize = 64;
+
+/// A request as it travels.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// The numbers.
+    pub header: RequestHeader,
+    /// The strings, comma separated; a stock client ends them with a NUL that counts.
+    pub payload: Vec<u8>,
+}
+
+/// The fixed part of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequestHeader {
+    /// What kind of object; see [`Mode`].
+    pub mode: u32,
+    /// What to do with it; see [`Op`].
+    pub op: u32,
+    /// The driver's name; empty for the first driver.
+    pub lld: String,
+    /// Length of header and payload in bytes.
+    pub len: u32,
+    /// The target's number; −1 where none was given.
+    pub tid: i32,
+    /// The session's number (TSIH); 0 where none was given.
+    pub sid: u64,
+    /// The logical unit's number; all ones where none was given.
+    pub lun: u64,
+    /// The connection's number.
+    pub cid: u32,
+    /// A SCSI host's number, for host binding.
+    pub host_no: u32,
+    /// The peripheral device type of a new unit.
+    pub device_type: u32,
+    /// 0 for incoming, 1 for outgoing accounts.
+    pub ac_dir: u32,
+    /// Not used.
+    pub pack: u32,
+    /// Whether `--force` was given.
+    pub force: u32,
+}
+
+/// The fixed part of a reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReplyHeader {
+    /// 0 or a [`TgtadmError`]'s number.
+    pub error: u32,
+    /// Length of header and text in bytes; the text ends with a NUL that counts.
+    pub len: u32,
+}
+
+/// What a daemon has to say: a text, or a refusal.
+pub type Reply = Result<String, TgtadmError>;
+
+/// Why a record cannot be read. The connection is dropped without a reply, as stock does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The length says less than a header.
+    #[error("a record of {0} bytes is shorter than its header")]
+    TooShort(u32),
+    /// The length says more than any request needs.
+    #[error("a record of {0} bytes is too long")]
+    TooLong(u32),
+}
+
+/// The kind of object a request is about.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u32)]
+#[allow(missing_docs, reason = "the words of `--mode`")]
+pub enum Mode {
+    System = 0,
+    Target = 1,
+    LogicalUnit = 2,
+    Portal = 3,
+    Lld = 4,
+    Session = 5,
+    Connection = 6,
+    Account = 7,
+}
+
+/// What a request wants done.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u32)]
+#[allow(missing_docs, reason = "the words of `--op`")]
+pub enum Op {
+    New = 0,
+    Delete = 1,
+    Show = 2,
+    Bind = 3,
+    Unbind = 4,
+    Update = 5,
+    Stat = 6,
+    Start = 7,
+    Stop = 8,
+}
+
+/// Takes a request out of bytes in any chunks.
+#[derive(Debug, Default)]
+pub struct RecordReader {
+    received: Vec<u8>,
+}
+
+impl Default for RequestHeader {
+    /// What a client sends where nothing was given.
+    fn default() -> Self {
+        Self {
+            mode: 0,
+            op: 0,
+            lld: String::new(),
+            len: REQUEST_HEADER_LEN as u32,
+            tid: -1,
+            sid: 0,
+            lun: u64::MAX,
+            cid: 0,
+            host_no: 0,
+            device_type: 0,
+            ac_dir: 0,
+            pack: 0,
+            force: 0,
+        }
+    }
+}
+
+impl Record {
+    /// A record whose length fits its payload.
+    #[must_use]
+    pub fn new(mut header: RequestHeader, payload: Vec<u8>) -> Self {
+        header.len = u32::try_from(REQUEST_HEADER_LEN + payload.len()).unwrap_or(u32::MAX);
+        Self { header, payload }
+    }
+
+    /// The bytes for the socket.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.header.encode().to_vec();
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+}
+
+impl RequestHeader {
+    /// Reads every field; none can be wrong here but the length, which [`RecordReader`] looks at. A driver's name
+    /// ends at its first NUL, and at byte 63 in any case.
+    #[must_use]
+    pub fn decode(bytes: &[u8; REQUEST_HEADER_LEN]) -> Self {
+        let name = &bytes[8..8 + LLD_NAME_LEN - 1];
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self {
+            mode: u32_at(bytes, 0),
+            op: u32_at(bytes, 4),
+            lld: String::from_utf8_lossy(name).into_owned(),
+            len: u32_at(bytes, 72),
+            tid: u32_at(bytes, 76).cast_signed(),
+            sid: u64_at(bytes, 80),
+            lun: u64_at(bytes, 88),
+            cid: u32_at(bytes, 96),
+            host_no: u32_at(bytes, 100),
+            device_type: u32_at(bytes, 104),
+            ac_dir: u32_at(bytes, 108),
+            pack: u32_at(bytes, 112),
+            force: u32_at(bytes, 116),
+        }
+    }
+
+    /// Writes every byte. A driver's name longer than 63 bytes is cut.
+    #[must_use]
+    pub fn encode(&self) -> [u8; REQUEST_HEADER_LEN] {
+        let mut bytes = [0; REQUEST_HEADER_LEN];
+        let name = self.lld.as_bytes();
+        let name = &name[..name.len().min(LLD_NAME_LEN - 1)];
+        bytes[8..8 + name.len()].copy_from_slice(name);
+        let words = [
+            (0, self.mode),
+            (4, self.op),
+            (72, self.len),
+            (76, self.tid.cast_unsigned()),
+            (96, self.cid),
+            (100, self.host_no),
+            (104, self.device_type),
+            (108, self.ac_dir),
+            (112, self.pack),
+            (116, self.force),
+        ];
+        for (at, word) in words {
+            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[80..88].copy_from_slice(&self.sid.to_le_bytes());
+        bytes[88..96].copy_from_slice(&self.lun.to_le_bytes());
+        bytes
+    }
+}
+
+impl ReplyHeader {
+    /// Reads both words.
+    #[must_use]
+    pub fn decode(bytes: &[u8; REPLY_HEADER_LEN]) -> Self {
+        Self { error: u32_at(bytes, 0), len: u32_at(bytes, 4) }
+    }
+
+    /// Writes both words.
+    #[must_use]
+    pub fn encode(&self) -> [u8; REPLY_HEADER_LEN] {
+        let mut bytes = [0; REPLY_HEADER_LEN];
+        bytes[..4].copy_from_slice(&self.error.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    /// Bytes of text that follow the header, its NUL included.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        (self.len as usize).saturating_sub(REPLY_HEADER_LEN)
+    }
+}
+
+/// The bytes of a reply: an error is its number alone; a text ends with a NUL; an empty text is nothing at all.
+#[must_use]
+pub fn encode_reply(reply: &Reply) -> Vec<u8> {
+    let (error, text) = match reply {
+        Ok(text) => (0, text.as_bytes()),
+        Err(error) => (error.number(), &[][..]),
+    };
+    let nul = usize::from(!text.is_empty());
+    let len = u32::try_from(REPLY_HEADER_LEN + text.len() + nul).unwrap_or(u32::MAX);
+    let mut bytes = ReplyHeader { error, len }.encode().to_vec();
+    bytes.extend_from_slice(text);
+    bytes.extend(std::iter::repeat_n(0, nul));
+    bytes
+}
+
+impl RecordReader {
+    /// Takes what came; `Some` once the request is whole. Bytes after it are ignored.
+    ///
+    /// # Errors
+    /// The length in the header is one that no request has.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Record>, WireError> {
+        self.received.extend_from_slice(bytes);
+        let Some((header, rest)) = self.received.split_first_chunk::<REQUEST_HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let header = RequestHeader::decode(header);
+        let payload_len =
+            (header.len as usize).checked_sub(REQUEST_HEADER_LEN).ok_or(WireError::TooShort(header.len))?;
+        if payload_len > CONTROL_PAYLOAD_LEN_MAX {
+            return Err(WireError::TooLong(header.len));
+        }
+        let payload = rest.get(..payload_len).map(<[u8]>::to_vec);
+        Ok(payload.map(|payload| Record { header, payload }))
+    }
+}
+
+impl Mode {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::System,
+        Self::Target,
+        Self::LogicalUnit,
+        Self::Portal,
+        Self::Lld,
+        Self::Session,
+        Self::Connection,
+        Self::Account,
+    ];
+
+    /// `None` where the number names none.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    /// From the word after `--mode`, the short forms included.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "system" | "sys" => Self::System,
+            "target" | "tgt" => Self::Target,
+            "logicalunit" | "lu" => Self::LogicalUnit,
+            "portal" | "pt" => Self::Portal,
+            "lld" => Self::Lld,
+            "session" | "sess" => Self::Session,
+            "connection" | "conn" => Self::Connection,
+            "account" => Self::Account,
+            _ => return None,
+        })
+    }
+
+    /// The long word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Target => "target",
+            Self::LogicalUnit => "logicalunit",
+            Self::Portal => "portal",
+            Self::Lld => "lld",
+            Self::Session => "session",
+            Self::Connection => "connection",
+            Self::Account => "account",
+        }
+    }
+}
+
+impl Op {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::New,
+        Self::Delete,
+        Self::Show,
+        Self::Bind,
+        Self::Unbind,
+        Self::Update,
+        Self::Stat,
+        Self::Start,
+        Self::Stop,
+    ];
+
+    /// `None` where the number names none.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    /// From the word after `--op`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.word() == word)
+    }
+
+    /// The word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Delete => "delete",
+            Self::Show => "show",
+            Self::Bind => "bind",
+            Self::Unbind => "unbind",
+            Self::Update => "update",
+            Self::Stat => "stat",
+            Self::Start => "start",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field has its own value, at the offsets that a C compiler gives on x86_64.
+    fn golden() -> (RequestHeader, [u8; REQUEST_HEADER_LEN]) {
+        let header = RequestHeader {
+            mode: 2,
+            op: 5,
+            lld: "iscsi".to_owned(),
+            len: 0x7a,
+            tid: -1,
+            sid: 0x0102_0304_0506_0708,
+            lun: 0x1112_1314_1516_1718,
+            cid: 0x2122_2324,
+            host_no: 0x3132_3334,
+            device_type: 0xff,
+            ac_dir: 1,
+            pack: 0x4142_4344,
+            force: 1,
+        };
+        let mut bytes = [0; REQUEST_HEADER_LEN];
+        bytes[0] = 2;
+        bytes[4] = 5;
+        bytes[8..13].copy_from_slice(b"iscsi");
+        bytes[72] = 0x7a;
+        bytes[76..80].copy_from_slice(&[0xff; 4]);
+        bytes[80..88].copy_from_slice(&[8, 7, 6, 5, 4, 3, 2, 1]);
+        bytes[88..96].copy_from_slice(&[0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11]);
+        bytes[96..100].copy_from_slice(&[0x24, 0x23, 0x22, 0x21]);
+        bytes[100..104].copy_from_slice(&[0x34, 0x33, 0x32, 0x31]);
+        bytes[104] = 0xff;
+        bytes[108] = 1;
+        bytes[112..116].copy_from_slice(&[0x44, 0x43, 0x42, 0x41]);
+        bytes[116] = 1;
+        (header, bytes)
+    }
+
+    #[test]
+    fn golden_bytes_decode_and_encode_to_themselves() {
+        let (header, bytes) = golden();
+        assert_eq!(RequestHeader::decode(&bytes), header);
+        assert_eq!(header.encode(), bytes);
+    }
+
+    #[test]
+    fn a_driver_name_without_an_end_is_cut_at_63_bytes() {
+        let (mut header, mut bytes) = golden();
+        bytes[8..72].fill(b'x');
+        assert_eq!(RequestHeader::decode(&bytes).lld.len(), 63);
+        header.lld = "x".repeat(99);
+        assert_eq!(header.encode()[71], 0);
+    }
+
+    #[test]
+    fn a_request_is_read_in_any_chunks() {
+        let record = Record::new(golden().0, b"targetname=iqn.x\0".to_vec());
+        let bytes = record.encode();
+        for chunk in [1, 7, 119, 120, 121, bytes.len()] {
+            let mut reader = RecordReader::default();
+            let mut records = Vec::new();
+            for piece in bytes.chunks(chunk) {
+                records.extend(reader.receive(piece).unwrap());
+            }
+            assert_eq!(records, [record.clone()], "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_request_has_are_refused_at_once() {
+        let with_len = |len: u32| {
+            let mut bytes = golden().1;
+            bytes[72..76].copy_from_slice(&len.to_le_bytes());
+            RecordReader::default().receive(&bytes)
+        };
+        assert_eq!(with_len(0), Err(WireError::TooShort(0)));
+        assert_eq!(with_len(119), Err(WireError::TooShort(119)));
+        assert!(matches!(with_len(120), Ok(Some(_))));
+        assert_eq!(with_len(120 + 8192), Ok(None));
+        assert_eq!(with_len(120 + 8193), Err(WireError::TooLong(120 + 8193)));
+        assert_eq!(with_len(u32::MAX), Err(WireError::TooLong(u32::MAX)));
+    }
+
+    #[test]
+    fn replies_end_with_a_counted_nul_unless_they_are_empty() {
+        assert_eq!(encode_reply(&Ok(String::new())), [0, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(encode_reply(&Ok("ab".to_owned())), [0, 0, 0, 0, 11, 0, 0, 0, b'a', b'b', 0]);
+        assert_eq!(encode_reply(&Err(TgtadmError::InvalidRequest)), [17, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(ReplyHeader::decode(&[17, 0, 0, 0, 8, 0, 0, 0]), ReplyHeader { error: 17, len: 8 });
+        assert_eq!(ReplyHeader { error: 0, len: 11 }.text_len(), 3);
+    }
+
+    #[test]
+    fn words_and_numbers_name_the_same() {
+        for (number, mode) in (0..).zip(Mode::ALL) {
+            assert_eq!((mode as u32, Mode::from_number(number)), (number, Some(mode)));
+            assert_eq!(Mode::from_word(mode.word()), Some(mode));
+        }
+        for (number, op) in (0..).zip(Op::ALL) {
+            assert_eq!((op as u32, Op::from_number(number)), (number, Some(op)));
+            assert_eq!(Op::from_word(op.word()), Some(op));
+        }
+        assert_eq!((Mode::from_number(8), Op::from_number(9)), (None, None));
+        assert_eq!(Mode::from_word("lu"), Some(Mode::LogicalUnit));
+        assert_eq!((Mode::from_word("pool"), Op::from_word("stats")), (None, None));
+    }
+}
