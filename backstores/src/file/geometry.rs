@@ -1,0 +1,166 @@
+//! What a file or block device is: its size, block lengths, alignment, and what it can do.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FallocateFlags, FileType, SeekFrom, StatxFlags};
+use rustix::io::Errno;
+use scsi_core::store::{BLOCK_ALIGNMENT, Block, Capabilities};
+
+/// Where the bytes are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Medium {
+    /// A regular file.
+    File,
+    /// A file whose file system is memory (tmpfs, ramfs): reading and writing never waits for a device.
+    MemoryFile,
+    /// A block device.
+    Device,
+}
+
+/// How the file was opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Mode {
+    pub(crate) read_only: bool,
+    pub(crate) sync: bool,
+    pub(crate) direct: bool,
+}
+
+impl Medium {
+    /// `Err` names what it is instead.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Self, WhatElse> {
+        let stat = rustix::fs::fstat(fd).map_err(WhatElse::Errno)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::BlockDevice => Ok(Self::Device),
+            FileType::RegularFile => {
+                let magic = rustix::fs::fstatfs(fd).map_err(WhatElse::Errno)?.f_type as u32;
+                Ok(if matches!(magic, TMPFS_MAGIC | RAMFS_MAGIC) { Self::MemoryFile } else { Self::File })
+            }
+            other => Err(WhatElse::Type(type_name(other))),
+        }
+    }
+}
+
+/// Why something is no [`Medium`].
+#[derive(Debug)]
+pub(crate) enum WhatElse {
+    Errno(Errno),
+    Type(&'static str),
+}
+
+/// What a file that is no store is called.
+pub(crate) fn type_name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Directory => "a directory",
+        FileType::CharacterDevice => "a character device",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        _ => "something else",
+    }
+}
+
+/// The present size in bytes.
+pub(crate) fn size(fd: BorrowedFd<'_>, medium: Medium) -> rustix::io::Result<u64> {
+    match medium {
+        Medium::File | Medium::MemoryFile => Ok(rustix::fs::fstat(fd)?.st_size as u64),
+        Medium::Device => rustix::fs::seek(fd, SeekFrom::End(0)),
+    }
+}
+
+/// What is written without reading first, in bytes: a power of two, at least 512.
+pub(crate) fn physical_block_len(fd: BorrowedFd<'_>, medium: Medium) -> u32 {
+    let told = match medium {
+        Medium::Device => rustix::fs::ioctl_blkpbszget(fd).ok(),
+        Medium::File | Medium::MemoryFile => {
+            rustix::fs::fstat(fd).ok().and_then(|stat| u32::try_from(stat.st_blksize).ok())
+        }
+    };
+    match told {
+        Some(len) if len.is_power_of_two() && (512..=BLOCK_LEN_MAX).contains(&len) => len,
+        Some(len) if len > BLOCK_LEN_MAX => 4096,
+        _ => 512,
+    }
+}
+
+/// What offsets and lengths of direct I/O must be a multiple of, in bytes; `None` if it cannot be done at all.
+pub(crate) fn direct_alignment(fd: BorrowedFd<'_>, medium: Medium) -> Option<u32> {
+    if let Ok(told) = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
+        && StatxFlags::from_bits_retain(told.stx_mask).contains(StatxFlags::DIOALIGN)
+    {
+        let fits = told.stx_dio_mem_align as usize <= BLOCK_ALIGNMENT && told.stx_dio_offset_align > 0;
+        return fits.then_some(told.stx_dio_offset_align.max(512));
+    }
+    match medium {
+        Medium::Device => rustix::fs::ioctl_blksszget(fd).ok(),
+        Medium::MemoryFile => Some(512),
+        Medium::File => Some(probed_alignment(fd)),
+    }
+}
+
+/// Kernels before 6.1 do not tell; a read that is too fine is refused with EINVAL.
+fn probed_alignment(fd: BorrowedFd<'_>) -> u32 {
+    let mut block = Block::new(4096);
+    for alignment in [512, 1024, 2048] {
+        block.set_len(alignment as usize);
+        if rustix::io::pread(fd, &mut block[..], u64::from(alignment)) != Err(Errno::INVAL) {
+            return alignment;
+        }
+    }
+    4096
+}
+
+/// What can be done with it, found by asking and trying; may block.
+pub(crate) fn capabilities(fd: BorrowedFd<'_>, medium: Medium, mode: Mode, size: u64) -> Capabilities {
+    let writable = !mode.read_only;
+    let alignment = if mode.direct { direct_alignment(fd, medium).unwrap_or(4096) } else { 1 };
+    let (discard, granularity) = match medium {
+        _ if !writable => (false, 0),
+        Medium::Device => device_discard(fd),
+        Medium::File | Medium::MemoryFile => {
+            let punches = can_punch(fd, size);
+            (punches, if punches { physical_block_len(fd, medium) } else { 0 })
+        }
+    };
+    Capabilities {
+        read_only: mode.read_only,
+        volatile_cache: !mode.sync,
+        fua: true,
+        discard,
+        // BLKDISCARD promises nothing; a hole in a file reads as zeroes.
+        discard_zeroes: discard && medium != Medium::Device,
+        write_zeroes: writable,
+        allocation: medium != Medium::Device,
+        alignment,
+        discard_granularity: granularity,
+    }
+}
+
+/// Punches a hole far beyond the end, where there is nothing to lose.
+fn can_punch(fd: BorrowedFd<'_>, size: u64) -> bool {
+    let beyond = size.next_multiple_of(1 << 20) + (1 << 20);
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(fd, flags, beyond, 4096).is_ok()
+}
+
+fn device_discard(fd: BorrowedFd<'_>) -> (bool, u32) {
+    let Ok(stat) = rustix::fs::fstat(fd.as_fd()) else { return (false, 0) };
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let limit = |name: &str| -> u64 {
+        // A partition has its limits in its disk's directory.
+        ["queue", "../queue"]
+            .iter()
+            .find_map(|queue| {
+                std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{queue}/{name}")).ok()
+            })
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    if limit("discard_max_bytes") == 0 {
+        return (false, 0);
+    }
+    (true, u32::try_from(limit("discard_granularity")).unwrap_or(0))
+}
+
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+const RAMFS_MAGIC: u32 = 0x8584_58f6;
+/// Network file systems report a transfer size here, which is no block length.
+const BLOCK_LEN_MAX: u32 = 64 << 10;

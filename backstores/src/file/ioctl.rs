@@ -1,0 +1,16 @@
+//! The one request to a block device that has no safe wrapper: BLKDISCARD.
+#![allow(unsafe_code)] // ioctl(2) takes an untyped pointer.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::ioctl::{Opcode, Setter, ioctl};
+
+/// Tells a block device that a range is no longer needed. What it reads as afterwards is the device's affair.
+pub(crate) fn discard(device: BorrowedFd<'_>, offset: u64, len: u64) -> rustix::io::Result<()> {
+    // SAFETY: BLKDISCARD reads two u64 (start, length) from the pointer it is given and writes nothing back;
+    // `Setter` passes a pointer to exactly that array, which lives until the call returns.
+    unsafe { ioctl(device, Setter::<BLKDISCARD, [u64; 2]>::new([offset, len])) }
+}
+
+/// `_IO(0x12, 119)`, linux/fs.h.
+const BLKDISCARD: Opcode = 0x1277;

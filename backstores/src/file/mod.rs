@@ -1,0 +1,120 @@
+//! `rdwr` and `aio`: regular files and block devices.
+//!
+//! | room | what is there |
+//! | --- | --- |
+//! | [`open`] | flags, creation, falling back to read-only |
+//! | [`geometry`] | size, block lengths, alignment, what can be done |
+//! | [`engine`] | one loop's way to all files: inline from the page cache, else submitted |
+//! | [`blocking`] | the operations as calls that may block, for workers |
+//! | [`ioctl`], [`error`] | BLKDISCARD; error numbers |
+
+mod blocking;
+mod engine;
+mod error;
+mod geometry;
+mod ioctl;
+mod open;
+mod outbox;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
+
+pub use self::engine::FileEngine;
+use self::geometry::{Medium, Mode};
+pub use self::open::{AIO, RDWR};
+use crate::workers::Unit;
+
+/// A file or block device.
+#[derive(Debug)]
+pub struct File {
+    kind: &'static str,
+    file: Arc<OpenFile>,
+}
+
+impl File {
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.file.path
+    }
+}
+
+impl Backstore for File {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size: self.file.size.load(Ordering::Relaxed),
+            physical_block_len: self.file.physical_block_len,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.file.capabilities
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        let size = geometry::size(self.file.fd.as_fd(), self.file.medium)
+            .map_err(|errno| error::from_errno(errno, 0))?;
+        if size == 0 {
+            return Err(IoError::NotReady);
+        }
+        self.file.size.store(size, Ordering::Relaxed);
+        Ok(self.geometry())
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, files) = engines.of_kind(FileEngine::new)?;
+        let slot = files.attach(self.file.clone());
+        Ok(Port { engine, slot })
+    }
+}
+
+/// An open file, shared by the store, the engines of all loops and the workers.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    fd: OwnedFd,
+    path: PathBuf,
+    medium: Medium,
+    mode: Mode,
+    /// In bytes, as last read.
+    size: AtomicU64,
+    physical_block_len: u32,
+    capabilities: Capabilities,
+    /// Whether zeroing a range by fallocate is worth trying; cleared when the file system does not know it.
+    zero_range: AtomicBool,
+    /// Its queue at the workers, with its quota.
+    workers: Unit,
+}
+
+impl OpenFile {
+    /// What the capabilities rule out is refused before the kernel sees it.
+    fn refusal(&self, op: &BlockOp) -> Option<IoError> {
+        let can = &self.capabilities;
+        match op {
+            BlockOp::Write { .. } | BlockOp::Discard { .. } | BlockOp::WriteZeroes { .. }
+                if can.read_only =>
+            {
+                Some(IoError::ReadOnly)
+            }
+            BlockOp::Discard { .. } if !can.discard => Some(IoError::Unsupported),
+            BlockOp::Allocation { .. } if !can.allocation => Some(IoError::Unsupported),
+            _ => None,
+        }
+    }
+
+    /// A device says ENOSPC also beyond its end, which is another thing when it shrank.
+    fn error(&self, errno: Errno, offset: u64) -> IoError {
+        let shrank = errno == Errno::NOSPC
+            && self.medium == Medium::Device
+            && geometry::size(self.fd.as_fd(), self.medium).is_ok_and(|size| offset >= size);
+        if shrank { IoError::OutOfRange } else { error::from_errno(errno, offset) }
+    }
+}

@@ -1,0 +1,147 @@
+//! Opening files and block devices: flags, creation, and falling back to read-only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use scsi_core::store::Backstore;
+
+use super::geometry::{self, Medium, Mode, WhatElse};
+use super::{File, OpenFile};
+use crate::registry::{Kind, OpenError, OpenOptions};
+use crate::workers::Workers;
+
+/// The registry's row of files and devices through the page cache.
+pub const RDWR: Kind = Kind {
+    name: "rdwr",
+    summary: "a file or block device, through the page cache unless 'direct'",
+    sync: true,
+    direct: true,
+    needs_path: true,
+    options: &[],
+    open: |options| open("rdwr", options, options.bsoflags.direct),
+};
+
+/// The registry's row of files and devices past the page cache.
+pub const AIO: Kind = Kind {
+    name: "aio",
+    summary: "a file or block device, always past the page cache (O_DIRECT)",
+    sync: false,
+    direct: false,
+    needs_path: true,
+    options: &[],
+    open: |options| open("aio", options, true),
+};
+
+fn open(kind: &'static str, options: &OpenOptions, direct: bool) -> Result<Arc<dyn Backstore>, OpenError> {
+    Ok(Arc::new(open_file(kind, options, direct, Workers::shared())?))
+}
+
+pub(crate) fn open_file(
+    kind: &'static str,
+    options: &OpenOptions,
+    direct: bool,
+    workers: &Workers,
+) -> Result<File, OpenError> {
+    let path = &options.path;
+    let io = |errno| io_error(path, errno);
+    refuse_other_types(path)?;
+    if let Some(size) = options.size {
+        create(path, size)?;
+    }
+    let sync = options.bsoflags.sync;
+    let (fd, read_only) = open_writable_or_not(path, flags(sync, direct), options.read_only)?;
+    let mode = Mode { read_only, sync, direct };
+    let medium = Medium::of(fd.as_fd()).map_err(|what| match what {
+        WhatElse::Errno(errno) => io(errno),
+        WhatElse::Type(what) => OpenError::WrongFileType { path: path.clone(), what },
+    })?;
+    let size = geometry::size(fd.as_fd(), medium).map_err(io)?;
+    if size == 0 {
+        return Err(OpenError::Empty { path: path.clone() });
+    }
+    if direct {
+        let alignment = geometry::direct_alignment(fd.as_fd(), medium)
+            .ok_or_else(|| OpenError::NoDirect { path: path.clone() })?;
+        let block_len = options.block_len;
+        if !block_len.is_multiple_of(alignment) {
+            return Err(OpenError::Alignment { path: path.clone(), alignment, block_len });
+        }
+    }
+    let file = OpenFile {
+        path: path.clone(),
+        medium,
+        mode,
+        size: AtomicU64::new(size),
+        physical_block_len: geometry::physical_block_len(fd.as_fd(), medium),
+        capabilities: geometry::capabilities(fd.as_fd(), medium, mode, size),
+        zero_range: AtomicBool::new(true),
+        workers: workers.unit(),
+        fd,
+    };
+    Ok(File { kind, file: Arc::new(file) })
+}
+
+/// A pipe would block the open, and a directory has a misleading error: look first.
+fn refuse_other_types(path: &Path) -> Result<(), OpenError> {
+    match rustix::fs::stat(path) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::BlockDevice => Ok(()),
+            other => {
+                Err(OpenError::WrongFileType { path: path.to_owned(), what: geometry::type_name(other) })
+            }
+        },
+        // The open itself has the better word for it.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Makes a sparse file of `size` bytes, unless there is a file.
+fn create(path: &Path, size: u64) -> Result<(), OpenError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, 0o644.into()) {
+        Ok(fd) => rustix::fs::ftruncate(&fd, size).map_err(|errno| {
+            let _ = std::fs::remove_file(path);
+            io_error(path, errno)
+        }),
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(io_error(path, errno)),
+    }
+}
+
+fn flags(sync: bool, direct: bool) -> OFlags {
+    let mut flags = OFlags::CLOEXEC | OFlags::NOCTTY;
+    flags.set(OFlags::DSYNC, sync);
+    flags.set(OFlags::DIRECT, direct);
+    flags
+}
+
+fn open_writable_or_not(path: &Path, flags: OFlags, read_only: bool) -> Result<(OwnedFd, bool), OpenError> {
+    if !read_only {
+        match rustix::fs::open(path, flags | OFlags::RDWR, 0.into()) {
+            Ok(fd) => return Ok((fd, false)),
+            Err(Errno::ACCESS | Errno::ROFS | Errno::PERM) => {
+                log::warn!("{}: cannot be written, opened read-only", path.display());
+            }
+            Err(errno) => return Err(refused(path, flags, errno)),
+        }
+    }
+    match rustix::fs::open(path, flags | OFlags::RDONLY, 0.into()) {
+        Ok(fd) => Ok((fd, true)),
+        Err(errno) => Err(refused(path, flags, errno)),
+    }
+}
+
+fn refused(path: &Path, flags: OFlags, errno: Errno) -> OpenError {
+    if errno == Errno::INVAL && flags.contains(OFlags::DIRECT) {
+        return OpenError::NoDirect { path: path.to_owned() };
+    }
+    io_error(path, errno)
+}
+
+fn io_error(path: &Path, errno: Errno) -> OpenError {
+    OpenError::Io { path: path.to_owned(), source: errno.into() }
+}
