@@ -1,0 +1,96 @@
+//! CRC32C digests (RFC 7143 13.1). The only place that calls the `crc32c` crate.
+
+use super::DIGEST_LEN;
+use crate::pdu::Bhs;
+
+/// A CRC32C taken piece by piece.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Crc32c(u32);
+
+impl Crc32c {
+    /// Of nothing.
+    #[inline]
+    pub fn new() -> Self {
+        Self(0)
+    }
+
+    /// Adds bytes.
+    #[inline]
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+
+    /// The number; [`Self::to_wire`] gives the bytes that travel.
+    #[inline]
+    pub fn finish(self) -> u32 {
+        self.0
+    }
+
+    /// The digest as it travels: least significant byte first (RFC 7143 13.1, and the examples of
+    /// RFC 3720 B.4).
+    #[inline]
+    pub fn to_wire(self) -> [u8; DIGEST_LEN] {
+        self.0.to_le_bytes()
+    }
+}
+
+/// The digest of a header and its additional segments, as it travels.
+#[inline]
+pub fn header_digest(bhs: &Bhs, ahs: &[u8]) -> [u8; DIGEST_LEN] {
+    let mut crc = Crc32c::new();
+    crc.update(bhs);
+    if !ahs.is_empty() {
+        crc.update(ahs);
+    }
+    crc.to_wire()
+}
+
+/// The digest of a data segment given in pieces, as it travels. Padding counts: it has to be among the pieces.
+#[inline]
+pub fn data_digest<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> [u8; DIGEST_LEN] {
+    let mut crc = Crc32c::new();
+    chunks.into_iter().for_each(|chunk| crc.update(chunk));
+    crc.to_wire()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of RFC 3720 B.4 and RFC 7143 A.4.
+    #[test]
+    fn examples_of_the_standard() {
+        let ascending: Vec<u8> = (0..32).collect();
+        let descending: Vec<u8> = (0..32).rev().collect();
+        let mut read_10 = [0; 48];
+        read_10[..2].copy_from_slice(&[0x01, 0xc0]);
+        read_10[16] = 0x14;
+        read_10[22] = 0x04;
+        read_10[27] = 0x14;
+        read_10[31] = 0x18;
+        read_10[32] = 0x28;
+        read_10[40] = 0x02;
+        let cases: [(&[u8], [u8; 4]); 5] = [
+            (&[0; 32], [0xaa, 0x36, 0x91, 0x8a]),
+            (&[0xff; 32], [0x43, 0xab, 0xa8, 0x62]),
+            (&ascending, [0x4e, 0x79, 0xdd, 0x46]),
+            (&descending, [0x5c, 0xdb, 0x3f, 0x11]),
+            (&read_10, [0x56, 0x3a, 0x96, 0xd9]),
+        ];
+        for (bytes, digest) in cases {
+            assert_eq!(data_digest([bytes]), digest, "{bytes:x?}");
+        }
+        assert_eq!(header_digest(&read_10, &[]), [0x56, 0x3a, 0x96, 0xd9]);
+    }
+
+    #[test]
+    fn pieces_count_as_their_sum() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for at in [0, 1, 48, 255] {
+            let (head, tail) = bytes.split_at(at);
+            assert_eq!(data_digest([head, tail]), data_digest([&bytes[..]]));
+        }
+        let (bhs, ahs) = bytes.split_first_chunk::<48>().unwrap();
+        assert_eq!(header_digest(bhs, ahs), data_digest([&bytes[..]]));
+    }
+}

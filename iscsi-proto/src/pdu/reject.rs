@@ -1,0 +1,108 @@
+//! Reject (RFC 7143 11.17).
+
+use super::code::open_code;
+use super::{Bhs, FINAL, PduError, be32, expect, put32};
+use crate::sn::{CmdSn, StatSn};
+
+/// Reject: the target could not take a PDU. Its data segment is the header of that PDU.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// This response's number.
+    pub stat_sn: StatSn,
+    /// The next command expected.
+    pub exp_cmd_sn: CmdSn,
+    /// The last command that would be taken now.
+    pub max_cmd_sn: CmdSn,
+    /// DataSN or R2TSN: the next number of a task, when a Data SNACK is rejected (RFC 7143 11.17.4); else 0.
+    pub data_sn: u32,
+}
+
+open_code! {
+    /// Reason for a reject (RFC 7143 11.17.1).
+    RejectReason {
+        /// The data digest is wrong; the PDU may be sent again.
+        DATA_DIGEST_ERROR = 0x02,
+        /// A SNACK that cannot be served.
+        SNACK_REJECT = 0x03,
+        /// The sender broke the protocol.
+        PROTOCOL_ERROR = 0x04,
+        /// The PDU's type is not supported.
+        COMMAND_NOT_SUPPORTED = 0x05,
+        /// Too many immediate commands.
+        IMMEDIATE_COMMAND_REJECT = 0x06,
+        /// A task is in progress already.
+        TASK_IN_PROGRESS = 0x07,
+        /// A DataACK that fits no data.
+        INVALID_DATA_ACK = 0x08,
+        /// A field has a value that is not allowed.
+        INVALID_PDU_FIELD = 0x09,
+        /// No resources for a long operation.
+        LONG_OPERATION_REJECT = 0x0a,
+        /// A negotiation was reset (deprecated in RFC 7143).
+        NEGOTIATION_RESET = 0x0b,
+        /// The target waits for a logout.
+        WAITING_FOR_LOGOUT = 0x0c,
+    }
+}
+
+impl Reject {
+    /// The opcode.
+    pub const OPCODE: u8 = 0x3f;
+
+    /// Decodes a header.
+    pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
+        expect(bhs, Self::OPCODE)?;
+        Ok(Self {
+            reason: RejectReason(bhs[2]),
+            stat_sn: StatSn(be32::<24>(bhs)),
+            exp_cmd_sn: CmdSn(be32::<28>(bhs)),
+            max_cmd_sn: CmdSn(be32::<32>(bhs)),
+            data_sn: be32::<36>(bhs),
+        })
+    }
+
+    /// Writes all 48 bytes, with both lengths zero.
+    pub fn encode(&self, bhs: &mut Bhs) {
+        bhs.fill(0);
+        bhs[0] = Self::OPCODE;
+        bhs[1] = FINAL;
+        bhs[2] = self.reason.0;
+        bhs[16..20].fill(0xff);
+        put32::<24>(bhs, self.stat_sn.0);
+        put32::<28>(bhs, self.exp_cmd_sn.0);
+        put32::<32>(bhs, self.max_cmd_sn.0);
+        put32::<36>(bhs, self.data_sn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pdu::tests::assert_golden;
+
+    #[rustfmt::skip]
+    const GOLDEN: Bhs = [
+        0x3f, 0x80, 4, 0, 0, 0, 0, 0,           // protocol error
+        0, 0, 0, 0, 0, 0, 0, 0,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0,     // no task
+        0, 0, 0, 11, 0, 0, 0, 10,               // StatSN 11, ExpCmdSN 10
+        0, 0, 0, 42, 0, 0, 0, 3,                // MaxCmdSN 42; DataSN 3
+        0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+
+    #[test]
+    fn golden_bytes() {
+        assert_golden(
+            &GOLDEN,
+            Reject {
+                reason: RejectReason::PROTOCOL_ERROR,
+                stat_sn: StatSn(11),
+                exp_cmd_sn: CmdSn(10),
+                max_cmd_sn: CmdSn(42),
+                data_sn: 3,
+            },
+        );
+    }
+}
