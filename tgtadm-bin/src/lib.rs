@@ -1,1 +1,81 @@
 //! What the administration tools share: the option grammar and the client of the control socket.
+//!
+//! Scripts and cluster agents drive the stock `tgtadm` and read its messages and exit codes, so this one accepts
+//! what stock accepts, refuses what stock refuses, in the same words: [`getopt`] is the C library's way to read
+//! options, [`options`] the table of them, [`args`] what they mean together, [`rules`] which of them go with which
+//! operation, [`client`] the exchange with the daemon.
+
+pub mod args;
+pub mod client;
+pub mod getopt;
+pub mod options;
+pub mod rules;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use crate::args::Invocation;
+
+/// Why nothing, or not all, was done: what to print on standard error, and the exit code.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// 1 for an unknown mode or operation, 22 for a request that cannot be sent or that the daemon refused,
+    /// 107 when there is no daemon.
+    pub exit: u8,
+    /// Whole lines; bytes, because they repeat what the user typed.
+    pub text: Vec<u8>,
+}
+
+impl Refusal {
+    /// One line after the tool's name.
+    fn named(exit: u8, message: impl AsRef<[u8]>) -> Self {
+        let mut text = b"tgtadm: ".to_vec();
+        text.extend_from_slice(message.as_ref());
+        text.push(b'\n');
+        Self { exit, text }
+    }
+
+    /// One line as it is, and the advice to ask for help.
+    fn with_advice(message: impl AsRef<[u8]>) -> Self {
+        let mut text = message.as_ref().to_vec();
+        text.extend_from_slice(b"\nTry `tgtadm --help' for more information.\n");
+        Self { exit: EINVAL, text }
+    }
+}
+
+/// `tgtadm`, from its arguments (the program's name first) to its exit code.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<Vec<u8>> = arguments.into_iter().map(OsString::into_vec).collect();
+    let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
+    match args::parse(&arguments, posixly_correct).and_then(|invocation| obey(&invocation)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // A reader that went away is no reason to change the exit code.
+            let _ = std::io::stderr().write_all(&refusal.text);
+            ExitCode::from(refusal.exit)
+        }
+    }
+}
+
+fn obey(invocation: &Invocation) -> Result<(), Refusal> {
+    match invocation {
+        Invocation::Help => print(options::help().as_bytes()),
+        Invocation::Version => print(concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
+        Invocation::Send(order) => {
+            let text = client::exchange(order)?;
+            print(&text);
+        }
+    }
+    Ok(())
+}
+
+fn print(text: &[u8]) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text).and_then(|()| out.flush());
+}
+
+/// What a request gets that makes no sense.
+const EINVAL: u8 = 22;

@@ -1,2 +1,7 @@
 //! `tgtadm`: one request to a running daemon.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tgtadm_bin::run(std::env::args_os())
+}

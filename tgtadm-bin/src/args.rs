@@ -1,0 +1,305 @@
+//! What the words on the command line mean: a record for the daemon, or a reason not to send one.
+//!
+//! The daemon takes the strings of a request as one comma-separated text in a fixed order and trusts the client's
+//! checks, so order and checks are part of the interface.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
+
+use crate::getopt::{Getopt, Item};
+use crate::options::OPTIONS;
+use crate::{EINVAL, Refusal, rules};
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Invocation {
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+    /// Send a request.
+    Send(Order),
+}
+
+/// A request and where it goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Order {
+    /// What the daemon gets.
+    pub record: Record,
+    /// Which of several daemons; the suffix of the socket's name, 0 to 32767.
+    pub control_port: u16,
+    /// Whether to say what is sent.
+    pub debug: bool,
+}
+
+impl Order {
+    /// Whether the daemon ends by this, so that success means waiting for its end.
+    #[must_use]
+    pub fn ends_the_daemon(&self) -> bool {
+        (self.record.header.mode, self.record.header.op) == (Mode::System as u32, Op::Delete as u32)
+    }
+}
+
+/// Everything that was given, checked one by one but not yet together.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) op: Option<Op>,
+    pub(crate) header: RequestHeader,
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) target_name: Option<Vec<u8>>,
+    pub(crate) initiator_address: Option<Vec<u8>>,
+    pub(crate) initiator_name: Option<Vec<u8>>,
+    pub(crate) user: Option<Vec<u8>>,
+    pub(crate) password: Option<Vec<u8>>,
+    pub(crate) portal_params: Option<Vec<u8>>,
+    /// The options' letters in the order given, for the check of what goes with what.
+    pub(crate) letters: Vec<u8>,
+    target_params: Option<Vec<u8>>,
+    store_type: Option<Vec<u8>>,
+    store_options: Option<Vec<u8>>,
+    store_flags: Option<Vec<u8>>,
+    block_size: Option<Vec<u8>>,
+    control_port: u16,
+    debug: bool,
+}
+
+/// Reads the command line, the program's name first. The first mistake in the order of the words is reported.
+///
+/// # Errors
+/// What stock `tgtadm` prints for the same words, and its exit code.
+pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation, Refusal> {
+    let mut getopt = Getopt::new(OPTIONS, arguments, posixly_correct);
+    let mut given = Given::default();
+    let mut operand = None;
+    while let Some(item) = getopt.next_item().map_err(Refusal::with_advice)? {
+        match item {
+            Item::Option(b'h', _) => return Ok(Invocation::Help),
+            Item::Option(b'V', _) => return Ok(Invocation::Version),
+            Item::Option(letter, value) => given.take(letter, value.unwrap_or_default())?,
+            Item::Operand(word) => operand = operand.or(Some(word)),
+        }
+    }
+    if let Some(word) = operand {
+        let message = [b"tgtadm: unrecognized option '", word, b"'"].concat();
+        return Err(Refusal::with_advice(message));
+    }
+    let op = given.op.ok_or_else(|| Refusal::named(EINVAL, "specify the operation type"))?;
+    let mode = given.mode.ok_or_else(|| Refusal::named(EINVAL, "specify the mode"))?;
+    rules::check(mode, op, &given)?;
+    Ok(Invocation::Send(given.into_order(mode, op)))
+}
+
+impl Given {
+    fn take(&mut self, letter: u8, value: &[u8]) -> Result<(), Refusal> {
+        let text = || Some(value.to_vec());
+        match letter {
+            b'd' => {
+                self.debug = true;
+                return Ok(());
+            }
+            b'L' => self.header.lld = String::from_utf8_lossy(value).into_owned(),
+            b'o' => self.op = Some(word(value, 1, "operation", Op::from_word)?),
+            b'm' => self.mode = Some(word(value, 1, "mode", Mode::from_word)?),
+            b't' => self.header.tid = number(letter, value)?,
+            b's' => self.header.sid = number(letter, value)?,
+            b'c' => self.header.cid = number(letter, value)?,
+            b'l' => self.header.lun = number(letter, value)?,
+            b'C' => self.control_port = number::<i16>(letter, value)?.cast_unsigned(),
+            b'H' => self.header.host_no = number(letter, value)?,
+            b'B' => self.header.host_no = host_of_bus(value, Path::new("/sys/bus"))?,
+            b'Y' => self.header.device_type = word(value, EINVAL, "target type", device_type)?,
+            b'F' => self.header.force = 1,
+            b'O' => self.header.ac_dir = 1,
+            b'n' => self.name = text(),
+            b'v' => self.value = text(),
+            b'b' => self.path = text(),
+            b'E' => self.store_type = text(),
+            b'S' => self.store_options = text(),
+            b'f' => self.store_flags = text(),
+            b'y' => self.block_size = text(),
+            b'T' => self.target_name = text(),
+            b'I' => self.initiator_address = text(),
+            b'Q' => self.initiator_name = text(),
+            b'u' => self.user = text(),
+            b'p' => self.password = text(),
+            b'P' if self.mode == Some(Mode::Portal) => self.portal_params = text(),
+            b'P' => self.target_params = text(),
+            other => unreachable!("the table has no option -{}", char::from(other)),
+        }
+        self.letters.push(letter);
+        Ok(())
+    }
+
+    fn into_order(mut self, mode: Mode, op: Op) -> Order {
+        self.header.mode = mode as u32;
+        self.header.op = op as u32;
+        let (control_port, debug) = (self.control_port, self.debug);
+        let payload = self.payload();
+        Order { record: Record::new(self.header, payload), control_port, debug }
+    }
+
+    /// The strings, ended by a NUL that counts; nothing at all when there are none.
+    fn payload(&self) -> Vec<u8> {
+        let store_type = match self.header.device_type {
+            TAPE => Some(&b"ssc"[..]),
+            _ => self.store_type.as_deref(),
+        };
+        let parameter = self.name.as_ref().map(|name| {
+            let value = self.value.as_deref().unwrap_or(b"(null)");
+            [name, &b"="[..], value].concat()
+        });
+        let ended = |params: &Option<Vec<u8>>| params.as_ref().map(|params| [params, &b","[..]].concat());
+        let (target_params, portal_params) = (ended(&self.target_params), ended(&self.portal_params));
+        let items: [(&str, Option<&[u8]>); 13] = [
+            ("", parameter.as_deref()),
+            ("path=", self.path.as_deref()),
+            ("bstype=", store_type),
+            ("bsopts=", self.store_options.as_deref()),
+            ("bsoflags=", self.store_flags.as_deref()),
+            ("blocksize=", self.block_size.as_deref()),
+            ("targetname=", self.target_name.as_deref()),
+            ("initiator-address=", self.initiator_address.as_deref()),
+            ("initiator-name=", self.initiator_name.as_deref()),
+            ("user=", self.user.as_deref()),
+            ("password=", self.password.as_deref()),
+            ("targetOps ", target_params.as_deref()),
+            ("portalOps ", portal_params.as_deref()),
+        ];
+        let present: Vec<Vec<u8>> = items
+            .iter()
+            .filter_map(|(key, value)| value.map(|value| [key.as_bytes(), value].concat()))
+            .collect();
+        let mut payload = present.join(&b',');
+        if !present.is_empty() {
+            payload.push(0);
+        }
+        payload
+    }
+}
+
+fn word<T>(value: &[u8], exit: u8, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Refusal> {
+    let found = std::str::from_utf8(value).ok().and_then(read);
+    found.ok_or_else(|| Refusal::named(exit, [b"unknown ", what.as_bytes(), b": ", value].concat()))
+}
+
+/// Peripheral device types (SPC-4 6.6.2) a new unit can have.
+fn device_type(word: &str) -> Option<u32> {
+    Some(match word {
+        "disk" => DISK,
+        "tape" | "ssc" => TAPE,
+        "cd" => CD,
+        "changer" => 0x08,
+        "osd" => 0x11,
+        "pt" => 0xff,
+        _ => return None,
+    })
+}
+
+/// A number as C reads it: the value ends where the digits end, `-2` wraps around, and all ones is no number.
+fn number<T: TryFrom<u64>>(letter: u8, value: &[u8]) -> Result<T, Refusal> {
+    let refuse = |why: &[u8]| {
+        Refusal::with_advice([b"-", &[letter][..], b" argument value '", value, b"' ", why].concat())
+    };
+    match leading_number(value) {
+        None | Some(u64::MAX) => Err(refuse(b"invalid")),
+        Some(number) => T::try_from(number).map_err(|_| refuse(b"out of range")),
+    }
+}
+
+/// C's `strtoull` with base 0: white space, a sign, then decimal, `0x` hexadecimal or `0` octal digits. What does
+/// not fit becomes all ones; `None` without any digit.
+fn leading_number(text: &[u8]) -> Option<u64> {
+    let spaces = text.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
+    let (negative, text) = match &text[spaces..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let (base, text) = match text {
+        [b'0', b'x' | b'X', rest @ ..] if rest.first().is_some_and(u8::is_ascii_hexdigit) => (16, rest),
+        [b'0', ..] => (8, text),
+        _ => (10, text),
+    };
+    let digits: Vec<u32> = text.iter().map_while(|byte| char::from(*byte).to_digit(base)).collect();
+    if digits.is_empty() {
+        return None;
+    }
+    let magnitude = digits.iter().try_fold(0_u64, |sum, digit| {
+        sum.checked_mul(base.into()).and_then(|sum| sum.checked_add((*digit).into()))
+    });
+    Some(match magnitude {
+        Some(magnitude) if negative => magnitude.wrapping_neg(),
+        Some(magnitude) => magnitude,
+        None => u64::MAX,
+    })
+}
+
+/// The SCSI host behind `BUS,ID`: the `hostN` in the device's directory.
+fn host_of_bus(value: &[u8], buses: &Path) -> Result<u32, Refusal> {
+    let Some(comma) = value.iter().position(|byte| *byte == b',') else {
+        return Err(Refusal::with_advice([b"-B argument value '", value, b"' invalid"].concat()));
+    };
+    let (bus, id) = (&value[..comma], &value[comma + 1..]);
+    let device = buses.join(OsStr::from_bytes(bus)).join("devices").join(OsStr::from_bytes(id));
+    let entries = std::fs::read_dir(device).into_iter().flatten().flatten();
+    let hosts = entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok());
+    hosts.min().ok_or_else(|| Refusal::named(EINVAL, [b"can't find bus: ", bus].concat()))
+}
+
+/// The type that always comes with its own backing store.
+pub(crate) const TAPE: u32 = 0x01;
+/// May be made without a medium, as may a tape.
+pub(crate) const CD: u32 = 0x05;
+/// The type where none was given.
+pub(crate) const DISK: u32 = 0x00;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_c_reads_them() {
+        #[rustfmt::skip]
+        let cases: &[(&[u8], Option<u64>)] = &[
+            (b"0",                       Some(0)),
+            (b" \t\x0b+12x",             Some(12)),
+            (b"010",                     Some(8)),
+            (b"09",                      Some(0)),
+            (b"0x1F",                    Some(31)),
+            (b"0xg",                     Some(0)),
+            (b"0x",                      Some(0)),
+            (b"-3",                      Some(u64::MAX - 2)),
+            (b"-0",                      Some(0)),
+            (b"18446744073709551615",    Some(u64::MAX)),
+            (b"18446744073709551616",    Some(u64::MAX)),
+            (b"-99999999999999999999",   Some(u64::MAX)),
+            (b"",                        None),
+            (b" ",                       None),
+            (b"- 1",                     None),
+            (b"x1",                      None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(leading_number(text), *expected, "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn a_bus_address_becomes_its_host_number() {
+        let buses = tempfile::tempdir().unwrap();
+        let device = buses.path().join("pci/devices/0000:00:1f.2");
+        std::fs::create_dir_all(device.join("host12")).unwrap();
+        std::fs::create_dir_all(device.join("hostess")).unwrap();
+        assert_eq!(host_of_bus(b"pci,0000:00:1f.2", buses.path()), Ok(12));
+
+        let unknown = host_of_bus(b"pci,0000:00:1f.3", buses.path()).unwrap_err();
+        assert_eq!((unknown.exit, unknown.text.as_slice()), (22, &b"tgtadm: can't find bus: pci\n"[..]));
+        let no_comma = host_of_bus(b"pci", buses.path()).unwrap_err();
+        assert!(no_comma.text.starts_with(b"-B argument value 'pci' invalid\n"));
+    }
+}

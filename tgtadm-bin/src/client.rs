@@ -1,0 +1,196 @@
+//! The exchange with the daemon: one request, one reply, over the unix socket.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use target_engine::control::error;
+use target_engine::control::wire::{REPLY_HEADER_LEN, ReplyHeader};
+
+use crate::args::Order;
+use crate::{EINVAL, Refusal};
+
+/// Sends the request to the daemon `TGT_IPC_SOCKET` and the control port name; the text to print.
+///
+/// # Errors
+/// There is no daemon (exit code 107), it refused (22), or it broke off.
+pub fn exchange(order: &Order) -> Result<Vec<u8>, Refusal> {
+    let base = std::env::var_os("TGT_IPC_SOCKET").unwrap_or_else(|| DEFAULT_BASE.into());
+    let path = socket_path(base, order.control_port);
+    let text = exchange_at(&path, order)?;
+    if order.ends_the_daemon() {
+        while UnixStream::connect(&path).is_ok() {
+            thread::sleep(END_POLL);
+        }
+    }
+    Ok(text)
+}
+
+/// `BASE.N`.
+fn socket_path(base: OsString, control_port: u16) -> PathBuf {
+    let mut path = base.into_vec();
+    path.extend_from_slice(format!(".{control_port}").as_bytes());
+    OsString::from_vec(path).into()
+}
+
+fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
+    let mut socket = connect(path)?;
+    let request = order.record.encode();
+    // Where the write fails the daemon may yet have told why.
+    let written = socket.write_all(&request);
+    if order.debug {
+        eprintln!("tgtadm: {} bytes to {}", request.len(), path.display());
+    }
+    let mut header = [0; REPLY_HEADER_LEN];
+    match (fill(&mut socket, &mut header), written) {
+        (Ok(REPLY_HEADER_LEN), _) => {}
+        (_, Err(error)) => {
+            return Err(not_sent(error.raw_os_error().unwrap_or(ENOTCONN), &error.to_string()));
+        }
+        // Stock's exit code for a daemon that went away is success.
+        (Ok(0), _) => return Err(Refusal::named(0, "tgtd closed the socket")),
+        (Ok(_), _) => return Err(Refusal::named(0, "a partial response")),
+        (Err(error), _) => return Err(broken(&error)),
+    }
+    let header = ReplyHeader::decode(&header);
+    if header.error != 0 {
+        return Err(Refusal::named(EINVAL, error::text(header.error)));
+    }
+    let mut text = Vec::new();
+    let announced = header.text_len();
+    socket.take(announced as u64).read_to_end(&mut text).map_err(|error| broken(&error))?;
+    if text.len() < announced {
+        return Err(Refusal::named(EIO, "a partial response"));
+    }
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    text.truncate(end);
+    Ok(text)
+}
+
+/// Whatever the reason, a daemon that cannot be reached is the one exit code that init scripts wait for.
+fn connect(path: &Path) -> Result<UnixStream, Refusal> {
+    let no_daemon = || not_sent(ENOTCONN, "Transport endpoint is not connected");
+    if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
+        let message = [b"management path too long: ", path.as_os_str().as_bytes()].concat();
+        let mut refusal = Refusal::named(0, message);
+        let no_daemon = no_daemon();
+        refusal.text.extend_from_slice(&no_daemon.text);
+        return Err(Refusal { exit: no_daemon.exit, ..refusal });
+    }
+    UnixStream::connect(path).map_err(|_| no_daemon())
+}
+
+fn not_sent(errno: i32, why: &str) -> Refusal {
+    let why = why.split(" (os error").next().unwrap_or(why);
+    Refusal::named(exit_code(errno), format!("failed to send request hdr to tgt daemon, {why}"))
+}
+
+fn broken(error: &std::io::Error) -> Refusal {
+    let errno = error.raw_os_error().unwrap_or(EIO.into());
+    Refusal::named(exit_code(errno), format!("failed to read the response: {error}"))
+}
+
+fn exit_code(errno: i32) -> u8 {
+    u8::try_from(errno).unwrap_or(EINVAL)
+}
+
+/// Reads until `into` is full or the stream ends; how much came.
+fn fill(from: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match from.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+const DEFAULT_BASE: &str = "/var/run/tgtd/socket";
+/// A socket's address holds this many bytes and a NUL.
+const SOCKET_PATH_LEN_MAX: usize = 107;
+/// How often to look whether a daemon that was told to end has.
+const END_POLL: Duration = Duration::from_millis(100);
+const ENOTCONN: i32 = 107;
+const EIO: u8 = 5;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use target_engine::control::wire::{Record, RequestHeader};
+
+    use super::*;
+
+    fn order() -> Order {
+        Order { record: Record::new(RequestHeader::default(), Vec::new()), control_port: 0, debug: false }
+    }
+
+    /// What the client makes of these bytes from a daemon that then closes.
+    fn answered_by(reply: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.0");
+        let listener = UnixListener::bind(&path).unwrap();
+        let reply = reply.to_vec();
+        let daemon = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut request = [0; 120];
+            socket.read_exact(&mut request).unwrap();
+            socket.write_all(&reply).unwrap();
+            request
+        });
+        let answer = exchange_at(&path, &order());
+        assert_eq!(daemon.join().unwrap().as_slice(), order().record.encode());
+        answer
+    }
+
+    fn refused(exit: u8, message: &str) -> Result<Vec<u8>, Refusal> {
+        Err(Refusal::named(exit, message))
+    }
+
+    #[test]
+    fn replies() {
+        #[rustfmt::skip]
+        let cases: &[(&[u8], Result<Vec<u8>, Refusal>)] = &[
+            (&[0, 0, 0, 0, 8, 0, 0, 0],                          Ok(Vec::new())),
+            (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', b'i', 0],          Ok(b"hi".to_vec())),
+            (&[0, 0, 0, 0, 10, 0, 0, 0, b'h', b'i'],             Ok(b"hi".to_vec())),
+            (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', 0, b'i', b'x'],    Ok(b"h".to_vec())),
+            (&[4, 0, 0, 0, 8, 0, 0, 0],                          refused(22, "can't find the target")),
+            (&[24, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "this device has Prevent Removal set")),
+            (&[99, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "(unknown tgtadm_errno)")),
+            (&[],                                                refused(0, "tgtd closed the socket")),
+            (&[0, 0, 0],                                         refused(0, "a partial response")),
+            (&[0, 0, 0, 0, 20, 0, 0, 0, b'h', b'i'],             refused(5, "a partial response")),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(answered_by(reply), *expected, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn no_daemon_is_107() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nobody.0");
+        let message = "failed to send request hdr to tgt daemon, Transport endpoint is not connected";
+        assert_eq!(exchange_at(&path, &order()), refused(107, message));
+
+        let long = PathBuf::from(format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX)));
+        let refusal = exchange_at(&long, &order()).unwrap_err();
+        assert_eq!(refusal.exit, 107);
+        let text = format!("tgtadm: management path too long: {}\ntgtadm: {message}\n", long.display());
+        assert_eq!(String::from_utf8(refusal.text).unwrap(), text);
+    }
+
+    #[test]
+    fn the_socket_is_named_by_base_and_port() {
+        assert_eq!(socket_path("/run/x/s".into(), 0), Path::new("/run/x/s.0"));
+        assert_eq!(socket_path(OsString::new(), 32767), Path::new(".32767"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Which options go with which operation, and which it cannot do without.
+//!
+//! The letters and the wording of each refusal are stock's, its two slips included: scripts match on them.
+
+use target_engine::control::wire::{Mode, Op};
+
+use crate::args::{CD, DISK, Given, TAPE};
+use crate::{EINVAL, Refusal};
+
+/// What an operation accepts.
+struct Rule {
+    mode: Mode,
+    op: Op,
+    /// The letters it takes; `None` where it looks at nothing.
+    letters: Option<&'static str>,
+    wording: Wording,
+    needs: Need,
+}
+
+/// The sentence for an option that does not belong.
+#[derive(Clone, Copy)]
+enum Wording {
+    NotAllowed,
+    NotSupported,
+}
+
+/// What must be there, in the words for its absence.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Need {
+    Nothing,
+    TargetName,
+    Initiator,
+    NameAndValue,
+    UserAndPassword,
+    User,
+    Store,
+    Portal,
+}
+
+/// Says whether the request can be sent.
+///
+/// # Errors
+/// Stock's message for the first thing that is wrong, and exit code 22.
+pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
+    if matches!(mode, Mode::Session | Mode::Connection) {
+        return Ok(());
+    }
+    numbers(mode, op, given)?;
+    let Some(rule) = RULES.iter().find(|rule| rule.mode == mode && rule.op == op) else {
+        return refuse(match mode {
+            Mode::Lld => format!("option {} not supported in lld mode", op as u32),
+            _ => format!("operation {} not supported in {} mode", op.word(), mode.word()),
+        });
+    };
+    let strange = rule.letters.and_then(|letters| {
+        given.letters.iter().map(|letter| char::from(*letter)).find(|letter| !letters.contains(*letter))
+    });
+    if let Some(letter) = strange {
+        return refuse(match rule.wording {
+            Wording::NotAllowed => {
+                format!("{} mode: option '-{letter}' is not allowed/supported", mode.word())
+            }
+            Wording::NotSupported => format!("option '-{letter}' not supported in {} mode", mode.word()),
+        });
+    }
+    needed(rule, given)
+}
+
+/// The numbers that say what the request is about.
+fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
+    let zero = match mode {
+        Mode::Target if op != Op::Show => "'tid' cannot be 0",
+        Mode::LogicalUnit => "'tid' must not be 0",
+        _ => return Ok(()),
+    };
+    match given.header.tid {
+        ..0 => refuse("'tid' option is necessary"),
+        0 => refuse(zero),
+        1.. if mode == Mode::LogicalUnit && given.header.lun == u64::MAX => {
+            refuse("'lun' option is necessary")
+        }
+        1.. => Ok(()),
+    }
+}
+
+fn needed(rule: &Rule, given: &Given) -> Result<(), Refusal> {
+    let (user, password) = (given.user.is_some(), given.password.is_some());
+    let no_initiator = given.initiator_address.is_none() && given.initiator_name.is_none();
+    match rule.needs {
+        Need::TargetName if given.target_name.is_none() => {
+            refuse("creating new target requires a name, use --targetname")
+        }
+        Need::Initiator if no_initiator && given.header.host_no == 0 => {
+            refuse(format!("{} operation requires initiator-address, initiator-nameor bus", rule.op.word()))
+        }
+        Need::NameAndValue if given.name.is_none() || given.value.is_none() => {
+            refuse("update operation requires 'name' and 'value' options")
+        }
+        Need::UserAndPassword if !user || !password => refuse("'user' and 'password' options are required"),
+        Need::User if !user => refuse("'user' option is necessary"),
+        Need::Store if given.path.is_none() && !matches!(given.header.device_type, DISK | CD | TAPE) => {
+            refuse("'backing-store' option is necessary")
+        }
+        Need::Portal if given.portal_params.is_none() => refuse("you must specify --param portal=<portal>"),
+        _ => Ok(()),
+    }
+}
+
+fn refuse(message: impl AsRef<[u8]>) -> Result<(), Refusal> {
+    Err(Refusal::named(EINVAL, message))
+}
+
+const fn rule(mode: Mode, op: Op, letters: &'static str, needs: Need) -> Rule {
+    Rule { mode, op, letters: Some(letters), wording: Wording::NotAllowed, needs }
+}
+
+const fn anything(mode: Mode, op: Op) -> Rule {
+    Rule { mode, op, letters: None, wording: Wording::NotAllowed, needs: Need::Nothing }
+}
+
+#[rustfmt::skip]
+const RULES: &[Rule] = &[
+    anything(Mode::System, Op::Show),
+    anything(Mode::System, Op::Delete),
+    anything(Mode::System, Op::Stat),
+    rule(Mode::System, Op::Update, "LmonvC", Need::NameAndValue),
+    rule(Mode::Target, Op::New, "LmotTC", Need::TargetName),
+    rule(Mode::Target, Op::Delete, "LmotCF", Need::Nothing),
+    rule(Mode::Target, Op::Show, "LmotC", Need::Nothing),
+    rule(Mode::Target, Op::Stat, "LmotC", Need::Nothing),
+    rule(Mode::Target, Op::Bind, "LmotIQBHC", Need::Initiator),
+    rule(Mode::Target, Op::Unbind, "LmotIQBHC", Need::Initiator),
+    rule(Mode::Target, Op::Update, "LmotnvC", Need::NameAndValue),
+    rule(Mode::LogicalUnit, Op::New, "LmofytlbEYCS", Need::Store),
+    rule(Mode::LogicalUnit, Op::Delete, "LmotlC", Need::Nothing),
+    rule(Mode::LogicalUnit, Op::Stat, "LmotlC", Need::Nothing),
+    Rule { wording: Wording::NotSupported, ..rule(Mode::LogicalUnit, Op::Update, "LmofytlPC", Need::Nothing) },
+    rule(Mode::Portal, Op::New, "LmoCP", Need::Portal),
+    rule(Mode::Portal, Op::Delete, "LmoCP", Need::Portal),
+    Rule { wording: Wording::NotSupported, ..rule(Mode::Portal, Op::Show, "LmoC", Need::Nothing) },
+    rule(Mode::Lld, Op::Start, "LmoC", Need::Nothing),
+    rule(Mode::Lld, Op::Stop, "LmoC", Need::Nothing),
+    rule(Mode::Lld, Op::Show, "LmoC", Need::Nothing),
+    rule(Mode::Account, Op::New, "LmoupfC", Need::UserAndPassword),
+    rule(Mode::Account, Op::Show, "LmoC", Need::Nothing),
+    rule(Mode::Account, Op::Delete, "LmouC", Need::Nothing),
+    rule(Mode::Account, Op::Bind, "LmotuOC", Need::User),
+    rule(Mode::Account, Op::Unbind, "LmotuOC", Need::User),
+];

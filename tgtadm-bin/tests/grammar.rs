@@ -1,0 +1,264 @@
+//! What each command line sends or says. The expectations were taken down from stock `tgtadm` 1.0.85; the last tests
+//! hold ours beside the one that is installed (Debian package `tgt`).
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod recorder;
+
+use std::path::Path;
+
+use recorder::{OURS, STOCK, run};
+use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
+use tgtadm_bin::args::{self, Invocation};
+
+/// Command line (`''` is an empty word), then either the record in short (only what is not the default, the payload
+/// in brackets without its NUL) or exit code and message.
+#[rustfmt::skip]
+const CASES: &[(&str, Expected)] = &[
+    ("--op show --mode target",                                   Sends("target show")),
+    ("-oshow -mtarget",                                           Sends("target show")),
+    ("-mtgt -oshow -t1 -dt2",                                     Sends("target show tid=2")),
+    ("-o show -m target -t 0",                                    Sends("target show tid=0")),
+    ("-o show -m target --",                                      Sends("target show")),
+    ("--lld iscsi --op new --mode target --tid 1 -T iqn.a:b",     Sends("target new lld=iscsi tid=1 [targetname=iqn.a:b]")),
+    ("-L iscsi -o new -m target --tid=0x10 -T x",                 Sends("target new lld=iscsi tid=16 [targetname=x]")),
+    ("-o new -m target --ti 010 -T x",                            Sends("target new tid=8 [targetname=x]")),
+    ("-o new -m target -t 5x -T x",                               Sends("target new tid=5 [targetname=x]")),
+    ("-o new -m target -t +5 -T a -T b",                          Sends("target new tid=5 [targetname=b]")),
+    ("-o new -m target -t 1 -T ''",                               Sends("target new tid=1 [targetname=]")),
+    ("-o delete -m target -t 1 -F 1",                             Sends("target delete tid=1 force")),
+    ("-o delete -m target -t 1 -F -t1",                           Sends("target delete tid=1 force")),
+    ("-o delete -m target -t 1 --for",                            Sends("target delete tid=1 force")),
+    ("-o stat -m target -t 1",                                    Sends("target stat tid=1")),
+    ("-m target -o bind -t 1 -I ALL",                             Sends("target bind tid=1 [initiator-address=ALL]")),
+    ("-m target -o bind -t 1 -Q iqn.a -I ALL",                    Sends("target bind tid=1 [initiator-address=ALL,initiator-name=iqn.a]")),
+    ("-m target -o bind -t 1 -H 3",                               Sends("target bind tid=1 host=3")),
+    ("-m target -o unbind -t 1 -H 3 -I ''",                       Sends("target unbind tid=1 host=3 [initiator-address=]")),
+    ("-m target -o update -t 1 -n x -v y",                        Sends("target update tid=1 [x=y]")),
+    ("-m lu -o new -t 1 -l 1",                                    Sends("logicalunit new tid=1 lun=1")),
+    ("-m lu -o new -t 1 -l 0x11 -b ''",                           Sends("logicalunit new tid=1 lun=17 [path=]")),
+    ("-m lu -o new -t 1 -l 1 -b /x -E aio -S a=b;c=d -f sync:direct -y 4096",
+        Sends("logicalunit new tid=1 lun=1 [path=/x,bstype=aio,bsopts=a=b;c=d,bsoflags=sync:direct,blocksize=4096]")),
+    ("-m lu -o new -t 1 -l 1 -b /x -Y ssc -E rdwr",               Sends("logicalunit new tid=1 lun=1 type=1 [path=/x,bstype=ssc]")),
+    ("-m lu -o new -t 1 -l 1 -Y cd",                              Sends("logicalunit new tid=1 lun=1 type=5")),
+    ("-m lu -o new -t 1 -l 1 -Y pt -b /dev/sg0 -E sg",            Sends("logicalunit new tid=1 lun=1 type=255 [path=/dev/sg0,bstype=sg]")),
+    ("-m lu -o new -t 1 -l 18446744073709551614 -b /x",           Sends("logicalunit new tid=1 lun=18446744073709551614 [path=/x]")),
+    ("-m lu -o delete -t 1 -l 1",                                 Sends("logicalunit delete tid=1 lun=1")),
+    ("-m lu -o update -t 1 -l 1 --param a=b,c=d",                 Sends("logicalunit update tid=1 lun=1 [targetOps a=b,c=d,]")),
+    ("-P a=b -o update -m lu -t 1 -l 1",                          Sends("logicalunit update tid=1 lun=1 [targetOps a=b,]")),
+    ("-m lu -o stat -t 1 -l 1",                                   Sends("logicalunit stat tid=1 lun=1")),
+    ("-o bind -m account -u a --outgoing",                        Sends("account bind outgoing [user=a]")),
+    ("-o bind -m account -u a --outgoing -t 3",                   Sends("account bind tid=3 outgoing [user=a]")),
+    ("-o new -m account -u a -p b -f x",                          Sends("account new [bsoflags=x,user=a,password=b]")),
+    ("-o delete -m account",                                      Sends("account delete")),
+    ("-o new -m portal --param portal=1.2.3.4:3260",              Sends("portal new [portalOps portal=1.2.3.4:3260,]")),
+    ("-o show -m pt",                                             Sends("portal show")),
+    ("-P a -m portal -P b -m conn -o show",                       Sends("connection show [targetOps a,,portalOps b,]")),
+    ("-o show -m sys -d",                                         Sends("system show")),
+    ("-o stat -m sys -n a",                                       Sends("system stat [a=(null)]")),
+    ("-o update -m sys -n a -v b",                                Sends("system update [a=b]")),
+    ("-o delete -m sys -t 3",                                     Sends("system delete tid=3")),
+    ("-m lld -o start -L iscsi",                                  Sends("lld start lld=iscsi")),
+    ("-m lld -o stop",                                            Sends("lld stop")),
+    ("-m sess -o stat -s 0x1F",                                   Sends("session stat sid=31")),
+    ("-m sess -o new -s -3",                                      Sends("session new sid=18446744073709551613")),
+    ("-m conn -o delete -t 1 -s 2 -c 3 -n a -v b -b c -E d -S e -f f -y g -T h -I i -Q j -u k -p l -H 5 -O x",
+        Sends("connection delete tid=1 sid=2 cid=3 host=5 outgoing \
+               [a=b,path=c,bstype=d,bsopts=e,bsoflags=f,blocksize=g,targetname=h,initiator-address=i,initiator-name=j,user=k,password=l]")),
+    ("-m conn -o show -c 4294967295 -H 4294967295",               Sends("connection show cid=4294967295 host=4294967295")),
+    ("-m conn -o show -n -x",                                     Sends("connection show [-x=(null)]")),
+
+    ("-m target",                                                 Says(22, "tgtadm: specify the operation type\n", "")),
+    ("-o show",                                                   Says(22, "tgtadm: specify the mode\n", "")),
+    ("-o xx -m yy",                                               Says(1, "tgtadm: unknown operation: xx\n", "")),
+    ("-m '' -o xx",                                               Says(1, "tgtadm: unknown mode: \n", "")),
+    ("-Y xx -o yy",                                               Says(22, "tgtadm: unknown target type: xx\n", "")),
+    ("-o show foo -m target",                                     Says(22, "tgtadm: unrecognized option 'foo'\n", ADVICE)),
+    ("-o show -m target -- -z",                                   Says(22, "tgtadm: unrecognized option '-z'\n", ADVICE)),
+    ("foo -z",                                                    Says(22, "tgtadm: invalid option -- 'z'\n", ADVICE)),
+    ("--bogus=3",                                                 Says(22, "tgtadm: unrecognized option '--bogus=3'\n", ADVICE)),
+    ("--op",                                                      Says(22, "tgtadm: option '--op' requires an argument\n", ADVICE)),
+    ("--force=1",                                                 Says(22, "tgtadm: option '--force' doesn't allow an argument\n", ADVICE)),
+    ("-o delete -m target -t 1 -F",                               Says(22, "tgtadm: option requires an argument -- 'F'\n", ADVICE)),
+    ("--bs x",                                                    Says(22, "tgtadm: option '--bs' is ambiguous; possibilities: '--bstype' '--bsopts' '--bsoflags'\n", ADVICE)),
+    ("-t -1",                                                     Says(22, "-t argument value '-1' invalid\n", ADVICE)),
+    ("-t ''",                                                     Says(22, "-t argument value '' invalid\n", ADVICE)),
+    ("-t 2147483648",                                             Says(22, "-t argument value '2147483648' out of range\n", ADVICE)),
+    ("-t 99999999999999999999",                                   Says(22, "-t argument value '99999999999999999999' invalid\n", ADVICE)),
+    ("-c 4294967296",                                             Says(22, "-c argument value '4294967296' out of range\n", ADVICE)),
+    ("-C 32768",                                                  Says(22, "-C argument value '32768' out of range\n", ADVICE)),
+    ("-l 18446744073709551615",                                   Says(22, "-l argument value '18446744073709551615' invalid\n", ADVICE)),
+    ("-B nobus,1",                                                Says(22, "tgtadm: can't find bus: nobus\n", "")),
+    ("-o new -m target -T x -I z",                                Says(22, "tgtadm: 'tid' option is necessary\n", "")),
+    ("-o new -m target -t 0 -T x",                                Says(22, "tgtadm: 'tid' cannot be 0\n", "")),
+    ("-o new -m target -t 08 -T x",                               Says(22, "tgtadm: 'tid' cannot be 0\n", "")),
+    ("-o new -m target -t 1",                                     Says(22, "tgtadm: creating new target requires a name, use --targetname\n", "")),
+    ("-o new -m target -t 1 -b x",                                Says(22, "tgtadm: target mode: option '-b' is not allowed/supported\n", "")),
+    ("-o show -m target -b x -l 3",                               Says(22, "tgtadm: target mode: option '-b' is not allowed/supported\n", "")),
+    ("-o start -m target -t 1",                                   Says(22, "tgtadm: operation start not supported in target mode\n", "")),
+    ("-o bind -m target -t 1 -H 0",                               Says(22, "tgtadm: bind operation requires initiator-address, initiator-nameor bus\n", "")),
+    ("-o unbind -m target -t 1",                                  Says(22, "tgtadm: unbind operation requires initiator-address, initiator-nameor bus\n", "")),
+    ("-o update -m target -t 1 -n x",                             Says(22, "tgtadm: update operation requires 'name' and 'value' options\n", "")),
+    ("-o new -m lu -t 0 -l 1",                                    Says(22, "tgtadm: 'tid' must not be 0\n", "")),
+    ("-o bind -m lu -t 1",                                        Says(22, "tgtadm: 'lun' option is necessary\n", "")),
+    ("-o show -m lu -t 1 -l 1",                                   Says(22, "tgtadm: operation show not supported in logicalunit mode\n", "")),
+    ("-o new -m lu -t 1 -l 1 -Y changer",                         Says(22, "tgtadm: 'backing-store' option is necessary\n", "")),
+    ("-o new -m lu -t 1 -l 1 -n a",                               Says(22, "tgtadm: logicalunit mode: option '-n' is not allowed/supported\n", "")),
+    ("-o update -m lu -t 1 -l 1 -b /x",                           Says(22, "tgtadm: option '-b' not supported in logicalunit mode\n", "")),
+    ("-o new -m account -u a",                                    Says(22, "tgtadm: 'user' and 'password' options are required\n", "")),
+    ("-o bind -m account",                                        Says(22, "tgtadm: 'user' option is necessary\n", "")),
+    ("-o show -m account -u x",                                   Says(22, "tgtadm: account mode: option '-u' is not allowed/supported\n", "")),
+    ("-P portal=a -o new -m portal",                              Says(22, "tgtadm: you must specify --param portal=<portal>\n", "")),
+    ("-o show -m portal -t 1",                                    Says(22, "tgtadm: option '-t' not supported in portal mode\n", "")),
+    ("-o update -m lld",                                          Says(22, "tgtadm: option 5 not supported in lld mode\n", "")),
+    ("-o new -m sys",                                             Says(22, "tgtadm: operation new not supported in system mode\n", "")),
+    ("-o update -m sys",                                          Says(22, "tgtadm: update operation requires 'name' and 'value' options\n", "")),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    Sends(&'static str),
+    /// Exit code, message, what follows it.
+    Says(u8, &'static str, &'static str),
+}
+use Expected::{Says, Sends};
+
+const ADVICE: &str = "Try `tgtadm --help' for more information.\n";
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(|word| word.replace("''", "")).collect()
+}
+
+fn in_short(record: &Record) -> String {
+    let (header, default) = (&record.header, RequestHeader::default());
+    let mode = Mode::from_number(header.mode).unwrap().word();
+    let mut text = format!("{mode} {}", Op::from_number(header.op).unwrap().word());
+    let mut add = |differs: bool, word: String| {
+        if differs {
+            text.push(' ');
+            text.push_str(&word);
+        }
+    };
+    add(header.lld != default.lld, format!("lld={}", header.lld));
+    add(header.tid != default.tid, format!("tid={}", header.tid));
+    add(header.sid != default.sid, format!("sid={}", header.sid));
+    add(header.lun != default.lun, format!("lun={}", header.lun));
+    add(header.cid != default.cid, format!("cid={}", header.cid));
+    add(header.host_no != default.host_no, format!("host={}", header.host_no));
+    add(header.device_type != default.device_type, format!("type={}", header.device_type));
+    add(header.ac_dir == 1, "outgoing".to_owned());
+    add(header.force == 1, "force".to_owned());
+    if let Some((nul, strings)) = record.payload.split_last() {
+        assert_eq!(*nul, 0, "the NUL counts");
+        add(true, format!("[{}]", String::from_utf8_lossy(strings)));
+    }
+    assert_eq!(header.len as usize, 120 + record.payload.len());
+    text
+}
+
+#[test]
+fn every_line_sends_or_says_what_it_should() {
+    for (line, expected) in CASES {
+        let arguments: Vec<Vec<u8>> =
+            ["tgtadm".to_owned()].into_iter().chain(words(line)).map(String::into_bytes).collect();
+        match (args::parse(&arguments, false), expected) {
+            (Ok(Invocation::Send(order)), Sends(short)) => {
+                assert_eq!(in_short(&order.record), *short, "{line}");
+            }
+            (Err(refusal), Says(exit, message, advice)) => {
+                let text = String::from_utf8(refusal.text).unwrap();
+                assert_eq!((refusal.exit, text), (*exit, format!("{message}{advice}")), "{line}");
+            }
+            (got, expected) => panic!("{line}: {got:?} instead of {expected:?}"),
+        }
+    }
+}
+
+/// `tgtadm -L iscsi -m logicalunit -o new -t 258 -l 3 -b /x`, as it was on the socket.
+#[test]
+fn golden_bytes() {
+    let mut expected = vec![0; 120];
+    expected[0] = 2; // mode
+    expected[8..13].copy_from_slice(b"iscsi");
+    expected[72] = 128; // length
+    expected[76..78].copy_from_slice(&[2, 1]); // tid
+    expected[88] = 3; // lun
+    expected.extend_from_slice(b"path=/x\0");
+
+    let line = "tgtadm -L iscsi -m logicalunit -o new -t 258 -l 3 -b /x";
+    let arguments: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let Ok(Invocation::Send(order)) = args::parse(&arguments, false) else { panic!("not sent") };
+    assert_eq!(order.record.encode(), expected);
+}
+
+#[test]
+fn help_and_version_end_the_reading() {
+    for (line, expected) in [
+        ("tgtadm -h -z", Invocation::Help),
+        ("tgtadm foo --he", Invocation::Help),
+        ("tgtadm -V -h", Invocation::Version),
+    ] {
+        let arguments: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        assert_eq!(args::parse(&arguments, false), Ok(expected), "{line}");
+    }
+}
+
+#[test]
+fn the_daemons_answer_decides_output_and_exit_code() {
+    let show = words("-o show -m target");
+    let text = run(OURS, &show, b"\0\0\0\0\x0f\0\0\0Target\0");
+    assert_eq!(
+        (text.exit, text.stdout.as_slice(), text.stderr.as_slice()),
+        (Some(0), &b"Target"[..], &b""[..])
+    );
+    let refused = run(OURS, &show, b"\x04\0\0\0\x08\0\0\0");
+    assert_eq!(refused.exit, Some(22));
+    assert_eq!(refused.stderr, b"tgtadm: can't find the target\n");
+    let nobody = run(OURS, &words("-o show -m target -C 7"), b"");
+    assert_eq!(nobody.exit, Some(107));
+    assert_eq!(nobody.record, None);
+}
+
+/// Both tools, the same words, the same daemon.
+fn assert_alike(line: &[String]) {
+    let reply = b"\0\0\0\0\x0a\0\0\0!\0";
+    let (ours, stock) = (run(OURS, line, reply), run(STOCK, line, reply));
+    assert_eq!(ours, stock, "{line:?}");
+}
+
+#[test]
+fn the_installed_tool_agrees_on_the_table() {
+    require_stock();
+    for (line, _) in CASES {
+        // The debug option's line names places in stock's source.
+        let line: Vec<String> = words(line).into_iter().map(|word| word.replace("-dt2", "-t2")).collect();
+        let line: Vec<String> = line.into_iter().filter(|word| word != "-d").collect();
+        assert_alike(&line);
+    }
+}
+
+#[test]
+fn the_installed_tool_agrees_on_every_letter_of_every_operation() {
+    require_stock();
+    #[rustfmt::skip]
+    let letters = [
+        "-s3", "-c3", "-l1", "-nx", "-vx", "-b/x", "-Erdwr", "-Sx", "-fsync", "-y512", "-Tx", "-Ix", "-Qx", "-ux", "-px",
+        "-H1", "--force", "-Px", "-Ycd", "--outgoing", "-t1", "-Liscsi", "-C0",
+    ];
+    for mode in Mode::ALL {
+        for op in Op::ALL {
+            let base = [format!("-m{}", mode.word()), format!("-o{}", op.word())];
+            assert_alike(&base);
+            for letter in letters {
+                let mut line = [base.as_slice(), &[letter.to_owned()]].concat();
+                assert_alike(&line);
+                line.extend(["-t1", "-l1", "-I1"].map(str::to_owned));
+                assert_alike(&line);
+            }
+        }
+    }
+}
+
+fn require_stock() {
+    assert!(Path::new(STOCK).exists(), "{STOCK} is missing: install the Debian package tgt");
+}
