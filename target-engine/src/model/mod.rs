@@ -1,6 +1,84 @@
 //! The configuration as plain data; owned by the control thread.
 
+pub mod account;
+pub mod acl;
+pub mod parameters;
 pub mod portal;
+pub mod sessions;
+pub mod store;
+pub mod target;
+pub mod unit;
+
+use std::collections::BTreeMap;
+
+use crate::control::error::TgtadmError;
+use crate::control::request::{Driver, State};
+use crate::limits::TARGETS_MAX;
+use account::{Accounts, BoundAccounts};
+use portal::PortalSpec;
+use target::Target;
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Model {
+    /// Whether new connections are served.
+    pub state: State,
+    /// Whether debug messages are logged.
+    pub debug: bool,
+    /// The iSCSI driver: stopped, it listens nowhere and makes no target.
+    pub iscsi: DriverState,
+    /// Where it registers its targets.
+    pub isns: Isns,
+    /// For new targets: see [`Target::nop_interval`].
+    pub nop_interval: u32,
+    /// For new targets: see [`Target::nop_count`].
+    pub nop_count: u32,
+    /// For new targets: see [`Target::loops`].
+    pub loops: usize,
+    /// CHAP accounts.
+    pub accounts: Accounts,
+    /// Those that discovery uses.
+    pub discovery_accounts: BoundAccounts,
+    /// Where initiators connect, newest first.
+    pub portals: Vec<Portal>,
+    targets: BTreeMap<Tid, Target>,
+    hosts: BTreeMap<u32, Tid>,
+}
+
+/// A portal that is listened on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Portal {
+    /// Names its socket; never used twice.
+    pub id: PortalId,
+    /// Its address as reports have it.
+    pub spec: PortalSpec,
+}
+
+/// Names a portal's socket.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PortalId(pub u32);
+
+/// A driver's state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DriverState {
+    /// It serves.
+    Ready,
+    /// It was stopped.
+    Stopped,
+}
+
+/// The iSNS client's settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Isns {
+    /// Register there.
+    pub on: bool,
+    /// The server's address.
+    pub server: String,
+    /// The server's port.
+    pub port: u16,
+    /// Let in whom the server names only.
+    pub access_control: bool,
+}
 
 /// A target's number, as `tgtadm --tid` has it; more than 0.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -29,5 +107,200 @@ impl Tid {
 impl std::fmt::Display for Tid {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(out)
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            state: State::Ready,
+            debug: false,
+            iscsi: DriverState::Ready,
+            isns: Isns { on: false, server: String::new(), port: 3205, access_control: false },
+            nop_interval: 0,
+            nop_count: 0,
+            loops: 1,
+            accounts: Accounts::default(),
+            discovery_accounts: BoundAccounts::default(),
+            portals: Vec::new(),
+            targets: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+        }
+    }
+}
+
+impl Model {
+    /// Makes a target.
+    ///
+    /// # Errors
+    /// The number or the name is taken, or there are too many.
+    pub fn add_target(&mut self, tid: Tid, name: &str) -> Result<&mut Target, TgtadmError> {
+        if self.targets.contains_key(&tid) || self.find_target(name).is_some() {
+            return Err(TgtadmError::TargetExists);
+        }
+        if self.targets.len() >= TARGETS_MAX {
+            return Err(TgtadmError::NoMemory);
+        }
+        let target = Target::new(tid, name.to_owned(), self.nop_interval, self.nop_count, self.loops);
+        Ok(self.targets.entry(tid).or_insert(target))
+    }
+
+    /// Takes a target out, and its hosts' bindings.
+    pub fn remove_target(&mut self, tid: Tid) -> Option<Target> {
+        self.hosts.retain(|_, bound| *bound != tid);
+        self.targets.remove(&tid)
+    }
+
+    /// A target by its number.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoTarget`].
+    pub fn target(&self, tid: Tid) -> Result<&Target, TgtadmError> {
+        self.targets.get(&tid).ok_or(TgtadmError::NoTarget)
+    }
+
+    /// A target by its number, to change it.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoTarget`].
+    pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, TgtadmError> {
+        self.targets.get_mut(&tid).ok_or(TgtadmError::NoTarget)
+    }
+
+    /// A target by its iSCSI name, in any case (RFC 7143 4.2.7.1).
+    #[must_use]
+    pub fn find_target(&self, name: &str) -> Option<&Target> {
+        self.targets.values().find(|target| target.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All targets by their numbers.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
+        self.targets.values()
+    }
+
+    /// There is no target.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Binds a SCSI host.
+    ///
+    /// # Errors
+    /// There is no such target, or the host is bound.
+    pub fn bind_host(&mut self, host: u32, tid: Tid) -> Result<(), TgtadmError> {
+        self.target(tid)?;
+        if self.hosts.contains_key(&host) {
+            return Err(TgtadmError::BindingExists);
+        }
+        self.hosts.insert(host, tid);
+        Ok(())
+    }
+
+    /// Unbinds a SCSI host from this target.
+    ///
+    /// # Errors
+    /// It is not bound to it.
+    pub fn unbind_host(&mut self, host: u32, tid: Tid) -> Result<(), TgtadmError> {
+        if self.hosts.get(&host) != Some(&tid) {
+            return Err(TgtadmError::NoBinding);
+        }
+        self.hosts.remove(&host);
+        Ok(())
+    }
+
+    /// Removes an account and every use of it.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoUser`].
+    pub fn remove_account(&mut self, user: &str) -> Result<(), TgtadmError> {
+        self.accounts.remove(user)?;
+        self.discovery_accounts.forget(user);
+        for target in self.targets.values_mut() {
+            target.accounts.forget(user);
+        }
+        Ok(())
+    }
+
+    /// The accounts of a target, or those of discovery.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoTarget`].
+    pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, TgtadmError> {
+        match tid {
+            None => Ok(&mut self.discovery_accounts),
+            Some(tid) => self.target_mut(tid).map(|target| &mut target.accounts),
+        }
+    }
+
+    /// A driver's state.
+    #[must_use]
+    pub fn driver(&self, driver: Driver) -> DriverState {
+        match driver {
+            Driver::Iscsi => self.iscsi,
+        }
+    }
+}
+
+impl DriverState {
+    /// As reports have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::request::{Direction, Secret};
+
+    fn tid(number: u32) -> Tid {
+        Tid::new(number).unwrap()
+    }
+
+    #[test]
+    fn targets_have_numbers_and_names_of_their_own() {
+        let mut model = Model::default();
+        model.add_target(tid(2), "iqn.x:a").unwrap();
+        assert_eq!(model.add_target(tid(2), "iqn.x:b").err(), Some(TgtadmError::TargetExists));
+        assert_eq!(model.add_target(tid(1), "IQN.X:A").err(), Some(TgtadmError::TargetExists));
+        model.add_target(tid(1), "iqn.x:b").unwrap();
+        assert_eq!(model.targets().map(|target| target.tid.number()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(model.find_target("iqn.X:b").map(|target| target.tid), Some(tid(1)));
+        assert!(model.remove_target(tid(1)).is_some() && model.remove_target(tid(1)).is_none());
+        assert!(!model.is_empty());
+    }
+
+    #[test]
+    fn a_host_is_bound_once() {
+        let mut model = Model::default();
+        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::NoTarget));
+        model.add_target(tid(1), "iqn.x:a").unwrap();
+        assert_eq!(model.bind_host(0, tid(1)), Ok(()));
+        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::BindingExists));
+        assert_eq!(model.unbind_host(1, tid(1)), Err(TgtadmError::NoBinding));
+        assert_eq!(model.unbind_host(0, tid(2)), Err(TgtadmError::NoBinding));
+        assert_eq!(model.unbind_host(0, tid(1)), Ok(()));
+        model.bind_host(0, tid(1)).unwrap();
+        model.remove_target(tid(1));
+        model.add_target(tid(1), "iqn.x:a").unwrap();
+        assert_eq!(model.bind_host(0, tid(1)), Ok(()), "a removed target keeps no host");
+    }
+
+    #[test]
+    fn an_account_is_removed_everywhere() {
+        let mut model = Model::default();
+        model.add_target(tid(1), "iqn.x:a").unwrap();
+        model.accounts.add("mike".to_owned(), Secret::new("pw".to_owned())).unwrap();
+        model.bound_accounts(Some(tid(1))).unwrap().bind("mike", Direction::Incoming).unwrap();
+        model.bound_accounts(None).unwrap().bind("mike", Direction::Outgoing).unwrap();
+        model.remove_account("mike").unwrap();
+        assert!(model.target(tid(1)).unwrap().accounts.is_empty() && model.discovery_accounts.is_empty());
+        assert_eq!(model.remove_account("mike"), Err(TgtadmError::NoUser));
+        assert_eq!(model.bound_accounts(Some(tid(2))).err(), Some(TgtadmError::NoTarget));
     }
 }

@@ -1,0 +1,173 @@
+//! CHAP accounts, and which of them a target (or discovery) uses for what.
+
+use crate::control::error::TgtadmError;
+use crate::control::request::{Direction, Secret};
+use crate::limits::{ACCOUNTS_MAX, ACCOUNT_FIELD_LEN_MAX};
+
+/// All accounts of the daemon.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    /// From the eldest on.
+    accounts: Vec<Account>,
+}
+
+/// A name and its secret.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// CHAP_N.
+    pub user: String,
+    /// Never shown.
+    pub password: Secret,
+}
+
+/// The accounts that a target or discovery uses, by name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BoundAccounts {
+    /// Any of these lets an initiator in; none: no proof is asked for.
+    incoming: Vec<String>,
+    /// With what the target proves itself.
+    outgoing: Option<String>,
+}
+
+impl Accounts {
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// The name is taken, too long, or there are too many accounts.
+    pub fn add(&mut self, user: String, password: Secret) -> Result<(), TgtadmError> {
+        if self.find(&user).is_some() {
+            return Err(TgtadmError::UserExists);
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(TgtadmError::TooManyUsers);
+        }
+        if user.len() > ACCOUNT_FIELD_LEN_MAX || password.reveal().len() > ACCOUNT_FIELD_LEN_MAX {
+            return Err(TgtadmError::InvalidRequest);
+        }
+        self.accounts.push(Account { user, password });
+        Ok(())
+    }
+
+    /// Removes an account; who unbinds it is the caller.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoUser`].
+    pub fn remove(&mut self, user: &str) -> Result<(), TgtadmError> {
+        let found = self.accounts.iter().position(|account| account.user == user);
+        self.accounts.remove(found.ok_or(TgtadmError::NoUser)?);
+        Ok(())
+    }
+
+    /// The account of that name.
+    #[must_use]
+    pub fn find(&self, user: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.user == user)
+    }
+
+    /// All names, newest first.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.accounts.iter().rev().map(|account| account.user.as_str())
+    }
+}
+
+impl BoundAccounts {
+    /// Uses an account.
+    ///
+    /// # Errors
+    /// It is used so already, or another is the outgoing one.
+    pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), TgtadmError> {
+        match direction {
+            Direction::Incoming if self.incoming.iter().any(|known| known == user) => {
+                return Err(TgtadmError::UserExists);
+            }
+            Direction::Incoming => self.incoming.push(user.to_owned()),
+            Direction::Outgoing if self.outgoing.is_some() => return Err(TgtadmError::OutgoingAccountExists),
+            Direction::Outgoing => self.outgoing = Some(user.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Uses an account no more: as an incoming one where it is, else as the outgoing one.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoUser`]: it is not bound here.
+    pub fn unbind(&mut self, user: &str) -> Result<(), TgtadmError> {
+        if let Some(found) = self.incoming.iter().position(|known| known == user) {
+            self.incoming.remove(found);
+            return Ok(());
+        }
+        self.outgoing.take_if(|known| known == user).map(drop).ok_or(TgtadmError::NoUser)
+    }
+
+    /// The account is gone.
+    pub fn forget(&mut self, user: &str) {
+        self.incoming.retain(|known| known != user);
+        self.outgoing.take_if(|known| known == user);
+    }
+
+    /// From the eldest on.
+    #[must_use]
+    pub fn incoming(&self) -> &[String] {
+        &self.incoming
+    }
+
+    /// If there is one.
+    #[must_use]
+    pub fn outgoing(&self) -> Option<&str> {
+        self.outgoing.as_deref()
+    }
+
+    /// Nothing is bound.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.incoming.is_empty() && self.outgoing.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Incoming, Outgoing};
+
+    #[test]
+    fn accounts_are_listed_newest_first() {
+        let mut accounts = Accounts::default();
+        for user in ["mike", "fujita"] {
+            accounts.add(user.to_owned(), Secret::new("pw".to_owned())).unwrap();
+        }
+        assert_eq!(accounts.users().collect::<Vec<_>>(), ["fujita", "mike"]);
+        assert_eq!(accounts.add("mike".to_owned(), Secret::new(String::new())), Err(TgtadmError::UserExists));
+        let long = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
+        assert_eq!(accounts.add(long, Secret::new(String::new())), Err(TgtadmError::InvalidRequest));
+        assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser));
+        assert_eq!(accounts.remove("mike"), Ok(()));
+        assert!(accounts.find("mike").is_none());
+    }
+
+    #[test]
+    fn a_name_can_be_bound_both_ways_once() {
+        let mut bound = BoundAccounts::default();
+        assert_eq!(bound.bind("mike", Incoming), Ok(()));
+        assert_eq!(bound.bind("mike", Incoming), Err(TgtadmError::UserExists));
+        assert_eq!(bound.bind("mike", Outgoing), Ok(()));
+        assert_eq!(bound.bind("fujita", Outgoing), Err(TgtadmError::OutgoingAccountExists));
+        assert_eq!(bound.unbind("mike"), Ok(()));
+        assert_eq!((bound.incoming().len(), bound.outgoing()), (0, Some("mike")));
+        assert_eq!(bound.unbind("mike"), Ok(()));
+        assert_eq!(bound.unbind("mike"), Err(TgtadmError::NoUser));
+        assert!(bound.is_empty());
+    }
+
+    /// A stock daemon ends when a report is asked for after this.
+    #[test]
+    fn an_account_that_was_not_bound_last_can_be_unbound() {
+        let mut bound = BoundAccounts::default();
+        bound.bind("first", Incoming).unwrap();
+        bound.bind("second", Incoming).unwrap();
+        bound.unbind("first").unwrap();
+        assert_eq!(bound.incoming(), ["second"]);
+        bound.bind("third", Incoming).unwrap();
+        bound.forget("second");
+        assert_eq!(bound.incoming(), ["third"]);
+    }
+}

@@ -1,0 +1,283 @@
+//! A target's session parameters: one table of keys, their defaults and what they may be.
+
+use crate::control::error::TgtadmError;
+use crate::control::request::c_number;
+
+/// The values of one target, in the order of [`KEYS`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parameters {
+    values: [u32; KEYS.len()],
+}
+
+/// A session parameter; the discriminant is its row in [`KEYS`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and stock's own, by their names")]
+pub enum Key {
+    MaxRecvDataSegmentLength,
+    HeaderDigest,
+    DataDigest,
+    InitialR2T,
+    MaxOutstandingR2T,
+    ImmediateData,
+    FirstBurstLength,
+    MaxBurstLength,
+    DataPDUInOrder,
+    DataSequenceInOrder,
+    ErrorRecoveryLevel,
+    IFMarker,
+    OFMarker,
+    DefaultTime2Wait,
+    DefaultTime2Retain,
+    OFMarkInt,
+    IFMarkInt,
+    MaxConnections,
+    RDMAExtensions,
+    TargetRecvDataSegmentLength,
+    InitiatorRecvDataSegmentLength,
+    MaxOutstandingUnexpectedPDUs,
+    MaxXmitDataSegmentLength,
+    MaxQueueCmd,
+}
+
+/// Which digests a target agrees to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Digests {
+    /// Only none.
+    None,
+    /// Only CRC32C.
+    Crc32c,
+    /// Either.
+    Any,
+}
+
+struct Row {
+    key: Key,
+    name: &'static str,
+    default: u32,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// From, to.
+    Number(u32, u32),
+    Bool,
+    /// A list of `None` and `CRC32C`; bits below.
+    Digest,
+    /// Markers are obsolete (RFC 7143 13.25): the interval is kept, the marker itself stays off.
+    MarkerInterval,
+    /// A number of which only the lowest is done.
+    OnlyLowest(u32, u32),
+    /// A switch that can only be off.
+    OnlyOff,
+}
+
+const DIGEST_NONE: u32 = 1;
+const DIGEST_CRC32C: u32 = 2;
+const LEN_MAX: u32 = (1 << 24) - 1;
+
+const fn row(key: Key, name: &'static str, default: u32, kind: Kind) -> Row {
+    Row { key, name, default, kind }
+}
+
+/// In the order of `target show`.
+const KEYS: [Row; 24] = [
+    row(Key::MaxRecvDataSegmentLength, "MaxRecvDataSegmentLength", 8192, Kind::Number(512, LEN_MAX)),
+    row(Key::HeaderDigest, "HeaderDigest", DIGEST_NONE, Kind::Digest),
+    row(Key::DataDigest, "DataDigest", DIGEST_NONE, Kind::Digest),
+    row(Key::InitialR2T, "InitialR2T", 1, Kind::Bool),
+    row(Key::MaxOutstandingR2T, "MaxOutstandingR2T", 1, Kind::Number(1, 65535)),
+    row(Key::ImmediateData, "ImmediateData", 1, Kind::Bool),
+    row(Key::FirstBurstLength, "FirstBurstLength", 65536, Kind::Number(512, LEN_MAX)),
+    row(Key::MaxBurstLength, "MaxBurstLength", 262_144, Kind::Number(512, LEN_MAX)),
+    row(Key::DataPDUInOrder, "DataPDUInOrder", 1, Kind::Bool),
+    row(Key::DataSequenceInOrder, "DataSequenceInOrder", 1, Kind::Bool),
+    row(Key::ErrorRecoveryLevel, "ErrorRecoveryLevel", 0, Kind::OnlyLowest(0, 2)),
+    row(Key::IFMarker, "IFMarker", 0, Kind::OnlyOff),
+    row(Key::OFMarker, "OFMarker", 0, Kind::OnlyOff),
+    row(Key::DefaultTime2Wait, "DefaultTime2Wait", 2, Kind::Number(0, 3600)),
+    row(Key::DefaultTime2Retain, "DefaultTime2Retain", 20, Kind::Number(0, 3600)),
+    row(Key::OFMarkInt, "OFMarkInt", 0, Kind::MarkerInterval),
+    row(Key::IFMarkInt, "IFMarkInt", 0, Kind::MarkerInterval),
+    row(Key::MaxConnections, "MaxConnections", 1, Kind::Number(1, 65535)),
+    row(Key::RDMAExtensions, "RDMAExtensions", 1, Kind::Bool),
+    row(Key::TargetRecvDataSegmentLength, "TargetRecvDataSegmentLength", 262_144, Kind::Number(512, LEN_MAX)),
+    row(Key::InitiatorRecvDataSegmentLength, "InitiatorRecvDataSegmentLength", 262_144, Kind::Number(512, LEN_MAX)),
+    row(Key::MaxOutstandingUnexpectedPDUs, "MaxOutstandingUnexpectedPDUs", 0, Kind::Number(0, u32::MAX)),
+    row(Key::MaxXmitDataSegmentLength, "MaxXmitDataSegmentLength", 8192, Kind::Number(512, LEN_MAX)),
+    row(Key::MaxQueueCmd, "MaxQueueCmd", 128, Kind::Number(1, 512)),
+];
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { values: KEYS.map(|row| row.default) }
+    }
+}
+
+impl Parameters {
+    /// Changes one by its name, in any case.
+    ///
+    /// # Errors
+    /// The name is not known, or the value is not one of the key's ([`TgtadmError::InvalidRequest`]); the value is
+    /// one that nothing here can do ([`TgtadmError::UnsupportedOperation`]).
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), TgtadmError> {
+        let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name));
+        let row = row.ok_or(TgtadmError::InvalidRequest)?;
+        self.values[row.key as usize] = row.kind.parse(value)?;
+        Ok(())
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, key: Key) -> u32 {
+        self.values[key as usize]
+    }
+
+    /// A switch.
+    #[must_use]
+    pub fn flag(&self, key: Key) -> bool {
+        self.number(key) != 0
+    }
+
+    /// `HeaderDigest` or `DataDigest`.
+    #[must_use]
+    pub fn digests(&self, key: Key) -> Digests {
+        match self.number(key) {
+            DIGEST_NONE => Digests::None,
+            DIGEST_CRC32C => Digests::Crc32c,
+            _ => Digests::Any,
+        }
+    }
+
+    /// Names and values as `target show` has them, in its order.
+    pub fn shown(&self) -> impl Iterator<Item = (&'static str, String)> {
+        KEYS.iter().zip(self.values).map(|(row, value)| (row.name, row.kind.show(value)))
+    }
+}
+
+impl Kind {
+    fn parse(self, text: &str) -> Result<u32, TgtadmError> {
+        let number = |low: u32, high: u32| {
+            let number = c_number(text).and_then(|number| u32::try_from(number).ok());
+            number.filter(|number| (low..=high).contains(number)).ok_or(TgtadmError::InvalidRequest)
+        };
+        match self {
+            Self::Number(low, high) => number(low, high),
+            Self::MarkerInterval => number(1, 65535),
+            Self::Bool => yes_no(text),
+            Self::Digest => digests(text),
+            Self::OnlyLowest(low, high) => only(number(low, high)?, low),
+            Self::OnlyOff => only(yes_no(text)?, 0),
+        }
+    }
+
+    fn show(self, value: u32) -> String {
+        let word = match self {
+            Self::Number(..) | Self::OnlyLowest(..) => return value.to_string(),
+            Self::Bool | Self::OnlyOff => ["No", "Yes"][usize::from(value != 0)],
+            Self::Digest => ["None", "CRC32C"][usize::from(value & DIGEST_CRC32C != 0)],
+            Self::MarkerInterval => ["Reject", "Irrelevant"][usize::from(value != 0)],
+        };
+        word.to_owned()
+    }
+}
+
+fn yes_no(text: &str) -> Result<u32, TgtadmError> {
+    match text {
+        "Yes" => Ok(1),
+        "No" => Ok(0),
+        _ => Err(TgtadmError::InvalidRequest),
+    }
+}
+
+fn only(value: u32, possible: u32) -> Result<u32, TgtadmError> {
+    if value == possible { Ok(value) } else { Err(TgtadmError::UnsupportedOperation) }
+}
+
+fn digests(text: &str) -> Result<u32, TgtadmError> {
+    text.split(',').try_fold(0, |set, word| match word {
+        "None" => Ok(set | DIGEST_NONE),
+        "CRC32C" => Ok(set | DIGEST_CRC32C),
+        _ => Err(TgtadmError::InvalidRequest),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TgtadmError::{InvalidRequest, UnsupportedOperation};
+
+    #[test]
+    fn every_key_is_at_its_row() {
+        for (index, row) in KEYS.iter().enumerate() {
+            assert_eq!(row.key as usize, index, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn values_that_are_taken() {
+        let mut parameters = Parameters::default();
+        let cases = [
+            ("maxrecvdatasegmentlength", "4096", 4096),
+            ("MaxRecvDataSegmentLength", "16777215", 0xff_ffff),
+            ("MaxBurstLength", "0x40000", 262_144),
+            ("InitialR2T", "No", 0),
+            ("HeaderDigest", "None,CRC32C", 3),
+            ("DataDigest", "CRC32C", 2),
+            ("MaxQueueCmd", "512", 512),
+            ("DefaultTime2Wait", "3600", 3600),
+            ("ErrorRecoveryLevel", "0", 0),
+            ("IFMarker", "No", 0),
+            ("OFMarkInt", "2048", 2048),
+            ("MaxConnections", "8", 8),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(parameters.set(name, value), Ok(()), "{name}={value}");
+            let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name)).unwrap();
+            assert_eq!(parameters.number(row.key), expected, "{name}={value}");
+        }
+        assert_eq!(parameters.digests(Key::HeaderDigest), Digests::Any);
+        assert_eq!(parameters.digests(Key::DataDigest), Digests::Crc32c);
+        assert_eq!(Parameters::default().digests(Key::DataDigest), Digests::None);
+        assert!(!parameters.flag(Key::InitialR2T));
+    }
+
+    #[test]
+    fn values_that_are_refused_change_nothing() {
+        let mut parameters = Parameters::default();
+        let cases = [
+            ("MaxRecvDataSegmentLength", "511", InvalidRequest),
+            ("MaxRecvDataSegmentLength", "16777216", InvalidRequest),
+            ("MaxRecvDataSegmentLength", "x", InvalidRequest),
+            ("InitialR2T", "no", InvalidRequest),
+            ("HeaderDigest", "crc", InvalidRequest),
+            ("HeaderDigest", "", InvalidRequest),
+            ("MaxQueueCmd", "0", InvalidRequest),
+            ("MaxQueueCmd", "513", InvalidRequest),
+            ("MaxConnections", "0", InvalidRequest),
+            ("ErrorRecoveryLevel", "3", InvalidRequest),
+            ("ErrorRecoveryLevel", "1", UnsupportedOperation),
+            ("IFMarker", "Yes", UnsupportedOperation),
+            ("Colour", "1", InvalidRequest),
+            ("", "", InvalidRequest),
+        ];
+        for (name, value, error) in cases {
+            assert_eq!(parameters.set(name, value), Err(error), "{name}={value}");
+        }
+        assert_eq!(parameters, Parameters::default());
+    }
+
+    #[test]
+    fn shown_in_stocks_words() {
+        let mut parameters = Parameters::default();
+        parameters.set("HeaderDigest", "None,CRC32C").unwrap();
+        parameters.set("IFMarkInt", "1").unwrap();
+        let shown: Vec<_> = parameters.shown().collect();
+        assert_eq!(shown[1], ("HeaderDigest", "CRC32C".to_owned()));
+        assert_eq!(shown[2], ("DataDigest", "None".to_owned()));
+        assert_eq!(shown[3], ("InitialR2T", "Yes".to_owned()));
+        assert_eq!(shown[15], ("OFMarkInt", "Reject".to_owned()));
+        assert_eq!(shown[16], ("IFMarkInt", "Irrelevant".to_owned()));
+        assert_eq!(shown[23], ("MaxQueueCmd", "128".to_owned()));
+    }
+}

@@ -1,0 +1,233 @@
+//! Which sessions there are and which loop serves each. Kept by the control thread from its own decisions and the
+//! loops' letters, so that a login or a report never asks a loop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use iscsi_proto::ids::{Cid, Isid, Tsih};
+use scsi_core::device::NexusId;
+
+use super::Tid;
+use crate::limits::SESSIONS_MAX;
+
+/// All sessions of the daemon.
+#[derive(Debug, Default)]
+pub struct SessionDirectory {
+    sessions: BTreeMap<u16, Session>,
+    by_key: HashMap<SessionKey, Tsih>,
+    last_tsih: u16,
+    last_nexus: u64,
+}
+
+/// What makes a session the one it is (RFC 7143 4.4.3): the ports at its ends.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct SessionKey {
+    /// InitiatorName, normalised.
+    pub initiator_name: String,
+    /// The initiator's part of the session's identifier.
+    pub isid: Isid,
+    /// The target.
+    pub tid: Tid,
+    /// The target portal group.
+    pub portal_group: u16,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its handle, unique in the daemon.
+    pub tsih: Tsih,
+    /// Its nexus, never used before.
+    pub nexus: NexusId,
+    /// What makes it the one it is.
+    pub key: SessionKey,
+    /// Which of its target's loops serves it.
+    pub loop_index: usize,
+    /// As the initiator wrote it.
+    pub alias: Option<String>,
+    /// Its loop has not confirmed it yet.
+    pub pending: bool,
+    /// Its connections, the first one first.
+    pub connections: Vec<Connection>,
+}
+
+/// A connection of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// Its number.
+    pub cid: Cid,
+    /// The initiator's address.
+    pub peer: IpAddr,
+}
+
+impl SessionDirectory {
+    /// Enters a session that its loop is about to make; a former one of the same key keeps its entry until its end
+    /// is told, but is found by its handle only. `None`: there are too many.
+    pub fn open(
+        &mut self,
+        key: SessionKey,
+        loop_index: usize,
+        alias: Option<String>,
+        first: Connection,
+    ) -> Option<&Session> {
+        if self.sessions.len() >= SESSIONS_MAX {
+            return None;
+        }
+        let tsih = self.free_handle();
+        self.last_tsih = tsih;
+        self.last_nexus += 1;
+        self.by_key.insert(key.clone(), Tsih(tsih));
+        let session = Session {
+            tsih: Tsih(tsih),
+            nexus: NexusId(self.last_nexus),
+            key,
+            loop_index,
+            alias,
+            pending: true,
+            connections: vec![first],
+        };
+        Some(self.sessions.entry(tsih).or_insert(session))
+    }
+
+    /// The session a login with this key would reinstate or join.
+    #[must_use]
+    pub fn find(&self, key: &SessionKey) -> Option<&Session> {
+        self.by_key.get(key).and_then(|tsih| self.get(*tsih))
+    }
+
+    /// By its handle.
+    #[must_use]
+    pub fn get(&self, tsih: Tsih) -> Option<&Session> {
+        self.sessions.get(&tsih.0)
+    }
+
+    /// By its handle, as long as its nexus is this one: a letter about its predecessor is none about it.
+    pub fn get_mut(&mut self, tsih: Tsih, nexus: Option<NexusId>) -> Option<&mut Session> {
+        self.sessions.get_mut(&tsih.0).filter(|session| nexus.is_none_or(|nexus| session.nexus == nexus))
+    }
+
+    /// The session is over; the entry and its handle are free.
+    pub fn end(&mut self, tsih: Tsih, nexus: NexusId) -> Option<Session> {
+        if self.get(tsih)?.nexus != nexus {
+            return None;
+        }
+        let session = self.sessions.remove(&tsih.0)?;
+        if self.by_key.get(&session.key) == Some(&tsih) {
+            self.by_key.remove(&session.key);
+        }
+        Some(session)
+    }
+
+    /// A target's sessions by their handles.
+    pub fn of_target(&self, tid: Tid) -> impl DoubleEndedIterator<Item = &Session> {
+        self.sessions.values().filter(move |session| session.key.tid == tid)
+    }
+
+    /// Which of a target's loops has the fewest sessions; the first among equals.
+    #[must_use]
+    pub fn least_loaded(&self, tid: Tid, loops: usize) -> usize {
+        let mut load = vec![0usize; loops.max(1)];
+        for session in self.of_target(tid) {
+            if let Some(count) = load.get_mut(session.loop_index) {
+                *count += 1;
+            }
+        }
+        (0..load.len()).min_by_key(|index| load[*index]).unwrap_or(0)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Connections of all sessions.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.sessions.values().map(|session| session.connections.len()).sum()
+    }
+
+    /// The next handle, counting up; 0 stands for a new session and the highest for discovery.
+    fn free_handle(&self) -> u16 {
+        let mut tsih = self.last_tsih;
+        loop {
+            tsih = if tsih >= u16::MAX - 1 { 1 } else { tsih + 1 };
+            if !self.sessions.contains_key(&tsih) {
+                return tsih;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(initiator: &str, tid: u32) -> SessionKey {
+        SessionKey {
+            initiator_name: initiator.to_owned(),
+            isid: Isid([1; 6]),
+            tid: Tid::new(tid).unwrap(),
+            portal_group: 1,
+        }
+    }
+
+    fn open(directory: &mut SessionDirectory, key: SessionKey, loop_index: usize) -> (Tsih, NexusId) {
+        let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap() };
+        let session = directory.open(key, loop_index, None, first).unwrap();
+        (session.tsih, session.nexus)
+    }
+
+    #[test]
+    fn handles_count_up_from_one_and_are_free_again_after_the_end() {
+        let mut directory = SessionDirectory::default();
+        let (first, nexus) = open(&mut directory, key("a", 1), 0);
+        assert_eq!((first, nexus), (Tsih(1), NexusId(1)));
+        directory.end(first, nexus).unwrap();
+        assert_eq!(open(&mut directory, key("a", 1), 0), (Tsih(2), NexusId(2)));
+        directory.last_tsih = u16::MAX - 1;
+        assert_eq!(open(&mut directory, key("b", 1), 0), (Tsih(1), NexusId(3)));
+        assert_eq!(open(&mut directory, key("c", 1), 0), (Tsih(3), NexusId(4)), "2 is in use");
+    }
+
+    #[test]
+    fn a_reinstated_session_is_found_by_its_handle_until_it_ends() {
+        let mut directory = SessionDirectory::default();
+        let (old, old_nexus) = open(&mut directory, key("a", 1), 0);
+        let (new, new_nexus) = open(&mut directory, key("a", 1), 0);
+        assert_eq!(directory.find(&key("a", 1)).unwrap().tsih, new);
+        assert!(directory.get(old).is_some());
+        directory.end(old, old_nexus).unwrap();
+        assert_eq!(directory.find(&key("a", 1)).unwrap().tsih, new, "the old one's end is not the new one's");
+        assert!(directory.end(new, old_nexus).is_none(), "nor by a stale letter");
+        directory.end(new, new_nexus).unwrap();
+        assert!(directory.find(&key("a", 1)).is_none() && directory.is_empty());
+    }
+
+    #[test]
+    fn keys_differ_by_each_of_their_parts() {
+        let mut directory = SessionDirectory::default();
+        open(&mut directory, key("a", 1), 0);
+        assert!(directory.find(&key("b", 1)).is_none());
+        assert!(directory.find(&key("a", 2)).is_none());
+        assert!(directory.find(&SessionKey { isid: Isid([2; 6]), ..key("a", 1) }).is_none());
+        assert!(directory.find(&SessionKey { portal_group: 2, ..key("a", 1) }).is_none());
+    }
+
+    #[test]
+    fn the_least_loaded_loop_of_the_target() {
+        let mut directory = SessionDirectory::default();
+        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 0);
+        open(&mut directory, key("a", 1), 0);
+        open(&mut directory, key("a", 2), 1);
+        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 1);
+        open(&mut directory, key("b", 1), 1);
+        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 0);
+    }
+}

@@ -1,0 +1,162 @@
+//! A logical unit as the configuration has it: the unit itself, and what its store was opened by.
+
+use std::sync::Arc;
+
+use scsi_core::device::unit::{self, Unit, UnitConfig};
+use scsi_core::store::Backstore;
+
+use super::store::StoreSpec;
+use crate::control::error::TgtadmError;
+use crate::control::request::UnitChange;
+
+/// A logical unit of a target.
+#[derive(Clone)]
+pub struct TargetUnit {
+    /// The device server's half, shared with the loops.
+    pub unit: Arc<Unit>,
+    /// What its store was opened by; an empty path where there is no medium.
+    pub store: StoreSpec,
+}
+
+/// Block length in bytes where none is given.
+pub const DEFAULT_BLOCK_LEN: u32 = 512;
+/// The kind of store a disk has where none is given.
+pub const DEFAULT_KIND: &str = "rdwr";
+/// The controller's kind of store.
+const CONTROLLER_KIND: &str = "null";
+
+impl TargetUnit {
+    /// The controller that every target has at LUN 0.
+    #[must_use]
+    pub fn controller(tid: u32) -> Self {
+        let store = StoreSpec {
+            kind: CONTROLLER_KIND.to_owned(),
+            path: String::new(),
+            options: String::new(),
+            flags: super::store::OpenFlags::default(),
+            block_len: DEFAULT_BLOCK_LEN,
+            read_only: false,
+        };
+        Self { unit: Unit::new(UnitConfig::controller(tid), None), store }
+    }
+
+    /// A disk over an opened store; without one it is a drive without a medium.
+    #[must_use]
+    pub fn disk(tid: u32, lun: u16, spec: StoreSpec, store: Option<Arc<dyn Backstore>>) -> Self {
+        let mut config = UnitConfig::disk(tid, lun.into());
+        config.block_len = spec.block_len;
+        config.read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
+        config.online = store.is_some();
+        config.removable = store.is_none();
+        Self { unit: Unit::new(config, store), store: spec }
+    }
+
+    /// Whether there is a medium.
+    #[must_use]
+    pub fn has_medium(&self) -> bool {
+        !self.store.path.is_empty()
+    }
+}
+
+impl std::fmt::Debug for TargetUnit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("TargetUnit").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Makes a change that needs neither the store nor a loop.
+///
+/// # Errors
+/// The unit refuses.
+pub fn change(unit: &Unit, change: UnitChange) -> Result<(), TgtadmError> {
+    let edit = |config: &mut UnitConfig| match change {
+        UnitChange::VendorId(text) => config.vendor_id = text,
+        UnitChange::ProductId(text) => config.product_id = text,
+        UnitChange::ProductRev(text) => config.product_rev = text,
+        UnitChange::ScsiId(text) => config.scsi_id = cut(text),
+        UnitChange::ScsiSn(text) => config.scsi_sn = cut(text),
+        UnitChange::SenseFormat(on) => config.sense_descriptor = on,
+        UnitChange::Removable(on) => config.removable = on,
+        UnitChange::Readonly(on) => config.read_only = on,
+        UnitChange::Online(on) => config.online = on,
+        UnitChange::Lbppbe(exponent) => config.lbppbe = Some(exponent),
+        UnitChange::LaLba(lba) => config.la_lba = lba,
+        UnitChange::OptimalXferGran(blocks) => config.optimal_xfer_gran = blocks,
+        UnitChange::OptimalXferLen(blocks) => config.optimal_xfer_len = blocks,
+        UnitChange::ThinProvisioning(on) => config.thin_provisioning = on,
+        UnitChange::RotationRate(rate) => config.rotation_rate = rate,
+        UnitChange::ModePage(page) => config.set_mode_page(unit::ModePage {
+            page: page.page,
+            subpage: page.subpage,
+            bytes: page.parameters,
+        }),
+        // Theirs is more than a word in the configuration: the dispatcher does them.
+        UnitChange::Path(_) | UnitChange::DiskSize => {}
+    };
+    unit.update(edit).map_err(|error| match error {
+        unit::UpdateError::RemovalPrevented => TgtadmError::PreventRemoval,
+        _ => TgtadmError::InvalidRequest,
+    })
+}
+
+/// Cuts an identifier to the length it has on the wire.
+fn cut(mut text: String) -> String {
+    let mut end = UnitConfig::IDENTIFIER_LEN.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::request::ModePage;
+
+    fn spec(path: &str) -> StoreSpec {
+        StoreSpec { path: path.to_owned(), ..TargetUnit::controller(1).store }
+    }
+
+    #[test]
+    fn a_disk_without_a_store_is_an_empty_drive() {
+        let disk = TargetUnit::disk(1, 3, spec(""), None);
+        let config = disk.unit.config();
+        assert!(config.removable && !config.online && !disk.has_medium());
+        assert_eq!(disk.unit.capacity().0, 0);
+    }
+
+    #[test]
+    fn changes_reach_the_unit() {
+        let disk = TargetUnit::disk(1, 3, spec(""), None);
+        let changes = [
+            UnitChange::VendorId("ACME".to_owned()),
+            UnitChange::ProductId("WHEEL".to_owned()),
+            UnitChange::ProductRev("9".to_owned()),
+            UnitChange::ScsiId("x".repeat(50)),
+            UnitChange::ScsiSn(format!("{}é", "y".repeat(35))),
+            UnitChange::SenseFormat(true),
+            UnitChange::Removable(false),
+            UnitChange::Readonly(true),
+            UnitChange::Online(true),
+            UnitChange::Lbppbe(3),
+            UnitChange::LaLba(1),
+            UnitChange::OptimalXferGran(8),
+            UnitChange::OptimalXferLen(64),
+            UnitChange::ThinProvisioning(true),
+            UnitChange::RotationRate(7200),
+            UnitChange::ModePage(ModePage { page: 8, subpage: 0, parameters: vec![0x10; 18] }),
+        ];
+        for change in changes {
+            assert_eq!(super::change(&disk.unit, change), Ok(()));
+        }
+        let config = disk.unit.config();
+        assert_eq!((config.vendor_id.as_str(), config.product_id.as_str()), ("ACME", "WHEEL"));
+        assert_eq!((config.product_rev.as_str(), config.scsi_id.len()), ("9", 36));
+        assert_eq!(config.scsi_sn, "y".repeat(35), "a letter is not cut in two");
+        assert!(config.sense_descriptor && config.read_only && config.online && config.thin_provisioning);
+        assert!(!config.removable && !config.write_cache);
+        assert_eq!((config.lbppbe, config.la_lba), (Some(3), 1));
+        assert_eq!((config.optimal_xfer_gran, config.optimal_xfer_len, config.rotation_rate), (8, 64, 7200));
+    }
+}
