@@ -1,8 +1,9 @@
 //! The control records of the unix socket, and what is done with them.
 //!
 //! [`wire`] is the bytes, [`request`] makes a [`request::Request`] of them that cannot be wrong, [`error`] is the
-//! numbers a reply carries. An admin tool needs these three only.
+//! numbers a reply carries. An admin tool needs these three only. [`report`] is what a reply says.
 
 pub mod error;
+pub mod report;
 pub mod request;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use crate::control::error::TgtadmError;
 use crate::control::request::{Direction, Secret};
-use crate::limits::{ACCOUNTS_MAX, ACCOUNT_FIELD_LEN_MAX};
+use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 
 /// All accounts of the daemon.
 #[derive(Debug, Default)]

@@ -102,7 +102,12 @@ const KEYS: [Row; 24] = [
     row(Key::MaxConnections, "MaxConnections", 1, Kind::Number(1, 65535)),
     row(Key::RDMAExtensions, "RDMAExtensions", 1, Kind::Bool),
     row(Key::TargetRecvDataSegmentLength, "TargetRecvDataSegmentLength", 262_144, Kind::Number(512, LEN_MAX)),
-    row(Key::InitiatorRecvDataSegmentLength, "InitiatorRecvDataSegmentLength", 262_144, Kind::Number(512, LEN_MAX)),
+    row(
+        Key::InitiatorRecvDataSegmentLength,
+        "InitiatorRecvDataSegmentLength",
+        262_144,
+        Kind::Number(512, LEN_MAX),
+    ),
     row(Key::MaxOutstandingUnexpectedPDUs, "MaxOutstandingUnexpectedPDUs", 0, Kind::Number(0, u32::MAX)),
     row(Key::MaxXmitDataSegmentLength, "MaxXmitDataSegmentLength", 8192, Kind::Number(512, LEN_MAX)),
     row(Key::MaxQueueCmd, "MaxQueueCmd", 128, Kind::Number(1, 512)),

@@ -1,0 +1,238 @@
+//! The texts of stock, byte for byte: scripts parse them.
+
+use std::fmt::{self, Write};
+
+use scsi_core::device::unit::DeviceType;
+
+use super::{
+    AccountsReport, DriverReport, ParametersReport, SessionReport, SystemReport, TargetReport, UnitReport,
+};
+use crate::model::Portal;
+use crate::model::portal::PORTAL_GROUP_TAG;
+use crate::model::store::StoreKind;
+
+/// `sys show`.
+#[must_use]
+pub fn system(report: &SystemReport) -> String {
+    let mut out = Text::default();
+    out.line(0, "System:");
+    out.line(1, format_args!("State: {}", report.state.word()));
+    out.line(1, format_args!("debug: {}", on_off(report.debug)));
+    out.line(0, "LLDs:");
+    for (driver, state) in &report.drivers {
+        out.line(1, format_args!("{}: {}", driver.name(), state.word()));
+    }
+    out.line(0, "Backing stores:");
+    for StoreKind { name, takes_flags } in &report.stores {
+        let flags = if *takes_flags { " (bsoflags sync:direct)" } else { "" };
+        out.line(1, format_args!("{name}{flags}"));
+    }
+    out.line(0, "Device types:");
+    for device_type in &report.device_types {
+        out.line(1, device_type_word(*device_type));
+    }
+    if !report.accounts.is_empty() {
+        // Stock ends the line twice.
+        out.line(1, "Account information:\n");
+        out.accounts(1, &report.accounts);
+    }
+    let isns = &report.isns;
+    out.line(0, "iSNS:");
+    out.line(1, format_args!("iSNS={}", capital_on_off(isns.on)));
+    out.line(1, format_args!("iSNSServerIP={}", isns.server));
+    out.line(1, format_args!("iSNSServerPort={}", isns.port));
+    out.line(1, format_args!("iSNSAccessControl={}", capital_on_off(isns.access_control)));
+    out.0
+}
+
+/// `target show`, all of them.
+#[must_use]
+pub fn targets(reports: &[TargetReport]) -> String {
+    let mut out = Text::default();
+    for report in reports {
+        out.target(report);
+    }
+    out.0
+}
+
+/// `target show --tid`.
+#[must_use]
+pub fn parameters(report: &ParametersReport) -> String {
+    let redirect = &report.redirect;
+    let mut out = Text::default();
+    if !redirect.callback.is_empty() {
+        out.line(0, format_args!("RedirectCallback={}", redirect.callback));
+    } else if !redirect.address.is_empty() {
+        out.line(0, format_args!("RedirectAddress={}", redirect.address));
+        out.line(0, format_args!("RedirectPort={}", redirect.port));
+        let reason = redirect.reason.map_or("Unknown", |reason| reason.word());
+        out.line(0, format_args!("RedirectReason={reason}"));
+    } else {
+        out.line(0, format_args!("nop_interval={}", report.nop_interval));
+        out.line(0, format_args!("nop_count={}", report.nop_count));
+        for (key, value) in &report.keys {
+            out.line(0, format_args!("{key}={value}"));
+        }
+    }
+    out.0
+}
+
+/// `lld show`.
+#[must_use]
+pub fn drivers(reports: &[DriverReport]) -> String {
+    let mut out = Text::default();
+    out.line(0, "LLDs:");
+    for report in reports {
+        out.line(1, format_args!("{}: {}", report.driver.name(), report.state.word()));
+        for (tid, name) in &report.targets {
+            out.line(2, format_args!("Target {tid}: {name}"));
+        }
+    }
+    out.0
+}
+
+/// `portal show`, in the order given.
+#[must_use]
+pub fn portals(portals: &[Portal]) -> String {
+    let mut out = Text::default();
+    for portal in portals {
+        out.line(0, format_args!("Portal: {},{PORTAL_GROUP_TAG}", portal.spec));
+    }
+    out.0
+}
+
+/// `account show`; nothing where there is none.
+pub fn accounts<'a>(users: impl Iterator<Item = &'a str>) -> String {
+    let mut out = Text::default();
+    for user in users {
+        if out.0.is_empty() {
+            out.line(0, "Account list:");
+        }
+        out.line(1, user);
+    }
+    out.0
+}
+
+/// `conn show`: the session's line comes with each of its connections.
+#[must_use]
+pub fn connections(reports: &[SessionReport]) -> String {
+    let mut out = Text::default();
+    for report in reports {
+        for (cid, address) in &report.connections {
+            out.line(0, format_args!("Session: {}", report.sid));
+            out.line(1, format_args!("Connection: {cid}"));
+            out.line(2, format_args!("Initiator: {}", report.initiator));
+            out.line(2, format_args!("IP Address: {address}"));
+        }
+    }
+    out.0
+}
+
+/// Lines, indented by four spaces a step.
+#[derive(Default)]
+pub(super) struct Text(pub(super) String);
+
+impl Text {
+    pub(super) fn line(&mut self, depth: usize, text: impl fmt::Display) {
+        // A string takes whatever is written to it.
+        let _ = writeln!(self.0, "{:width$}{text}", "", width = depth * 4);
+    }
+
+    fn target(&mut self, report: &TargetReport) {
+        self.line(0, format_args!("Target {}: {}", report.tid, report.name));
+        self.line(1, "System information:");
+        self.line(2, format_args!("Driver: {}", report.driver.name()));
+        self.line(2, format_args!("State: {}", report.state.word()));
+        if let Some((interval, count)) = report.nop {
+            self.line(2, format_args!("Nop interval: {interval}"));
+            self.line(2, format_args!("Nop count: {count}"));
+        }
+        self.line(1, "I_T nexus information:");
+        for session in &report.sessions {
+            self.nexus(session);
+        }
+        self.line(1, "LUN information:");
+        for unit in &report.units {
+            self.unit(unit);
+        }
+        self.line(1, "Account information:");
+        self.accounts(2, &report.accounts);
+        self.line(1, "ACL information:");
+        for rule in &report.acl {
+            self.line(2, rule);
+        }
+    }
+
+    /// Only the first connection: stock writes this text at login and never again.
+    fn nexus(&mut self, report: &SessionReport) {
+        let alias = report.alias.as_deref().unwrap_or("none");
+        self.line(2, format_args!("I_T nexus: {}", report.sid));
+        self.line(3, format_args!("Initiator: {} alias: {alias}", report.initiator));
+        if let Some((cid, address)) = report.connections.first() {
+            self.line(3, format_args!("Connection: {cid}"));
+            self.line(4, format_args!("IP Address: {address}"));
+        }
+    }
+
+    fn unit(&mut self, report: &UnitReport) {
+        self.line(2, format_args!("LUN: {}", report.lun));
+        self.line(3, format_args!("Type: {}", device_type_word(report.device_type)));
+        self.line(3, format_args!("SCSI ID: {}", report.scsi_id));
+        self.line(3, format_args!("SCSI SN: {}", report.scsi_sn));
+        let megabytes = megabytes(report.size);
+        self.line(3, format_args!("Size: {megabytes} MB, Block size: {}", report.block_len));
+        self.line(3, format_args!("Online: {}", yes_no(report.online)));
+        self.line(3, format_args!("Removable media: {}", yes_no(report.removable)));
+        self.line(3, format_args!("Prevent removal: {}", yes_no(report.removal_prevented)));
+        self.line(3, format_args!("Readonly: {}", yes_no(report.read_only)));
+        self.line(3, format_args!("SWP: {}", yes_no(report.swp)));
+        self.line(3, format_args!("Thin-provisioning: {}", yes_no(report.thin_provisioning)));
+        self.line(3, format_args!("Backing store type: {}", report.store_kind));
+        self.line(3, format_args!("Backing store path: {}", report.store_path.as_deref().unwrap_or("None")));
+        self.line(3, format_args!("Backing store flags: {}", report.store_flags));
+    }
+
+    fn accounts(&mut self, depth: usize, report: &AccountsReport) {
+        for user in &report.incoming {
+            self.line(depth, user);
+        }
+        if let Some(user) = &report.outgoing {
+            self.line(depth, format_args!("{user} (outgoing)"));
+        }
+    }
+}
+
+impl AccountsReport {
+    fn is_empty(&self) -> bool {
+        self.incoming.is_empty() && self.outgoing.is_none()
+    }
+}
+
+/// Decimal megabytes as stock computes them from sectors of 512 bytes, its wrap-around below some 300 MB included.
+fn megabytes(size: u64) -> u64 {
+    let sectors = size >> 9;
+    let correction = (sectors / 625).wrapping_sub(974);
+    sectors.wrapping_sub(correction) / 1950
+}
+
+fn device_type_word(device_type: DeviceType) -> &'static str {
+    match device_type {
+        DeviceType::Disk => "disk",
+        DeviceType::Controller => "controller",
+    }
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    if yes { "Yes" } else { "No" }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn capital_on_off(on: bool) -> &'static str {
+    if on { "On" } else { "Off" }
+}
+
+#[cfg(test)]
+mod tests;
