@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use target_engine::control::request::Strings;
 use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
 
 use crate::getopt::{Getopt, Item};
@@ -46,25 +47,14 @@ impl Order {
 /// Everything that was given, checked one by one but not yet together.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
-    pub(crate) mode: Option<Mode>,
-    pub(crate) op: Option<Op>,
     pub(crate) header: RequestHeader,
-    pub(crate) name: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) path: Option<Vec<u8>>,
-    pub(crate) target_name: Option<Vec<u8>>,
-    pub(crate) initiator_address: Option<Vec<u8>>,
-    pub(crate) initiator_name: Option<Vec<u8>>,
-    pub(crate) user: Option<Vec<u8>>,
-    pub(crate) password: Option<Vec<u8>>,
-    pub(crate) portal_params: Option<Vec<u8>>,
+    pub(crate) strings: Strings,
+    pub(crate) name: Option<String>,
+    pub(crate) value: Option<String>,
     /// The options' letters in the order given, for the check of what goes with what.
     pub(crate) letters: Vec<u8>,
-    target_params: Option<Vec<u8>>,
-    store_type: Option<Vec<u8>>,
-    store_options: Option<Vec<u8>>,
-    store_flags: Option<Vec<u8>>,
-    block_size: Option<Vec<u8>>,
+    mode: Option<Mode>,
+    op: Option<Op>,
     control_port: u16,
     debug: bool,
 }
@@ -97,7 +87,7 @@ pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation,
 
 impl Given {
     fn take(&mut self, letter: u8, value: &[u8]) -> Result<(), Refusal> {
-        let text = || Some(value.to_vec());
+        let strings = &mut self.strings;
         match letter {
             b'd' => {
                 self.debug = true;
@@ -116,20 +106,20 @@ impl Given {
             b'Y' => self.header.device_type = word(value, EINVAL, "target type", device_type)?,
             b'F' => self.header.force = 1,
             b'O' => self.header.ac_dir = 1,
-            b'n' => self.name = text(),
-            b'v' => self.value = text(),
-            b'b' => self.path = text(),
-            b'E' => self.store_type = text(),
-            b'S' => self.store_options = text(),
-            b'f' => self.store_flags = text(),
-            b'y' => self.block_size = text(),
-            b'T' => self.target_name = text(),
-            b'I' => self.initiator_address = text(),
-            b'Q' => self.initiator_name = text(),
-            b'u' => self.user = text(),
-            b'p' => self.password = text(),
-            b'P' if self.mode == Some(Mode::Portal) => self.portal_params = text(),
-            b'P' => self.target_params = text(),
+            b'n' => self.name = text(letter, value)?,
+            b'v' => self.value = text(letter, value)?,
+            b'b' => strings.path = text(letter, value)?,
+            b'E' => strings.bstype = text(letter, value)?,
+            b'S' => strings.bsopts = text(letter, value)?,
+            b'f' => strings.bsoflags = text(letter, value)?,
+            b'y' => strings.blocksize = text(letter, value)?,
+            b'T' => strings.targetname = text(letter, value)?,
+            b'I' => strings.initiator_address = text(letter, value)?,
+            b'Q' => strings.initiator_name = text(letter, value)?,
+            b'u' => strings.user = text(letter, value)?,
+            b'p' => strings.password = text(letter, value)?,
+            b'P' if self.mode == Some(Mode::Portal) => strings.portal_ops = text(letter, value)?,
+            b'P' => strings.target_ops = text(letter, value)?,
             other => unreachable!("the table has no option -{}", char::from(other)),
         }
         self.letters.push(letter);
@@ -139,48 +129,24 @@ impl Given {
     fn into_order(mut self, mode: Mode, op: Op) -> Order {
         self.header.mode = mode as u32;
         self.header.op = op as u32;
-        let (control_port, debug) = (self.control_port, self.debug);
-        let payload = self.payload();
-        Order { record: Record::new(self.header, payload), control_port, debug }
-    }
-
-    /// The strings, ended by a NUL that counts; nothing at all when there are none.
-    fn payload(&self) -> Vec<u8> {
-        let store_type = match self.header.device_type {
-            TAPE => Some(&b"ssc"[..]),
-            _ => self.store_type.as_deref(),
-        };
-        let parameter = self.name.as_ref().map(|name| {
-            let value = self.value.as_deref().unwrap_or(b"(null)");
-            [name, &b"="[..], value].concat()
-        });
-        let ended = |params: &Option<Vec<u8>>| params.as_ref().map(|params| [params, &b","[..]].concat());
-        let (target_params, portal_params) = (ended(&self.target_params), ended(&self.portal_params));
-        let items: [(&str, Option<&[u8]>); 13] = [
-            ("", parameter.as_deref()),
-            ("path=", self.path.as_deref()),
-            ("bstype=", store_type),
-            ("bsopts=", self.store_options.as_deref()),
-            ("bsoflags=", self.store_flags.as_deref()),
-            ("blocksize=", self.block_size.as_deref()),
-            ("targetname=", self.target_name.as_deref()),
-            ("initiator-address=", self.initiator_address.as_deref()),
-            ("initiator-name=", self.initiator_name.as_deref()),
-            ("user=", self.user.as_deref()),
-            ("password=", self.password.as_deref()),
-            ("targetOps ", target_params.as_deref()),
-            ("portalOps ", portal_params.as_deref()),
-        ];
-        let present: Vec<Vec<u8>> = items
-            .iter()
-            .filter_map(|(key, value)| value.map(|value| [key.as_bytes(), value].concat()))
-            .collect();
-        let mut payload = present.join(&b',');
-        if !present.is_empty() {
-            payload.push(0);
+        self.strings.name = self.name.map(|name| (name, self.value));
+        if self.header.device_type == TAPE {
+            self.strings.bstype = Some("ssc".to_owned());
         }
-        payload
+        let record = Record::new(self.header, self.strings.payload());
+        Order { record, control_port: self.control_port, debug: self.debug }
     }
+}
+
+/// A string for the daemon, which refuses what is not UTF-8.
+fn text(letter: u8, value: &[u8]) -> Result<Option<String>, Refusal> {
+    let text = String::from_utf8(value.to_vec());
+    text.map(Some).map_err(|_| refused_value(letter, value, "is not UTF-8"))
+}
+
+fn refused_value(letter: u8, value: &[u8], why: &str) -> Refusal {
+    let message = [b"-", &[letter][..], b" argument value '", value, b"' ", why.as_bytes()].concat();
+    Refusal::with_advice(message)
 }
 
 fn word<T>(value: &[u8], exit: u8, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Refusal> {
@@ -203,12 +169,9 @@ fn device_type(word: &str) -> Option<u32> {
 
 /// A number as C reads it: the value ends where the digits end, `-2` wraps around, and all ones is no number.
 fn number<T: TryFrom<u64>>(letter: u8, value: &[u8]) -> Result<T, Refusal> {
-    let refuse = |why: &[u8]| {
-        Refusal::with_advice([b"-", &[letter][..], b" argument value '", value, b"' ", why].concat())
-    };
     match leading_number(value) {
-        None | Some(u64::MAX) => Err(refuse(b"invalid")),
-        Some(number) => T::try_from(number).map_err(|_| refuse(b"out of range")),
+        None | Some(u64::MAX) => Err(refused_value(letter, value, "invalid")),
+        Some(number) => T::try_from(number).map_err(|_| refused_value(letter, value, "out of range")),
     }
 }
 
@@ -243,7 +206,7 @@ fn leading_number(text: &[u8]) -> Option<u64> {
 /// The SCSI host behind `BUS,ID`: the `hostN` in the device's directory.
 fn host_of_bus(value: &[u8], buses: &Path) -> Result<u32, Refusal> {
     let Some(comma) = value.iter().position(|byte| *byte == b',') else {
-        return Err(Refusal::with_advice([b"-B argument value '", value, b"' invalid"].concat()));
+        return Err(refused_value(b'B', value, "invalid"));
     };
     let (bus, id) = (&value[..comma], &value[comma + 1..]);
     let device = buses.join(OsStr::from_bytes(bus)).join("devices").join(OsStr::from_bytes(id));

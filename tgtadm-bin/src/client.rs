@@ -156,8 +156,9 @@ mod tests {
 
     #[test]
     fn replies() {
+        type Case = (&'static [u8], Result<Vec<u8>, Refusal>);
         #[rustfmt::skip]
-        let cases: &[(&[u8], Result<Vec<u8>, Refusal>)] = &[
+        let cases: &[Case] = &[
             (&[0, 0, 0, 0, 8, 0, 0, 0],                          Ok(Vec::new())),
             (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', b'i', 0],          Ok(b"hi".to_vec())),
             (&[0, 0, 0, 0, 10, 0, 0, 0, b'h', b'i'],             Ok(b"hi".to_vec())),

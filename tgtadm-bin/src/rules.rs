@@ -84,10 +84,10 @@ fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
 }
 
 fn needed(rule: &Rule, given: &Given) -> Result<(), Refusal> {
-    let (user, password) = (given.user.is_some(), given.password.is_some());
-    let no_initiator = given.initiator_address.is_none() && given.initiator_name.is_none();
+    let (user, password) = (given.strings.user.is_some(), given.strings.password.is_some());
+    let no_initiator = given.strings.initiator_address.is_none() && given.strings.initiator_name.is_none();
     match rule.needs {
-        Need::TargetName if given.target_name.is_none() => {
+        Need::TargetName if given.strings.targetname.is_none() => {
             refuse("creating new target requires a name, use --targetname")
         }
         Need::Initiator if no_initiator && given.header.host_no == 0 => {
@@ -98,10 +98,14 @@ fn needed(rule: &Rule, given: &Given) -> Result<(), Refusal> {
         }
         Need::UserAndPassword if !user || !password => refuse("'user' and 'password' options are required"),
         Need::User if !user => refuse("'user' option is necessary"),
-        Need::Store if given.path.is_none() && !matches!(given.header.device_type, DISK | CD | TAPE) => {
+        Need::Store
+            if given.strings.path.is_none() && !matches!(given.header.device_type, DISK | CD | TAPE) =>
+        {
             refuse("'backing-store' option is necessary")
         }
-        Need::Portal if given.portal_params.is_none() => refuse("you must specify --param portal=<portal>"),
+        Need::Portal if given.strings.portal_ops.is_none() => {
+            refuse("you must specify --param portal=<portal>")
+        }
         _ => Ok(()),
     }
 }
