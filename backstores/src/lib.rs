@@ -10,9 +10,12 @@
 //! | `null` | nowhere: writes vanish, reads are zeroes |
 //! | `memory` | the daemon's own memory |
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod done;
 pub mod file;
 pub mod memory;
 pub mod null;
 pub mod registry;
+pub mod waiting;
 pub mod workers;

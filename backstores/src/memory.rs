@@ -257,6 +257,12 @@ const REGION_LEN: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{self, Subject};
+
+    #[test]
+    fn keeps_the_contract() {
+        contract::check(&Subject::new(|| Arc::new(Memory::new(3 << 20))));
+    }
 
     #[test]
     fn what_spans_chunks_and_regions_reads_back() {

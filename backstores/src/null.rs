@@ -122,7 +122,13 @@ fn open(options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{self, Subject};
     use scsi_core::store::Block;
+
+    #[test]
+    fn keeps_the_contract() {
+        contract::check(&Subject::new(|| Arc::new(Null::new(1 << 30))).forgets());
+    }
 
     #[test]
     fn reads_are_zeroes_and_never_what_the_buffer_held() {

@@ -1,4 +1,5 @@
-//! One loop's way to all files: at once from the page cache where that needs no waiting, else to the workers.
+//! One loop's way to all files: at once from the page cache where that needs no waiting, else by the loop's ring, and
+//! by the workers what the ring does not do, or all of it where there is no ring.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use slab::Slab;
 
 use super::geometry::Medium;
 use super::outbox::{FileJob, Outbox, Returned};
+use super::uring::{Ring, RingKey};
 use super::{OpenFile, blocking};
 use crate::workers::JobId;
 
@@ -17,6 +19,10 @@ pub struct FileEngine {
     slots: Slab<SlotEntry>,
     ops: Slab<Op>,
     outbox: Arc<Outbox>,
+    /// `None` where io_uring is not permitted.
+    ring: Option<Ring>,
+    /// Operations at the workers.
+    at_workers: usize,
     /// Finished without the kernel.
     done: Vec<Completion>,
     /// Reused by every reap.
@@ -46,15 +52,35 @@ enum Inline {
 struct Op {
     tag: IoTag,
     slot: usize,
-    job: JobId,
+    place: Place,
+}
+
+/// Who has an operation.
+#[derive(Clone, Copy)]
+enum Place {
+    Ring(RingKey),
+    Workers(JobId),
 }
 
 impl FileEngine {
-    /// An engine for one loop.
+    /// An engine for one loop: with a ring where the kernel permits it.
     ///
     /// # Errors
     /// No descriptor is left for its event.
     pub fn new() -> Result<Self, IoError> {
+        let mut engine = Self::without_ring()?;
+        match Ring::new(engine.outbox.clone()) {
+            Ok(ring) => engine.ring = Some(ring),
+            Err(error) => log::info!("no io_uring here ({error}): worker threads do file I/O"),
+        }
+        Ok(engine)
+    }
+
+    /// An engine that leaves everything to the workers, as where io_uring is not permitted.
+    ///
+    /// # Errors
+    /// No descriptor is left for its event.
+    pub fn without_ring() -> Result<Self, IoError> {
         let outbox = Outbox::new().map_err(|errno| {
             log::error!("no event descriptor for file I/O: {errno}");
             IoError::NotReady
@@ -63,9 +89,17 @@ impl FileEngine {
             slots: Slab::new(),
             ops: Slab::new(),
             outbox: Arc::new(outbox),
+            ring: None,
+            at_workers: 0,
             done: Vec::new(),
             returned: Vec::new(),
         })
+    }
+
+    /// Whether it has a ring.
+    #[must_use]
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
     }
 
     pub(crate) fn attach(&mut self, file: Arc<OpenFile>) -> Slot {
@@ -80,14 +114,32 @@ impl FileEngine {
         Slot(self.slots.insert(entry) as u32)
     }
 
-    fn finish_op(&mut self, key: usize) -> IoTag {
-        let op = self.ops.remove(key);
-        let entry = &mut self.slots[op.slot];
+    fn start(&mut self, slot: usize, tag: IoTag, op: BlockOp) {
+        let entry = &mut self.slots[slot];
+        entry.ops += 1;
+        let file = entry.file.clone();
+        let vacant = self.ops.vacant_entry();
+        let key = vacant.key();
+        let place = match &mut self.ring {
+            Some(ring) if Ring::takes(&op) => Place::Ring(ring.start(key, file, op)),
+            _ => {
+                self.at_workers += 1;
+                let job = FileJob { key, file: file.clone(), outbox: self.outbox.clone(), op: Some(op) };
+                Place::Workers(file.workers.push(Box::new(job)))
+            }
+        };
+        vacant.insert(Op { tag, slot, place });
+    }
+
+    fn finish(&mut self, Returned { key, op, result }: Returned) -> Completion {
+        let Op { tag, slot, place } = self.ops.remove(key);
+        self.at_workers -= usize::from(matches!(place, Place::Workers(_)));
+        let entry = &mut self.slots[slot];
         entry.ops -= 1;
         if entry.detached && entry.ops == 0 {
-            self.slots.remove(op.slot);
+            self.slots.remove(slot);
         }
-        op.tag
+        Completion { tag, block: into_block(op), result }
     }
 }
 
@@ -109,35 +161,42 @@ impl IoEngine for FileEngine {
             self.done.push(Completion { tag, block: into_block(op), result: Err(error) });
             return;
         }
-        let entry = &mut self.slots[slot.0 as usize];
-        entry.ops += 1;
-        let place = self.ops.vacant_entry();
-        let job =
-            FileJob { key: place.key(), file: entry.file.clone(), outbox: self.outbox.clone(), op: Some(op) };
-        let job = entry.file.workers.push(Box::new(job));
-        place.insert(Op { tag, slot: slot.0 as usize, job });
+        self.start(slot.0 as usize, tag, op);
     }
 
-    fn kick(&mut self) {}
+    fn kick(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        if self.at_workers > 0 {
+            ring.watch_outbox();
+        }
+        ring.kick();
+    }
 
     fn reap(&mut self, done: &mut Vec<Completion>) {
         done.append(&mut self.done);
-        let mut returned = std::mem::take(&mut self.returned);
-        self.outbox.take(&mut returned);
-        for Returned { key, op, result } in returned.drain(..) {
-            let tag = self.finish_op(key);
-            done.push(Completion { tag, block: into_block(op), result });
+        if self.ops.is_empty() && self.ring.as_ref().is_none_or(Ring::is_idle) {
+            return;
         }
+        let mut returned = std::mem::take(&mut self.returned);
+        if let Some(ring) = &mut self.ring {
+            ring.reap(&mut returned);
+        }
+        self.outbox.take(&mut returned);
+        done.extend(returned.drain(..).map(|returned| self.finish(returned)));
         self.returned = returned;
+        self.kick();
     }
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.outbox.event_fd())
+        Some(self.ring.as_ref().map_or(self.outbox.event_fd(), Ring::event_fd))
     }
 
     fn cancel(&mut self, tag: IoTag) {
-        if let Some((_, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) {
-            self.slots[op.slot].file.workers.cancel(op.job);
+        let Some((_, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) else { return };
+        match (op.place, &mut self.ring) {
+            (Place::Workers(job), _) => self.slots[op.slot].file.workers.cancel(job),
+            (Place::Ring(key), Some(ring)) => ring.cancel(key),
+            (Place::Ring(_), None) => {}
         }
     }
 
@@ -195,34 +254,5 @@ fn into_block(op: BlockOp) -> Option<Block> {
         | BlockOp::Discard { .. }
         | BlockOp::WriteZeroes { .. }
         | BlockOp::Allocation { .. } => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::{OpenOptions, Registry};
-    use scsi_core::store::{Completed, Engines};
-
-    #[test]
-    fn a_file_is_written_and_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("disk");
-        let options = OpenOptions { size: Some(1 << 20), ..OpenOptions::for_path(&path) };
-        let store = Registry::builtin().open("rdwr", &options).unwrap();
-        assert_eq!(store.geometry().size, 1 << 20);
-        let mut engines = Engines::default();
-        let port = store.attach(&mut engines).unwrap();
-        let engine = engines.engine(port.engine);
-        let mut block = Block::new(8192);
-        block.fill(0x5a);
-        engine.submit(port.slot, IoTag(1), BlockOp::Write { offset: 4096, from: block, fua: true });
-        engine.kick();
-        let mut done = Vec::new();
-        while done.is_empty() {
-            engine.reap(&mut done);
-        }
-        assert_eq!(done[0].result, Ok(Completed::Done));
-        assert_eq!(std::fs::read(&path).unwrap()[4096..12288], [0x5a; 8192]);
     }
 }

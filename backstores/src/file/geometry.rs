@@ -1,6 +1,6 @@
 //! What a file or block device is: its size, block lengths, alignment, and what it can do.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, SeekFrom, StatxFlags};
 use rustix::io::Errno;
@@ -142,22 +142,28 @@ fn can_punch(fd: BorrowedFd<'_>, size: u64) -> bool {
 }
 
 fn device_discard(fd: BorrowedFd<'_>) -> (bool, u32) {
-    let Ok(stat) = rustix::fs::fstat(fd.as_fd()) else { return (false, 0) };
-    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-    let limit = |name: &str| -> u64 {
-        // A partition has its limits in its disk's directory.
+    // A partition has its limits in its disk's directory.
+    let limit = |name: &str| {
         ["queue", "../queue"]
             .iter()
-            .find_map(|queue| {
-                std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{queue}/{name}")).ok()
-            })
-            .and_then(|text| text.trim().parse().ok())
+            .find_map(|queue| device_attribute(fd, &format!("{queue}/{name}")))
             .unwrap_or(0)
     };
     if limit("discard_max_bytes") == 0 {
         return (false, 0);
     }
     (true, u32::try_from(limit("discard_granularity")).unwrap_or(0))
+}
+
+/// Whether a device refuses writes; opening it for writing succeeds all the same.
+pub(crate) fn device_is_read_only(fd: BorrowedFd<'_>, medium: Medium) -> bool {
+    medium == Medium::Device && device_attribute(fd, "ro").is_some_and(|read_only| read_only != 0)
+}
+
+fn device_attribute(fd: BorrowedFd<'_>, name: &str) -> Option<u64> {
+    let device = rustix::fs::fstat(fd).ok()?.st_rdev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{name}")).ok()?.trim().parse().ok()
 }
 
 const TMPFS_MAGIC: u32 = 0x0102_1994;

@@ -5,16 +5,22 @@
 //! | [`open`] | flags, creation, falling back to read-only |
 //! | [`geometry`] | size, block lengths, alignment, what can be done |
 //! | [`engine`] | one loop's way to all files: inline from the page cache, else submitted |
-//! | [`blocking`] | the operations as calls that may block, for workers |
+//! | [`uring`] | a loop's ring: reads, writes and flushes |
+//! | [`blocking`], [`outbox`] | the operations as calls that may block, for workers; the way back to the loop |
 //! | [`ioctl`], [`error`] | BLKDISCARD; error numbers |
 
 mod blocking;
+#[cfg(test)]
+mod device_tests;
 mod engine;
 mod error;
 mod geometry;
 mod ioctl;
 mod open;
 mod outbox;
+#[cfg(test)]
+mod tests;
+mod uring;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;

@@ -54,11 +54,12 @@ pub(crate) fn open_file(
     }
     let sync = options.bsoflags.sync;
     let (fd, read_only) = open_writable_or_not(path, flags(sync, direct), options.read_only)?;
-    let mode = Mode { read_only, sync, direct };
     let medium = Medium::of(fd.as_fd()).map_err(|what| match what {
         WhatElse::Errno(errno) => io(errno),
         WhatElse::Type(what) => OpenError::WrongFileType { path: path.clone(), what },
     })?;
+    let read_only = read_only || geometry::device_is_read_only(fd.as_fd(), medium);
+    let mode = Mode { read_only, sync, direct };
     let size = geometry::size(fd.as_fd(), medium).map_err(io)?;
     if size == 0 {
         return Err(OpenError::Empty { path: path.clone() });

@@ -47,13 +47,13 @@ impl Outbox {
         self.event.as_fd()
     }
 
-    /// Takes all there is; `into` must be empty.
+    /// Appends all there is.
     pub(crate) fn take(&self, into: &mut Vec<Returned>) {
         if !self.filled.load(Ordering::Acquire) {
             return;
         }
         let mut returned = self.returned.lock();
-        std::mem::swap(&mut *returned, into);
+        into.append(&mut returned);
         self.filled.store(false, Ordering::Release);
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
     }

@@ -1,0 +1,90 @@
+//! What was written is read: by either way, whole, and by every loop.
+
+use scsi_core::store::{Block, BlockOp, InlineOp, Now};
+
+use super::{AREA, Random, Subject, pattern, read, unit};
+
+pub(super) fn check(subject: &Subject) {
+    both_ways_see_the_same(subject);
+    agrees_with_a_model(subject);
+    loops_see_one_another(subject);
+    durable_writes_are_writes(subject);
+}
+
+fn both_ways_see_the_same(subject: &Subject) {
+    let mut store = subject.open();
+    let unit = unit(subject.store().capabilities().alignment);
+    let zeroes = vec![0; 16 * unit];
+    for (seed, len) in [(1, unit), (2, 16 * unit)] {
+        let data = pattern(seed, len);
+        store.write(0, &data, false).expect("a write is done");
+        assert_eq!(read(&mut store, 0, len), subject.kept(&data, &zeroes), "submitted, {len} bytes");
+
+        let mut from = Block::new(len);
+        from.copy_from_slice(&pattern(seed + 10, len));
+        match store.try_now(InlineOp::Write { offset: 0, from: &from }) {
+            Some(done) => assert_eq!(done, Ok(Now::Moved), "an inline write"),
+            None => store.write(0, &from, false).expect("what was declined can be submitted"),
+        }
+        let back = store.read(0, len).expect("a read is done");
+        assert_eq!(*back, *subject.kept(&from, &zeroes), "inline, {len} bytes");
+    }
+}
+
+fn agrees_with_a_model(subject: &Subject) {
+    let mut store = subject.open();
+    let unit = unit(subject.store().capabilities().alignment);
+    let zeroes = vec![0; AREA as usize];
+    store.write(0, &zeroes, false).expect("the area is cleared");
+    let mut model = zeroes.clone();
+    let mut random = Random(7);
+    let units = AREA / unit as u64;
+    for round in 0..300 {
+        let first = random.below(units);
+        let len = unit * (1 + random.below((units - first).min(40)) as usize);
+        let offset = first * unit as u64;
+        let range = offset as usize..offset as usize + len;
+        if random.below(2) == 0 {
+            let data = pattern(1000 + round, len);
+            match random.below(3) {
+                0 => {
+                    let done = store.try_now(InlineOp::Write { offset, from: &data });
+                    match done {
+                        Some(done) => assert_eq!(done, Ok(Now::Moved)),
+                        None => store.write(offset, &data, false).expect("declined, submitted"),
+                    }
+                }
+                1 => store.write(offset, &data, true).expect("written through"),
+                _ => store.write(offset, &data, false).expect("written"),
+            }
+            model[range].copy_from_slice(&data);
+        } else {
+            let expected = subject.kept(&model[range], &zeroes);
+            assert!(read(&mut store, offset, len) == expected, "round {round}: {len} bytes at {offset}");
+        }
+    }
+    store.flush().expect("a flush is done");
+    assert!(read(&mut store, 0, AREA as usize) == subject.kept(&model, &zeroes), "the whole area");
+}
+
+fn loops_see_one_another(subject: &Subject) {
+    let store = subject.store();
+    let mut here = subject.attach(&*store);
+    let mut there = subject.attach(&*store);
+    let unit = unit(store.capabilities().alignment);
+    let zeroes = vec![0; unit];
+    for seed in 20..24 {
+        let data = pattern(seed, unit);
+        here.write(0, &data, false).expect("a write is done");
+        assert_eq!(read(&mut there, 0, unit), subject.kept(&data, &zeroes));
+    }
+}
+
+fn durable_writes_are_writes(subject: &Subject) {
+    let mut store = subject.open();
+    let unit = unit(subject.store().capabilities().alignment);
+    let data = pattern(30, 4 * unit);
+    store.write(0, &data, true).expect("a write through the cache is done");
+    store.run(BlockOp::Flush).expect("a flush is done");
+    assert_eq!(read(&mut store, 0, 4 * unit), subject.kept(&data, &vec![0; 4 * unit]));
+}

@@ -1,0 +1,107 @@
+//! Block devices: loop devices over a file, which only root may make.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use scsi_core::store::{BlockOp, IoError};
+
+use super::tests::{keep_the_contract, new_file, open, refusal};
+use crate::registry::{OpenError, OpenOptions};
+use crate::waiting::Waiting;
+
+/// A loop device that goes away with the value.
+struct LoopDevice {
+    path: PathBuf,
+    backing: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl LoopDevice {
+    /// `None` where the machine refuses, which is asserted to be for want of rights or of loop devices.
+    fn new(len: u64, arguments: &[&str]) -> Option<Self> {
+        let (dir, options) = new_file(len);
+        open("rdwr", &options);
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .args(arguments)
+            .arg(&options.path)
+            .output()
+            .expect("losetup is installed");
+        if !made.status.success() {
+            let why = String::from_utf8_lossy(&made.stderr).to_lowercase();
+            let refused = !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists();
+            assert!(refused || why.contains("permitted") || why.contains("denied"), "losetup: {why}");
+            eprintln!("no loop devices for us, block devices are not tested: {why}");
+            return None;
+        }
+        let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        Some(Self { path, backing: options.path, _dir: dir })
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions::for_path(&self.path)
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let gone = Command::new("losetup").arg("--detach").arg(&self.path).status();
+        if !std::thread::panicking() {
+            assert!(gone.unwrap().success(), "{} stays", self.path.display());
+        }
+    }
+}
+
+#[test]
+fn devices_keep_the_contract() {
+    let Some(device) = LoopDevice::new(2 << 20, &[]) else { return };
+    let store = open("rdwr", &device.options());
+    assert_eq!(store.geometry().size, 2 << 20);
+    assert!(store.capabilities().discard, "a loop device over this file discards");
+    assert!(!store.capabilities().allocation && !store.capabilities().discard_zeroes);
+    keep_the_contract("rdwr", &device.options());
+    keep_the_contract("aio", &device.options());
+}
+
+#[test]
+fn devices_tell_their_block_lengths() {
+    let Some(device) = LoopDevice::new(1 << 20, &["--sector-size", "4096"]) else { return };
+    let options = OpenOptions { block_len: 4096, ..device.options() };
+    let store = open("aio", &options);
+    assert_eq!((store.capabilities().alignment, store.geometry().physical_block_len), (4096, 4096));
+    assert!(matches!(
+        refusal("aio", &device.options()),
+        OpenError::Alignment { alignment: 4096, block_len: 512, .. }
+    ));
+}
+
+#[test]
+fn a_read_only_device_is_opened_read_only() {
+    let Some(device) = LoopDevice::new(1 << 20, &["--read-only"]) else { return };
+    assert!(open("rdwr", &device.options()).capabilities().read_only);
+    keep_the_contract("rdwr", &device.options());
+}
+
+#[test]
+fn discarding_reaches_what_is_under_the_device() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(device) = LoopDevice::new(1 << 20, &[]) else { return };
+    let held = || std::fs::metadata(&device.backing).unwrap().blocks() * 512;
+    let mut store = Waiting::new(&*open("rdwr", &device.options())).unwrap();
+    store.write(0, &[1; 1 << 20], true).unwrap();
+    let full = held();
+    assert!(full >= 1 << 20, "written through to the file under it");
+    store.run(BlockOp::Discard { offset: 0, len: 512 << 10 }).unwrap();
+    assert!(held() <= full - (512 << 10));
+    store.run(BlockOp::WriteZeroes { offset: 512 << 10, len: 512 << 10, may_unmap: false }).unwrap();
+    store.flush().unwrap();
+    assert!(std::fs::read(&device.backing).unwrap()[512 << 10..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn beyond_the_end_is_out_of_range_not_a_full_disk() {
+    let Some(device) = LoopDevice::new(1 << 20, &[]) else { return };
+    let mut store = Waiting::new(&*open("rdwr", &device.options())).unwrap();
+    assert_eq!(store.write(1 << 20, &[1; 4096], false), Err(IoError::OutOfRange));
+    assert_eq!(store.read(1 << 20, 4096).map(drop), Err(IoError::OutOfRange));
+}

@@ -1,0 +1,245 @@
+//! Files and block devices, each by the ring and by the workers.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use scsi_core::store::{Backstore, Block, BlockOp, Completed, Engines, InlineOp, IoError, Now};
+
+use super::FileEngine;
+use crate::contract::{self, Subject};
+use crate::registry::{OpenError, OpenFlags, OpenOptions, Registry};
+use crate::waiting::Waiting;
+
+/// Which engine does the submitted operations.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum By {
+    Ring,
+    Workers,
+}
+
+fn engines(by: By) -> Engines {
+    let mut engines = Engines::default();
+    let make = || match by {
+        By::Ring => FileEngine::new(),
+        By::Workers => FileEngine::without_ring(),
+    };
+    let (_, engine) = engines.of_kind(make).unwrap();
+    assert_eq!(engine.has_ring(), by == By::Ring && ring_is_permitted());
+    engines
+}
+
+/// Where io_uring is forbidden, the ring's tests run by the workers, as the daemon would.
+fn ring_is_permitted() -> bool {
+    let forbidden = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    match forbidden.as_deref().map(str::trim) {
+        Ok("0") => io_uring::IoUring::new(2).is_ok(),
+        _ => FileEngine::new().unwrap().has_ring(),
+    }
+}
+
+pub(super) fn open(kind: &str, options: &OpenOptions) -> Arc<dyn Backstore> {
+    Registry::builtin().open(kind, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(super) fn refusal(kind: &str, options: &OpenOptions) -> OpenError {
+    match Registry::builtin().open(kind, options) {
+        Ok(_) => panic!("{kind} opened with {options:?}"),
+        Err(error) => error,
+    }
+}
+
+/// A new directory beside the test's executable, which is on a disk, and the path of a file to be in it.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let executable = std::env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(executable.parent().unwrap()).unwrap();
+    let path = dir.path().join("disk");
+    (dir, path)
+}
+
+pub(super) fn new_file(len: u64) -> (tempfile::TempDir, OpenOptions) {
+    let (dir, path) = place();
+    let options = OpenOptions { size: Some(len), block_len: 4096, ..OpenOptions::for_path(&path) };
+    (dir, options)
+}
+
+pub(super) fn keep_the_contract(kind: &'static str, options: &OpenOptions) {
+    for by in [By::Ring, By::Workers] {
+        let options = options.clone();
+        contract::check(&Subject::new(move || open(kind, &options)).with_engines(move || engines(by)));
+    }
+}
+
+#[test]
+fn files_keep_the_contract() {
+    let (_dir, options) = new_file(2 << 20);
+    keep_the_contract("rdwr", &options);
+}
+
+#[test]
+fn synchronous_files_keep_the_contract() {
+    let (_dir, options) = new_file(1 << 20);
+    let options = OpenOptions { bsoflags: OpenFlags { sync: true, direct: false }, ..options };
+    assert!(!open("rdwr", &options).capabilities().volatile_cache);
+    keep_the_contract("rdwr", &options);
+}
+
+#[test]
+fn direct_files_keep_the_contract() {
+    let (_dir, options) = new_file(2 << 20);
+    keep_the_contract("aio", &options);
+    let options = OpenOptions { bsoflags: OpenFlags { sync: true, direct: true }, ..options };
+    keep_the_contract("rdwr", &options);
+}
+
+#[test]
+fn files_in_memory_keep_the_contract() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let options = OpenOptions { size: Some(2 << 20), ..OpenOptions::for_path(&dir.path().join("disk")) };
+    keep_the_contract("rdwr", &options);
+}
+
+#[test]
+fn read_only_files_keep_the_contract() {
+    let (_dir, options) = new_file(1 << 20);
+    keep_the_contract("rdwr", &OpenOptions { read_only: true, ..options });
+}
+
+#[test]
+fn what_was_written_is_in_the_file() {
+    for by in [By::Ring, By::Workers] {
+        let (_dir, options) = new_file(1 << 20);
+        let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        store.write(4096, &[0x5a; 8192], true).unwrap();
+        assert_eq!(std::fs::read(&options.path).unwrap()[4096..12288], [0x5a; 8192]);
+    }
+}
+
+#[test]
+fn cached_reads_are_done_at_once_and_direct_ones_never() {
+    let (_dir, options) = new_file(1 << 20);
+    std::fs::write(&options.path, vec![7; 1 << 20]).unwrap();
+    let mut into = Block::new(4096);
+    let mut try_read = |kind: &str| {
+        let mut store = Waiting::new(&*open(kind, &options)).unwrap();
+        into.fill(0);
+        let done = store.try_now(InlineOp::Read { offset: 8192, into: &mut into });
+        (done, into[0])
+    };
+    assert_eq!(try_read("rdwr"), (Some(Ok(Now::Moved)), 7));
+    assert_eq!(try_read("aio"), (None, 0));
+}
+
+#[test]
+fn memory_files_are_read_and_written_at_once() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let options = OpenOptions { size: Some(1 << 20), ..OpenOptions::for_path(&dir.path().join("disk")) };
+    let mut store = Waiting::new(&*open("rdwr", &options)).unwrap();
+    let mut back = [0; 512];
+    assert_eq!(store.try_now(InlineOp::Write { offset: 512, from: &[9; 512] }), Some(Ok(Now::Moved)));
+    assert_eq!(store.try_now(InlineOp::Read { offset: 512, into: &mut back }), Some(Ok(Now::Moved)));
+    assert_eq!(back, [9; 512]);
+}
+
+#[test]
+fn a_file_that_shrank_is_out_of_range_and_nothing_else() {
+    for by in [By::Ring, By::Workers] {
+        let (_dir, options) = new_file(1 << 20);
+        let handle = open("rdwr", &options);
+        let mut store = Waiting::with_engines(&*handle, engines(by)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&options.path).unwrap().set_len(6144).unwrap();
+        let mut into = [0; 4096];
+        assert_eq!(store.try_now(InlineOp::Read { offset: 4096, into: &mut into }), None);
+        assert_eq!(store.read(4096, 4096).map(drop), Err(IoError::OutOfRange), "half of it is there");
+        assert_eq!(store.read(8192, 4096).map(drop), Err(IoError::OutOfRange));
+        assert_eq!(store.read(0, 4096).map(drop), Ok(()));
+        assert_eq!(handle.refresh().unwrap().size, 6144);
+    }
+}
+
+#[test]
+fn a_file_that_grew_is_seen_after_refresh() {
+    let (_dir, options) = new_file(1 << 20);
+    let store = open("rdwr", &options);
+    std::fs::OpenOptions::new().write(true).open(&options.path).unwrap().set_len(3 << 20).unwrap();
+    assert_eq!(store.geometry().size, 1 << 20);
+    assert_eq!(store.refresh().unwrap().size, 3 << 20);
+    assert_eq!(store.geometry().size, 3 << 20);
+}
+
+#[test]
+fn discarding_gives_space_back_and_zeroing_does_not_have_to() {
+    use std::os::unix::fs::MetadataExt;
+    let (_dir, options) = new_file(1 << 20);
+    let store = open("rdwr", &options);
+    let held = || std::fs::metadata(&options.path).unwrap().blocks() * 512;
+    assert_eq!(held(), 0, "made sparse");
+    assert!(store.capabilities().discard, "the disk's file system punches holes");
+    let mut store = Waiting::new(&*store).unwrap();
+    store.write(0, &[1; 1 << 20], true).unwrap();
+    let full = held();
+    assert!(full >= 1 << 20);
+    store.run(BlockOp::WriteZeroes { offset: 0, len: 512 << 10, may_unmap: false }).unwrap();
+    assert!(held() >= full, "zeroes that may not unmap keep their space");
+    store.run(BlockOp::Discard { offset: 0, len: 512 << 10 }).unwrap();
+    assert!(held() <= full - (512 << 10));
+    store.run(BlockOp::WriteZeroes { offset: 512 << 10, len: 512 << 10, may_unmap: true }).unwrap();
+    assert_eq!(held(), full - (1 << 20));
+    let (_, answer) = store.run(BlockOp::Allocation { offset: 0, len: 1 << 20 }).unwrap();
+    assert_eq!(answer, Completed::Allocation { len: 1 << 20, hole: true });
+}
+
+#[test]
+fn files_are_made_when_a_size_is_given_and_kept_when_they_are_there() {
+    let (_dir, options) = new_file(1 << 20);
+    assert!(matches!(refusal("rdwr", &OpenOptions { size: None, ..options.clone() }), OpenError::Io { .. }));
+    assert_eq!(open("rdwr", &options).geometry().size, 1 << 20);
+    let other = OpenOptions { size: Some(4 << 20), ..options };
+    assert_eq!(open("rdwr", &other).geometry().size, 1 << 20);
+}
+
+#[test]
+fn what_is_no_disk_is_refused_with_its_reason() {
+    let (dir, path) = place();
+    let with = |path: &Path| OpenOptions::for_path(path);
+    assert!(matches!(
+        refusal("rdwr", &with(dir.path())),
+        OpenError::WrongFileType { what: "a directory", .. }
+    ));
+    assert!(matches!(
+        refusal("rdwr", &with(Path::new("/dev/null"))),
+        OpenError::WrongFileType { what: "a character device", .. }
+    ));
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(matches!(refusal("rdwr", &with(&path)), OpenError::WrongFileType { what: "a pipe", .. }));
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, []).unwrap();
+    assert!(matches!(refusal("rdwr", &with(&empty)), OpenError::Empty { .. }));
+    assert!(
+        refusal("rdwr", &with(&dir.path().join("no/where"))).to_string().contains("no/where: No such file")
+    );
+}
+
+#[test]
+fn direct_stores_refuse_blocks_that_are_too_small() {
+    let (_dir, options) = new_file(1 << 20);
+    let alignment = open("aio", &options).capabilities().alignment;
+    assert!((512..=4096).contains(&alignment));
+    let finer = OpenOptions { block_len: alignment / 2, ..options.clone() };
+    match refusal("aio", &finer) {
+        OpenError::Alignment { alignment: told, .. } => assert_eq!(told, alignment),
+        other => panic!("{other}"),
+    }
+    assert_eq!(open("rdwr", &finer).capabilities().alignment, 1);
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_opened_read_only() {
+    let (_dir, options) = new_file(1 << 20);
+    open("rdwr", &options);
+    std::fs::set_permissions(&options.path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    // Root may write it all the same; a device that is read-only stops root, too: see the devices' tests.
+    assert_eq!(open("rdwr", &options).capabilities().read_only, !root);
+}
