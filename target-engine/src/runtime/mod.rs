@@ -1,1 +1,4 @@
 //! The threads, sockets and clocks around the engine.
+
+pub mod mailbox;
+pub mod poller;

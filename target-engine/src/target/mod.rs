@@ -1,1 +1,3 @@
 //! One target on one loop: nexuses, unit ports, running tasks.
+
+pub mod settings;

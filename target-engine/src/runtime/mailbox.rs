@@ -1,0 +1,170 @@
+//! Letters between threads: a bounded queue and an event descriptor its reader waits on.
+//!
+//! A full or closed mailbox returns the letter. Letters that must not be lost (the end of a session, the answer to
+//! a ticket) go by [`Mailbox::send_reserved`]: their number is bounded by the sessions and tickets they end.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+
+/// The writing end; clones write to the same queue.
+pub struct Mailbox<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// The reading end; dropping it closes the mailbox.
+pub struct Inbox<T> {
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T> {
+    /// Set after a push, cleared before a drain: an empty mailbox costs its reader one load.
+    waiting: AtomicBool,
+    queue: Mutex<Queue<T>>,
+    bell: OwnedFd,
+    capacity: usize,
+}
+
+struct Queue<T> {
+    letters: VecDeque<T>,
+    closed: bool,
+}
+
+/// Makes a mailbox for `capacity` letters.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn mailbox<T>(capacity: usize) -> std::io::Result<(Mailbox<T>, Inbox<T>)> {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let queue = Mutex::new(Queue { letters: VecDeque::new(), closed: false });
+    let shared = Arc::new(Shared { waiting: AtomicBool::new(false), queue, bell, capacity });
+    Ok((Mailbox { shared: Arc::clone(&shared) }, Inbox { shared }))
+}
+
+impl<T> Mailbox<T> {
+    /// Leaves a letter.
+    ///
+    /// # Errors
+    /// The letter, when the mailbox is full or its reader is gone.
+    pub fn send(&self, letter: T) -> Result<(), T> {
+        self.push(letter, self.shared.capacity)
+    }
+
+    /// Leaves a letter that must arrive, whatever else waits.
+    ///
+    /// # Errors
+    /// The letter, when the reader is gone.
+    pub fn send_reserved(&self, letter: T) -> Result<(), T> {
+        self.push(letter, usize::MAX)
+    }
+
+    fn push(&self, letter: T, capacity: usize) -> Result<(), T> {
+        {
+            let mut queue = self.shared.queue.lock();
+            if queue.closed || queue.letters.len() >= capacity {
+                return Err(letter);
+            }
+            queue.letters.push_back(letter);
+        }
+        if !self.shared.waiting.swap(true, Ordering::AcqRel) {
+            // The counter cannot overflow: it is written once per drain.
+            let _ = rustix::io::write(&self.shared.bell, &1u64.to_ne_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Moves all letters to the end of `into`.
+    pub fn drain(&mut self, into: &mut Vec<T>) {
+        if !self.shared.waiting.load(Ordering::Acquire) {
+            return;
+        }
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.shared.bell, &mut count);
+        self.shared.waiting.store(false, Ordering::Release);
+        into.extend(self.shared.queue.lock().letters.drain(..));
+    }
+}
+
+impl<T> Clone for Mailbox<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> std::fmt::Debug for Mailbox<T> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Mailbox")
+    }
+}
+
+impl<T> AsFd for Inbox<T> {
+    /// Readable while letters wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.bell.as_fd()
+    }
+}
+
+impl<T> Drop for Inbox<T> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        queue.closed = true;
+        let letters = std::mem::take(&mut queue.letters);
+        drop(queue);
+        drop(letters);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_arrive_in_order_and_a_full_box_returns_them() {
+        let (send, mut inbox) = mailbox(2).unwrap();
+        assert_eq!([send.send(1), send.send(2), send.send(3)], [Ok(()), Ok(()), Err(3)]);
+        assert_eq!(send.send_reserved(4), Ok(()));
+        let mut got = Vec::new();
+        inbox.drain(&mut got);
+        assert_eq!(got, [1, 2, 4]);
+        assert_eq!(send.send(5), Ok(()));
+        inbox.drain(&mut got);
+        assert_eq!(got, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn a_closed_box_returns_even_reserved_letters() {
+        let (send, inbox) = mailbox(2).unwrap();
+        drop(inbox);
+        assert_eq!(send.send_reserved(1), Err(1));
+    }
+
+    #[test]
+    fn no_letter_is_lost_between_threads() {
+        let (send, mut inbox) = mailbox(usize::MAX).unwrap();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let send = send.clone();
+                std::thread::spawn(move || (0..1000).for_each(|n| send.send((writer, n)).unwrap()))
+            })
+            .collect();
+        let mut got = Vec::new();
+        while got.len() < 4000 {
+            let mut fds = [rustix::event::PollFd::new(&inbox, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            inbox.drain(&mut got);
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        for writer in 0..4 {
+            let own: Vec<_> = got.iter().filter(|(from, _)| *from == writer).map(|(_, n)| *n).collect();
+            assert_eq!(own, (0..1000).collect::<Vec<_>>());
+        }
+    }
+}

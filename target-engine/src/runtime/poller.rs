@@ -1,0 +1,203 @@
+//! Readiness, behind keys that cannot go stale: a key is an index and a generation, and an event whose generation
+//! is over is dropped here, so that nothing registered later ever gets an event of its predecessor.
+//!
+//! Sockets are registered through `polling` in level mode. The wait itself is `epoll_wait` on the poller's
+//! descriptor: `Poller::wait` would re-arm its timer and its notifier with four more system calls each time.
+#![allow(unsafe_code)] // `polling` asks the caller to deregister what it registered.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use polling::{Event, PollMode};
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+
+/// A set of descriptors, each with a `T` that says what it is.
+pub struct Poller<T> {
+    poller: polling::Poller,
+    entries: Slab<Entry<T>>,
+    generation: u32,
+    raw: Vec<epoll::Event>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    what: T,
+    generation: u32,
+}
+
+/// Names a registration; of no use once it is deregistered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Key(u64);
+
+/// What to wait for. Errors and hang-ups are always reported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// Nothing but errors and hang-ups.
+    None,
+    /// Data or a connection.
+    Read,
+    /// Room.
+    Write,
+    /// Either.
+    Both,
+}
+
+/// A descriptor that is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ready<T> {
+    /// Whose.
+    pub what: T,
+    /// Reading will not block: data, end of stream or an error.
+    pub readable: bool,
+    /// Writing will not block.
+    pub writable: bool,
+    /// The other side is gone, or an error waits.
+    pub broken: bool,
+}
+
+impl<T: Copy> Poller<T> {
+    /// An empty set that reports up to `events_max` events a wait.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new(events_max: usize) -> io::Result<Self> {
+        let poller = polling::Poller::new()?;
+        Ok(Self { poller, entries: Slab::new(), generation: 0, raw: Vec::with_capacity(events_max) })
+    }
+
+    /// Watches `source` until `deregister`, in level mode.
+    ///
+    /// # Errors
+    /// The kernel refuses (no memory, watched already).
+    pub fn register(&mut self, source: &impl AsFd, what: T, interest: Interest) -> io::Result<Key> {
+        self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
+        let entry = self.entries.vacant_entry();
+        let key = Key(u64::from(self.generation) << 32 | entry.key() as u64);
+        // SAFETY: the descriptor is open here, and epoll forgets it by itself when it is closed; an event of a
+        // closed one is dropped by its generation.
+        unsafe {
+            self.poller.add_with_mode(source.as_fd().as_raw_fd(), event(key, interest), PollMode::Level)?;
+        }
+        entry.insert(Entry { what, generation: self.generation });
+        Ok(key)
+    }
+
+    /// Changes what is waited for.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn modify(&self, key: Key, source: &impl AsFd, interest: Interest) -> io::Result<()> {
+        self.poller.modify_with_mode(source.as_fd(), event(key, interest), PollMode::Level)
+    }
+
+    /// Stops watching; events of it that wait are dropped.
+    pub fn deregister(&mut self, key: Key, source: &impl AsFd) {
+        if self.find(key.0).is_some() {
+            self.entries.remove(key.index());
+            // It may be closed by the peer, but it is open here.
+            let _ = self.poller.delete(source.as_fd());
+        }
+    }
+
+    /// Waits until something is ready or the time is over (`None`: no end), and appends what is ready.
+    ///
+    /// # Errors
+    /// The kernel refuses; an interrupted wait is no error and reports nothing.
+    pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready<T>>) -> io::Result<()> {
+        let timeout = timeout.map(|time| Timespec {
+            tv_sec: time.as_secs().min(86_400).cast_signed(),
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        self.raw.clear();
+        match epoll::wait(&self.poller, rustix::buffer::spare_capacity(&mut self.raw), timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        for raw in &self.raw {
+            let flags = raw.flags;
+            let Some(what) = self.find(raw.data.u64()) else { continue };
+            let broken = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            let readable = broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP);
+            ready.push(Ready {
+                what,
+                readable,
+                writable: broken || flags.contains(epoll::EventFlags::OUT),
+                broken,
+            });
+        }
+        Ok(())
+    }
+
+    fn find(&self, key: u64) -> Option<T> {
+        let entry = self.entries.get(Key(key).index())?;
+        (u64::from(entry.generation) == key >> 32).then_some(entry.what)
+    }
+}
+
+impl Key {
+    fn index(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
+    }
+}
+
+fn event(key: Key, interest: Interest) -> Event {
+    let key = key.0 as usize;
+    match interest {
+        Interest::None => Event::none(key),
+        Interest::Read => Event::readable(key),
+        Interest::Write => Event::writable(key),
+        Interest::Both => Event::all(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn wait(poller: &mut Poller<u8>) -> Vec<Ready<u8>> {
+        let mut ready = Vec::new();
+        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
+        ready
+    }
+
+    #[test]
+    fn level_mode_reports_until_the_cause_is_gone() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let mut poller = Poller::new(8).unwrap();
+        let key = poller.register(&theirs, 7, Interest::Read).unwrap();
+        assert_eq!(wait(&mut poller), []);
+        ours.write_all(b"x").unwrap();
+        let read = Ready { what: 7, readable: true, writable: false, broken: false };
+        assert_eq!(wait(&mut poller), [read]);
+        assert_eq!(wait(&mut poller), [read]);
+        poller.modify(key, &theirs, Interest::Write).unwrap();
+        assert_eq!(wait(&mut poller), [Ready { what: 7, readable: false, writable: true, broken: false }]);
+        poller.modify(key, &theirs, Interest::None).unwrap();
+        assert_eq!(wait(&mut poller), []);
+        drop(ours);
+        assert!(wait(&mut poller)[0].broken);
+    }
+
+    #[test]
+    fn an_old_key_does_not_name_its_successor() {
+        let (mut first, watched_first) = UnixStream::pair().unwrap();
+        let (_second, watched_second) = UnixStream::pair().unwrap();
+        let mut poller = Poller::new(8).unwrap();
+        let old = poller.register(&watched_first, 1, Interest::Read).unwrap();
+        first.write_all(b"x").unwrap();
+        poller.deregister(old, &watched_first);
+        let new = poller.register(&watched_second, 2, Interest::Read).unwrap();
+        assert_eq!(new.index(), old.index());
+        assert_eq!(poller.find(old.0), None);
+        assert_eq!(poller.find(new.0), Some(2));
+        poller.deregister(old, &watched_second);
+        assert_eq!(poller.find(new.0), Some(2), "an old key deregisters nothing");
+        assert_eq!(wait(&mut poller), []);
+    }
+}
