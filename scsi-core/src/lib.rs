@@ -6,6 +6,8 @@
 
 pub mod cdb;
 pub mod device;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lun;
 pub mod page;
 pub mod sense;

@@ -250,3 +250,6 @@ pub enum CdbError {
         bit: Option<u8>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,8 +176,8 @@ mod tests {
     #[test]
     fn one_command_golden_bytes() {
         let sense = lookup(&[0x03]).ok();
-        assert_eq!(one_command(sense, false), [0, 3, 0, 6, 0x03, 1, 0, 0, 0xff, 4]);
-        assert_eq!(one_command(sense, true)[..10], [0, 0x83, 0, 6, 0x03, 1, 0, 0, 0xff, 4]);
+        assert_eq!(one_command(sense, false), [0, 3, 0, 6, 0x03, 1, 0, 0, 0xff, 0]);
+        assert_eq!(one_command(sense, true)[..10], [0, 0x83, 0, 6, 0x03, 1, 0, 0, 0xff, 0]);
         assert_eq!(one_command(sense, true)[10..], NO_TIMEOUTS);
         assert_eq!(one_command(None, true), [0, 1, 0, 0]);
     }

@@ -1,0 +1,75 @@
+//! One entry per parser, for fuzzers: each takes any bytes and must return. What parses is built again and
+//! parsed again where there is a builder.
+
+use crate::cdb::{self, encode::encode};
+use crate::page::ParameterError;
+use crate::page::mode::select::ModeSelectList;
+use crate::page::mode::{Control, ModeData};
+use crate::page::unmap::{self, UnmapDescriptor, UnmapList};
+use crate::sense::Sense;
+
+/// A command descriptor block.
+///
+/// # Panics
+/// Where the CDB that is built from what was decoded does not decode to the same.
+pub fn cdb(bytes: &[u8]) {
+    if let Ok(decoded) = cdb::decode(bytes) {
+        let again = encode(&decoded).map(|built| cdb::decode(&built));
+        assert_eq!(again, Some(Ok(decoded)), "what decodes can be built");
+    }
+}
+
+/// A parameter list of MODE SELECT; the first byte chooses between the 6- and the 10-byte form.
+///
+/// # Panics
+/// Where a page is taken over that changes what is not changeable.
+pub fn mode_parameter_list(bytes: &[u8]) {
+    let Some((form, list)) = bytes.split_first() else {
+        return;
+    };
+    let long = form & 1 != 0;
+    let _ = ModeData::decode(list, long);
+    let current = Control::default().to_page();
+    for page in ModeSelectList::parse(list, long).map(|list| list.pages).unwrap_or_default() {
+        match page.apply(&current, &[]) {
+            Ok(body) => assert_eq!(body, current.body, "nothing was changeable"),
+            Err(error) => assert_ne!(error, ParameterError::Length, "the page is there in full"),
+        }
+    }
+}
+
+/// A parameter list of UNMAP.
+///
+/// # Panics
+/// Where the list that is built from the descriptors has others.
+pub fn unmap_list(bytes: &[u8]) {
+    if let Ok(list) = UnmapList::parse(bytes) {
+        let descriptors: Vec<UnmapDescriptor> = list.iter().collect();
+        let again = unmap::encode(&descriptors);
+        assert!(UnmapList::parse(&again).is_ok_and(|again| again.iter().eq(list.iter())));
+    }
+}
+
+/// Sense data.
+///
+/// # Panics
+/// Where the sense data that is built from what was decoded does not decode to the same.
+pub fn sense(bytes: &[u8]) {
+    if let Ok(sense) = Sense::decode(bytes) {
+        assert_eq!(Sense::decode(&sense.to_bytes()), Ok(sense));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn entries_return(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for entry in [super::cdb, super::mode_parameter_list, super::unmap_list, super::sense] {
+                entry(&bytes);
+            }
+        }
+    }
+}
