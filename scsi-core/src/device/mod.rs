@@ -5,8 +5,17 @@
 //! told, reports by [`port::UnitPort::io_done`], and so on until [`Step::Done`].
 
 pub mod absent;
+mod attention;
+#[cfg(test)]
+mod bench;
 pub mod config;
+mod controller;
+mod disk;
+mod error;
 pub mod port;
+mod request;
+mod reserve;
+mod spc;
 pub mod task;
 pub mod task_set;
 pub mod unit;
@@ -163,13 +172,4 @@ pub struct Nexus {
 pub trait TargetView {
     /// All logical units of the target that the initiator may see, ascending.
     fn luns(&self) -> &[Lun];
-}
-
-/// ILLEGAL REQUEST with an additional sense code.
-fn refusal(asc: u8, ascq: u8) -> Outcome {
-    use crate::sense::{AdditionalSense, SenseKey};
-    let code = AdditionalSense { asc, ascq };
-    let sense =
-        Sense { key: SenseKey::IllegalRequest, code, information: None, specific: None, descriptor: false };
-    Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::NexusId;
+use super::attention::AttentionLog;
 pub use super::config::{DeviceType, ModePage, UnitConfig};
 use crate::sense::AdditionalSense;
-use crate::store::{Backstore, IoError};
+use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
 /// A logical unit.
 pub struct Unit {
-    /// Taken to read or swap the snapshot, never across a call.
+    /// Taken to read or swap the snapshot, never across a call to a store.
     state: Mutex<Arc<UnitState>>,
     generation: AtomicU64,
 }
@@ -37,17 +38,42 @@ pub enum UpdateError {
 pub(super) struct UnitState {
     pub(super) config: UnitConfig,
     pub(super) store: Option<Arc<dyn Backstore>>,
-    pub(super) blocks: u64,
+    /// The nexus that holds RESERVE (6).
+    pub(super) reserved_by: Option<NexusId>,
     /// Nexuses that prevent the removal of the medium.
     pub(super) prevented_by: Vec<NexusId>,
+    pub(super) log: AttentionLog,
+    pub(super) medium: Medium,
 }
+
+/// What follows from configuration and store, worked out once per change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Medium {
+    /// There is a medium and it is online.
+    pub(super) present: bool,
+    /// Logical blocks; 0 without a store.
+    pub(super) blocks: u64,
+    /// The block length is 2 to this.
+    pub(super) block_shift: u32,
+    pub(super) physical_block_len: u32,
+    pub(super) capabilities: Capabilities,
+    pub(super) write_protected: bool,
+    /// Writes are acknowledged from a cache (WCE).
+    pub(super) write_cache: bool,
+    /// Logical block provisioning is offered (LBPME).
+    pub(super) thin: bool,
+}
+
+/// MAXIMUM TRANSFER LENGTH of VPD page B0h, in bytes.
+pub(super) const TRANSFER_LEN_MAX: u64 = 32 << 20;
 
 impl Unit {
     /// A unit over a store, or without a medium.
     #[must_use]
     pub fn new(config: UnitConfig, store: Option<Arc<dyn Backstore>>) -> Arc<Self> {
-        let blocks = blocks_of(&config, store.as_deref());
-        let state = UnitState { config, store, blocks, prevented_by: Vec::new() };
+        let medium = Medium::new(&config, store.as_deref());
+        let (reserved_by, prevented_by, log) = (None, Vec::new(), AttentionLog::default());
+        let state = UnitState { config, store, reserved_by, prevented_by, log, medium };
         Arc::new(Self { state: Mutex::new(Arc::new(state)), generation: AtomicU64::new(0) })
     }
 
@@ -62,8 +88,31 @@ impl Unit {
     /// # Errors
     /// The change is not allowed now; nothing was changed.
     pub fn update(&self, change: impl FnOnce(&mut UnitConfig)) -> Result<(), UpdateError> {
+        self.update_by(None, |config| {
+            change(config);
+            Ok(())
+        })
+    }
+
+    /// `update` at the word of an initiator, which is not told of its own doing.
+    pub(super) fn update_by<E: From<UpdateError>>(
+        &self,
+        nexus: Option<NexusId>,
+        change: impl FnOnce(&mut UnitConfig) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.publish(|state| {
-            change(&mut state.config);
+            let before = (state.config.clone(), state.medium);
+            change(&mut state.config)?;
+            if !state.config.block_len.is_power_of_two() || state.config.block_len < 512 {
+                return Err(UpdateError::BlockLength.into());
+            }
+            if before.0.online && !state.config.online && !state.prevented_by.is_empty() {
+                return Err(UpdateError::RemovalPrevented.into());
+            }
+            state.medium = Medium::new(&state.config, state.store.as_deref());
+            for code in attentions_due(&before, state) {
+                state.log.push(code, nexus);
+            }
             Ok(())
         })
     }
@@ -76,10 +125,9 @@ impl Unit {
 
     /// Puts another medium in, or takes it out. Whether it is there for initiators is `UnitConfig::online`.
     pub fn set_store(&self, store: Option<Arc<dyn Backstore>>) {
-        let _: Result<(), UpdateError> = self.publish(|state| {
-            state.blocks = blocks_of(&state.config, store.as_deref());
+        self.change(|state| {
             state.store = store;
-            Ok(())
+            state.settle_medium();
         });
     }
 
@@ -89,10 +137,7 @@ impl Unit {
     /// The store cannot be asked, or there is none ([`IoError::NotReady`]).
     pub fn refresh_capacity(&self) -> Result<(u64, u32), IoError> {
         self.store().ok_or(IoError::NotReady)?.refresh()?;
-        let _: Result<(), UpdateError> = self.publish(|state| {
-            state.blocks = blocks_of(&state.config, state.store.as_deref());
-            Ok(())
-        });
+        self.change(UnitState::settle_medium);
         Ok(self.capacity())
     }
 
@@ -100,18 +145,48 @@ impl Unit {
     #[must_use]
     pub fn capacity(&self) -> (u64, u32) {
         let state = self.snapshot();
-        (state.blocks, state.config.block_len)
+        (state.medium.blocks, state.config.block_len)
     }
 
     /// Establishes a unit attention condition for every nexus.
     pub fn raise(&self, code: AdditionalSense) {
-        let _ = code;
+        self.change(|state| state.log.push(code, None));
     }
 
     /// Whether an initiator holds PREVENT ALLOW MEDIUM REMOVAL.
     #[must_use]
     pub fn removal_prevented(&self) -> bool {
         !self.snapshot().prevented_by.is_empty()
+    }
+
+    /// A reset of the unit (SAM-5 6.3.3): reservations and preventions are gone, every nexus is told by `code`.
+    pub fn reset(&self, code: AdditionalSense) {
+        self.change(|state| {
+            state.reserved_by = None;
+            state.prevented_by.clear();
+            state.log.push(code, None);
+        });
+    }
+
+    /// I_T nexus loss (SAM-5 6.3.4): what the nexus reserved or prevented is free again.
+    pub(super) fn forget_nexus(&self, nexus: NexusId) {
+        let state = self.snapshot();
+        if state.reserved_by == Some(nexus) || state.prevented_by.contains(&nexus) {
+            self.change(|state| {
+                state.reserved_by = state.reserved_by.filter(|holder| *holder != nexus);
+                state.prevented_by.retain(|holder| *holder != nexus);
+            });
+        }
+    }
+
+    /// Sets or ends a nexus' PREVENT ALLOW MEDIUM REMOVAL.
+    pub(super) fn prevent_removal(&self, nexus: NexusId, prevent: bool) {
+        self.change(|state| {
+            state.prevented_by.retain(|holder| *holder != nexus);
+            if prevent {
+                state.prevented_by.push(nexus);
+            }
+        });
     }
 
     /// Counts changes of anything a port or its transport may have cached (also of the store).
@@ -134,8 +209,99 @@ impl Unit {
         self.generation.fetch_add(1, Ordering::Release);
         Ok(answer)
     }
+
+    fn change(&self, change: impl FnOnce(&mut UnitState)) {
+        let _: Result<(), std::convert::Infallible> = self.publish(|state| {
+            change(state);
+            Ok(())
+        });
+    }
 }
 
-fn blocks_of(config: &UnitConfig, store: Option<&dyn Backstore>) -> u64 {
-    store.map_or(0, |store| store.geometry().size / u64::from(config.block_len.max(1)))
+impl UnitState {
+    /// Looks at the store again and tells initiators of a changed size.
+    fn settle_medium(&mut self) {
+        let before = (self.config.clone(), self.medium);
+        self.medium = Medium::new(&self.config, self.store.as_deref());
+        for code in attentions_due(&before, self) {
+            self.log.push(code, None);
+        }
+    }
 }
+
+impl Medium {
+    fn new(config: &UnitConfig, store: Option<&dyn Backstore>) -> Self {
+        let geometry = store.map_or(Geometry { size: 0, physical_block_len: 512 }, Backstore::geometry);
+        let capabilities = store.map_or(NOTHING, Backstore::capabilities);
+        let block_shift = config.block_len.max(1).ilog2();
+        let blocks = geometry.size >> block_shift;
+        Self {
+            present: config.online && blocks > 0,
+            blocks,
+            block_shift,
+            physical_block_len: geometry.physical_block_len,
+            capabilities,
+            write_protected: config.read_only || config.swp || capabilities.read_only,
+            write_cache: config.write_cache && capabilities.volatile_cache,
+            thin: config.thin_provisioning && capabilities.discard,
+        }
+    }
+}
+
+/// What initiators are told when a unit's configuration or medium changed (SPC-4 5.6, SBC-3 4.10).
+fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> Vec<AdditionalSense> {
+    let inquiry = |config: &UnitConfig| {
+        let strings =
+            [&config.vendor_id, &config.product_id, &config.product_rev, &config.scsi_id, &config.scsi_sn];
+        let limits =
+            (config.optimal_xfer_gran, config.optimal_xfer_len, config.rotation_rate, config.removable);
+        (strings.map(String::clone), limits)
+    };
+    let mode = |config: &UnitConfig, medium: &Medium| {
+        (
+            config.mode_pages.clone(),
+            config.sense_descriptor,
+            config.swp,
+            medium.write_cache,
+            medium.write_protected,
+        )
+    };
+    let capacity = |config: &UnitConfig, medium: &Medium| {
+        (
+            medium.blocks,
+            medium.block_shift,
+            medium.thin,
+            config.lbppbe,
+            config.la_lba,
+            medium.physical_block_len,
+        )
+    };
+    let mut due = Vec::new();
+    if medium.present && now.medium.present && capacity(config, medium) != capacity(&now.config, &now.medium)
+    {
+        due.push(AdditionalSense::CAPACITY_DATA_HAS_CHANGED);
+    }
+    if mode(config, medium) != mode(&now.config, &now.medium) {
+        due.push(AdditionalSense::MODE_PARAMETERS_CHANGED);
+    }
+    if inquiry(config) != inquiry(&now.config) {
+        due.push(AdditionalSense::INQUIRY_DATA_HAS_CHANGED);
+    }
+    if !medium.present && now.medium.present {
+        due.push(AdditionalSense::NOT_READY_TO_READY_CHANGE);
+    }
+    due
+}
+
+/// What a unit without a store can do.
+const NOTHING: Capabilities = Capabilities {
+    read_only: false,
+    volatile_cache: false,
+    fua: false,
+    discard: false,
+    discard_zeroes: false,
+    write_zeroes: false,
+    allocation: false,
+    alignment: 1,
+    discard_granularity: 0,
+};

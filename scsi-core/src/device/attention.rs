@@ -1,0 +1,166 @@
+//! Unit attention conditions (SAM-5 5.14): what a nexus is told before its next command.
+//!
+//! The unit keeps a bounded log of what happened; each port carries it over to its nexuses when it sees a new
+//! generation. A nexus that was too long behind is told of a reset, which covers everything.
+
+use std::collections::VecDeque;
+
+use super::NexusId;
+use crate::sense::AdditionalSense;
+
+/// What happened to a unit, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AttentionLog {
+    /// The number of the event after the last one.
+    next: u64,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    code: AdditionalSense,
+    except: Option<NexusId>,
+}
+
+/// What one nexus is still to be told.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Events below this number are known.
+    seen: u64,
+    codes: Vec<AdditionalSense>,
+}
+
+const LOG_LEN_MAX: usize = 64;
+const PENDING_LEN_MAX: usize = 16;
+const POWER_ON: AdditionalSense = AdditionalSense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED;
+
+impl AttentionLog {
+    /// Tells all nexuses, or all but the one that did it.
+    pub(super) fn push(&mut self, code: AdditionalSense, except: Option<NexusId>) {
+        if self.events.len() == LOG_LEN_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event { code, except });
+        self.next += 1;
+    }
+
+    /// Events from number `seen` on; `None` where some of them are forgotten.
+    fn since(&self, seen: u64) -> Option<impl Iterator<Item = &Event>> {
+        let behind = usize::try_from(self.next - seen).ok()?;
+        Some(self.events.iter().skip(self.events.len().checked_sub(behind)?))
+    }
+}
+
+impl Pending {
+    /// A nexus that begins now: it is told of power on, and of what happens from now on.
+    pub(super) fn power_on(log: &AttentionLog) -> Self {
+        Self { seen: log.next, codes: vec![POWER_ON] }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.codes.is_empty()
+    }
+
+    /// Takes over what happened since the last time.
+    pub(super) fn catch_up(&mut self, log: &AttentionLog, me: NexusId) {
+        match log.since(self.seen) {
+            Some(events) => {
+                events.filter(|event| event.except != Some(me)).for_each(|event| self.add(event.code))
+            }
+            None => self.codes = vec![POWER_ON],
+        }
+        self.seen = log.next;
+    }
+
+    /// The condition to report next, which is cleared by it. Resets come before everything else (SAM-5 5.14.4).
+    pub(super) fn take(&mut self) -> Option<AdditionalSense> {
+        let first = self.codes.iter().position(|code| code.asc == POWER_ON.asc).unwrap_or(0);
+        if self.codes.is_empty() { None } else { Some(self.codes.remove(first)) }
+    }
+
+    /// Clears a condition that the initiator learned otherwise.
+    pub(super) fn forget(&mut self, code: AdditionalSense) {
+        self.codes.retain(|pending| *pending != code);
+    }
+
+    fn add(&mut self, code: AdditionalSense) {
+        if self.codes.contains(&code) {
+            return;
+        }
+        if self.codes.len() == PENDING_LEN_MAX {
+            self.codes = vec![POWER_ON];
+            return;
+        }
+        self.codes.push(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODE: AdditionalSense = AdditionalSense::MODE_PARAMETERS_CHANGED;
+    const CAPACITY: AdditionalSense = AdditionalSense::CAPACITY_DATA_HAS_CHANGED;
+    const RESET: AdditionalSense = AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED;
+
+    fn drain(pending: &mut Pending) -> Vec<AdditionalSense> {
+        std::iter::from_fn(|| pending.take()).collect()
+    }
+
+    #[test]
+    fn a_nexus_is_told_once_of_each_thing_and_not_of_its_own_doing() {
+        let mut log = AttentionLog::default();
+        log.push(CAPACITY, None);
+        let mut pending = Pending::power_on(&log);
+        assert_eq!(drain(&mut pending), [POWER_ON], "what happened before the nexus is none of its business");
+
+        log.push(MODE, Some(NexusId(1)));
+        log.push(CAPACITY, None);
+        log.push(CAPACITY, None);
+        pending.catch_up(&log, NexusId(1));
+        assert_eq!(drain(&mut pending), [CAPACITY]);
+        pending.catch_up(&log, NexusId(1));
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn resets_come_first() {
+        let mut log = AttentionLog::default();
+        let mut pending = Pending::power_on(&log);
+        drain(&mut pending);
+        log.push(MODE, None);
+        log.push(RESET, None);
+        pending.catch_up(&log, NexusId(1));
+        assert_eq!(drain(&mut pending), [RESET, MODE]);
+    }
+
+    #[test]
+    fn who_is_too_far_behind_is_told_of_a_reset() {
+        let mut log = AttentionLog::default();
+        let mut pending = Pending::power_on(&log);
+        drain(&mut pending);
+        for _ in 0..=LOG_LEN_MAX {
+            log.push(MODE, None);
+        }
+        pending.catch_up(&log, NexusId(1));
+        assert_eq!(drain(&mut pending), [POWER_ON]);
+
+        for number in 0..=PENDING_LEN_MAX {
+            log.push(AdditionalSense { asc: 0x3f, ascq: number as u8 }, None);
+        }
+        pending.catch_up(&log, NexusId(1));
+        assert_eq!(drain(&mut pending), [POWER_ON]);
+    }
+
+    #[test]
+    fn what_was_learned_otherwise_is_not_reported() {
+        let mut log = AttentionLog::default();
+        let mut pending = Pending::power_on(&log);
+        drain(&mut pending);
+        log.push(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED, None);
+        pending.catch_up(&log, NexusId(1));
+        pending.forget(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
+        assert!(pending.is_empty());
+    }
+}

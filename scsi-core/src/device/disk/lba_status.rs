@@ -1,0 +1,99 @@
+//! GET LBA STATUS (SBC-3 5.4): asks the store stretch by stretch.
+
+use super::super::Step;
+use super::super::request::{Answer, Request, data_in};
+use super::super::task::{DeviceTask, Then};
+use super::out_of_range;
+use crate::page::lba_status::{self as page, Provisioning};
+
+/// A list in the making. Numbers are blocks.
+#[derive(Debug)]
+pub(in super::super) struct LbaStatus {
+    next: u64,
+    end: u64,
+    block_shift: u32,
+    allocation_len: u32,
+    /// How many descriptors the initiator takes.
+    wanted: usize,
+    /// How often the store may still be asked.
+    asks: u32,
+    found: Vec<page::LbaStatus>,
+}
+
+/// Bounds the work of one command; an initiator asks again behind the last descriptor.
+const ASKS_MAX: u32 = 64;
+const HEADER_LEN: usize = 8;
+const DESCRIPTOR_LEN: usize = 16;
+
+/// Without thin provisioning, or where the store cannot tell, all blocks are mapped.
+pub(super) fn lba_status(request: &mut Request<'_>, lba: u64, allocation_len: u32) -> Answer {
+    request.needs_medium()?;
+    let medium = &request.state.medium;
+    if lba >= medium.blocks {
+        return Err(out_of_range());
+    }
+    let wanted = (allocation_len as usize).saturating_sub(HEADER_LEN) / DESCRIPTOR_LEN;
+    let mut list = LbaStatus {
+        next: lba,
+        end: medium.blocks,
+        block_shift: medium.block_shift,
+        allocation_len,
+        wanted: wanted.max(1),
+        asks: ASKS_MAX,
+        found: Vec::new(),
+    };
+    if medium.thin && medium.capabilities.allocation {
+        return Ok(ask(request.task, Box::new(list)));
+    }
+    list.add(list.end - lba, Provisioning::Mapped);
+    Ok(list.answer())
+}
+
+/// Takes the store's answer and asks again, or is done.
+pub(in super::super) fn next(task: &mut DeviceTask, mut list: Box<LbaStatus>, len: u64, hole: bool) -> Step {
+    let left = list.end - list.next;
+    // A block that is a hole only in part is mapped.
+    let (blocks, status) = match (len >> list.block_shift, hole) {
+        (0, _) => (1, Provisioning::Mapped),
+        (blocks, true) => (blocks, Provisioning::Deallocated),
+        (blocks, false) => (blocks, Provisioning::Mapped),
+    };
+    let more = list.add(blocks.min(left), status);
+    if more && list.next < list.end && list.asks > 0 { ask(task, list) } else { list.answer() }
+}
+
+fn ask(task: &mut DeviceTask, mut list: Box<LbaStatus>) -> Step {
+    list.asks -= 1;
+    let (offset, len) = (list.next << list.block_shift, (list.end - list.next) << list.block_shift);
+    task.then = Then::LbaStatus(list);
+    Step::Allocation { offset, len }
+}
+
+impl LbaStatus {
+    /// Adds a stretch, or lengthens the last one; false when the list is full.
+    fn add(&mut self, mut blocks: u64, status: Provisioning) -> bool {
+        while blocks > 0 {
+            let full = self.found.len() == self.wanted;
+            let taken = match self.found.last_mut() {
+                Some(last) if last.status == status && last.blocks < u32::MAX => {
+                    let taken = blocks.min(u64::from(u32::MAX - last.blocks));
+                    last.blocks += taken as u32;
+                    taken
+                }
+                _ if full => return false,
+                _ => {
+                    let taken = blocks.min(u32::MAX.into());
+                    self.found.push(page::LbaStatus { lba: self.next, blocks: taken as u32, status });
+                    taken
+                }
+            };
+            self.next += taken;
+            blocks -= taken;
+        }
+        true
+    }
+
+    fn answer(&self) -> Step {
+        data_in(page::encode(&self.found), self.allocation_len)
+    }
+}

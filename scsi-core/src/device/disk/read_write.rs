@@ -1,0 +1,45 @@
+//! READ, WRITE and SYNCHRONIZE CACHE (SBC-3 5.8, 5.20, 5.32).
+
+use super::super::Step;
+use super::super::error::Access;
+use super::super::request::{Answer, Request, good};
+use super::super::task::Then;
+use super::unless_empty;
+use crate::cdb::Extent;
+
+/// FUA asks for the medium's data; a store that is coherent with its own cache gives just that.
+#[inline]
+pub(super) fn read(request: &mut Request<'_>, extent: Extent) -> Answer {
+    request.needs_medium()?;
+    let range = request.state.medium.transfer_range(extent, request.command.cdb[0])?;
+    request.task.transfer_len = range.len;
+    Ok(unless_empty(range.len, Step::Read { offset: range.offset, len: range.len }))
+}
+
+/// Writes the whole blocks that were received, at most what the CDB says: an initiator that expects to send less
+/// than its CDB says is told so by the residual, not by an error (RFC 7143 11.4.5.1).
+#[inline]
+pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
+    request.needs_writable()?;
+    let medium = &request.state.medium;
+    let range = medium.transfer_range(extent, request.command.cdb[0])?;
+    let received = request.command.data_out_len >> medium.block_shift << medium.block_shift;
+    let len = range.len.min(received);
+    let durable = medium.must_be_durable(extent.fua);
+    let fua = durable && medium.capabilities.fua;
+    let task = &mut *request.task;
+    task.transfer_len = range.len;
+    task.access = Access::Write;
+    if durable && !fua {
+        task.then = Then::Flush;
+    }
+    Ok(unless_empty(len, Step::Write { offset: range.offset, len, fua }))
+}
+
+/// Flushes all of the store, which covers any range. With IMMED as well: GOOD after the flush is never wrong.
+pub(super) fn synchronize_cache(request: &mut Request<'_>, extent: Extent) -> Answer {
+    request.needs_medium()?;
+    request.state.medium.range(extent)?;
+    request.task.access = Access::Write;
+    Ok(if request.state.medium.capabilities.volatile_cache { Step::Flush } else { good() })
+}

@@ -1,0 +1,46 @@
+//! UNMAP (SBC-3 5.28).
+
+use super::super::Step;
+use super::super::error::Access;
+use super::super::request::{Answer, Request, good};
+use super::super::task::{DeviceTask, Then};
+use super::Range;
+use crate::cdb::Extent;
+use crate::page::unmap::UnmapList;
+use crate::sense::Sense;
+
+/// The ranges that are still to be discarded.
+#[derive(Debug)]
+pub(in super::super) struct Ranges(std::vec::IntoIter<Range>);
+
+/// Checks all descriptors, then discards one after the other. Discarding need not be durable before GOOD.
+pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32) -> Answer {
+    request.needs_writable()?;
+    if anchor {
+        return Err(Sense::invalid_field_in_cdb(1, Some(0)).into());
+    }
+    if parameter_len == 0 {
+        return Ok(good());
+    }
+    let descriptors = UnmapList::parse(request.parameter_list(parameter_len)?)?;
+    let mut ranges = Vec::new();
+    for descriptor in descriptors.iter() {
+        let extent = Extent { lba: descriptor.lba, blocks: descriptor.blocks, ..Extent::default() };
+        let range = request.state.medium.range(extent)?;
+        if range.len > 0 {
+            ranges.push(range);
+        }
+    }
+    request.task.access = Access::Write;
+    request.task.transfer_len = parameter_len.into();
+    Ok(next(request.task, Box::new(Ranges(ranges.into_iter()))))
+}
+
+/// The next range, or GOOD.
+pub(in super::super) fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {
+    let Some(Range { offset, len }) = ranges.0.next() else {
+        return good();
+    };
+    task.then = Then::Unmap(ranges);
+    Step::Discard { offset, len }
+}

@@ -1,0 +1,59 @@
+//! VERIFY and WRITE AND VERIFY (SBC-3 5.30, 5.36).
+
+use super::super::Step;
+use super::super::error::Access;
+use super::super::request::{Answer, Request};
+use super::super::task::{Against, Check, Then};
+use super::read_write;
+use super::unless_empty;
+use crate::cdb::{ByteCheck, Extent};
+use crate::sense::Sense;
+
+/// What the cache holds goes to the medium first (SBC-3 4.15.1): the medium is what is verified.
+pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: ByteCheck) -> Answer {
+    request.needs_medium()?;
+    let medium = &request.state.medium;
+    let range = medium.transfer_range(extent, request.command.cdb[0])?;
+    let block_len = 1u64 << medium.block_shift;
+    let (wanted, against) = match byte_check {
+        ByteCheck::MediumOnly => (0, Against::Nothing),
+        ByteCheck::Every => (range.len, Against::DataOut),
+        ByteCheck::One => (block_len.min(range.len), Against::Pattern(block_len as u32)),
+    };
+    if request.command.data_out_len < wanted {
+        return Err(Sense::invalid_field_in_cdb(1, Some(2)).into());
+    }
+    request.task.transfer_len = wanted;
+    let this = Check { offset: range.offset, len: range.len, against };
+    if !medium.capabilities.volatile_cache || medium.write_protected {
+        return Ok(unless_empty(range.len, check(this)));
+    }
+    request.task.then = Then::Check(this);
+    Ok(unless_empty(range.len, Step::Flush))
+}
+
+/// WRITE, to the medium, then the check of what was written.
+pub(super) fn write_and_verify(request: &mut Request<'_>, extent: Extent, byte_check: bool) -> Answer {
+    let step = read_write::write(request, Extent { fua: true, ..extent })?;
+    let Step::Write { offset, len, .. } = step else {
+        return Ok(step);
+    };
+    let against = if byte_check { Against::DataOut } else { Against::Nothing };
+    let this = Check { offset, len, against };
+    request.task.then = match request.task.then {
+        Then::Flush => Then::FlushAndCheck(this),
+        _ => Then::Check(this),
+    };
+    debug_assert_eq!(request.task.access, Access::Write);
+    Ok(step)
+}
+
+/// The step that makes a check.
+pub(in super::super) fn check(check: Check) -> Step {
+    let Check { offset, len, against } = check;
+    match against {
+        Against::Nothing => Step::Probe { offset, len },
+        Against::DataOut => Step::Compare { offset, len, repeat: None },
+        Against::Pattern(pattern_len) => Step::Compare { offset, len, repeat: Some(pattern_len) },
+    }
+}

@@ -1,0 +1,78 @@
+//! WRITE SAME (10) and (16) (SBC-3 5.41, 5.42).
+
+use super::super::Step;
+use super::super::error::Access;
+use super::super::request::{Answer, Request};
+use super::super::task::Then;
+use super::{out_of_range, unless_empty};
+use crate::cdb::Extent;
+use crate::sense::Sense;
+
+/// What the CDB says beside the range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) anchor: bool,
+    pub(super) unmap: bool,
+    pub(super) no_data_out: bool,
+}
+
+/// Bit positions in byte 1, for field pointers.
+const ANCHOR: u8 = 4;
+const UNMAP: u8 = 3;
+const NDOB: u8 = 0;
+
+/// Writes one block again and again. Zeroes become the store's own zeroing where it has one, which with UNMAP may
+/// free the space; any other pattern is written, as UNMAP permits.
+pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options: Options) -> Answer {
+    let medium = &request.state.medium;
+    let capabilities = medium.capabilities;
+    let refused = |bit| Err(Sense::invalid_field_in_cdb(1, Some(bit)).into());
+    if options.unmap && !medium.thin {
+        return refused(UNMAP);
+    }
+    if options.anchor {
+        return refused(ANCHOR);
+    }
+    request.needs_writable()?;
+    let blocks = if extent.blocks == 0 { medium.blocks.checked_sub(extent.lba) } else { None };
+    if blocks == Some(0) {
+        return Err(out_of_range());
+    }
+    // Bounds first; "to the end" may be longer than a CDB can say.
+    extent.dpo = false;
+    let mut range = medium.range(extent)?;
+    if let Some(blocks) = blocks {
+        range.len = blocks << medium.block_shift;
+    }
+
+    let block_len = 1u64 << medium.block_shift;
+    let discards = options.unmap && capabilities.discard_zeroes;
+    let can_zero = capabilities.write_zeroes || discards;
+    let sent = request.command.data_out_len;
+    // With UNMAP initiators leave the block of zeroes out, also without saying so by NDOB.
+    let absent = options.no_data_out || options.unmap && sent == 0;
+    let pattern = request.command.data_out.get(..block_len as usize);
+    let zeroes = match pattern {
+        _ if absent && !can_zero => return refused(NDOB),
+        _ if absent => true,
+        Some(pattern) if sent == block_len => pattern.iter().all(|byte| *byte == 0),
+        _ => return Err(Sense::invalid_field_in_cdb(0, None).into()),
+    };
+
+    let durable = medium.must_be_durable(false);
+    let fua = durable && capabilities.fua;
+    let (offset, len) = (range.offset, range.len);
+    let step = if zeroes && capabilities.write_zeroes {
+        Step::WriteZeroes { offset, len, may_unmap: options.unmap }
+    } else if zeroes && discards {
+        Step::Discard { offset, len }
+    } else {
+        Step::Fill { offset, len, pattern_len: block_len as u32, fua }
+    };
+    request.task.access = Access::Write;
+    request.task.transfer_len = if absent { 0 } else { block_len };
+    if durable && !(fua && matches!(step, Step::Fill { .. })) {
+        request.task.then = Then::Flush;
+    }
+    Ok(unless_empty(len, step))
+}
