@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`pdu`] | one struct per PDU: the 48 bytes of its header, decoded and encoded |
 //! | [`frame`] | PDUs out of a stream of bytes and into it; digests |
+//! | [`text`] | key=value pairs, the table of keys, negotiation |
 //! | [`login`], [`params`] | stages and statuses; what a negotiation leads to |
 //! | [`ids`], [`sn`] | tags, handles and sequence numbers |
 //!
@@ -28,3 +29,4 @@ pub mod login;
 pub mod params;
 pub mod pdu;
 pub mod sn;
+pub mod text;

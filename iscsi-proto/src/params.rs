@@ -3,7 +3,7 @@
 /// Parameters of a session, settled by its leading connection.
 ///
 /// As a side's wishes before the negotiation they say what that side would have; the rule of each key joins
-/// the two sides' wishes (see `text::negotiate`).
+/// the two sides' wishes (see [`text::negotiate`](crate::text::negotiate)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SessionParams {
     /// MaxConnections: 1 to 65535, the smaller wins.

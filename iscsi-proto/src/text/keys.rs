@@ -1,0 +1,409 @@
+//! The one table of keys (RFC 7143 12.1, 13; RFC 7144 7.1; RFC 7145 6.3).
+
+use super::negotiate::{DigestChoice, Preferences};
+use crate::params::{ConnectionParams, SessionParams};
+
+/// Who a side of a connection is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Role {
+    /// The side that opens the connection.
+    Initiator,
+    /// The side that serves.
+    Target,
+}
+
+impl Role {
+    /// The other side.
+    pub fn peer(self) -> Self {
+        match self {
+            Self::Initiator => Self::Target,
+            Self::Target => Self::Initiator,
+        }
+    }
+}
+
+/// Who may send a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Senders {
+    /// The initiator only.
+    Initiator,
+    /// The target only.
+    Target,
+    /// Either.
+    Both,
+}
+
+impl Senders {
+    /// Whether this role is among them.
+    pub fn include(self, role: Role) -> bool {
+        match self {
+            Self::Initiator => role == Role::Initiator,
+            Self::Target => role == Role::Target,
+            Self::Both => true,
+        }
+    }
+}
+
+/// When a key may be used; the names in parentheses are the standard's (RFC 7143 13).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Use {
+    /// During any login (IO).
+    Login,
+    /// During the login of a session's leading connection (LO).
+    LeadingLogin,
+    /// In the full feature phase (FFPO).
+    FullFeature,
+    /// At any time (ALL).
+    Always,
+}
+
+/// Which side's wish wins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pick {
+    /// The smaller number; of booleans, Yes takes both sides (AND).
+    Smaller,
+    /// The larger number; of booleans, Yes takes one side (OR).
+    Larger,
+}
+
+/// What a key's value is and how it is settled.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// Part of an authentication; who does that decides.
+    Security,
+    /// Declared by one side; there is no answer.
+    Declared,
+    /// A request of its own, with its own answer.
+    Request,
+    /// MaxRecvDataSegmentLength: each side declares its own.
+    ReceiveLimit,
+    /// Yes or No, from both sides' wishes.
+    Boolean {
+        /// AND or OR.
+        pick: Pick,
+        /// A side's wish.
+        get: fn(&SessionParams) -> bool,
+        /// The result.
+        set: fn(&mut SessionParams, bool),
+    },
+    /// A number, from both sides' wishes.
+    Number {
+        /// Minimum or maximum.
+        pick: Pick,
+        /// The least value allowed.
+        min: u32,
+        /// The greatest value allowed.
+        max: u32,
+        /// A side's wish.
+        get: fn(&SessionParams) -> u32,
+        /// The result, which is within the bounds.
+        set: fn(&mut SessionParams, u32),
+    },
+    /// A digest: the first of a list that the other side accepts.
+    Digest {
+        /// What a side offers and accepts.
+        wish: fn(&Preferences) -> DigestChoice,
+        /// Whether it is in force.
+        get: fn(&ConnectionParams) -> bool,
+        /// The result: whether it is CRC32C.
+        set: fn(&mut ConnectionParams, bool),
+    },
+    /// TaskReporting: the first of a list that the other side accepts.
+    TaskReporting,
+    /// A thing we do not do, which the standard gives a fixed answer.
+    Constant(&'static str),
+}
+
+/// All that is known of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: Key,
+    /// Its name, which is case-sensitive.
+    pub name: &'static str,
+    /// How it is settled.
+    pub rule: Rule,
+    /// When it may be used.
+    pub usage: Use,
+    /// Who may send it.
+    pub senders: Senders,
+    /// Whether it means something in a discovery session.
+    pub in_discovery: bool,
+}
+
+/// Makes the enum and the table from one list.
+macro_rules! keys {
+    ($($(#[$doc:meta])* $key:ident = $name:literal: $rule:expr, $usage:ident, $senders:ident, $in_discovery:ident;)*) => {
+        /// A key the standards name.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum Key {
+            $($(#[$doc])* $key,)*
+        }
+
+        /// Every key, in the order of [`Key`].
+        pub const KEYS: &[Row] = &[
+            $(Row {
+                key: Key::$key,
+                name: $name,
+                rule: $rule,
+                usage: Use::$usage,
+                senders: Senders::$senders,
+                in_discovery: Discovery::$in_discovery as u8 != 0,
+            },)*
+        ];
+    };
+}
+
+/// For the table's last column: has the key a meaning in a discovery session?
+enum Discovery {
+    Irrelevant,
+    Relevant,
+}
+
+/// A boolean of [`SessionParams`].
+macro_rules! boolean {
+    ($pick:ident $field:ident) => {
+        Rule::Boolean {
+            pick: Pick::$pick,
+            get: |params| params.$field,
+            set: |params, value| params.$field = value,
+        }
+    };
+}
+
+/// A number of [`SessionParams`]; the bounds see to it that it fits its field.
+macro_rules! number {
+    ($pick:ident $field:ident $min:literal ..= $max:expr) => {
+        Rule::Number {
+            pick: Pick::$pick,
+            min: $min,
+            max: $max,
+            get: |params| u32::from(params.$field),
+            set: |params, value| params.$field = value as _,
+        }
+    };
+}
+
+/// A digest of [`ConnectionParams`].
+macro_rules! digest {
+    ($field:ident) => {
+        Rule::Digest {
+            wish: |wishes| wishes.$field,
+            get: |params| params.$field,
+            set: |params, value| params.$field = value,
+        }
+    };
+}
+
+/// The longest segment or burst in bytes.
+pub const LENGTH_MAX: u32 = 0x00ff_ffff;
+/// The shortest segment or burst a side may ask for, in bytes.
+pub const LENGTH_MIN: u32 = 512;
+
+#[rustfmt::skip]
+keys! {
+    /// RFC 7143 12.1.
+    AuthMethod = "AuthMethod": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 12.1.3: algorithms offered, or the one chosen.
+    ChapA = "CHAP_A": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 12.1.3: identifier.
+    ChapI = "CHAP_I": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 12.1.3: challenge.
+    ChapC = "CHAP_C": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 12.1.3: name.
+    ChapN = "CHAP_N": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 12.1.3: response.
+    ChapR = "CHAP_R": Rule::Security, Login, Both, Relevant;
+    /// RFC 7143 13.1.
+    HeaderDigest = "HeaderDigest": digest!(header_digest), Login, Both, Relevant;
+    /// RFC 7143 13.1.
+    DataDigest = "DataDigest": digest!(data_digest), Login, Both, Relevant;
+    /// RFC 7143 13.2.
+    MaxConnections = "MaxConnections": number!(Smaller max_connections 1..=65_535), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.3 and appendix C.
+    SendTargets = "SendTargets": Rule::Request, FullFeature, Initiator, Relevant;
+    /// RFC 7143 13.4. From a target it is part of an answer to SendTargets.
+    TargetName = "TargetName": Rule::Declared, Always, Both, Relevant;
+    /// RFC 7143 13.5.
+    InitiatorName = "InitiatorName": Rule::Declared, Login, Initiator, Relevant;
+    /// RFC 7143 13.6.
+    TargetAlias = "TargetAlias": Rule::Declared, Always, Target, Relevant;
+    /// RFC 7143 13.7.
+    InitiatorAlias = "InitiatorAlias": Rule::Declared, Always, Initiator, Relevant;
+    /// RFC 7143 13.8.
+    TargetAddress = "TargetAddress": Rule::Declared, Always, Target, Relevant;
+    /// RFC 7143 13.9.
+    TargetPortalGroupTag = "TargetPortalGroupTag": Rule::Declared, Login, Target, Relevant;
+    /// RFC 7143 13.10.
+    InitialR2t = "InitialR2T": boolean!(Larger initial_r2t), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.11.
+    ImmediateData = "ImmediateData": boolean!(Smaller immediate_data), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.12.
+    MaxRecvDataSegmentLength = "MaxRecvDataSegmentLength": Rule::ReceiveLimit, Always, Both, Relevant;
+    /// RFC 7143 13.13. Before FirstBurstLength, which depends on it.
+    MaxBurstLength = "MaxBurstLength": number!(Smaller max_burst_len 512..=LENGTH_MAX), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.14.
+    FirstBurstLength = "FirstBurstLength": number!(Smaller first_burst_len 512..=LENGTH_MAX), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.15.
+    DefaultTime2Wait = "DefaultTime2Wait": number!(Larger default_time2wait 0..=3600), LeadingLogin, Both, Relevant;
+    /// RFC 7143 13.16.
+    DefaultTime2Retain = "DefaultTime2Retain": number!(Smaller default_time2retain 0..=3600), LeadingLogin, Both, Relevant;
+    /// RFC 7143 13.17.
+    MaxOutstandingR2t = "MaxOutstandingR2T": number!(Smaller max_outstanding_r2t 1..=65_535), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.18.
+    DataPduInOrder = "DataPDUInOrder": boolean!(Larger data_pdu_in_order), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.19.
+    DataSequenceInOrder = "DataSequenceInOrder": boolean!(Larger data_sequence_in_order), LeadingLogin, Both, Irrelevant;
+    /// RFC 7143 13.20.
+    ErrorRecoveryLevel = "ErrorRecoveryLevel": number!(Smaller error_recovery_level 0..=2), LeadingLogin, Both, Relevant;
+    /// RFC 7143 13.21.
+    SessionType = "SessionType": Rule::Declared, LeadingLogin, Initiator, Relevant;
+    /// RFC 7143 13.23.
+    TaskReporting = "TaskReporting": Rule::TaskReporting, LeadingLogin, Both, Irrelevant;
+    /// RFC 7144 7.1.1; registered by RFC 7143 13.24.
+    ProtocolLevel = "iSCSIProtocolLevel": number!(Smaller protocol_level 0..=31), LeadingLogin, Both, Irrelevant;
+    /// Obsolete; No or Reject, but not NotUnderstood (RFC 7143 13.25). No disturbs no initiator.
+    IfMarker = "IFMarker": Rule::Constant("No"), Login, Both, Relevant;
+    /// Obsolete, see [`Key::IfMarker`].
+    OfMarker = "OFMarker": Rule::Constant("No"), Login, Both, Relevant;
+    /// Obsolete; always Reject (RFC 7143 13.25).
+    IfMarkInt = "IFMarkInt": Rule::Constant("Reject"), Login, Both, Relevant;
+    /// Obsolete, see [`Key::IfMarkInt`].
+    OfMarkInt = "OFMarkInt": Rule::Constant("Reject"), Login, Both, Relevant;
+    /// RFC 7145 6.3: iSER, which is not spoken here.
+    RdmaExtensions = "RDMAExtensions": Rule::Constant("No"), LeadingLogin, Both, Irrelevant;
+}
+
+impl Key {
+    /// By name; the names of the standard are case-sensitive.
+    pub fn by_name(name: &str) -> Option<Self> {
+        KEYS.iter().find(|row| row.name == name).map(|row| row.key)
+    }
+
+    /// The key's row.
+    pub fn row(self) -> &'static Row {
+        &KEYS[self as usize]
+    }
+
+    /// The key's name.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Whether it may come more than once from one side: addresses of a target, and those of all targets.
+    pub fn may_repeat(self) -> bool {
+        matches!(self, Self::TargetAddress)
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of keys.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KeySet(u64);
+
+impl KeySet {
+    /// Whether the key is in it.
+    pub fn contains(self, key: Key) -> bool {
+        self.0 & Self::bit(key) != 0
+    }
+
+    /// Adds a key; whether it was not there before.
+    pub fn insert(&mut self, key: Key) -> bool {
+        let new = !self.contains(key);
+        self.0 |= Self::bit(key);
+        new
+    }
+
+    /// Removes a key; whether it was there.
+    pub fn remove(&mut self, key: Key) -> bool {
+        let old = self.contains(key);
+        self.0 &= !Self::bit(key);
+        old
+    }
+
+    /// Whether it holds no key.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn bit(key: Key) -> u64 {
+        1 << key as u8
+    }
+}
+
+const _: () = assert!(KEYS.len() <= 64, "a KeySet has 64 bits");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_keys_and_found_by_name() {
+        for (index, row) in KEYS.iter().enumerate() {
+            assert_eq!(row.key as usize, index, "{}", row.name);
+            assert_eq!(Key::by_name(row.name), Some(row.key));
+            assert!(row.name.len() <= 63);
+        }
+        assert_eq!(Key::by_name("initialr2t"), None);
+    }
+
+    #[test]
+    fn defaults_are_within_bounds_and_setters_set_what_getters_get() {
+        for row in KEYS {
+            let mut params = SessionParams::default();
+            match row.rule {
+                Rule::Number { min, max, get, set, .. } => {
+                    assert!((min..=max).contains(&get(&params)), "{}", row.name);
+                    for value in [min, max] {
+                        set(&mut params, value);
+                        assert_eq!(get(&params), value, "{}", row.name);
+                    }
+                }
+                Rule::Boolean { get, set, .. } => {
+                    let old = get(&params);
+                    set(&mut params, !old);
+                    assert_eq!(get(&params), !old, "{}", row.name);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_field_belongs_to_one_key() {
+        let changed = KEYS.iter().filter_map(|row| {
+            let mut params = SessionParams::default();
+            match row.rule {
+                Rule::Number { min, max, get, set, .. } => {
+                    let value = if get(&params) == min { max } else { min };
+                    set(&mut params, value);
+                }
+                Rule::Boolean { get, set, .. } => {
+                    let old = get(&params);
+                    set(&mut params, !old);
+                }
+                _ => return None,
+            }
+            Some(params)
+        });
+        let changed: Vec<SessionParams> = changed.collect();
+        for (index, params) in changed.iter().enumerate() {
+            assert!(!changed[..index].contains(params), "{params:?}");
+        }
+        assert_eq!(changed.len(), 12);
+    }
+
+    #[test]
+    fn sets() {
+        let mut set = KeySet::default();
+        assert!(set.is_empty() && set.insert(Key::RdmaExtensions) && !set.insert(Key::RdmaExtensions));
+        assert!(set.contains(Key::RdmaExtensions) && !set.contains(Key::AuthMethod));
+        assert!(set.remove(Key::RdmaExtensions) && !set.remove(Key::RdmaExtensions) && set.is_empty());
+    }
+}

@@ -1,0 +1,251 @@
+//! Taking a text apart into key=value pairs and putting one together (RFC 7143 6.1).
+
+use std::fmt::{Display, Write};
+
+use bytes::{Bytes, BytesMut};
+use nom::bytes::complete::{take_till, take_while_m_n};
+use nom::character::complete::char;
+use nom::combinator::rest;
+use nom::sequence::separated_pair;
+use nom::{IResult, Parser};
+
+/// A text that is no list of key=value pairs, or a longer one than allowed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The whole is too long.
+    #[error("text of {0} bytes is too long")]
+    TooLong(usize),
+    /// There are too many pairs.
+    #[error("more than {0} keys in one text")]
+    TooManyPairs(usize),
+    /// A value is too long.
+    #[error("value of {0} bytes is too long")]
+    ValueTooLong(usize),
+    /// No equals sign, or no key name of one to 63 printable characters before it.
+    #[error("not a key=value pair")]
+    NotAPair,
+    /// A value is not UTF-8.
+    #[error("value is not UTF-8")]
+    NotUtf8,
+}
+
+/// How much text is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TextLimits {
+    /// Length of the whole in bytes.
+    pub text_len_max: usize,
+    /// Number of pairs.
+    pub pairs_max: usize,
+    /// Length of one value in bytes.
+    pub value_len_max: usize,
+}
+
+impl Default for TextLimits {
+    /// What a login needs with room to spare: 64 KiB, 256 pairs, 4 KiB for a value (the longest of the standard
+    /// is a CHAP challenge of 1024 bytes in hex).
+    fn default() -> Self {
+        Self { text_len_max: 65_536, pairs_max: 256, value_len_max: 4096 }
+    }
+}
+
+/// The pairs of a whole text: of all PDUs of a continued one, put together. After an error there is no more.
+///
+/// Empty pairs (NUL after NUL) are skipped, and the last pair may lack its NUL: old initiators do both.
+///
+/// ```
+/// use iscsi_proto::text::{TextLimits, pairs};
+///
+/// let text = b"InitiatorName=iqn.1993-08.org.debian:01:ab\0SessionType=Discovery\0";
+/// let pairs: Result<Vec<_>, _> = pairs(text, &TextLimits::default()).collect();
+/// assert_eq!(pairs?[1], ("SessionType", "Discovery"));
+/// # Ok::<(), iscsi_proto::text::TextError>(())
+/// ```
+pub fn pairs<'a>(text: &'a [u8], limits: &TextLimits) -> Pairs<'a> {
+    Pairs { rest: text, left: limits.pairs_max, limits: *limits }
+}
+
+/// Iterator of [`pairs`].
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a [u8],
+    left: usize,
+    limits: TextLimits,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Result<(&'a str, &'a str), TextError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.len() > self.limits.text_len_max {
+            return self.fail(TextError::TooLong(self.rest.len()));
+        }
+        let start = self.rest.iter().position(|byte| *byte != 0)?;
+        if self.left == 0 {
+            return self.fail(TextError::TooManyPairs(self.limits.pairs_max));
+        }
+        self.left -= 1;
+        let Ok((after, line)) = line(&self.rest[start..]) else {
+            return self.fail(TextError::NotAPair);
+        };
+        self.rest = after;
+        match self.pair(line) {
+            Ok(pair) => Some(Ok(pair)),
+            Err(error) => self.fail(error),
+        }
+    }
+}
+
+impl<'a> Pairs<'a> {
+    fn pair(&self, line: &'a [u8]) -> Result<(&'a str, &'a str), TextError> {
+        let (_, (key, value)) = key_and_value(line).map_err(|_| TextError::NotAPair)?;
+        if value.len() > self.limits.value_len_max {
+            return Err(TextError::ValueTooLong(value.len()));
+        }
+        let key = str::from_utf8(key).map_err(|_| TextError::NotAPair)?;
+        let value = str::from_utf8(value).map_err(|_| TextError::NotUtf8)?;
+        Ok((key, value))
+    }
+
+    fn fail(&mut self, error: TextError) -> Option<Result<(&'a str, &'a str), TextError>> {
+        self.rest = &[];
+        Some(Err(error))
+    }
+}
+
+fn line(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    take_till(|byte| byte == 0).parse(input)
+}
+
+fn key_and_value(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
+    let key = take_while_m_n(1, KEY_LEN_MAX, |byte: u8| byte.is_ascii_graphic() && byte != b'=');
+    separated_pair(key, char('='), rest).parse(input)
+}
+
+/// A text in the making.
+#[derive(Clone, Debug, Default)]
+pub struct TextBuilder {
+    text: BytesMut,
+}
+
+impl TextBuilder {
+    /// An empty text.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a pair. A NUL in the value, which would end it, becomes a space.
+    pub fn pair(&mut self, key: &str, value: impl Display) {
+        debug_assert!(!key.is_empty() && key.len() <= KEY_LEN_MAX, "key name {key:?}");
+        self.text.extend_from_slice(key.as_bytes());
+        self.text.extend_from_slice(b"=");
+        let start = self.text.len();
+        // Writing to a BytesMut fails only when it cannot grow, which it does by aborting.
+        let _ = write!(self.text, "{value}");
+        self.text[start..].iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+        self.text.extend_from_slice(&[0]);
+    }
+
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The text, to be cut into as many data segments as it needs.
+    pub fn finish(self) -> Bytes {
+        self.text.freeze()
+    }
+}
+
+/// Longest key name in bytes (RFC 7143 6.1).
+pub(crate) const KEY_LEN_MAX: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<Vec<(&str, &str)>, TextError> {
+        pairs(text, &TextLimits { text_len_max: 200, pairs_max: 3, value_len_max: 20 }).collect()
+    }
+
+    #[test]
+    fn pairs_are_separated_by_nul() {
+        assert_eq!(parse(b"A=1\0B=2\0"), Ok(vec![("A", "1"), ("B", "2")]));
+        assert_eq!(parse(b"\0\0A=1\0\0B=2"), Ok(vec![("A", "1"), ("B", "2")]));
+        assert_eq!(parse(b"\0\0"), Ok(vec![]));
+        assert_eq!(parse(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_value_may_be_empty_and_may_hold_an_equals_sign() {
+        assert_eq!(parse(b"A=\0B==x=\0"), Ok(vec![("A", ""), ("B", "=x=")]));
+    }
+
+    #[test]
+    fn what_is_no_pair_is_an_error() {
+        for text in [&b"A\0"[..], b"=1\0", b"A B=1\0", b"A\xc3\xa4=1\0", b"A\x01=1\0"] {
+            assert_eq!(parse(text), Err(TextError::NotAPair), "{text:?}");
+        }
+        assert_eq!(parse(b"A=\xff\0"), Err(TextError::NotUtf8));
+    }
+
+    #[test]
+    fn bounds_hold_to_the_byte() {
+        let key = |len: usize| [&vec![b'k'; len][..], b"=1\0"].concat();
+        assert_eq!(parse(&key(63)).map(|pairs| pairs.len()), Ok(1));
+        assert_eq!(parse(&key(64)), Err(TextError::NotAPair));
+        let value = |len: usize| [b"k=", &vec![b'v'; len][..]].concat();
+        assert_eq!(parse(&value(20)).map(|pairs| pairs.len()), Ok(1));
+        assert_eq!(parse(&value(21)), Err(TextError::ValueTooLong(21)));
+        assert_eq!(parse(&[0; 200]), Ok(vec![]));
+        assert_eq!(parse(&[0; 201]), Err(TextError::TooLong(201)));
+        assert_eq!(parse(b"A=1\0B=1\0C=1\0\0").map(|pairs| pairs.len()), Ok(3));
+        assert_eq!(parse(b"A=1\0B=1\0C=1\0D=1"), Err(TextError::TooManyPairs(3)));
+    }
+
+    #[test]
+    fn an_error_is_the_end() {
+        let mut pairs = pairs(b"A\0B=1\0", &TextLimits::default());
+        assert!(pairs.next().is_some_and(|pair| pair.is_err()));
+        assert_eq!(pairs.next(), None);
+    }
+
+    #[test]
+    fn builder_ends_every_pair_with_a_nul() {
+        let mut text = TextBuilder::new();
+        assert!(text.is_empty());
+        text.pair("MaxBurstLength", 262_144);
+        text.pair("TargetAlias", "a\0b");
+        assert_eq!(text.len(), 38);
+        assert_eq!(text.finish(), &b"MaxBurstLength=262144\0TargetAlias=a b\0"[..]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_built_is_parsed(
+            expected in prop::collection::vec(("[A-Za-z][A-Za-z0-9.+@_#-]{0,62}", "[^\0]{0,60}"), 0..20)
+        ) {
+            let mut text = TextBuilder::new();
+            expected.iter().for_each(|(key, value)| text.pair(key, value));
+            let text = text.finish();
+            let parsed: Result<Vec<_>, _> = pairs(&text, &TextLimits::default()).collect();
+            let parsed = parsed.unwrap();
+            prop_assert_eq!(parsed.len(), expected.len());
+            for (parsed, expected) in parsed.iter().zip(&expected) {
+                prop_assert_eq!(*parsed, (&expected.0[..], &expected.1[..]));
+            }
+        }
+
+        #[test]
+        fn any_bytes_come_to_an_end(text in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(pairs(&text, &TextLimits::default()).count() <= text.len());
+        }
+    }
+}
