@@ -18,6 +18,8 @@ mod reserve;
 mod spc;
 pub mod task;
 pub mod task_set;
+#[cfg(test)]
+mod tests;
 pub mod unit;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
 /// A logical unit.
 pub struct Unit {
-    /// Taken to read or swap the snapshot, never across a call to a store.
+    /// Taken to read or swap the snapshot, never across a call to the store.
     state: Mutex<Arc<UnitState>>,
     generation: AtomicU64,
 }
@@ -38,12 +38,21 @@ pub enum UpdateError {
 pub(super) struct UnitState {
     pub(super) config: UnitConfig,
     pub(super) store: Option<Arc<dyn Backstore>>,
+    /// What the store said when it was last asked.
+    look: Look,
     /// The nexus that holds RESERVE (6).
     pub(super) reserved_by: Option<NexusId>,
     /// Nexuses that prevent the removal of the medium.
     pub(super) prevented_by: Vec<NexusId>,
     pub(super) log: AttentionLog,
     pub(super) medium: Medium,
+}
+
+/// What a store says of itself.
+#[derive(Clone, Copy)]
+struct Look {
+    geometry: Geometry,
+    capabilities: Capabilities,
 }
 
 /// What follows from configuration and store, worked out once per change.
@@ -71,9 +80,10 @@ impl Unit {
     /// A unit over a store, or without a medium.
     #[must_use]
     pub fn new(config: UnitConfig, store: Option<Arc<dyn Backstore>>) -> Arc<Self> {
-        let medium = Medium::new(&config, store.as_deref());
+        let look = Look::at(store.as_deref());
+        let medium = Medium::new(&config, look);
         let (reserved_by, prevented_by, log) = (None, Vec::new(), AttentionLog::default());
-        let state = UnitState { config, store, reserved_by, prevented_by, log, medium };
+        let state = UnitState { config, store, look, reserved_by, prevented_by, log, medium };
         Arc::new(Self { state: Mutex::new(Arc::new(state)), generation: AtomicU64::new(0) })
     }
 
@@ -109,10 +119,7 @@ impl Unit {
             if before.0.online && !state.config.online && !state.prevented_by.is_empty() {
                 return Err(UpdateError::RemovalPrevented.into());
             }
-            state.medium = Medium::new(&state.config, state.store.as_deref());
-            for code in attentions_due(&before, state) {
-                state.log.push(code, nexus);
-            }
+            state.settle(&before, nexus);
             Ok(())
         })
     }
@@ -125,9 +132,10 @@ impl Unit {
 
     /// Puts another medium in, or takes it out. Whether it is there for initiators is `UnitConfig::online`.
     pub fn set_store(&self, store: Option<Arc<dyn Backstore>>) {
+        let look = Look::at(store.as_deref());
         self.change(|state| {
             state.store = store;
-            state.settle_medium();
+            state.look_again(look);
         });
     }
 
@@ -136,8 +144,14 @@ impl Unit {
     /// # Errors
     /// The store cannot be asked, or there is none ([`IoError::NotReady`]).
     pub fn refresh_capacity(&self) -> Result<(u64, u32), IoError> {
-        self.store().ok_or(IoError::NotReady)?.refresh()?;
-        self.change(UnitState::settle_medium);
+        let store = self.store().ok_or(IoError::NotReady)?;
+        store.refresh()?;
+        let look = Look::at(Some(&*store));
+        self.change(|state| {
+            if state.store.as_ref().is_some_and(|present| Arc::ptr_eq(present, &store)) {
+                state.look_again(look);
+            }
+        });
         Ok(self.capacity())
     }
 
@@ -219,20 +233,30 @@ impl Unit {
 }
 
 impl UnitState {
-    /// Looks at the store again and tells initiators of a changed size.
-    fn settle_medium(&mut self) {
+    fn look_again(&mut self, look: Look) {
         let before = (self.config.clone(), self.medium);
-        self.medium = Medium::new(&self.config, self.store.as_deref());
-        for code in attentions_due(&before, self) {
-            self.log.push(code, None);
+        self.look = look;
+        self.settle(&before, None);
+    }
+
+    /// Works out the medium after a change, and tells initiators of what they see of it.
+    fn settle(&mut self, before: &(UnitConfig, Medium), by: Option<NexusId>) {
+        self.medium = Medium::new(&self.config, self.look);
+        for code in attentions_due(before, self) {
+            self.log.push(code, by);
         }
     }
 }
 
+impl Look {
+    fn at(store: Option<&dyn Backstore>) -> Self {
+        store
+            .map_or(NO_STORE, |store| Self { geometry: store.geometry(), capabilities: store.capabilities() })
+    }
+}
+
 impl Medium {
-    fn new(config: &UnitConfig, store: Option<&dyn Backstore>) -> Self {
-        let geometry = store.map_or(Geometry { size: 0, physical_block_len: 512 }, Backstore::geometry);
-        let capabilities = store.map_or(NOTHING, Backstore::capabilities);
+    fn new(config: &UnitConfig, Look { geometry, capabilities }: Look) -> Self {
         let block_shift = config.block_len.max(1).ilog2();
         let blocks = geometry.size >> block_shift;
         Self {
@@ -257,15 +281,10 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
             (config.optimal_xfer_gran, config.optimal_xfer_len, config.rotation_rate, config.removable);
         (strings.map(String::clone), limits)
     };
-    let mode = |config: &UnitConfig, medium: &Medium| {
-        (
-            config.mode_pages.clone(),
-            config.sense_descriptor,
-            config.swp,
-            medium.write_cache,
-            medium.write_protected,
-        )
+    let mode = |config: &UnitConfig| {
+        (config.mode_pages.clone(), config.sense_descriptor, config.swp, config.read_only, config.write_cache)
     };
+    let derived = |medium: &Medium| (medium.write_cache, medium.write_protected);
     let capacity = |config: &UnitConfig, medium: &Medium| {
         (
             medium.blocks,
@@ -277,11 +296,12 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
         )
     };
     let mut due = Vec::new();
-    if medium.present && now.medium.present && capacity(config, medium) != capacity(&now.config, &now.medium)
-    {
+    // Of a medium that comes initiators are told that it may be another one; that says all.
+    let stays = medium.present && now.medium.present;
+    if stays && capacity(config, medium) != capacity(&now.config, &now.medium) {
         due.push(AdditionalSense::CAPACITY_DATA_HAS_CHANGED);
     }
-    if mode(config, medium) != mode(&now.config, &now.medium) {
+    if mode(config) != mode(&now.config) || stays && derived(medium) != derived(&now.medium) {
         due.push(AdditionalSense::MODE_PARAMETERS_CHANGED);
     }
     if inquiry(config) != inquiry(&now.config) {
@@ -293,15 +313,18 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
     due
 }
 
-/// What a unit without a store can do.
-const NOTHING: Capabilities = Capabilities {
-    read_only: false,
-    volatile_cache: false,
-    fua: false,
-    discard: false,
-    discard_zeroes: false,
-    write_zeroes: false,
-    allocation: false,
-    alignment: 1,
-    discard_granularity: 0,
+/// What is said for a store that is not there.
+const NO_STORE: Look = Look {
+    geometry: Geometry { size: 0, physical_block_len: 512 },
+    capabilities: Capabilities {
+        read_only: false,
+        volatile_cache: false,
+        fua: false,
+        discard: false,
+        discard_zeroes: false,
+        write_zeroes: false,
+        allocation: false,
+        alignment: 1,
+        discard_granularity: 0,
+    },
 };
