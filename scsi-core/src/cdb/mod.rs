@@ -1,4 +1,13 @@
 //! Command descriptor blocks: bytes to [`Cdb`], through one table.
+//!
+//! ```
+//! use scsi_core::cdb::{self, Cdb, Extent};
+//!
+//! let read = Cdb::Read(Extent { lba: 0x20_0000, blocks: 8, ..Extent::default() });
+//! let bytes = cdb::encode::encode(&read).expect("READ(10) holds it");
+//! assert_eq!(*bytes, [0x28, 0, 0, 0x20, 0, 0, 0, 0, 8, 0]);
+//! assert_eq!(cdb::decode(&bytes), Ok(read));
+//! ```
 
 pub mod encode;
 mod sbc;

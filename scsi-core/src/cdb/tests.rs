@@ -161,6 +161,24 @@ fn refusals_name_the_field() {
     assert_eq!(decode(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]), refused(9, None));
 }
 
+#[test]
+fn reserved_and_obsolete_bits_are_ignored() {
+    #[rustfmt::skip]
+    let cases: &[(&[u8], Cdb)] = &[
+        (&[0x00, 0xff, 0xff, 0xff, 0xff, 0xfb],                      Cdb::TestUnitReady),
+        (&[0x28, 0x07, 0, 0, 0, 1, 0xff, 0, 1, 0xfb],                Cdb::Read(extent(1, 1))),
+        (&[0xaa, 0x07, 0, 0, 0, 1, 0, 0, 0, 1, 0xff, 0xfb],          Cdb::Write(extent(1, 1))),
+        (&[0x25, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],    Cdb::ReadCapacity10),
+        (&[0x12, 0xfc, 0, 0, 36],                                    Cdb::Inquiry { vpd: None, allocation_len: 36 }),
+        (&[0x34, 0xfd, 0, 0, 0, 1, 0, 0, 1],                         Cdb::PreFetch { extent: extent(1, 1), immediate: false }),
+        (&[0x35, 0xfd, 0, 0, 0, 1, 0, 0, 1],                         Cdb::SynchronizeCache { extent: extent(1, 1), immediate: false }),
+        (&[0x9e, 0xf0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 32, 1],      Cdb::ReadCapacity16 { allocation_len: 32 }),
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(decode_padded(bytes), Ok(*expected), "{bytes:02x?}");
+    }
+}
+
 fn zeroed(row: &Command) -> Vec<u8> {
     let mut cdb = vec![0; row.usage.len()];
     cdb[0] = row.opcode;
@@ -275,6 +293,17 @@ fn builders_take_the_width_that_fits() {
     assert_eq!(*encode(&read(8, 256)).unwrap(), [0x08, 0, 0, 8, 0, 0]);
     assert_eq!(*encode(&read(8, 257)).unwrap(), [0x28, 0, 0, 0, 0, 8, 0, 1, 1, 0]);
     assert_eq!(encode(&read(8, 0)).unwrap().len(), 10);
+    assert_eq!(encode(&read(0x1f_ffff, 1)).unwrap().len(), 6);
+    assert_eq!(encode(&read(0x20_0000, 1)).unwrap().len(), 10);
+    let stop = |power_condition| Cdb::StartStopUnit {
+        immediate: false,
+        power_condition,
+        no_flush: false,
+        load_eject: false,
+        start: false,
+    };
+    assert_eq!(*encode(&stop(15)).unwrap(), [0x1b, 0, 0, 0, 0xf0, 0]);
+    assert_eq!(encode(&stop(16)), None);
     assert_eq!(encode(&read(8, 0x1_0000)).unwrap().len(), 12);
     assert_eq!(encode(&read(1 << 32, 1)).unwrap().len(), 16);
     assert_eq!(encode_as(&read(1 << 32, 1), Width::Ten), None);

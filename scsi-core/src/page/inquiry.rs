@@ -59,7 +59,7 @@ impl StandardInquiry {
         out.extend(ascii::<16>(&self.product_id));
         out.extend(ascii::<4>(&self.product_revision));
         out.resize(VERSION_DESCRIPTORS, 0);
-        out.extend(self.version_descriptors.iter().take(8).flat_map(|descriptor| descriptor.to_be_bytes()));
+        out.extend(self.version_descriptors.iter().flat_map(|descriptor| descriptor.to_be_bytes()));
         out.resize(Self::LEN, 0);
         out
     }
@@ -148,6 +148,8 @@ mod tests {
         assert_eq!(bytes[36..58], [0; 22]);
         assert_eq!(bytes[58..62], [0, 0xa0, 0x09, 0x60]);
         assert_eq!(bytes[62..], [0; 12]);
+        let many = StandardInquiry { version_descriptors: vec![1; 9], ..disk() };
+        assert_eq!(many.encode().len(), StandardInquiry::LEN);
     }
 
     #[test]
@@ -167,7 +169,10 @@ mod tests {
     fn an_answer_of_36_bytes_is_enough_and_one_of_35_is_not() {
         let bytes = disk().encode();
         let short = StandardInquiry { version_descriptors: Vec::new(), ..disk() };
-        assert_eq!(StandardInquiry::decode(&bytes[..36]), Ok(short));
+        assert_eq!(StandardInquiry::decode(&bytes[..36]), Ok(short.clone()));
+        let mut counted = bytes.clone();
+        counted[4] = 31;
+        assert_eq!(StandardInquiry::decode(&counted), Ok(short));
         assert_eq!(StandardInquiry::decode(&bytes[..35]), Err(PageError::Truncated));
     }
 }

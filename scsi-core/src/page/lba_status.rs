@@ -90,5 +90,8 @@ mod tests {
         assert_eq!(decode(&bytes[..55]), Ok(stretches[..2].to_vec()));
         assert_eq!(decode(&bytes[..7]), Err(PageError::Truncated));
         assert_eq!(decode(&[0; 24]), Ok(Vec::new()));
+        let mut reserved = bytes;
+        reserved[20] = 0xf1;
+        assert_eq!(decode(&reserved), Ok(stretches.to_vec()));
     }
 }

@@ -167,6 +167,7 @@ mod tests {
         assert_eq!(Peripheral::ABSENT.to_byte(), 0x7f);
         assert_eq!(Peripheral::connected(PeripheralType::CONTROLLER).to_byte(), 0x0c);
         assert_eq!(Peripheral::from_byte(0x7f), Peripheral::ABSENT);
+        assert_eq!(Peripheral::connected(PeripheralType(0xff)).to_byte(), 0x1f);
         assert_eq!(Peripheral::from_byte(0x25).qualifier, Qualifier::NotConnected);
         assert_eq!(Peripheral::from_byte(0xe0).qualifier, Qualifier::NotCapable);
     }

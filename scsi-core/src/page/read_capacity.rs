@@ -89,6 +89,9 @@ mod tests {
         let bytes = DISK.encode_16();
         assert_eq!(bytes[..16], [0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 2, 0, 0, 3, 0xc1, 7]);
         assert_eq!(bytes[16..], [0; 16]);
+        let wide =
+            ReadCapacity { physical_exponent: 0xff, lowest_aligned_lba: 0xffff, ..ReadCapacity::default() };
+        assert_eq!(wide.encode_16()[12..16], [0, 0x0f, 0x3f, 0xff]);
         assert_eq!(ReadCapacity { last_lba: 0x1234, ..DISK }.encode_10(), [0, 0, 0x12, 0x34, 0, 0, 2, 0]);
     }
 

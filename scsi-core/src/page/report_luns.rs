@@ -55,6 +55,8 @@ mod tests {
         let wire: Vec<_> = luns.iter().map(|lun| lun.to_wire()).collect();
         assert_eq!(decode(&bytes), Ok((wire.clone(), 3)));
         assert_eq!(decode(&bytes[..17]), Ok((wire[..1].to_vec(), 3)));
+        let longer = [&bytes[..], &[0; 8]].concat();
+        assert_eq!(decode(&longer).map(|(luns, _)| luns.len()), Ok(3));
         assert_eq!(decode(&bytes[..7]), Err(PageError::Truncated));
     }
 }

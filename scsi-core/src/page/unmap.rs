@@ -151,6 +151,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_more_descriptors_than_a_list_holds() {
+        let list = encode(&[UnmapDescriptor { lba: 1, blocks: 1 }; 5000]);
+        assert_eq!(list.len(), 8 + 4095 * 16);
+        assert_eq!(UnmapList::parse(&list).map(|list| list.len()), Ok(4095));
+    }
+
     proptest! {
         #[test]
         fn comes_back(ranges in proptest::collection::vec(any::<(u64, u32)>(), 0..100)) {

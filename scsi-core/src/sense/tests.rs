@@ -46,6 +46,16 @@ fn descriptor_format() {
 }
 
 #[test]
+fn encode_appends() {
+    for descriptor in [false, true] {
+        let sense = Sense::illegal_request(LBA).with_information(7).in_format(descriptor);
+        let mut out = vec![0xff; 3];
+        sense.encode(&mut out);
+        assert_eq!(out, [vec![0xff; 3], sense.to_bytes()].concat());
+    }
+}
+
+#[test]
 fn information_beyond_32_bits_is_not_valid_in_fixed_format() {
     let sense = Sense::illegal_request(LBA).with_information(1 << 32);
     assert_eq!(sense.to_bytes()[..7], [0x70, 0, 5, 0, 0, 0, 0]);
@@ -59,6 +69,9 @@ fn what_is_cut_short_is_read_as_far_as_it_goes() {
         Ok((AdditionalSense::INVALID_FIELD_IN_CDB, None))
     );
     assert_eq!(Sense::decode(&bytes[..7]), Err(SenseError::Truncated));
+    let mut without_specific = bytes;
+    without_specific[7] = 6;
+    assert_eq!(Sense::decode(&without_specific).map(|sense| sense.specific), Ok(None));
     assert_eq!(Sense::decode(&[]), Err(SenseError::Truncated));
 }
 

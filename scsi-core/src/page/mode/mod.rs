@@ -263,6 +263,13 @@ mod tests {
     }
 
     #[test]
+    fn what_the_short_header_cannot_count_is_counted_to_its_end() {
+        let long = ModePage { id: PageId { page: 0x0a, subpage: 2 }, saveable: false, body: vec![0; 300] };
+        let bytes = encode(Form::Six, HEADER, None, &[long]);
+        assert_eq!((bytes[0], bytes.len()), (0xff, 308));
+    }
+
+    #[test]
     fn which_pages_are_asked_for() {
         let extension = PageId { page: 0x0a, subpage: 1 };
         let control = PageId::page(0x0a);

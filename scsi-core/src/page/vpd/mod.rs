@@ -112,6 +112,7 @@ mod tests {
         let bytes = supported_pages(Peripheral::connected(PeripheralType::CONTROLLER), &[0, 0x80, 0x83]);
         assert_eq!(bytes, [0x0c, 0, 0, 3, 0, 0x80, 0x83]);
         assert_eq!(body(&bytes, 0), Ok(&bytes[4..]));
+        assert_eq!(body(&[&bytes[..], &[0xff]].concat(), 0), Ok(&bytes[4..]));
         assert_eq!(body(&bytes[..5], 0), Ok(&bytes[4..5]));
         assert_eq!(body(&bytes, 0x83), Err(PageError::OtherPage(0)));
         assert_eq!(body(&bytes[..3], 0), Err(PageError::Truncated));
