@@ -8,6 +8,8 @@
 //! | [`frame`] | PDUs out of a stream of bytes and into it; digests |
 //! | [`text`] | key=value pairs, the table of keys, negotiation |
 //! | [`login`], [`params`] | stages and statuses; what a negotiation leads to |
+//! | [`chap`] | challenges and responses, both sides |
+//! | [`name`] | iqn., eui. and naa. names |
 //! | [`ids`], [`sn`] | tags, handles and sequence numbers |
 //!
 //! ```
@@ -23,9 +25,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod chap;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod login;
+pub mod name;
 pub mod params;
 pub mod pdu;
 pub mod sn;
