@@ -116,9 +116,12 @@ impl UnitConfig {
         }
     }
 
-    /// Replaces or adds a mode page. Of the caching and control pages the bits the unit obeys (WCE, SWP,
+    /// Replaces or adds a mode page; of a page without subpage 255 bytes are kept, more it cannot have. Of the caching and control pages the bits the unit obeys (WCE, SWP,
     /// D_SENSE) take effect.
-    pub fn set_mode_page(&mut self, page: ModePage) {
+    pub fn set_mode_page(&mut self, mut page: ModePage) {
+        if page.subpage == 0 {
+            page.bytes.truncate(u8::MAX.into());
+        }
         let byte = |index: usize| page.bytes.get(index).copied().unwrap_or(0);
         match (page.page, page.subpage) {
             CACHING => self.write_cache = byte(0) & 0x04 != 0,
@@ -159,6 +162,9 @@ mod tests {
         config.set_mode_page(caching(0x14));
         assert!(config.write_cache);
         assert_eq!(config.mode_pages, [caching(0x14)]);
+
+        config.set_mode_page(ModePage { page: 0x20, subpage: 0, bytes: vec![0; 256] });
+        assert_eq!(config.mode_pages[1].bytes.len(), 255);
 
         config.set_mode_page(ModePage { page: 0x0a, subpage: 0, bytes: vec![0x04, 0, 0x08] });
         assert!(config.swp && config.sense_descriptor);

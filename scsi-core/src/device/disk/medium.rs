@@ -43,3 +43,50 @@ fn load_or_eject(request: &Request<'_>, load: bool) -> Result<(), Refusal> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::device::NexusIndex;
+    use crate::device::bench::{BAD_FIELD, Bench, FILE, GOOD, NO_MEDIUM, PREVENTED, verdict};
+
+    #[test]
+    fn a_medium_is_ejected_and_loaded() {
+        let mut bench = Bench::disk(|config| config.removable = true, FILE);
+        let start_stop = |byte4| [0x1b, 0, 0, 0, byte4, 0];
+        let tur = &[0; 6];
+        // Stopping, starting and power conditions move nothing.
+        for byte4 in [0, 1, 4, 5, 0x12, 0xf2] {
+            assert_eq!(verdict(&bench.run(&start_stop(byte4), &[])), GOOD, "{byte4:02x}");
+            assert_eq!(verdict(&bench.run(tur, &[])), GOOD, "{byte4:02x}");
+        }
+        assert_eq!(verdict(&bench.run(&start_stop(2), &[])), GOOD);
+        assert_eq!(verdict(&bench.run(tur, &[])), NO_MEDIUM);
+        assert_eq!(verdict(&bench.run(&start_stop(3), &[])), GOOD);
+        assert_eq!(verdict(&bench.run(tur, &[])), GOOD, "who loaded it knows");
+        assert_eq!(verdict(&bench.command(1, tur, &[])), Some((6, 0x28, 0)), "the others are told");
+
+        assert_eq!(verdict(&Bench::disk(|_| {}, FILE).run(&start_stop(2), &[])), BAD_FIELD);
+    }
+
+    #[test]
+    fn a_prevented_medium_stays_where_it_is() {
+        let mut bench = Bench::disk(|config| config.removable = true, FILE);
+        let (prevent, allow) = ([0x1e, 0, 0, 0, 1, 0], [0x1e, 0, 0, 0, 0, 0]);
+        let (eject, load) = ([0x1b, 0, 0, 0, 2, 0], [0x1b, 0, 0, 0, 3, 0]);
+        assert_eq!(verdict(&bench.command(1, &prevent, &[])), GOOD);
+        assert_eq!(verdict(&bench.run(&eject, &[])), PREVENTED);
+        assert_eq!(verdict(&bench.run(&allow, &[])), GOOD);
+        assert_eq!(verdict(&bench.run(&eject, &[])), PREVENTED, "each nexus prevents for itself");
+        assert!(bench.unit.update(|config| config.online = false).is_err(), "neither does the administrator");
+        assert_eq!(verdict(&bench.command(1, &allow, &[])), GOOD);
+        assert_eq!(verdict(&bench.run(&eject, &[])), GOOD);
+        assert_eq!(verdict(&bench.run(&prevent, &[])), GOOD, "also without a medium");
+        assert_eq!(verdict(&bench.run(&load, &[])), PREVENTED);
+        // A nexus that is lost, or a reset, prevents nothing any more.
+        bench.port.detach_nexus(NexusIndex(0));
+        assert!(!bench.unit.removal_prevented());
+        assert_eq!(verdict(&bench.command(1, &prevent, &[])), GOOD);
+        bench.port.reset();
+        assert!(!bench.unit.removal_prevented());
+    }
+}
