@@ -52,3 +52,30 @@ pub const OPENER_THREADS: usize = 4;
 
 /// Jobs that wait for an opener.
 pub const OPENER_JOBS_MAX: usize = 4096;
+
+/// A login, from the first byte of a connection to the full feature phase.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Data bytes of one PDU before the full feature phase: the default MaxRecvDataSegmentLength.
+pub const LOGIN_PDU_DATA_LEN_MAX: u32 = 8192;
+
+/// Text bytes of all requests of a login.
+pub const LOGIN_TEXT_LEN_MAX: usize = 64 * 1024;
+
+/// Requests of a login.
+pub const LOGIN_PDUS_MAX: u32 = 64;
+
+/// Bytes kept of what arrives while a login or a discovery session waits for an answer.
+pub const LOGIN_UNREAD_LEN_MAX: usize = 64 * 1024;
+
+/// Silence of a discovery session, after which it is closed.
+pub const DISCOVERY_IDLE: Duration = Duration::from_secs(300);
+
+/// Commands that a discovery session may send ahead.
+pub const DISCOVERY_WINDOW: u32 = 8;
+
+/// Responses of a discovery session that wait to be sent, beyond which no request is read.
+pub const DISCOVERY_TRANSMIT_MAX: usize = 16;
+
+/// Text bytes of one text request, all its PDUs together.
+pub const TEXT_REQUEST_LEN_MAX: usize = 64 * 1024;

@@ -1,0 +1,389 @@
+//! The login phase as a sequence of requests and responses: what must stay the same in all of them, stages and
+//! transits, text that goes on over several PDUs, and the way to the end.
+
+use bytes::{Buf, Bytes, BytesMut};
+use iscsi_proto::frame::{self, Cut, Digests, Limits};
+use iscsi_proto::login::{LoginStatus, Stage};
+use iscsi_proto::params::{SessionParams, SessionType};
+use iscsi_proto::pdu::{BHS_LEN, Bhs, LoginRequest, LoginResponse};
+use iscsi_proto::sn::StatSn;
+use iscsi_proto::text::keys::Role;
+use iscsi_proto::text::negotiate::{Event, Negotiation, NegotiationError};
+use iscsi_proto::text::{REJECT, TextBuilder, TextError, TextLimits};
+
+use super::names::Names;
+use super::question::{Question, Refusal, TargetAnswer};
+use super::security::Security;
+use super::{CloseReason, LoggedIn, LoginConfig, operational, wire};
+use crate::iscsi::discovery::DiscoveryStart;
+use crate::iscsi::text_exchange::split_first;
+
+/// What a request, or an answer, led to.
+pub(super) enum Verdict {
+    /// The login goes on.
+    Respond(Bytes),
+    /// The login waits.
+    Ask(Question),
+    /// Agreed.
+    Attach(Box<LoggedIn>),
+    /// Agreed; the last response is to be sent first.
+    Discovery(Bytes, Box<DiscoveryStart>),
+    /// Over, and the peer is told why.
+    Refuse(Bytes, LoginStatus),
+    /// Over.
+    Close(CloseReason),
+}
+
+impl From<CloseReason> for Verdict {
+    fn from(reason: CloseReason) -> Self {
+        Self::Close(reason)
+    }
+}
+
+/// What a login knows so far.
+pub(super) struct Phase {
+    config: LoginConfig,
+    pdus: u32,
+    text_len: usize,
+    /// The request that is answered next; its constants are those of the whole login.
+    request: Option<LoginRequest>,
+    stage: Stage,
+    next_stat_sn: StatSn,
+    /// The text of requests that are continued.
+    text: BytesMut,
+    /// An answer too long for one response.
+    outgoing: Option<Outgoing>,
+    names: Option<Names>,
+    /// From the answer on.
+    terms: Option<(TargetAnswer, Negotiation)>,
+    /// The first answer was given.
+    introduced: bool,
+    security: Security,
+}
+
+struct Outgoing {
+    rest: Bytes,
+    next: Option<Stage>,
+}
+
+impl Phase {
+    pub(super) fn new(config: LoginConfig) -> Self {
+        Self {
+            config,
+            pdus: 0,
+            text_len: 0,
+            request: None,
+            stage: Stage::SecurityNegotiation,
+            next_stat_sn: StatSn(0),
+            text: BytesMut::new(),
+            outgoing: None,
+            names: None,
+            terms: None,
+            introduced: false,
+            security: Security::new(),
+        }
+    }
+
+    /// Takes the next PDU from `received`, if it is there whole.
+    pub(super) fn read(&mut self, received: &mut BytesMut) -> Option<Verdict> {
+        let opcode = received.first()? & 0x3f;
+        if opcode != LoginRequest::OPCODE {
+            return Some(self.not_a_login(opcode));
+        }
+        let limits = Limits { max_data_len: self.config.pdu_data_len_max, max_ahs_len: 0 };
+        let (bhs, data_len, wire_len) = match frame::cut(received, Digests::default(), &limits) {
+            Ok(Cut::More(_)) => return None,
+            Ok(Cut::Header(header)) if header.wire_len > received.len() => return None,
+            Ok(Cut::Header(header)) => (*header.bhs, header.data_len, header.wire_len),
+            Err(_) => return Some(self.unframed(received)),
+        };
+        let mut data = received.split_to(wire_len);
+        data.advance(BHS_LEN);
+        data.truncate(data_len);
+        Some(self.receive(&bhs, &data))
+    }
+
+    /// Goes on with the request that the question was about.
+    pub(super) fn resume(&mut self, mut terms: TargetAnswer) -> Verdict {
+        let session_type = self.names.as_ref().map_or(SessionType::Normal, |names| names.session_type);
+        if session_type == SessionType::Discovery {
+            // Its requests are few and short.
+            terms.keys.max_recv_data_segment_len = DEFAULT_SEGMENT_LEN;
+        }
+        let joins = self.request.is_some_and(|request| !request.tsih.is_new());
+        let mut negotiation = if joins {
+            // The session's parameters stand; whoever owns it knows them.
+            Negotiation::joining(Role::Target, terms.keys, SessionParams::default())
+        } else {
+            Negotiation::new(Role::Target, terms.keys)
+        };
+        // The key may stand behind others that depend on it.
+        negotiation.set_session_type(session_type);
+        self.terms = Some((terms, negotiation));
+        let verdict = self.negotiate();
+        self.or_refuse(verdict)
+    }
+
+    /// Ends the login with a status, and where that is of use with another address.
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Verdict {
+        let Some(response) = self.response(None, false) else { return CloseReason::Malformed.into() };
+        let mut text = TextBuilder::new();
+        if let Some(address) = &refusal.target_address {
+            text.pair("TargetAddress", address);
+        }
+        Verdict::Refuse(
+            wire::encode(&wire::refusal(&response, refusal.status), &text.finish()),
+            refusal.status,
+        )
+    }
+
+    fn or_refuse(&mut self, verdict: Result<Verdict, Refusal>) -> Verdict {
+        verdict.unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Before the login nobody is there to be answered; within it, it is the login that fails.
+    fn not_a_login(&mut self, opcode: u8) -> Verdict {
+        if self.request.is_none() {
+            return CloseReason::NotALogin(opcode).into();
+        }
+        self.refuse(LoginStatus::InvalidDuringLogin.into())
+    }
+
+    /// A login request whose lengths are out of bounds.
+    fn unframed(&mut self, received: &[u8]) -> Verdict {
+        let Some(bhs) = received.first_chunk() else { return CloseReason::Malformed.into() };
+        self.remember_for_refusal(bhs);
+        self.refuse(LoginStatus::InitiatorError.into())
+    }
+
+    /// What of a broken header is enough to answer it.
+    fn remember_for_refusal(&mut self, bhs: &Bhs) {
+        if self.request.is_none() {
+            let mut plain = *bhs;
+            plain[1] = 0;
+            self.request = LoginRequest::decode(&plain).ok();
+        }
+    }
+
+    fn receive(&mut self, bhs: &Bhs, data: &[u8]) -> Verdict {
+        let verdict = match LoginRequest::decode(bhs) {
+            Ok(request) => self.admit(request).and_then(|()| self.take(request, data)),
+            Err(_) => {
+                self.remember_for_refusal(bhs);
+                Err(LoginStatus::InitiatorError.into())
+            }
+        };
+        self.or_refuse(verdict)
+    }
+
+    /// Whether a request belongs to this login, and to its stage.
+    fn admit(&mut self, request: LoginRequest) -> Result<(), Refusal> {
+        let Some(before) = self.request.replace(request) else {
+            self.next_stat_sn = request.exp_stat_sn;
+            self.stage = request.stage;
+            if request.version_min > VERSION {
+                return Err(LoginStatus::UnsupportedVersion.into());
+            }
+            return if request.stage == Stage::FullFeature { broken() } else { legal_transit(&request) };
+        };
+        let same = LoginRequest {
+            next: before.next,
+            continues: before.continues,
+            stage: before.stage,
+            exp_stat_sn: before.exp_stat_sn,
+            // Other connections of an existing session may have moved on (RFC 7143 11.12.8).
+            cmd_sn: if before.tsih.is_new() { request.cmd_sn } else { before.cmd_sn },
+            ..request
+        } == before;
+        // The refusal names the login that it ends.
+        self.request = Some(LoginRequest { stage: self.stage, ..before });
+        if !same || request.stage != self.stage {
+            return broken();
+        }
+        self.request = Some(request);
+        legal_transit(&request)
+    }
+
+    /// Gathers text until it is whole.
+    fn take(&mut self, request: LoginRequest, data: &[u8]) -> Result<Verdict, Refusal> {
+        self.pdus += 1;
+        self.text_len += data.len();
+        if self.pdus > self.config.pdus_max || self.text_len > self.config.text_len_max {
+            return broken();
+        }
+        if let Some(outgoing) = self.outgoing.take() {
+            // The initiator has only to ask for the rest (RFC 7143 6.2).
+            return if data.is_empty() && !request.continues {
+                self.send(outgoing.rest, outgoing.next)
+            } else {
+                broken()
+            };
+        }
+        self.text.extend_from_slice(data);
+        if request.continues {
+            return self.send(Bytes::new(), None);
+        }
+        if self.names.is_some() {
+            return self.negotiate();
+        }
+        let names = Names::of_first_request(&parse(&self.text)?)?;
+        let question = names.question(&request)?;
+        self.names = Some(names);
+        Ok(Verdict::Ask(question))
+    }
+
+    /// Answers one whole text.
+    fn negotiate(&mut self) -> Result<Verdict, Refusal> {
+        let received = self.text.split().freeze();
+        let pairs = parse(&received)?;
+        let (Some(request), Some(names), Some((terms, negotiation))) =
+            (&self.request, &mut self.names, &mut self.terms)
+        else {
+            return Err(LoginStatus::TargetError.into());
+        };
+        let mut answer = TextBuilder::new();
+        if !std::mem::replace(&mut self.introduced, true) && names.session_type == SessionType::Normal {
+            answer.pair("TargetPortalGroupTag", terms.portal_group_tag);
+        }
+        let in_security = self.stage == Stage::SecurityNegotiation;
+        let mut proofs = Vec::new();
+        for (name, value) in pairs {
+            if in_security && operational::is_operational(name) {
+                answer.pair(name, REJECT);
+                continue;
+            }
+            match negotiation.receive(name, value, &mut answer)? {
+                Event::Declared(key) => names.declared(key, value)?,
+                Event::Security(key) if in_security => proofs.push((key, value)),
+                Event::Security(_) | Event::Request(_) => answer.pair(name, REJECT),
+                // What we offer is what we cannot do without.
+                Event::Refused(_) => return broken(),
+                Event::Answered(_) | Event::Settled(_) | Event::Unknown => {}
+            }
+        }
+        let ready = if in_security {
+            self.security.negotiate(&terms.auth, &proofs, request.next, &mut answer)?
+        } else if self.security.is_passed(&terms.auth) {
+            operational::declare(negotiation, &mut answer);
+            if request.next.is_some() {
+                operational::offer_the_necessary(negotiation, &terms.keys, &mut answer);
+            }
+            negotiation.pending().is_empty()
+        } else {
+            return Err(LoginStatus::AuthenticationFailure.into());
+        };
+        let next = request.next.filter(|_| ready);
+        self.send(answer.finish(), next)
+    }
+
+    /// Sends as much of an answer as one PDU may hold, and moves on with its last piece.
+    fn send(&mut self, mut answer: Bytes, next: Option<Stage>) -> Result<Verdict, Refusal> {
+        let declared = self.terms.as_ref().map(|(_, so_far)| so_far.connection().max_xmit_data_segment_len);
+        let text = split_first(&mut answer, declared.unwrap_or(DEFAULT_SEGMENT_LEN).min(DEFAULT_SEGMENT_LEN));
+        let continues = !answer.is_empty();
+        let next = if continues {
+            self.outgoing = Some(Outgoing { rest: answer, next });
+            None
+        } else {
+            next
+        };
+        let response = self.response(next, continues).ok_or(LoginStatus::TargetError)?;
+        self.next_stat_sn = self.next_stat_sn.next();
+        match next {
+            Some(Stage::FullFeature) => self.finish(response, text),
+            next => {
+                self.stage = next.unwrap_or(self.stage);
+                Ok(Verdict::Respond(wire::encode(&response, &text)))
+            }
+        }
+    }
+
+    fn finish(&mut self, response: LoginResponse, text: Bytes) -> Result<Verdict, Refusal> {
+        let (Some(request), Some(names), Some((terms, negotiation))) =
+            (self.request, self.names.take(), self.terms.take())
+        else {
+            return Err(LoginStatus::TargetError.into());
+        };
+        let (session, connection) = (negotiation.session(), negotiation.connection());
+        let Some(target_name) = names.target_name.filter(|_| names.session_type == SessionType::Normal)
+        else {
+            let response = LoginResponse { tsih: self.config.discovery_tsih, ..response };
+            let start = DiscoveryStart {
+                initiator_name: names.initiator_name,
+                cid: request.cid,
+                connection,
+                next_cmd_sn: request.cmd_sn,
+                next_stat_sn: self.next_stat_sn,
+                idle: self.config.discovery_idle,
+            };
+            return Ok(Verdict::Discovery(wire::encode(&response, &text), Box::new(start)));
+        };
+        Ok(Verdict::Attach(Box::new(LoggedIn {
+            initiator_name: names.initiator_name,
+            initiator_alias: names.initiator_alias,
+            target_name,
+            isid: request.isid,
+            tsih: request.tsih,
+            cid: request.cid,
+            chap_user: self.security.take_user(),
+            session,
+            connection,
+            portal_group_tag: terms.portal_group_tag,
+            response,
+            response_text: text,
+            next_cmd_sn: request.cmd_sn,
+            next_stat_sn: self.next_stat_sn,
+            unread: Bytes::new(),
+        })))
+    }
+
+    fn response(&self, next: Option<Stage>, continues: bool) -> Option<LoginResponse> {
+        let request = self.request?;
+        Some(LoginResponse {
+            next,
+            continues,
+            stage: self.stage,
+            version_max: VERSION,
+            version_active: VERSION,
+            isid: request.isid,
+            tsih: request.tsih,
+            itt: request.itt,
+            stat_sn: self.next_stat_sn,
+            // A login is immediate: the first command has its number (RFC 7143 11.12.8).
+            exp_cmd_sn: request.cmd_sn,
+            max_cmd_sn: request.cmd_sn,
+            status: LoginStatus::Success,
+        })
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Vec<(&str, &str)>, Refusal> {
+    let pairs: Result<_, TextError> = iscsi_proto::text::pairs(text, &TextLimits::default()).collect();
+    pairs.or_else(|_| broken())
+}
+
+fn legal_transit(request: &LoginRequest) -> Result<(), Refusal> {
+    match request.next {
+        Some(next) if !request.stage.may_transit_to(next) => broken(),
+        _ => Ok(()),
+    }
+}
+
+fn broken<T>() -> Result<T, Refusal> {
+    Err(LoginStatus::InitiatorError.into())
+}
+
+impl From<NegotiationError> for Refusal {
+    fn from(error: NegotiationError) -> Self {
+        match error {
+            NegotiationError::SessionType => LoginStatus::SessionTypeNotSupported.into(),
+            _ => LoginStatus::InitiatorError.into(),
+        }
+    }
+}
+
+/// Data bytes in one PDU of a login or of a discovery session: the default of RFC 7143 13.12.
+const DEFAULT_SEGMENT_LEN: u32 = 8192;
+
+/// The only version there is (RFC 7143 11.12.4).
+const VERSION: u8 = 0;

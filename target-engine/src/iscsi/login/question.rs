@@ -1,0 +1,224 @@
+//! What a login or discovery session asks of the configuration, and what it is told.
+//!
+//! Whoever drives a [`Login`](super::Login) answers from the configuration it owns, at once or later; the login
+//! waits. No secret in here is ever printed: the types that hold one have a `Debug` of their own.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use iscsi_proto::chap::{CHALLENGE_LEN, Challenge, ChapError, Secret};
+use iscsi_proto::ids::{Cid, Isid, Tsih};
+use iscsi_proto::login::LoginStatus;
+use iscsi_proto::name::IscsiName;
+use iscsi_proto::params::SessionType;
+use iscsi_proto::text::negotiate::Preferences;
+
+/// A question that only the configuration can answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Question {
+    /// May this initiator log in, with what keys and what authentication?
+    Target(Box<TargetQuestion>),
+    /// Which targets, and at which addresses, may this initiator see?
+    SendTargets(Box<SendTargetsQuestion>),
+}
+
+/// Who knocks, and at which door; asked once in a login, before anything is negotiated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetQuestion {
+    /// InitiatorName.
+    pub initiator_name: IscsiName,
+    /// InitiatorAlias, as the peer wrote it: to be escaped before it is shown.
+    pub initiator_alias: Option<String>,
+    /// The initiator's part of the session identifier.
+    pub isid: Isid,
+    /// The session this connection wants to join; [`Tsih::NEW`] asks for a new one.
+    pub tsih: Tsih,
+    /// The connection's number within the session.
+    pub cid: Cid,
+    /// What the session is for.
+    pub session_type: SessionType,
+    /// TargetName; `None` only in a discovery session.
+    pub target_name: Option<IscsiName>,
+}
+
+/// A SendTargets request (RFC 7143 appendix C).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SendTargetsQuestion {
+    /// Who asks.
+    pub initiator_name: IscsiName,
+    /// What is asked for.
+    pub scope: SendTargetsScope,
+}
+
+/// The value of SendTargets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SendTargetsScope {
+    /// `All`: every target that the initiator may see; in discovery sessions only.
+    All,
+    /// One target by its name; an unknown one is answered by no record.
+    Named(IscsiName),
+}
+
+impl SendTargetsScope {
+    /// Whether a target belongs in the answer, access aside.
+    pub fn includes(&self, name: &IscsiName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(wanted) => wanted == name,
+        }
+    }
+}
+
+/// One target in the answer to SendTargets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetRecord {
+    /// TargetName.
+    pub name: IscsiName,
+    /// One TargetAddress each.
+    pub addresses: Vec<TargetAddress>,
+}
+
+/// A portal and the group it belongs to, as TargetAddress shows it (RFC 7143 13.8).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TargetAddress {
+    /// Address and TCP port.
+    pub portal: SocketAddr,
+    /// Target portal group tag.
+    pub group: u16,
+}
+
+impl fmt::Display for TargetAddress {
+    /// `192.0.2.1:3260,1` or `[2001:db8::1]:3260,1`; a scope identifier means nothing to the peer and is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.portal {
+            SocketAddr::V4(portal) => write!(f, "{portal},{}", self.group),
+            SocketAddr::V6(portal) => write!(f, "[{}]:{},{}", portal.ip(), portal.port(), self.group),
+        }
+    }
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Question::Target`]: go on, on these terms.
+    Target(Box<TargetAnswer>),
+    /// To [`Question::Target`]: no.
+    Refuse(Refusal),
+    /// To [`Question::SendTargets`].
+    Targets(Vec<TargetRecord>),
+}
+
+/// Why a login ends, and where to try instead.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Anything but success.
+    pub status: LoginStatus,
+    /// With the redirecting statuses (RFC 7143 11.13.5): `address:port` without a group, IPv6 in brackets.
+    pub target_address: Option<String>,
+}
+
+impl From<LoginStatus> for Refusal {
+    fn from(status: LoginStatus) -> Self {
+        Self { status, target_address: None }
+    }
+}
+
+/// The terms on which an initiator may go on.
+#[derive(Clone, Debug)]
+pub struct TargetAnswer {
+    /// The target's side of the negotiation: each key's rule makes one value of this and the initiator's.
+    pub keys: Preferences,
+    /// What the initiator must prove.
+    pub auth: AuthRequirement,
+    /// Target portal group tag of the portal that was connected to.
+    pub portal_group_tag: u16,
+}
+
+/// What the initiator must prove before it leaves the security stage.
+#[derive(Clone, Debug)]
+pub enum AuthRequirement {
+    /// Nothing; an initiator that insists on CHAP is refused, for there is nothing to prove it against.
+    None,
+    /// CHAP (RFC 7143 12.1.3).
+    Chap(Box<ChapTerms>),
+}
+
+/// Accounts and the challenge of one login.
+#[derive(Clone, Debug)]
+pub struct ChapTerms {
+    /// Any of these lets the initiator in.
+    pub incoming: Vec<ChapAccount>,
+    /// With what the target proves itself, if it is asked to.
+    pub outgoing: Option<ChapAccount>,
+    /// Fresh for each login, see [`challenge_from_os`].
+    pub challenge: Challenge,
+}
+
+/// A name and its secret.
+#[derive(Clone, Debug)]
+pub struct ChapAccount {
+    /// CHAP_N.
+    pub user: String,
+    /// Never printed, wiped when dropped.
+    pub secret: Secret,
+}
+
+/// A challenge that nobody can foresee, from the operating system's generator.
+///
+/// # Errors
+/// The system has no randomness to give; the login must then be refused, never go on with a guess.
+pub fn challenge_from_os() -> Result<Challenge, ChallengeError> {
+    let mut identifier = [0];
+    let mut bytes = vec![0; CHALLENGE_LEN];
+    getrandom::fill(&mut identifier)?;
+    getrandom::fill(&mut bytes)?;
+    Ok(Challenge::new(identifier[0], bytes)?)
+}
+
+/// There is no challenge to be had.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChallengeError {
+    /// The operating system's generator failed.
+    #[error("no randomness from the operating system: {0}")]
+    Os(#[from] getrandom::Error),
+    /// The challenge has not the form it must have.
+    #[error(transparent)]
+    Form(#[from] ChapError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_rfc_shows_them() {
+        let v4 = TargetAddress { portal: "192.0.2.7:3260".parse().unwrap(), group: 1 };
+        assert_eq!(v4.to_string(), "192.0.2.7:3260,1");
+        let v6 = TargetAddress { portal: "[fe80::1%3]:3261".parse().unwrap(), group: 2 };
+        assert_eq!(v6.to_string(), "[fe80::1]:3261,2");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let account = ChapAccount { user: "joe".into(), secret: Secret::new(*b"twelve bytes or more") };
+        let terms = ChapTerms {
+            incoming: vec![account.clone()],
+            outgoing: Some(account),
+            challenge: Challenge::new(1, vec![2; 32]).unwrap(),
+        };
+        let answer = Answer::Target(Box::new(TargetAnswer {
+            keys: Preferences::default(),
+            auth: AuthRequirement::Chap(Box::new(terms)),
+            portal_group_tag: 1,
+        }));
+        let printed = format!("{answer:?}");
+        assert!(printed.contains("joe") && !printed.contains("twelve"), "{printed}");
+        assert!(!printed.contains("116, 119"), "{printed}");
+    }
+
+    #[test]
+    fn two_challenges_differ() {
+        assert_ne!(challenge_from_os().unwrap().chap_c(), challenge_from_os().unwrap().chap_c());
+    }
+}

@@ -1,0 +1,181 @@
+//! The security stage: which method, and CHAP as the target sees it (RFC 7143 12, RFC 1994).
+//!
+//! Whatever goes wrong with a proof ends in one and the same status, whether the name or the secret was wrong.
+
+use iscsi_proto::chap::{self, Algorithm, Challenge, Secret};
+use iscsi_proto::login::{LoginStatus, Stage};
+use iscsi_proto::text::keys::Key;
+use iscsi_proto::text::negotiate::choose;
+use iscsi_proto::text::{REJECT, TextBuilder};
+
+use super::question::{AuthRequirement, ChapTerms, Refusal};
+
+pub(super) struct Security {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No method is agreed on.
+    Start,
+    /// AuthMethod=None.
+    Nothing,
+    /// AuthMethod=CHAP; CHAP_A is awaited.
+    Chap,
+    /// CHAP_N and CHAP_R are awaited.
+    Challenged(Algorithm),
+    /// The initiator is who it says.
+    Proven(String),
+}
+
+/// The keys of CHAP in one text.
+#[derive(Default)]
+struct ChapKeys<'a> {
+    algorithms: Option<&'a str>,
+    name: Option<&'a str>,
+    response: Option<&'a str>,
+    identifier: Option<&'a str>,
+    challenge: Option<&'a str>,
+}
+
+impl Security {
+    pub(super) fn new() -> Self {
+        Self { state: State::Start }
+    }
+
+    /// Answers one text of this stage; gives whether the stage may be left.
+    pub(super) fn negotiate(
+        &mut self,
+        auth: &AuthRequirement,
+        pairs: &[(Key, &str)],
+        next: Option<Stage>,
+        answer: &mut TextBuilder,
+    ) -> Result<bool, Refusal> {
+        let mut keys = ChapKeys::default();
+        for &(key, value) in pairs {
+            match key {
+                Key::AuthMethod => answer.pair(key.name(), self.choose_method(auth, value)?),
+                Key::ChapA => keys.algorithms = Some(value),
+                Key::ChapN => keys.name = Some(value),
+                Key::ChapR => keys.response = Some(value),
+                Key::ChapI => keys.identifier = Some(value),
+                Key::ChapC => keys.challenge = Some(value),
+                _ => answer.pair(key.name(), REJECT),
+            }
+        }
+        match auth {
+            AuthRequirement::Chap(terms) => self.exchange(terms, &keys, answer)?,
+            AuthRequirement::None if keys.any() => return Err(LoginStatus::InitiatorError.into()),
+            AuthRequirement::None => {}
+        }
+        let passed = self.is_passed(auth);
+        if !passed && next.is_some() && matches!(self.state, State::Start) {
+            // It would leave without a word about who it is.
+            return failed();
+        }
+        Ok(passed)
+    }
+
+    /// Whether nothing is left to be proven: true from the start where nothing is required.
+    pub(super) fn is_passed(&self, auth: &AuthRequirement) -> bool {
+        match auth {
+            AuthRequirement::None => true,
+            AuthRequirement::Chap(_) => matches!(self.state, State::Proven(_)),
+        }
+    }
+
+    /// The name that was proven.
+    pub(super) fn take_user(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.state, State::Start) {
+            State::Proven(user) => Some(user),
+            _ => None,
+        }
+    }
+
+    /// Of the methods offered the one that is required; there is no choice beyond.
+    fn choose_method(&mut self, auth: &AuthRequirement, offered: &str) -> Result<&'static str, Refusal> {
+        let (method, state) = match auth {
+            AuthRequirement::None => ("None", State::Nothing),
+            AuthRequirement::Chap(_) => ("CHAP", State::Chap),
+        };
+        if choose(offered, &[method]).is_none() {
+            return failed();
+        }
+        self.state = state;
+        Ok(method)
+    }
+
+    /// The steps of CHAP, as many as the text has keys for (RFC 7143 12.1.3).
+    fn exchange(
+        &mut self,
+        terms: &ChapTerms,
+        keys: &ChapKeys<'_>,
+        answer: &mut TextBuilder,
+    ) -> Result<(), Refusal> {
+        if let (State::Chap, Some(offered)) = (&self.state, keys.algorithms) {
+            let algorithm = strongest(offered).ok_or(LoginStatus::AuthenticationFailure)?;
+            answer.pair("CHAP_A", algorithm.number());
+            answer.pair("CHAP_I", terms.challenge.chap_i());
+            answer.pair("CHAP_C", terms.challenge.chap_c());
+            self.state = State::Challenged(algorithm);
+        } else if let (State::Challenged(algorithm), Some(name), Some(response)) =
+            (&self.state, keys.name, keys.response)
+        {
+            let algorithm = *algorithm;
+            verify(algorithm, terms, name, response)?;
+            prove(algorithm, terms, keys, answer)?;
+            self.state = State::Proven(name.to_owned());
+        } else if keys.any() {
+            return Err(LoginStatus::InitiatorError.into());
+        }
+        Ok(())
+    }
+}
+
+impl ChapKeys<'_> {
+    fn any(&self) -> bool {
+        let all = [self.algorithms, self.name, self.response, self.identifier, self.challenge];
+        all.iter().any(Option::is_some)
+    }
+}
+
+/// The best that both know: the initiator's list says what it can, not what is good for it.
+fn strongest(offered: &str) -> Option<Algorithm> {
+    Algorithm::ALL.into_iter().find(|algorithm| chap::choose(offered, &[*algorithm]).is_some())
+}
+
+/// The initiator's proof. An unknown name takes the same path as a wrong secret.
+fn verify(algorithm: Algorithm, terms: &ChapTerms, name: &str, response: &str) -> Result<(), Refusal> {
+    let account = terms.incoming.iter().find(|account| account.user == name);
+    let nothing = Secret::new([]);
+    let secret = account.map_or(&nothing, |account| &account.secret);
+    let proven = terms.challenge.verify(algorithm, secret, response).is_ok();
+    if proven && account.is_some() { Ok(()) } else { failed() }
+}
+
+/// The target's proof, where the initiator wants one.
+fn prove(
+    algorithm: Algorithm,
+    terms: &ChapTerms,
+    keys: &ChapKeys<'_>,
+    answer: &mut TextBuilder,
+) -> Result<(), Refusal> {
+    let theirs = match (keys.identifier, keys.challenge) {
+        (None, None) => return Ok(()),
+        (Some(identifier), Some(challenge)) => Challenge::parse(identifier, challenge).ok(),
+        _ => None,
+    };
+    let theirs = theirs.ok_or(LoginStatus::InitiatorError)?;
+    // Our own challenge sent back asks us to make the proof that is asked of the initiator (RFC 7143 12.1.3).
+    if terms.challenge.is_reflected_by(&theirs) {
+        return failed();
+    }
+    let Some(account) = &terms.outgoing else { return failed() };
+    answer.pair("CHAP_N", &account.user);
+    answer.pair("CHAP_R", theirs.chap_r(algorithm, &account.secret));
+    Ok(())
+}
+
+fn failed<T>() -> Result<T, Refusal> {
+    Err(LoginStatus::AuthenticationFailure.into())
+}

@@ -1,0 +1,245 @@
+//! CHAP as the initiator sees it.
+
+use iscsi_proto::chap::{Algorithm, Challenge, Secret};
+use iscsi_proto::text::value::{format_base64, parse_binary};
+
+use super::*;
+
+const OURS: [u8; 32] = [0x5a; 32];
+
+/// What the requests of the exchange have in common: the security stage, to be left for the operational one.
+const GO_ON: LoginRequest = LoginRequest { next: Some(OPERATIONAL), ..REQUEST };
+
+fn account(user: &str, secret: &str) -> ChapAccount {
+    ChapAccount { user: user.into(), secret: Secret::new(secret) }
+}
+
+fn terms(outgoing: Option<ChapAccount>) -> TargetAnswer {
+    let incoming = vec![account("joe", "joe's secret word"), account("jim", "jim's secret word")];
+    let challenge = ours();
+    TargetAnswer {
+        auth: AuthRequirement::Chap(Box::new(ChapTerms { incoming, outgoing, challenge })),
+        ..open()
+    }
+}
+
+fn ours() -> Challenge {
+    Challenge::new(0xa5, OURS.to_vec()).unwrap()
+}
+
+/// CHAP_R of the initiator.
+fn proof(algorithm: Algorithm, secret: &str) -> String {
+    ours().chap_r(algorithm, &Secret::new(secret))
+}
+
+fn in_base64(hex: &str) -> String {
+    format_base64(&parse_binary(hex, 32).unwrap())
+}
+
+/// Up to the challenge, with these algorithms offered.
+fn challenged(peer: &mut Peer, terms: TargetAnswer, offered: &str) -> Vec<String> {
+    peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=CHAP,None"]);
+    peer.admit(terms);
+    let (response, text) = peer.recv();
+    assert_eq!(response.next, None, "nothing is proven yet");
+    assert_eq!(text, ["TargetPortalGroupTag=1", "AuthMethod=CHAP"]);
+    peer.send(GO_ON, &[&format!("CHAP_A={offered}")]);
+    let (response, text) = peer.recv();
+    assert_eq!((response.status, response.next), (LoginStatus::Success, None));
+    text
+}
+
+#[test]
+fn one_way_with_every_algorithm() {
+    for algorithm in Algorithm::ALL {
+        each_chunk(|peer| {
+            let number = algorithm.number();
+            let text = challenged(peer, terms(None), &number.to_string());
+            assert_eq!(
+                text,
+                [format!("CHAP_A={number}"), "CHAP_I=165".into(), format!("CHAP_C=0x{}", "5a".repeat(32))]
+            );
+            let response = format!("CHAP_R={}", proof(algorithm, "jim's secret word"));
+            peer.send(GO_ON, &["CHAP_N=jim", &response]);
+            let (response, text) = peer.recv();
+            assert_eq!((response.next, text), (Some(OPERATIONAL), vec![]));
+            peer.send(LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[]);
+            assert_eq!(peer.logged_in().chap_user.as_deref(), Some("jim"));
+        });
+    }
+}
+
+#[test]
+fn the_strongest_algorithm_wins_whatever_comes_first() {
+    for (offered, chosen) in [("5,7", "7"), ("5,6,7,8", "8"), ("8,5", "8"), ("6,5,99", "6"), ("0x7,5", "7")] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        assert_eq!(challenged(&mut peer, terms(None), offered)[0], format!("CHAP_A={chosen}"), "{offered}");
+    }
+}
+
+#[test]
+fn both_sides_prove_themselves() {
+    each_chunk(|peer| {
+        let mut peer_terms = terms(Some(account("disk", "disk's secret word")));
+        peer_terms.portal_group_tag = 1;
+        challenged(peer, peer_terms, "7");
+        let theirs = b"the initiator's own challenge";
+        peer.send(
+            GO_ON,
+            &[
+                "CHAP_N=joe",
+                &format!("CHAP_R={}", in_base64(&proof(Algorithm::Sha256, "joe's secret word"))),
+                "CHAP_I=0x11",
+                &format!("CHAP_C={}", format_base64(theirs)),
+            ],
+        );
+        let (response, text) = peer.recv();
+        assert_eq!(response.next, Some(OPERATIONAL));
+        assert_eq!(text[0], "CHAP_N=disk");
+        let theirs = Challenge::new(0x11, theirs.to_vec()).unwrap();
+        let proof = theirs.chap_r(Algorithm::Sha256, &Secret::new("disk's secret word"));
+        assert_eq!(text[1..], [format!("CHAP_R={proof}")]);
+    });
+}
+
+#[test]
+fn the_proof_may_come_before_the_wish_to_leave() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    challenged(&mut peer, terms(None), "5");
+    let response = format!("CHAP_R={}", proof(Algorithm::Md5, "joe's secret word"));
+    peer.send(REQUEST, &["CHAP_N=joe", &response]);
+    assert_eq!(peer.recv().0.next, None);
+    peer.send(LoginRequest { next: Some(FULL), ..REQUEST }, &[]);
+    assert_eq!(peer.logged_in().chap_user.as_deref(), Some("joe"));
+}
+
+#[test]
+fn wrong_proofs() {
+    let good = proof(Algorithm::Sha1, "joe's secret word");
+    let of_jim = proof(Algorithm::Sha1, "jim's secret word");
+    let of_nobody = proof(Algorithm::Sha1, "");
+    let short = &good[..good.len() - 2];
+    let cases = [
+        ("joe", of_jim.as_str()),
+        ("jim", &good),
+        ("nobody", &good),
+        ("nobody", &of_nobody),
+        ("", &of_nobody),
+        ("Joe", &good),
+        ("joe", short),
+        ("joe", "0x"),
+        ("joe", ""),
+        ("joe", "joe's secret word"),
+    ];
+    for (name, response) in cases {
+        each_chunk(|peer| {
+            challenged(peer, terms(None), "6");
+            peer.send(GO_ON, &[&format!("CHAP_N={name}"), &format!("CHAP_R={response}")]);
+            peer.assert_refused(LoginStatus::AuthenticationFailure);
+        });
+    }
+}
+
+#[test]
+fn our_challenge_sent_back_is_refused() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    challenged(&mut peer, terms(Some(account("disk", "disk's secret word"))), "7");
+    let good = format!("CHAP_R={}", proof(Algorithm::Sha256, "joe's secret word"));
+    peer.send(GO_ON, &["CHAP_N=joe", &good, "CHAP_I=1", &format!("CHAP_C={}", ours().chap_c())]);
+    peer.assert_refused(LoginStatus::AuthenticationFailure);
+}
+
+#[test]
+fn a_target_without_a_secret_of_its_own_cannot_prove_itself() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    challenged(&mut peer, terms(None), "7");
+    let good = format!("CHAP_R={}", proof(Algorithm::Sha256, "joe's secret word"));
+    peer.send(GO_ON, &["CHAP_N=joe", &good, "CHAP_I=1", "CHAP_C=0x0102030405060708"]);
+    peer.assert_refused(LoginStatus::AuthenticationFailure);
+}
+
+#[test]
+fn half_a_question_to_the_target_is_the_initiators_mistake() {
+    for keys in [
+        ["CHAP_I=1", "X-a=1"],
+        ["CHAP_C=0x0102", "X-a=1"],
+        ["CHAP_I=256", "CHAP_C=0x01"],
+        ["CHAP_I=1", "CHAP_C=0x"],
+    ] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        challenged(&mut peer, terms(Some(account("disk", "disk's secret word"))), "7");
+        let good = format!("CHAP_R={}", proof(Algorithm::Sha256, "joe's secret word"));
+        peer.send(GO_ON, &["CHAP_N=joe", &good, keys[0], keys[1]]);
+        peer.assert_refused(LoginStatus::InitiatorError);
+    }
+}
+
+#[test]
+fn ways_around_the_proof() {
+    let firsts: [(LoginRequest, &[&str]); 5] = [
+        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=None"]),
+        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=KRB5,SRP"]),
+        (GO_ON, &[INITIATOR, TARGET]),
+        (LoginRequest { next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET]),
+        (LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET]),
+    ];
+    for (request, pairs) in firsts {
+        each_chunk(|peer| {
+            peer.send(request, pairs);
+            peer.admit(terms(None));
+            peer.assert_refused(LoginStatus::AuthenticationFailure);
+        });
+    }
+    for stage in [None, Some(OPERATIONAL), Some(FULL)] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        challenged(&mut peer, terms(None), "5");
+        // Saying nothing leads nowhere.
+        peer.send(LoginRequest { next: stage, ..REQUEST }, &[]);
+        assert_eq!(peer.recv().0.next, None);
+        peer.send(LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[]);
+        peer.assert_refused(LoginStatus::InitiatorError);
+    }
+}
+
+#[test]
+fn steps_out_of_order_are_the_initiators_mistake() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=CHAP"]);
+    peer.admit(terms(None));
+    peer.recv();
+    peer.send(GO_ON, &["CHAP_N=joe", "CHAP_R=0x00"]);
+    peer.assert_refused(LoginStatus::InitiatorError);
+}
+
+#[test]
+fn no_algorithm_in_common() {
+    for offered in ["CHAP_A=99", "CHAP_A=md5", "CHAP_A="] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=CHAP"]);
+        peer.admit(terms(None));
+        peer.recv();
+        peer.send(GO_ON, &[offered]);
+        peer.assert_refused(LoginStatus::AuthenticationFailure);
+    }
+}
+
+#[test]
+fn an_initiator_that_insists_on_chap_without_accounts_is_refused() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=CHAP"]);
+    peer.admit(open());
+    peer.assert_refused(LoginStatus::AuthenticationFailure);
+}
+
+#[test]
+fn discovery_is_authenticated_too() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    peer.send(GO_ON, &[INITIATOR, DISCOVERY, "AuthMethod=CHAP"]);
+    peer.admit(terms(None));
+    assert_eq!(peer.recv().1, ["AuthMethod=CHAP"]);
+    peer.send(GO_ON, &["CHAP_A=8"]);
+    peer.recv();
+    let response = format!("CHAP_R={}", proof(Algorithm::Sha3_256, "joe's secret word"));
+    peer.send(LoginRequest { next: Some(FULL), ..REQUEST }, &["CHAP_N=joe", &response]);
+    assert!(matches!(peer.event(), LoginEvent::Discovery(_)));
+}
