@@ -257,8 +257,8 @@ keys! {
     DataSequenceInOrder = "DataSequenceInOrder": boolean!(Larger data_sequence_in_order), LeadingLogin, Both, Irrelevant;
     /// RFC 7143 13.20.
     ErrorRecoveryLevel = "ErrorRecoveryLevel": number!(Smaller error_recovery_level 0..=2), LeadingLogin, Both, Relevant;
-    /// RFC 7143 13.21.
-    SessionType = "SessionType": Rule::Declared, LeadingLogin, Initiator, Relevant;
+    /// RFC 7143 13.21. Leading-only there, but initiators declare it on every connection.
+    SessionType = "SessionType": Rule::Declared, Login, Initiator, Relevant;
     /// RFC 7143 13.23.
     TaskReporting = "TaskReporting": Rule::TaskReporting, LeadingLogin, Both, Irrelevant;
     /// RFC 7144 7.1.1; registered by RFC 7143 13.24.

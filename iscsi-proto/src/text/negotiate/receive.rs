@@ -1,8 +1,8 @@
 //! One pair from the peer: an offer, an inquiry, an answer or a declaration.
 
-use super::{Event, Negotiation, NegotiationError};
+use super::{Event, Negotiation, NegotiationError, Phase};
 use crate::params::{SessionType, TaskReporting};
-use crate::text::keys::{Key, LENGTH_MAX, LENGTH_MIN, Row, Rule};
+use crate::text::keys::{Key, LENGTH_MAX, LENGTH_MIN, Row, Rule, Use};
 use crate::text::value::{format_bool, list, parse_bool, parse_number};
 use crate::text::{INQUIRY, IRRELEVANT, NOT_UNDERSTOOD, REJECT, TextBuilder};
 
@@ -37,6 +37,10 @@ impl Negotiation {
         if !self.seen.insert(key) && !key.may_repeat() {
             return Err(NegotiationError::Repeated(key));
         }
+        if self.confirms(row, value) {
+            self.write_current(row, out);
+            return Ok(Event::Answered(key));
+        }
         if let Some(refusal) = self.refusal(row) {
             out.pair(row.name, refusal);
             return Ok(Event::Answered(key));
@@ -53,6 +57,26 @@ impl Negotiation {
                 self.answer(row, value, out);
                 Ok(Event::Answered(key))
             }
+        }
+    }
+
+    /// Whether the peer offers on a further connection what the session's leading connection has settled, and the
+    /// result would be no other. It should not, but some initiators send the same keys on all connections.
+    fn confirms(&self, row: &Row, value: &str) -> bool {
+        if self.phase != Phase::JoiningLogin || row.usage != Use::LeadingLogin {
+            return false;
+        }
+        match row.rule {
+            Rule::Boolean { pick, get, .. } => {
+                let current = get(&self.session);
+                parse_bool(value).is_some_and(|offered| pick.join(offered, current) == current)
+            }
+            Rule::Number { pick, min, max, get, .. } => {
+                let current = get(&self.session);
+                number_within(value, min, max).is_some_and(|offered| pick.join(offered, current) == current)
+            }
+            Rule::TaskReporting => list(value).any(|member| member == self.session.task_reporting.name()),
+            _ => false,
         }
     }
 

@@ -204,13 +204,25 @@ fn an_unknown_session_type_is_an_error_of_its_own() {
 }
 
 #[test]
-fn leading_only_keys_are_rejected_on_a_further_connection() {
+fn a_further_connection_may_repeat_what_is_settled_but_not_change_it() {
     let session = SessionParams { max_burst_len: 4096, first_burst_len: 4096, ..BASE };
-    let mut target = Negotiation::joining(Role::Target, wishes(), session);
-    let answer = talk(&mut target, "MaxBurstLength=512;HeaderDigest=CRC32C").unwrap();
-    assert_eq!(answer, "MaxBurstLength=Reject;HeaderDigest=CRC32C;");
-    assert_eq!(target.session(), session);
-    assert_eq!(offers(&mut target), "MaxRecvDataSegmentLength=262144;");
+    let cases = [
+        ("MaxBurstLength=512", "MaxBurstLength=Reject;"),
+        ("MaxBurstLength=8192", "MaxBurstLength=4096;"),
+        ("MaxBurstLength=x", "MaxBurstLength=Reject;"),
+        ("DefaultTime2Wait=3", "DefaultTime2Wait=Reject;"),
+        ("InitialR2T=Yes", "InitialR2T=Reject;"),
+        ("InitialR2T=No;ImmediateData=Yes", "InitialR2T=No;ImmediateData=Yes;"),
+        ("TaskReporting=FastAbort", "TaskReporting=Reject;"),
+        ("TaskReporting=FastAbort,RFC3720", "TaskReporting=RFC3720;"),
+        ("HeaderDigest=CRC32C;SessionType=Normal", "HeaderDigest=CRC32C;"),
+    ];
+    for (text, answer) in cases {
+        let mut target = Negotiation::joining(Role::Target, wishes(), session);
+        assert_eq!(talk(&mut target, text).as_deref(), Ok(answer), "{text}");
+        assert_eq!(target.session(), session);
+        assert_eq!(offers(&mut target), "MaxRecvDataSegmentLength=262144;");
+    }
 }
 
 #[test]
