@@ -79,3 +79,47 @@ pub const DISCOVERY_TRANSMIT_MAX: usize = 16;
 
 /// Text bytes of one text request, all its PDUs together.
 pub const TEXT_REQUEST_LEN_MAX: usize = 64 * 1024;
+/// The longest data segment received or sent, and the longest piece of one operation, in bytes.
+pub const SEGMENT_LEN_MAX: usize = 256 * 1024;
+
+/// Additional header segments of one PDU, in bytes: all that their length field can say.
+pub const AHS_LEN_MAX: u32 = 255 * 4;
+
+/// Payload bytes of one loop that may be in use or asked for before no more is asked for.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Unused buffers that one loop keeps for later, in bytes.
+pub const POOL_IDLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// R2Ts that one command may have outstanding, whatever was negotiated.
+pub const OUTSTANDING_R2T_MAX: u16 = 64;
+
+/// Immediate SCSI commands that one session may have running; more are rejected.
+pub const IMMEDIATE_TASKS_MAX: usize = 8;
+
+/// Bytes in a connection's transmit ring from which on its reads wait for the socket.
+pub const TRANSMIT_BYTES_LOW: usize = 512 * 1024;
+
+/// Bytes in a connection's transmit ring from which on nothing more is read from it.
+pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Operations of one step in a store's hands at a time.
+pub const IN_FLIGHT_MAX: u8 = 32;
+
+/// Bytes that one long step moves at once before others have their say.
+pub const INLINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How often pings and deadlines are looked at.
+pub const TICK: Duration = Duration::from_millis(500);
+
+/// A task management function is answered by then, even if the store has not given back what it was to abort.
+pub const ABORT_WAIT: Duration = Duration::from_secs(10);
+
+/// Letters that wait for one loop.
+pub const LOOP_LETTERS_MAX: usize = 4096;
+
+/// Events that one wait of a loop reports.
+pub const EVENTS_MAX: usize = 256;
+
+/// What one read of a socket brings at the most beyond a payload in progress, in bytes.
+pub const SCRATCH_LEN: usize = 256 * 1024;

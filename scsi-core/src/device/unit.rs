@@ -21,6 +21,12 @@ pub struct Unit {
     generation: AtomicU64,
 }
 
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Unit")
+    }
+}
+
 /// Why a change of the configuration was not made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]

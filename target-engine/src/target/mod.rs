@@ -1,3 +1,20 @@
-//! One target on one loop: nexuses, unit ports, running tasks.
+//! One target on one loop: nexuses, unit ports, running commands. No sockets, no threads, no clock.
+//!
+//! - [`shard`]: sessions, connections and units; what happens to them
+//! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
+//! - `receive`, `command`, `transfer`, `bulk`, `finish`: the way of a command
+//! - [`task_management`]: how commands are ended early
 
+pub mod buffers;
+mod bulk;
+mod command;
+mod finish;
+mod receive;
+pub mod session;
 pub mod settings;
+pub mod shard;
+pub mod task_management;
+pub mod tasks;
+#[cfg(test)]
+mod tests;
+mod transfer;

@@ -1,0 +1,390 @@
+//! A polling loop, thread `tgt/<tid>`: it owns the shards of its targets with their sessions, ports, engines and
+//! buffers. A turn: wait · letters · per ready connection (read, run, kick, write) · completions · timeouts. What is
+//! left makes the next wait 0, so no wake-up can be lost.
+
+use std::collections::VecDeque;
+use std::io;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use scsi_core::store::{Completion, EngineIndex, Engines};
+use slab::Slab;
+
+use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
+use super::loop_letters::Pending;
+use super::mailbox::{Inbox, Mailbox, mailbox};
+use super::poller::{Interest, Poller, Ready};
+use super::stream::{Received, Stream};
+use crate::iscsi::connection::ConnectionState;
+use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
+use crate::model::Tid;
+use crate::target::buffers::Pool;
+use crate::target::shard::{Env, ShardEvent, TargetShard};
+use crate::target::tasks::Tasks;
+
+/// A loop as the control thread holds it.
+#[derive(Debug)]
+pub struct LoopHandle {
+    /// Its number.
+    pub id: LoopId,
+    /// Its letters.
+    pub mailbox: Mailbox<ToLoop>,
+    /// Its thread.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a loop's thread; `name` has at most 15 bytes, as the kernel takes no more.
+///
+/// # Errors
+/// No descriptor or thread is left.
+pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<LoopHandle> {
+    let (send, inbox) = mailbox(LOOP_LETTERS_MAX)?;
+    let own = send.clone();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        match DataLoop::new(id, inbox, own, control.clone()) {
+            Ok(mut data_loop) => data_loop.run(),
+            Err(error) => log::error!("loop {}: cannot start: {error}", id.0),
+        }
+        let _ = control.send_reserved(ToControl::LoopEnded(id));
+    })?;
+    Ok(LoopHandle { id, mailbox: send, thread })
+}
+
+/// A loop on its own thread.
+pub struct DataLoop {
+    pub(super) id: LoopId,
+    pub(super) inbox: Inbox<ToLoop>,
+    pub(super) own: Mailbox<ToLoop>,
+    pub(super) control: Mailbox<ToControl>,
+    pub(super) poller: Poller<Source>,
+    pub(super) shards: Slab<Served>,
+    pub(super) streams: Slab<Stream>,
+    pub(super) engines: Engines,
+    pub(super) pool: Pool,
+    pub(super) now: Instant,
+    /// Ending: nothing new is taken in, the loop ends when all is done or this is over.
+    pub(super) end_by: Option<Instant>,
+    scratch: Box<[u8]>,
+    watched_engines: usize,
+    ready: Vec<Ready<Source>>,
+    letters: Vec<ToLoop>,
+    done: Vec<Completion>,
+    events: Vec<ShardEvent>,
+    touched: Vec<usize>,
+    /// Streams whose reads have more to say than one turn sends.
+    unfinished: VecDeque<usize>,
+}
+
+/// A shard with what the loop knows around it.
+pub(super) struct Served {
+    pub(super) tid: Tid,
+    pub(super) shard: TargetShard,
+    /// The streams of its connections, by place.
+    pub(super) streams: Vec<Option<usize>>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) siblings: Vec<(LoopId, Mailbox<ToLoop>)>,
+    /// Resets of siblings that run here: who is to be told.
+    pub(super) resets: Vec<(u64, super::letters::ResetId, Mailbox<ToLoop>)>,
+    pub(super) reset_count: u64,
+    /// Being removed: answered when nothing is left.
+    pub(super) leaving: Option<Ticket>,
+}
+
+/// What a descriptor is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    Letters,
+    Engine(EngineIndex),
+    Stream(usize),
+}
+
+impl DataLoop {
+    fn new(
+        id: LoopId,
+        inbox: Inbox<ToLoop>,
+        own: Mailbox<ToLoop>,
+        control: Mailbox<ToControl>,
+    ) -> io::Result<Self> {
+        let mut poller = Poller::new(EVENTS_MAX)?;
+        poller.register(&inbox, Source::Letters, Interest::Read)?;
+        Ok(Self {
+            id,
+            inbox,
+            own,
+            control,
+            poller,
+            shards: Slab::new(),
+            streams: Slab::new(),
+            engines: Engines::default(),
+            pool: Pool::default(),
+            now: Instant::now(),
+            end_by: None,
+            scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
+            watched_engines: 0,
+            ready: Vec::with_capacity(EVENTS_MAX),
+            letters: Vec::new(),
+            done: Vec::new(),
+            events: Vec::new(),
+            touched: Vec::new(),
+            unfinished: VecDeque::new(),
+        })
+    }
+
+    fn run(&mut self) {
+        while self.turn() {}
+    }
+
+    fn turn(&mut self) -> bool {
+        let timeout = self.timeout();
+        self.ready.clear();
+        if let Err(error) = self.poller.wait(timeout, &mut self.ready) {
+            log::error!("loop {}: cannot wait: {error}", self.id.0);
+            return false;
+        }
+        self.now = Instant::now();
+        self.read_letters();
+        for at in 0..self.ready.len() {
+            let ready = self.ready[at];
+            match ready.what {
+                Source::Stream(index) => self.serve(index, ready),
+                Source::Letters | Source::Engine(_) => {}
+            }
+        }
+        self.reap();
+        self.go_on();
+        self.expire();
+        !self.may_end()
+    }
+
+    /// Until when the next wait may last; `None`: until something happens.
+    fn timeout(&mut self) -> Option<Duration> {
+        let busy = !self.unfinished.is_empty() || self.shards.iter().any(|(_, served)| served.shard.has_ready());
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now;
+        let shards = self.shards.iter_mut().filter_map(|(_, served)| served.shard.poll_timeout(now));
+        let earliest = shards.chain(self.end_by).min()?;
+        Some(earliest.saturating_duration_since(Instant::now()))
+    }
+
+    fn read_letters(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.inbox.drain(&mut letters);
+        for letter in letters.drain(..) {
+            self.open_letter(letter);
+        }
+        self.letters = letters;
+        self.watch_engines();
+    }
+
+    /// Engines come with their first store; their completions must wake the loop.
+    fn watch_engines(&mut self) {
+        if self.watched_engines == self.engines.len() {
+            return;
+        }
+        for (index, engine) in self.engines.iter_mut().skip(self.watched_engines) {
+            if let Some(fd) = engine.event_fd()
+                && let Err(error) = self.poller.register(&fd, Source::Engine(index), Interest::Read)
+            {
+                log::error!("loop {}: cannot watch an engine: {error}", self.id.0);
+            }
+        }
+        self.watched_engines = self.engines.len();
+    }
+
+    /// One connection's share of the turn: read, run, kick, write.
+    fn serve(&mut self, index: usize, ready: Ready<Source>) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let (shard_index, place) = (stream.shard, stream.place);
+        let Some(served) = self.shards.get_mut(shard_index) else { return };
+        if ready.writable {
+            stream.blocked = false;
+        }
+        let mut closed = ready.broken && !ready.readable;
+        if ready.readable && !served.shard.is_choked(place) {
+            let Some(connection) = served.shard.connection(place) else { return };
+            match stream.receive(connection, &mut self.scratch) {
+                Received::Scratch(count) => {
+                    let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                    served.shard.receive(place, &self.scratch[..count], &mut env);
+                }
+                Received::Nothing => {}
+                Received::Closed => closed = true,
+            }
+        } else if ready.broken {
+            closed = true;
+        }
+        if closed {
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.close_connection(place, &mut env);
+        }
+        self.after(shard_index, Some(index));
+    }
+
+    /// After a shard was driven: kick what it submitted, send what it has to say, tell what happened.
+    pub(super) fn after(&mut self, shard_index: usize, also: Option<usize>) {
+        let Some(served) = self.shards.get_mut(shard_index) else { return };
+        if served.shard.take_submitted() {
+            for (_, engine) in self.engines.iter_mut() {
+                engine.kick();
+            }
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        served.shard.take_touched(&mut touched);
+        let mut flushed_also = also.is_none();
+        for place in touched.drain(..) {
+            let stream = self.shards[shard_index].streams.get(place).copied().flatten();
+            if let Some(stream) = stream {
+                flushed_also |= also == Some(stream);
+                self.flush(stream);
+            }
+        }
+        self.touched = touched;
+        if let (false, Some(stream)) = (flushed_also, also) {
+            self.flush(stream);
+        }
+        self.tell(shard_index);
+    }
+
+    /// Sends a connection's answers, lets its waiting reads go on, and sends again, up to a bound.
+    fn flush(&mut self, index: usize) {
+        let mut alive = true;
+        let mut more = true;
+        for _ in 0..FLUSHES_PER_TURN {
+            let Some(stream) = self.streams.get_mut(index) else { return };
+            let Some(served) = self.shards.get_mut(stream.shard) else { return };
+            let Some(connection) = served.shard.connection(stream.place) else { return };
+            if connection.state == ConnectionState::Closed {
+                return;
+            }
+            if !stream.blocked {
+                alive = stream.send(connection, &mut self.pool);
+            }
+            let blocked = stream.blocked;
+            if !alive || connection.reads.is_empty() {
+                more = false;
+                break;
+            }
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            more = served.shard.pump(stream.place, &mut env);
+            if blocked {
+                more = false;
+                break;
+            }
+        }
+        if more {
+            self.unfinished.push_back(index);
+        }
+        self.settle(index, alive);
+    }
+
+    /// After a flush: closes what is over, and watches the socket for what it needs.
+    fn settle(&mut self, index: usize, alive: bool) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let Some(served) = self.shards.get_mut(stream.shard) else { return };
+        if served.shard.take_submitted() {
+            for (_, engine) in self.engines.iter_mut() {
+                engine.kick();
+            }
+        }
+        let Some(connection) = served.shard.connection(stream.place) else { return };
+        let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
+        if !alive || drained {
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.close_connection(stream.place, &mut env);
+            return;
+        }
+        let state = connection.state;
+        let wanted = stream.wanted(served.shard.is_choked(stream.place), state);
+        if wanted != stream.interest {
+            stream.interest = wanted;
+            if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
+                log::error!("loop {}: cannot watch a connection: {error}", self.id.0);
+            }
+        }
+    }
+
+    /// Takes in what the stores have done, until they have nothing more.
+    fn reap(&mut self) {
+        loop {
+            let mut done = std::mem::take(&mut self.done);
+            for (_, engine) in self.engines.iter_mut() {
+                engine.reap(&mut done);
+            }
+            if done.is_empty() {
+                self.done = done;
+                return;
+            }
+            for completion in done.drain(..) {
+                let shard = usize::from(Tasks::shard_of(completion.tag));
+                let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                match self.shards.get_mut(shard) {
+                    Some(served) => served.shard.complete(completion, &mut env),
+                    None => log::error!("loop {}: a completion of nobody", self.id.0),
+                }
+            }
+            self.done = done;
+            for shard in 0..self.shards.capacity() {
+                self.after(shard, None);
+            }
+        }
+    }
+
+    /// What was left for a later turn.
+    fn go_on(&mut self) {
+        for _ in 0..self.unfinished.len() {
+            if let Some(index) = self.unfinished.pop_front() {
+                let Some(shard) = self.streams.get(index).map(|stream| stream.shard) else { continue };
+                self.flush(index);
+                self.tell(shard);
+            }
+        }
+        for index in 0..self.shards.capacity() {
+            let Some(served) = self.shards.get_mut(index) else { continue };
+            if served.shard.has_ready() {
+                let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                served.shard.run_ready(&mut env);
+                self.after(index, None);
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        for index in 0..self.shards.capacity() {
+            let Some(served) = self.shards.get_mut(index) else { continue };
+            if served.shard.poll_timeout(self.now).is_some_and(|due| due <= self.now) {
+                let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                served.shard.handle_timeout(&mut env);
+                self.after(index, None);
+            }
+        }
+    }
+
+    fn may_end(&self) -> bool {
+        let idle = self.shards.iter().all(|(_, served)| served.shard.is_idle());
+        self.end_by.is_some_and(|end_by| idle || end_by <= self.now)
+    }
+
+    pub(super) fn take_event_list(&mut self) -> Vec<ShardEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub(super) fn put_event_list(&mut self, events: Vec<ShardEvent>) {
+        self.events = events;
+    }
+
+    /// Tells the control thread.
+    pub(super) fn to_control(&self, letter: ToControl) {
+        if self.control.send_reserved(letter).is_err() {
+            log::debug!("loop {}: nobody reads its letters any more", self.id.0);
+        }
+    }
+
+    pub(super) fn answer(&self, ticket: Ticket, result: Result<(), LoopError>) {
+        self.to_control(ToControl::Answer(self.id, ticket, result));
+    }
+}
+
+/// How often one connection's ring is filled and sent in a turn before others have their say.
+const FLUSHES_PER_TURN: usize = 8;

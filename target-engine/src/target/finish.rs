@@ -1,0 +1,176 @@
+//! The end of a command: its response, and what it leaves (RFC 7143 11.4, 11.7.3).
+
+use iscsi_proto::pdu::Residual;
+use scsi_core::device::task_set::TaskKey;
+use scsi_core::device::{NexusIndex, Outcome};
+use scsi_core::status::Status;
+
+use super::shard::{Env, TargetShard};
+use super::tasks::{Direction, State, Task, TaskIndex};
+use crate::iscsi::connection::respond::{Ending, Segment};
+use crate::iscsi::transmit::Payload;
+use crate::limits::TRANSMIT_BYTES_LOW;
+
+impl TargetShard {
+    /// Answers a command and forgets it.
+    #[inline]
+    pub(super) fn finish(&mut self, index: TaskIndex, outcome: Outcome, env: &mut Env<'_>) {
+        if self.tasks[index].aborted.is_some() {
+            return self.drop_task(index, env);
+        }
+        let mut task = self.leave(index, env);
+        let window = self.window(task.session);
+        let place = task.connection;
+        if !outcome.data_in.is_empty() {
+            self.parameter_data(&mut task, &outcome);
+        }
+        let residual = residual(&task, &outcome);
+        let connection = &mut self.connections[place];
+        let good = outcome.status == Status::Good;
+        if let Some(payload) = task.last_segment.take() {
+            let status = if good { Some((Status::Good as u8, residual)) } else { None };
+            let segment =
+                Segment { itt: task.itt, data_sn: task.data_sn, offset: task.sent, last: true, status };
+            connection.data_in(segment, payload, window);
+            task.data_sn = task.data_sn.next();
+            if good {
+                return self.touch(place);
+            }
+        }
+        let mut sense = Vec::new();
+        if let Some(data) = &outcome.sense {
+            data.encode(&mut sense);
+        }
+        let exp_data_sn = task.data_sn.0 + task.r2ts;
+        let ending = Ending { status: outcome.status as u8, residual, sense: &sense, exp_data_sn };
+        connection.scsi_response(task.itt, &ending, window);
+        self.touch(place);
+    }
+
+    /// Parameter data goes out in segments like any other; the last one is kept back for the status.
+    fn parameter_data(&mut self, task: &mut Task, outcome: &Outcome) {
+        if task.direction != Direction::Read {
+            return;
+        }
+        let window = self.window(task.session);
+        let connection = &mut self.connections[task.connection];
+        let len = outcome.data_in.len().min(task.expected_len as usize);
+        let mut rest = bytes::Bytes::copy_from_slice(&outcome.data_in[..len]);
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(connection.max_xmit_len()));
+            if rest.is_empty() {
+                task.last_segment = Some(Payload::Bytes(piece));
+                return;
+            }
+            let segment =
+                Segment { itt: task.itt, data_sn: task.data_sn, offset: task.sent, last: false, status: None };
+            task.sent += piece.len() as u32;
+            task.data_sn = task.data_sn.next();
+            connection.data_in(segment, Payload::Bytes(piece), window);
+        }
+    }
+
+    /// Forgets a command without answering it: it was aborted.
+    pub(super) fn drop_task(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+        let mut task = self.leave(index, env);
+        if let Some(Payload::Block(block)) = task.last_segment.take() {
+            env.pool.give(block);
+        }
+        if let Some(waiter) = task.aborted.and_then(|aborted| aborted.waiter) {
+            self.wait_over(waiter);
+        }
+        self.reap_session(task.session);
+    }
+
+    /// Takes a task out of the slab, its task set, its session's window.
+    #[inline]
+    fn leave(&mut self, index: TaskIndex, env: &mut Env<'_>) -> Task {
+        let mut task = self.tasks.remove(index);
+        task.blocks.clear(env.pool);
+        for (_, block) in task.transfer.early.drain(..) {
+            env.pool.give(block);
+        }
+        if task.reserved > 0 {
+            env.pool.release(task.reserved as usize);
+        }
+        let session = &mut self.sessions[task.session];
+        session.tasks -= 1;
+        if task.immediate {
+            session.immediate -= 1;
+        } else {
+            session.window.finished();
+        }
+        if task.state == State::Collecting && task.data_out.is_unsolicited() {
+            session.unsolicited.retain(|&other| other != index);
+        }
+        if let Some(lun) = task.lun {
+            self.leave_unit(index, task.session, lun, env);
+        }
+        task
+    }
+
+    #[inline]
+    fn leave_unit(&mut self, index: TaskIndex, session: usize, lun: scsi_core::lun::Lun, env: &mut Env<'_>) {
+        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else { return };
+        let nexus = NexusIndex(session as u32);
+        unit.tasks -= 1;
+        unit.port.finished(nexus, TaskKey(index.into()));
+        while let Some(TaskKey(next)) = unit.port.next_ready(nexus) {
+            let Some(task) = self.tasks.get_mut(next as TaskIndex) else { continue };
+            task.enabled = true;
+            if task.state == State::Held {
+                self.ready.push_back((next as TaskIndex, task.generation));
+            }
+        }
+        if unit.leaving && unit.tasks == 0 {
+            self.reap_unit(lun, env);
+        }
+    }
+
+    /// Goes on with reads that waited for room in the ring of `place`; whether there is more than fits now.
+    pub fn pump(&mut self, place: usize, env: &mut Env<'_>) -> bool {
+        loop {
+            let Some(connection) = self.connections.get_mut(place) else { return false };
+            let Some(&index) = connection.reads.front() else { return false };
+            if connection.transmit.len() >= TRANSMIT_BYTES_LOW {
+                return true;
+            }
+            connection.reads.pop_front();
+            match self.tasks.get_mut(index) {
+                // The place in the slab may have another owner by now, which waits elsewhere.
+                Some(task) if task.state == State::Paused && task.connection == place => {
+                    task.state = State::Running;
+                    self.resume_first(index, place, env);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Resumes the read that was first in the list; if it has to wait again it stays first.
+    fn resume_first(&mut self, index: TaskIndex, place: usize, env: &mut Env<'_>) {
+        let generation = self.tasks[index].generation;
+        self.connections[place].reads.push_front(index);
+        self.resume(index, env);
+        let waits = self
+            .tasks
+            .get_mut(index)
+            .is_some_and(|task| task.generation == generation && task.state == State::Paused);
+        if !waits && let Some(connection) = self.connections.get_mut(place) {
+            connection.reads.retain(|&other| other != index);
+        }
+    }
+}
+
+/// What the initiator expected against what the command was about (RFC 7143 11.4.5).
+#[inline]
+fn residual(task: &Task, outcome: &Outcome) -> Residual {
+    let sent = u64::from(task.sent) + task.last_segment.as_ref().map_or(0, Payload::len);
+    let wanted = match (outcome.status, task.direction) {
+        (Status::Good, _) if !outcome.data_in.is_empty() => outcome.data_in.len() as u64,
+        (Status::Good, _) => task.device.transfer_len(),
+        (_, Direction::Read) => sent,
+        _ => task.device.transfer_len(),
+    };
+    Residual::of(task.expected_len, wanted)
+}

@@ -1,0 +1,227 @@
+//! PDUs in: numbered ones in their order, the others at once, each to its handler.
+
+use bytes::Bytes;
+use iscsi_proto::pdu::Bhs;
+use iscsi_proto::pdu::{
+    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, RejectReason, ScsiCommand, SnackRequest,
+    TaskManagementRequest, TextRequest,
+};
+use iscsi_proto::sn::CmdSn;
+use scsi_core::store::Block;
+
+use super::buffers::Pool;
+use super::session::HeldPdu;
+use super::shard::{Env, TargetShard};
+use crate::iscsi::connection::ConnectionState;
+use crate::iscsi::connection::receive::{Data, Incoming};
+use crate::iscsi::login::{TargetAddress, TargetRecord};
+use crate::iscsi::session::Arrival;
+use crate::iscsi::text_exchange::TextStep;
+use crate::limits::TRANSMIT_BYTES_MAX;
+
+const IMMEDIATE: u8 = 0x40;
+const OPCODE: u8 = 0x3f;
+
+impl TargetShard {
+    /// Takes in what the connection's socket gave beyond its receiver's `space`.
+    pub fn receive(&mut self, place: usize, mut input: &[u8], env: &mut Env<'_>) {
+        loop {
+            let Some(connection) = self.connections.get_mut(place) else { return };
+            if connection.state != ConnectionState::Open {
+                return;
+            }
+            match connection.receiver.next(&mut input, env.pool) {
+                Ok(None) => break,
+                Ok(Some(pdu)) => {
+                    connection.heard(env.now);
+                    self.take_pdu(place, pdu, env);
+                }
+                Err(error) => {
+                    log::warn!("{}: {error}, closed", connection.peer);
+                    self.close_connection(place, env);
+                }
+            }
+        }
+        self.run_ready(env);
+    }
+
+    /// Whether the connection's socket should be left alone until more of its answers are sent.
+    #[must_use]
+    pub fn is_choked(&self, place: usize) -> bool {
+        self.connections.get(place).is_none_or(|connection| {
+            connection.state != ConnectionState::Open || connection.transmit.len() > TRANSMIT_BYTES_MAX
+        })
+    }
+
+    #[inline]
+    fn take_pdu(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
+        let opcode = pdu.bhs[0] & OPCODE;
+        if !pdu.intact {
+            return self.broken_digest(place, pdu, env);
+        }
+        match opcode {
+            DataOut::OPCODE => return self.data_out(place, pdu, env),
+            SnackRequest::OPCODE => return self.refuse(place, &pdu.bhs, RejectReason::SNACK_REJECT, pdu.data, env),
+            ScsiCommand::OPCODE
+            | NopOut::OPCODE
+            | TaskManagementRequest::OPCODE
+            | TextRequest::OPCODE
+            | LogoutRequest::OPCODE => {}
+            iscsi_proto::pdu::LoginRequest::OPCODE => {
+                return self.refuse(place, &pdu.bhs, RejectReason::PROTOCOL_ERROR, pdu.data, env);
+            }
+            _ => return self.refuse(place, &pdu.bhs, RejectReason::COMMAND_NOT_SUPPORTED, pdu.data, env),
+        }
+        if pdu.bhs[0] & IMMEDIATE != 0 {
+            return self.execute(place, pdu, env);
+        }
+        let session = self.connections[place].session;
+        let cmd_sn = CmdSn(u32::from_be_bytes([pdu.bhs[24], pdu.bhs[25], pdu.bhs[26], pdu.bhs[27]]));
+        match self.sessions[session].window.arrive(cmd_sn) {
+            Arrival::InOrder => {
+                self.execute(place, pdu, env);
+                self.execute_early(session, env);
+            }
+            Arrival::Early => {
+                let block = owned(pdu.data, env.pool);
+                let held = HeldPdu { connection: place, bhs: pdu.bhs, ahs: pdu.ahs, block };
+                self.sessions[session].window.hold(cmd_sn, held);
+            }
+            Arrival::Ignored => pdu.data.discard(env.pool),
+        }
+    }
+
+    fn execute_early(&mut self, session: usize, env: &mut Env<'_>) {
+        while let Some(held) = self.sessions.get_mut(session).and_then(|session| session.window.next_early()) {
+            let data = held.block.map_or(Data::Borrowed(&[]), Data::Owned);
+            let pdu = Incoming { bhs: held.bhs, ahs: held.ahs, data, intact: true };
+            self.execute(held.connection, pdu, env);
+        }
+    }
+
+    #[inline]
+    fn execute(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
+        if pdu.bhs[0] & OPCODE == ScsiCommand::OPCODE {
+            return self.scsi_command(place, pdu, env);
+        }
+        if pdu.bhs[0] & IMMEDIATE == 0 {
+            // Only SCSI commands stay in the window until they end.
+            let session = self.connections[place].session;
+            self.sessions[session].window.finished();
+        }
+        match pdu.bhs[0] & OPCODE {
+            NopOut::OPCODE => self.nop_out(place, &pdu),
+            TaskManagementRequest::OPCODE => self.task_management(place, &pdu.bhs, env),
+            TextRequest::OPCODE => self.text(place, &pdu),
+            _ => self.logout(place, &pdu.bhs, env),
+        }
+        pdu.data.discard(env.pool);
+    }
+
+    /// RFC 7143 7.8: the PDU is as if it had not come. A lost command leaves a gap in the numbers that only a new
+    /// session fills; lost data fails its command.
+    fn broken_digest(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
+        log::warn!("{}: wrong data digest", self.connections[place].peer);
+        let bhs = pdu.bhs;
+        if bhs[0] & OPCODE == DataOut::OPCODE {
+            self.data_out_lost(place, &bhs, env);
+        } else {
+            self.connections[place].state = ConnectionState::Draining;
+        }
+        self.refuse(place, &bhs, RejectReason::DATA_DIGEST_ERROR, pdu.data, env);
+    }
+
+    pub(super) fn refuse(&mut self, place: usize, bhs: &Bhs, reason: RejectReason, data: Data<'_>, env: &mut Env<'_>) {
+        data.discard(env.pool);
+        let window = self.window(self.connections[place].session);
+        self.connections[place].reject(reason, bhs, window);
+        self.touch(place);
+    }
+
+    fn nop_out(&mut self, place: usize, pdu: &Incoming<'_>) {
+        let Ok(nop) = NopOut::decode(&pdu.bhs) else { return };
+        // Without a task tag it answers a ping of ours, and `heard` has counted that.
+        let Some(itt) = nop.itt else { return };
+        let window = self.window(self.connections[place].session);
+        let connection = &mut self.connections[place];
+        let data = pdu.data.as_slice();
+        let data = Bytes::copy_from_slice(&data[..data.len().min(connection.max_xmit_len())]);
+        connection.nop_answer(itt, nop.lun, data, window);
+        self.touch(place);
+    }
+
+    fn text(&mut self, place: usize, pdu: &Incoming<'_>) {
+        let window = self.window(self.connections[place].session);
+        let connection = &mut self.connections[place];
+        let step = match TextRequest::decode(&pdu.bhs) {
+            Ok(request) => connection.text.receive(&request, pdu.data.as_slice()),
+            Err(_) => TextStep::Reject(RejectReason::INVALID_PDU_FIELD),
+        };
+        let step = match step {
+            TextStep::SendTargets(_) => {
+                // A normal session may ask only for the target it is with (RFC 7143 Appendix C).
+                let group = self.sessions[connection.session].nexus.target_port;
+                let address = TargetAddress { portal: connection.local, group };
+                let own = TargetRecord { name: connection.target_name.clone(), addresses: vec![address] };
+                match connection.text.targets(&[own]) {
+                    Some(piece) => TextStep::Send(piece),
+                    None => TextStep::Reject(RejectReason::PROTOCOL_ERROR),
+                }
+            }
+            step => step,
+        };
+        if let Some(len) = connection.text.take_declared() {
+            connection.set_max_xmit_len(len);
+        }
+        match step {
+            TextStep::Send(piece) => connection.text_response(piece, window),
+            TextStep::Reject(reason) => connection.reject(reason, &pdu.bhs, window),
+            TextStep::SendTargets(_) => {}
+        }
+        self.touch(place);
+    }
+
+    fn logout(&mut self, place: usize, bhs: &Bhs, env: &mut Env<'_>) {
+        let index = self.connections[place].session;
+        let Ok(request) = LogoutRequest::decode(bhs) else {
+            return self.refuse(place, bhs, RejectReason::INVALID_PDU_FIELD, Data::Borrowed(&[]), env);
+        };
+        let of_session = self.sessions[index].connections.clone();
+        let (response, ended) = match request.reason {
+            LogoutReason::CLOSE_SESSION => (LogoutResponseCode::CLOSED, of_session),
+            LogoutReason::CLOSE_CONNECTION => {
+                let named = of_session.into_iter().filter(|&other| self.connections[other].cid == request.cid);
+                match named.collect::<Vec<_>>() {
+                    named if named.is_empty() => (LogoutResponseCode::CID_NOT_FOUND, named),
+                    named => (LogoutResponseCode::CLOSED, named),
+                }
+            }
+            _ => (LogoutResponseCode::RECOVERY_NOT_SUPPORTED, Vec::new()),
+        };
+        self.abort_where(|task| ended.contains(&task.connection), None, env);
+        let times = self.sessions[index].times;
+        let window = self.window(index);
+        self.connections[place].logout_response(request.itt, response, times, window);
+        self.touch(place);
+        for other in ended {
+            if other == place {
+                self.connections[place].state = ConnectionState::Draining;
+            } else {
+                self.close_connection(other, env);
+            }
+        }
+    }
+}
+
+/// The data in a block of its own, if there is any.
+fn owned(data: Data<'_>, pool: &mut Pool) -> Option<Block> {
+    match data {
+        Data::Borrowed([]) => None,
+        Data::Borrowed(bytes) => {
+            let mut block = pool.take(bytes.len());
+            block.copy_from_slice(bytes);
+            Some(block)
+        }
+        Data::Owned(block) => Some(block),
+    }
+}

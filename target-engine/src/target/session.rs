@@ -1,0 +1,79 @@
+//! A session as its shard keeps it: the nexus, the command window, the connections.
+
+use bytes::Bytes;
+use iscsi_proto::pdu::Bhs;
+use iscsi_proto::ids::Tsih;
+use iscsi_proto::params::SessionParams;
+use iscsi_proto::sn::CmdSn;
+use scsi_core::device::Nexus;
+use scsi_core::store::Block;
+
+use super::buffers::Pool;
+use super::tasks::TaskIndex;
+use crate::iscsi::connection::data_out::DataOutRules;
+use crate::iscsi::session::CommandWindow;
+use crate::limits::OUTSTANDING_R2T_MAX;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) tsih: Tsih,
+    pub(super) nexus: Nexus,
+    pub(super) rules: DataOutRules,
+    pub(super) times: (u16, u16),
+    pub(super) window: CommandWindow<HeldPdu>,
+    /// Places of its connections.
+    pub(super) connections: Vec<usize>,
+    /// Tasks that wait for unsolicited data, which names them by nothing but their tag.
+    pub(super) unsolicited: Vec<TaskIndex>,
+    /// Tasks that run, immediate ones among them.
+    pub(super) tasks: usize,
+    /// Immediate tasks that run.
+    pub(super) immediate: usize,
+    /// Its last connection is gone.
+    pub(super) closing: bool,
+}
+
+/// A numbered PDU that came before its turn.
+#[derive(Debug)]
+pub struct HeldPdu {
+    pub(super) connection: usize,
+    pub(super) bhs: Bhs,
+    pub(super) ahs: Bytes,
+    pub(super) block: Option<Block>,
+}
+
+impl Session {
+    /// A session with these parameters, whose first command is `expected` and which may have `depth` outstanding.
+    #[must_use]
+    pub fn new(tsih: Tsih, nexus: Nexus, params: &SessionParams, expected: CmdSn, depth: u32) -> Self {
+        let rules = DataOutRules {
+            initial_r2t: params.initial_r2t,
+            immediate_data: params.immediate_data,
+            first_burst_len: params.first_burst_len,
+            max_burst_len: params.max_burst_len,
+            max_outstanding_r2t: params.max_outstanding_r2t.min(OUTSTANDING_R2T_MAX),
+        };
+        Self {
+            tsih,
+            nexus,
+            rules,
+            times: (params.default_time2wait, params.default_time2retain),
+            window: CommandWindow::new(expected, depth),
+            connections: Vec::new(),
+            unsolicited: Vec::new(),
+            tasks: 0,
+            immediate: 0,
+            closing: false,
+        }
+    }
+
+    /// Forgets the held PDUs that `gone` picks, all of them when the session ends.
+    pub(super) fn drop_held(&mut self, gone: impl Fn(&HeldPdu) -> bool, pool: &mut Pool) {
+        for held in self.window.drop_early(gone) {
+            if let Some(block) = held.block {
+                pool.give(block);
+            }
+        }
+    }
+}

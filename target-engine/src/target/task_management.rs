@@ -1,0 +1,257 @@
+//! Task management functions (RFC 7143 11.5, 11.6; SAM-5 7): abort what has not ended, wait for what cannot be
+//! recalled, answer when it has.
+
+use std::time::Instant;
+
+use iscsi_proto::pdu::Bhs;
+use iscsi_proto::pdu::{RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
+use scsi_core::lun::Lun;
+use slab::Slab;
+
+use super::shard::{Env, ShardEvent, TargetShard};
+use super::tasks::{Aborted, State, Task, TaskIndex, Tasks};
+use crate::iscsi::connection::receive::Data;
+use crate::limits::ABORT_WAIT;
+
+/// A wait's place.
+pub type WaitIndex = usize;
+
+/// Functions whose tasks have not all ended.
+#[derive(Debug, Default)]
+pub struct Waits {
+    slab: Slab<Wait>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    /// What is still to end: tasks, and siblings' resets.
+    left: usize,
+    deadline: Instant,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// Answer the function on its connection.
+    Respond { connection: usize, itt: iscsi_proto::ids::Itt, cold: bool },
+    /// The initiator is gone or was told already.
+    Nothing,
+    /// Tell the sibling that asked.
+    Sibling(u64),
+}
+
+impl TargetShard {
+    /// A Task Management Function Request whose turn it is.
+    pub(super) fn task_management(&mut self, place: usize, bhs: &Bhs, env: &mut Env<'_>) {
+        let Ok(request) = TaskManagementRequest::decode(bhs) else {
+            return self.refuse(place, bhs, RejectReason::INVALID_PDU_FIELD, Data::Borrowed(&[]), env);
+        };
+        let session = self.connections[place].session;
+        let lun = Lun::from_wire(request.lun).filter(|&lun| self.unit(lun).is_some_and(|unit| !unit.leaving));
+        let of_session = move |task: &Task| task.session == session && task.lun == lun;
+        let then = Then::Respond { connection: place, itt: request.itt, cold: false };
+        match request.function {
+            TaskFunction::ABORT_TASK => self.abort_task(place, &request, then, env),
+            TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET if lun.is_some() => {
+                // The task set is the nexus' own (TST 001b): clearing it is aborting it.
+                self.abort_and_wait(of_session, then, 0, env);
+            }
+            TaskFunction::LOGICAL_UNIT_RESET => match lun {
+                Some(lun) => self.reset_unit(lun, then, env),
+                None => self.answer(place, &request, TaskResponse::NO_LUN),
+            },
+            TaskFunction::TARGET_WARM_RESET => self.reset_target(then, env),
+            TaskFunction::TARGET_COLD_RESET => {
+                let then = Then::Respond { connection: place, itt: request.itt, cold: true };
+                self.reset_target(then, env);
+            }
+            TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET => {
+                self.answer(place, &request, TaskResponse::NO_LUN);
+            }
+            TaskFunction::TASK_REASSIGN => {
+                self.answer(place, &request, TaskResponse::REASSIGNMENT_NOT_SUPPORTED);
+            }
+            _ => self.answer(place, &request, TaskResponse::NOT_SUPPORTED),
+        }
+    }
+
+    fn answer(&mut self, place: usize, request: &TaskManagementRequest, response: TaskResponse) {
+        let window = self.window(self.connections[place].session);
+        self.connections[place].task_response(request.itt, response, window);
+        self.touch(place);
+    }
+
+    fn abort_task(&mut self, place: usize, request: &TaskManagementRequest, then: Then, env: &mut Env<'_>) {
+        let session = self.connections[place].session;
+        let Some(referenced) = request.referenced_task else {
+            return self.answer(place, request, TaskResponse::NO_TASK);
+        };
+        let found = self.tasks.iter().find(|(_, task)| task.session == session && task.itt == referenced);
+        match found.map(|(index, _)| index) {
+            Some(found) => {
+                let generation = self.tasks[found].generation;
+                self.abort_and_wait(move |task| task.generation == generation, then, 0, env);
+            }
+            None => {
+                // Not here: it has ended, or its PDU was lost; then it is taken as received (RFC 7143 11.5.5).
+                let window = &self.sessions[session].window;
+                let lost = !request.ref_cmd_sn.is_before(window.expected());
+                let response = if lost { TaskResponse::COMPLETE } else { TaskResponse::NO_TASK };
+                self.answer(place, request, response);
+            }
+        }
+    }
+
+    fn reset_unit(&mut self, lun: Lun, then: Then, env: &mut Env<'_>) {
+        if let Some(unit) = self.unit_mut(lun) {
+            unit.port.reset();
+        }
+        let siblings = self.siblings;
+        let wait = self.abort_and_wait(move |task| task.lun == Some(lun), then, siblings, env);
+        self.tell_siblings(Some(lun), wait);
+    }
+
+    fn reset_target(&mut self, then: Then, env: &mut Env<'_>) {
+        for unit in self.units.iter_mut().flatten() {
+            unit.port.reset();
+        }
+        let siblings = self.siblings;
+        let wait = self.abort_and_wait(|_| true, then, siblings, env);
+        self.tell_siblings(None, wait);
+    }
+
+    fn tell_siblings(&mut self, lun: Option<Lun>, wait: WaitIndex) {
+        if self.siblings > 0 {
+            self.events.push(ShardEvent::ResetSiblings(lun, wait as u64));
+        }
+    }
+
+    /// A loop that serves the same target resets it: our commands end too. `ResetDone` follows.
+    pub fn sibling_reset(&mut self, lun: Option<Lun>, id: u64, env: &mut Env<'_>) {
+        self.abort_and_wait(move |task| lun.is_none() || task.lun == lun, Then::Sibling(id), 0, env);
+    }
+
+    /// A sibling's commands have ended.
+    pub fn sibling_reset_done(&mut self, wait: u64) {
+        self.wait_over(wait as WaitIndex);
+    }
+
+    fn abort_and_wait(
+        &mut self,
+        which: impl Fn(&Task) -> bool,
+        then: Then,
+        others: usize,
+        env: &mut Env<'_>,
+    ) -> WaitIndex {
+        // One more than there is, so that it cannot be over before all is counted.
+        let wait = self.waits.slab.insert(Wait { left: others + 1, deadline: env.now + ABORT_WAIT, then });
+        self.abort_where(which, Some(wait), env);
+        self.wait_over(wait);
+        wait
+    }
+
+    /// Aborts tasks; those whose I/O cannot be recalled end when it does. `waiter` is told of each of them.
+    pub(super) fn abort_where(
+        &mut self,
+        which: impl Fn(&Task) -> bool,
+        waiter: Option<WaitIndex>,
+        env: &mut Env<'_>,
+    ) {
+        let chosen: Vec<TaskIndex> =
+            self.tasks.iter().filter(|(_, task)| which(task)).map(|(index, _)| index).collect();
+        for index in chosen {
+            self.abort(index, waiter, env);
+        }
+    }
+
+    fn abort(&mut self, index: TaskIndex, waiter: Option<WaitIndex>, env: &mut Env<'_>) {
+        let task = &mut self.tasks[index];
+        if let Some(aborted) = &mut task.aborted {
+            // Twice aborted, it still ends once; the later function waits for it if nobody did.
+            if aborted.waiter.is_none() && let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait)) {
+                aborted.waiter = waiter;
+                wait.left += 1;
+            }
+            return;
+        }
+        task.aborted = Some(Aborted { waiter });
+        if let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait)) {
+            wait.left += 1;
+        }
+        if let Some(unit) = task.lun.and_then(|lun| self.units[usize::from(lun.number())].as_mut()) {
+            unit.port.abort(&mut task.device);
+        }
+        if task.transfer.in_flight == 0 || task.state == State::Collecting {
+            return self.drop_task(index, env);
+        }
+        let (generation, next, count) = (task.generation, task.transfer.next_chunk, task.transfer.in_flight);
+        let store = self.tasks[index].lun.and_then(|lun| self.unit(lun)).and_then(|unit| unit.store);
+        if let Some(store) = store {
+            let engine = env.engines.engine(store.engine);
+            for back in 1..=count {
+                engine.cancel(Tasks::io_tag(self.id, index, generation, next.wrapping_sub(back)));
+            }
+            self.submitted = true;
+        }
+    }
+
+    /// One of the things a function waits for has ended.
+    pub(super) fn wait_over(&mut self, index: WaitIndex) {
+        let Some(wait) = self.waits.slab.get_mut(index) else { return };
+        wait.left -= 1;
+        if wait.left == 0 {
+            let wait = self.waits.slab.remove(index);
+            self.settle(&wait.then, TaskResponse::COMPLETE);
+        }
+    }
+
+    fn settle(&mut self, then: &Then, response: TaskResponse) {
+        match *then {
+            Then::Nothing => {}
+            Then::Sibling(id) => self.events.push(ShardEvent::ResetDone(id)),
+            Then::Respond { connection, itt, cold } => {
+                let window = self.window(self.connections[connection].session);
+                self.connections[connection].task_response(itt, response, window);
+                self.touch(connection);
+                if cold && response == TaskResponse::COMPLETE {
+                    // TARGET COLD RESET ends all sessions once its answer is out (RFC 7143 11.5.1).
+                    for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
+                        self.drain(place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Functions that waited too long are answered with a rejection; their tasks stay aborted.
+    pub(super) fn expire_waits(&mut self, env: &mut Env<'_>) {
+        let late: Vec<WaitIndex> = self
+            .waits
+            .slab
+            .iter()
+            .filter(|(_, wait)| wait.deadline <= env.now && !matches!(wait.then, Then::Nothing))
+            .map(|(index, _)| index)
+            .collect();
+        for index in late {
+            let then = std::mem::replace(&mut self.waits.slab[index].then, Then::Nothing);
+            self.settle(&then, TaskResponse::REJECTED);
+        }
+    }
+}
+
+impl Waits {
+    /// Whether nothing is waited for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// Nobody is left to be answered on this connection.
+    pub(super) fn forget_connection(&mut self, place: usize) {
+        for (_, wait) in &mut self.slab {
+            if matches!(wait.then, Then::Respond { connection, .. } if connection == place) {
+                wait.then = Then::Nothing;
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
+//! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
+
+use scsi_core::device::{IoDone, IoResult, Step};
+use scsi_core::store::{
+    Block, BlockOp, Completed, Completion, EngineIndex, InlineOp, IoEngine, IoError, Now, Slot,
+};
+
+use super::shard::{Env, TargetShard};
+use super::tasks::{Direction, Kind, State, TaskIndex, Tasks, Transfer};
+use crate::iscsi::connection::respond::Segment;
+use crate::iscsi::transmit::Payload;
+use crate::limits::{IN_FLIGHT_MAX, TRANSMIT_BYTES_LOW};
+
+/// How far a step got.
+pub(super) enum Progress {
+    /// To its end.
+    Over(IoResult),
+    /// The store has the rest, or the task waits in a list.
+    Waits,
+}
+
+impl TargetShard {
+    /// Does step after step until the command is over or something has to be waited for. `borrowed` is the data of a
+    /// plain write, if it is not in the task's blocks.
+    pub(super) fn advance(&mut self, index: TaskIndex, step: Step, borrowed: &[u8], env: &mut Env<'_>) {
+        let mut step = step;
+        loop {
+            if let Step::Done(outcome) = step {
+                return self.finish(index, outcome, env);
+            }
+            self.begin(index, &step);
+            match self.run(index, borrowed, env) {
+                Progress::Over(result) => match self.io_done(index, result) {
+                    Some(next) => step = next,
+                    None => return,
+                },
+                Progress::Waits => return,
+            }
+        }
+    }
+
+    /// Goes on with a step that had to wait.
+    pub(super) fn resume(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+        if let Progress::Over(result) = self.run(index, &[], env)
+            && let Some(step) = self.io_done(index, result)
+        {
+            self.advance(index, step, &[], env);
+        }
+    }
+
+    /// An operation is back from the store.
+    pub fn complete(&mut self, completion: Completion, env: &mut Env<'_>) {
+        let Some((index, chunk)) = self.tasks.find_io(completion.tag) else {
+            debug_assert!(false, "a task outlives its operations");
+            completion.block.into_iter().for_each(|block| env.pool.give(block));
+            return;
+        };
+        let transfer = &mut self.tasks[index].transfer;
+        transfer.in_flight -= 1;
+        if let Err(error) = completion.result {
+            transfer.error.get_or_insert(error);
+        }
+        if let Ok(Completed::Allocation { len, hole }) = completion.result {
+            transfer.allocation = Some((len, hole));
+        }
+        let (kind, failed) = (transfer.kind, transfer.error.is_some());
+        let aborted = self.tasks[index].aborted.is_some();
+        match completion.block {
+            Some(block) if kind == Kind::Read && !failed && !aborted => self.read_back(index, chunk, block),
+            Some(block) => {
+                if !failed && !aborted {
+                    self.compared(index, &block);
+                }
+                env.pool.give(block);
+            }
+            None => {}
+        }
+        if !aborted {
+            self.resume(index, env);
+        } else if self.tasks[index].transfer.in_flight == 0 {
+            self.drop_task(index, env);
+        }
+    }
+
+    fn io_done(&mut self, index: TaskIndex, result: IoResult) -> Option<Step> {
+        let task = &mut self.tasks[index];
+        let unit = self.units.get_mut(usize::from(task.lun?.number()))?.as_mut()?;
+        Some(unit.port.io_done(&mut task.device, result))
+    }
+
+    fn begin(&mut self, index: TaskIndex, step: &Step) {
+        let task = &mut self.tasks[index];
+        let expected_in = if task.direction == Direction::Read { task.expected_len.into() } else { 0 };
+        let received = u64::from(task.data_out.received());
+        let (kind, offset, len) = match *step {
+            Step::Read { offset, len } => (Kind::Read, offset, len.min(expected_in)),
+            Step::Write { offset, len, fua } => (Kind::Write { fua }, offset, len.min(received)),
+            Step::Compare { offset, len, repeat } => (Kind::Compare { repeat }, offset, len),
+            Step::Probe { offset, len } => (Kind::Probe, offset, len),
+            Step::Fill { offset, len, pattern_len, fua } => (Kind::Fill { pattern_len, fua }, offset, len),
+            Step::WriteZeroes { offset, len, may_unmap } => (Kind::Zeroes { may_unmap }, offset, len),
+            Step::Discard { offset, len } => (Kind::Discard, offset, len),
+            Step::Flush => (Kind::Flush, 0, 0),
+            Step::Allocation { offset, len } => (Kind::Allocation, offset, len),
+            Step::Done(_) => (Kind::Idle, 0, 0),
+        };
+        let early = std::mem::take(&mut task.transfer.early);
+        task.transfer = Transfer { kind, offset, len, early, ..Transfer::default() };
+    }
+
+    fn run(&mut self, index: TaskIndex, borrowed: &[u8], env: &mut Env<'_>) -> Progress {
+        let Some((engine, slot)) = self.store_of(index) else {
+            return Progress::Over(Err(IoError::NotReady));
+        };
+        let transfer = &self.tasks[index].transfer;
+        if let Some(error) = transfer.error {
+            return if transfer.in_flight == 0 { Progress::Over(Err(error)) } else { Progress::Waits };
+        }
+        match transfer.kind {
+            Kind::Read => self.run_read(index, engine, slot, env),
+            Kind::Write { fua } => self.run_write(index, engine, slot, fua, borrowed, env),
+            Kind::Compare { .. } | Kind::Probe => self.run_compare(index, engine, slot, env),
+            Kind::Fill { pattern_len, fua } => self.run_fill(index, engine, slot, (pattern_len, fua), env),
+            Kind::Zeroes { .. } | Kind::Discard | Kind::Flush | Kind::Allocation => {
+                self.run_single(index, engine, slot, env)
+            }
+            Kind::Idle => Progress::Over(Ok(IoDone::Done)),
+        }
+    }
+
+    #[inline]
+    fn store_of(&self, index: TaskIndex) -> Option<(EngineIndex, Slot)> {
+        let unit = self.unit(self.tasks[index].lun?)?;
+        unit.store.map(|port| (port.engine, port.slot))
+    }
+
+    #[inline]
+    fn run_read(
+        &mut self,
+        index: TaskIndex,
+        engine: EngineIndex,
+        slot: Slot,
+        env: &mut Env<'_>,
+    ) -> Progress {
+        let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
+        let max_burst = u64::from(self.sessions[session].rules.max_burst_len);
+        loop {
+            let connection = &mut self.connections[place];
+            let task = &mut self.tasks[index];
+            let transfer = &mut task.transfer;
+            let left = transfer.len - transfer.begun;
+            if left == 0 {
+                let over = transfer.in_flight == 0;
+                return if over { Progress::Over(Ok(IoDone::Done)) } else { Progress::Waits };
+            }
+            if transfer.in_flight >= IN_FLIGHT_MAX {
+                return Progress::Waits;
+            }
+            if connection.transmit.len() >= TRANSMIT_BYTES_LOW
+                || (transfer.begun == 0 && connection.reads.front().is_some_and(|&first| first != index))
+            {
+                if transfer.in_flight == 0 {
+                    if !connection.reads.contains(&index) {
+                        connection.reads.push_back(index);
+                    }
+                    task.state = State::Paused;
+                    self.touch(place);
+                }
+                return Progress::Waits;
+            }
+            let burst_left = max_burst - transfer.begun % max_burst;
+            let len = left.min(burst_left).min(connection.max_xmit_len() as u64) as usize;
+            let offset = transfer.offset + transfer.begun;
+            let mut block = env.pool.take(len);
+            transfer.begun += len as u64;
+            let engine = env.engines.engine(engine);
+            let done = match transfer.in_flight {
+                0 => engine.try_now(slot, InlineOp::Read { offset, into: &mut block }),
+                _ => None,
+            };
+            match done {
+                Some(Ok(now)) => {
+                    let payload = match now {
+                        Now::Moved => Payload::Block(block),
+                        Now::Zeroes => {
+                            env.pool.give(block);
+                            Payload::Zeroes(len)
+                        }
+                    };
+                    self.read_piece(index, len, payload);
+                }
+                Some(Err(error)) => {
+                    env.pool.give(block);
+                    return Progress::Over(Err(error));
+                }
+                None => self.submit(index, engine, slot, BlockOp::Read { offset, into: block }),
+            }
+        }
+    }
+
+    /// A piece of a read is back; it goes out when all before it have.
+    fn read_back(&mut self, index: TaskIndex, chunk: u8, block: Block) {
+        let transfer = &mut self.tasks[index].transfer;
+        transfer.early.push((chunk, block));
+        loop {
+            let transfer = &mut self.tasks[index].transfer;
+            let next = transfer.next_send;
+            let Some(at) = transfer.early.iter().position(|(chunk, _)| *chunk == next) else { return };
+            let (_, block) = transfer.early.swap_remove(at);
+            transfer.next_send = next.wrapping_add(1);
+            self.read_piece(index, block.len(), Payload::Block(block));
+        }
+    }
+
+    /// The next piece of a read is there: it is queued, or kept back if it is the last and may carry the status.
+    #[inline]
+    fn read_piece(&mut self, index: TaskIndex, len: usize, payload: Payload) {
+        let task = &mut self.tasks[index];
+        task.transfer.through += len as u64;
+        if task.transfer.through == task.transfer.len {
+            task.last_segment = Some(payload);
+            return;
+        }
+        let (place, session) = (task.connection, task.session);
+        let max_burst = self.sessions[session].rules.max_burst_len;
+        let last = (task.sent + len as u32).is_multiple_of(max_burst);
+        let segment = Segment { itt: task.itt, data_sn: task.data_sn, offset: task.sent, last, status: None };
+        task.sent += len as u32;
+        task.data_sn = task.data_sn.next();
+        let window = self.window(session);
+        self.connections[place].data_in(segment, payload, window);
+        self.touch(place);
+    }
+
+    #[inline]
+    fn run_write(
+        &mut self,
+        index: TaskIndex,
+        engine: EngineIndex,
+        slot: Slot,
+        fua: bool,
+        borrowed: &[u8],
+        env: &mut Env<'_>,
+    ) -> Progress {
+        let task = &mut self.tasks[index];
+        let len = task.transfer.len;
+        if !borrowed.is_empty() && task.transfer.begun == 0 {
+            let data = &borrowed[..borrowed.len().min(len as usize)];
+            let inline = if fua { None } else {
+                let op = InlineOp::Write { offset: task.transfer.offset, from: data };
+                env.engines.engine(engine).try_now(slot, op)
+            };
+            match inline {
+                Some(done) => return Progress::Over(done.map(|_| IoDone::Done)),
+                None => task.blocks.append(data, data.len(), env.pool),
+            }
+        }
+        let keep = matches!(task.cdb[0], 0x2e | 0x8e | 0xae);
+        loop {
+            let task = &mut self.tasks[index];
+            let transfer = &mut task.transfer;
+            if transfer.begun == len {
+                let over = transfer.in_flight == 0;
+                return if over { Progress::Over(Ok(IoDone::Done)) } else { Progress::Waits };
+            }
+            if transfer.in_flight >= IN_FLIGHT_MAX {
+                return Progress::Waits;
+            }
+            let Some(block) = task.blocks.get(task.blocks.handed) else {
+                // Fewer bytes came than the step takes: the device server was told how many.
+                return Progress::Over(Err(IoError::Abandoned));
+            };
+            let count = (block.len() as u64).min(len - transfer.begun);
+            let offset = transfer.offset + transfer.begun;
+            let engine = env.engines.engine(engine);
+            let inline = if fua { None } else {
+                engine.try_now(slot, InlineOp::Write { offset, from: &block[..count as usize] })
+            };
+            transfer.begun += count;
+            match inline {
+                Some(Ok(_)) if keep => task.blocks.handed += 1,
+                Some(Ok(_)) => task.blocks.hand_out().into_iter().for_each(|block| env.pool.give(block)),
+                Some(Err(error)) => {
+                    transfer.error = Some(error);
+                    let over = transfer.in_flight == 0;
+                    return if over { Progress::Over(Err(error)) } else { Progress::Waits };
+                }
+                None => {
+                    let from = if keep {
+                        let mut copy = env.pool.take(count as usize);
+                        copy.copy_from_slice(&block[..count as usize]);
+                        task.blocks.handed += 1;
+                        copy
+                    } else {
+                        let Some(mut block) = task.blocks.hand_out() else { continue };
+                        block.set_len(count as usize);
+                        block
+                    };
+                    self.submit(index, engine, slot, BlockOp::Write { offset, from, fua });
+                }
+            }
+        }
+    }
+
+    /// Gives an operation to the engine; its number tells its completion apart.
+    pub(super) fn submit(&mut self, index: TaskIndex, engine: &mut dyn IoEngine, slot: Slot, op: BlockOp) {
+        let task = &mut self.tasks[index];
+        let chunk = task.transfer.next_chunk;
+        task.transfer.next_chunk = chunk.wrapping_add(1);
+        task.transfer.in_flight += 1;
+        engine.submit(slot, Tasks::io_tag(self.id, index, task.generation, chunk), op);
+        self.submitted = true;
+    }
+}
