@@ -68,7 +68,8 @@ impl<T> CommandWindow<T> {
 
     /// Takes out what is held and `gone` picks: its connection ended.
     pub fn drop_early(&mut self, gone: impl Fn(&T) -> bool) -> Vec<T> {
-        let numbers: Vec<u32> = self.early.iter().filter(|(_, held)| gone(held)).map(|(number, _)| *number).collect();
+        let numbers: Vec<u32> =
+            self.early.iter().filter(|(_, held)| gone(held)).map(|(number, _)| *number).collect();
         numbers.iter().filter_map(|number| self.early.remove(number)).collect()
     }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use iscsi_proto::pdu::Bhs;
 use iscsi_proto::frame::{self, Digests};
+use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
 use crate::limits::SEGMENT_LEN_MAX;
@@ -70,7 +70,13 @@ impl Transmit {
             head_len = HEAD_LEN;
         }
         self.bytes += head_len + data_len + tail_len;
-        self.ring.push_back(Outgoing { head, head_len: head_len as u8, tail_len: tail_len as u8, tail, payload });
+        self.ring.push_back(Outgoing {
+            head,
+            head_len: head_len as u8,
+            tail_len: tail_len as u8,
+            tail,
+            payload,
+        });
     }
 
     /// Bytes still to be sent.

@@ -31,7 +31,7 @@ pub enum ToLoop {
     /// The target's parameters changed; those that are negotiated hold from the next login on. Not answered.
     UpdateTarget(Tid, Arc<TargetSettings>),
     /// The loops that serve the same target, this one left out; not answered.
-    Siblings(Tid, Vec<(LoopId, Mailbox<ToLoop>)>),
+    Siblings(Tid, Vec<(LoopId, Mailbox<Self>)>),
     /// End the target: close its sessions, forget its units. Answered when the last operation is in.
     RemoveTarget(Tid, Ticket),
     /// Serve this unit. Answered at once.

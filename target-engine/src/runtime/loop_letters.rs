@@ -57,7 +57,9 @@ impl DataLoop {
             }
             ToLoop::RemoveUnit { tid, lun, force, ticket } => self.remove_unit(tid, lun, force, ticket),
             ToLoop::Attach(attach) => self.attach(*attach),
-            ToLoop::CloseConnection { tid, tsih, cid, ticket } => self.close_connection(tid, tsih, cid, ticket),
+            ToLoop::CloseConnection { tid, tsih, cid, ticket } => {
+                self.close_connection(tid, tsih, cid, ticket)
+            }
             ToLoop::Reset(reset) => self.reset(*reset),
             ToLoop::ResetDone(tid, ResetId(id)) => {
                 if let Some(index) = self.find(tid) {
@@ -102,7 +104,9 @@ impl DataLoop {
         served.shard.close_all(&mut env);
         for number in 0..=Lun::MAX {
             match Lun::new(number.into()) {
-                Some(lun) if served.shard.unit_tasks(lun).is_some() => served.shard.remove_unit(lun, &mut env),
+                Some(lun) if served.shard.unit_tasks(lun).is_some() => {
+                    served.shard.remove_unit(lun, &mut env)
+                }
                 _ => {}
             }
         }
@@ -125,7 +129,9 @@ impl DataLoop {
     }
 
     fn close_connection(&mut self, tid: Tid, tsih: Tsih, cid: Cid, ticket: Ticket) {
-        let found = self.find(tid).and_then(|index| Some((index, self.shards[index].shard.find_connection(tsih, cid)?)));
+        let found = self
+            .find(tid)
+            .and_then(|index| Some((index, self.shards[index].shard.find_connection(tsih, cid)?)));
         let Some((index, place)) = found else { return self.answer(ticket, Err(LoopError::NoConnection)) };
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
         self.shards[index].shard.close_connection(place, &mut env);
@@ -211,7 +217,8 @@ impl DataLoop {
             target_name: login.target_name.clone(),
             text: TextExchange::new(
                 TextSession::Normal(login.target_name.clone()),
-                login.connection.max_xmit_data_segment_len,
+                login.session,
+                login.connection,
             ),
             next_stat_sn: login.next_stat_sn.next(),
         };
@@ -231,7 +238,11 @@ impl DataLoop {
 
     /// Answers a login that comes too late, best effort: its socket closes with it.
     fn refuse(&self, attach: &Attach, status: LoginStatus) {
-        let _ = rustix::net::send(&attach.socket, &attach.login.refusal(status), rustix::net::SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(
+            &attach.socket,
+            &attach.login.refusal(status),
+            rustix::net::SendFlags::NOSIGNAL,
+        );
         let _ = TcpStream::shutdown(&attach.socket, Shutdown::Write);
         self.to_control(ToControl::AttachFailed(self.id, attach.tid, attach.tsih, attach.nexus));
     }
@@ -239,8 +250,7 @@ impl DataLoop {
     /// Acts on what happened in a shard.
     pub(super) fn tell(&mut self, index: usize) {
         let mut events = self.take_event_list();
-        loop {
-            let Some(served) = self.shards.get_mut(index) else { break };
+        while let Some(served) = self.shards.get_mut(index) {
             served.shard.take_events(&mut events);
             if events.is_empty() {
                 break;

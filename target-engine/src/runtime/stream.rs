@@ -63,7 +63,10 @@ impl Stream {
                 let mut slices = [IoSliceMut::new(space), IoSliceMut::new(scratch)];
                 (space_len, rustix::io::readv(&self.socket, &mut slices))
             }
-            None => (0, rustix::net::recv(&self.socket, scratch, rustix::net::RecvFlags::empty()).map(|(_, len)| len)),
+            None => (
+                0,
+                rustix::net::recv(&self.socket, scratch, rustix::net::RecvFlags::empty()).map(|(_, len)| len),
+            ),
         };
         match result {
             Ok(0) => Received::Closed,

@@ -158,7 +158,8 @@ impl DataLoop {
 
     /// Until when the next wait may last; `None`: until something happens.
     fn timeout(&mut self) -> Option<Duration> {
-        let busy = !self.unfinished.is_empty() || self.shards.iter().any(|(_, served)| served.shard.has_ready());
+        let busy =
+            !self.unfinished.is_empty() || self.shards.iter().any(|(_, served)| served.shard.has_ready());
         if busy {
             return Some(Duration::ZERO);
         }

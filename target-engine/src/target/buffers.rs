@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn classes_hold_what_they_are_asked_for() {
-        for (len, capacity) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (SEGMENT_LEN_MAX, SEGMENT_LEN_MAX)] {
+        for (len, capacity) in
+            [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (SEGMENT_LEN_MAX, SEGMENT_LEN_MAX)]
+        {
             assert_eq!(Pool::default().take(len).capacity(), capacity, "{len}");
         }
     }

@@ -127,7 +127,8 @@ impl TargetShard {
             }
             let offset = transfer.offset + transfer.through;
             let store = env.engines.engine(engine);
-            let inline = if fua { None } else { store.try_now(slot, InlineOp::Write { offset, from: &block }) };
+            let inline =
+                if fua { None } else { store.try_now(slot, InlineOp::Write { offset, from: &block }) };
             match inline {
                 Some(Ok(_)) => {
                     inline_bytes += len;

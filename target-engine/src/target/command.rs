@@ -269,7 +269,9 @@ impl TargetShard {
         }
         let aligned = len.is_multiple_of(4096) || task.data_out.left() == 0;
         match data {
-            Data::Owned(block) if len >= KEEP_LEN && aligned && writes_medium(task.cdb[0]) => task.blocks.push(block),
+            Data::Owned(block) if len >= KEEP_LEN && aligned && writes_medium(task.cdb[0]) => {
+                task.blocks.push(block)
+            }
             data => {
                 let remaining = len + task.data_out.left() as usize;
                 task.blocks.append(data.as_slice(), remaining, env.pool);
@@ -299,11 +301,14 @@ impl TargetShard {
             return self.advance(index, step, borrowed, env);
         };
         if !self.settings.online {
-            let outcome = scsi_core::device::Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
+            let outcome =
+                scsi_core::device::Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
             return self.finish(index, outcome, env);
         }
         self.refresh_store(lun, env);
-        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else { return };
+        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else {
+            return;
+        };
         let task = &mut self.tasks[index];
         let front = if borrowed.is_empty() { task.blocks.front() } else { borrowed };
         let command = Command {
@@ -341,7 +346,9 @@ impl TargetShard {
     /// The unit may have got another medium since the last command.
     #[inline]
     fn refresh_store(&mut self, lun: Lun, env: &mut Env<'_>) {
-        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else { return };
+        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else {
+            return;
+        };
         let generation = unit.port.unit().generation();
         if generation != unit.seen {
             unit.seen = generation;

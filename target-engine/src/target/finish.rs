@@ -62,8 +62,13 @@ impl TargetShard {
                 task.last_segment = Some(Payload::Bytes(piece));
                 return;
             }
-            let segment =
-                Segment { itt: task.itt, data_sn: task.data_sn, offset: task.sent, last: false, status: None };
+            let segment = Segment {
+                itt: task.itt,
+                data_sn: task.data_sn,
+                offset: task.sent,
+                last: false,
+                status: None,
+            };
             task.sent += piece.len() as u32;
             task.data_sn = task.data_sn.next();
             connection.data_in(segment, Payload::Bytes(piece), window);
@@ -111,7 +116,9 @@ impl TargetShard {
 
     #[inline]
     fn leave_unit(&mut self, index: TaskIndex, session: usize, lun: scsi_core::lun::Lun, env: &mut Env<'_>) {
-        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else { return };
+        let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else {
+            return;
+        };
         let nexus = NexusIndex(session as u32);
         unit.tasks -= 1;
         unit.port.finished(nexus, TaskKey(index.into()));

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use iscsi_proto::pdu::Bhs;
 use iscsi_proto::pdu::{
-    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, RejectReason, ScsiCommand, SnackRequest,
-    TaskManagementRequest, TextRequest,
+    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, RejectReason, ScsiCommand,
+    SnackRequest, TaskManagementRequest, TextRequest,
 };
 use iscsi_proto::sn::CmdSn;
 use scsi_core::store::Block;
@@ -61,7 +61,9 @@ impl TargetShard {
         }
         match opcode {
             DataOut::OPCODE => return self.data_out(place, pdu, env),
-            SnackRequest::OPCODE => return self.refuse(place, &pdu.bhs, RejectReason::SNACK_REJECT, pdu.data, env),
+            SnackRequest::OPCODE => {
+                return self.refuse(place, &pdu.bhs, RejectReason::SNACK_REJECT, pdu.data, env);
+            }
             ScsiCommand::OPCODE
             | NopOut::OPCODE
             | TaskManagementRequest::OPCODE
@@ -92,7 +94,8 @@ impl TargetShard {
     }
 
     fn execute_early(&mut self, session: usize, env: &mut Env<'_>) {
-        while let Some(held) = self.sessions.get_mut(session).and_then(|session| session.window.next_early()) {
+        while let Some(held) = self.sessions.get_mut(session).and_then(|session| session.window.next_early())
+        {
             let data = held.block.map_or(Data::Borrowed(&[]), Data::Owned);
             let pdu = Incoming { bhs: held.bhs, ahs: held.ahs, data, intact: true };
             self.execute(held.connection, pdu, env);
@@ -131,7 +134,14 @@ impl TargetShard {
         self.refuse(place, &bhs, RejectReason::DATA_DIGEST_ERROR, pdu.data, env);
     }
 
-    pub(super) fn refuse(&mut self, place: usize, bhs: &Bhs, reason: RejectReason, data: Data<'_>, env: &mut Env<'_>) {
+    pub(super) fn refuse(
+        &mut self,
+        place: usize,
+        bhs: &Bhs,
+        reason: RejectReason,
+        data: Data<'_>,
+        env: &mut Env<'_>,
+    ) {
         data.discard(env.pool);
         let window = self.window(self.connections[place].session);
         self.connections[place].reject(reason, bhs, window);
@@ -170,9 +180,7 @@ impl TargetShard {
             }
             step => step,
         };
-        if let Some(len) = connection.text.take_declared() {
-            connection.set_max_xmit_len(len);
-        }
+        connection.set_max_xmit_len(connection.text.connection().max_xmit_data_segment_len);
         match step {
             TextStep::Send(piece) => connection.text_response(piece, window),
             TextStep::Reject(reason) => connection.reject(reason, &pdu.bhs, window),
@@ -190,7 +198,8 @@ impl TargetShard {
         let (response, ended) = match request.reason {
             LogoutReason::CLOSE_SESSION => (LogoutResponseCode::CLOSED, of_session),
             LogoutReason::CLOSE_CONNECTION => {
-                let named = of_session.into_iter().filter(|&other| self.connections[other].cid == request.cid);
+                let named =
+                    of_session.into_iter().filter(|&other| self.connections[other].cid == request.cid);
                 match named.collect::<Vec<_>>() {
                     named if named.is_empty() => (LogoutResponseCode::CID_NOT_FOUND, named),
                     named => (LogoutResponseCode::CLOSED, named),

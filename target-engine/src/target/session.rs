@@ -1,9 +1,9 @@
 //! A session as its shard keeps it: the nexus, the command window, the connections.
 
 use bytes::Bytes;
-use iscsi_proto::pdu::Bhs;
 use iscsi_proto::ids::Tsih;
 use iscsi_proto::params::SessionParams;
+use iscsi_proto::pdu::Bhs;
 use iscsi_proto::sn::CmdSn;
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;

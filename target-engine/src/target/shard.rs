@@ -17,12 +17,12 @@ use slab::Slab;
 
 use super::buffers::Pool;
 use super::session::Session;
+use super::settings::TargetSettings;
 use super::task_management::Waits;
 use super::tasks::{TaskIndex, Tasks};
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
 use crate::limits::TICK;
-use super::settings::TargetSettings;
 
 /// A target's sessions, units and commands on one loop.
 pub struct TargetShard {
@@ -196,7 +196,10 @@ impl TargetShard {
     /// The session with this handle.
     #[must_use]
     pub fn find_session(&self, tsih: Tsih) -> Option<usize> {
-        self.sessions.iter().find(|(_, session)| session.tsih == tsih && !session.closing).map(|(index, _)| index)
+        self.sessions
+            .iter()
+            .find(|(_, session)| session.tsih == tsih && !session.closing)
+            .map(|(index, _)| index)
     }
 
     /// A connection of a session, by its number.

@@ -168,7 +168,9 @@ impl TargetShard {
         let task = &mut self.tasks[index];
         if let Some(aborted) = &mut task.aborted {
             // Twice aborted, it still ends once; the later function waits for it if nobody did.
-            if aborted.waiter.is_none() && let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait)) {
+            if aborted.waiter.is_none()
+                && let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait))
+            {
                 aborted.waiter = waiter;
                 wait.left += 1;
             }

@@ -229,7 +229,9 @@ impl Tasks {
     #[inline]
     #[must_use]
     pub fn io_tag(shard: u16, index: TaskIndex, generation: u16, chunk: u8) -> IoTag {
-        IoTag(u64::from(shard) << 48 | u64::from(chunk) << 40 | u64::from(generation) << 24 | u64::from(index))
+        IoTag(
+            u64::from(shard) << 48 | u64::from(chunk) << 40 | u64::from(generation) << 24 | u64::from(index),
+        )
     }
 
     /// The shard an operation belongs to.

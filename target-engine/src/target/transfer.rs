@@ -136,13 +136,7 @@ impl TargetShard {
     }
 
     #[inline]
-    fn run_read(
-        &mut self,
-        index: TaskIndex,
-        engine: EngineIndex,
-        slot: Slot,
-        env: &mut Env<'_>,
-    ) -> Progress {
+    fn run_read(&mut self, index: TaskIndex, engine: EngineIndex, slot: Slot, env: &mut Env<'_>) -> Progress {
         let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
         let max_burst = u64::from(self.sessions[session].rules.max_burst_len);
         loop {
@@ -247,7 +241,9 @@ impl TargetShard {
         let len = task.transfer.len;
         if !borrowed.is_empty() && task.transfer.begun == 0 {
             let data = &borrowed[..borrowed.len().min(len as usize)];
-            let inline = if fua { None } else {
+            let inline = if fua {
+                None
+            } else {
                 let op = InlineOp::Write { offset: task.transfer.offset, from: data };
                 env.engines.engine(engine).try_now(slot, op)
             };
@@ -274,7 +270,9 @@ impl TargetShard {
             let count = (block.len() as u64).min(len - transfer.begun);
             let offset = transfer.offset + transfer.begun;
             let engine = env.engines.engine(engine);
-            let inline = if fua { None } else {
+            let inline = if fua {
+                None
+            } else {
                 engine.try_now(slot, InlineOp::Write { offset, from: &block[..count as usize] })
             };
             transfer.begun += count;

@@ -87,7 +87,12 @@ impl DataOutProgress {
     /// # Errors
     /// The data is not allowed by the rules.
     #[inline]
-    pub fn start(expected: u32, immediate: u32, last: bool, rules: &DataOutRules) -> Result<Self, DataOutError> {
+    pub fn start(
+        expected: u32,
+        immediate: u32,
+        last: bool,
+        rules: &DataOutRules,
+    ) -> Result<Self, DataOutError> {
         if immediate > 0 && !rules.immediate_data {
             return Err(DataOutError::Unexpected);
         }

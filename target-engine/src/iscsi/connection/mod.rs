@@ -94,8 +94,7 @@ impl Connection {
     #[must_use]
     pub fn new(from: NewConnection<'_>, now: Instant) -> Self {
         let digests = Digests { header: from.params.header_digest, data: from.params.data_digest };
-        let limits =
-            Limits { max_data_len: from.params.max_recv_data_segment_len, max_ahs_len: AHS_LEN_MAX };
+        let limits = Limits { max_data_len: from.params.max_recv_data_segment_len, max_ahs_len: AHS_LEN_MAX };
         Self {
             session: from.session,
             cid: from.cid,
@@ -197,6 +196,8 @@ fn xmit_len(declared: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use iscsi_proto::params::SessionParams;
+
     use super::*;
     use crate::iscsi::text_exchange::TextSession;
 
@@ -210,7 +211,11 @@ mod tests {
             local: address,
             params: &ConnectionParams::default(),
             target_name: name.clone(),
-            text: TextExchange::new(TextSession::Normal(name), 8192),
+            text: TextExchange::new(
+                TextSession::Normal(name),
+                SessionParams::default(),
+                ConnectionParams::default(),
+            ),
             next_stat_sn: StatSn(1),
         };
         Connection::new(new, now)

@@ -2,8 +2,8 @@
 //! collected in a block of its own, straight from the socket. An idle connection owns no buffer.
 
 use bytes::Bytes;
-use iscsi_proto::pdu::Bhs;
 use iscsi_proto::frame::{self, Crc32c, Cut, Digests, FrameError, Limits};
+use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
 use crate::target::buffers::Pool;
@@ -96,7 +96,11 @@ impl Receiver {
     /// # Errors
     /// A header that is broken beyond repair: the connection ends.
     #[inline]
-    pub fn next<'a>(&mut self, input: &mut &'a [u8], pool: &mut Pool) -> Result<Option<Incoming<'a>>, FrameError> {
+    pub fn next<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        pool: &mut Pool,
+    ) -> Result<Option<Incoming<'a>>, FrameError> {
         if self.payload.is_some() {
             return Ok(self.collect(input));
         }
@@ -116,7 +120,8 @@ impl Receiver {
                 let data = &pdu[start..start + len];
                 let intact = len == 0 || !self.digests.data || digest_fits(data, &pdu[start + len..]);
                 self.bulk = len >= BULK_LEN;
-                let ahs = if header.ahs.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(header.ahs) };
+                let ahs =
+                    if header.ahs.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(header.ahs) };
                 Ok(Some(Incoming { bhs: *header.bhs, ahs, data: Data::Borrowed(data), intact }))
             }
             Cut::Header(header) => {

@@ -1,8 +1,8 @@
 //! Response PDUs, each with the connection's StatSN and the session's command window.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use iscsi_proto::pdu::Bhs;
 use iscsi_proto::ids::{Itt, Ttt};
+use iscsi_proto::pdu::Bhs;
 use iscsi_proto::pdu::{
     AsyncEvent, AsyncMessage, DataIn, DataInStatus, LogoutResponse, LogoutResponseCode, NopIn, R2t, Reject,
     RejectReason, Residual, ScsiResponse, ScsiResponseCode, TaskManagementResponse, TaskResponse,
@@ -55,10 +55,10 @@ impl Connection {
     /// Data-In, with the status if it is given.
     #[inline]
     pub fn data_in(&mut self, segment: Segment, payload: Payload, window: Window) {
-        let status = match segment.status {
-            Some((status, residual)) => Some(DataInStatus { status, residual, stat_sn: self.take_stat_sn() }),
-            None => None,
-        };
+        let status = segment.status.map(|(status, residual)| {
+            let stat_sn = self.take_stat_sn();
+            DataInStatus { status, residual, stat_sn }
+        });
         let pdu = DataIn {
             last: segment.last,
             acknowledge: false,
@@ -155,7 +155,13 @@ impl Connection {
     }
 
     /// Logout Response; `times` are Time2Wait and Time2Retain in seconds.
-    pub fn logout_response(&mut self, itt: Itt, response: LogoutResponseCode, times: (u16, u16), window: Window) {
+    pub fn logout_response(
+        &mut self,
+        itt: Itt,
+        response: LogoutResponseCode,
+        times: (u16, u16),
+        window: Window,
+    ) {
         let pdu = LogoutResponse {
             response,
             itt,

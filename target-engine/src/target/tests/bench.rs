@@ -217,8 +217,11 @@ impl Bench {
 
     pub(super) fn connect(&mut self, number: u16, params: &SessionParams) -> usize {
         let target_name = IscsiName::parse("iqn.2001-04.com.example:t").unwrap();
-        let params_connection =
-            ConnectionParams { max_recv_data_segment_len: 65536, max_xmit_data_segment_len: 65536, ..ConnectionParams::default() };
+        let params_connection = ConnectionParams {
+            max_recv_data_segment_len: 65536,
+            max_xmit_data_segment_len: 65536,
+            ..ConnectionParams::default()
+        };
         let address = "127.0.0.1:3260".parse().unwrap();
         let new = NewConnection {
             session: 0,
@@ -227,10 +230,11 @@ impl Bench {
             local: address,
             params: &params_connection,
             target_name: target_name.clone(),
-            text: TextExchange::new(TextSession::Normal(target_name), 8192),
+            text: TextExchange::new(TextSession::Normal(target_name), *params, params_connection),
             next_stat_sn: StatSn(1),
         };
-        let nexus = Nexus { id: NexusId(number.into()), initiator_port: format!("i{number}").into(), target_port: 1 };
+        let nexus =
+            Nexus { id: NexusId(number.into()), initiator_port: format!("i{number}").into(), target_port: 1 };
         let session = Session::new(Tsih(number), nexus, params, CmdSn(1), 32);
         self.shard.open(session, new, self.now)
     }
@@ -280,7 +284,15 @@ impl Bench {
         }
     }
 
-    pub(super) fn data_out(&mut self, itt: Itt, r2t: Option<&iscsi_proto::pdu::R2t>, sn: u32, offset: u32, data: &[u8], last: bool) {
+    pub(super) fn data_out(
+        &mut self,
+        itt: Itt,
+        r2t: Option<&iscsi_proto::pdu::R2t>,
+        sn: u32,
+        offset: u32,
+        data: &[u8],
+        last: bool,
+    ) {
         let pdu = DataOut {
             last,
             lun: [0; 8],

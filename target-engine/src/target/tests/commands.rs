@@ -188,7 +188,7 @@ fn write_same_and_verify_go_piece_by_piece() {
 #[test]
 fn commands_outside_the_window_are_ignored_and_early_ones_wait() {
     let mut bench = Bench::new();
-    let mut send = |bench: &mut Bench, cmd_sn: u32| {
+    let send = |bench: &mut Bench, cmd_sn: u32| {
         let mut command = bench.pdu(&[0], Expect::Nothing);
         command.cmd_sn = CmdSn(cmd_sn);
         let mut bhs = [0; 48];
