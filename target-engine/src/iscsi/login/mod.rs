@@ -8,6 +8,8 @@
 //! A normal session's last response is left to whoever makes the session, see [`LoggedIn`].
 
 mod attach;
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod operational;
 mod phase;

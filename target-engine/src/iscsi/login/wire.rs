@@ -17,5 +17,6 @@ pub(super) fn encode(response: &LoginResponse, text: &[u8]) -> Bytes {
 /// The response that ends a login instead of `instead`.
 pub(super) fn refusal(instead: &LoginResponse, status: LoginStatus) -> LoginResponse {
     debug_assert!(!status.is_success(), "a refusal needs a reason");
+    let status = if status.is_success() { LoginStatus::TargetError } else { status };
     LoginResponse { next: None, continues: false, status, ..*instead }
 }
