@@ -48,7 +48,7 @@ pub const ACCEPTS_PER_TURN: usize = 32;
 pub const CONTROL_LETTERS_MAX: usize = 65_536;
 
 /// Threads that open and close stores.
-pub const OPENER_THREADS: usize = 4;
+pub const OPENER_THREADS: usize = 16;
 
 /// Jobs that wait for an opener.
 pub const OPENER_JOBS_MAX: usize = 4096;
@@ -123,3 +123,18 @@ pub const EVENTS_MAX: usize = 256;
 
 /// What one read of a socket brings at the most beyond a payload in progress, in bytes.
 pub const SCRATCH_LEN: usize = 256 * 1024;
+
+/// How long a redirect command may take, as in stock.
+pub const REDIRECT_TIME: Duration = Duration::from_millis(100);
+
+/// Bytes of a redirect command's answer.
+pub const REDIRECT_ANSWER_LEN_MAX: u64 = 512;
+
+/// How long initiators may take to log out when the daemon is told to end.
+pub const END_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the last replies and loops may take after that.
+pub const END_REPLIES: Duration = Duration::from_secs(2);
+
+/// How long a connection may take to accept the response that refuses it.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);

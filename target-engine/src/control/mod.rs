@@ -1,9 +1,14 @@
 //! The control records of the unix socket, and what is done with them.
 //!
 //! [`wire`] is the bytes, [`request`] makes a [`request::Request`] of them that cannot be wrong, [`error`] is the
-//! numbers a reply carries. An admin tool needs these three only. [`report`] is what a reply says.
+//! numbers a reply carries. An admin tool needs these three only. [`report`] is what a reply says, `dispatch` does
+//! what is asked, and `pending` keeps what takes time.
 
+#[cfg(feature = "runtime")]
+pub mod dispatch;
 pub mod error;
+#[cfg(feature = "runtime")]
+pub mod pending;
 pub mod report;
 pub mod request;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! A target's session parameters: one table of keys, their defaults and what they may be.
 
+use iscsi_proto::text::negotiate::DigestChoice;
+
 use crate::control::error::TgtadmError;
 use crate::control::request::c_number;
 
@@ -39,17 +41,6 @@ pub enum Key {
     MaxQueueCmd,
 }
 
-/// Which digests a target agrees to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Digests {
-    /// Only none.
-    None,
-    /// Only CRC32C.
-    Crc32c,
-    /// Either.
-    Any,
-}
-
 struct Row {
     key: Key,
     name: &'static str,
@@ -62,7 +53,7 @@ enum Kind {
     /// From, to.
     Number(u32, u32),
     Bool,
-    /// A list of `None` and `CRC32C`; bits below.
+    /// A list of `None` and `CRC32C`: an index into [`DIGESTS`].
     Digest,
     /// Markers are obsolete (RFC 7143 13.25): the interval is kept, the marker itself stays off.
     MarkerInterval,
@@ -72,8 +63,15 @@ enum Kind {
     OnlyOff,
 }
 
-const DIGEST_NONE: u32 = 1;
-const DIGEST_CRC32C: u32 = 2;
+/// Not set: shown as `None`, and CRC32C for an initiator that wants it.
+const DIGEST_UNSET: u32 = 0;
+const DIGESTS: [(&str, DigestChoice); 5] = [
+    ("", DigestChoice::PreferNone),
+    ("None", DigestChoice::None),
+    ("CRC32C", DigestChoice::Crc32c),
+    ("None,CRC32C", DigestChoice::PreferNone),
+    ("CRC32C,None", DigestChoice::PreferCrc32c),
+];
 const LEN_MAX: u32 = (1 << 24) - 1;
 
 const fn row(key: Key, name: &'static str, default: u32, kind: Kind) -> Row {
@@ -83,8 +81,8 @@ const fn row(key: Key, name: &'static str, default: u32, kind: Kind) -> Row {
 /// In the order of `target show`.
 const KEYS: [Row; 24] = [
     row(Key::MaxRecvDataSegmentLength, "MaxRecvDataSegmentLength", 8192, Kind::Number(512, LEN_MAX)),
-    row(Key::HeaderDigest, "HeaderDigest", DIGEST_NONE, Kind::Digest),
-    row(Key::DataDigest, "DataDigest", DIGEST_NONE, Kind::Digest),
+    row(Key::HeaderDigest, "HeaderDigest", DIGEST_UNSET, Kind::Digest),
+    row(Key::DataDigest, "DataDigest", DIGEST_UNSET, Kind::Digest),
     row(Key::InitialR2T, "InitialR2T", 1, Kind::Bool),
     row(Key::MaxOutstandingR2T, "MaxOutstandingR2T", 1, Kind::Number(1, 65535)),
     row(Key::ImmediateData, "ImmediateData", 1, Kind::Bool),
@@ -146,12 +144,8 @@ impl Parameters {
 
     /// `HeaderDigest` or `DataDigest`.
     #[must_use]
-    pub fn digests(&self, key: Key) -> Digests {
-        match self.number(key) {
-            DIGEST_NONE => Digests::None,
-            DIGEST_CRC32C => Digests::Crc32c,
-            _ => Digests::Any,
-        }
+    pub fn digests(&self, key: Key) -> DigestChoice {
+        DIGESTS.get(self.number(key) as usize).map_or(DigestChoice::None, |(_, choice)| *choice)
     }
 
     /// Names and values as `target show` has them, in its order.
@@ -180,7 +174,7 @@ impl Kind {
         let word = match self {
             Self::Number(..) | Self::OnlyLowest(..) => return value.to_string(),
             Self::Bool | Self::OnlyOff => ["No", "Yes"][usize::from(value != 0)],
-            Self::Digest => ["None", "CRC32C"][usize::from(value & DIGEST_CRC32C != 0)],
+            Self::Digest => ["None", "CRC32C"][usize::from(value > 1)],
             Self::MarkerInterval => ["Reject", "Irrelevant"][usize::from(value != 0)],
         };
         word.to_owned()
@@ -200,11 +194,8 @@ fn only(value: u32, possible: u32) -> Result<u32, TgtadmError> {
 }
 
 fn digests(text: &str) -> Result<u32, TgtadmError> {
-    text.split(',').try_fold(0, |set, word| match word {
-        "None" => Ok(set | DIGEST_NONE),
-        "CRC32C" => Ok(set | DIGEST_CRC32C),
-        _ => Err(TgtadmError::InvalidRequest),
-    })
+    let found = (0..).zip(DIGESTS).skip(1).find(|(_, (list, _))| *list == text);
+    found.map(|(index, _)| index).ok_or(TgtadmError::InvalidRequest)
 }
 
 #[cfg(test)]
@@ -241,9 +232,9 @@ mod tests {
             let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name)).unwrap();
             assert_eq!(parameters.number(row.key), expected, "{name}={value}");
         }
-        assert_eq!(parameters.digests(Key::HeaderDigest), Digests::Any);
-        assert_eq!(parameters.digests(Key::DataDigest), Digests::Crc32c);
-        assert_eq!(Parameters::default().digests(Key::DataDigest), Digests::None);
+        assert_eq!(parameters.digests(Key::HeaderDigest), DigestChoice::PreferNone);
+        assert_eq!(parameters.digests(Key::DataDigest), DigestChoice::Crc32c);
+        assert_eq!(Parameters::default().digests(Key::DataDigest), DigestChoice::PreferNone);
         assert!(!parameters.flag(Key::InitialR2T));
     }
 

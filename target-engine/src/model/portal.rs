@@ -1,6 +1,7 @@
 //! Where initiators connect, and the grammar of `--iscsi` and `portal=`.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// The port of a portal where none is given (RFC 7143 4.2.7.1).
 pub const DEFAULT_PORT: u16 = 3260;
@@ -93,6 +94,20 @@ impl std::str::FromStr for PortalSpec {
             None => DEFAULT_PORT,
         };
         Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl PortalSpec {
+    /// The address, where it is one and not a name. A scope (`%eth0`) makes it a name: the system knows scopes.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, self.port))
+    }
+}
+
+impl From<SocketAddr> for PortalSpec {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Session {
     pub pending: bool,
     /// Its connections, the first one first.
     pub connections: Vec<Connection>,
+    /// Connections that its loop has not confirmed yet.
+    pub joining: Vec<Connection>,
 }
 
 /// A connection of a session.
@@ -58,6 +60,17 @@ pub struct Connection {
     pub cid: Cid,
     /// The initiator's address.
     pub peer: IpAddr,
+}
+
+impl Session {
+    /// The loop has confirmed a connection; one of the same number is replaced by it.
+    pub fn joined(&mut self, cid: Cid) {
+        if let Some(place) = self.joining.iter().position(|connection| connection.cid == cid) {
+            let connection = self.joining.remove(place);
+            self.connections.retain(|known| known.cid != cid);
+            self.connections.push(connection);
+        }
+    }
 }
 
 impl SessionDirectory {
@@ -85,6 +98,7 @@ impl SessionDirectory {
             alias,
             pending: true,
             connections: vec![first],
+            joining: Vec::new(),
         };
         Some(self.sessions.entry(tsih).or_insert(session))
     }
@@ -133,6 +147,15 @@ impl SessionDirectory {
             }
         }
         (0..load.len()).min_by_key(|index| load[*index]).unwrap_or(0)
+    }
+
+    /// A session that lost its key to a successor gets it back if that is gone.
+    pub fn find_again(&mut self) {
+        for (tsih, session) in &self.sessions {
+            if !self.by_key.contains_key(&session.key) {
+                self.by_key.insert(session.key.clone(), Tsih(*tsih));
+            }
+        }
     }
 
     /// How many there are.
@@ -208,6 +231,34 @@ mod tests {
         assert!(directory.end(new, old_nexus).is_none(), "nor by a stale letter");
         directory.end(new, new_nexus).unwrap();
         assert!(directory.find(&key("a", 1)).is_none() && directory.is_empty());
+    }
+
+    #[test]
+    fn a_successor_that_came_to_nothing_leaves_the_key_to_the_former() {
+        let mut directory = SessionDirectory::default();
+        let (old, _) = open(&mut directory, key("a", 1), 0);
+        let (new, new_nexus) = open(&mut directory, key("a", 1), 0);
+        directory.end(new, new_nexus).unwrap();
+        assert!(directory.find(&key("a", 1)).is_none());
+        directory.find_again();
+        assert_eq!(directory.find(&key("a", 1)).unwrap().tsih, old);
+    }
+
+    #[test]
+    fn a_connection_is_there_once_it_is_confirmed() {
+        let mut directory = SessionDirectory::default();
+        let (tsih, nexus) = open(&mut directory, key("a", 1), 0);
+        let session = directory.get_mut(tsih, Some(nexus)).unwrap();
+        let further = Connection { cid: Cid(1), peer: "127.0.0.2".parse().unwrap() };
+        session.joining.push(further);
+        assert_eq!(session.connections.len(), 1);
+        session.joined(Cid(1));
+        session.joined(Cid(2));
+        assert_eq!((session.connections.len(), session.connections[1]), (2, further));
+        let again = Connection { cid: Cid(0), peer: "127.0.0.3".parse().unwrap() };
+        session.joining.push(again);
+        session.joined(Cid(0));
+        assert_eq!(session.connections, [further, again]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Redirect {
 }
 
 impl RedirectReason {
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Temporary, Self::Permanent].into_iter().find(|reason| word.starts_with(reason.word()))
     }
 

@@ -1,8 +1,11 @@
 //! The threads, sockets and clocks around the engine.
 
+pub mod control_loop;
 pub mod letters;
 mod loop_letters;
 pub mod mailbox;
+pub mod openers;
 pub mod poller;
+pub mod server;
 pub mod stream;
 pub mod target_loop;

@@ -1,5 +1,6 @@
 //! What reports say, as structs; [`text`] renders them as stock does.
 
+pub mod stat;
 pub mod text;
 
 use std::net::IpAddr;

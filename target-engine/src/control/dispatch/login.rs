@@ -1,0 +1,371 @@
+//! Logins against the configuration: who may come in, on what terms, and to which loop.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Instant;
+
+use bytes::Bytes;
+use iscsi_proto::chap::Secret;
+use iscsi_proto::ids::{Cid, Isid, Tsih};
+use iscsi_proto::login::LoginStatus;
+use iscsi_proto::name::IscsiName;
+use iscsi_proto::params::{SessionParams, SessionType};
+use iscsi_proto::text::negotiate::Preferences;
+
+use super::{Control, Outside, Work};
+use crate::control::request::State;
+use crate::iscsi::login::{
+    Answer, AuthRequirement, ChapAccount, ChapTerms, LoggedIn, Question, Refusal, SendTargetsQuestion,
+    TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os,
+};
+use crate::limits::CONTROL_REPLY;
+use crate::model::Tid;
+use crate::model::account::BoundAccounts;
+use crate::model::parameters::{Key, Parameters};
+use crate::model::portal::PORTAL_GROUP_TAG;
+use crate::model::sessions::{Connection, SessionKey};
+use crate::model::target::{RedirectReason, Target};
+use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
+use crate::runtime::openers::{Job, RedirectCommand};
+
+/// Names a connection that is logging in; never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LoginId(pub u64);
+
+/// A login whose redirect command is running.
+#[derive(Debug)]
+pub struct Redirecting {
+    login: LoginId,
+    question: Box<TargetQuestion>,
+    peer: SocketAddr,
+}
+
+/// A connection that cannot be served after all: send this, then close.
+#[derive(Debug)]
+pub struct Refused {
+    /// The connection.
+    pub socket: TcpStream,
+    /// The last Login Response.
+    pub response: Bytes,
+}
+
+impl Control {
+    /// Answers a login's or discovery session's question. `None`: the answer comes by [`Outside::answer_login`].
+    pub fn question(
+        &mut self,
+        login: LoginId,
+        question: Question,
+        (peer, local): (SocketAddr, SocketAddr),
+        now: Instant,
+        out: &mut dyn Outside,
+    ) -> Option<Answer> {
+        match question {
+            Question::SendTargets(question) => Some(Answer::Targets(self.records(&question, peer, local))),
+            Question::Target(question) if question.session_type == SessionType::Discovery => {
+                Some(self.discovery_terms())
+            }
+            Question::Target(question) => {
+                let target =
+                    question.target_name.as_ref().and_then(|name| self.model.find_target(name.as_str()));
+                let Some(target) = target else { return Some(refuse(LoginStatus::NotFound)) };
+                if !target.redirect.callback.is_empty() {
+                    return self.ask_redirect(login, question, peer, now, out);
+                }
+                if let Some(refusal) = fixed_redirect(target, peer.ip()) {
+                    return Some(Answer::Refuse(refusal));
+                }
+                Some(self.terms(&question, peer))
+            }
+        }
+    }
+
+    /// The targets that an initiator may see, each at the address that it came in on.
+    fn records(
+        &self,
+        question: &SendTargetsQuestion,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Vec<TargetRecord> {
+        let name = question.initiator_name.as_str();
+        let address = TargetAddress { portal: canonical(local), group: PORTAL_GROUP_TAG };
+        let visible = self.model.targets().filter(|target| target.acl.allows(peer.ip(), name));
+        let records = visible.filter_map(|target| {
+            let name = IscsiName::parse_any(&target.name).ok()?;
+            question.scope.includes(&name).then(|| TargetRecord { name, addresses: vec![address] })
+        });
+        records.collect()
+    }
+
+    fn discovery_terms(&self) -> Answer {
+        let auth = match self.authentication(&self.model.discovery_accounts) {
+            Ok(auth) => auth,
+            Err(status) => return refuse(status),
+        };
+        let keys = Preferences::default();
+        Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag: PORTAL_GROUP_TAG }))
+    }
+
+    /// After redirection: state, access, session, authentication, keys.
+    fn terms(&self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
+        let name = question.target_name.as_ref().map_or("", |name| name.as_str());
+        let Some(target) = self.model.find_target(name) else { return refuse(LoginStatus::NotFound) };
+        if target.state == State::Offline {
+            return refuse(LoginStatus::TargetError);
+        }
+        if !target.acl.allows(peer.ip(), question.initiator_name.as_str()) {
+            log::warn!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
+            return refuse(LoginStatus::AuthorizationFailure);
+        }
+        if !question.tsih.is_new() {
+            let key = key(question.initiator_name.normalized(), question.isid, target.tid);
+            if self.sessions.find(&key).is_none_or(|session| session.tsih != question.tsih) {
+                return refuse(LoginStatus::SessionDoesNotExist);
+            }
+        }
+        match self.authentication(&target.accounts) {
+            Ok(auth) => Answer::Target(Box::new(TargetAnswer {
+                keys: keys(&target.parameters),
+                auth,
+                portal_group_tag: PORTAL_GROUP_TAG,
+            })),
+            Err(status) => refuse(status),
+        }
+    }
+
+    fn authentication(&self, bound: &BoundAccounts) -> Result<AuthRequirement, LoginStatus> {
+        let account = |user: &str| {
+            let account = self.model.accounts.find(user)?;
+            let secret = Secret::new(account.password.reveal());
+            Some(ChapAccount { user: account.user.clone(), secret })
+        };
+        if bound.incoming().is_empty() {
+            return Ok(AuthRequirement::None);
+        }
+        let challenge = challenge_from_os().map_err(|error| {
+            log::error!("no challenge: {error}");
+            LoginStatus::TargetError
+        })?;
+        Ok(AuthRequirement::Chap(Box::new(ChapTerms {
+            incoming: bound.incoming().iter().filter_map(|user| account(user)).collect(),
+            outgoing: bound.outgoing().and_then(account),
+            challenge,
+        })))
+    }
+
+    fn ask_redirect(
+        &mut self,
+        login: LoginId,
+        question: Box<TargetQuestion>,
+        peer: SocketAddr,
+        now: Instant,
+        out: &mut dyn Outside,
+    ) -> Option<Answer> {
+        let name = question.target_name.as_ref().map_or("", |name| name.as_str());
+        let target = self.model.find_target(name)?;
+        let command = RedirectCommand {
+            command: target.redirect.callback.clone(),
+            target_name: target.name.clone(),
+            initiator: peer.ip().to_canonical(),
+        };
+        let work = Work::Redirect(Redirecting { login, question, peer });
+        let ticket = self.pending.begin(None, now + CONTROL_REPLY, Vec::new(), work);
+        if out.job(Job::Redirect(ticket, command)).is_err() {
+            self.pending.take(ticket);
+            return Some(refuse(LoginStatus::ServiceUnavailable));
+        }
+        None
+    }
+
+    /// The redirect command's `address:port:reason`, or nothing that could be used.
+    pub(super) fn redirect_told(
+        &mut self,
+        redirecting: Redirecting,
+        told: Option<&str>,
+        out: &mut dyn Outside,
+    ) {
+        let Redirecting { login, question, peer } = redirecting;
+        let answer = match told.and_then(parse_redirect) {
+            Some((address, _, _)) if is_peer(&address, peer.ip()) => self.terms(&question, peer),
+            Some((address, port, reason)) => Answer::Refuse(redirection(&address, &port, reason)),
+            None => refuse(LoginStatus::TargetError),
+        };
+        out.answer_login(login, answer);
+    }
+
+    /// Sends a connection that has logged in to its loop.
+    ///
+    /// # Errors
+    /// There is no place for it; the initiator is to be told.
+    pub fn attach(
+        &mut self,
+        login: Box<LoggedIn>,
+        socket: TcpStream,
+        (peer, local): (SocketAddr, SocketAddr),
+        out: &mut dyn Outside,
+    ) -> Result<(), Refused> {
+        let target = self.model.find_target(login.target_name.as_str());
+        let Some(tid) = target.map(|target| target.tid) else {
+            return Err(refused(socket, &login, LoginStatus::TargetRemoved));
+        };
+        let key = key(login.initiator_name.normalized(), login.isid, tid);
+        let known = self.sessions.find(&key).map(|session| (session.tsih, session.nexus, session.loop_index));
+        let connection = Connection { cid: login.cid, peer: peer.ip().to_canonical() };
+        let (tsih, nexus, loop_index, mode) = match (login.tsih.is_new(), known) {
+            (false, Some((tsih, nexus, loop_index))) if tsih == login.tsih => {
+                if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
+                    session.joining.push(connection);
+                }
+                (tsih, nexus, loop_index, AttachMode::Join)
+            }
+            (false, _) => return Err(refused(socket, &login, LoginStatus::SessionDoesNotExist)),
+            (true, former) => {
+                let loops = self.loops_of(tid).len();
+                let (loop_index, mode) = match former {
+                    Some((former, _, loop_index)) => (loop_index, AttachMode::Reinstate(former)),
+                    None => (self.sessions.least_loaded(tid, loops), AttachMode::New),
+                };
+                let alias = login.initiator_alias.clone();
+                let Some(session) = self.sessions.open(key, loop_index, alias, connection) else {
+                    return Err(refused(socket, &login, LoginStatus::OutOfResources));
+                };
+                (session.tsih, session.nexus, loop_index, mode)
+            }
+        };
+        let attach = Attach { tid, socket, peer, local, login, tsih, nexus, mode };
+        let mailbox = self.loops_of(tid).get(loop_index).and_then(|id| out.mailbox(*id));
+        let returned = match mailbox {
+            Some(mailbox) => match mailbox.send(ToLoop::Attach(Box::new(attach))) {
+                Ok(()) => return Ok(()),
+                Err(ToLoop::Attach(attach)) => attach,
+                Err(_) => return Ok(()),
+            },
+            None => Box::new(attach),
+        };
+        self.forget_attach(tsih, mode, returned.login.cid);
+        Err(refused(returned.socket, &returned.login, LoginStatus::OutOfResources))
+    }
+
+    fn forget_attach(&mut self, tsih: Tsih, mode: AttachMode, cid: Cid) {
+        match (mode, self.sessions.get_mut(tsih, None)) {
+            (AttachMode::Join, Some(session)) => {
+                session.joining.retain(|connection| connection.cid != cid);
+            }
+            (_, Some(session)) => {
+                let nexus = session.nexus;
+                self.sessions.end(tsih, nexus);
+            }
+            (_, None) => {}
+        }
+        // A session whose successor came to nothing is found by its key again.
+        self.sessions.find_again();
+    }
+
+    /// A loop's letter about a session.
+    pub(super) fn session_letter(&mut self, letter: ToControl) {
+        match letter {
+            ToControl::SessionStarted(_, tid, tsih, nexus) => {
+                if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
+                    session.pending = false;
+                    let initiator = session.key.initiator_name.as_str();
+                    log::info!("target {tid}: {initiator:?} logged in, session {}", tsih.0);
+                }
+            }
+            ToControl::ConnectionJoined(_, _, tsih, cid) => {
+                if let Some(session) = self.sessions.get_mut(tsih, None) {
+                    session.joined(cid);
+                }
+            }
+            ToControl::ConnectionEnded(_, _, tsih, cid) => {
+                if let Some(session) = self.sessions.get_mut(tsih, None) {
+                    session.connections.retain(|connection| connection.cid != cid);
+                }
+            }
+            ToControl::AttachFailed(_, _, tsih, nexus) => {
+                if self.sessions.get_mut(tsih, Some(nexus)).is_some_and(|session| session.pending) {
+                    self.sessions.end(tsih, nexus);
+                    self.sessions.find_again();
+                }
+            }
+            ToControl::SessionEnded(_, tid, tsih, nexus) => {
+                if let Some(session) = self.sessions.end(tsih, nexus) {
+                    let initiator = session.key.initiator_name;
+                    log::info!("target {tid}: {initiator:?} is gone, session {}", tsih.0);
+                }
+            }
+            ToControl::Answer(..) | ToControl::LoopEnded(_) => {}
+        }
+    }
+}
+
+fn refuse(status: LoginStatus) -> Answer {
+    Answer::Refuse(status.into())
+}
+
+fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus) -> Refused {
+    Refused { socket, response: login.refusal(status) }
+}
+
+fn key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
+    SessionKey { initiator_name: initiator_name.to_owned(), isid, tid, portal_group: PORTAL_GROUP_TAG }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn fixed_redirect(target: &Target, peer: IpAddr) -> Option<Refusal> {
+    let redirect = &target.redirect;
+    let reason = redirect.reason.filter(|_| !redirect.address.is_empty())?;
+    (!is_peer(&redirect.address, peer)).then(|| redirection(&redirect.address, &redirect.port, reason))
+}
+
+/// An initiator that is where it would be sent stays.
+fn is_peer(address: &str, peer: IpAddr) -> bool {
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == peer.to_canonical())
+}
+
+fn redirection(address: &str, port: &str, reason: RedirectReason) -> Refusal {
+    let address = if address.contains(':') && !address.starts_with('[') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    };
+    let target_address = Some(if port.is_empty() { address } else { format!("{address}:{port}") });
+    let status = match reason {
+        RedirectReason::Temporary => LoginStatus::TargetMovedTemporarily,
+        RedirectReason::Permanent => LoginStatus::TargetMovedPermanently,
+    };
+    Refusal { status, target_address }
+}
+
+/// `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.
+fn parse_redirect(told: &str) -> Option<(String, String, RedirectReason)> {
+    let (rest, reason) = told.lines().next()?.trim().rsplit_once(':')?;
+    let reason = RedirectReason::parse(reason)?;
+    let (address, port) = rest.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let valid = !address.is_empty() && !address.contains(|c: char| c.is_control() || c.is_whitespace());
+    valid.then(|| (address.to_owned(), port.to_owned(), reason))
+}
+
+fn keys(parameters: &Parameters) -> Preferences {
+    let narrow = |key| u16::try_from(parameters.number(key)).unwrap_or(u16::MAX);
+    Preferences {
+        session: SessionParams {
+            max_connections: narrow(Key::MaxConnections),
+            initial_r2t: parameters.flag(Key::InitialR2T),
+            immediate_data: parameters.flag(Key::ImmediateData),
+            max_burst_len: parameters.number(Key::MaxBurstLength),
+            first_burst_len: parameters.number(Key::FirstBurstLength),
+            default_time2wait: narrow(Key::DefaultTime2Wait),
+            default_time2retain: narrow(Key::DefaultTime2Retain),
+            max_outstanding_r2t: narrow(Key::MaxOutstandingR2T),
+            data_pdu_in_order: parameters.flag(Key::DataPDUInOrder),
+            data_sequence_in_order: parameters.flag(Key::DataSequenceInOrder),
+            ..SessionParams::default()
+        },
+        max_recv_data_segment_len: parameters.number(Key::MaxRecvDataSegmentLength),
+        header_digest: parameters.digests(Key::HeaderDigest),
+        data_digest: parameters.digests(Key::DataDigest),
+    }
+}

@@ -1,0 +1,342 @@
+//! Requests against the configuration: answered at once, or begun and answered later.
+//!
+//! [`Control`] is plain state; what it needs done in the world goes through [`Outside`]. It never waits: a store is
+//! opened by an opener, a loop answers by letter, and both come back with the ticket they were given.
+
+mod login;
+mod portal;
+mod system;
+mod target;
+mod unit;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::error::TgtadmError;
+use super::pending::{ClientId, Operation, Pending};
+use super::report::{self, text};
+use super::request::Request;
+use super::wire::Reply;
+use crate::iscsi::login::Answer;
+use crate::limits::CONTROL_REPLY;
+use crate::model::sessions::SessionDirectory;
+use crate::model::store::StoreKind;
+use crate::model::{DriverState, Model, PortalId, Tid};
+use crate::runtime::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::openers::{Job, JobDone};
+
+pub use login::{LoginId, Refused};
+
+/// The configuration, the sessions, and what is under way.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// The configuration.
+    pub model: Model,
+    /// The sessions.
+    pub sessions: SessionDirectory,
+    pending: Pending<Work>,
+    loops: BTreeMap<Tid, Vec<LoopId>>,
+    /// Targets that are removed but not gone: their loops have not answered. Their numbers are taken.
+    leaving: BTreeSet<Tid>,
+    last_loop: u32,
+    last_portal: u32,
+    /// Where the driver listens when it is started again.
+    startup_portals: Vec<crate::model::portal::PortalSpec>,
+}
+
+/// What a [`Control`] needs done. Nothing here may block.
+pub trait Outside {
+    /// Sends a reply that was not given at once.
+    fn reply(&mut self, client: ClientId, reply: Reply);
+
+    /// Starts a loop's thread.
+    ///
+    /// # Errors
+    /// There is no memory or no descriptor for it.
+    fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()>;
+
+    /// A loop's mailbox; `None` once the loop is gone.
+    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>>;
+
+    /// A loop has said its last word.
+    fn loop_ended(&mut self, id: LoopId);
+
+    /// Gives a job to the openers.
+    ///
+    /// # Errors
+    /// The job: too many wait.
+    fn job(&mut self, job: Job) -> Result<(), Job>;
+
+    /// Listens; the address that was taken, which tells a chosen port.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    fn listen(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// Listens there no more.
+    fn close_portal(&mut self, id: PortalId);
+
+    /// Closes what is logging in and what discovers.
+    fn close_logins(&mut self);
+
+    /// Answers a question that could not be answered at once.
+    fn answer_login(&mut self, login: LoginId, answer: Answer);
+
+    /// The kinds of stores that can be opened.
+    fn store_kinds(&self) -> Vec<StoreKind>;
+
+    /// Logs debug messages, or no more.
+    fn set_debug(&mut self, on: bool);
+
+    /// Ends the daemon once its replies are sent.
+    fn end(&mut self);
+}
+
+/// What is being done under a ticket.
+#[derive(Debug)]
+pub enum Work {
+    /// A new unit's store is opened, or its loops are told.
+    NewUnit(unit::NewUnit),
+    /// A unit's loops forget it.
+    RemoveUnit(unit::RemoveUnit),
+    /// A loop that did forget a unit serves it again, because another would not.
+    RestoreUnit,
+    /// A unit is changed, one change after the other.
+    UpdateUnit(unit::UpdateUnit),
+    /// Loops end, and with them perhaps a target.
+    Retire(target::Retire),
+    /// A connection is closed.
+    CloseConnection,
+    /// Portals' names are looked up.
+    Listen(portal::Listen),
+    /// A redirect command runs for a login.
+    Redirect(login::Redirecting),
+}
+
+impl Control {
+    /// Does what a client asks. `None`: the reply comes later, at the latest when its deadline is over.
+    pub fn request(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        now: Instant,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        if self.model.iscsi == DriverState::Stopped && !is_driver_request(&request) {
+            return Some(Err(TgtadmError::NoDriver));
+        }
+        let due = now + CONTROL_REPLY;
+        match request {
+            Request::UnitNew { tid, lun, device_type, strings } => {
+                refusal(self.unit_new((client, due), tid, lun, device_type, strings, out))
+            }
+            Request::UnitDelete { tid, lun } => refusal(self.unit_delete((client, due), tid, lun, out)),
+            Request::UnitUpdate { tid, lun, changes } => {
+                self.unit_update((client, due), tid, lun, changes, out)
+            }
+            Request::TargetDelete { tid, force } => {
+                refusal(self.target_delete((client, due), tid, force, out))
+            }
+            Request::PortalNew(options) => self.portal_new((client, due), options, out),
+            Request::ConnectionDelete { tid, sid, cid } => {
+                refusal(self.connection_delete((client, due), tid, sid, cid, out))
+            }
+            at_once => Some(self.answer_at_once(at_once, out)),
+        }
+    }
+
+    fn answer_at_once(&mut self, request: Request, out: &mut dyn Outside) -> Reply {
+        match request {
+            Request::SystemShow => Ok(text::system(&report::system(&self.model, out.store_kinds()))),
+            Request::SystemUpdate(changes) => self.system_update(changes, out),
+            Request::SystemDelete => self.system_delete(out),
+            Request::TargetNew { tid, name } => self.target_new(tid, &name, out),
+            Request::TargetShowAll => {
+                let reports: Vec<_> =
+                    self.model.targets().map(|target| report::target(target, &self.sessions)).collect();
+                Ok(text::targets(&reports))
+            }
+            Request::TargetShow(tid) => {
+                self.model.target(tid).map(|target| text::parameters(&report::parameters(target)))
+            }
+            Request::TargetBind { tid, rule } => self.target_bind(tid, rule),
+            Request::TargetUnbind { tid, rule } => self.target_unbind(tid, rule),
+            Request::TargetUpdate { tid, name, value } => self.target_update(tid, &name, &value, out),
+            Request::PortalDelete(options) => self.portal_delete(&options, out),
+            Request::PortalShow => Ok(text::portals(&self.model.portals)),
+            Request::LldShow => Ok(text::drivers(&report::drivers(&self.model))),
+            Request::LldStart(_) => self.driver_start(out),
+            Request::LldStop(_) => self.driver_stop(out),
+            Request::ConnectionShow(tid) => {
+                let target = self.model.target(tid)?;
+                Ok(text::connections(&report::sessions(target, &self.sessions)))
+            }
+            Request::AccountNew { user, password } => done(self.model.accounts.add(user, password)),
+            Request::AccountDelete { user } => done(self.model.remove_account(&user)),
+            Request::AccountShow => Ok(text::accounts(self.model.accounts.users())),
+            Request::AccountBind { tid, user, direction } => {
+                self.model.bound_accounts(tid)?;
+                self.model.accounts.find(&user).ok_or(TgtadmError::NoUser)?;
+                done(self.model.bound_accounts(tid)?.bind(&user, direction))
+            }
+            Request::AccountUnbind { tid, user } => done(self.model.bound_accounts(tid)?.unbind(&user)),
+            Request::SystemStat
+            | Request::TargetStat(_)
+            | Request::UnitStat { .. }
+            | Request::SessionStat { .. }
+            | Request::ConnectionStat { .. } => self.statistics(&request),
+            // Those that take time were dealt with before.
+            _ => Err(TgtadmError::UnsupportedOperation),
+        }
+    }
+
+    /// Takes a loop's letter.
+    pub fn letter(&mut self, letter: ToControl, out: &mut dyn Outside) {
+        match letter {
+            ToControl::Answer(from, ticket, answer) => {
+                if let Some(operation) = self.pending.answer(ticket, from, answer) {
+                    self.finish(operation, out);
+                }
+            }
+            ToControl::LoopEnded(id) => {
+                for operation in self.pending.loop_ended(id) {
+                    self.finish(operation, out);
+                }
+                out.loop_ended(id);
+            }
+            about_a_session => self.session_letter(about_a_session),
+        }
+    }
+
+    /// Takes an opener's result.
+    pub fn job_done(&mut self, done: JobDone, out: &mut dyn Outside) {
+        match done {
+            JobDone::Opened(ticket, store) => match self.pending.take(ticket) {
+                Some(Operation { client, deadline, work: Work::NewUnit(new), .. }) => {
+                    self.unit_opened((client, deadline), new, store, out);
+                }
+                Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) => {
+                    self.medium_opened((client, deadline), update, store, out);
+                }
+                _ => {}
+            },
+            JobDone::Refreshed(ticket, answer) => {
+                if let Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) =
+                    self.pending.take(ticket)
+                {
+                    self.size_read((client, deadline), update, answer, out);
+                }
+            }
+            JobDone::Resolved(ticket, addresses) => {
+                if let Some(Operation { client, deadline, work: Work::Listen(listen), .. }) =
+                    self.pending.take(ticket)
+                {
+                    self.name_resolved((client, deadline), listen, &addresses, out);
+                }
+            }
+            JobDone::Redirected(ticket, answer) => {
+                if let Some(Operation { work: Work::Redirect(redirecting), .. }) = self.pending.take(ticket) {
+                    self.redirect_told(redirecting, answer.as_deref(), out);
+                }
+            }
+        }
+    }
+
+    /// The last loop has answered.
+    fn finish(&mut self, operation: Operation<Work>, out: &mut dyn Outside) {
+        let Operation { client, answers, work, .. } = operation;
+        let reply = match work {
+            Work::NewUnit(new) => self.unit_added(new, &answers, out),
+            Work::RemoveUnit(remove) => self.unit_removed(remove, &answers, out),
+            Work::Retire(retire) => self.retired(&retire, out),
+            Work::CloseConnection => answers
+                .into_iter()
+                .try_for_each(|(_, answer)| answer.map_err(error_number))
+                .map(|()| String::new()),
+            Work::RestoreUnit | Work::UpdateUnit(_) | Work::Listen(_) | Work::Redirect(_) => return,
+        };
+        if let Some(client) = client {
+            out.reply(client, reply);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.pending.next_deadline()
+    }
+
+    /// Replies to those who have waited long enough.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
+        for (client, work) in self.pending.overdue(now) {
+            // A target that is removed is no longer there, whatever its loops still have to wait for.
+            let reply =
+                if matches!(work, Work::Retire(_)) { Ok(String::new()) } else { Err(TgtadmError::Unknown) };
+            out.reply(client, reply);
+        }
+    }
+
+    /// Nobody waits for this client's reply any more.
+    pub fn client_ended(&mut self, client: ClientId) {
+        self.pending.client_ended(client);
+    }
+
+    /// Begins an operation of some loops: mails each its letter. A loop that is gone counts as having answered.
+    fn tell(
+        &mut self,
+        client: Option<ClientId>,
+        deadline: Instant,
+        loops: &[LoopId],
+        work: Work,
+        letter: impl Fn(Ticket) -> ToLoop,
+        out: &mut dyn Outside,
+    ) {
+        let ticket = self.pending.begin(client, deadline, loops.to_vec(), work);
+        let mut ended = None;
+        for id in loops {
+            // A letter with a ticket must arrive: its number is bounded by the requests under way.
+            let sent = out.mailbox(*id).is_some_and(|mailbox| mailbox.send_reserved(letter(ticket)).is_ok());
+            if !sent {
+                ended = ended.or(self.pending.answer(ticket, *id, Err(LoopError::NoTarget)));
+            }
+        }
+        if loops.is_empty() {
+            ended = self.pending.take(ticket);
+        }
+        if let Some(operation) = ended {
+            self.finish(operation, out);
+        }
+    }
+}
+
+/// Who waits, and until when.
+type Waiting = (ClientId, Instant);
+/// The same, once nobody may be waiting any more.
+type MaybeWaiting = (Option<ClientId>, Instant);
+
+fn refusal(begun: Result<(), TgtadmError>) -> Option<Reply> {
+    begun.err().map(Err)
+}
+
+fn done(result: Result<(), TgtadmError>) -> Reply {
+    result.map(|()| String::new())
+}
+
+fn is_driver_request(request: &Request) -> bool {
+    matches!(request, Request::LldShow | Request::LldStart(_) | Request::LldStop(_))
+}
+
+/// What a loop's refusal is on the wire.
+fn error_number(error: LoopError) -> TgtadmError {
+    match error {
+        LoopError::NoTarget => TgtadmError::NoTarget,
+        LoopError::NoUnit => TgtadmError::NoLun,
+        LoopError::UnitExists => TgtadmError::LunExists,
+        LoopError::Busy => TgtadmError::LunActive,
+        LoopError::NoConnection => TgtadmError::NoConnection,
+        LoopError::Store(_) => TgtadmError::InvalidRequest,
+    }
+}

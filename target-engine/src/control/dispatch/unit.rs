@@ -1,0 +1,427 @@
+//! Logical units: opened by an opener, then told to every loop, then there. What fails on the way is rolled back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use scsi_core::device::unit::{DeviceType, Unit};
+use scsi_core::lun::Lun;
+use scsi_core::sense::AdditionalSense;
+use scsi_core::store::{Backstore, IoError};
+
+use super::super::error::TgtadmError;
+use super::super::request::{UnitChange, UnitStrings};
+use super::super::wire::Reply;
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, error_number};
+use crate::model::Tid;
+use crate::model::store::{OpenFlags, StoreSpec};
+use crate::model::unit::{self, DEFAULT_BLOCK_LEN, DEFAULT_KIND, TargetUnit};
+use crate::runtime::letters::{LoopError, LoopId, Ticket, ToLoop};
+use crate::runtime::openers::Job;
+
+/// A unit on its way into a target.
+#[derive(Debug)]
+pub struct NewUnit {
+    place: Place,
+    spec: StoreSpec,
+    /// Once its store is open.
+    entry: Option<TargetUnit>,
+}
+
+/// A unit on its way out.
+#[derive(Debug)]
+pub struct RemoveUnit {
+    place: Place,
+}
+
+/// A unit that is being changed, one change after the other.
+#[derive(Debug)]
+pub struct UpdateUnit {
+    place: Place,
+    unit: UnitHandle,
+    changes: VecDeque<Result<UnitChange, TgtadmError>>,
+    error: Option<TgtadmError>,
+    /// The medium that is being opened.
+    spec: Option<StoreSpec>,
+}
+
+/// Which unit, in which life of its target: a target's loops are never used twice.
+#[derive(Clone, Debug)]
+struct Place {
+    tid: Tid,
+    lun: Lun,
+    loops: Vec<LoopId>,
+}
+
+struct UnitHandle(Arc<Unit>);
+
+impl std::fmt::Debug for UnitHandle {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Unit")
+    }
+}
+
+type Opened = Result<Arc<dyn Backstore>, String>;
+type Answers = [(LoopId, Result<(), LoopError>)];
+
+impl Control {
+    pub(super) fn unit_new(
+        &mut self,
+        (client, due): Waiting,
+        tid: Tid,
+        lun: u64,
+        device_type: u32,
+        strings: UnitStrings,
+        out: &mut dyn Outside,
+    ) -> Result<(), TgtadmError> {
+        self.model.target(tid)?;
+        let place =
+            Place { tid, lun: self::lun(lun).ok_or(TgtadmError::InvalidRequest)?, loops: self.life(tid) };
+        if self.model.target(tid)?.has_unit(place.lun) {
+            return Err(TgtadmError::LunExists);
+        }
+        if device_type != DeviceType::Disk as u32 {
+            return Err(TgtadmError::InvalidRequest);
+        }
+        let spec = store_spec(strings, out)?;
+        self.model.target_mut(tid)?.busy_units.insert(place.lun);
+        let new = NewUnit { place, spec, entry: None };
+        if new.spec.path.is_empty() {
+            self.add_unit((Some(client), due), new, None, out);
+            return Ok(());
+        }
+        let (place, spec) = (new.place.clone(), new.spec.clone());
+        let ticket = self.pending.begin(Some(client), due, Vec::new(), Work::NewUnit(new));
+        if out.job(Job::Open(ticket, spec)).is_err() {
+            self.pending.take(ticket);
+            self.free(&place);
+            return Err(TgtadmError::NoMemory);
+        }
+        Ok(())
+    }
+
+    /// The opener is done with a new unit's store.
+    pub(super) fn unit_opened(
+        &mut self,
+        waiting: MaybeWaiting,
+        new: NewUnit,
+        store: Opened,
+        out: &mut dyn Outside,
+    ) {
+        let reply = |out: &mut dyn Outside, error| {
+            if let Some(client) = waiting.0 {
+                out.reply(client, Err(error));
+            }
+        };
+        match store {
+            Ok(store) if self.is_alive(&new.place) => self.add_unit(waiting, new, Some(store), out),
+            Ok(store) => {
+                close(Some(store), out);
+                reply(out, TgtadmError::NoTarget);
+            }
+            Err(why) => {
+                log::error!("target {} lun {}: {}: {why}", new.place.tid, new.place.lun, new.spec.path);
+                self.free(&new.place);
+                reply(out, TgtadmError::InvalidRequest);
+            }
+        }
+    }
+
+    fn add_unit(
+        &mut self,
+        (client, due): MaybeWaiting,
+        mut new: NewUnit,
+        store: Option<Arc<dyn Backstore>>,
+        out: &mut dyn Outside,
+    ) {
+        let Place { tid, lun, loops } = new.place.clone();
+        let entry = TargetUnit::disk(tid.number(), lun.number(), new.spec.clone(), store);
+        let unit = Arc::clone(&entry.unit);
+        new.entry = Some(entry);
+        let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
+        self.tell(client, due, &loops, Work::NewUnit(new), letter, out);
+    }
+
+    /// Every loop has answered: it is there on all of them, or on none.
+    pub(super) fn unit_added(&mut self, new: NewUnit, answers: &Answers, out: &mut dyn Outside) -> Reply {
+        let Place { tid, lun, .. } = new.place.clone();
+        let failure = answers.iter().find_map(|(_, answer)| answer.err());
+        let alive = self.is_alive(&new.place);
+        self.free(&new.place);
+        match (failure, new.entry) {
+            (None, Some(entry)) if alive => {
+                self.model.target_mut(tid)?.units.insert(lun, entry);
+                self.units_changed(tid);
+                log::info!("target {tid} lun {lun}: {} {} made", new.spec.kind, new.spec.path);
+                Ok(String::new())
+            }
+            (failure, entry) => {
+                let served: Vec<_> =
+                    answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
+                let letter = |ticket| ToLoop::RemoveUnit { tid, lun, force: true, ticket };
+                self.tell(None, std::time::Instant::now(), &served, Work::RestoreUnit, letter, out);
+                close(entry.and_then(|entry| entry.unit.store()), out);
+                Err(failure.map_or(TgtadmError::NoTarget, error_number))
+            }
+        }
+    }
+
+    pub(super) fn unit_delete(
+        &mut self,
+        (client, due): Waiting,
+        tid: Tid,
+        lun: u64,
+        out: &mut dyn Outside,
+    ) -> Result<(), TgtadmError> {
+        // Stock misses the unit before it misses the target.
+        let target = self.model.target_mut(tid).map_err(|_| TgtadmError::NoLun)?;
+        let lun = self::lun(lun).filter(|lun| target.units.contains_key(lun)).ok_or(TgtadmError::NoLun)?;
+        if lun == Lun::ZERO {
+            return Err(TgtadmError::InvalidRequest);
+        }
+        if !target.busy_units.insert(lun) {
+            return Err(TgtadmError::LunActive);
+        }
+        let place = Place { tid, lun, loops: self.life(tid) };
+        let loops = place.loops.clone();
+        let letter = |ticket| ToLoop::RemoveUnit { tid, lun, force: false, ticket };
+        self.tell(Some(client), due, &loops, Work::RemoveUnit(RemoveUnit { place }), letter, out);
+        Ok(())
+    }
+
+    /// Every loop has answered: it is gone from all of them, or stays on all of them.
+    pub(super) fn unit_removed(
+        &mut self,
+        remove: RemoveUnit,
+        answers: &Answers,
+        out: &mut dyn Outside,
+    ) -> Reply {
+        let Place { tid, lun, .. } = remove.place;
+        if !self.is_alive(&remove.place) {
+            return Err(TgtadmError::NoTarget);
+        }
+        self.free(&remove.place);
+        if answers.iter().all(|(_, answer)| answer.is_ok()) {
+            let entry = self.model.target_mut(tid)?.units.remove(&lun);
+            close(entry.and_then(|entry| entry.unit.store()), out);
+            self.units_changed(tid);
+            log::info!("target {tid} lun {lun}: removed");
+            return Ok(String::new());
+        }
+        let entry = self.model.target(tid)?.units.get(&lun).ok_or(TgtadmError::NoLun)?;
+        let unit = Arc::clone(&entry.unit);
+        let forgot: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
+        let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
+        self.tell(None, std::time::Instant::now(), &forgot, Work::RestoreUnit, letter, out);
+        Err(answers.iter().find_map(|(_, answer)| answer.err()).map_or(TgtadmError::LunActive, error_number))
+    }
+
+    pub(super) fn unit_update(
+        &mut self,
+        (client, due): Waiting,
+        tid: Tid,
+        lun: u64,
+        changes: Vec<Result<UnitChange, TgtadmError>>,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let target = match self.model.target(tid) {
+            Ok(target) => target,
+            Err(error) => return Some(Err(error)),
+        };
+        let found = self::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
+        let Some((lun, entry)) = found else { return Some(Err(TgtadmError::NoLun)) };
+        let update = UpdateUnit {
+            unit: UnitHandle(Arc::clone(&entry.unit)),
+            place: Place { tid, lun, loops: self.life(tid) },
+            changes: changes.into(),
+            error: None,
+            spec: None,
+        };
+        self.change_on((Some(client), due), update, out)
+    }
+
+    /// Makes the changes up to the next that takes time. `None`: it is under way.
+    fn change_on(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        while let Some(change) = update.changes.pop_front() {
+            let made = match change {
+                Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
+                    Ok(spec) => {
+                        update.spec = Some(spec.clone());
+                        return self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out);
+                    }
+                    Err(error) => Err(error),
+                },
+                Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
+                    let unit = Arc::clone(&update.unit.0);
+                    return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
+                }
+                Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation),
+                Ok(change) => unit::change(&update.unit.0, change),
+                Err(error) => Err(error),
+            };
+            update.error = made.err().or(update.error);
+        }
+        Some(update.error.map_or_else(|| Ok(String::new()), Err))
+    }
+
+    fn begin_change(
+        &mut self,
+        (client, due): MaybeWaiting,
+        update: UpdateUnit,
+        job: impl FnOnce(Ticket) -> Job,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
+        if out.job(job(ticket)).is_err() {
+            self.pending.take(ticket);
+            return Some(Err(TgtadmError::NoMemory));
+        }
+        None
+    }
+
+    /// What another medium is opened by; only while the present one is out.
+    fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, TgtadmError> {
+        let entry = self.entry(update).ok_or(TgtadmError::NoLun)?;
+        let config = entry.unit.config();
+        if config.online || config.device_type != DeviceType::Disk || path.is_empty() {
+            return Err(TgtadmError::InvalidRequest);
+        }
+        Ok(StoreSpec { path, ..entry.store.clone() })
+    }
+
+    /// The opener is done with another medium. One that cannot be opened leaves the drive empty, as in stock.
+    pub(super) fn medium_opened(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        store: Opened,
+        out: &mut dyn Outside,
+    ) {
+        let spec = update.spec.take();
+        let (store, opened) = match store {
+            Ok(store) => (Some(store), Ok(())),
+            Err(why) => {
+                log::error!("target {} lun {}: {why}", update.place.tid, update.place.lun);
+                (None, Err(TgtadmError::InvalidRequest))
+            }
+        };
+        match (self.entry_mut(&update), spec) {
+            (Some(entry), Some(spec)) => {
+                let online = store.is_some();
+                entry.store.path = if online { spec.path } else { String::new() };
+                let unit = Arc::clone(&entry.unit);
+                let old = unit.store();
+                let read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
+                unit.set_store(store);
+                let changed = unit.update(|config| {
+                    config.online = online;
+                    config.read_only |= read_only;
+                });
+                close(old, out);
+                let changed = changed.map_err(|_| TgtadmError::PreventRemoval);
+                update.error = opened.and(changed).err().or(update.error);
+            }
+            _ => {
+                close(store, out);
+                update.error = Some(TgtadmError::NoLun);
+                update.changes.clear();
+            }
+        }
+        self.reply_when_changed(waiting, update, out);
+    }
+
+    /// The opener has asked the store for its size.
+    pub(super) fn size_read(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        answer: Result<(), IoError>,
+        out: &mut dyn Outside,
+    ) {
+        let answer = answer.map_err(|error| {
+            log::error!("target {} lun {}: size: {error}", update.place.tid, update.place.lun);
+            TgtadmError::InvalidRequest
+        });
+        update.error = answer.err().or(update.error);
+        self.reply_when_changed(waiting, update, out);
+    }
+
+    fn reply_when_changed(&mut self, waiting: MaybeWaiting, update: UpdateUnit, out: &mut dyn Outside) {
+        if let Some(reply) = self.change_on(waiting, update, out)
+            && let Some(client) = waiting.0
+        {
+            out.reply(client, reply);
+        }
+    }
+
+    /// The unit that is being updated, if it is still the same.
+    fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
+        let entry = self.model.target(update.place.tid).ok()?.units.get(&update.place.lun)?;
+        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+    }
+
+    fn entry_mut(&mut self, update: &UpdateUnit) -> Option<&mut TargetUnit> {
+        let entry = self.model.target_mut(update.place.tid).ok()?.units.get_mut(&update.place.lun)?;
+        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+    }
+
+    /// Initiators are told that they should ask for the list of units again (SPC-4 6.33).
+    fn units_changed(&self, tid: Tid) {
+        for entry in self.model.target(tid).into_iter().flat_map(|target| target.units.values()) {
+            entry.unit.raise(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
+        }
+    }
+
+    fn life(&self, tid: Tid) -> Vec<LoopId> {
+        self.loops_of(tid).to_vec()
+    }
+
+    /// Whether the target is still the one that the operation was begun on.
+    fn is_alive(&self, place: &Place) -> bool {
+        self.loops_of(place.tid) == place.loops && !place.loops.is_empty()
+    }
+
+    fn free(&mut self, place: &Place) {
+        if self.is_alive(place)
+            && let Ok(target) = self.model.target_mut(place.tid)
+        {
+            target.busy_units.remove(&place.lun);
+        }
+    }
+}
+
+/// A unit's number as initiators can address it.
+pub(super) fn lun(number: u64) -> Option<Lun> {
+    Lun::new(number)
+}
+
+/// The last handle on a store may be this one, and closing may take long.
+fn close(store: Option<Arc<dyn Backstore>>, out: &mut dyn Outside) {
+    if let Some(store) = store
+        && out.job(Job::Close(store)).is_err()
+    {
+        log::warn!("too many stores wait to be closed");
+    }
+}
+
+fn store_spec(strings: UnitStrings, out: &mut dyn Outside) -> Result<StoreSpec, TgtadmError> {
+    let kind = strings.bstype.unwrap_or_else(|| DEFAULT_KIND.to_owned());
+    let kinds = out.store_kinds();
+    let known = kinds.iter().find(|known| known.name == kind).ok_or(TgtadmError::InvalidRequest)?;
+    let flags = OpenFlags::parse(&strings.bsoflags.unwrap_or_default())?;
+    if !flags.is_empty() && !known.takes_flags {
+        return Err(TgtadmError::InvalidRequest);
+    }
+    Ok(StoreSpec {
+        kind,
+        path: strings.path.unwrap_or_default(),
+        options: strings.bsopts.unwrap_or_default(),
+        flags,
+        block_len: strings.block_len.unwrap_or(DEFAULT_BLOCK_LEN),
+        read_only: false,
+    })
+}

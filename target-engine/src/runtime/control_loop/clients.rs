@@ -1,0 +1,175 @@
+//! Admin connections: one request in, one reply out, and the end.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use super::world::{Source, World};
+use super::{ControlLoop, interest};
+use crate::control::pending::ClientId;
+use crate::control::request::Request;
+use crate::control::wire::{RecordReader, Reply, encode_reply};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE};
+use crate::runtime::poller::{Key, Ready};
+
+/// An admin connection.
+pub(super) struct Client {
+    stream: UnixStream,
+    key: Key,
+    state: State,
+    /// When it is closed, unless something happens.
+    pub(super) deadline: Instant,
+}
+
+enum State {
+    /// The request is not whole yet.
+    Reading(RecordReader),
+    /// The request is being done.
+    Waiting,
+    /// The reply, and how much of it is sent.
+    Replying(Vec<u8>, usize),
+}
+
+impl Client {
+    pub(super) fn has_reply(&self) -> bool {
+        matches!(self.state, State::Replying(..))
+    }
+}
+
+impl World {
+    /// Takes new admin connections. Only who is the daemon's own user and group is listened to, as in stock.
+    pub(super) fn accept_clients(&mut self, now: Instant) {
+        while self.clients.len() < CONTROL_CONNECTIONS_MAX {
+            let Some((listener, _)) = &self.admin else { return };
+            match listener.accept() {
+                Ok((stream, _)) => self.welcome(stream, now),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    log::warn!("management socket: {error}");
+                    return;
+                }
+            }
+        }
+        // Full: the rest waits in the backlog, and the listener is not asked again until there is room.
+        self.watch_admin(false);
+    }
+
+    fn welcome(&mut self, stream: UnixStream, now: Instant) {
+        if !is_trusted(&stream) {
+            log::warn!("management socket: permission error");
+            return;
+        }
+        self.last_client += 1;
+        let id = ClientId(self.last_client);
+        let registered = stream
+            .set_nonblocking(true)
+            .and_then(|()| self.poller.register(&stream, Source::Client(id), interest(true, false)));
+        match registered {
+            Ok(key) => {
+                let state = State::Reading(RecordReader::default());
+                self.clients.insert(id, Client { stream, key, state, deadline: now + CONTROL_IDLE });
+            }
+            Err(error) => log::warn!("management socket: {error}"),
+        }
+    }
+
+    fn watch_admin(&self, read: bool) {
+        if let Some((listener, key)) = &self.admin {
+            let _ = self.poller.modify(*key, listener, interest(read, false));
+        }
+    }
+
+    /// Begins a reply; a client that is gone gets none.
+    pub(super) fn send_reply(&mut self, id: ClientId, reply: &Reply) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.state = State::Replying(encode_reply(reply), 0);
+        client.deadline = Instant::now() + CONTROL_IDLE;
+        self.push_reply(id);
+    }
+
+    /// Sends what the socket takes; after the last byte the connection is over.
+    fn push_reply(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let State::Replying(bytes, sent) = &mut client.state else { return };
+        while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
+            match client.stream.write(rest) {
+                Ok(count) if count > 0 => *sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = self.poller.modify(client.key, &client.stream, interest(false, true));
+                    return;
+                }
+                _ => break,
+            }
+        }
+        self.close_client(id);
+    }
+
+    fn close_client(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.poller.deregister(client.key, &client.stream);
+            self.watch_admin(true);
+        }
+    }
+}
+
+impl ControlLoop {
+    pub(super) fn client_event(&mut self, id: ClientId, event: &Ready<Source>, now: Instant) {
+        let Some(client) = self.world.clients.get_mut(&id) else { return };
+        match &mut client.state {
+            State::Replying(..) => self.world.push_reply(id),
+            State::Waiting if event.broken => {
+                self.control.client_ended(id);
+                self.world.close_client(id);
+            }
+            State::Waiting => {}
+            State::Reading(reader) => {
+                let mut bytes = [0; 4096];
+                let record = match client.stream.read(&mut bytes) {
+                    Ok(0) => return self.world.close_client(id),
+                    Ok(count) => reader.receive(&bytes[..count]),
+                    Err(error) if is_temporary(&error) => return,
+                    Err(_) => return self.world.close_client(id),
+                };
+                match record {
+                    Ok(None) => {}
+                    Ok(Some(record)) => {
+                        client.state = State::Waiting;
+                        let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
+                        let reply = match Request::parse(&record) {
+                            Ok(request) => self.control.request(id, request, now, &mut self.world),
+                            Err(error) => Some(Err(error)),
+                        };
+                        if let Some(reply) = reply {
+                            self.world.send_reply(id, &reply);
+                        }
+                    }
+                    Err(error) => {
+                        log::warn!("management socket: {error}");
+                        self.world.close_client(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the clients that neither send nor take. One that waits for its reply has the reply's deadline.
+    pub(super) fn client_timeouts(&mut self, now: Instant) {
+        let late = |(id, client): (&ClientId, &Client)| (client.deadline <= now).then_some(*id);
+        for id in self.world.clients.iter().filter_map(late).collect::<Vec<_>>() {
+            self.control.client_ended(id);
+            self.world.close_client(id);
+        }
+    }
+}
+
+/// Whether the peer runs as the daemon does. There is no exception for root and no list of groups.
+fn is_trusted(stream: &UnixStream) -> bool {
+    rustix::net::sockopt::socket_peercred(stream)
+        .is_ok_and(|peer| peer.uid == rustix::process::getuid() && peer.gid == rustix::process::getgid())
+}
+
+pub(super) fn is_temporary(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

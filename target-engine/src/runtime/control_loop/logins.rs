@@ -1,0 +1,254 @@
+//! Connections of initiators until they have logged in, and discovery sessions to their end.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+
+use super::clients::is_temporary;
+use super::world::{Source, World};
+use super::{ControlLoop, interest};
+use crate::control::dispatch::LoginId;
+use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
+use crate::iscsi::login::{Answer, LoggedIn, Login, LoginConfig, LoginEvent, Question};
+use crate::runtime::poller::{Key, Ready};
+
+/// A connection that is not a loop's yet.
+pub(super) struct LoginEntry {
+    pub(super) peer: SocketAddr,
+    local: SocketAddr,
+    socket: TcpStream,
+    key: Key,
+    phase: Phase,
+    /// Bytes the socket did not take.
+    unsent: Bytes,
+    /// When what is unsent is the last, and then the end.
+    closing: Option<Instant>,
+}
+
+enum Phase {
+    Login(Box<Login>),
+    Discovery(Box<Discovery>),
+}
+
+/// What either phase has to say.
+enum Event {
+    Ask(Question),
+    Attach(Box<LoggedIn>),
+    Discovery(Box<Discovery>),
+    Closed,
+}
+
+/// What becomes of a connection.
+enum Fate {
+    Stays,
+    Closes,
+    Leaves(Box<LoggedIn>),
+}
+
+impl LoginEntry {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.closing.or_else(|| self.phase.poll_timeout())
+    }
+
+    /// Sends what there is to send, as far as the socket takes it. `false`: the connection is broken.
+    fn flush(&mut self) -> bool {
+        loop {
+            if self.unsent.is_empty() {
+                match self.phase.poll_transmit() {
+                    Some(bytes) => self.unsent = bytes,
+                    None => return true,
+                }
+            }
+            match self.socket.write(&self.unsent) {
+                Ok(0) => return false,
+                Ok(count) => self.unsent.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl Phase {
+    fn receive(&mut self, bytes: &[u8], now: Instant) {
+        match self {
+            Self::Login(login) => login.receive(bytes, now),
+            Self::Discovery(discovery) => discovery.receive(bytes, now),
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match self {
+            Self::Login(login) => login.answer(answer),
+            Self::Discovery(discovery) => discovery.answer(answer),
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Login(login) => login.poll_transmit(),
+            Self::Discovery(discovery) => discovery.poll_transmit(),
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        Some(match self {
+            Self::Login(login) => match login.poll_event()? {
+                LoginEvent::Ask(question) => Event::Ask(question),
+                LoginEvent::Attach(logged_in) => Event::Attach(logged_in),
+                LoginEvent::Discovery(discovery) => Event::Discovery(discovery),
+                LoginEvent::Closed(reason) => {
+                    log::debug!("login: {reason}");
+                    Event::Closed
+                }
+            },
+            Self::Discovery(discovery) => match discovery.poll_event()? {
+                DiscoveryEvent::Ask(question) => Event::Ask(question),
+                DiscoveryEvent::Closed(reason) => {
+                    log::debug!("discovery: {reason}");
+                    Event::Closed
+                }
+            },
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Login(login) => login.poll_timeout(),
+            Self::Discovery(discovery) => discovery.poll_timeout(),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Login(login) => login.handle_timeout(now),
+            Self::Discovery(discovery) => discovery.handle_timeout(now),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn begin_login(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> io::Result<()> {
+        let local = socket.local_addr()?;
+        self.last_login += 1;
+        let id = LoginId(self.last_login);
+        let key = self.poller.register(&socket, Source::Login(id), interest(true, false))?;
+        let phase = Phase::Login(Box::new(Login::new(LoginConfig::default(), now)));
+        let entry = LoginEntry { peer, local, socket, key, phase, unsent: Bytes::new(), closing: None };
+        self.logins.insert(id, entry);
+        Ok(())
+    }
+
+    pub(super) fn close_login(&mut self, id: LoginId) {
+        if let Some(entry) = self.logins.remove(&id) {
+            self.poller.deregister(entry.key, &entry.socket);
+        }
+    }
+}
+
+impl ControlLoop {
+    pub(super) fn login_event(&mut self, id: LoginId, event: &Ready<Source>, now: Instant) {
+        let Some(entry) = self.world.logins.get_mut(&id) else { return };
+        if event.readable && entry.closing.is_none() {
+            let mut bytes = [0; 16 * 1024];
+            match entry.socket.read(&mut bytes) {
+                Ok(0) => return self.world.close_login(id),
+                Ok(count) => entry.phase.receive(&bytes[..count], now),
+                Err(error) if is_temporary(&error) => {}
+                Err(_) => return self.world.close_login(id),
+            }
+        } else if event.broken {
+            return self.world.close_login(id);
+        }
+        self.drive(id, now);
+    }
+
+    pub(super) fn login_timeouts(&mut self, now: Instant) {
+        let late = |(id, entry): (&LoginId, &LoginEntry)| {
+            entry.deadline().is_some_and(|deadline| deadline <= now).then_some(*id)
+        };
+        for id in self.world.logins.iter().filter_map(late).collect::<Vec<_>>() {
+            let Some(entry) = self.world.logins.get_mut(&id) else { continue };
+            if entry.closing.is_some() {
+                self.world.close_login(id);
+            } else {
+                entry.phase.handle_timeout(now);
+                self.drive(id, now);
+            }
+        }
+    }
+
+    /// Answers that took their time.
+    pub(super) fn late_answers(&mut self, now: Instant) {
+        for (id, answer) in std::mem::take(&mut self.world.answers) {
+            if let Some(entry) = self.world.logins.get_mut(&id) {
+                entry.phase.answer(answer);
+                self.drive(id, now);
+            }
+        }
+    }
+
+    /// Lets a connection say all it has to say.
+    fn drive(&mut self, id: LoginId, now: Instant) {
+        let Some(mut entry) = self.world.logins.remove(&id) else { return };
+        match self.talk(id, &mut entry, now) {
+            Fate::Stays => {
+                let wanted = interest(entry.closing.is_none(), !entry.unsent.is_empty());
+                if self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok() {
+                    self.world.logins.insert(id, entry);
+                }
+            }
+            Fate::Closes => {
+                self.world.poller.deregister(entry.key, &entry.socket);
+                // An orderly end, lest a reset overtake the last response.
+                let _ = entry.socket.shutdown(Shutdown::Write);
+            }
+            Fate::Leaves(logged_in) => {
+                self.world.poller.deregister(entry.key, &entry.socket);
+                self.hand_over(entry, logged_in);
+            }
+        }
+    }
+
+    fn talk(&mut self, id: LoginId, entry: &mut LoginEntry, now: Instant) -> Fate {
+        loop {
+            let intact = entry.flush();
+            if !intact || (entry.closing.is_some() && entry.unsent.is_empty()) {
+                return Fate::Closes;
+            }
+            match entry.phase.poll_event() {
+                None => return Fate::Stays,
+                Some(Event::Ask(question)) => {
+                    let ends = (entry.peer, entry.local);
+                    if let Some(answer) = self.control.question(id, question, ends, now, &mut self.world) {
+                        entry.phase.answer(answer);
+                    }
+                }
+                Some(Event::Discovery(discovery)) => entry.phase = Phase::Discovery(discovery),
+                // Who has not taken our responses cannot have answered them: something is wrong with the peer.
+                Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Fate::Closes,
+                Some(Event::Attach(logged_in)) => return Fate::Leaves(logged_in),
+                Some(Event::Closed) => entry.closing = Some(now + crate::limits::LAST_WORDS),
+            }
+        }
+    }
+
+    /// Gives the connection to its loop, or tells the initiator why not.
+    fn hand_over(&mut self, entry: LoginEntry, logged_in: Box<LoggedIn>) {
+        let LoginEntry { socket, peer, local, .. } = entry;
+        if let Err(refused) = self.control.attach(logged_in, socket, (peer, local), &mut self.world) {
+            let mut socket = refused.socket;
+            // A new connection's buffer takes one PDU; if not, the peer learns it by the close.
+            let _ = socket.write(&refused.response);
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Portals: listening sockets, and whom they let in.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::ControlLoop;
+use super::world::{Source, World, open_spare};
+use crate::control::request::State;
+use crate::limits::{ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use crate::model::PortalId;
+use crate::runtime::poller::{Interest, Key};
+
+/// A listening socket.
+pub(super) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) key: Key,
+}
+
+impl World {
+    pub(super) fn open_portal(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = listen(address)?;
+        let taken = socket.local_addr()?;
+        let key = self.poller.register(&socket, Source::Portal(id), Interest::Read)?;
+        self.listeners.insert(id, Listener { socket, key });
+        Ok(taken)
+    }
+
+    /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
+    fn turn_away(&mut self, id: PortalId) {
+        self.spare = None;
+        if let Some(listener) = self.listeners.get(&id) {
+            drop(listener.socket.accept());
+        }
+        self.spare = open_spare();
+    }
+
+    fn has_room_for(&self, peer: IpAddr, established: usize) -> bool {
+        let from_there = || self.logins.values().filter(|login| login.peer.ip() == peer).count();
+        self.logins.len() < LOGINS_MAX
+            && self.logins.len() + established < CONNECTIONS_MAX
+            && from_there() < LOGINS_PER_ADDRESS_MAX
+    }
+}
+
+impl ControlLoop {
+    /// Takes some of the connections that wait at a portal. Without any target, and while the system is offline, they
+    /// are closed at once, as in stock.
+    pub(super) fn accept_initiators(&mut self, id: PortalId, now: Instant) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.world.listeners.get(&id) else { return };
+            match listener.socket.accept() {
+                Ok((socket, peer)) => self.admit(socket, peer, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // It went away while it waited, or a signal came.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    log::warn!("portal: {error}");
+                    return self.world.turn_away(id);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, now: Instant) {
+        let model = &self.control.model;
+        if model.is_empty() || model.state == State::Offline {
+            log::debug!("{peer}: closed, there is nothing to log in to");
+            return;
+        }
+        if !self.world.has_room_for(peer.ip(), self.control.sessions.len()) {
+            log::warn!("{peer}: closed, too many connections");
+            return;
+        }
+        if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {
+            log::warn!("{peer}: {error}");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    // The kernel cuts it to net.core.somaxconn.
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// As stock has them: no delay, and a dead peer is found by keepalive.
+fn set_options(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(1800))
+        .with_interval(Duration::from_secs(300))
+        .with_retries(6);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,268 @@
+//! Everything of the control thread that is a descriptor or a thread, and what the dispatcher wants done with it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::clients::Client;
+use super::logins::LoginEntry;
+use super::portals::Listener;
+use crate::control::dispatch::{LoginId, Outside};
+use crate::control::pending::ClientId;
+use crate::control::wire::Reply;
+use crate::iscsi::login::Answer;
+use crate::limits::CONTROL_LETTERS_MAX;
+use crate::model::PortalId;
+use crate::model::store::{StoreKind, StoreOpener};
+use crate::runtime::letters::{LoopId, ToControl, ToLoop};
+use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
+use crate::runtime::openers::{Job, JobDone, Openers};
+use crate::runtime::poller::{Interest, Key, Poller, Ready};
+use crate::runtime::target_loop::{self, LoopHandle};
+
+/// What a descriptor is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    Shutdown,
+    Letters,
+    Jobs,
+    Admin,
+    Client(ClientId),
+    Portal(PortalId),
+    Login(LoginId),
+}
+
+/// The control thread's sockets and threads.
+pub(crate) struct World {
+    pub(super) poller: Poller<Source>,
+    pub(super) admin: Option<(UnixListener, Key)>,
+    pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) last_client: u64,
+    pub(super) listeners: BTreeMap<PortalId, Listener>,
+    pub(super) logins: BTreeMap<LoginId, LoginEntry>,
+    pub(super) last_login: u64,
+    pub(super) answers: Vec<(LoginId, Answer)>,
+    /// Closed and opened again to accept and close a connection when no descriptor is left.
+    pub(super) spare: Option<File>,
+    pub(super) internal_reply: Option<Reply>,
+    loops: BTreeMap<LoopId, LoopHandle>,
+    letters: Inbox<ToControl>,
+    to_control: Mailbox<ToControl>,
+    jobs: Inbox<JobDone>,
+    openers: Openers,
+    opener: Arc<dyn StoreOpener>,
+    shutdown: Option<UnixStream>,
+    signals: usize,
+    ending: bool,
+}
+
+/// Stands for the server itself, before it serves anybody.
+const INTERNAL: ClientId = ClientId(0);
+
+/// Events taken in one wait.
+const EVENTS_MAX: usize = 256;
+
+impl World {
+    pub(super) fn new(opener: Arc<dyn StoreOpener>) -> io::Result<Self> {
+        let mut poller = Poller::new(EVENTS_MAX)?;
+        let (to_control, letters) = mailbox(CONTROL_LETTERS_MAX)?;
+        let (done, jobs) = mailbox(CONTROL_LETTERS_MAX)?;
+        poller.register(&letters, Source::Letters, Interest::Read)?;
+        poller.register(&jobs, Source::Jobs, Interest::Read)?;
+        Ok(Self {
+            poller,
+            admin: None,
+            clients: BTreeMap::new(),
+            last_client: INTERNAL.0,
+            listeners: BTreeMap::new(),
+            logins: BTreeMap::new(),
+            last_login: 0,
+            answers: Vec::new(),
+            spare: open_spare(),
+            internal_reply: None,
+            loops: BTreeMap::new(),
+            letters,
+            to_control,
+            jobs,
+            openers: Openers::new(Arc::clone(&opener), done),
+            opener,
+            shutdown: None,
+            signals: 0,
+            ending: false,
+        })
+    }
+
+    pub(super) fn serve_admin(&mut self, listener: UnixListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let key = self.poller.register(&listener, Source::Admin, Interest::Read)?;
+        self.admin = Some((listener, key));
+        Ok(())
+    }
+
+    /// A byte on this stream ends the daemon gracefully, a second one at once.
+    pub(crate) fn end_by(&mut self, shutdown: UnixStream) -> io::Result<()> {
+        shutdown.set_nonblocking(true)?;
+        self.poller.register(&shutdown, Source::Shutdown, Interest::Read)?;
+        self.shutdown = Some(shutdown);
+        Ok(())
+    }
+
+    pub(super) fn take_signal(&mut self) {
+        let mut bytes = [0; 16];
+        match self.shutdown.as_mut().map(|shutdown| shutdown.read(&mut bytes)) {
+            // Its other end is gone: nobody can tell us to end any more, which is no reason to end.
+            Some(Ok(0)) => self.forget_shutdown(),
+            Some(Ok(count)) => self.signals += count,
+            _ => {}
+        }
+    }
+
+    fn forget_shutdown(&mut self) {
+        // Closing it takes it out of the poller; events of it that wait find no stream.
+        self.shutdown = None;
+    }
+
+    pub(super) fn signalled(&self) -> bool {
+        self.signals > 0
+    }
+
+    pub(super) fn signalled_again(&self) -> bool {
+        self.signals > 1
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    pub(super) fn internal_client(&mut self) -> ClientId {
+        self.internal_reply = None;
+        INTERNAL
+    }
+
+    pub(super) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready<Source>>,
+    ) -> io::Result<()> {
+        self.poller.wait(timeout, ready)
+    }
+
+    pub(super) fn take_letters(&mut self) -> Vec<ToControl> {
+        let mut letters = Vec::new();
+        self.letters.drain(&mut letters);
+        letters
+    }
+
+    pub(super) fn take_jobs(&mut self) -> Vec<JobDone> {
+        let mut done = Vec::new();
+        self.jobs.drain(&mut done);
+        done
+    }
+
+    /// When a client or a login has waited long enough.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let clients = self.clients.values().map(|client| client.deadline);
+        let logins = self.logins.values().filter_map(LoginEntry::deadline);
+        clients.chain(logins).min()
+    }
+
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<ToLoop>> {
+        self.loops.values().map(|entry| &entry.mailbox)
+    }
+
+    /// Listens nowhere any more, and leaves those alone who have not logged in.
+    pub(super) fn close_doors(&mut self) {
+        if let Some((listener, key)) = self.admin.take() {
+            self.poller.deregister(key, &listener);
+        }
+        for id in self.listeners.keys().copied().collect::<Vec<_>>() {
+            self.close_portal(id);
+        }
+        self.close_logins();
+    }
+
+    /// All loops have ended and all replies are sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.loops.is_empty() && self.clients.values().all(|client| !client.has_reply())
+    }
+
+    pub(super) fn join_loops(&mut self) {
+        for (id, entry) in std::mem::take(&mut self.loops) {
+            if entry.thread.is_finished() {
+                let _ = entry.thread.join();
+            } else {
+                log::warn!("loop {} has not ended in time", id.0);
+            }
+        }
+    }
+}
+
+impl Outside for World {
+    fn reply(&mut self, client: ClientId, reply: Reply) {
+        if client == INTERNAL {
+            self.internal_reply = Some(reply);
+        } else {
+            self.send_reply(client, &reply);
+        }
+    }
+
+    fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()> {
+        let spawned = target_loop::spawn(id, &thread_name, self.to_control.clone())?;
+        self.loops.insert(id, spawned);
+        Ok(())
+    }
+
+    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
+        self.loops.get(&id).map(|entry| entry.mailbox.clone())
+    }
+
+    fn loop_ended(&mut self, id: LoopId) {
+        // The thread said its last word; it is not waited for.
+        self.loops.remove(&id);
+    }
+
+    fn job(&mut self, job: Job) -> Result<(), Job> {
+        self.openers.push(job)
+    }
+
+    fn listen(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.open_portal(id, address)
+    }
+
+    fn close_portal(&mut self, id: PortalId) {
+        if let Some(Listener { socket, key }) = self.listeners.remove(&id) {
+            self.poller.deregister(key, &socket);
+        }
+    }
+
+    fn close_logins(&mut self) {
+        for id in self.logins.keys().copied().collect::<Vec<_>>() {
+            self.close_login(id);
+        }
+    }
+
+    fn answer_login(&mut self, login: LoginId, answer: Answer) {
+        self.answers.push((login, answer));
+    }
+
+    fn store_kinds(&self) -> Vec<StoreKind> {
+        self.opener.kinds()
+    }
+
+    fn set_debug(&mut self, on: bool) {
+        log::set_max_level(if on { log::LevelFilter::Debug } else { log::LevelFilter::Info });
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+    }
+}
+
+/// A descriptor to give up when none is left.
+pub(super) fn open_spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}

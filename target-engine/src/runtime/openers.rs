@@ -1,0 +1,324 @@
+//! Threads for what may take long and is none of a loop's business: opening and closing stores, looking names up,
+//! running redirect commands. Each job comes back with its ticket; a job that hangs holds one thread and nobody else.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use scsi_core::device::unit::Unit;
+use scsi_core::store::{Backstore, IoError};
+
+use super::letters::Ticket;
+use super::mailbox::Mailbox;
+use crate::limits::{OPENER_JOBS_MAX, OPENER_THREADS, REDIRECT_ANSWER_LEN_MAX, REDIRECT_TIME};
+use crate::model::portal::PortalSpec;
+use crate::model::store::{StoreOpener, StoreSpec};
+
+/// Something to be done.
+pub enum Job {
+    /// Open a store.
+    Open(Ticket, StoreSpec),
+    /// Close it, if this is its last handle.
+    Close(Arc<dyn Backstore>),
+    /// Ask a unit's store for its size again.
+    Refresh(Ticket, Arc<Unit>),
+    /// Look a portal's name up.
+    Resolve(Ticket, PortalSpec),
+    /// Run a redirect command for a login.
+    Redirect(Ticket, RedirectCommand),
+}
+
+/// `RedirectCallback`, and what it is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RedirectCommand {
+    /// The command, split at spaces; no shell sees it.
+    pub command: String,
+    /// The target's name.
+    pub target_name: String,
+    /// The initiator's address.
+    pub initiator: IpAddr,
+}
+
+/// How it went.
+pub enum JobDone {
+    /// The store, or why not.
+    Opened(Ticket, Result<Arc<dyn Backstore>, String>),
+    /// The unit has its size.
+    Refreshed(Ticket, Result<(), IoError>),
+    /// The name's addresses; none where it has none.
+    Resolved(Ticket, Vec<SocketAddr>),
+    /// What the command printed, in time.
+    Redirected(Ticket, Option<String>),
+}
+
+/// The threads; they end when this is dropped and their jobs are done.
+pub struct Openers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Taken to push or pop, never during a job.
+    queue: Mutex<Queue>,
+    more: Condvar,
+    opener: Arc<dyn StoreOpener>,
+    done: Mailbox<JobDone>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Openers {
+    /// No thread yet: they are started as jobs come. Results go to `done`.
+    pub fn new(opener: Arc<dyn StoreOpener>, done: Mailbox<JobDone>) -> Self {
+        let shared = Shared { queue: Mutex::new(Queue::default()), more: Condvar::new(), opener, done };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes a job.
+    ///
+    /// # Errors
+    /// The job: too many wait, or there is no thread for the first.
+    pub fn push(&self, job: Job) -> Result<(), Job> {
+        let needs_thread = {
+            let mut queue = self.shared.queue.lock();
+            if queue.jobs.len() >= OPENER_JOBS_MAX {
+                return Err(job);
+            }
+            queue.jobs.push_back(job);
+            let needs_thread = queue.idle < queue.jobs.len() && queue.threads < OPENER_THREADS;
+            queue.threads += usize::from(needs_thread);
+            needs_thread
+        };
+        self.shared.more.notify_one();
+        if !needs_thread {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let started = std::thread::Builder::new().name("tgt/opener".to_owned()).spawn(move || shared.run());
+        let Err(error) = started else { return Ok(()) };
+        log::error!("no thread to open stores: {error}");
+        let mut queue = self.shared.queue.lock();
+        queue.threads -= 1;
+        match queue.threads {
+            0 => queue.jobs.pop_back().map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Openers {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.more.notify_all();
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Some(job) = self.next() {
+            if let Some(done) = self.work(job) {
+                // A closed mailbox: the daemon ends, and nobody wants to know.
+                let _ = self.done.send_reserved(done);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue.idle += 1;
+            self.more.wait(&mut queue);
+            queue.idle -= 1;
+        }
+    }
+
+    fn work(&self, job: Job) -> Option<JobDone> {
+        Some(match job {
+            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(&spec)),
+            Job::Close(store) => {
+                drop(store);
+                return None;
+            }
+            Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
+            Job::Resolve(ticket, spec) => JobDone::Resolved(ticket, resolve(&spec).unwrap_or_default()),
+            Job::Redirect(ticket, command) => JobDone::Redirected(ticket, run_redirect(&command)),
+        })
+    }
+
+    /// A store's library may panic; that is its error and not ours.
+    fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.opener.open(spec)));
+        opened.unwrap_or_else(|_| Err("the store's opener panicked".to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Openers {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Openers")
+    }
+}
+
+/// The addresses of a portal; one where it is an address.
+///
+/// # Errors
+/// The name is not known.
+pub(super) fn resolve(spec: &PortalSpec) -> std::io::Result<Vec<SocketAddr>> {
+    let mut addresses: Vec<_> = (spec.host.as_str(), spec.port).to_socket_addrs()?.collect();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Runs `<command> <target name> <initiator address>` and takes what it prints until its time is over.
+fn run_redirect(redirect: &RedirectCommand) -> Option<String> {
+    let mut words = redirect.command.split_ascii_whitespace();
+    let mut child = Command::new(words.next()?)
+        .args(words)
+        .arg(&redirect.target_name)
+        .arg(redirect.initiator.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| log::error!("redirect command {:?}: {error}", redirect.command))
+        .ok()?;
+    let stdout = child.stdout.take()?;
+    let ended = wait_until(&mut child, Instant::now() + REDIRECT_TIME);
+    if !ended {
+        log::error!("redirect command {:?} took more than {REDIRECT_TIME:?}", redirect.command);
+        // It may have ended just now.
+        let _ = child.kill();
+        let _ = child.wait();
+        return None;
+    }
+    let mut answer = String::new();
+    // A child of the command may hold the pipe open; what is there is enough.
+    rustix::io::ioctl_fionbio(&stdout, true).ok()?;
+    let _ = stdout.take(REDIRECT_ANSWER_LEN_MAX).read_to_string(&mut answer);
+    Some(answer.trim().to_owned())
+}
+
+fn wait_until(child: &mut std::process::Child, deadline: Instant) -> bool {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::mailbox::{Inbox, mailbox};
+    use super::*;
+    use crate::model::store::{OpenFlags, StoreKind};
+
+    /// Opens nothing; `hang` waits for the test, `panic` panics.
+    struct Refuser(Mutex<mpsc::Receiver<()>>);
+
+    impl StoreOpener for Refuser {
+        fn kinds(&self) -> Vec<StoreKind> {
+            Vec::new()
+        }
+
+        fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+            match spec.path.as_str() {
+                "hang" => drop(self.0.lock().recv()),
+                "panic" => panic!("on purpose"),
+                _ => {}
+            }
+            Err(spec.path.clone())
+        }
+    }
+
+    fn spec(path: &str) -> StoreSpec {
+        StoreSpec {
+            kind: "x".to_owned(),
+            path: path.to_owned(),
+            options: String::new(),
+            flags: OpenFlags::default(),
+            block_len: 512,
+            read_only: false,
+        }
+    }
+
+    fn next(inbox: &mut Inbox<JobDone>) -> JobDone {
+        let mut done = Vec::new();
+        while done.is_empty() {
+            let mut fds = [rustix::event::PollFd::new(&*inbox, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            inbox.drain(&mut done);
+        }
+        assert_eq!(done.len(), 1);
+        done.remove(0)
+    }
+
+    fn openers() -> (Openers, Inbox<JobDone>, mpsc::Sender<()>) {
+        let (release, wait) = mpsc::channel();
+        let (done, inbox) = mailbox(16).unwrap();
+        (Openers::new(Arc::new(Refuser(Mutex::new(wait))), done), inbox, release)
+    }
+
+    #[test]
+    fn a_store_that_hangs_holds_nobody_else_up() {
+        let (openers, mut inbox, release) = openers();
+        assert!(openers.push(Job::Open(Ticket(1), spec("hang"))).is_ok());
+        assert!(openers.push(Job::Open(Ticket(2), spec("quick"))).is_ok());
+        assert!(matches!(next(&mut inbox), JobDone::Opened(Ticket(2), Err(why)) if why == "quick"));
+        release.send(()).unwrap();
+        assert!(matches!(next(&mut inbox), JobDone::Opened(Ticket(1), Err(_))));
+    }
+
+    #[test]
+    fn a_panic_of_a_store_is_an_error_and_the_thread_goes_on() {
+        let (openers, mut inbox, _release) = openers();
+        for ticket in 1..=OPENER_THREADS as u64 + 1 {
+            assert!(openers.push(Job::Open(Ticket(ticket), spec("panic"))).is_ok());
+            assert!(matches!(next(&mut inbox), JobDone::Opened(_, Err(why)) if why.contains("panicked")));
+        }
+    }
+
+    #[test]
+    fn names_and_addresses() {
+        let (openers, mut inbox, _release) = openers();
+        openers.push(Job::Resolve(Ticket(1), "127.0.0.1:7".parse().unwrap())).ok().unwrap();
+        assert!(
+            matches!(next(&mut inbox), JobDone::Resolved(_, found) if found == ["127.0.0.1:7".parse().unwrap()])
+        );
+        openers.push(Job::Resolve(Ticket(1), "no-such-host.invalid".parse().unwrap())).ok().unwrap();
+        assert!(matches!(next(&mut inbox), JobDone::Resolved(_, found) if found.is_empty()));
+    }
+
+    #[test]
+    fn redirect_commands() {
+        let run = |command: &str| {
+            run_redirect(&RedirectCommand {
+                command: command.to_owned(),
+                target_name: "iqn.x".to_owned(),
+                initiator: "10.0.0.1".parse().unwrap(),
+            })
+        };
+        assert_eq!(run("/bin/echo to:").as_deref(), Some("to: iqn.x 10.0.0.1"));
+        assert_eq!(run("/bin/false"), None);
+        assert_eq!(run("/no/such/command"), None);
+        assert_eq!(run(""), None);
+        assert_eq!(run("/bin/sh -c sleep${IFS}60"), None, "it is ended after its time");
+    }
+}

@@ -1,0 +1,327 @@
+//! The whole server: its place in the file system, its portals, its first targets, and its end.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::control_loop::ControlLoop;
+use super::openers::resolve;
+use crate::control::error::TgtadmError;
+use crate::control::request::Request;
+use crate::limits::TARGET_LOOPS_MAX;
+use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
+use crate::model::store::StoreOpener;
+
+/// Bytes of a control socket's path.
+pub const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// A server that has taken its places and serves once it runs.
+pub struct Server {
+    control: ControlLoop,
+    requests: Vec<Request>,
+    on_ready: Option<OnReady>,
+    /// Held for as long as the server lives.
+    _lock: Option<File>,
+}
+
+/// What a server is made of.
+pub struct Builder {
+    opener: Arc<dyn StoreOpener>,
+    portals: PortalOptions,
+    control_socket: Option<PathBuf>,
+    make_directory: bool,
+    target_loops: usize,
+    debug: bool,
+    requests: Vec<Request>,
+    shutdown: Option<UnixStream>,
+    on_ready: Option<OnReady>,
+}
+
+type OnReady = Box<dyn FnOnce(&[PortalSpec])>;
+
+/// Tells a server to end; may be used from anywhere, also from a signal handler by way of [`ShutdownHandle::stream`].
+#[derive(Debug)]
+pub struct ShutdownHandle {
+    stream: UnixStream,
+}
+
+/// Why a server did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Another daemon holds the lock.
+    #[error("another tgtd is using {}", .0.display())]
+    AnotherDaemon(PathBuf),
+    /// No kernel takes so long a path.
+    #[error("the management path {} is longer than {SOCKET_PATH_LEN_MAX} bytes", .0.display())]
+    SocketPathTooLong(PathBuf),
+    /// The directory of the socket is not there and cannot be made.
+    #[error("cannot make the directory {}: {source}", path.display())]
+    SocketDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lock file cannot be opened.
+    #[error("cannot open the lock file {}: {source}", path.display())]
+    LockFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on the management socket {}: {source}", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A portal's address is taken, not ours, or not known.
+    #[error("cannot listen on the portal {portal}: {source}")]
+    Portal {
+        /// Which.
+        portal: PortalSpec,
+        /// Why.
+        source: io::Error,
+    },
+    /// One of the first requests was refused.
+    #[error("cannot set up {request}: {error}")]
+    Request {
+        /// What was asked for, for people.
+        request: String,
+        /// Why not.
+        error: TgtadmError,
+    },
+    /// No descriptors, memory or threads.
+    #[error("out of resources: {0}")]
+    Resources(#[from] io::Error),
+}
+
+impl Server {
+    /// A server over these stores, at stock's portals, without a control socket.
+    pub fn builder(opener: Arc<dyn StoreOpener>) -> Builder {
+        Builder {
+            opener,
+            portals: PortalOptions::default(),
+            control_socket: None,
+            make_directory: false,
+            target_loops: 1,
+            debug: false,
+            requests: Vec::new(),
+            shutdown: None,
+            on_ready: None,
+        }
+    }
+
+    /// Carries out the first requests, says that it is ready, and serves until it is told to end.
+    ///
+    /// # Errors
+    /// One of the first requests was refused, or the kernel does not let it wait.
+    pub fn run(mut self) -> Result<(), ServerError> {
+        for request in self.requests.drain(..) {
+            let shown = format!("{request:?}");
+            let reply = self.control.prepare(request)?;
+            reply.map_err(|error| ServerError::Request { request: shown, error })?;
+        }
+        if let Some(on_ready) = self.on_ready.take() {
+            let portals = &self.control.control.model.portals;
+            on_ready(&portals.iter().rev().map(|portal| portal.spec.clone()).collect::<Vec<_>>());
+        }
+        self.control.run().map_err(ServerError::from)
+    }
+
+    /// Where it listens, eldest first; a port that was left to the system is told here.
+    #[must_use]
+    pub fn portals(&self) -> Vec<PortalSpec> {
+        self.control.control.model.portals.iter().rev().map(|portal| portal.spec.clone()).collect()
+    }
+}
+
+impl Builder {
+    /// Where to listen (stock's two wildcard portals where the list is empty), and how new targets ping.
+    #[must_use]
+    pub fn portals(mut self, portals: PortalOptions) -> Self {
+        self.portals = portals;
+        self
+    }
+
+    /// The control socket's whole path, see [`socket_path`].
+    #[must_use]
+    pub fn control_socket(mut self, path: PathBuf) -> Self {
+        self.control_socket = Some(path);
+        self
+    }
+
+    /// Makes the control socket's directory if it is missing, as stock does for its own place only.
+    #[must_use]
+    pub fn make_socket_directory(mut self, make: bool) -> Self {
+        self.make_directory = make;
+        self
+    }
+
+    /// How many loops serve a new target.
+    #[must_use]
+    pub fn target_loops(mut self, loops: usize) -> Self {
+        self.target_loops = loops.clamp(1, TARGET_LOOPS_MAX);
+        self
+    }
+
+    /// Whether `sys show` says that debug messages are logged.
+    #[must_use]
+    pub fn debug(mut self, debug: bool) -> Self {
+        self.debug = debug;
+        self
+    }
+
+    /// What to do before it is ready, in order: targets, units and rules to begin with.
+    #[must_use]
+    pub fn requests(mut self, requests: Vec<Request>) -> Self {
+        self.requests = requests;
+        self
+    }
+
+    /// Called once it serves, with the portals it listens on.
+    #[must_use]
+    pub fn on_ready(mut self, on_ready: impl FnOnce(&[PortalSpec]) + 'static) -> Self {
+        self.on_ready = Some(Box::new(on_ready));
+        self
+    }
+
+    /// Makes the handle that ends the server.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn shutdown_handle(&mut self) -> io::Result<ShutdownHandle> {
+        let (ours, theirs) = UnixStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        self.shutdown = Some(ours);
+        Ok(ShutdownHandle { stream: theirs })
+    }
+
+    /// Takes the lock, the control socket and the portals. No thread is started yet: the caller may still fork.
+    ///
+    /// # Errors
+    /// What could not be taken.
+    pub fn bind(self) -> Result<Server, ServerError> {
+        let mut control = ControlLoop::new(self.opener)?;
+        let lock = match &self.control_socket {
+            Some(path) => {
+                let (lock, listener) = take_socket(path, self.make_directory)?;
+                control.serve_admin(listener)?;
+                Some(lock)
+            }
+            None => None,
+        };
+        if let Some(shutdown) = self.shutdown {
+            control.world.end_by(shutdown)?;
+        }
+        control.control.model.loops = self.target_loops;
+        control.control.model.debug = self.debug;
+        control.control.set_pings(&self.portals);
+        let given = !self.portals.portals.is_empty();
+        let portals = if given { self.portals.portals } else { default_portals() };
+        for portal in portals {
+            // A machine without IPv6 has no IPv6 wildcard, and did not ask for one.
+            match listen(&mut control, &portal) {
+                Err(_) if !given && portal.host == "::" && !has_ipv6() => {}
+                Err(source) => return Err(ServerError::Portal { portal, source }),
+                Ok(()) => {}
+            }
+        }
+        control.control.remember_portals();
+        Ok(Server { control, requests: self.requests, on_ready: self.on_ready, _lock: lock })
+    }
+}
+
+impl ShutdownHandle {
+    /// Ends the server gracefully; a second time, at once.
+    pub fn shutdown(&self) {
+        // A full buffer means that it was told often enough.
+        let _ = (&self.stream).write(&[1]);
+    }
+
+    /// For a signal handler: each byte written here is one `shutdown`. Non-blocking.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn stream(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+}
+
+/// `<base>.<control port>`; the base is `TGT_IPC_SOCKET`'s value, or stock's own place.
+#[must_use]
+pub fn socket_path(base: Option<&OsStr>, control_port: u16) -> PathBuf {
+    let mut path = base.unwrap_or_else(|| OsStr::new("/var/run/tgtd/socket")).to_owned();
+    path.push(format!(".{control_port}"));
+    path.into()
+}
+
+fn default_portals() -> Vec<PortalSpec> {
+    ["0.0.0.0", "::"].map(|host| PortalSpec { host: host.to_owned(), port: DEFAULT_PORT }).to_vec()
+}
+
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+fn listen(control: &mut ControlLoop, portal: &PortalSpec) -> io::Result<()> {
+    let addresses = resolve(portal)?;
+    if addresses.is_empty() {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    for address in addresses {
+        control.control.listen(address, &mut control.world)?;
+    }
+    Ok(())
+}
+
+/// The lock comes first: only who holds it may remove a socket that was left behind.
+fn take_socket(path: &Path, make_directory: bool) -> Result<(File, UnixListener), ServerError> {
+    if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
+        return Err(ServerError::SocketPathTooLong(path.to_owned()));
+    }
+    if let Some(directory) = path.parent().filter(|_| make_directory) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)
+            .map_err(|source| ServerError::SocketDirectory { path: directory.to_owned(), source })?;
+    }
+    let lock = take_lock(path)?;
+    let failed = |source| ServerError::Socket { path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    Ok((lock, listener))
+}
+
+fn take_lock(path: &Path) -> Result<File, ServerError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let failed = |source| ServerError::LockFile { path: lock_path.clone(), source };
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(&lock_path)
+        .map_err(failed)?;
+    match rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
+            Err(ServerError::AnotherDaemon(lock_path))
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
