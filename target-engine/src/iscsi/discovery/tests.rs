@@ -246,6 +246,25 @@ fn pings_and_the_end() {
 }
 
 #[test]
+fn a_ping_comes_back_as_long_as_the_peer_can_take_it() {
+    let mut seeker = Seeker::new(48, &["MaxRecvDataSegmentLength=1024"]);
+    let nop = NopOut {
+        immediate: true,
+        lun: [0; 8],
+        itt: Some(Itt(5)),
+        ttt: None,
+        cmd_sn: CmdSn(500),
+        exp_stat_sn: StatSn(71),
+    };
+    seeker.send(nop, &[b'x'; 2000]);
+    assert_eq!(seeker.recv().1.len(), 1024);
+    seeker.send(TEXT, &text(&["MaxRecvDataSegmentLength=512"]));
+    assert_eq!(seeker.recv_text().1, b"");
+    seeker.send(nop, &[b'x'; 2000]);
+    assert_eq!(seeker.recv().1.len(), 512);
+}
+
+#[test]
 fn everything_else_is_rejected_with_its_header() {
     let mut seeker = Seeker::new(48, &[]);
     for code in

@@ -54,6 +54,22 @@ fn a_long_answer_goes_on_over_several_pdus() {
 }
 
 #[test]
+fn a_response_of_a_login_has_at_most_the_default_length() {
+    let mut peer = Peer::new(usize::MAX, LoginConfig::default());
+    let keys: Vec<String> = (0..240).map(|n| format!("X-org.example.{n:0>40}=1")).collect();
+    let mut asked = vec![INITIATOR, TARGET, "MaxRecvDataSegmentLength=65536"];
+    asked.extend(keys.iter().map(String::as_str));
+    let whole = text(&asked);
+    let (first, second) = whole.split_at(8000);
+    peer.send_text(LoginRequest { next: None, continues: true, ..LAST }, first);
+    peer.recv();
+    peer.send_text(LAST, second);
+    peer.admit(open());
+    let (response, data) = peer.try_recv_raw().unwrap();
+    assert!(response.continues && data.len() > 8000 && data.len() <= 8192);
+}
+
+#[test]
 fn asking_for_the_rest_says_nothing_else() {
     let mut peer = Peer::new(48, LoginConfig::default());
     let keys: Vec<String> = (0..60).map(|n| format!("X-org.example.{n}=1")).collect();

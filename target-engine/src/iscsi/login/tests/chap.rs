@@ -243,3 +243,11 @@ fn discovery_is_authenticated_too() {
     peer.send(LoginRequest { next: Some(FULL), ..REQUEST }, &["CHAP_N=joe", &response]);
     assert!(matches!(peer.event(), LoginEvent::Discovery(_)));
 }
+
+#[test]
+fn a_proof_that_nobody_asked_for_is_the_initiators_mistake() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=None", "CHAP_A=5"]);
+    peer.admit(open());
+    peer.assert_refused(LoginStatus::InitiatorError);
+}

@@ -210,3 +210,38 @@ fn an_answer_outside_of_what_was_offered_ends_the_login() {
 fn a_question_mark_is_answered_by_the_value_in_force() {
     assert_eq!(log_in(keys(), &["MaxBurstLength=?"]).0, ["MaxBurstLength=262144"]);
 }
+
+#[test]
+fn the_target_offers_nothing_before_the_initiator_is_done() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    let mut terms = open();
+    terms.keys.session.max_burst_len = 65536;
+    peer.send(LoginRequest { next: None, ..LAST }, &[INITIATOR, TARGET]);
+    peer.admit(terms);
+    assert_eq!(peer.recv().1, ["TargetPortalGroupTag=1", "MaxRecvDataSegmentLength=8192"]);
+    peer.send(LAST, &["MaxBurstLength=131072"]);
+    assert_eq!(pairs(&peer.logged_in().response_text), ["MaxBurstLength=65536"]);
+}
+
+#[test]
+fn a_key_that_was_offered_in_vain_is_not_offered_back() {
+    let mut terms = keys();
+    terms.session.max_burst_len = 65536;
+    let (answer, logged_in) = log_in(terms, &["MaxBurstLength=511", "FirstBurstLength=4096"]);
+    assert_eq!(answer, ["MaxBurstLength=Reject", "FirstBurstLength=4096"]);
+    assert_eq!(logged_in.session.max_burst_len, 262144);
+}
+
+#[test]
+fn a_digest_that_is_demanded_is_offered() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    let mut terms = open();
+    terms.keys.header_digest = DigestChoice::Crc32c;
+    peer.send(LAST, &[INITIATOR, TARGET]);
+    peer.admit(terms);
+    let (response, text) = peer.recv();
+    assert_eq!((response.next, text[2].as_str()), (None, "HeaderDigest=CRC32C"));
+    peer.send(LAST, &["HeaderDigest=CRC32C"]);
+    let connection = peer.logged_in().connection;
+    assert!(connection.header_digest && !connection.data_digest);
+}

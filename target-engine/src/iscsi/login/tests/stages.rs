@@ -169,11 +169,13 @@ fn a_discovery_login_needs_no_target() {
     each_chunk(|peer| {
         peer.send(
             LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST },
-            &[INITIATOR, DISCOVERY, "InitialR2T=No", "MaxRecvDataSegmentLength=32768"],
+            &[INITIATOR, "InitialR2T=No", DISCOVERY, "MaxRecvDataSegmentLength=32768"],
         );
         let question = peer.question();
         assert_eq!((question.session_type, question.target_name), (SessionType::Discovery, None));
-        peer.login.answer(Answer::Target(Box::new(open())));
+        let mut terms = open();
+        terms.keys.max_recv_data_segment_len = 262144;
+        peer.login.answer(Answer::Target(Box::new(terms)));
         let LoginEvent::Discovery(mut discovery) = peer.event() else { panic!("no discovery session") };
         let (bhs, data) = cut(&mut BytesMut::from(&discovery.poll_transmit().unwrap()[..]));
         let response = LoginResponse::decode(&bhs).unwrap();
