@@ -14,6 +14,7 @@
 pub mod contract;
 mod done;
 pub mod file;
+pub mod layer;
 pub mod memory;
 pub mod null;
 pub mod registry;

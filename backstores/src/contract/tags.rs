@@ -136,8 +136,9 @@ fn slots_can_be_used_again(subject: &Subject) {
         engine.submit(port.slot, IoTag(1), BlockOp::Write { offset: 0, from, fua: false });
         engine.kick();
         let mut done = Vec::new();
+        engine.reap(&mut done);
         while done.is_empty() {
-            wait_readable(engine, PATIENCE);
+            assert!(wait_readable(engine, PATIENCE), "the event tells what was not done at kick");
             engine.reap(&mut done);
         }
         assert_eq!(done.len(), 1);

@@ -5,13 +5,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use scsi_core::store::{Block, BlockOp, Completion, InlineOp, IoEngine, IoError, IoTag, Now, Slot};
+use scsi_core::store::{BlockOp, Completion, InlineOp, IoEngine, IoError, IoTag, Now, Slot};
 use slab::Slab;
 
 use super::geometry::Medium;
 use super::outbox::{FileJob, Outbox, Returned};
 use super::uring::{Ring, RingKey};
 use super::{OpenFile, blocking};
+use crate::layer::into_block;
 use crate::workers::JobId;
 
 /// One loop's way to all its files.
@@ -244,15 +245,5 @@ impl SlotEntry {
                 Ok(_) | Err(_) => None,
             },
         }
-    }
-}
-
-fn into_block(op: BlockOp) -> Option<Block> {
-    match op {
-        BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),
-        BlockOp::Flush
-        | BlockOp::Discard { .. }
-        | BlockOp::WriteZeroes { .. }
-        | BlockOp::Allocation { .. } => None,
     }
 }

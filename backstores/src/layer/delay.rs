@@ -1,0 +1,297 @@
+//! Makes a store slow, or lets it hang: an operation reaches the store under it only when its time has come.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::EventfdFlags;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use scsi_core::store::{
+    Backstore, BlockOp, Capabilities, Completion, Engines, Geometry, InlineOp, IoEngine, IoError, IoTag, Now,
+    Port, Slot,
+};
+use slab::Slab;
+
+use super::below::{Below, no_descriptor};
+use super::into_block;
+
+/// A store that takes its time.
+pub struct Delay {
+    below: Arc<dyn Backstore>,
+    pace: Arc<Pace>,
+}
+
+impl Delay {
+    /// A layer over `below` where every operation begins `delay` after it was submitted.
+    #[must_use]
+    pub fn new(below: Arc<dyn Backstore>, delay: Duration) -> Self {
+        let state = Mutex::new(State { delay, held: false, wakers: Vec::new() });
+        Self { below, pace: Arc::new(Pace { state }) }
+    }
+
+    /// Changes the delay of what is submitted from now on; with none, operations are tried at once again.
+    pub fn set(&self, delay: Duration) {
+        self.pace.state.lock().delay = delay;
+    }
+
+    /// From now on nothing begins and nothing can be cancelled, as if the medium were dead.
+    pub fn hold(&self) {
+        self.pace.state.lock().held = true;
+    }
+
+    /// Ends `hold`: what is due begins.
+    pub fn release(&self) {
+        let mut state = self.pace.state.lock();
+        state.held = false;
+        state.wakers.retain(|waker| {
+            let Some(waker) = waker.upgrade() else { return false };
+            rustix::io::write(&*waker, &1u64.to_ne_bytes()).is_ok()
+        });
+    }
+}
+
+impl Backstore for Delay {
+    fn kind(&self) -> &'static str {
+        self.below.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.below.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.below.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.below.refresh()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, layer) = engines.of_kind(DelayEngine::new)?;
+        let port = layer.below.attach(&*self.below)?;
+        let mut state = self.pace.state.lock();
+        state.wakers.retain(|waker| waker.strong_count() > 0);
+        state.wakers.push(Arc::downgrade(&layer.waker));
+        drop(state);
+        let slot = layer.slots.insert((self.pace.clone(), port));
+        Ok(Port { engine, slot: Slot(slot as u32) })
+    }
+}
+
+impl std::fmt::Debug for Delay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delay").field("delay", &self.pace.state.lock().delay).finish_non_exhaustive()
+    }
+}
+
+struct Pace {
+    state: Mutex<State>,
+}
+
+struct State {
+    delay: Duration,
+    held: bool,
+    /// One per loop that is attached.
+    wakers: Vec<Weak<OwnedFd>>,
+}
+
+/// One loop's engine for all delaying layers.
+struct DelayEngine {
+    below: Below,
+    slots: Slab<(Arc<Pace>, Port)>,
+    waiting: Vec<Waiting>,
+    cancelled: Vec<Completion>,
+    timer: OwnedFd,
+    waker: Arc<OwnedFd>,
+}
+
+struct Waiting {
+    due: Instant,
+    slot: usize,
+    tag: IoTag,
+    op: BlockOp,
+}
+
+impl DelayEngine {
+    fn new() -> Result<Self, IoError> {
+        let timer_flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, timer_flags)
+            .map_err(|errno| no_descriptor(&errno))?;
+        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| no_descriptor(&errno))?;
+        let below = Below::new()?;
+        below.watch(timer.as_fd())?;
+        below.watch(waker.as_fd())?;
+        let waker = Arc::new(waker);
+        Ok(Self { below, slots: Slab::new(), waiting: Vec::new(), cancelled: Vec::new(), timer, waker })
+    }
+
+    /// Begins what is due, in the order in which it was submitted, and sets the timer for the next.
+    fn begin_due(&mut self) {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Some((pace, port)) = self.slots.get(waiting.slot) else { continue };
+            if waiting.due <= now && !pace.state.lock().held {
+                let (engine, slot) = self.below.engine(*port);
+                engine.submit(slot, waiting.tag, waiting.op);
+                continue;
+            }
+            if waiting.due > now {
+                next = Some(next.map_or(waiting.due, |next| next.min(waiting.due)));
+            }
+            self.waiting.push(waiting);
+        }
+        self.set_timer(next.map(|next| next - now));
+        self.below.kick();
+    }
+
+    fn set_timer(&self, after: Option<Duration>) {
+        // Zero would stop the timer.
+        let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
+        let it_value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: after.subsec_nanos().into() };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let time = Itimerspec { it_interval, it_value };
+        if let Err(errno) = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
+            log::error!("a delaying layer cannot set its timer: {errno}");
+        }
+    }
+}
+
+impl IoEngine for DelayEngine {
+    fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        let (pace, port) = self.slots.get(slot.0 as usize)?;
+        let state = pace.state.lock();
+        if state.held || !state.delay.is_zero() {
+            return None;
+        }
+        drop(state);
+        let (engine, slot) = self.below.engine(*port);
+        engine.try_now(slot, op)
+    }
+
+    fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
+        let slot = slot.0 as usize;
+        match self.slots.get(slot) {
+            Some((pace, _)) => {
+                let due = Instant::now() + pace.state.lock().delay;
+                self.waiting.push(Waiting { due, slot, tag, op });
+            }
+            None => {
+                self.cancelled.push(Completion {
+                    tag,
+                    block: into_block(op),
+                    result: Err(IoError::NotReady),
+                });
+            }
+        }
+    }
+
+    fn kick(&mut self) {
+        self.begin_due();
+    }
+
+    fn reap(&mut self, done: &mut Vec<Completion>) {
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(&self.timer, &mut counter);
+        let _ = rustix::io::read(&*self.waker, &mut counter);
+        self.begin_due();
+        done.append(&mut self.cancelled);
+        let mut reaped = self.below.reap();
+        done.append(&mut reaped);
+        self.below.recycle(reaped);
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.below.event_fd())
+    }
+
+    fn cancel(&mut self, tag: IoTag) {
+        let Some(index) = self.waiting.iter().position(|waiting| waiting.tag == tag) else {
+            return self.below.cancel(tag);
+        };
+        let held = self.slots.get(self.waiting[index].slot).is_some_and(|(pace, _)| pace.state.lock().held);
+        if !held {
+            let Waiting { tag, op, .. } = self.waiting.remove(index);
+            self.cancelled.push(Completion { tag, block: into_block(op), result: Err(IoError::Cancelled) });
+            let _ = rustix::io::write(&*self.waker, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn detach(&mut self, slot: Slot) {
+        if let Some((_, port)) = self.slots.try_remove(slot.0 as usize) {
+            let (engine, slot) = self.below.engine(port);
+            engine.detach(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{self, Subject};
+    use crate::memory::Memory;
+    use crate::waiting::{PATIENCE, Waiting};
+    use scsi_core::store::{Block, Completed};
+
+    fn write(byte: u8) -> BlockOp {
+        let mut from = Block::new(512);
+        from.fill(byte);
+        BlockOp::Write { offset: 0, from, fua: false }
+    }
+
+    #[test]
+    fn keeps_the_contract_with_and_without_delay() {
+        for delay in [Duration::ZERO, Duration::from_micros(300)] {
+            contract::check(&Subject::new(move || {
+                Arc::new(Delay::new(Arc::new(Memory::new(1 << 20)), delay))
+            }));
+        }
+    }
+
+    #[test]
+    fn a_held_operation_is_neither_done_nor_cancelled_until_released() {
+        let memory: Arc<dyn Backstore> = Arc::new(Memory::new(1 << 20));
+        let delay = Delay::new(memory.clone(), Duration::ZERO);
+        let mut slow = Waiting::new(&delay).unwrap();
+        let mut beneath = Waiting::new(&*memory).unwrap();
+        delay.hold();
+        assert_eq!(slow.try_now(InlineOp::Read { offset: 0, into: &mut [0; 512] }), None);
+        let tag = slow.submit(write(1));
+        slow.engine().cancel(tag);
+        assert!(slow.wait_for(1, Duration::from_millis(20)).unwrap_err().is_empty());
+        assert_eq!(beneath.read(0, 512).unwrap()[0], 0);
+        delay.release();
+        let done = slow.wait_for(1, PATIENCE).unwrap();
+        assert_eq!((done[0].tag, done[0].result), (tag, Ok(Completed::Done)));
+        assert_eq!(beneath.read(0, 512).unwrap()[0], 1);
+    }
+
+    #[test]
+    fn a_release_from_another_thread_wakes_the_loop() {
+        let delay = Arc::new(Delay::new(Arc::new(Memory::new(1 << 20)), Duration::ZERO));
+        let mut slow = Waiting::new(&*delay).unwrap();
+        delay.hold();
+        slow.submit(write(1));
+        slow.engine().kick();
+        let releaser = delay.clone();
+        let thread = std::thread::spawn(move || releaser.release());
+        assert_eq!(slow.wait_for(1, PATIENCE).unwrap().len(), 1);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_delayed_operation_can_be_cancelled_before_it_is_done() {
+        let memory: Arc<dyn Backstore> = Arc::new(Memory::new(1 << 20));
+        let delay = Delay::new(memory.clone(), Duration::from_secs(3600));
+        let mut slow = Waiting::new(&delay).unwrap();
+        let tag = slow.submit(write(1));
+        slow.engine().kick();
+        slow.engine().cancel(tag);
+        let done = slow.wait_for(1, PATIENCE).unwrap();
+        assert_eq!((done[0].tag, done[0].result), (tag, Err(IoError::Cancelled)));
+        assert_eq!(Waiting::new(&*memory).unwrap().read(0, 512).unwrap()[0], 0);
+    }
+}

@@ -1,0 +1,200 @@
+//! Fails chosen operations, before or after the store under it has done them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, IoError, IoTag, Now, Port};
+
+use super::hook::{self, Hook};
+use super::{OpKind, What};
+
+/// A store that fails where it is told to.
+pub struct Fault {
+    below: Arc<dyn Backstore>,
+    rules: Arc<Rules>,
+}
+
+/// What is to fail, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    kind: OpKind,
+    error: IoError,
+    range: Range<u64>,
+    times: u32,
+    after: bool,
+}
+
+impl Fault {
+    /// A layer over `below` that fails nothing yet.
+    #[must_use]
+    pub fn new(below: Arc<dyn Backstore>) -> Self {
+        Self { below, rules: Arc::default() }
+    }
+
+    /// Adds a rule; the first that fits an operation is applied.
+    pub fn arm(&self, rule: Rule) {
+        self.rules.0.lock().push(rule);
+    }
+
+    /// Removes all rules.
+    pub fn disarm(&self) {
+        self.rules.0.lock().clear();
+    }
+
+    /// Whether a rule is left that can still fire.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.rules.0.lock().iter().any(|rule| rule.times > 0)
+    }
+}
+
+impl Rule {
+    /// Every operation of `kind` fails with `error` and is not done.
+    #[must_use]
+    pub fn new(kind: OpKind, error: IoError) -> Self {
+        Self { kind, error, range: 0..u64::MAX, times: u32::MAX, after: false }
+    }
+
+    /// Only operations that touch a byte of `range`; a flush touches the byte 0.
+    #[must_use]
+    pub fn touching(mut self, range: Range<u64>) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// Only so many times.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// The operation is done, and yet fails.
+    #[must_use]
+    pub fn after_the_fact(mut self) -> Self {
+        self.after = true;
+        self
+    }
+
+    fn fits(&self, what: What, after: bool) -> bool {
+        let end = what.offset.saturating_add(what.len.max(1));
+        self.times > 0
+            && self.after == after
+            && self.kind == what.kind
+            && what.offset < self.range.end
+            && end > self.range.start
+    }
+}
+
+impl Backstore for Fault {
+    fn kind(&self) -> &'static str {
+        self.below.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.below.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.below.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.below.refresh()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        hook::attach(&self.rules, &*self.below, engines)
+    }
+}
+
+impl std::fmt::Debug for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fault").field("rules", &*self.rules.0.lock()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Rules(Mutex<Vec<Rule>>);
+
+impl Rules {
+    fn fault(&self, what: What, after: bool) -> Option<IoError> {
+        let mut rules = self.0.lock();
+        let rule = rules.iter_mut().find(|rule| rule.fits(what, after))?;
+        if rule.times != u32::MAX {
+            rule.times -= 1;
+        }
+        Some(rule.error)
+    }
+}
+
+impl Hook for Rules {
+    fn before_now(&self, what: What) -> Option<Result<Now, IoError>> {
+        self.fault(what, false).map(Err)
+    }
+
+    fn after_now(&self, what: What, done: &mut Option<Result<Now, IoError>>) {
+        if let Some(Ok(_)) = done
+            && let Some(error) = self.fault(what, true)
+        {
+            *done = Some(Err(error));
+        }
+    }
+
+    fn before(&self, _tag: IoTag, what: What) -> Result<(), IoError> {
+        self.fault(what, false).map_or(Ok(()), Err)
+    }
+
+    fn after(&self, what: What, completion: &mut Completion) {
+        if completion.result.is_ok()
+            && let Some(error) = self.fault(what, true)
+        {
+            completion.result = Err(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{self, Subject};
+    use crate::memory::Memory;
+    use crate::waiting::Waiting;
+    use scsi_core::store::InlineOp;
+
+    fn fault() -> (Fault, Waiting) {
+        let fault = Fault::new(Arc::new(Memory::new(1 << 20)));
+        let store = Waiting::new(&fault).unwrap();
+        (fault, store)
+    }
+
+    #[test]
+    fn keeps_the_contract_when_nothing_is_armed() {
+        contract::check(&Subject::new(|| Arc::new(Fault::new(Arc::new(Memory::new(1 << 20))))));
+    }
+
+    #[test]
+    fn fails_what_touches_the_range_and_as_often_as_told() {
+        let (fault, mut store) = fault();
+        fault.arm(Rule::new(OpKind::Write, IoError::NoSpace).touching(4096..4097).times(2));
+        assert_eq!(store.write(0, &[1; 4096], false), Ok(()));
+        assert_eq!(store.write(2048, &[2; 4096], false), Err(IoError::NoSpace));
+        assert_eq!(
+            store.try_now(InlineOp::Write { offset: 4096, from: &[3; 512] }),
+            Some(Err(IoError::NoSpace))
+        );
+        assert!(!fault.is_armed());
+        assert_eq!(store.write(4096, &[4; 512], false), Ok(()));
+        assert_eq!(store.read(2048, 512).unwrap()[0], 1, "a failed write was not done");
+    }
+
+    #[test]
+    fn can_fail_after_the_fact() {
+        let (fault, mut store) = fault();
+        fault.arm(Rule::new(OpKind::Write, IoError::Medium(0)).after_the_fact());
+        assert_eq!(store.write(0, &[1; 512], false), Err(IoError::Medium(0)));
+        fault.disarm();
+        assert_eq!(store.read(0, 512).unwrap()[0], 1);
+    }
+}

@@ -1,0 +1,123 @@
+//! The engine of layers that look at operations as they go by, and may refuse them.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use scsi_core::store::{
+    Backstore, BlockOp, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port, Slot,
+};
+use slab::Slab;
+
+use super::below::Below;
+use super::{What, into_block};
+
+/// What a layer does with operations as they go by.
+pub(crate) trait Hook: Send + Sync + 'static {
+    /// An operation is tried at once; `Some` is its end, without the store under the layer.
+    fn before_now(&self, what: What) -> Option<Result<Now, IoError>>;
+
+    /// It was tried below; the answer may be changed.
+    fn after_now(&self, what: What, done: &mut Option<Result<Now, IoError>>);
+
+    /// An operation is submitted; an error is its end, without the store under the layer.
+    fn before(&self, tag: IoTag, what: What) -> Result<(), IoError>;
+
+    /// A submitted operation is done; its result may be changed.
+    fn after(&self, what: What, completion: &mut Completion);
+}
+
+/// One loop's engine for all layers of type `H`.
+pub(crate) struct HookEngine<H> {
+    below: Below,
+    slots: Slab<(Arc<H>, Port)>,
+    running: HashMap<IoTag, (usize, What)>,
+    refused: Vec<(usize, What, Completion)>,
+}
+
+/// Attaches a layer with its hook over `store`.
+pub(crate) fn attach<H: Hook>(
+    hook: &Arc<H>,
+    store: &dyn Backstore,
+    engines: &mut Engines,
+) -> Result<Port, IoError> {
+    let (engine, layer) = engines.of_kind(|| {
+        let below = Below::new()?;
+        Ok(HookEngine::<H> { below, slots: Slab::new(), running: HashMap::new(), refused: Vec::new() })
+    })?;
+    let below = layer.below.attach(store)?;
+    let slot = layer.slots.insert((hook.clone(), below));
+    Ok(Port { engine, slot: Slot(slot as u32) })
+}
+
+impl<H: Hook> IoEngine for HookEngine<H> {
+    fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        let (hook, port) = self.slots.get(slot.0 as usize)?;
+        let what = What::of_inline(&op);
+        if let Some(done) = hook.before_now(what) {
+            return Some(done);
+        }
+        let (engine, slot) = self.below.engine(*port);
+        let mut done = engine.try_now(slot, op);
+        hook.after_now(what, &mut done);
+        done
+    }
+
+    fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
+        let index = slot.0 as usize;
+        let what = What::of(&op);
+        let Some((hook, port)) = self.slots.get(index) else {
+            let completion = Completion { tag, block: into_block(op), result: Err(IoError::NotReady) };
+            return self.refused.push((index, what, completion));
+        };
+        match hook.before(tag, what) {
+            Ok(()) => {
+                self.running.insert(tag, (index, what));
+                let (engine, slot) = self.below.engine(*port);
+                engine.submit(slot, tag, op);
+            }
+            Err(error) => {
+                let completion = Completion { tag, block: into_block(op), result: Err(error) };
+                self.refused.push((index, what, completion));
+            }
+        }
+    }
+
+    fn kick(&mut self) {
+        self.below.kick();
+    }
+
+    fn reap(&mut self, done: &mut Vec<Completion>) {
+        for (index, what, mut completion) in self.refused.drain(..) {
+            if let Some((hook, _)) = self.slots.get(index) {
+                hook.after(what, &mut completion);
+            }
+            done.push(completion);
+        }
+        let mut reaped = self.below.reap();
+        for mut completion in reaped.drain(..) {
+            if let Some((index, what)) = self.running.remove(&completion.tag)
+                && let Some((hook, _)) = self.slots.get(index)
+            {
+                hook.after(what, &mut completion);
+            }
+            done.push(completion);
+        }
+        self.below.recycle(reaped);
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.below.event_fd())
+    }
+
+    fn cancel(&mut self, tag: IoTag) {
+        self.below.cancel(tag);
+    }
+
+    fn detach(&mut self, slot: Slot) {
+        if let Some((_, port)) = self.slots.try_remove(slot.0 as usize) {
+            let (engine, slot) = self.below.engine(port);
+            engine.detach(slot);
+        }
+    }
+}

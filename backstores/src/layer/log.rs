@@ -1,0 +1,184 @@
+//! Keeps a journal of what happened to a store, in order: so that a test can assert that a flush had returned before
+//! its response was sent.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, IoError, IoTag, Now, Port};
+
+use super::What;
+use super::hook::{self, Hook};
+
+/// A store whose operations are written to a journal.
+pub struct Log {
+    below: Arc<dyn Backstore>,
+    journal: Arc<Journal>,
+}
+
+/// What happened, in order. May be shared by several layers and by the test, which adds notes.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Vec<Entry>>);
+
+/// One line of the journal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// Done at once.
+    Now {
+        /// The operation.
+        what: What,
+        /// How it ended.
+        result: Result<(), IoError>,
+    },
+    /// Submitted; its end follows.
+    Submitted {
+        /// Whose.
+        tag: IoTag,
+        /// The operation.
+        what: What,
+    },
+    /// A submitted operation came back.
+    Completed {
+        /// Whose.
+        tag: IoTag,
+        /// The operation.
+        what: What,
+        /// How it ended.
+        result: Result<(), IoError>,
+    },
+    /// What a test had to say.
+    Note(String),
+}
+
+impl Log {
+    /// A layer over `below` that writes to `journal`.
+    #[must_use]
+    pub fn new(below: Arc<dyn Backstore>, journal: Arc<Journal>) -> Self {
+        Self { below, journal }
+    }
+}
+
+impl Journal {
+    /// An empty one, to be shared.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Adds a note.
+    pub fn note(&self, text: impl Into<String>) {
+        self.add(Entry::Note(text.into()));
+    }
+
+    /// A copy of all entries.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.0.lock().clone()
+    }
+
+    /// All entries; the journal is empty afterwards.
+    #[must_use]
+    pub fn take(&self) -> Vec<Entry> {
+        std::mem::take(&mut *self.0.lock())
+    }
+
+    /// Where the first entry is that `wanted` accepts.
+    #[must_use]
+    pub fn position(&self, wanted: impl FnMut(&Entry) -> bool) -> Option<usize> {
+        self.0.lock().iter().position(wanted)
+    }
+
+    fn add(&self, entry: Entry) {
+        self.0.lock().push(entry);
+    }
+}
+
+impl Backstore for Log {
+    fn kind(&self) -> &'static str {
+        self.below.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.below.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.below.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.below.refresh()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        hook::attach(&self.journal, &*self.below, engines)
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl Hook for Journal {
+    fn before_now(&self, _what: What) -> Option<Result<Now, IoError>> {
+        None
+    }
+
+    fn after_now(&self, what: What, done: &mut Option<Result<Now, IoError>>) {
+        if let Some(done) = done {
+            self.add(Entry::Now { what, result: done.map(drop) });
+        }
+    }
+
+    fn before(&self, tag: IoTag, what: What) -> Result<(), IoError> {
+        self.add(Entry::Submitted { tag, what });
+        Ok(())
+    }
+
+    fn after(&self, what: What, completion: &mut Completion) {
+        self.add(Entry::Completed { tag: completion.tag, what, result: completion.result.map(drop) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{self, Subject};
+    use crate::layer::OpKind;
+    use crate::memory::Memory;
+    use crate::waiting::Waiting;
+    use scsi_core::store::{BlockOp, InlineOp};
+
+    #[test]
+    fn keeps_the_contract() {
+        contract::check(&Subject::new(|| {
+            Arc::new(Log::new(Arc::new(Memory::new(1 << 20)), Journal::shared()))
+        }));
+    }
+
+    #[test]
+    fn tells_what_happened_in_its_order() {
+        let journal = Journal::shared();
+        let log = Log::new(Arc::new(Memory::new(1 << 20)), journal.clone());
+        let mut store = Waiting::new(&log).unwrap();
+        store.write(512, &[1; 1024], true).unwrap();
+        journal.note("answered");
+        let _ = store.try_now(InlineOp::Read { offset: 0, into: &mut [0; 512] });
+        let _ = store.run(BlockOp::Flush);
+        let write = What { kind: OpKind::Write, offset: 512, len: 1024, fua: true };
+        let read = What { kind: OpKind::Read, offset: 0, len: 512, fua: false };
+        let flush = What { kind: OpKind::Flush, offset: 0, len: 0, fua: false };
+        let expected = [
+            Entry::Submitted { tag: IoTag(1), what: write },
+            Entry::Completed { tag: IoTag(1), what: write, result: Ok(()) },
+            Entry::Note("answered".into()),
+            Entry::Now { what: read, result: Ok(()) },
+            Entry::Submitted { tag: IoTag(2), what: flush },
+            Entry::Completed { tag: IoTag(2), what: flush, result: Ok(()) },
+        ];
+        assert_eq!(journal.position(|entry| matches!(entry, Entry::Note(_))), Some(2));
+        assert_eq!(journal.take(), expected);
+        assert_eq!(journal.entries(), []);
+    }
+}
