@@ -3,10 +3,12 @@
 use iscsi_proto::pdu::Residual;
 use scsi_core::device::task_set::TaskKey;
 use scsi_core::device::{NexusIndex, Outcome};
+use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
 use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, State, Task, TaskIndex};
+use crate::iscsi::connection::ConnectionState;
 use crate::iscsi::connection::respond::{Ending, Segment};
 use crate::iscsi::transmit::Payload;
 use crate::limits::TRANSMIT_BYTES_LOW;
@@ -81,10 +83,33 @@ impl TargetShard {
         if let Some(Payload::Block(block)) = task.last_segment.take() {
             env.pool.give(block);
         }
-        if let Some(waiter) = task.aborted.and_then(|aborted| aborted.waiter) {
+        let aborted = task.aborted.unwrap_or_default();
+        if aborted.unit_gone {
+            self.tell_unit_gone(&task);
+        }
+        if let Some(waiter) = aborted.waiter {
             self.wait_over(waiter);
         }
         self.reap_session(task.session);
+    }
+
+    fn tell_unit_gone(&mut self, task: &Task) {
+        let open = self.connections.get(task.connection).is_some_and(|connection| {
+            connection.session == task.session && connection.state == ConnectionState::Open
+        });
+        if !open {
+            return;
+        }
+        let window = self.window(task.session);
+        let sense = Sense::new(SenseKey::IllegalRequest, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED);
+        let ending = Ending {
+            status: Status::CheckCondition as u8,
+            residual: Residual::of(task.expected_len, task.sent.into()),
+            sense: &sense.to_bytes(),
+            exp_data_sn: task.data_sn.0 + task.r2ts,
+        };
+        self.connections[task.connection].scsi_response(task.itt, &ending, window);
+        self.touch(task.connection);
     }
 
     /// Takes a task out of the slab, its task set, its session's window.

@@ -12,6 +12,7 @@ use scsi_core::store::Block;
 use super::buffers::Pool;
 use super::session::HeldPdu;
 use super::shard::{Env, TargetShard};
+use super::tasks::Aborted;
 use crate::iscsi::connection::ConnectionState;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::login::{TargetAddress, TargetRecord};
@@ -207,7 +208,7 @@ impl TargetShard {
             }
             _ => (LogoutResponseCode::RECOVERY_NOT_SUPPORTED, Vec::new()),
         };
-        self.abort_where(|task| ended.contains(&task.connection), None, env);
+        self.abort_where(|task| ended.contains(&task.connection), Aborted::default(), env);
         let times = self.sessions[index].times;
         let window = self.window(index);
         self.connections[place].logout_response(request.itt, response, times, window);

@@ -19,7 +19,7 @@ use super::buffers::Pool;
 use super::session::Session;
 use super::settings::TargetSettings;
 use super::task_management::Waits;
-use super::tasks::{TaskIndex, Tasks};
+use super::tasks::{Aborted, TaskIndex, Tasks};
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
 use crate::limits::TICK;
@@ -162,11 +162,13 @@ impl TargetShard {
         self.unit(lun).map(|unit| unit.tasks)
     }
 
-    /// Forgets a unit: its commands are aborted. `UnitGone` follows when the last is over.
+    /// Forgets a unit: its commands end early, and their initiators are told. `UnitGone` follows when the last is
+    /// over.
     pub fn remove_unit(&mut self, lun: Lun, env: &mut Env<'_>) {
         let Some(unit) = self.unit_mut(lun) else { return };
         unit.leaving = true;
-        self.abort_where(|task| task.lun == Some(lun), None, env);
+        let cause = Aborted { waiter: None, unit_gone: true };
+        self.abort_where(|task| task.lun == Some(lun), cause, env);
         self.reap_unit(lun, env);
         self.luns_changed();
     }
@@ -246,7 +248,7 @@ impl TargetShard {
         let (index, cid) = (connection.session, connection.cid);
         self.events.push(ShardEvent::ConnectionClosed(place));
         self.waits.forget_connection(place);
-        self.abort_where(|task| task.connection == place, None, env);
+        self.abort_where(|task| task.connection == place, Aborted::default(), env);
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.connections.retain(|&other| other != place);
         session.drop_held(|held| held.connection == place, env.pool);

@@ -145,29 +145,27 @@ impl TargetShard {
     ) -> WaitIndex {
         // One more than there is, so that it cannot be over before all is counted.
         let wait = self.waits.slab.insert(Wait { left: others + 1, deadline: env.now + ABORT_WAIT, then });
-        self.abort_where(which, Some(wait), env);
+        self.abort_where(which, Aborted { waiter: Some(wait), unit_gone: false }, env);
         self.wait_over(wait);
         wait
     }
 
-    /// Aborts tasks; those whose I/O cannot be recalled end when it does. `waiter` is told of each of them.
-    pub(super) fn abort_where(
-        &mut self,
-        which: impl Fn(&Task) -> bool,
-        waiter: Option<WaitIndex>,
-        env: &mut Env<'_>,
-    ) {
+    /// Aborts tasks; those whose I/O cannot be recalled end when it does.
+    pub(super) fn abort_where(&mut self, which: impl Fn(&Task) -> bool, cause: Aborted, env: &mut Env<'_>) {
         let chosen: Vec<TaskIndex> =
             self.tasks.iter().filter(|(_, task)| which(task)).map(|(index, _)| index).collect();
         for index in chosen {
-            self.abort(index, waiter, env);
+            self.abort(index, cause, env);
         }
     }
 
-    fn abort(&mut self, index: TaskIndex, waiter: Option<WaitIndex>, env: &mut Env<'_>) {
+    fn abort(&mut self, index: TaskIndex, cause: Aborted, env: &mut Env<'_>) {
+        let waiter = cause.waiter;
         let task = &mut self.tasks[index];
         if let Some(aborted) = &mut task.aborted {
-            // Twice aborted, it still ends once; the later function waits for it if nobody did.
+            // Twice aborted, it still ends once; the later function waits for it if nobody did, and an abort by
+            // its initiator wins over the unit's end.
+            aborted.unit_gone &= cause.unit_gone;
             if aborted.waiter.is_none()
                 && let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait))
             {
@@ -176,7 +174,7 @@ impl TargetShard {
             }
             return;
         }
-        task.aborted = Some(Aborted { waiter });
+        task.aborted = Some(cause);
         if let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait)) {
             wait.left += 1;
         }

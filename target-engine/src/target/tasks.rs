@@ -103,10 +103,12 @@ pub enum State {
 }
 
 /// An aborted task, while its I/O is still out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Aborted {
     /// The task management function that waits for its end.
     pub waiter: Option<WaitIndex>,
+    /// The unit went away under it, which its initiator is told; nobody else aborted it.
+    pub unit_gone: bool,
 }
 
 /// The progress of one step of the device server.

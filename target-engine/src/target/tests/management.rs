@@ -3,8 +3,8 @@
 use iscsi_proto::ids::Itt;
 use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{
-    LogoutReason, LogoutRequest, LogoutResponse, TaskFunction, TaskManagementRequest, TaskManagementResponse,
-    TaskResponse,
+    LogoutReason, LogoutRequest, LogoutResponse, ScsiResponse, TaskFunction, TaskManagementRequest,
+    TaskManagementResponse, TaskResponse,
 };
 use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::lun::Lun;
@@ -161,5 +161,8 @@ fn a_unit_that_goes_takes_its_commands_along() {
     assert_eq!(events(&mut bench), []);
     bench.settle();
     assert_eq!(events(&mut bench), [ShardEvent::UnitGone(lun)]);
+    let (bhs, sense) = bench.drain().remove(0);
+    assert_eq!(ScsiResponse::decode(&bhs).unwrap().status, 2, "its initiator is told");
+    assert_eq!((sense[2 + 2] & 0xf, sense[2 + 12]), (5, 0x25), "LOGICAL UNIT NOT SUPPORTED");
     assert_eq!(bench.shard.unit_tasks(lun), None);
 }
