@@ -120,10 +120,11 @@ fn reader_sees_a_wrong_data_digest_and_stays_failed() {
     bytes[52] ^= 1;
     let mut reader = PduReader::new(LIMITS);
     reader.configure(LIMITS, BOTH);
-    reader.push(&bytes);
+    reader.push(&[&bytes[..], b"what follows"].concat());
     assert_eq!(reader.next_pdu(), Some(Err(FrameError::DataDigest)));
     reader.push(&wire(&[], b"hello", BOTH));
     assert_eq!(reader.next_pdu(), Some(Err(FrameError::DataDigest)));
+    assert!(reader.into_unread().is_empty());
 }
 
 #[test]

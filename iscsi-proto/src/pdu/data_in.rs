@@ -8,7 +8,7 @@ use crate::sn::{CmdSn, DataSn, StatSn};
 /// SCSI Data-In: a piece of a read's data, the last one perhaps with the command's status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataIn {
-    /// F: the last of a sequence. Must be set where `status` is given.
+    /// F: the last of a sequence; it goes without saying where `status` is given.
     pub last: bool,
     /// A: the target asks for a DataACK SNACK (RFC 7143 11.7.2); only above ErrorRecoveryLevel 0.
     pub acknowledge: bool,
@@ -79,7 +79,6 @@ impl DataIn {
     /// Writes all 48 bytes, with both lengths zero. With `status`, F is set as well as S.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
-        debug_assert!(self.last || self.status.is_none(), "status goes with the last Data-In only");
         bhs.fill(0);
         bhs[0] = Self::OPCODE;
         bhs[1] = u8::from(self.last) << 7 | u8::from(self.acknowledge) << 6;
@@ -158,6 +157,13 @@ mod tests {
         golden[3] = 4;
         let status = Some(DataInStatus { status: 4, residual: Residual::Overflow(256), stat_sn: StatSn(11) });
         assert_golden(&golden, DataIn { status, ..LAST });
+    }
+
+    #[test]
+    fn status_makes_it_the_last() {
+        let mut out = [0; crate::pdu::BHS_LEN];
+        DataIn { last: false, ..LAST }.encode(&mut out);
+        assert_eq!(out, GOLDEN);
     }
 
     #[test]

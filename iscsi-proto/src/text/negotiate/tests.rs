@@ -141,6 +141,29 @@ fn our_receive_limit_holds_once_it_is_declared() {
 }
 
 #[test]
+fn our_receive_limit_is_one_the_standard_allows() {
+    for (wish, declared) in [(0, 512), (u32::MAX, 16_777_215)] {
+        let preferences = Preferences { max_recv_data_segment_len: wish, ..wishes() };
+        let mut target = Negotiation::new(Role::Target, preferences);
+        let mut out = TextBuilder::new();
+        target.offer(Key::MaxRecvDataSegmentLength, &mut out);
+        assert_eq!(as_text(out), format!("MaxRecvDataSegmentLength={declared};"));
+        assert_eq!(target.connection().max_recv_data_segment_len, declared);
+    }
+}
+
+#[test]
+fn an_answer_to_our_declaration_is_no_declaration() {
+    let mut target = target();
+    offers(&mut target);
+    for answer in ["NotUnderstood", "Irrelevant"] {
+        assert_eq!(talk(&mut target, &format!("MaxRecvDataSegmentLength={answer}")), Ok(String::new()));
+    }
+    talk(&mut target, "MaxRecvDataSegmentLength=1024").unwrap();
+    assert_eq!(target.connection().max_xmit_data_segment_len, 1024);
+}
+
+#[test]
 fn a_peers_receive_limit_has_a_lower_bound_and_is_capped_above() {
     for value in ["511", "0", "none", "-1", ""] {
         let declared = format!("MaxRecvDataSegmentLength={value}");
