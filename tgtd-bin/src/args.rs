@@ -37,7 +37,7 @@ pub(crate) struct Args {
           value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
     pub(crate) control_port: u16,
 
-    /// I/O threads for stores that block, 1 or more
+    /// I/O threads of each unit whose store blocks, 1 or more
     #[arg(short = 't', long = "nr_iothreads", value_name = "N",
           value_parser = RangedU64ValueParser::<u16>::new().range(1..))]
     pub(crate) io_threads: Option<u16>,
@@ -171,8 +171,8 @@ Examples:
   tgtd -f --iscsi portal=192.0.2.1      in the foreground, listening on one address
   tgtadm --mode system --op delete      ends a daemon that has no targets left
 
-TGT_IPC_SOCKET names the control socket without its suffix .N; by default it is /var/run/tgtd/socket for root and
-$XDG_RUNTIME_DIR/tgtd/socket for everybody else.";
+TGT_IPC_SOCKET names the control socket without its suffix .N. By default it is
+/var/run/tgtd/socket for root and $XDG_RUNTIME_DIR/tgtd/socket for others.";
 
 #[cfg(test)]
 mod tests {

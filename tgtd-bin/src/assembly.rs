@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backstores::registry::{OpenFlags, OpenOptions, Registry};
+use backstores::workers::{Limits, Workers};
 use scsi_core::store::Backstore;
 use target_engine::control::request::{Binding, Request, UnitStrings};
 use target_engine::model::Tid;
@@ -112,6 +113,10 @@ impl SocketBase {
 /// # Errors
 /// What could not be taken, or an export that cannot be.
 pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
+    if let Some(threads) = args.io_threads {
+        // Nothing has used the pool yet.
+        let _ = Workers::limit_shared(worker_limits(threads.into()));
+    }
     let base = SocketBase::from_environment().map_err(Failure::process("find the current directory"))?;
     base.make_directory()?;
     let names = export::target_names(&args.exports);
@@ -138,6 +143,12 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
     let server = builder.bind()?;
     args.exports.iter().try_for_each(Export::prepare)?;
     Ok((server, shutdown))
+}
+
+/// Stock's number is that of each unit's threads; the pool has room for at least one unit that uses them all.
+fn worker_limits(threads_per_unit_max: usize) -> Limits {
+    let defaults = Limits::default();
+    Limits { threads_per_unit_max, threads_max: defaults.threads_max.max(threads_per_unit_max), ..defaults }
 }
 
 /// Prints it. Nobody has to read it.
@@ -247,6 +258,13 @@ mod tests {
         std::fs::remove_dir(&directory).unwrap();
         std::os::unix::fs::symlink(temporary.path(), &directory).unwrap();
         assert!(base.make_directory().is_err(), "it leads elsewhere");
+    }
+
+    #[test]
+    fn a_unit_may_use_as_many_threads_as_asked() {
+        let (few, many) = (worker_limits(2), worker_limits(500));
+        assert_eq!((few.threads_per_unit_max, few.threads_max), (2, Limits::default().threads_max));
+        assert_eq!((many.threads_per_unit_max, many.threads_max), (500, 500));
     }
 
     #[test]
