@@ -1,1 +1,17 @@
-//! The bench the tests run on.
+//! The in-memory bench: initiators written on `iscsi-proto` and the target's own engine, in one thread, on a
+//! simulated clock, with stores that misbehave on demand. Nothing here is random but by a seed.
+//!
+//! - [`pair`]: the target's side, its connections, and how bytes and time move
+//! - [`setup`]: what the target is like
+//! - [`initiator`]: one connection of an initiator, from login to logout
+//! - [`sim_store`]: a store that may be late, out of order, failing or dead
+//! - [`trace`]: PDUs as lines
+//! - [`clock`], [`random`]: what the world is made of
+
+pub mod clock;
+pub mod initiator;
+pub mod pair;
+pub mod random;
+pub mod setup;
+pub mod sim_store;
+pub mod trace;

@@ -14,12 +14,12 @@ use crate::waiting::Waiting;
 
 /// Which engine does the submitted operations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum By {
+enum By {
     Ring,
     Workers,
 }
 
-pub(super) fn engines(by: By) -> Engines {
+fn engines(by: By) -> Engines {
     let mut engines = Engines::default();
     let make = || match by {
         By::Ring => FileEngine::new(),

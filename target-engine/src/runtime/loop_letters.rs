@@ -220,7 +220,7 @@ impl DataLoop {
                 login.session,
                 login.connection,
             ),
-            next_stat_sn: login.next_stat_sn.next(),
+            next_stat_sn: login.next_stat_sn,
         };
         if attach.mode == AttachMode::Join {
             return shard.join(attach.tsih, new, self.now);

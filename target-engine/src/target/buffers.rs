@@ -70,6 +70,12 @@ impl Pool {
         self.used_bytes
     }
 
+    /// Bytes that are set aside for data to come.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> usize {
+        self.reserved_bytes
+    }
+
     /// Whether new payloads should wait until some are gone.
     #[must_use]
     pub fn is_spent(&self) -> bool {

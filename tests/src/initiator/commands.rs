@@ -1,0 +1,245 @@
+//! SCSI commands from their begin to their end: data out as it is asked for, data in as it comes.
+
+use std::collections::VecDeque;
+
+use iscsi_proto::ids::{Itt, Ttt};
+use iscsi_proto::pdu::{
+    DataIn, DataOut, NopIn, NopOut, Pdu, R2t, Residual, ScsiCommand, ScsiResponse, TaskAttribute,
+};
+use iscsi_proto::sn::DataSn;
+use scsi_core::sense::{AdditionalSense, Sense};
+
+use super::Initiator;
+
+/// What a command transfers.
+#[derive(Clone, Copy, Debug)]
+pub enum Io<'a> {
+    /// Nothing.
+    None,
+    /// Up to so many bytes come.
+    Read(u32),
+    /// These go.
+    Write(&'a [u8]),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// SCSI status.
+    pub status: u8,
+    /// Key and code.
+    pub sense: Option<Sense>,
+    /// What came.
+    pub data: Vec<u8>,
+    /// Expected against transferred.
+    pub residual: Residual,
+}
+
+impl Reply {
+    /// Sense key and code, for short assertions; `None` for GOOD.
+    #[must_use]
+    pub fn check(&self) -> Option<(u8, AdditionalSense)> {
+        self.sense.map(|sense| (sense.key as u8, sense.code))
+    }
+
+    /// The data of a command that must have gone well.
+    ///
+    /// # Panics
+    /// It did not.
+    #[track_caller]
+    pub fn good(self) -> Vec<u8> {
+        assert_eq!((self.status, self.sense), (0, None), "GOOD");
+        self.data
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    write: Vec<u8>,
+    read: Vec<u8>,
+    data_in: u32,
+    r2ts: u32,
+    reply: Option<Reply>,
+}
+
+impl Initiator {
+    /// A SCSI Command with the next numbers, to be changed before it is sent. It announces no unsolicited data.
+    pub fn command(&mut self, cdb: &[u8], io: Io<'_>) -> ScsiCommand {
+        let mut padded = [0; 16];
+        padded[..cdb.len()].copy_from_slice(cdb);
+        ScsiCommand {
+            immediate: false,
+            last: true,
+            read: matches!(io, Io::Read(_)),
+            write: matches!(io, Io::Write(_)),
+            attribute: TaskAttribute::Simple,
+            lun: self.lun_wire(),
+            itt: self.next_itt(),
+            expected_len: match io {
+                Io::None => 0,
+                Io::Read(len) => len,
+                Io::Write(data) => data.len() as u32,
+            },
+            cmd_sn: self.next_cmd_sn(),
+            exp_stat_sn: self.exp_stat_sn,
+            cdb: padded,
+        }
+    }
+
+    /// Begins a command as an initiator does that makes use of all that was negotiated.
+    pub fn begin(&mut self, cdb: &[u8], io: Io<'_>) -> Itt {
+        let command = self.command(cdb, io);
+        let data = if let Io::Write(data) = io { data } else { &[] };
+        self.begin_with(command, data)
+    }
+
+    /// Begins a command that was made by [`Self::command`].
+    pub fn begin_with(&mut self, command: ScsiCommand, data: &[u8]) -> Itt {
+        let (session, segment) = (self.session, self.connection.max_xmit_data_segment_len as usize);
+        let first_burst = data.len().min(session.first_burst_len as usize);
+        let immediate = if session.immediate_data { first_burst.min(segment) } else { 0 };
+        let unsolicited = if session.initial_r2t { immediate } else { first_burst };
+        let itt = command.itt;
+        self.tasks.insert(itt.0, Task { write: data.to_vec(), ..Task::default() });
+        self.send(ScsiCommand { last: unsolicited == immediate, ..command }, &data[..immediate]);
+        self.send_data(itt, None, immediate, unsolicited);
+        itt
+    }
+
+    /// Data-Out PDUs for a part of a command's data, the last one with F.
+    fn send_data(&mut self, itt: Itt, ttt: Option<Ttt>, from: usize, to: usize) {
+        let segment = self.connection.max_xmit_data_segment_len as usize;
+        let mut offset = from;
+        let mut data_sn = DataSn(0);
+        while offset < to {
+            let end = to.min(offset + segment);
+            let Some(data) = self.tasks.get(&itt.0).map(|task| task.write[offset..end].to_vec()) else {
+                return;
+            };
+            self.send(self.data_out(itt, ttt, data_sn, offset as u32, end == to), &data);
+            (offset, data_sn) = (end, data_sn.next());
+        }
+    }
+
+    /// A Data-Out header.
+    #[must_use]
+    pub fn data_out(
+        &self,
+        itt: Itt,
+        ttt: Option<Ttt>,
+        data_sn: DataSn,
+        buffer_offset: u32,
+        last: bool,
+    ) -> DataOut {
+        DataOut {
+            last,
+            lun: self.lun_wire(),
+            itt,
+            ttt,
+            exp_stat_sn: self.exp_stat_sn,
+            data_sn,
+            buffer_offset,
+        }
+    }
+
+    /// Takes in all that came: answers R2Ts and pings, collects data and ends; the rest is kept for `recv`.
+    pub fn poll(&mut self) {
+        let mut others = VecDeque::new();
+        while let Some((pdu, data)) = self.try_recv() {
+            match pdu {
+                Pdu::R2t(r2t) => self.on_r2t(r2t),
+                Pdu::DataIn(data_in) => self.on_data_in(data_in, &data),
+                Pdu::ScsiResponse(response) => self.on_response(response, &data),
+                Pdu::NopIn(ping) if ping.ttt.is_some() => self.pong(ping),
+                other => others.push_back((other, data)),
+            }
+        }
+        self.inbox = others;
+    }
+
+    fn on_r2t(&mut self, r2t: R2t) {
+        let task = self.tasks.get_mut(&r2t.itt.0).expect("an R2T is of a task");
+        assert_eq!(r2t.r2t_sn.0, task.r2ts, "R2TSN");
+        assert!(r2t.desired_len > 0 && r2t.desired_len <= self.session.max_burst_len, "a burst");
+        task.r2ts += 1;
+        let (from, to) = (r2t.buffer_offset as usize, (r2t.buffer_offset + r2t.desired_len) as usize);
+        assert!(to <= task.write.len(), "an R2T asks for what there is");
+        self.send_data(r2t.itt, Some(r2t.ttt), from, to);
+    }
+
+    fn on_data_in(&mut self, data_in: DataIn, data: &[u8]) {
+        let task = self.tasks.get_mut(&data_in.itt.0).expect("data is of a task");
+        assert_eq!(data_in.data_sn.0, task.data_in, "DataSN");
+        assert_eq!(data_in.buffer_offset as usize, task.read.len(), "offset");
+        assert!(task.reply.is_none(), "no data after the end");
+        task.data_in += 1;
+        task.read.extend_from_slice(data);
+        if let Some(end) = data_in.status {
+            let data = std::mem::take(&mut task.read);
+            task.reply = Some(Reply { status: end.status, sense: None, data, residual: end.residual });
+        }
+    }
+
+    fn on_response(&mut self, response: ScsiResponse, data: &[u8]) {
+        let task = self.tasks.get_mut(&response.itt.0).expect("a response is of a task");
+        assert!(task.reply.is_none(), "a command is answered once");
+        let sense = ScsiResponse::sense(data).map(|sense| Sense::decode(sense).expect("sense data"));
+        let data = std::mem::take(&mut task.read);
+        assert_eq!(response.exp_data_sn, task.data_in + task.r2ts, "ExpDataSN");
+        task.reply = Some(Reply { status: response.status, sense, data, residual: response.residual });
+    }
+
+    fn pong(&mut self, ping: NopIn) {
+        let pong = NopOut {
+            immediate: true,
+            lun: ping.lun,
+            itt: None,
+            ttt: ping.ttt,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+        };
+        self.send(pong, &[]);
+    }
+
+    /// A command's end, once.
+    pub fn take_reply(&mut self, itt: Itt) -> Option<Reply> {
+        self.tasks.get(&itt.0)?.reply.as_ref()?;
+        self.tasks.remove(&itt.0)?.reply
+    }
+
+    /// A command that will not be answered any more.
+    pub fn forget(&mut self, itt: Itt) {
+        self.tasks.remove(&itt.0);
+    }
+
+    /// Commands without an end.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.tasks.values().filter(|task| task.reply.is_none()).count()
+    }
+
+    /// Goes on until a command has ended.
+    ///
+    /// # Panics
+    /// It does not end.
+    #[track_caller]
+    pub fn wait(&mut self, itt: Itt) -> Reply {
+        for _ in 0..1000 {
+            self.poll();
+            if let Some(reply) = self.take_reply(itt) {
+                return reply;
+            }
+        }
+        panic!("task {} does not end", itt.0);
+    }
+
+    /// A command from its begin to its end.
+    ///
+    /// # Panics
+    /// It does not end.
+    #[track_caller]
+    pub fn run(&mut self, cdb: &[u8], io: Io<'_>) -> Reply {
+        let itt = self.begin(cdb, io);
+        self.wait(itt)
+    }
+}

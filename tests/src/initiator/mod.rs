@@ -1,0 +1,412 @@
+//! One connection of an initiator, written on `iscsi-proto`: login, commands with their data, and whatever else a
+//! test wants to send. What every initiator may rely on is checked on the way: the numbers of responses, the
+//! window, the order of Data-In.
+
+mod commands;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use iscsi_proto::frame::{Digests, Limits, PduReader, RawPdu, encode_pdu};
+use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
+use iscsi_proto::login::{LoginStatus, Stage};
+use iscsi_proto::params::{ConnectionParams, SessionParams, SessionType};
+use iscsi_proto::pdu::{
+    Bhs, LoginRequest, LogoutReason, LogoutRequest, NopOut, Pdu, TaskFunction, TaskManagementRequest,
+    TaskResponse, TextRequest,
+};
+use iscsi_proto::sn::{CmdSn, StatSn};
+use iscsi_proto::text::keys::{Key, Role};
+use iscsi_proto::text::negotiate::{Negotiation, Preferences};
+use iscsi_proto::text::{TextBuilder, TextLimits, pairs};
+use scsi_core::lun::Lun;
+
+use self::commands::Task;
+pub use self::commands::{Io, Reply};
+use crate::pair::Pair;
+use crate::setup::{DISK, TARGET};
+use crate::trace::{self, Trace};
+
+/// Who logs in, where, and with what wishes.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// InitiatorName.
+    pub name: String,
+    /// Its part of the session's identifier.
+    pub isid: Isid,
+    /// The session to join; [`Tsih::NEW`] for a new one.
+    pub tsih: Tsih,
+    /// The connection's number.
+    pub cid: Cid,
+    /// TargetName; `None`: a discovery session.
+    pub target: Option<String>,
+    /// Its side of the negotiation.
+    pub keys: Preferences,
+    /// The number of its first command.
+    pub cmd_sn: CmdSn,
+}
+
+impl Default for Wish {
+    /// A session with [`TARGET`], as fast as the target likes.
+    fn default() -> Self {
+        let session =
+            SessionParams { initial_r2t: false, max_outstanding_r2t: 8, ..SessionParams::default() };
+        Self {
+            name: "iqn.2026-01.org.example:host".to_owned(),
+            isid: Isid([0x00, 0x02, 0x3d, 0, 0, 1]),
+            tsih: Tsih::NEW,
+            cid: Cid(0),
+            target: Some(TARGET.to_owned()),
+            keys: Preferences { session, max_recv_data_segment_len: 65_536, ..Preferences::default() },
+            cmd_sn: CmdSn(1),
+        }
+    }
+}
+
+impl Wish {
+    /// Another initiator, by a number.
+    #[must_use]
+    pub fn of(number: u8) -> Self {
+        let name = format!("iqn.2026-01.org.example:host{number}");
+        Self { name, isid: Isid([0x00, 0x02, 0x3d, 0, 0, number]), ..Self::default() }
+    }
+}
+
+/// One connection.
+pub struct Initiator {
+    pair: Pair,
+    /// The connection's number in the pair.
+    pub wire: usize,
+    /// What is used from the full feature phase on.
+    pub digests: Digests,
+    /// What was negotiated for the session.
+    pub session: SessionParams,
+    /// What was negotiated for the connection.
+    pub connection: ConnectionParams,
+    /// The session's handle.
+    pub tsih: Tsih,
+    /// The unit that commands go to.
+    pub lun: u64,
+    /// The number of the next command.
+    pub cmd_sn: CmdSn,
+    /// The number the next response must have.
+    pub exp_stat_sn: StatSn,
+    /// ExpCmdSN and MaxCmdSN as told last.
+    pub window: Option<(CmdSn, CmdSn)>,
+    /// The next task tag.
+    pub itt: u32,
+    reader: PduReader,
+    tasks: BTreeMap<u32, Task>,
+    inbox: VecDeque<(Pdu, Bytes)>,
+    trace: Trace,
+}
+
+impl Initiator {
+    /// A connection on which nothing was said yet.
+    #[must_use]
+    pub fn raw(pair: &Pair) -> Self {
+        let wire = pair.connect();
+        Self {
+            pair: pair.clone(),
+            wire,
+            digests: Digests::NONE,
+            session: SessionParams::default(),
+            connection: ConnectionParams::default(),
+            tsih: Tsih::NEW,
+            lun: DISK,
+            cmd_sn: CmdSn(1),
+            exp_stat_sn: StatSn(0),
+            window: None,
+            itt: 1,
+            reader: PduReader::new(Limits { max_data_len: 1 << 24, max_ahs_len: 0 }),
+            tasks: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            trace: Trace::new(&format!("connection {wire}")),
+        }
+    }
+
+    /// A session whose unit attentions are read.
+    ///
+    /// # Panics
+    /// The login fails.
+    #[must_use]
+    pub fn login(pair: &Pair) -> Self {
+        Self::login_as(pair, &Wish::default())
+    }
+
+    /// The same for another initiator.
+    ///
+    /// # Panics
+    /// The login fails.
+    #[must_use]
+    pub fn login_as(pair: &Pair, wish: &Wish) -> Self {
+        let mut initiator = Self::try_login(pair, wish).expect("the login succeeds");
+        if wish.target.is_some() && wish.tsih.is_new() {
+            let _ = initiator.run(&[0; 6], Io::None);
+        }
+        initiator
+    }
+
+    /// A login in one exchange, from the operational stage to the full feature phase.
+    ///
+    /// # Errors
+    /// The target refuses.
+    pub fn try_login(pair: &Pair, wish: &Wish) -> Result<Self, LoginStatus> {
+        let mut initiator = Self::raw(pair);
+        initiator.exchange_login(wish)?;
+        Ok(initiator)
+    }
+
+    fn exchange_login(&mut self, wish: &Wish) -> Result<(), LoginStatus> {
+        self.cmd_sn = wish.cmd_sn;
+        let mut negotiation = Negotiation::new(Role::Initiator, wish.keys);
+        let mut text = TextBuilder::new();
+        text.pair(Key::InitiatorName.name(), &wish.name);
+        match &wish.target {
+            Some(target) => text.pair(Key::TargetName.name(), target),
+            None => {
+                text.pair(Key::SessionType.name(), "Discovery");
+                negotiation.set_session_type(SessionType::Discovery);
+            }
+        }
+        if !wish.tsih.is_new() {
+            negotiation = Negotiation::joining(Role::Initiator, wish.keys, wish.keys.session);
+        }
+        negotiation.offer_wanted(&mut text);
+        for _ in 0..8 {
+            let request = LoginRequest {
+                next: Some(Stage::FullFeature),
+                continues: false,
+                stage: Stage::OperationalNegotiation,
+                version_max: 0,
+                version_min: 0,
+                isid: wish.isid,
+                tsih: wish.tsih,
+                itt: Itt(0),
+                cid: wish.cid,
+                cmd_sn: self.cmd_sn,
+                exp_stat_sn: self.exp_stat_sn,
+            };
+            self.send(request, &std::mem::take(&mut text).finish());
+            let (Pdu::LoginResponse(response), data) = self.recv() else { panic!("not a login response") };
+            if !response.status.is_success() {
+                return Err(response.status);
+            }
+            self.exp_stat_sn = response.stat_sn.next();
+            for pair in pairs(&data, &TextLimits::default()) {
+                let (key, value) = pair.expect("text of pairs");
+                negotiation.receive(key, value, &mut text).expect("answers that the offers allow");
+            }
+            if response.next == Some(Stage::FullFeature) {
+                self.tsih = response.tsih;
+                self.enter(negotiation.session(), negotiation.connection());
+                return Ok(());
+            }
+        }
+        panic!("the login has no end");
+    }
+
+    /// From here on these parameters hold.
+    pub fn enter(&mut self, session: SessionParams, connection: ConnectionParams) {
+        (self.session, self.connection) = (session, connection);
+        self.digests = connection.digests();
+        let limits = Limits { max_data_len: connection.max_recv_data_segment_len, max_ahs_len: 0 };
+        self.reader.configure(limits, self.digests);
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.trace.note(&format!("{} bytes", bytes.len()));
+        self.pair.deliver(self.wire, bytes);
+    }
+
+    /// A PDU as it goes over the wire.
+    #[must_use]
+    pub fn wire_bytes(&self, bhs: &Bhs, ahs: &[u8], data: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        encode_pdu(&mut out, bhs, ahs, data, self.digests);
+        out
+    }
+
+    /// Sends a PDU.
+    pub fn send(&mut self, pdu: impl Into<Pdu>, data: &[u8]) {
+        let pdu = pdu.into();
+        self.trace.sent(&pdu, data);
+        let mut bhs = [0; 48];
+        pdu.encode(&mut bhs);
+        let bytes = self.wire_bytes(&bhs, &[], data);
+        self.pair.deliver(self.wire, &bytes);
+    }
+
+    /// The next PDU.
+    ///
+    /// # Panics
+    /// There is none, or its numbers are wrong.
+    #[track_caller]
+    pub fn recv(&mut self) -> (Pdu, Bytes) {
+        match self.try_recv() {
+            Some(pdu) => pdu,
+            None => panic!("nothing comes"),
+        }
+    }
+
+    /// The next PDU, if there is one.
+    pub fn try_recv(&mut self) -> Option<(Pdu, Bytes)> {
+        if let Some(pdu) = self.inbox.pop_front() {
+            return Some(pdu);
+        }
+        self.receive()
+    }
+
+    /// All PDUs that are there, as lines.
+    pub fn lines(&mut self) -> Vec<String> {
+        let mut pdus = Vec::new();
+        while let Some(pdu) = self.try_recv() {
+            pdus.push(pdu);
+        }
+        trace::lines(&pdus)
+    }
+
+    /// The target has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.pair.is_closed(self.wire)
+    }
+
+    /// Goes away without a word.
+    pub fn hang_up(&mut self) {
+        self.trace.note("hangs up");
+        self.pair.hang_up(self.wire);
+    }
+
+    fn receive(&mut self) -> Option<(Pdu, Bytes)> {
+        let arrived = self.pair.take(self.wire);
+        // As it is delivered to the target, so it is taken here.
+        let chunk = self.pair.side().setup.chunk;
+        arrived.chunks(chunk.min(arrived.len().max(1))).for_each(|piece| self.reader.push(piece));
+        let RawPdu { bhs, data, .. } = self.reader.next_pdu()?.expect("whole PDUs with right digests");
+        let pdu = Pdu::decode(&bhs).expect("a PDU of RFC 7143");
+        self.trace.received(&pdu, &data);
+        self.check_numbers(&pdu);
+        Some((pdu, data))
+    }
+
+    /// RFC 7143 4.2.2: each response has the next StatSN, and the window does not shrink.
+    fn check_numbers(&mut self, pdu: &Pdu) {
+        let (stat_sn, takes, exp, max) = match pdu {
+            Pdu::LoginResponse(_) => return,
+            Pdu::ScsiResponse(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::TaskManagementResponse(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::TextResponse(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::LogoutResponse(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::AsyncMessage(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::Reject(p) => (p.stat_sn, true, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::R2t(p) => (p.stat_sn, false, p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::NopIn(p) => (p.stat_sn, p.itt.is_some(), p.exp_cmd_sn, p.max_cmd_sn),
+            Pdu::DataIn(p) => {
+                let stat_sn = p.status.map(|status| status.stat_sn);
+                (stat_sn.unwrap_or(self.exp_stat_sn), stat_sn.is_some(), p.exp_cmd_sn, p.max_cmd_sn)
+            }
+            other => panic!("a target does not send {other:?}"),
+        };
+        assert_eq!(stat_sn, self.exp_stat_sn, "StatSN of {pdu:?}");
+        if takes {
+            self.exp_stat_sn = stat_sn.next();
+        }
+        if let Some((exp_before, max_before)) = self.window {
+            assert!(!exp.is_before(exp_before), "ExpCmdSN never goes back");
+            assert!(!max.is_before(max_before), "MaxCmdSN never goes back");
+        }
+        self.window = Some((exp, max));
+    }
+
+    /// The next task tag.
+    pub fn next_itt(&mut self) -> Itt {
+        self.itt += 1;
+        Itt(self.itt - 1)
+    }
+
+    /// A numbered request's CmdSN.
+    pub fn next_cmd_sn(&mut self) -> CmdSn {
+        let cmd_sn = self.cmd_sn;
+        self.cmd_sn = cmd_sn.next();
+        cmd_sn
+    }
+
+    /// The unit's number as it travels.
+    ///
+    /// # Panics
+    /// It is none.
+    #[must_use]
+    pub fn lun_wire(&self) -> [u8; 8] {
+        Lun::new(self.lun).expect("a unit's number").to_wire()
+    }
+
+    /// A task management function, sent immediately.
+    pub fn manage(&mut self, function: TaskFunction, referenced: Option<Itt>) -> Itt {
+        let itt = self.next_itt();
+        let request = TaskManagementRequest {
+            immediate: true,
+            function,
+            lun: self.lun_wire(),
+            itt,
+            referenced_task: referenced,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            ref_cmd_sn: CmdSn(0),
+            exp_data_sn: 0,
+        };
+        self.send(request, &[]);
+        itt
+    }
+
+    /// The answer to a task management function, if it is there.
+    pub fn managed(&mut self, itt: Itt) -> Option<TaskResponse> {
+        self.poll();
+        let found = self.inbox.iter().position(
+            |(pdu, _)| matches!(pdu, Pdu::TaskManagementResponse(response) if response.itt == itt),
+        )?;
+        match self.inbox.remove(found)? {
+            (Pdu::TaskManagementResponse(response), _) => Some(response.response),
+            _ => None,
+        }
+    }
+
+    /// A text request, to be changed before it is sent.
+    pub fn text(&mut self) -> TextRequest {
+        TextRequest {
+            immediate: false,
+            last: true,
+            continues: false,
+            lun: [0; 8],
+            itt: self.next_itt(),
+            ttt: None,
+            cmd_sn: self.next_cmd_sn(),
+            exp_stat_sn: self.exp_stat_sn,
+        }
+    }
+
+    /// A NOP-Out that wants an answer, to be changed before it is sent.
+    pub fn nop(&mut self) -> NopOut {
+        NopOut {
+            immediate: false,
+            lun: [0; 8],
+            itt: Some(self.next_itt()),
+            ttt: None,
+            cmd_sn: self.next_cmd_sn(),
+            exp_stat_sn: self.exp_stat_sn,
+        }
+    }
+
+    /// A logout request of this connection, to be changed before it is sent.
+    pub fn logout(&mut self, reason: LogoutReason) -> LogoutRequest {
+        LogoutRequest {
+            immediate: false,
+            reason,
+            itt: self.next_itt(),
+            cid: Cid(0),
+            cmd_sn: self.next_cmd_sn(),
+            exp_stat_sn: self.exp_stat_sn,
+        }
+    }
+}

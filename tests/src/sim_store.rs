@@ -1,0 +1,349 @@
+//! A store in memory that does as it is told: at once or later, in any order, failing, or never.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use scsi_core::store::{
+    Backstore, Block, BlockOp, Capabilities, Completed, Completion, Engines, Geometry, InlineOp, IoEngine,
+    IoError, IoTag, Now, Port, Slot,
+};
+
+use crate::random::Random;
+
+/// A simulated store; clones are the same store.
+#[derive(Clone, Debug)]
+pub struct SimStore(Arc<Mutex<Inner>>);
+
+/// How the store behaves from now on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Behaviour {
+    /// Of a thousand operations, so many are done at once.
+    pub inline: u32,
+    /// Submitted operations come back in any order, some now, some at a later turn.
+    pub unruly: bool,
+    /// Of a thousand operations, so many fail.
+    pub fail: u32,
+    /// Of a thousand submitted operations, so many wait for `release`.
+    pub hang: u32,
+    /// What hangs cannot be cancelled either.
+    pub deaf: bool,
+}
+
+impl Behaviour {
+    /// Everything at once.
+    pub const INLINE: Self = Self { inline: 1000, unruly: false, fail: 0, hang: 0, deaf: false };
+    /// Everything submitted, in order.
+    pub const LATER: Self = Self { inline: 0, ..Self::INLINE };
+    /// Everything hangs until it is released or cancelled.
+    pub const HANG: Self = Self { hang: 1000, ..Self::LATER };
+    /// Everything hangs, and cannot be cancelled.
+    pub const DEAD: Self = Self { deaf: true, ..Self::HANG };
+}
+
+#[derive(Debug)]
+struct Inner {
+    bytes: Vec<u8>,
+    behaviour: Behaviour,
+    capabilities: Capabilities,
+    random: Random,
+    log: Vec<String>,
+    /// Counts `release`s: what was submitted before the last one goes on.
+    releases: u64,
+    error: IoError,
+}
+
+impl SimStore {
+    /// `size` zeroes that behave.
+    #[must_use]
+    pub fn new(size: usize, seed: u64) -> Self {
+        let capabilities = Capabilities {
+            read_only: false,
+            volatile_cache: true,
+            fua: true,
+            discard: true,
+            discard_zeroes: true,
+            write_zeroes: true,
+            allocation: true,
+            alignment: 1,
+            discard_granularity: 0,
+        };
+        Self(Arc::new(Mutex::new(Inner {
+            bytes: vec![0; size],
+            behaviour: Behaviour::INLINE,
+            capabilities,
+            random: Random::new(seed),
+            log: Vec::new(),
+            releases: 0,
+            error: IoError::Medium(0),
+        })))
+    }
+
+    /// A store that refuses writes.
+    #[must_use]
+    pub fn read_only(size: usize) -> Self {
+        let store = Self::new(size, 0);
+        store.lock().capabilities.read_only = true;
+        store
+    }
+
+    /// Changes how it behaves.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.lock().behaviour = behaviour;
+    }
+
+    /// What failing operations fail with.
+    pub fn fail_with(&self, error: IoError) {
+        self.lock().error = error;
+    }
+
+    /// What hangs goes on.
+    pub fn release(&self) {
+        self.lock().releases += 1;
+    }
+
+    /// A piece of what is stored.
+    #[must_use]
+    pub fn bytes(&self, from: usize, len: usize) -> Vec<u8> {
+        self.lock().bytes[from..from + len].to_vec()
+    }
+
+    /// Puts `bytes` at `from`, behind everybody's back.
+    pub fn put(&self, from: usize, bytes: &[u8]) {
+        self.lock().bytes[from..from + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Makes it longer or shorter.
+    pub fn resize(&self, size: usize) {
+        self.lock().bytes.resize(size, 0);
+    }
+
+    /// What was done since the last call: `write 0+512`, `write 0+512 fua`, `zero`, `discard`, `flush`.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().log)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backstore for SimStore {
+    fn kind(&self) -> &'static str {
+        "sim"
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry { size: self.lock().bytes.len() as u64, physical_block_len: 4096 }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.lock().capabilities
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        Ok(self.geometry())
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, sim) = engines.of_kind(|| Ok(SimEngine::default()))?;
+        sim.stores.push(self.clone());
+        Ok(Port { engine, slot: Slot(sim.stores.len() as u32 - 1) })
+    }
+}
+
+#[derive(Default)]
+struct SimEngine {
+    stores: Vec<SimStore>,
+    waiting: Vec<Waiting>,
+    cancelled: Vec<Completion>,
+}
+
+struct Waiting {
+    slot: Slot,
+    tag: IoTag,
+    op: BlockOp,
+    /// The count of releases it waits to be exceeded.
+    hangs_since: Option<u64>,
+}
+
+impl IoEngine for SimEngine {
+    fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        let mut inner = self.stores[slot.0 as usize].lock();
+        let inner = &mut *inner;
+        if !inner.random.permille(inner.behaviour.inline) {
+            return None;
+        }
+        if inner.random.permille(inner.behaviour.fail) {
+            return Some(Err(inner.error));
+        }
+        match op {
+            InlineOp::Read { offset, into } => {
+                into.copy_from_slice(inner.bytes.get(offset as usize..)?.get(..into.len())?);
+            }
+            InlineOp::Write { offset, from } => {
+                inner.bytes.get_mut(offset as usize..)?.get_mut(..from.len())?.copy_from_slice(from);
+                inner.log.push(format!("write {offset}+{}", from.len()));
+            }
+        }
+        Some(Ok(Now::Moved))
+    }
+
+    fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
+        let mut inner = self.stores[slot.0 as usize].lock();
+        let hang = inner.behaviour.hang;
+        let hangs = inner.random.permille(hang);
+        let hangs_since = hangs.then_some(inner.releases);
+        drop(inner);
+        self.waiting.push(Waiting { slot, tag, op, hangs_since });
+    }
+
+    fn kick(&mut self) {}
+
+    fn reap(&mut self, done: &mut Vec<Completion>) {
+        done.append(&mut self.cancelled);
+        let (stores, waiting) = (&self.stores, std::mem::take(&mut self.waiting));
+        let (mut due, held): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| {
+            let releases = stores[waiting.slot.0 as usize].lock().releases;
+            waiting.hangs_since.is_none_or(|since| releases > since)
+        });
+        self.waiting = held;
+        let Some(first) = due.first() else { return };
+        let unruly = stores[first.slot.0 as usize].lock().behaviour.unruly;
+        if unruly {
+            let mut inner = stores[first.slot.0 as usize].lock();
+            inner.random.shuffle(&mut due);
+            // At least one, so that a turn without completions is one without work.
+            let now = 1 + inner.random.below(due.len() as u64) as usize;
+            self.waiting.extend(due.drain(now..));
+        }
+        for Waiting { slot, tag, op, .. } in due {
+            let (block, result) = stores[slot.0 as usize].lock().run(op);
+            done.push(Completion { tag, block, result });
+        }
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn cancel(&mut self, tag: IoTag) {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.tag == tag) else { return };
+        let waiting = &self.waiting[at];
+        let deaf = self.stores[waiting.slot.0 as usize].lock().behaviour.deaf;
+        if waiting.hangs_since.is_some() && deaf {
+            return;
+        }
+        let Waiting { tag, op, .. } = self.waiting.remove(at);
+        let block = match op {
+            BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),
+            _ => None,
+        };
+        self.cancelled.push(Completion { tag, block, result: Err(IoError::Cancelled) });
+    }
+
+    fn detach(&mut self, _: Slot) {}
+}
+
+impl Inner {
+    fn run(&mut self, op: BlockOp) -> (Option<Block>, Result<Completed, IoError>) {
+        let failed = self.random.permille(self.behaviour.fail);
+        let size = self.bytes.len() as u64;
+        let (block, result) = match op {
+            BlockOp::Read { into, .. } if failed => (Some(into), Err(self.error)),
+            BlockOp::Write { from, .. } if failed => (Some(from), Err(self.error)),
+            _ if failed => (None, Err(self.error)),
+            BlockOp::Read { offset, into } if offset + into.len() as u64 > size => {
+                (Some(into), Err(IoError::OutOfRange))
+            }
+            BlockOp::Read { offset, mut into } => {
+                let len = into.len();
+                into.copy_from_slice(&self.bytes[offset as usize..][..len]);
+                (Some(into), Ok(()))
+            }
+            BlockOp::Write { offset, from, .. } if offset + from.len() as u64 > size => {
+                (Some(from), Err(IoError::OutOfRange))
+            }
+            BlockOp::Write { offset, from, fua } => {
+                self.bytes[offset as usize..][..from.len()].copy_from_slice(&from);
+                self.log.push(format!("write {offset}+{}{}", from.len(), if fua { " fua" } else { "" }));
+                (Some(from), Ok(()))
+            }
+            BlockOp::Discard { offset, len } => (None, self.zero("discard", offset, len)),
+            BlockOp::WriteZeroes { offset, len, .. } => (None, self.zero("zero", offset, len)),
+            BlockOp::Flush => {
+                self.log.push("flush".to_owned());
+                (None, Ok(()))
+            }
+            BlockOp::Allocation { offset, len } => return (None, Ok(self.allocation(offset, len))),
+        };
+        (block, result.map(|()| Completed::Done))
+    }
+
+    fn zero(&mut self, verb: &str, offset: u64, len: u64) -> Result<(), IoError> {
+        let range = self.bytes.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..len as usize));
+        range.ok_or(IoError::OutOfRange)?.fill(0);
+        self.log.push(format!("{verb} {offset}+{len}"));
+        Ok(())
+    }
+
+    /// Blocks of zeroes are holes here.
+    fn allocation(&self, offset: u64, len: u64) -> Completed {
+        const GRAIN: usize = 4096;
+        let range = &self.bytes[offset as usize..][..len as usize];
+        let is_hole = |grain: &[u8]| grain.iter().all(|byte| *byte == 0);
+        let hole = is_hole(&range[..range.len().min(GRAIN)]);
+        let same: usize =
+            range.chunks(GRAIN).take_while(|grain| is_hole(grain) == hole).map(<[u8]>::len).sum();
+        Completed::Allocation { len: same as u64, hole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(offset: u64) -> BlockOp {
+        BlockOp::Read { offset, into: Block::new(512) }
+    }
+
+    #[test]
+    fn what_hangs_waits_for_release_or_cancel() {
+        let store = SimStore::new(4096, 1);
+        store.behave(Behaviour::HANG);
+        let mut engines = Engines::default();
+        let port = store.attach(&mut engines).unwrap();
+        let engine = engines.engine(port.engine);
+        engine.submit(port.slot, IoTag(1), read(0));
+        engine.submit(port.slot, IoTag(2), read(0));
+        let mut done = Vec::new();
+        engine.reap(&mut done);
+        assert!(done.is_empty());
+        engine.cancel(IoTag(2));
+        engine.reap(&mut done);
+        store.release();
+        engine.reap(&mut done);
+        let ends: Vec<_> = done.iter().map(|done| (done.tag.0, done.result)).collect();
+        assert_eq!(ends, [(2, Err(IoError::Cancelled)), (1, Ok(Completed::Done))]);
+    }
+
+    #[test]
+    fn an_unruly_store_loses_nothing() {
+        let store = SimStore::new(4096, 5);
+        store.behave(Behaviour { unruly: true, ..Behaviour::LATER });
+        let mut engines = Engines::default();
+        let port = store.attach(&mut engines).unwrap();
+        let engine = engines.engine(port.engine);
+        (0..40).for_each(|tag| engine.submit(port.slot, IoTag(tag), read(0)));
+        let mut done = Vec::new();
+        let mut turns = 0;
+        while done.len() < 40 {
+            engine.reap(&mut done);
+            turns += 1;
+        }
+        let mut tags: Vec<_> = done.iter().map(|done| done.tag.0).collect();
+        assert!(turns > 1 && !tags.is_sorted(), "late and out of order");
+        tags.sort_unstable();
+        assert_eq!(tags, (0..40).collect::<Vec<_>>());
+    }
+}
