@@ -197,16 +197,12 @@ impl Model {
         Ok(())
     }
 
-    /// Unbinds a SCSI host from this target.
+    /// Unbinds a SCSI host; as in stock, whichever target it is bound to.
     ///
     /// # Errors
-    /// It is not bound to it.
-    pub fn unbind_host(&mut self, host: u32, tid: Tid) -> Result<(), TgtadmError> {
-        if self.hosts.get(&host) != Some(&tid) {
-            return Err(TgtadmError::NoBinding);
-        }
-        self.hosts.remove(&host);
-        Ok(())
+    /// It is not bound.
+    pub fn unbind_host(&mut self, host: u32) -> Result<(), TgtadmError> {
+        self.hosts.remove(&host).map(drop).ok_or(TgtadmError::NoBinding)
     }
 
     /// Removes an account and every use of it.
@@ -282,9 +278,8 @@ mod tests {
         model.add_target(tid(1), "iqn.x:a").unwrap();
         assert_eq!(model.bind_host(0, tid(1)), Ok(()));
         assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::BindingExists));
-        assert_eq!(model.unbind_host(1, tid(1)), Err(TgtadmError::NoBinding));
-        assert_eq!(model.unbind_host(0, tid(2)), Err(TgtadmError::NoBinding));
-        assert_eq!(model.unbind_host(0, tid(1)), Ok(()));
+        assert_eq!(model.unbind_host(1), Err(TgtadmError::NoBinding));
+        assert_eq!(model.unbind_host(0), Ok(()));
         model.bind_host(0, tid(1)).unwrap();
         model.remove_target(tid(1));
         model.add_target(tid(1), "iqn.x:a").unwrap();

@@ -113,7 +113,8 @@ impl Control {
         }
         if !target.acl.allows(peer.ip(), question.initiator_name.as_str()) {
             log::warn!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
-            return refuse(LoginStatus::AuthorizationFailure);
+            // As stock says it: who may not see a target is not told that it is there.
+            return refuse(LoginStatus::NotFound);
         }
         if !question.tsih.is_new() {
             let key = key(question.initiator_name.normalized(), question.isid, target.tid);

@@ -9,6 +9,9 @@ mod system;
 mod target;
 mod unit;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -125,7 +128,7 @@ impl Control {
         now: Instant,
         out: &mut dyn Outside,
     ) -> Option<Reply> {
-        if self.model.iscsi == DriverState::Stopped && !is_driver_request(&request) {
+        if self.model.iscsi == DriverState::Stopped && needs_driver(&request) {
             return Some(Err(TgtadmError::NoDriver));
         }
         let due = now + CONTROL_REPLY;
@@ -325,8 +328,17 @@ fn done(result: Result<(), TgtadmError>) -> Reply {
     result.map(|()| String::new())
 }
 
-fn is_driver_request(request: &Request) -> bool {
-    matches!(request, Request::LldShow | Request::LldStart(_) | Request::LldStop(_))
+fn needs_driver(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::SystemShow
+            | Request::SystemUpdate(_)
+            | Request::SystemDelete
+            | Request::SystemStat
+            | Request::LldShow
+            | Request::LldStart(_)
+            | Request::LldStop(_)
+    )
 }
 
 /// What a loop's refusal is on the wire.

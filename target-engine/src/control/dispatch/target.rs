@@ -70,7 +70,7 @@ impl Control {
 
     pub(super) fn target_unbind(&mut self, tid: Tid, rule: Binding) -> Reply {
         match rule {
-            Binding::Host(host) => done(self.model.unbind_host(host, tid)),
+            Binding::Host(host) => done(self.model.unbind_host(host)),
             Binding::Initiators { address, name } => {
                 let acl = &mut self.model.target_mut(tid)?.acl;
                 let address = address.map_or(Ok(()), |address| acl.remove_address(&address));

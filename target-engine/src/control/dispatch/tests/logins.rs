@@ -1,0 +1,192 @@
+use iscsi_proto::ids::{Cid, Isid, Tsih};
+use iscsi_proto::login::LoginStatus;
+use iscsi_proto::name::IscsiName;
+use iscsi_proto::params::SessionType;
+
+use super::targets::log_in;
+use super::*;
+use crate::control::request::{Binding, Direction, Secret, State};
+use crate::iscsi::login::{
+    AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetQuestion,
+};
+
+const LOGIN: LoginId = LoginId(4);
+
+fn question(target: &str) -> TargetQuestion {
+    TargetQuestion {
+        initiator_name: IscsiName::parse_any("iqn.i").unwrap(),
+        initiator_alias: None,
+        isid: Isid([3; 6]),
+        tsih: Tsih::NEW,
+        cid: Cid(0),
+        session_type: SessionType::Normal,
+        target_name: Some(IscsiName::parse_any(target).unwrap()),
+    }
+}
+
+impl Bench {
+    fn open_to(&mut self, address: &str) {
+        let rule = Binding::Initiators { address: Some(address.to_owned()), name: None };
+        assert_eq!(self.ask(Request::TargetBind { tid: tid(1), rule }), Some(Ok(String::new())));
+    }
+
+    fn consult(&mut self, question: Question) -> Option<Answer> {
+        let ends = ("10.0.0.5:999".parse().unwrap(), "10.0.0.1:3260".parse().unwrap());
+        self.control.question(LOGIN, question, ends, self.now, &mut self.out)
+    }
+
+    fn status(&mut self, question: TargetQuestion) -> LoginStatus {
+        match self.consult(Question::Target(Box::new(question))) {
+            Some(Answer::Target(_)) => LoginStatus::Success,
+            Some(Answer::Refuse(refusal)) => refusal.status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        let request = Request::TargetUpdate { tid: tid(1), name: name.to_owned(), value: value.to_owned() };
+        assert_eq!(self.ask(request), Some(Ok(String::new())));
+    }
+}
+
+#[test]
+fn only_whom_the_rules_name_may_come_in() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.status(question("iqn.x:none")), LoginStatus::NotFound);
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound);
+    bench.open_to("10.0.0.6");
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound);
+    bench.open_to("10.0.0.5/32");
+    assert_eq!(bench.status(question("IQN.X:ONE")), LoginStatus::Success);
+    bench.control.model.target_mut(tid(1)).unwrap().state = State::Offline;
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::TargetError);
+}
+
+#[test]
+fn discovery_tells_what_may_be_logged_in_to() {
+    let mut bench = Bench::with_target();
+    bench.ask(target_new(2, "iqn.x:two"));
+    bench.open_to("ALL");
+    let mut names = |scope| {
+        let initiator_name = IscsiName::parse_any("iqn.i").unwrap();
+        let question = SendTargetsQuestion { initiator_name, scope };
+        match bench.consult(Question::SendTargets(Box::new(question))) {
+            Some(Answer::Targets(targets)) => targets
+                .into_iter()
+                .map(|target| format!("{} {}", target.name.as_str(), target.addresses[0]))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(names(SendTargetsScope::All), ["iqn.x:one 10.0.0.1:3260,1"]);
+    let named = |name: &str| SendTargetsScope::Named(IscsiName::parse_any(name).unwrap());
+    assert_eq!(names(named("iqn.x:one")).len(), 1);
+    assert_eq!(names(named("iqn.x:two")).len(), 0);
+}
+
+#[test]
+fn a_session_can_only_be_joined_by_its_own_initiator() {
+    let mut bench = Bench::with_target();
+    bench.open_to("ALL");
+    let joining = |tsih, isid| TargetQuestion { tsih, isid: Isid([isid; 6]), ..question("iqn.x:one") };
+    assert_eq!(bench.status(joining(Tsih(1), 3)), LoginStatus::SessionDoesNotExist);
+    let (tsih, _) = log_in(&mut bench, 1);
+    assert_eq!(bench.status(joining(tsih, 3)), LoginStatus::Success);
+    assert_eq!(bench.status(joining(tsih, 4)), LoginStatus::SessionDoesNotExist);
+    assert_eq!(bench.status(joining(Tsih(tsih.0 + 1), 3)), LoginStatus::SessionDoesNotExist);
+}
+
+#[test]
+fn accounts_ask_for_a_proof() {
+    let mut bench = Bench::with_target();
+    bench.open_to("ALL");
+    for user in ["in", "out"] {
+        let password = Secret::new("twelve bytes".to_owned());
+        bench.ask(Request::AccountNew { user: user.to_owned(), password });
+    }
+    let terms = |bench: &mut Bench, question| match bench.consult(Question::Target(Box::new(question))) {
+        Some(Answer::Target(answer)) => answer.auth,
+        other => panic!("{other:?}"),
+    };
+    let discovery = || TargetQuestion {
+        session_type: SessionType::Discovery,
+        target_name: None,
+        ..question("iqn.x:one")
+    };
+    assert!(matches!(terms(&mut bench, question("iqn.x:one")), AuthRequirement::None));
+    for (user, direction) in [("in", Direction::Incoming), ("out", Direction::Outgoing)] {
+        bench.ask(Request::AccountBind { tid: Some(tid(1)), user: user.to_owned(), direction });
+    }
+    let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else { panic!("no proof") };
+    assert_eq!(chap.incoming.iter().map(|account| account.user.as_str()).collect::<Vec<_>>(), ["in"]);
+    assert_eq!(chap.outgoing.map(|account| account.user).as_deref(), Some("out"));
+    assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::None));
+    bench.ask(Request::AccountBind { tid: None, user: "in".to_owned(), direction: Direction::Incoming });
+    assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::Chap(_)));
+}
+
+#[test]
+fn a_targets_own_keys_are_offered() {
+    let mut bench = Bench::with_target();
+    bench.open_to("ALL");
+    bench.set("MaxRecvDataSegmentLength", "262144");
+    bench.set("InitialR2T", "No");
+    bench.set("MaxOutstandingR2T", "4");
+    let Some(Answer::Target(answer)) = bench.consult(Question::Target(Box::new(question("iqn.x:one"))))
+    else {
+        panic!("refused")
+    };
+    assert_eq!(answer.keys.max_recv_data_segment_len, 262_144);
+    assert!(!answer.keys.session.initial_r2t && answer.keys.session.immediate_data);
+    assert_eq!(answer.keys.session.max_outstanding_r2t, 4);
+    assert_eq!(answer.portal_group_tag, 1);
+}
+
+#[test]
+fn a_fixed_redirection_comes_before_everything_else() {
+    let mut bench = Bench::with_target();
+    bench.set("RedirectAddress", "2001:db8::1");
+    bench.set("RedirectPort", "3261");
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "there is no reason yet");
+    bench.set("RedirectReason", "Permanent");
+    let answer = bench.consult(Question::Target(Box::new(question("iqn.x:one"))));
+    let Some(Answer::Refuse(Refusal { status, target_address })) = answer else { panic!("{answer:?}") };
+    assert_eq!(status, LoginStatus::TargetMovedPermanently);
+    assert_eq!(target_address.as_deref(), Some("[2001:db8::1]:3261"));
+    bench.set("RedirectAddress", "10.0.0.5");
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "who is there stays");
+}
+
+#[test]
+fn a_redirect_command_is_run_aside() {
+    let mut bench = Bench::with_target();
+    bench.open_to("ALL");
+    bench.set("RedirectCallback", "/bin/where now");
+    let cases = [
+        (Some("10.0.0.9:3261:Temporary"), LoginStatus::TargetMovedTemporarily, Some("10.0.0.9:3261")),
+        (Some("[::9]:3261:Permanent"), LoginStatus::TargetMovedPermanently, Some("[::9]:3261")),
+        (Some("10.0.0.5:3261:Temporary"), LoginStatus::Success, None),
+        (Some("10.0.0.9:Temporary"), LoginStatus::TargetError, None),
+        (Some("10.0.0.9:x:Temporary"), LoginStatus::TargetError, None),
+        (Some(""), LoginStatus::TargetError, None),
+        (None, LoginStatus::TargetError, None),
+    ];
+    for (told, status, address) in cases {
+        assert!(bench.consult(Question::Target(Box::new(question("iqn.x:one")))).is_none());
+        let Some(Job::Redirect(ticket, command)) = bench.out.jobs.pop() else { panic!("no command") };
+        assert_eq!((command.command.as_str(), command.target_name.as_str()), ("/bin/where now", "iqn.x:one"));
+        let told = told.map(str::to_owned);
+        bench.control.job_done(JobDone::Redirected(ticket, told.clone()), &mut bench.out);
+        match bench.out.answers.pop() {
+            Some((LOGIN, Answer::Target(_))) => assert_eq!(status, LoginStatus::Success),
+            Some((LOGIN, Answer::Refuse(refusal))) => {
+                assert_eq!(
+                    (refusal.status, refusal.target_address.as_deref()),
+                    (status, address),
+                    "{told:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The dispatcher against a world that only writes down what it is asked for.
+
+mod logins;
+mod targets;
+mod units;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
+
+use super::*;
+use crate::control::request::UnitStrings;
+use crate::limits::CONTROL_REPLY;
+use crate::model::portal::PortalOptions;
+use crate::runtime::letters::LoopError;
+use crate::runtime::mailbox::{Inbox, mailbox};
+
+/// What would be threads and sockets.
+#[derive(Default)]
+struct Paper {
+    replies: Vec<(ClientId, Reply)>,
+    boxes: BTreeMap<LoopId, (Mailbox<ToLoop>, Inbox<ToLoop>)>,
+    names: Vec<String>,
+    jobs: Vec<Job>,
+    listening: BTreeMap<PortalId, SocketAddr>,
+    answers: Vec<(LoginId, Answer)>,
+    ended_loops: Vec<LoopId>,
+    no_threads: bool,
+    debug: bool,
+    ending: bool,
+    logins_closed: bool,
+}
+
+impl Outside for Paper {
+    fn reply(&mut self, client: ClientId, reply: Reply) {
+        self.replies.push((client, reply));
+    }
+
+    fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()> {
+        if self.no_threads {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.names.push(thread_name);
+        self.boxes.insert(id, mailbox(8)?);
+        Ok(())
+    }
+
+    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
+        self.boxes.get(&id).map(|(mailbox, _)| mailbox.clone())
+    }
+
+    fn loop_ended(&mut self, id: LoopId) {
+        self.boxes.remove(&id);
+        self.ended_loops.push(id);
+    }
+
+    fn job(&mut self, job: Job) -> Result<(), Job> {
+        self.jobs.push(job);
+        Ok(())
+    }
+
+    fn listen(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
+        if self.listening.values().any(|taken| *taken == address) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.listening.insert(id, address);
+        Ok(address)
+    }
+
+    fn close_portal(&mut self, id: PortalId) {
+        self.listening.remove(&id);
+    }
+
+    fn close_logins(&mut self) {
+        self.logins_closed = true;
+    }
+
+    fn answer_login(&mut self, login: LoginId, answer: Answer) {
+        self.answers.push((login, answer));
+    }
+
+    fn store_kinds(&self) -> Vec<StoreKind> {
+        vec![StoreKind { name: "rdwr", takes_flags: true }, StoreKind { name: "aio", takes_flags: false }]
+    }
+
+    fn set_debug(&mut self, on: bool) {
+        self.debug = on;
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+    }
+}
+
+impl Paper {
+    /// The letters a loop has got since the last look.
+    fn letters(&mut self, id: LoopId) -> Vec<ToLoop> {
+        let mut letters = Vec::new();
+        if let Some((_, inbox)) = self.boxes.get_mut(&id) {
+            inbox.drain(&mut letters);
+        }
+        letters
+    }
+}
+
+/// A store of some size.
+struct Blocks(u64);
+
+impl Backstore for Blocks {
+    fn kind(&self) -> &'static str {
+        "rdwr"
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry { size: self.0, physical_block_len: 4096 }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            read_only: false,
+            volatile_cache: true,
+            fua: true,
+            discard: false,
+            discard_zeroes: false,
+            write_zeroes: false,
+            allocation: false,
+            alignment: 1,
+            discard_granularity: 0,
+        }
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        Ok(self.geometry())
+    }
+
+    fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
+        Err(IoError::Unsupported)
+    }
+}
+
+/// The dispatcher, its world and its clock.
+struct Bench {
+    control: Control,
+    out: Paper,
+    now: Instant,
+}
+
+const CLIENT: ClientId = ClientId(9);
+const MIB: u64 = 1 << 20;
+
+impl Bench {
+    fn new() -> Self {
+        Self { control: Control::default(), out: Paper::default(), now: Instant::now() }
+    }
+
+    /// With one target, whose only loop is `LoopId(1)` and has read its first letter.
+    fn with_target() -> Self {
+        let mut bench = Self::new();
+        assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Ok(String::new())));
+        bench.out.letters(LoopId(1));
+        bench
+    }
+
+    /// And with LUN 1 in it.
+    fn with_unit() -> Self {
+        let mut bench = Self::with_target();
+        assert_eq!(bench.ask(unit_new(1, 1)), None);
+        let ticket = bench.opened(Ok(64 * MIB));
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+        bench
+    }
+
+    fn ask(&mut self, request: Request) -> Option<Reply> {
+        self.control.request(CLIENT, request, self.now, &mut self.out)
+    }
+
+    fn show(&mut self) -> String {
+        self.ask(Request::TargetShowAll).unwrap().unwrap()
+    }
+
+    /// The opener is done with the only job; the ticket that the loops are asked with next, if they are.
+    fn opened(&mut self, store: Result<u64, &str>) -> Ticket {
+        let Some(Job::Open(ticket, _)) = self.out.jobs.pop() else { panic!("no store is to be opened") };
+        let store = store.map(|size| Arc::new(Blocks(size)) as Arc<dyn Backstore>).map_err(str::to_owned);
+        self.control.job_done(JobDone::Opened(ticket, store), &mut self.out);
+        Ticket(ticket.0 + 1)
+    }
+
+    /// A loop answers; the replies that come of it.
+    fn answer(&mut self, from: LoopId, ticket: Ticket, answer: Result<(), LoopError>) -> Vec<Reply> {
+        self.control.letter(ToControl::Answer(from, ticket, answer), &mut self.out);
+        self.replies()
+    }
+
+    fn replies(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.out.replies)
+            .into_iter()
+            .map(|(client, reply)| {
+                assert_eq!(client, CLIENT);
+                reply
+            })
+            .collect()
+    }
+}
+
+fn tid(number: u32) -> Tid {
+    Tid::new(number).unwrap()
+}
+
+fn target_new(number: u32, name: &str) -> Request {
+    Request::TargetNew { tid: tid(number), name: name.to_owned() }
+}
+
+fn unit_new(number: u32, lun: u64) -> Request {
+    let strings = UnitStrings { path: Some("/srv/disk.img".to_owned()), ..UnitStrings::default() };
+    Request::UnitNew { tid: tid(number), lun, device_type: 0, strings }
+}
+
+#[test]
+fn system_settings() {
+    use crate::control::request::{State, SystemChange};
+    let mut bench = Bench::new();
+    let changes = vec![
+        SystemChange::Debug(true),
+        SystemChange::State(State::Offline),
+        SystemChange::Isns(true),
+        SystemChange::IsnsServer("10.0.0.1".to_owned()),
+        SystemChange::IsnsPort(99),
+        SystemChange::IsnsAccessControl(true),
+    ];
+    assert_eq!(bench.ask(Request::SystemUpdate(changes)), Some(Ok(String::new())));
+    assert!(bench.out.debug);
+    let shown = bench.ask(Request::SystemShow).unwrap().unwrap();
+    for line in [
+        "    State: offline\n    debug: on\n",
+        "    rdwr (bsoflags sync:direct)\n    aio\n",
+        "    iSNS=On\n    iSNSServerIP=10.0.0.1\n    iSNSServerPort=99\n    iSNSAccessControl=On\n",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn the_daemon_ends_only_without_targets() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(Request::SystemDelete), Some(Err(TgtadmError::InvalidRequest)));
+    assert!(!bench.out.ending);
+    let mut bench = Bench::new();
+    assert_eq!(bench.ask(Request::SystemDelete), Some(Ok(String::new())));
+    assert!(bench.out.ending);
+}
+
+#[test]
+fn a_stopped_driver_listens_nowhere_and_comes_back_where_it_began() {
+    use crate::control::request::Driver::Iscsi;
+    let mut bench = Bench::new();
+    bench.control.listen("127.0.0.1:3260".parse().unwrap(), &mut bench.out).unwrap();
+    bench.control.remember_portals();
+    bench.ask(Request::PortalNew(PortalOptions::parse("portal=127.0.0.1:3261").unwrap()));
+    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Ok(String::new())));
+    assert!(bench.out.listening.is_empty() && bench.out.logins_closed);
+    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Err(TgtadmError::NoDriver)));
+    assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("iscsi: stopped"));
+    assert_eq!(bench.ask(Request::LldStart(Iscsi)), Some(Ok(String::new())));
+    assert_eq!(bench.ask(Request::PortalShow), Some(Ok("Portal: 127.0.0.1:3260,1\n".to_owned())));
+    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Ok(String::new())));
+    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Err(TgtadmError::DriverActive)));
+}
+
+#[test]
+fn portals_come_all_or_none() {
+    let mut bench = Bench::new();
+    let new = |list: &str| Request::PortalNew(PortalOptions::parse(list).unwrap());
+    let delete = |list: &str| Request::PortalDelete(PortalOptions::parse(list).unwrap());
+    let refused = Some(Err(TgtadmError::InvalidRequest));
+    assert_eq!(bench.ask(new("portal=127.0.0.1,portal=[::1]:7,nop_interval=4")), Some(Ok(String::new())));
+    assert_eq!(bench.control.model.nop_interval, 4);
+    let shown = "Portal: [::1]:7,1\nPortal: 127.0.0.1:3260,1\n";
+    assert_eq!(bench.ask(Request::PortalShow), Some(Ok(shown.to_owned())));
+    assert_eq!(bench.ask(new("portal=127.0.0.1:9,portal=127.0.0.1")), refused);
+    assert_eq!(bench.ask(Request::PortalShow), Some(Ok(shown.to_owned())));
+    assert_eq!(bench.out.listening.len(), 2);
+    assert_eq!(bench.ask(delete("portal=127.0.0.1:3260")), Some(Ok(String::new())));
+    assert_eq!(bench.ask(delete("portal=127.0.0.1:3260")), refused);
+    assert_eq!(bench.ask(Request::PortalShow), Some(Ok("Portal: [::1]:7,1\n".to_owned())));
+}
+
+#[test]
+fn a_portal_with_a_name_is_looked_up_aside() {
+    let mut bench = Bench::new();
+    let request = || Request::PortalNew(PortalOptions::parse("portal=127.0.0.1,portal=storage:7").unwrap());
+    for (addresses, reply, listening) in
+        [(vec![], Err(TgtadmError::InvalidRequest), 0), (vec!["10.0.0.1:7", "[::1]:7"], Ok(String::new()), 3)]
+    {
+        assert_eq!(bench.ask(request()), None);
+        let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is looked up") };
+        assert_eq!(spec.to_string(), "storage:7");
+        let addresses = addresses.into_iter().map(|address| address.parse().unwrap()).collect();
+        bench.control.job_done(JobDone::Resolved(ticket, addresses), &mut bench.out);
+        assert_eq!(bench.replies(), [reply]);
+        assert_eq!(bench.out.listening.len(), listening);
+    }
+}
+
+#[test]
+fn accounts() {
+    use crate::control::request::{Direction::Incoming, Secret};
+    let mut bench = Bench::with_target();
+    let user = || "mike".to_owned();
+    let new = || Request::AccountNew { user: user(), password: Secret::new("pw".to_owned()) };
+    let bind = |tid| Request::AccountBind { tid, user: user(), direction: Incoming };
+    assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Err(TgtadmError::NoUser)));
+    assert_eq!(bench.ask(new()), Some(Ok(String::new())));
+    assert_eq!(bench.ask(new()), Some(Err(TgtadmError::UserExists)));
+    assert_eq!(bench.ask(bind(Some(tid(2)))), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Ok(String::new())));
+    assert_eq!(bench.ask(bind(None)), Some(Ok(String::new())));
+    assert!(bench.show().contains("    Account information:\n        mike\n    ACL"));
+    assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("Account information:\n\n    mike\n"));
+    assert_eq!(bench.ask(Request::AccountDelete { user: user() }), Some(Ok(String::new())));
+    assert!(!bench.show().contains("mike"));
+    assert_eq!(bench.ask(Request::AccountShow), Some(Ok(String::new())));
+}

@@ -1,0 +1,176 @@
+use super::*;
+use crate::control::request::Binding;
+use crate::model::sessions::{Connection, SessionKey};
+use iscsi_proto::ids::{Cid, Isid, Tsih};
+
+/// A session that its loop has confirmed.
+pub(super) fn log_in(bench: &mut Bench, number: u32) -> (Tsih, scsi_core::device::NexusId) {
+    let key = SessionKey {
+        initiator_name: "iqn.i".to_owned(),
+        isid: Isid([3; 6]),
+        tid: tid(number),
+        portal_group: 1,
+    };
+    let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap() };
+    let session = bench.control.sessions.open(key, 0, None, first).unwrap();
+    let (tsih, nexus) = (session.tsih, session.nexus);
+    bench.control.letter(ToControl::SessionStarted(LoopId(1), tid(number), tsih, nexus), &mut bench.out);
+    (tsih, nexus)
+}
+
+#[test]
+fn a_target_has_its_thread_from_the_beginning() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Ok(String::new())));
+    assert_eq!(bench.out.names, ["tgt/3"]);
+    let letters = bench.out.letters(LoopId(1));
+    assert!(matches!(&letters[..], [ToLoop::AddTarget(new)] if new.tid == tid(3) && new.units.len() == 1));
+}
+
+#[test]
+fn several_loops_know_of_one_another() {
+    let mut bench = Bench::new();
+    bench.control.model.loops = 2;
+    bench.ask(target_new(3, "iqn.x:three"));
+    assert_eq!(bench.out.names, ["tgt/3.0", "tgt/3.1"]);
+    let letters = bench.out.letters(LoopId(1));
+    assert!(
+        matches!(&letters[..], [ToLoop::AddTarget(_), ToLoop::Siblings(_, others)] if others[0].0 == LoopId(2))
+    );
+}
+
+#[test]
+fn without_a_thread_there_is_no_target() {
+    let mut bench = Bench::new();
+    bench.out.no_threads = true;
+    assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Err(TgtadmError::NoMemory)));
+    assert_eq!(bench.show(), "");
+    bench.out.no_threads = false;
+    assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Ok(String::new())));
+}
+
+#[test]
+fn a_target_that_is_in_use_goes_by_force_only() {
+    let mut bench = Bench::with_target();
+    let (tsih, nexus) = log_in(&mut bench, 1);
+    let delete = |force| Request::TargetDelete { tid: tid(1), force };
+    assert_eq!(bench.ask(delete(false)), Some(Err(TgtadmError::TargetActive)));
+    assert!(bench.out.letters(LoopId(1)).is_empty());
+
+    assert_eq!(bench.ask(delete(true)), None);
+    assert_eq!(bench.show(), "");
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
+    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Err(TgtadmError::TargetExists)), "not gone yet");
+    bench.control.letter(ToControl::SessionEnded(LoopId(1), tid(1), tsih, nexus), &mut bench.out);
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::End(_)]));
+    bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
+    assert_eq!(bench.out.ended_loops, [LoopId(1)]);
+    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Ok(String::new())));
+}
+
+/// In stock it ends with an error after half of the units are gone.
+#[test]
+fn removal_by_force_succeeds_while_a_loop_hangs() {
+    let mut bench = Bench::with_unit();
+    log_in(&mut bench, 1);
+    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: true }), None);
+    bench.now += CONTROL_REPLY - Duration::from_millis(1);
+    bench.control.handle_timeout(bench.now, &mut bench.out);
+    assert_eq!(bench.replies(), []);
+    bench.now += Duration::from_millis(1);
+    assert_eq!(bench.control.next_deadline(), Some(bench.now));
+    bench.control.handle_timeout(bench.now, &mut bench.out);
+    assert_eq!(bench.replies(), [Ok(String::new())]);
+    assert_eq!(bench.show(), "");
+    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Err(TgtadmError::TargetExists)));
+}
+
+#[test]
+fn a_loop_that_died_hinders_no_removal() {
+    let mut bench = Bench::with_target();
+    bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
+    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: true }), None);
+    assert_eq!(bench.replies(), [Ok(String::new())]);
+}
+
+#[test]
+fn loops_are_exchanged_while_nobody_is_there() {
+    let mut bench = Bench::with_target();
+    let update = |value: &str| Request::TargetUpdate {
+        tid: tid(1),
+        name: "loops".to_owned(),
+        value: value.to_owned(),
+    };
+    assert_eq!(bench.ask(update("65")), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(update("2")), Some(Ok(String::new())));
+    assert_eq!(bench.out.names, ["tgt/1", "tgt/1.0", "tgt/1.1"]);
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::End(_)]));
+    assert_eq!(bench.control.loops_of(tid(1)), [LoopId(2), LoopId(3)]);
+    log_in(&mut bench, 1);
+    assert_eq!(bench.ask(update("1")), Some(Err(TgtadmError::TargetActive)));
+    assert_eq!(bench.control.loops_of(tid(1)), [LoopId(2), LoopId(3)]);
+}
+
+#[test]
+fn parameters_reach_the_loops() {
+    let mut bench = Bench::with_target();
+    let update = |name: &str, value: &str| Request::TargetUpdate {
+        tid: tid(1),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    assert_eq!(bench.ask(update("nop_interval", "5")), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update("state", "offline")), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update("RedirectAddress", "10.0.0.9")), Some(Ok(String::new())));
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::UpdateTarget(_, first), ToLoop::UpdateTarget(_, second)] = &letters[..] else {
+        panic!("{letters:?}")
+    };
+    assert_eq!((first.nop_interval, first.online), (Duration::from_secs(5), true));
+    assert!(!second.online);
+    let shown = bench.ask(Request::TargetShow(tid(1))).unwrap().unwrap();
+    assert_eq!(shown, "RedirectAddress=10.0.0.9\nRedirectPort=\nRedirectReason=Unknown\n");
+    assert_eq!(bench.ask(Request::TargetShow(tid(2))), Some(Err(TgtadmError::NoTarget)));
+}
+
+#[test]
+fn rules_and_hosts() {
+    let mut bench = Bench::with_target();
+    let both = Binding::Initiators { address: Some("ALL".to_owned()), name: Some("iqn.i".to_owned()) };
+    let bind = |rule: &Binding| Request::TargetBind { tid: tid(1), rule: rule.clone() };
+    let unbind = |rule: &Binding| Request::TargetUnbind { tid: tid(1), rule: rule.clone() };
+    assert_eq!(bench.ask(bind(&both)), Some(Ok(String::new())));
+    assert_eq!(bench.ask(bind(&both)), Some(Err(TgtadmError::AclExists)));
+    assert!(bench.show().ends_with("    ACL information:\n        ALL\n        iqn.i\n"));
+    assert_eq!(bench.ask(unbind(&both)), Some(Ok(String::new())));
+    assert_eq!(bench.ask(unbind(&both)), Some(Err(TgtadmError::AclNotFound)));
+    let host = Binding::Host(3);
+    assert_eq!(bench.ask(unbind(&host)), Some(Err(TgtadmError::NoBinding)));
+    assert_eq!(bench.ask(bind(&host)), Some(Ok(String::new())));
+    assert_eq!(bench.ask(bind(&host)), Some(Err(TgtadmError::BindingExists)));
+    assert_eq!(bench.ask(unbind(&host)), Some(Ok(String::new())));
+}
+
+#[test]
+fn connections_are_shown_and_closed() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(Request::ConnectionShow(tid(1))), Some(Ok(String::new())));
+    let (tsih, _) = log_in(&mut bench, 1);
+    let shown = "Session: 1\n    Connection: 0\n        Initiator: iqn.i\n        IP Address: 127.0.0.1\n";
+    assert_eq!(bench.ask(Request::ConnectionShow(tid(1))), Some(Ok(shown.to_owned())));
+    let tree = "        I_T nexus: 1\n            Initiator: iqn.i alias: none\n            Connection: 0\n";
+    assert!(bench.show().contains(tree));
+
+    let delete = |number, sid, cid| Request::ConnectionDelete { tid: tid(number), sid, cid };
+    assert_eq!(bench.ask(delete(2, 1, 0)), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(delete(1, 2, 0)), Some(Err(TgtadmError::NoSession)));
+    assert_eq!(bench.ask(delete(1, 0x1_0001, 0)), Some(Err(TgtadmError::NoSession)));
+    assert_eq!(bench.ask(delete(1, 1, 1)), Some(Err(TgtadmError::NoConnection)));
+    assert_eq!(bench.ask(delete(1, 1, 0)), None);
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::CloseConnection { tsih: closed, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
+    assert_eq!(closed, tsih);
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+}

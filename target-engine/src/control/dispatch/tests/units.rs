@@ -1,0 +1,201 @@
+use super::*;
+use crate::control::request::UnitChange;
+
+fn delete(lun: u64) -> Request {
+    Request::UnitDelete { tid: tid(1), lun }
+}
+
+fn update(lun: u64, changes: Vec<Result<UnitChange, TgtadmError>>) -> Request {
+    Request::UnitUpdate { tid: tid(1), lun, changes }
+}
+
+#[test]
+fn a_unit_is_there_once_its_loop_serves_it() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    assert!(!bench.show().contains("LUN: 1"));
+    assert_eq!(bench.ask(unit_new(1, 1)), Some(Err(TgtadmError::LunExists)), "its number is taken");
+    let ticket = bench.opened(Ok(64 * MIB));
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::AddUnit(..)]));
+    assert!(!bench.show().contains("LUN: 1"));
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    let shown = bench.show();
+    for line in [
+        "        LUN: 1\n            Type: disk\n            SCSI ID: IET     00010001\n",
+        "            Size: 67 MB, Block size: 512\n            Online: Yes\n",
+        "            Backing store path: /srv/disk.img\n",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn refusals_before_anything_is_opened() {
+    let mut bench = Bench::with_unit();
+    let strings = |kind: Option<&str>, flags: Option<&str>| UnitStrings {
+        path: Some("/x".to_owned()),
+        bstype: kind.map(str::to_owned),
+        bsoflags: flags.map(str::to_owned),
+        ..UnitStrings::default()
+    };
+    let new =
+        |number, lun, device_type, strings| Request::UnitNew { tid: tid(number), lun, device_type, strings };
+    let cases = [
+        (new(2, 2, 0, strings(None, None)), TgtadmError::NoTarget),
+        (new(1, 0, 0, strings(None, None)), TgtadmError::LunExists),
+        (new(1, 1, 0, strings(None, None)), TgtadmError::LunExists),
+        (new(1, 16384, 0, strings(None, None)), TgtadmError::InvalidRequest),
+        (new(1, u64::MAX, 0, strings(None, None)), TgtadmError::InvalidRequest),
+        (new(1, 2, 5, strings(None, None)), TgtadmError::InvalidRequest),
+        (new(1, 2, 0, strings(Some("nosuch"), None)), TgtadmError::InvalidRequest),
+        (new(1, 2, 0, strings(Some("aio"), Some("direct"))), TgtadmError::InvalidRequest),
+        (new(1, 2, 0, strings(None, Some("swift"))), TgtadmError::InvalidRequest),
+        (delete(0), TgtadmError::InvalidRequest),
+        (delete(9), TgtadmError::NoLun),
+        (Request::UnitDelete { tid: tid(9), lun: 1 }, TgtadmError::NoLun),
+        (update(9, vec![]), TgtadmError::NoLun),
+    ];
+    for (request, error) in cases {
+        let shown = format!("{request:?}");
+        assert_eq!(bench.ask(request), Some(Err(error)), "{shown}");
+    }
+    assert!(bench.out.jobs.is_empty());
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_leaves_no_trace() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    bench.opened(Err("no such file"));
+    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest)]);
+    assert!(bench.out.letters(LoopId(1)).is_empty());
+    assert_eq!(bench.ask(unit_new(1, 1)), None, "its number is free");
+}
+
+/// A network file system that does not answer.
+#[test]
+fn an_open_that_hangs_ends_the_reply_and_not_the_daemon() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    bench.now += CONTROL_REPLY;
+    bench.control.handle_timeout(bench.now, &mut bench.out);
+    assert_eq!(bench.replies(), [Err(TgtadmError::Unknown)]);
+    let ticket = bench.opened(Ok(MIB));
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "who asked was told already");
+    assert!(bench.show().contains("LUN: 1"), "but the unit has come");
+}
+
+#[test]
+fn a_target_removed_meanwhile_gets_no_unit_nor_does_its_successor() {
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    bench.ask(Request::TargetDelete { tid: tid(1), force: true });
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    bench.ask(target_new(1, "iqn.x:one"));
+    bench.out.letters(LoopId(2));
+    bench.opened(Ok(MIB));
+    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget)]);
+    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]), "what was opened is closed aside");
+    assert!(bench.out.letters(LoopId(2)).is_empty());
+    assert!(!bench.show().contains("LUN: 1"));
+}
+
+#[test]
+fn with_several_loops_a_unit_is_on_all_or_none() {
+    let mut bench = Bench::new();
+    bench.control.model.loops = 2;
+    bench.ask(target_new(1, "iqn.x:one"));
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    let ticket = bench.opened(Ok(MIB));
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+    bench.out.letters(LoopId(1));
+    let failure = Err(LoopError::Store(IoError::NotReady));
+    assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest)]);
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { force: true, .. }]));
+    assert!(!bench.show().contains("LUN: 1"));
+
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    let ticket = bench.opened(Ok(MIB));
+    bench.answer(LoopId(1), ticket, Ok(()));
+    assert_eq!(bench.answer(LoopId(2), ticket, Ok(())), [Ok(String::new())]);
+    bench.out.letters(LoopId(1));
+    bench.out.letters(LoopId(2));
+    assert_eq!(bench.ask(delete(1)), None);
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::RemoveUnit { force: false, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
+    bench.answer(LoopId(1), ticket, Ok(()));
+    let busy = Err(LoopError::Busy);
+    assert_eq!(bench.answer(LoopId(2), ticket, busy), [Err(TgtadmError::LunActive)]);
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::AddUnit(..)]), "it serves the unit again");
+    assert!(bench.show().contains("LUN: 1"));
+}
+
+#[test]
+fn a_unit_goes_when_its_last_operation_is_in() {
+    let mut bench = Bench::with_unit();
+    bench.out.letters(LoopId(1));
+    assert_eq!(bench.ask(delete(1)), None);
+    assert_eq!(bench.ask(delete(1)), Some(Err(TgtadmError::LunActive)), "once is enough");
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::RemoveUnit { ticket, .. }] = letters[..] else { panic!("{letters:?}") };
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    assert!(!bench.show().contains("LUN: 1"));
+    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]));
+}
+
+#[test]
+fn every_right_change_is_made_and_the_error_is_told() {
+    let mut bench = Bench::with_unit();
+    let changes = vec![
+        Ok(UnitChange::Readonly(true)),
+        Err(TgtadmError::UnknownParameter),
+        Ok(UnitChange::ScsiSn("0007".to_owned())),
+    ];
+    assert_eq!(bench.ask(update(1, changes)), Some(Err(TgtadmError::UnknownParameter)));
+    let shown = bench.show();
+    assert!(shown.contains("Readonly: Yes") && shown.contains("SCSI SN: 0007"), "{shown}");
+    assert_eq!(bench.ask(update(1, vec![])), Some(Ok(String::new())));
+}
+
+#[test]
+fn another_medium_while_offline_only() {
+    let mut bench = Bench::with_unit();
+    let path = |path: &str| Ok(UnitChange::Path(path.to_owned()));
+    assert_eq!(bench.ask(update(1, vec![path("/b")])), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::Online(false))])), Some(Ok(String::new())));
+
+    assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(UnitChange::Readonly(true))])), None);
+    bench.opened(Err("no such file"));
+    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest)]);
+    let shown = bench.show();
+    assert!(shown.contains("Size: 0 MB, Block size: 512\n            Online: No"), "{shown}");
+    assert!(shown.contains("Readonly: Yes"), "what came after the medium was done");
+    assert!(!shown.contains("/srv/disk.img"));
+
+    bench.out.jobs.clear();
+    assert_eq!(bench.ask(update(1, vec![path("/b")])), None);
+    bench.opened(Ok(100 * MIB));
+    assert_eq!(bench.replies(), [Ok(String::new())]);
+    let shown = bench.show();
+    assert!(shown.contains("Size: 105 MB, Block size: 512\n            Online: Yes"), "{shown}");
+    assert!(shown.contains("Backing store path: /b\n"));
+}
+
+#[test]
+fn the_size_is_asked_for_aside() {
+    let mut bench = Bench::with_unit();
+    assert_eq!(
+        bench.ask(update(0, vec![Ok(UnitChange::DiskSize)])),
+        Some(Err(TgtadmError::UnsupportedOperation))
+    );
+    for (answer, reply) in
+        [(Ok(()), Ok(String::new())), (Err(IoError::NotReady), Err(TgtadmError::InvalidRequest))]
+    {
+        assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::DiskSize)])), None);
+        let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
+        bench.control.job_done(JobDone::Refreshed(ticket, answer), &mut bench.out);
+        assert_eq!(bench.replies(), [reply]);
+    }
+}
