@@ -57,11 +57,16 @@ impl Workers {
         Self { shared: Arc::new(Shared { limits, state, work: Condvar::new() }) }
     }
 
-    /// The pool of the process: [`Limits::default`].
+    /// The pool of the process: [`Limits::default`] unless [`Workers::limit_shared`] said otherwise.
     #[must_use]
     pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Workers> = OnceLock::new();
         SHARED.get_or_init(|| Self::new(Limits::default()))
+    }
+
+    /// Gives the pool of the process other bounds. `false`: it is in use already and keeps those it has.
+    #[must_use]
+    pub fn limit_shared(limits: Limits) -> bool {
+        SHARED.set(Self::new(limits)).is_ok()
     }
 
     /// A queue for one more unit.
@@ -71,6 +76,8 @@ impl Workers {
         Unit { shared: self.shared.clone(), key }
     }
 }
+
+static SHARED: OnceLock<Workers> = OnceLock::new();
 
 impl Default for Limits {
     fn default() -> Self {
@@ -290,6 +297,13 @@ mod tests {
 
     fn free(name: &'static str, said: &Sender<String>) -> Box<Gated> {
         Box::new(Gated { name, said: said.clone(), gate: None, over: false })
+    }
+
+    #[test]
+    fn a_pool_in_use_keeps_its_bounds() {
+        let limits = Workers::shared().shared.limits;
+        assert!(!Workers::limit_shared(Limits { threads_max: limits.threads_max + 1, ..limits }));
+        assert_eq!(Workers::shared().shared.limits, limits);
     }
 
     #[test]

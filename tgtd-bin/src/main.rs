@@ -1,2 +1,60 @@
-//! `tgtd`: the target daemon.
-fn main() {}
+//! `tgtd`: the target daemon. It reads its options, becomes a daemon, and puts the parts together; what the parts do
+//! is theirs.
+
+mod args;
+mod assembly;
+mod daemon;
+mod export;
+mod failure;
+mod logging;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Args, Ended};
+use daemon::PidFile;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::from_process() {
+        Ok(args) => args,
+        Err(Ended::Printed) => return ExitCode::SUCCESS,
+        Err(Ended::Mistaken(code)) => return code.into(),
+    };
+    match run(&args) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            // Nobody has to read it: the exit code stays.
+            let _ = writeln!(std::io::stderr(), "tgtd: {failure}");
+            if !args.logs_to_stderr() {
+                log::error!("{failure}");
+            }
+            failure.exit_code().into()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<u8, Failure> {
+    if !args.stays() {
+        return daemon::start_detached();
+    }
+    logging::start(args.logs_to_stderr(), args.debug());
+    // Nobody expects them of a disk for the moment, nor of a user who may not set them.
+    daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
+    if !args.iser.is_empty() {
+        log::warn!("--iser has no effect: iSER is not built in");
+    }
+    let (server, shutdown) = assembly::bind(args)?;
+    if args.detached {
+        daemon::leave_starter()?;
+    }
+    let pid_file = args.pid_file.as_deref().filter(|_| args.detached);
+    let _pid_file = pid_file.map(PidFile::write).transpose()?;
+    daemon::watch_signals(!args.detached, move || {
+        daemon::notify_stopping();
+        shutdown.shutdown();
+    })?;
+    server.run()?;
+    log::info!("ended");
+    Ok(0)
+}

@@ -9,9 +9,9 @@
 //!
 //! | room | what is checked |
 //! | --- | --- |
-//! | [`data`] | what was written is read, at once or submitted, from one loop or another |
-//! | [`ranges`] | discard, write zeroes, allocation; their neighbours stay |
-//! | [`tags`] | every tag comes back once, with its buffer, and the event tells; cancel, detach, drop |
+//! | `data` | what was written is read, at once or submitted, from one loop or another |
+//! | `ranges` | discard, write zeroes, allocation; their neighbours stay |
+//! | `tags` | every tag comes back once, with its buffer, and the event tells; cancel, detach, drop |
 
 mod data;
 mod ranges;

@@ -2,16 +2,18 @@
 //!
 //! | room | what is there |
 //! | --- | --- |
-//! | [`open`] | flags, creation, falling back to read-only |
-//! | [`geometry`] | size, block lengths, alignment, what can be done |
-//! | [`engine`] | one loop's way to all files: inline from the page cache, else submitted |
-//! | [`uring`] | a loop's ring: reads, writes and flushes |
-//! | [`blocking`], [`outbox`] | the operations as calls that may block, for workers; the way back to the loop |
-//! | [`ioctl`], [`error`] | BLKDISCARD; error numbers |
+//! | `open` | flags, creation, falling back to read-only |
+//! | `geometry` | size, block lengths, alignment, what can be done |
+//! | `engine` | one loop's way to all files: inline from the page cache, else submitted |
+//! | `uring` | a loop's ring: reads, writes and flushes |
+//! | `blocking`, `outbox` | the operations as calls that may block, for workers; the way back to the loop |
+//! | `ioctl`, `error` | BLKDISCARD; error numbers |
 
 mod blocking;
 #[cfg(test)]
 mod device_tests;
+#[cfg(test)]
+mod durability_tests;
 mod engine;
 mod error;
 mod geometry;

@@ -14,12 +14,12 @@ use crate::waiting::Waiting;
 
 /// Which engine does the submitted operations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum By {
+pub(super) enum By {
     Ring,
     Workers,
 }
 
-fn engines(by: By) -> Engines {
+pub(super) fn engines(by: By) -> Engines {
     let mut engines = Engines::default();
     let make = || match by {
         By::Ring => FileEngine::new(),

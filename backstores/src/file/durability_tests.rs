@@ -1,0 +1,105 @@
+//! What reaches the medium, seen from the kernel: pages of the file that are still dirty in the page cache.
+#![allow(unsafe_code)] // cachestat(2) has no wrapper yet.
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::Command;
+
+use scsi_core::store::{InlineOp, IoError};
+
+use super::tests::{By, engines, new_file, open};
+use crate::registry::{OpenFlags, OpenOptions};
+use crate::waiting::Waiting;
+
+/// Pages of the file that a power failure would lose; `None` on kernels before 6.5, which cannot tell.
+fn unsafe_pages(path: &Path) -> Option<u64> {
+    let file = std::fs::File::open(path).unwrap();
+    // struct cachestat_range: offset and length (0: to the end). struct cachestat: cached, dirty, under write-back,
+    // evicted, recently evicted.
+    let (range, mut stat) = ([0u64; 2], [0u64; 5]);
+    // SAFETY: the kernel reads two u64 and writes five, which is what the two pointers point to.
+    let done = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), stat.as_mut_ptr(), 0) };
+    if done != 0 {
+        let why = std::io::Error::last_os_error();
+        assert_eq!(why.raw_os_error(), Some(libc::ENOSYS), "{why}");
+        return None;
+    }
+    Some(stat[1] + stat[2])
+}
+
+/// The same number on every architecture (Linux 6.5).
+const CACHESTAT: libc::c_long = 451;
+
+#[test]
+fn what_is_acknowledged_as_durable_is_no_longer_in_the_cache_only() {
+    for by in [By::Ring, By::Workers] {
+        let (_dir, options) = new_file(1 << 20);
+        let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        store.write(0, &[1; 65536], false).unwrap();
+        let Some(at_risk) = unsafe_pages(&options.path) else { return };
+        assert!(at_risk > 0, "{by:?}: a plain write stays in the cache for a while");
+        store.flush().unwrap();
+        assert_eq!(unsafe_pages(&options.path), Some(0), "{by:?}: flushed");
+        store.write(65536, &[2; 65536], true).unwrap();
+        assert_eq!(unsafe_pages(&options.path), Some(0), "{by:?}: written through");
+    }
+}
+
+#[test]
+fn synchronous_files_leave_nothing_in_the_cache_only() {
+    for by in [By::Ring, By::Workers] {
+        let (_dir, options) = new_file(1 << 20);
+        let options = OpenOptions { bsoflags: OpenFlags { sync: true, direct: false }, ..options };
+        let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        let from = [1; 4096];
+        assert_eq!(store.try_now(InlineOp::Write { offset: 0, from: &from }), None, "it would wait");
+        store.write(0, &from, false).unwrap();
+        assert!(unsafe_pages(&options.path).is_none_or(|pages| pages == 0), "{by:?}");
+    }
+}
+
+/// A tmpfs of 1 MiB that goes away with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "small"])
+            .arg(dir.path())
+            .output()
+            .expect("mount is installed");
+        if !mounted.status.success() {
+            let why = String::from_utf8_lossy(&mounted.stderr).to_lowercase();
+            let refused = !rustix::process::geteuid().is_root();
+            assert!(refused || why.contains("permitted") || why.contains("denied"), "mount: {why}");
+            eprintln!("we may not mount, a full disk is not tested: {why}");
+            return None;
+        }
+        Some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let gone = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        if !std::thread::panicking() {
+            assert!(gone.unwrap().success(), "{} stays mounted", self.0.path().display());
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_space_and_what_was_there_stays() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let options = OpenOptions { size: Some(8 << 20), ..OpenOptions::for_path(&disk.0.path().join("disk")) };
+    for by in [By::Ring, By::Workers] {
+        let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        store.write(0, &[1; 4096], false).unwrap();
+        assert_eq!(store.write(1 << 20, &vec![2; 2 << 20], false), Err(IoError::NoSpace), "{by:?}");
+        let from = vec![3; 2 << 20];
+        let inline = store.try_now(InlineOp::Write { offset: 4 << 20, from: &from });
+        assert_eq!(inline, Some(Err(IoError::NoSpace)), "{by:?}");
+        assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096]);
+    }
+}

@@ -1,0 +1,263 @@
+//! The command line of `tgtd`: stock's options, and `--export`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use target_engine::limits::TARGET_LOOPS_MAX;
+use target_engine::model::portal::PortalOptions;
+
+use crate::export::Export;
+
+/// An iSCSI target daemon.
+///
+/// Without --foreground, --nodaemonize or --export it goes to the background once it serves, and logs to syslog.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "tgtd",
+    disable_version_flag = true,
+    infer_long_args = true,
+    args_override_self = true,
+    after_help = AFTER_HELP
+)]
+pub(crate) struct Args {
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+
+    /// Stay in the foreground and log to syslog
+    #[arg(short = 'D', long)]
+    pub(crate) nodaemonize: bool,
+
+    /// The number of the control socket, 0 to 32767; a further daemon needs another one
+    #[arg(short = 'C', long, value_name = "N", default_value_t = 0,
+          value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
+    pub(crate) control_port: u16,
+
+    /// I/O threads of each unit whose store blocks, 1 or more
+    #[arg(short = 't', long = "nr_iothreads", value_name = "N",
+          value_parser = RangedU64ValueParser::<u16>::new().range(1..))]
+    pub(crate) io_threads: Option<u16>,
+
+    /// Write the daemon's process id to this file; only when it goes to the background
+    #[arg(short, long, value_name = "FILE", value_parser = absolute)]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// 1 logs what the daemon does in detail
+    #[arg(short, long, value_name = "0|1", default_value_t = 0,
+          value_parser = RangedU64ValueParser::<u8>::new().range(0..=1))]
+    debug: u8,
+
+    /// Where to listen, and how often to ping.
+    #[arg(
+        long = "iscsi",
+        value_name = "LIST",
+        value_parser = PortalOptions::parse,
+        action = ArgAction::Append,
+        help = "Where to listen, and how often to ping: portal=ADDRESS[:PORT],nop_interval=SECONDS,nop_count=N"
+    )]
+    portal_lists: Vec<PortalOptions>,
+
+    /// Accepted for compatibility; iSER is not built in, and only a warning is logged
+    #[arg(long, value_name = "LIST", action = ArgAction::Append)]
+    pub(crate) iser: Vec<String>,
+
+    /// Export a file or block device, in the foreground; a file that does not exist is made when a size
+    /// (1G, 512M …) is given. May be repeated
+    #[arg(long = "export", value_name = "PATH[:SIZE]", value_parser = Export::parse, action = ArgAction::Append)]
+    pub(crate) exports: Vec<Export>,
+
+    /// Polling loops of each target, or `auto` for one per two processors
+    #[arg(long, value_name = "N|auto", default_value = "1", value_parser = parse_loops)]
+    pub(crate) target_loops: usize,
+
+    /// Print the version and exit
+    #[arg(short = 'V', long)]
+    version: bool,
+
+    /// What the daemon's starter passes to the process that stays.
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+/// Why there is nothing to run: what was asked for is printed already, or the exit code of a mistake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// Help or version.
+    Printed,
+    /// A mistake, explained on standard error.
+    Mistaken(u8),
+}
+
+impl Args {
+    /// Reads the process's own command line; prints help, version and complaints itself.
+    pub(crate) fn from_process() -> Result<Self, Ended> {
+        let args = Self::read(std::env::args_os()).map_err(|error| {
+            // A reader that went away changes nothing.
+            let _ = error.print();
+            ended(&error)
+        })?;
+        if args.version {
+            // Bare, as scripts expect it.
+            let _ = writeln!(std::io::stdout(), "{}", env!("CARGO_PKG_VERSION"));
+            return Err(Ended::Printed);
+        }
+        Ok(args)
+    }
+
+    fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::command().try_get_matches_from(words)?)
+    }
+
+    /// Whether this process is the daemon: nobody starts another one.
+    pub(crate) fn stays(&self) -> bool {
+        self.foreground || self.nodaemonize || self.detached || !self.exports.is_empty()
+    }
+
+    /// Whether the log goes to standard error.
+    pub(crate) fn logs_to_stderr(&self) -> bool {
+        !self.detached && !self.nodaemonize
+    }
+
+    /// Whether details are logged.
+    pub(crate) fn debug(&self) -> bool {
+        self.debug == 1
+    }
+
+    /// All `--iscsi` lists as one: portals add up, of the numbers the last one counts.
+    pub(crate) fn portals(&self) -> PortalOptions {
+        let lists = &self.portal_lists;
+        PortalOptions {
+            portals: lists.iter().flat_map(|list| list.portals.iter().cloned()).collect(),
+            nop_interval: lists.iter().rev().find_map(|list| list.nop_interval),
+            nop_count: lists.iter().rev().find_map(|list| list.nop_count),
+        }
+    }
+}
+
+/// Stock's exit codes: 1 for an option that is not known or incomplete, 22 (EINVAL) for a value that is wrong.
+fn ended(error: &clap::Error) -> Ended {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ended::Printed,
+        ErrorKind::ValueValidation => Ended::Mistaken(EINVAL),
+        _ => Ended::Mistaken(1),
+    }
+}
+
+/// The daemon changes its directory.
+fn absolute(text: &str) -> std::io::Result<PathBuf> {
+    std::path::absolute(text)
+}
+
+/// `auto` leaves half of the processors to everything else.
+fn parse_loops(text: &str) -> Result<usize, String> {
+    if text == "auto" {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        return Ok((processors / 2).clamp(1, TARGET_LOOPS_MAX));
+    }
+    match text.parse() {
+        Ok(loops) if (1..=TARGET_LOOPS_MAX).contains(&loops) => Ok(loops),
+        _ => Err(format!("expected a number from 1 to {TARGET_LOOPS_MAX}, or auto")),
+    }
+}
+
+const EINVAL: u8 = 22;
+const AFTER_HELP: &str = "\
+Examples:
+  tgtd --export disk.img:1G             a new disk for this machine, until Ctrl-C
+  tgtd -f --iscsi portal=192.0.2.1      in the foreground, listening on one address
+  tgtadm --mode system --op delete      ends a daemon that has no targets left
+
+TGT_IPC_SOCKET names the control socket without its suffix .N. By default it is
+/var/run/tgtd/socket for root and $XDG_RUNTIME_DIR/tgtd/socket for others.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        Args::read(std::iter::once("tgtd").chain(line.split(' ').filter(|word| !word.is_empty())))
+    }
+
+    #[test]
+    fn the_table_of_options_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn stock_command_lines_are_understood() {
+        let args = read("").unwrap();
+        assert!(!args.stays() && args.portals() == PortalOptions::default() && !args.debug());
+        assert_eq!((args.control_port, args.io_threads, args.target_loops), (0, None, 1));
+
+        let args = read("-f -C 3 -t 8 -d 1 -p /run/x.pid").unwrap();
+        assert!(args.stays() && args.logs_to_stderr() && args.debug());
+        assert_eq!((args.control_port, args.io_threads), (3, Some(8)));
+        assert_eq!(args.pid_file, Some(PathBuf::from("/run/x.pid")));
+
+        let args = read("--nodaemon --control-port=32767 --nr_iothreads 1 --debug 0").unwrap();
+        assert!(args.stays() && !args.logs_to_stderr());
+        assert_eq!(args.control_port, 32767);
+
+        assert!(read("-p x.pid").unwrap().pid_file.is_some_and(|path| path.is_absolute()));
+        assert_eq!(read("-C 1 -C 2").unwrap().control_port, 2, "the last one counts");
+    }
+
+    #[test]
+    fn portal_lists_add_up() {
+        let line =
+            "--iscsi portal=10.0.0.1,nop_interval=5 --iscsi=portal=[::1]:3261,nop_interval=7,nop_count=2";
+        let list = read(line).unwrap().portals();
+        let shown: Vec<String> = list.portals.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.0.0.1:3260", "[::1]:3261"]);
+        assert_eq!((list.nop_interval, list.nop_count), (Some(7), Some(2)));
+    }
+
+    #[test]
+    fn exports_stay_in_the_foreground() {
+        let args = read("--export /srv/a.img:1G --export /dev/sdx").unwrap();
+        assert!(args.stays() && args.logs_to_stderr());
+        assert_eq!(args.exports.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_what_it_takes() {
+        #[rustfmt::skip]
+        let cases = [
+            ("--bogus",                    1,  "--bogus"),
+            ("-z",                         1,  "-z"),
+            ("extra",                      1,  "extra"),
+            ("-p",                         1,  "--pid-file <FILE>"),
+            ("-C 40000",                   22, "0..=32767"),
+            ("-C abc",                     22, "--control-port <N>"),
+            ("-t 0",                       22, "--nr_iothreads <N>"),
+            ("-d 2",                       22, "0..=1"),
+            ("--iscsi bogus=1",            22, "bogus"),
+            ("--iscsi portal=1.2.3.4:x",   22, "1.2.3.4:x"),
+            ("--target-loops 0",           22, "1 to 64, or auto"),
+            ("--export a:1x3 --export :",  22, "--export <PATH[:SIZE]>"),
+        ];
+        for (line, exit, mention) in cases {
+            let error = read(line).unwrap_err();
+            assert_eq!(ended(&error), Ended::Mistaken(exit), "{line}");
+            assert!(error.to_string().contains(mention), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_tells_all() {
+        let help = read("--help").unwrap_err();
+        assert_eq!(ended(&help), Ended::Printed);
+        assert!(help.to_string().contains("--target-loops") && !help.to_string().contains("--detached"));
+    }
+
+    #[test]
+    fn loops() {
+        assert_eq!(parse_loops("4"), Ok(4));
+        assert!(parse_loops("auto").is_ok_and(|loops| loops >= 1));
+        assert!(parse_loops("65").is_err() && parse_loops("many").is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! `--export`: a file or device as a target of its own, and how to attach it.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use backstores::registry::parse_size;
+use target_engine::model::portal::PortalSpec;
+
+/// One `--export`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Export {
+    /// The file or block device, absolute.
+    pub(crate) path: PathBuf,
+    /// The size in bytes of a file that is to be made.
+    pub(crate) size: Option<u64>,
+}
+
+/// Why a file cannot be exported as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    /// The path leads nowhere, or may not be used.
+    #[error("cannot export {}: {source}{hint}", path.display())]
+    Unusable {
+        /// As given.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+        /// What would help.
+        hint: &'static str,
+    },
+    /// A file of another size is there; it is not touched.
+    #[error("cannot export {}: it exists with {found} bytes, not {asked}; leave the size out to export it as it is", path.display())]
+    OtherSize {
+        /// As given.
+        path: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// The size given, in bytes.
+        asked: u64,
+    },
+}
+
+impl Export {
+    /// Reads `PATH` or `PATH:SIZE`. What follows the last colon is a size if it can be one.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (path, size) = match text.rsplit_once(':').map(|(path, size)| (path, parse_size(size))) {
+            Some((path, Some(size))) => (path, Some(size)),
+            _ => (text, None),
+        };
+        if let Some(size) = size
+            && (size == 0 || !size.is_multiple_of(BLOCK_LEN))
+        {
+            return Err(format!("{size} bytes are not a whole number of blocks of {BLOCK_LEN} bytes"));
+        }
+        if path.is_empty() || path == ":" {
+            return Err("expected PATH or PATH:SIZE, for example disk.img:1G".to_owned());
+        }
+        // The daemon may change its directory.
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        Ok(Self { path, size })
+    }
+
+    /// Makes the file if a size is given and nothing is there; else looks whether it is what was asked for.
+    ///
+    /// # Errors
+    /// It cannot be made or looked at, or it has another size.
+    pub(crate) fn prepare(&self) -> Result<(), ExportError> {
+        let unusable = |source, hint| ExportError::Unusable { path: self.path.clone(), source, hint };
+        let Some(asked) = self.size else {
+            let hint = "; give a size to have it made, for example disk.img:1G";
+            return std::fs::metadata(&self.path).map(drop).map_err(|source| unusable(source, hint));
+        };
+        match std::fs::File::create_new(&self.path) {
+            Ok(file) => file.set_len(asked).map_err(|source| {
+                // Nothing of ours stays behind.
+                let _ = std::fs::remove_file(&self.path);
+                unusable(source, "")
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let found = std::fs::metadata(&self.path).map_err(|source| unusable(source, ""))?;
+                match found.len() {
+                    found_len if found.is_file() && found_len != asked => {
+                        Err(ExportError::OtherSize { path: self.path.clone(), found: found_len, asked })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Err(source) => Err(unusable(source, "")),
+        }
+    }
+}
+
+/// Names for the exports, each another one: made of the file's name, in the characters a target's name may have.
+pub(crate) fn target_names(exports: &[Export]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    exports
+        .iter()
+        .map(|export| {
+            let stem = sanitized(&export.path);
+            let mut name = format!("{NAME_PREFIX}{stem}");
+            let mut number = 1;
+            while !taken.insert(name.clone()) {
+                number += 1;
+                name = format!("{NAME_PREFIX}{stem}-{number}");
+            }
+            name
+        })
+        .collect()
+}
+
+/// Letters, digits, dots and dashes; all else becomes a dash (RFC 3722 folds letters to lower case).
+fn sanitized(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let letters = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
+    let name: String = letters.take(STEM_LEN_MAX).collect();
+    if name.is_empty() { "disk".to_owned() } else { name }
+}
+
+/// Whom an export admits: this machine, by loopback or by the addresses it is exported on.
+pub(crate) fn admitted(portals: &[PortalSpec]) -> Vec<String> {
+    let own = portals.iter().filter_map(|portal| portal.host.parse::<IpAddr>().ok());
+    let own = own.filter(|address| !address.is_unspecified() && !address.is_loopback());
+    let loopback = ["127.0.0.0/8".to_owned(), "::1".to_owned()];
+    loopback.into_iter().chain(own.map(|address| address.to_string())).collect()
+}
+
+/// How a person attaches what is exported.
+pub(crate) fn instructions(
+    exports: &[(Export, String)],
+    portals: &[PortalSpec],
+    socket_base: &Path,
+    control_port: u16,
+) -> String {
+    let portal = portals.first().map_or_else(|| "127.0.0.1:3260".to_owned(), reachable);
+    let mut text = String::new();
+    for (export, name) in exports {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} is LUN 1 of {name} on {portal}\n\
+             \n  qemu-img info iscsi://{portal}/{name}/1\n  \
+             iscsiadm -m discovery -t sendtargets -p {portal}\n  \
+             iscsiadm -m node -T {name} -p {portal} --login\n",
+            export.path.display()
+        );
+    }
+    let number = if control_port == 0 { String::new() } else { format!(" -C {control_port}") };
+    let _ = writeln!(
+        text,
+        "List it:     iscsi-ls -s iscsi://{portal}\n\
+         Administer:  TGT_IPC_SOCKET={} tgtadm{number} --mode target --op show\n\
+         Only this machine may attach it; tgtadm --mode target --op bind admits others. Ctrl-C ends it.",
+        socket_base.display()
+    );
+    text
+}
+
+/// The address to connect to: a wildcard is reached by loopback.
+fn reachable(portal: &PortalSpec) -> String {
+    let host = match portal.host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".to_owned(),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => "::1".to_owned(),
+        _ => portal.host.clone(),
+    };
+    PortalSpec { host, port: portal.port }.to_string()
+}
+
+/// The authority is the one RFC 2606 keeps for examples: an export is not a name to rely on.
+const NAME_PREFIX: &str = "iqn.2001-04.com.example:";
+/// Keeps the whole name far below the 223 bytes of RFC 7143 4.2.7.1.
+const STEM_LEN_MAX: usize = 64;
+const BLOCK_LEN: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(path: &str) -> Export {
+        Export { path: path.into(), size: None }
+    }
+
+    #[test]
+    fn paths_and_sizes() {
+        let cases = [
+            ("/a/disk.img", "/a/disk.img", None),
+            ("/a/disk.img:1G", "/a/disk.img", Some(1 << 30)),
+            ("/a/disk.img:512", "/a/disk.img", Some(512)),
+            ("/dev/disk/by-path/pci-0000:00:1f.2", "/dev/disk/by-path/pci-0000:00:1f.2", None),
+            ("/a/b:c:4k", "/a/b:c", Some(4096)),
+        ];
+        for (text, path, size) in cases {
+            assert_eq!(Export::parse(text), Ok(Export { path: path.into(), size }), "{text}");
+        }
+        assert!(Export::parse("disk.img").is_ok_and(|export| export.path.is_absolute()));
+        for wrong in ["", ":", ":1G", "/a:0", "/a:1000"] {
+            assert!(Export::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_made_once_and_never_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk.img");
+        let sized = |size| Export { path: path.clone(), size };
+
+        assert!(matches!(sized(None).prepare(), Err(ExportError::Unusable { .. })));
+        sized(Some(4096)).prepare().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 4096);
+        std::fs::write(&path, [7; 4096]).unwrap();
+        sized(Some(4096)).prepare().unwrap();
+        sized(None).prepare().unwrap();
+        let other = sized(Some(8192)).prepare();
+        assert!(matches!(other, Err(ExportError::OtherSize { found: 4096, asked: 8192, .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 4096]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_explained() {
+        let refused = Export { path: "/nonexistent/disk.img".into(), size: Some(512) }.prepare().unwrap_err();
+        assert!(refused.to_string().contains("/nonexistent/disk.img: No such file"), "{refused}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.img");
+        assert!(Export { path: path.clone(), size: Some(u64::MAX - 511) }.prepare().is_err());
+        assert!(!path.exists(), "nothing stays behind");
+    }
+
+    #[test]
+    fn names_are_legal_and_unique() {
+        let exports = ["/a/Disk One.img", "/b/disk_one.raw", "/dev/sda", "/", "/b/disk-one"].map(export);
+        let names = target_names(&exports);
+        let suffixes: Vec<&str> = names.iter().map(|name| name.rsplit(':').next().unwrap()).collect();
+        assert_eq!(suffixes, ["disk-one", "disk-one-2", "sda", "disk", "disk-one-3"]);
+        for name in names {
+            assert!(iscsi_name_is_legal(&name), "{name}");
+        }
+    }
+
+    /// What `target new` accepts.
+    fn iscsi_name_is_legal(name: &str) -> bool {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":.-".contains(&byte))
+    }
+
+    #[test]
+    fn this_machine_is_admitted_on_each_of_its_portals() {
+        assert_eq!(admitted(&[]), ["127.0.0.0/8", "::1"]);
+        let portals = ["0.0.0.0", "192.0.2.1", "127.0.0.1", "[2001:db8::1]", "storage.example.com"];
+        let portals = portals.map(|text| text.parse().unwrap());
+        assert_eq!(admitted(&portals), ["127.0.0.0/8", "::1", "192.0.2.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn instructions_can_be_pasted() {
+        let exports = [(export("/a/disk.img"), "iqn.x:disk".to_owned())];
+        let portals = ["[::]:3261".parse().unwrap()];
+        let text = instructions(&exports, &portals, Path::new("/run/s"), 7);
+        for line in [
+            "/a/disk.img is LUN 1 of iqn.x:disk on [::1]:3261",
+            "  qemu-img info iscsi://[::1]:3261/iqn.x:disk/1",
+            "  iscsiadm -m node -T iqn.x:disk -p [::1]:3261 --login",
+            "List it:     iscsi-ls -s iscsi://[::1]:3261",
+            "TGT_IPC_SOCKET=/run/s tgtadm -C 7 --mode target --op show",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}
