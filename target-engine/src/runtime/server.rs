@@ -325,3 +325,6 @@ fn take_lock(path: &Path) -> Result<File, ServerError> {
         Err(error) => Err(failed(error.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! A whole server in this process, on loopback and in a directory of its own.
+
+use std::io::{BufRead, Read};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+
+use scsi_core::store::Backstore;
+use tempfile::TempDir;
+
+use super::*;
+use crate::control::request::Binding;
+use crate::control::wire::{Mode, Op, REPLY_HEADER_LEN, Record, ReplyHeader, RequestHeader};
+use crate::model::Tid;
+use crate::model::store::{StoreKind, StoreSpec};
+
+struct NoStores;
+
+impl StoreOpener for NoStores {
+    fn kinds(&self) -> Vec<StoreKind> {
+        vec![StoreKind { name: "rdwr", takes_flags: true }]
+    }
+
+    fn open(&self, _: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+        Err("there are none".to_owned())
+    }
+}
+
+/// A server on its own thread.
+struct Running {
+    thread: JoinHandle<Result<(), ServerError>>,
+    handle: ShutdownHandle,
+    path: PathBuf,
+    portal: PortalSpec,
+    _directory: TempDir,
+}
+
+fn builder(path: &Path) -> Builder {
+    Server::builder(Arc::new(NoStores))
+        .portals(PortalOptions::parse("portal=127.0.0.1:0").unwrap())
+        .control_socket(path.to_owned())
+}
+
+fn start(requests: Vec<Request>) -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket.0");
+    let (send, bound) = std::sync::mpsc::channel();
+    let own = path.clone();
+    let thread = std::thread::spawn(move || {
+        let mut builder = builder(&own).requests(requests);
+        let handle = builder.shutdown_handle().unwrap();
+        let server = builder.on_ready(|_| {}).bind().unwrap();
+        send.send((handle, server.portals())).unwrap();
+        server.run()
+    });
+    let (handle, portals) = bound.recv().unwrap();
+    Running { thread, handle, path, portal: portals[0].clone(), _directory: directory }
+}
+
+impl Running {
+    fn end(self) {
+        self.handle.shutdown();
+        self.thread.join().unwrap().unwrap();
+        assert!(UnixStream::connect(&self.path).is_err(), "nobody listens any more");
+        assert!(self.path.exists(), "the socket's name stays, as in stock");
+    }
+
+    /// Sends bytes in pieces of this length; what comes back until the end.
+    fn send(&self, bytes: &[u8], piece: usize) -> Vec<u8> {
+        let mut stream = UnixStream::connect(&self.path).unwrap();
+        for piece in bytes.chunks(piece) {
+            if stream.write_all(piece).is_err() {
+                break;
+            }
+        }
+        let mut reply = Vec::new();
+        // The server may close with our bytes unread; what it sent counts all the same.
+        let _ = stream.read_to_end(&mut reply);
+        reply
+    }
+
+    fn ask(&self, mode: Mode, op: Op, tid: i32, payload: &[u8]) -> (u32, String) {
+        let header = RequestHeader { mode: mode as u32, op: op as u32, tid, ..RequestHeader::default() };
+        let reply = self.send(&Record::new(header, payload.to_vec()).encode(), usize::MAX);
+        let (header, text) = reply.split_first_chunk::<REPLY_HEADER_LEN>().unwrap();
+        let header = ReplyHeader::decode(header);
+        assert_eq!(header.text_len(), text.len());
+        (header.error, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect((self.portal.host.as_str(), self.portal.port)).unwrap()
+    }
+
+    /// An initiator's connection is closed without a word.
+    fn turns_away(&self) -> bool {
+        matches!(self.connect().read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+fn stays_open(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+    matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn target() -> Vec<Request> {
+    let tid = Tid::new(1).unwrap();
+    let rule = Binding::Initiators { address: Some("ALL".to_owned()), name: None };
+    vec![Request::TargetNew { tid, name: "iqn.x:one".to_owned() }, Request::TargetBind { tid, rule }]
+}
+
+#[test]
+fn requests_in_any_pieces_get_their_reply() {
+    let server = start(target());
+    let header = RequestHeader { mode: 1, op: 2, ..RequestHeader::default() };
+    let record = Record::new(header, Vec::new()).encode();
+    let whole = server.send(&record, usize::MAX);
+    assert!(whole.ends_with(b"    ACL information:\n        ALL\n\0"));
+    for piece in [1, 7, 119] {
+        assert_eq!(server.send(&record, piece), whole, "pieces of {piece}");
+    }
+    server.end();
+}
+
+#[test]
+fn records_that_are_none_are_dropped_and_the_server_goes_on() {
+    let server = start(Vec::new());
+    let with_len = |len: u32| RequestHeader { len, ..RequestHeader::default() }.encode();
+    for record in [with_len(0), with_len(119), with_len(120 + 8193), with_len(u32::MAX)] {
+        assert_eq!(server.send(&record, usize::MAX), b"");
+    }
+    // A client that goes away in the middle.
+    UnixStream::connect(&server.path).unwrap().write_all(&[0; 50]).unwrap();
+    assert_eq!(server.ask(Mode::Target, Op::New, 1, b""), (17, String::new()));
+    assert_eq!(server.ask(Mode::Target, Op::Update, 1, b""), (17, String::new()));
+    assert_eq!(server.ask(Mode::Target, Op::Show, -1, b""), (0, String::new()));
+    server.end();
+}
+
+#[test]
+fn targets_come_and_go() {
+    let server = start(Vec::new());
+    assert_eq!(server.ask(Mode::Target, Op::New, 1, b"targetname=iqn.x:one\0").0, 0);
+    assert_eq!(server.ask(Mode::System, Op::Delete, -1, b"").0, 17);
+    let unit = server.ask(Mode::LogicalUnit, Op::New, 1, b"path=/nowhere\0");
+    assert_eq!(unit.0, 17, "a number that is none");
+    assert_eq!(server.ask(Mode::Target, Op::Delete, 1, b"").0, 0);
+    assert_eq!(server.ask(Mode::Target, Op::New, 1, b"targetname=iqn.x:one\0").0, 0, "its number is free");
+    assert_eq!(server.ask(Mode::Target, Op::Delete, 1, b"").0, 0);
+    assert_eq!(server.ask(Mode::System, Op::Delete, -1, b"").0, 0);
+    server.thread.join().unwrap().unwrap();
+    assert!(UnixStream::connect(&server.path).is_err());
+}
+
+#[test]
+fn initiators_are_turned_away_where_there_is_nothing_for_them() {
+    let server = start(Vec::new());
+    assert!(server.turns_away(), "no target");
+    assert_eq!(server.ask(Mode::Target, Op::New, 1, b"targetname=iqn.x:one\0").0, 0);
+    assert!(stays_open(&mut server.connect()));
+    assert_eq!(server.ask(Mode::System, Op::Update, -1, b"State=offline\0").0, 0);
+    assert!(server.turns_away(), "offline");
+    server.end();
+}
+
+#[test]
+fn what_is_not_an_initiator_is_turned_away_alone() {
+    let server = start(target());
+    let (mut waiting, mut scanner) = (server.connect(), server.connect());
+    scanner.write_all(b"GET / HTTP/1.1\r\nHost: storage.example.com\r\nAccept: */*\r\n\r\n").unwrap();
+    let mut reply = Vec::new();
+    let _ = scanner.read_to_end(&mut reply);
+    assert!(stays_open(&mut waiting), "somebody else's connection goes on");
+    server.end();
+}
+
+#[test]
+fn a_first_request_that_fails_ends_it_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut requests = target();
+    requests.extend(target());
+    let server = builder(&directory.path().join("s")).requests(requests).bind().unwrap();
+    match server.run() {
+        Err(ServerError::Request { request, error }) => {
+            assert!(request.contains("iqn.x:one"), "{request}");
+            assert_eq!(error, TgtadmError::TargetExists);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_failure_to_start_says_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket.0");
+    let fails = |builder: Builder| builder.bind().map(drop).unwrap_err().to_string();
+
+    let missing = directory.path().join("no/such/socket.0");
+    let said = fails(builder(&missing));
+    assert!(said.starts_with("cannot open the lock file") && said.contains("socket.0.lock"), "{said}");
+
+    let file = directory.path().join("file");
+    File::create(&file).unwrap();
+    let said = fails(builder(&file.join("socket.0")).make_socket_directory(true));
+    assert!(said.starts_with("cannot make the directory"), "{said}");
+
+    let said = fails(builder(&directory.path().join("x".repeat(108))));
+    assert!(said.contains("longer than 107 bytes"), "{said}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = format!("portal={}", taken.local_addr().unwrap());
+    let said = fails(builder(&path).portals(PortalOptions::parse(&portal).unwrap()));
+    assert!(said.starts_with("cannot listen on the portal 127.0.0.1:"), "{said}");
+
+    let said = fails(builder(&path).portals(PortalOptions::parse("portal=no-such-host.invalid").unwrap()));
+    assert!(said.starts_with("cannot listen on the portal no-such-host.invalid:3260"), "{said}");
+
+    let in_the_way = directory.path().join("socket.1");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let said = fails(builder(&in_the_way));
+    assert!(said.starts_with("cannot listen on the management socket"), "{said}");
+}
+
+#[test]
+fn a_socket_left_behind_is_replaced_and_its_directory_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tgtd/socket.0");
+    let server = builder(&path).make_socket_directory(true).bind().unwrap();
+    drop(server);
+    assert!(path.exists());
+    builder(&path).bind().unwrap();
+}
+
+/// The lock belongs to a process, so another one must hold it: this one again, with only the next test.
+#[test]
+fn another_daemon_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket.0");
+    let mut other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "runtime::server::tests::the_other_daemon"])
+        .env(HOLD, &path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = io::BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("held")));
+    let error = builder(&path).bind().map(drop).unwrap_err().to_string();
+    assert_eq!(error, format!("another tgtd is using {}.lock", path.display()));
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    builder(&path).bind().unwrap();
+}
+
+/// Holds a lock for [`another_daemon_is_named`], which starts it with a path; else it has nothing to do.
+#[test]
+fn the_other_daemon() {
+    if let Some(path) = std::env::var_os(HOLD) {
+        let _lock = take_lock(Path::new(&path)).unwrap();
+        println!("held");
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+const HOLD: &str = "TGT_TEST_HOLDS_THE_LOCK";
+
+#[test]
+fn paths_end_with_the_control_port() {
+    assert_eq!(socket_path(None, 0), Path::new("/var/run/tgtd/socket.0"));
+    assert_eq!(socket_path(Some(OsStr::new("/run/x/s")), 32767), Path::new("/run/x/s.32767"));
+}
