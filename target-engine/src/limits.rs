@@ -138,3 +138,9 @@ pub const END_REPLIES: Duration = Duration::from_secs(2);
 
 /// How long a connection may take to accept the response that refuses it.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Warnings that peers can cause, in one [`WARNINGS_PERIOD`]; more are counted only.
+pub const WARNINGS_MAX: u32 = 20;
+
+/// See [`WARNINGS_MAX`].
+pub const WARNINGS_PERIOD: Duration = Duration::from_secs(10);

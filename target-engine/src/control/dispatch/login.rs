@@ -22,7 +22,7 @@ use crate::model::Tid;
 use crate::model::account::BoundAccounts;
 use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
-use crate::model::sessions::{Connection, SessionKey};
+use crate::model::sessions::{Connection, Session, SessionKey};
 use crate::model::target::{RedirectReason, Target};
 use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
 use crate::runtime::openers::{Job, RedirectCommand};
@@ -112,14 +112,17 @@ impl Control {
             return refuse(LoginStatus::TargetError);
         }
         if !target.acl.allows(peer.ip(), question.initiator_name.as_str()) {
-            log::warn!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
+            log::debug!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
             // As stock says it: who may not see a target is not told that it is there.
             return refuse(LoginStatus::NotFound);
         }
         if !question.tsih.is_new() {
             let key = key(question.initiator_name.normalized(), question.isid, target.tid);
-            if self.sessions.find(&key).is_none_or(|session| session.tsih != question.tsih) {
-                return refuse(LoginStatus::SessionDoesNotExist);
+            let session = self.sessions.find(&key).filter(|session| session.tsih == question.tsih);
+            match session.map(|session| has_room(session, question.cid, target)) {
+                None => return refuse(LoginStatus::SessionDoesNotExist),
+                Some(false) => return refuse(LoginStatus::TooManyConnections),
+                Some(true) => {}
             }
         }
         match self.authentication(&target.accounts) {
@@ -204,11 +207,19 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), Refused> {
         let target = self.model.find_target(login.target_name.as_str());
-        let Some(tid) = target.map(|target| target.tid) else {
+        let Some(target) = target else {
             return Err(refused(socket, &login, LoginStatus::TargetRemoved));
         };
+        let tid = target.tid;
         let key = key(login.initiator_name.normalized(), login.isid, tid);
         let known = self.sessions.find(&key).map(|session| (session.tsih, session.nexus, session.loop_index));
+        // Others may have joined while this one was logging in.
+        if let Some(session) = self.sessions.find(&key)
+            && session.tsih == login.tsih
+            && !has_room(session, login.cid, target)
+        {
+            return Err(refused(socket, &login, LoginStatus::TooManyConnections));
+        }
         let connection = Connection { cid: login.cid, peer: peer.ip().to_canonical() };
         let (tsih, nexus, loop_index, mode) = match (login.tsih.is_new(), known) {
             (false, Some((tsih, nexus, loop_index))) if tsih == login.tsih => {
@@ -295,6 +306,13 @@ impl Control {
             ToControl::Answer(..) | ToControl::LoopEnded(_) => {}
         }
     }
+}
+
+/// Whether a session takes one more connection, or one in place of another of the same number (RFC 7143 6.3.4).
+fn has_room(session: &Session, cid: Cid, target: &Target) -> bool {
+    let others =
+        session.connections.iter().chain(&session.joining).filter(|connection| connection.cid != cid);
+    others.count() < target.parameters.number(Key::MaxConnections) as usize
 }
 
 fn refuse(status: LoginStatus) -> Answer {

@@ -205,10 +205,11 @@ impl Control {
                 }
             }
             ToControl::LoopEnded(id) => {
+                out.loop_ended(id);
                 for operation in self.pending.loop_ended(id) {
                     self.finish(operation, out);
                 }
-                out.loop_ended(id);
+                self.forget_sessions_of(id);
             }
             about_a_session => self.session_letter(about_a_session),
         }

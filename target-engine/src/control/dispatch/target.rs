@@ -206,6 +206,20 @@ impl Control {
         Ok(String::new())
     }
 
+    /// A loop that ended has told of the end of each of its sessions, unless it came to grief.
+    pub(super) fn forget_sessions_of(&mut self, id: LoopId) {
+        let place = self
+            .loops
+            .iter()
+            .find_map(|(tid, loops)| Some((*tid, loops.iter().position(|known| *known == id)?)));
+        let Some((tid, index)) = place else { return };
+        log::error!("target {tid}: its loop {} has ended by itself", id.0);
+        let of_loop = self.sessions.of_target(tid).filter(|session| session.loop_index == index);
+        for (tsih, nexus) in of_loop.map(|session| (session.tsih, session.nexus)).collect::<Vec<_>>() {
+            self.sessions.end(tsih, nexus);
+        }
+    }
+
     /// The loops that serve a target.
     #[must_use]
     pub fn loops_of(&self, tid: Tid) -> &[LoopId] {

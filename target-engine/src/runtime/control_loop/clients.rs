@@ -4,12 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use super::world::{Source, World};
+use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::pending::ClientId;
 use crate::control::request::Request;
 use crate::control::wire::{RecordReader, Reply, encode_reply};
-use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY};
 use crate::runtime::poller::{Key, Ready};
 
 /// An admin connection.
@@ -46,8 +46,8 @@ impl World {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    log::warn!("management socket: {error}");
-                    return;
+                    self.warn(now, format_args!("management socket: {error}"));
+                    return self.turn_client_away();
                 }
             }
         }
@@ -55,10 +55,18 @@ impl World {
         self.watch_admin(false);
     }
 
+    /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
+    fn turn_client_away(&mut self) {
+        self.spare = None;
+        if let Some((listener, _)) = &self.admin {
+            drop(listener.accept());
+        }
+        self.spare = open_spare();
+    }
+
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
         if !is_trusted(&stream) {
-            log::warn!("management socket: permission error");
-            return;
+            return self.warn(now, format_args!("management socket: permission error"));
         }
         self.last_client += 1;
         let id = ClientId(self.last_client);
@@ -70,7 +78,7 @@ impl World {
                 let state = State::Reading(RecordReader::default());
                 self.clients.insert(id, Client { stream, key, state, deadline: now + CONTROL_IDLE });
             }
-            Err(error) => log::warn!("management socket: {error}"),
+            Err(error) => self.warn(now, format_args!("management socket: {error}")),
         }
     }
 
@@ -136,6 +144,7 @@ impl ControlLoop {
                     Ok(None) => {}
                     Ok(Some(record)) => {
                         client.state = State::Waiting;
+                        client.deadline = now + CONTROL_REPLY + CONTROL_IDLE;
                         let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
                         let reply = match Request::parse(&record) {
                             Ok(request) => self.control.request(id, request, now, &mut self.world),
@@ -146,7 +155,7 @@ impl ControlLoop {
                         }
                     }
                     Err(error) => {
-                        log::warn!("management socket: {error}");
+                        self.world.warn(now, format_args!("management socket: {error}"));
                         self.world.close_client(id);
                     }
                 }

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use iscsi_proto::login::StatusClass;
 
 use super::clients::is_temporary;
 use super::world::{Source, World};
@@ -147,6 +148,14 @@ impl World {
         Ok(())
     }
 
+    fn warn_of_refusal(&mut self, answer: &Answer, peer: SocketAddr, now: Instant) {
+        if let Answer::Refuse(refusal) = answer
+            && refusal.status.class() != StatusClass::Redirection
+        {
+            self.warn(now, format_args!("{peer}: login refused: {:?}", refusal.status));
+        }
+    }
+
     pub(super) fn close_login(&mut self, id: LoginId) {
         if let Some(entry) = self.logins.remove(&id) {
             self.poller.deregister(entry.key, &entry.socket);
@@ -190,7 +199,9 @@ impl ControlLoop {
     pub(super) fn late_answers(&mut self, now: Instant) {
         for (id, answer) in std::mem::take(&mut self.world.answers) {
             if let Some(entry) = self.world.logins.get_mut(&id) {
-                entry.phase.answer(answer);
+                let peer = entry.peer;
+                entry.phase.answer(answer.clone());
+                self.world.warn_of_refusal(&answer, peer, now);
                 self.drive(id, now);
             }
         }
@@ -229,11 +240,12 @@ impl ControlLoop {
                 Some(Event::Ask(question)) => {
                     let ends = (entry.peer, entry.local);
                     if let Some(answer) = self.control.question(id, question, ends, now, &mut self.world) {
+                        self.world.warn_of_refusal(&answer, entry.peer, now);
                         entry.phase.answer(answer);
                     }
                 }
                 Some(Event::Discovery(discovery)) => entry.phase = Phase::Discovery(discovery),
-                // Who has not taken our responses cannot have answered them: something is wrong with the peer.
+                // Who has not taken our responses cannot have read them: something is wrong with the peer.
                 Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Fate::Closes,
                 Some(Event::Attach(logged_in)) => return Fate::Leaves(logged_in),
                 Some(Event::Closed) => entry.closing = Some(now + crate::limits::LAST_WORDS),

@@ -58,7 +58,7 @@ impl ControlLoop {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => {
-                    log::warn!("portal: {error}");
+                    self.world.warn(now, format_args!("portal: {error}"));
                     return self.world.turn_away(id);
                 }
             }
@@ -72,11 +72,10 @@ impl ControlLoop {
             return;
         }
         if !self.world.has_room_for(peer.ip(), self.control.sessions.len()) {
-            log::warn!("{peer}: closed, too many connections");
-            return;
+            return self.world.warn(now, format_args!("{peer}: closed, too many connections"));
         }
         if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {
-            log::warn!("{peer}: {error}");
+            self.world.warn(now, format_args!("{peer}: {error}"));
         }
     }
 }

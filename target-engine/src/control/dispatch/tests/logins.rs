@@ -89,9 +89,13 @@ fn a_session_can_only_be_joined_by_its_own_initiator() {
     let mut bench = Bench::with_target();
     bench.open_to("ALL");
     let joining = |tsih, isid| TargetQuestion { tsih, isid: Isid([isid; 6]), ..question("iqn.x:one") };
+    let further = |tsih| TargetQuestion { tsih, cid: Cid(1), ..question("iqn.x:one") };
     assert_eq!(bench.status(joining(Tsih(1), 3)), LoginStatus::SessionDoesNotExist);
     let (tsih, _) = log_in(&mut bench, 1);
-    assert_eq!(bench.status(joining(tsih, 3)), LoginStatus::Success);
+    assert_eq!(bench.status(joining(tsih, 3)), LoginStatus::Success, "in place of its only connection");
+    assert_eq!(bench.status(further(tsih)), LoginStatus::TooManyConnections);
+    bench.set("MaxConnections", "2");
+    assert_eq!(bench.status(further(tsih)), LoginStatus::Success);
     assert_eq!(bench.status(joining(tsih, 4)), LoginStatus::SessionDoesNotExist);
     assert_eq!(bench.status(joining(Tsih(tsih.0 + 1), 3)), LoginStatus::SessionDoesNotExist);
 }

@@ -90,8 +90,10 @@ fn removal_by_force_succeeds_while_a_loop_hangs() {
 #[test]
 fn a_loop_that_died_hinders_no_removal() {
     let mut bench = Bench::with_target();
+    log_in(&mut bench, 1);
     bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
-    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: true }), None);
+    assert!(!bench.show().contains("I_T nexus: 1"), "its sessions went with it");
+    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: false }), None);
     assert_eq!(bench.replies(), [Ok(String::new())]);
 }
 
