@@ -150,9 +150,10 @@ impl DataLoop {
                 Source::Letters | Source::Engine(_) => {}
             }
         }
-        self.reap();
         self.go_on();
         self.expire();
+        // Last: what is done at `kick`, or refused at `submit`, is not announced by any descriptor.
+        self.reap();
         !self.may_end()
     }
 
