@@ -87,7 +87,8 @@ pub struct IoTag(pub u64);
 pub struct Geometry {
     /// Size of the store.
     pub size: u64,
-    /// What the store writes without reading first; a power of two, at least 512.
+    /// Physical block length of the medium, where it is a device's; 512 where it has none, as a file. A power of
+    /// two, at least 512.
     pub physical_block_len: u32,
 }
 

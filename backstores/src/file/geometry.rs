@@ -66,8 +66,16 @@ pub(crate) fn size(fd: BorrowedFd<'_>, medium: Medium) -> rustix::io::Result<u64
     }
 }
 
-/// What is written without reading first, in bytes: a power of two, at least 512.
+/// The physical block length that initiators are told, in bytes: a power of two, at least 512. A file has none.
 pub(crate) fn physical_block_len(fd: BorrowedFd<'_>, medium: Medium) -> u32 {
+    match medium {
+        Medium::Device => preferred_len(fd, medium),
+        Medium::File | Medium::MemoryFile => 512,
+    }
+}
+
+/// What is written without reading first, in bytes: a power of two, at least 512.
+fn preferred_len(fd: BorrowedFd<'_>, medium: Medium) -> u32 {
     let told = match medium {
         Medium::Device => rustix::fs::ioctl_blkpbszget(fd).ok(),
         Medium::File | Medium::MemoryFile => {
@@ -117,7 +125,7 @@ pub(crate) fn capabilities(fd: BorrowedFd<'_>, medium: Medium, mode: Mode, size:
         Medium::Device => device_discard(fd),
         Medium::File | Medium::MemoryFile => {
             let punches = can_punch(fd, size);
-            (punches, if punches { physical_block_len(fd, medium) } else { 0 })
+            (punches, if punches { preferred_len(fd, medium) } else { 0 })
         }
     };
     Capabilities {

@@ -284,8 +284,9 @@ fn write_same_of_a_pattern() {
     #[rustfmt::skip]
     rows(thin, &[
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 4, 0],             512,  GOOD,         vec![fill(8, 4, false)]),
-        // UNMAP permits, it does not force.
-        (&[0x41, 8, 0, 0, 0, 8, 0, 0, 4, 0],             512,  GOOD,         vec![fill(8, 4, false)]),
+        // With UNMAP the blocks read as zeroes, whatever is sent.
+        (&[0x41, 8, 0, 0, 0, 8, 0, 0, 4, 0],             512,  GOOD,
+            vec![Step::WriteZeroes { offset: 4096, len: 2048, may_unmap: true }]),
         // 0 blocks reach to the end.
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 0, 0],             512,  GOOD,         vec![fill(8, 56, false)]),
         (&[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0], 512,  GOOD,         vec![fill(8, 56, false)]),

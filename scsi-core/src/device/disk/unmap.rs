@@ -26,6 +26,10 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
     let mut ranges = Vec::new();
     for descriptor in descriptors.iter() {
         let extent = Extent { lba: descriptor.lba, blocks: descriptor.blocks, ..Extent::default() };
+        // No blocks are no error, right behind the last one either.
+        if extent.blocks == 0 && extent.lba == request.state.medium.blocks {
+            continue;
+        }
         let range = request.state.medium.range(extent)?;
         if range.len > 0 {
             ranges.push(range);

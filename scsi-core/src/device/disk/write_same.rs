@@ -22,7 +22,7 @@ const UNMAP: u8 = 3;
 const NDOB: u8 = 0;
 
 /// Writes one block again and again. Zeroes become the store's own zeroing where it has one, which with UNMAP may
-/// free the space; any other pattern is written, as UNMAP permits.
+/// free the space; any other pattern is written, unless UNMAP is set and the store can free it as zeroes.
 pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options: Options) -> Answer {
     let medium = &request.state.medium;
     let capabilities = medium.capabilities;
@@ -55,6 +55,8 @@ pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options:
     let zeroes = match pattern {
         _ if absent && !can_zero => return refused(NDOB),
         _ if absent => true,
+        // As initiators and other targets have it, UNMAP means zeroes whatever block is sent with it.
+        Some(_) if options.unmap && can_zero && sent == block_len => true,
         Some(pattern) if sent == block_len => pattern.iter().all(|byte| *byte == 0),
         _ => return Err(Sense::invalid_field_in_cdb(0, None).into()),
     };

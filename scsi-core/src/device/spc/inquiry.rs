@@ -2,7 +2,7 @@
 //! store can do.
 
 use super::super::request::{Answer, data_in};
-use super::super::unit::{DeviceType, TRANSFER_LEN_MAX, UnitConfig, UnitState};
+use super::super::unit::{DeviceType, Medium, TRANSFER_LEN_MAX, UnitConfig, UnitState};
 use crate::page::inquiry::{StandardInquiry, version};
 use crate::page::vpd::{
     self, BlockCharacteristics, BlockLimits, Designator, LogicalBlockProvisioning, ProvisioningType, code,
@@ -104,7 +104,7 @@ fn block_limits(state: &UnitState) -> BlockLimits {
         if medium.thin { medium.capabilities.discard_granularity >> medium.block_shift } else { 0 };
     BlockLimits {
         write_same_non_zero: false,
-        optimal_transfer_granularity: state.config.optimal_xfer_gran,
+        optimal_transfer_granularity: transfer_granularity(state),
         max_transfer: (TRANSFER_LEN_MAX >> medium.block_shift) as u32,
         optimal_transfer: state.config.optimal_xfer_len,
         max_unmap_blocks: unmap_max,
@@ -112,6 +112,16 @@ fn block_limits(state: &UnitState) -> BlockLimits {
         unmap_granularity: granularity,
         unmap_alignment: (granularity > 0).then_some(0),
         ..BlockLimits::default()
+    }
+}
+
+/// As configured, else what the store writes or frees as a whole.
+fn transfer_granularity(state: &UnitState) -> u16 {
+    let Medium { physical_block_len, capabilities, block_shift, .. } = state.medium;
+    match state.config.optimal_xfer_gran {
+        0 => u16::try_from(physical_block_len.max(capabilities.discard_granularity) >> block_shift)
+            .unwrap_or(0),
+        configured => configured,
     }
 }
 
