@@ -7,6 +7,8 @@
 #[cfg(feature = "runtime")]
 pub mod dispatch;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "runtime")]
 pub mod pending;
 pub mod report;

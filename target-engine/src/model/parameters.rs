@@ -5,13 +5,13 @@ use iscsi_proto::text::negotiate::DigestChoice;
 use crate::control::error::TgtadmError;
 use crate::control::request::c_number;
 
-/// The values of one target, in the order of [`KEYS`].
+/// The values of one target, in the order of `KEYS`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Parameters {
     values: [u32; KEYS.len()],
 }
 
-/// A session parameter; the discriminant is its row in [`KEYS`].
+/// A session parameter; the discriminant is its row in `KEYS`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and stock's own, by their names")]
 pub enum Key {

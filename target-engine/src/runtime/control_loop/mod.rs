@@ -1,6 +1,6 @@
 //! The control thread: it accepts, logs in, answers management, and never waits for a loop or a store.
 //!
-//! [`ControlLoop`] holds the plain state ([`Control`]) beside the sockets and threads (`World`); each turn hands the
+//! `ControlLoop` holds the plain state ([`Control`]) beside the sockets and threads (`World`); each turn hands the
 //! one to the other.
 
 mod clients;
