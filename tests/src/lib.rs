@@ -7,9 +7,12 @@
 //! - [`sim_store`]: a store that may be late, out of order, failing or dead
 //! - [`trace`]: PDUs as lines
 //! - [`clock`], [`random`]: what the world is made of
+//!
+//! Apart from it stands [`load`]: a load generator on real sockets, for the bench.
 
 pub mod clock;
 pub mod initiator;
+pub mod load;
 pub mod pair;
 pub mod random;
 pub mod setup;

@@ -1,0 +1,284 @@
+//! A daemon under measurement: started, set up by its own tgtadm, pinned, stopped and let go on.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tgt_tests::load::{Plan, UnitName};
+
+use super::site::{Backing, Site, UNITS};
+use super::workload::Workload;
+
+/// How long a daemon may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to end.
+const ENDING: Duration = Duration::from_secs(3);
+
+/// A daemon and its admin tool.
+pub(super) struct Programs {
+    pub(super) name: &'static str,
+    pub(super) tgtd: PathBuf,
+    pub(super) tgtadm: PathBuf,
+}
+
+/// Builds our daemon and its admin tool.
+pub(super) fn build() -> Result<Programs, Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
+    let status = Command::new(cargo)
+        .args(["build", "--release", "-p", "tgtd-bin", "-p", "tgtadm-bin", "--manifest-path"])
+        .arg(manifest)
+        .stdout(Stdio::null())
+        .status()?;
+    if !status.success() {
+        return Err("our tgtd does not build".into());
+    }
+    let this = std::env::current_exe()?;
+    let target = this.ancestors().nth(2).ok_or("the bench lies in no target folder")?;
+    let release = target.join("release");
+    Ok(Programs { name: "ours", tgtd: release.join("tgtd"), tgtadm: release.join("tgtadm") })
+}
+
+/// A daemon that runs; ended when dropped.
+pub(super) struct Peer {
+    programs: Programs,
+    daemon: Child,
+    portal: SocketAddr,
+    control_port: u16,
+    socket: PathBuf,
+}
+
+impl Peer {
+    /// Starts the daemon and gives it its targets.
+    pub(super) fn start(programs: Programs, site: &Site) -> Result<Self, Box<dyn Error>> {
+        let folder = site.folder(programs.name)?;
+        let portal = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        // Stock takes control ports up to 32767.
+        let control_port = portal.port() / 2;
+        let socket = folder.join("socket");
+        let log = File::create(folder.join("log"))?;
+        let daemon = Command::new(&programs.tgtd)
+            .args(["-f", "-C", &control_port.to_string(), "--iscsi", &format!("portal={portal}")])
+            .env("TGT_IPC_SOCKET", &socket)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", programs.tgtd.display()))?;
+        let mut peer = Self { programs, daemon, portal, control_port, socket };
+        if let Err(error) = peer.wait_until_it_listens().and_then(|()| peer.set_up(site)) {
+            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            return Err(format!("{}: {error}\n{log}", peer.name()).into());
+        }
+        Ok(peer)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.programs.name
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<(), Box<dyn Error>> {
+        let begin = Instant::now();
+        while TcpStream::connect(self.portal).is_err() {
+            if let Some(status) = self.daemon.try_wait()? {
+                return Err(format!("it ended at once: {status}").into());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("nothing listens on {}", self.portal).into());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn set_up(&self, site: &Site) -> Result<(), Box<dyn Error>> {
+        for backing in Backing::ALL {
+            for unit in 0..UNITS {
+                let (tid, name) = (tid(backing, unit).to_string(), target_name(backing, unit));
+                let image = site.image(backing, unit);
+                let image = image.to_str().ok_or("a path that is not UTF-8")?;
+                self.admin(&["--op", "new", "--mode", "target", "--tid", &tid, "-T", &name])?;
+                let mut unit =
+                    vec!["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", "1", "-b", image];
+                if backing == Backing::Null {
+                    unit.extend(["--bstype", "null"]);
+                }
+                self.admin(&unit)?;
+                for digest in ["HeaderDigest", "DataDigest"] {
+                    let either = ["-n", digest, "-v", "None,CRC32C"];
+                    self.admin(
+                        &[&["--op", "update", "--mode", "target", "--tid", &tid][..], &either].concat(),
+                    )?;
+                }
+                self.admin(&["--op", "bind", "--mode", "target", "--tid", &tid, "-I", "ALL"])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn admin(&self, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+        let output = Command::new(&self.programs.tgtadm)
+            .args(["-C", &self.control_port.to_string(), "--lld", "iscsi"])
+            .args(arguments)
+            .env("TGT_IPC_SOCKET", &self.socket)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", self.programs.tgtadm.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("tgtadm {}: {}", arguments.join(" "), said.trim()).into())
+    }
+
+    /// The workload, put on this daemon.
+    pub(super) fn plan(&self, workload: &Workload) -> Plan {
+        let units = (0..workload.targets)
+            .map(|unit| UnitName { target: target_name(workload.backing, unit), lun: 1 })
+            .collect();
+        Plan {
+            portal: self.portal,
+            units,
+            sessions: workload.sessions,
+            depth: workload.depth,
+            transfer_len: workload.transfer_len,
+            work: workload.work,
+            random: workload.random,
+            range: 256 << 20,
+            digests: workload.digests(),
+            verify: false,
+            warm_up: Duration::ZERO,
+            time: Duration::from_secs(1),
+            processes: vec![self.daemon.id()],
+            seed: 1,
+        }
+    }
+
+    /// Puts all of its threads on these CPUs.
+    pub(super) fn pin(&self, cpus: &Cpus) -> io::Result<()> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.daemon.id()))? {
+            let task = task?.file_name().to_str().and_then(|task| task.parse().ok()).and_then(Pid::from_raw);
+            if let Some(task) = task {
+                sched_setaffinity(Some(task), &cpus.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes its CPU time away.
+    pub(super) fn freeze(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Gives it back.
+    pub(super) fn thaw(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.daemon), signal)?)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.thaw();
+        let _ = self.signal(Signal::TERM);
+        let begin = Instant::now();
+        while begin.elapsed() < ENDING {
+            if self.daemon.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Stock does not end while it has targets.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+fn tid(backing: Backing, unit: usize) -> usize {
+    let kind = Backing::ALL.iter().position(|other| *other == backing).unwrap_or(0);
+    1 + kind * UNITS + unit
+}
+
+fn target_name(backing: Backing, unit: usize) -> String {
+    format!("iqn.2001-04.com.example:bench-{}", tid(backing, unit))
+}
+
+/// A set of CPUs.
+#[derive(Clone)]
+pub(super) struct Cpus(CpuSet);
+
+impl Cpus {
+    /// Those this process may use.
+    pub(super) fn allowed() -> io::Result<Self> {
+        Ok(Self(sched_getaffinity(None)?))
+    }
+
+    pub(super) fn one(cpu: usize) -> Self {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        Self(set)
+    }
+
+    /// The first and the last.
+    pub(super) fn ends(&self) -> (usize, usize) {
+        let mut members = (0..CpuSet::MAX_CPU).filter(|&cpu| self.0.is_set(cpu));
+        let first = members.next().unwrap_or(0);
+        (first, members.next_back().unwrap_or(first))
+    }
+
+    pub(super) fn pin_this_thread(&self) -> io::Result<()> {
+        Ok(sched_setaffinity(None, &self.0)?)
+    }
+}
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    /// Numbers and ranges, as in `0,2-3`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| match text.trim().parse() {
+            Ok(cpu) if cpu < CpuSet::MAX_CPU => Ok(cpu),
+            _ => Err(format!("{text} is no CPU")),
+        };
+        let mut set = CpuSet::new();
+        for part in text.split(',') {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            (number(from)?..=number(to)?).for_each(|cpu| set.set(cpu));
+        }
+        if set.count() == 0 { Err(format!("{text} is no set of CPUs")) } else { Ok(Self(set)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_numbers_and_ranges() {
+        let cpus: Cpus = "0,2-4".parse().unwrap();
+        let members: Vec<_> = (0..8).filter(|&cpu| cpus.0.is_set(cpu)).collect();
+        assert_eq!((members, cpus.ends()), (vec![0, 2, 3, 4], (0, 4)));
+        for wrong in ["", "x", "3-2", "99999"] {
+            assert!(wrong.parse::<Cpus>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_unit_has_its_own_target() {
+        let mut tids: Vec<_> =
+            Backing::ALL.iter().flat_map(|&backing| (0..UNITS).map(move |unit| tid(backing, unit))).collect();
+        tids.dedup();
+        assert_eq!(tids, (1..=Backing::ALL.len() * UNITS).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,154 @@
+//! The named workloads.
+
+use std::fmt;
+
+use iscsi_proto::frame::Digests;
+use tgt_tests::load::Work;
+
+use super::site::Backing;
+
+/// A load, and what it is put on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    pub(super) backing: Backing,
+    /// Bytes of one command.
+    pub(super) transfer_len: u32,
+    /// Commands outstanding on each session.
+    pub(super) depth: usize,
+    pub(super) work: Work,
+    pub(super) random: bool,
+    pub(super) targets: usize,
+    /// Sessions for each target.
+    pub(super) sessions: usize,
+    pub(super) digests: bool,
+    /// Target and generator on a CPU each; else both wherever the kernel puts them.
+    pub(super) pinned: bool,
+}
+
+impl Workload {
+    pub(super) fn digests(&self) -> Digests {
+        Digests { header: self.digests, data: self.digests }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len = match self.transfer_len {
+            len if len.is_multiple_of(1 << 20) => format!("{} MiB", len >> 20),
+            len if len.is_multiple_of(1 << 10) => format!("{} KiB", len >> 10),
+            len => format!("{len} B"),
+        };
+        let order = if self.random { "random" } else { "sequential" };
+        let work = match self.work {
+            Work::Read => "reads".to_owned(),
+            Work::Write => "writes".to_owned(),
+            Work::Mixed(percent) => format!("{percent} % reads, else writes"),
+            Work::Fill => "writes over all".to_owned(),
+        };
+        write!(f, "{len} {order} {work}, depth {}, {}", self.depth, self.backing)?;
+        if self.targets > 1 {
+            write!(f, ", {} targets", self.targets)?;
+        }
+        if self.sessions > 1 {
+            write!(f, ", {} sessions", self.sessions)?;
+        }
+        if self.digests {
+            write!(f, ", both digests")?;
+        }
+        if !self.pinned {
+            write!(f, ", not pinned")?;
+        }
+        Ok(())
+    }
+}
+
+const SMALL: Workload = Workload {
+    name: "",
+    backing: Backing::Tmpfs,
+    transfer_len: 4096,
+    depth: 32,
+    work: Work::Read,
+    random: true,
+    targets: 1,
+    sessions: 1,
+    digests: false,
+    pinned: true,
+};
+const SEED: Workload = Workload { transfer_len: 16 << 10, depth: 128, targets: 3, ..SMALL };
+const LARGE: Workload = Workload { transfer_len: 128 << 10, depth: 16, random: false, ..SMALL };
+const HUGE: Workload = Workload { transfer_len: 1 << 20, depth: 8, random: false, ..SMALL };
+
+/// What images are filled by.
+pub(super) const FILL: Workload = Workload { transfer_len: 64 << 10, depth: 16, ..SMALL };
+
+/// All of them, in the order they are run.
+pub(super) const WORKLOADS: &[Workload] = &[
+    Workload { name: "seed-file", backing: Backing::File, ..SEED },
+    Workload { name: "seed-tmpfs", ..SEED },
+    Workload { name: "seed-null", backing: Backing::Null, ..SEED },
+    Workload { name: "seed-free", pinned: false, ..SEED },
+    Workload { name: "r4k-file", backing: Backing::File, ..SMALL },
+    Workload { name: "r4k-tmpfs", ..SMALL },
+    Workload { name: "r4k-null", backing: Backing::Null, ..SMALL },
+    Workload { name: "r512-null", backing: Backing::Null, transfer_len: 512, depth: 64, ..SMALL },
+    Workload { name: "w4k-file", backing: Backing::File, work: Work::Write, ..SMALL },
+    Workload { name: "w4k-tmpfs", work: Work::Write, ..SMALL },
+    Workload { name: "w4k-null", backing: Backing::Null, work: Work::Write, ..SMALL },
+    Workload { name: "rw4k-tmpfs", work: Work::Mixed(70), ..SMALL },
+    Workload { name: "r4k-qd1", depth: 1, ..SMALL },
+    Workload { name: "w4k-qd1", depth: 1, work: Work::Write, ..SMALL },
+    Workload { name: "r128k-tmpfs", ..LARGE },
+    Workload { name: "w128k-tmpfs", work: Work::Write, ..LARGE },
+    Workload { name: "r128k-null", backing: Backing::Null, ..LARGE },
+    Workload { name: "w128k-null", backing: Backing::Null, work: Work::Write, ..LARGE },
+    Workload { name: "r1m-tmpfs", ..HUGE },
+    Workload { name: "w1m-tmpfs", work: Work::Write, ..HUGE },
+    Workload { name: "dig-r4k", digests: true, ..SMALL },
+    Workload { name: "dig-r128k", digests: true, ..LARGE },
+    Workload { name: "dig-w128k", digests: true, work: Work::Write, ..LARGE },
+    Workload { name: "s8", sessions: 8, depth: 4, ..SMALL },
+    Workload { name: "s64", sessions: 64, depth: 4, ..SMALL },
+];
+
+/// The workloads meant by names, in the order of the names.
+pub(super) fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let meant = |workload: &&Workload| match name.strip_suffix('*') {
+            Some(begin) => workload.name.starts_with(begin),
+            None => name == "all" || name == workload.name,
+        };
+        let before = chosen.len();
+        chosen.extend(WORKLOADS.iter().filter(meant).copied());
+        if chosen.len() == before {
+            return Err(format!("no workload is called {name} (--list shows them)"));
+        }
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Result<Vec<&'static str>, String> {
+        let wanted: Vec<_> = wanted.iter().map(|&name| name.to_owned()).collect();
+        Ok(choose(&wanted)?.iter().map(|workload| workload.name).collect())
+    }
+
+    #[test]
+    fn names_are_chosen_whole_or_by_their_begin() {
+        assert_eq!(names(&["s8", "w1m*"]).unwrap(), ["s8", "w1m-tmpfs"]);
+        assert_eq!(names(&["all"]).unwrap().len(), WORKLOADS.len());
+        assert!(names(&["s6"]).is_err());
+    }
+
+    #[test]
+    fn no_two_have_one_name() {
+        let mut names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), WORKLOADS.len());
+    }
+}

@@ -1,0 +1,281 @@
+//! The part before the load: connect, log in, ask for the capacity; by blocking calls.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use iscsi_proto::frame::{Digests, Limits, PduReader, encode_pdu};
+use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
+use iscsi_proto::login::Stage;
+use iscsi_proto::params::{ConnectionParams, SessionParams, SessionType};
+use iscsi_proto::pdu::{BHS_LEN, LoginRequest, NopOut, Pdu, ScsiCommand, TaskAttribute};
+use iscsi_proto::sn::{CmdSn, StatSn};
+use iscsi_proto::text::keys::{Key, Role};
+use iscsi_proto::text::negotiate::{DigestChoice, Event, Negotiation, Preferences};
+use iscsi_proto::text::{TextBuilder, TextLimits, pairs};
+use scsi_core::cdb::Cdb;
+use scsi_core::cdb::encode::{CdbBytes, encode};
+use scsi_core::lun::Lun;
+use scsi_core::page::read_capacity::ReadCapacity;
+
+use super::{LoadError, UnitName, odd};
+
+/// A session that is ready for commands.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    pub(super) socket: TcpStream,
+    pub(super) session: SessionParams,
+    pub(super) connection: ConnectionParams,
+    pub(super) lun: [u8; 8],
+    pub(super) next_cmd_sn: CmdSn,
+    pub(super) max_cmd_sn: CmdSn,
+    pub(super) exp_stat_sn: StatSn,
+    /// Bytes.
+    pub(super) block_len: u32,
+    pub(super) blocks: u64,
+}
+
+/// Waits no longer for one answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// More requests than any login needs.
+const LOGIN_REQUESTS_MAX: usize = 16;
+/// More unit attentions than a unit has.
+const ATTENTIONS_MAX: usize = 16;
+/// What we take in one PDU, in bytes; long reads are cheapest in long PDUs.
+pub(super) const RECEIVE_MAX: u32 = 256 << 10;
+
+/// Connects and logs in as the `number`th initiator port, and asks the unit for its capacity.
+pub(super) fn dial(
+    portal: SocketAddr,
+    unit: &UnitName,
+    digests: Digests,
+    number: u32,
+) -> Result<Dialled, LoadError> {
+    let mut dialler = Dialler::connect(portal, unit, digests)?;
+    dialler.login(unit, number)?;
+    let settled = dialler.negotiation.connection().digests();
+    if settled != digests {
+        return Err(odd(format!("digests {digests:?} wanted, {settled:?} settled")));
+    }
+    for _ in 0..ATTENTIONS_MAX {
+        if dialler.command(&cdb(&Cdb::TestUnitReady)?, 0)?.0 == GOOD {
+            break;
+        }
+    }
+    let capacity = dialler.capacity()?;
+    let Dialler { socket, negotiation, lun, cmd_sn, max_cmd_sn, exp_stat_sn, .. } = dialler;
+    socket.set_read_timeout(None)?;
+    socket.set_nonblocking(true)?;
+    Ok(Dialled {
+        socket,
+        session: negotiation.session(),
+        connection: negotiation.connection(),
+        lun,
+        next_cmd_sn: cmd_sn,
+        max_cmd_sn,
+        exp_stat_sn,
+        block_len: capacity.block_len,
+        blocks: capacity.last_lba + 1,
+    })
+}
+
+const GOOD: u8 = 0;
+
+struct Dialler {
+    socket: TcpStream,
+    reader: PduReader,
+    negotiation: Negotiation,
+    digests: Digests,
+    lun: [u8; 8],
+    cmd_sn: CmdSn,
+    max_cmd_sn: CmdSn,
+    exp_stat_sn: StatSn,
+}
+
+impl Dialler {
+    fn connect(portal: SocketAddr, unit: &UnitName, digests: Digests) -> Result<Self, LoadError> {
+        let lun = Lun::new(unit.lun.into()).ok_or_else(|| odd(format!("no such LUN: {}", unit.lun)))?;
+        let socket = TcpStream::connect(portal)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let preferences = Preferences {
+            session: SessionParams {
+                initial_r2t: false,
+                max_burst_len: 16_776_192,
+                first_burst_len: RECEIVE_MAX,
+                default_time2retain: 0,
+                ..SessionParams::default()
+            },
+            max_recv_data_segment_len: RECEIVE_MAX,
+            header_digest: if digests.header { DigestChoice::Crc32c } else { DigestChoice::None },
+            data_digest: if digests.data { DigestChoice::Crc32c } else { DigestChoice::None },
+        };
+        Ok(Self {
+            socket,
+            reader: PduReader::new(Limits::default()),
+            negotiation: Negotiation::new(Role::Initiator, preferences),
+            digests: Digests::NONE,
+            lun: lun.to_wire(),
+            cmd_sn: CmdSn(1),
+            max_cmd_sn: CmdSn(1),
+            exp_stat_sn: StatSn(0),
+        })
+    }
+
+    fn login(&mut self, unit: &UnitName, number: u32) -> Result<(), LoadError> {
+        let process = std::process::id();
+        let mut text = TextBuilder::new();
+        text.pair(Key::InitiatorName.name(), format_args!("iqn.2001-04.com.example:load-{process}-{number}"));
+        text.pair(Key::TargetName.name(), &unit.target);
+        text.pair(Key::SessionType.name(), SessionType::Normal.name());
+        text.pair(Key::AuthMethod.name(), "None");
+        let (mut stage, mut next) = (Stage::SecurityNegotiation, Stage::OperationalNegotiation);
+        let mut answer = BytesMut::new();
+        for _ in 0..LOGIN_REQUESTS_MAX {
+            if stage == Stage::OperationalNegotiation {
+                // Even if None is meant: stock tgtd refuses logins in which it had to offer its digests itself.
+                self.negotiation.offer(Key::HeaderDigest, &mut text);
+                self.negotiation.offer(Key::DataDigest, &mut text);
+                self.negotiation.offer_wanted(&mut text);
+            }
+            self.send(self.login_request(stage, next, number).into(), &std::mem::take(&mut text).finish())?;
+            let (Pdu::LoginResponse(response), data) = self.receive()? else {
+                return Err(odd("not a login response"));
+            };
+            if !response.status.is_success() {
+                return Err(LoadError::Refused(response.status));
+            }
+            (self.exp_stat_sn, self.max_cmd_sn) = (response.stat_sn.next(), response.max_cmd_sn);
+            answer.extend_from_slice(&data);
+            if response.continues {
+                continue;
+            }
+            for pair in pairs(&answer.split(), &TextLimits::default()) {
+                let (key, value) = pair?;
+                if let Event::Refused(key) = self.negotiation.receive(key, value, &mut text)? {
+                    return Err(odd(format!("the target refuses {key}")));
+                }
+            }
+            if let Some(reached) = response.next {
+                (stage, next) = (reached, Stage::FullFeature);
+            }
+            if stage == Stage::FullFeature {
+                self.digests = self.negotiation.connection().digests();
+                let limits = Limits { max_data_len: RECEIVE_MAX, ..Limits::default() };
+                self.reader.configure(limits, self.digests);
+                return Ok(());
+            }
+        }
+        Err(odd("the login has no end"))
+    }
+
+    fn login_request(&self, stage: Stage, next: Stage, number: u32) -> LoginRequest {
+        let [_, high, middle, low] = number.to_be_bytes();
+        LoginRequest {
+            next: Some(next),
+            continues: false,
+            stage,
+            version_max: 0,
+            version_min: 0,
+            isid: Isid([0x80, high, middle, low, 0, 0]),
+            tsih: Tsih::NEW,
+            itt: Itt(0),
+            cid: Cid(0),
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+        }
+    }
+
+    fn capacity(&mut self) -> Result<ReadCapacity, LoadError> {
+        let ask = Cdb::ReadCapacity16 { allocation_len: 32 };
+        match self.command(&cdb(&ask)?, 32)? {
+            (GOOD, data) => ReadCapacity::decode_16(&data).map_err(|_| odd("short capacity")),
+            (status, _) => Err(LoadError::Status { status, what: "READ CAPACITY", offset: 0 }),
+        }
+    }
+
+    /// One command that brings at most `expected_len` bytes; its status and data.
+    fn command(&mut self, cdb: &CdbBytes, expected_len: u32) -> Result<(u8, Vec<u8>), LoadError> {
+        let command = ScsiCommand {
+            immediate: false,
+            last: true,
+            read: expected_len > 0,
+            write: false,
+            attribute: TaskAttribute::Simple,
+            lun: self.lun,
+            itt: Itt(self.cmd_sn.0),
+            expected_len,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            cdb: cdb.padded(),
+        };
+        self.cmd_sn = self.cmd_sn.next();
+        self.send(command.into(), &[])?;
+        let mut data = Vec::new();
+        loop {
+            match self.receive()? {
+                (Pdu::DataIn(data_in), part) => {
+                    data.extend_from_slice(&part);
+                    self.max_cmd_sn = data_in.max_cmd_sn;
+                    if let Some(status) = data_in.status {
+                        self.exp_stat_sn = status.stat_sn.next();
+                        return Ok((status.status, data));
+                    }
+                }
+                (Pdu::ScsiResponse(response), _) => {
+                    (self.exp_stat_sn, self.max_cmd_sn) = (response.stat_sn.next(), response.max_cmd_sn);
+                    return Ok((response.status, data));
+                }
+                (other, _) => return Err(odd(format!("unexpected {other:?}"))),
+            }
+        }
+    }
+
+    fn send(&mut self, pdu: Pdu, data: &[u8]) -> Result<(), LoadError> {
+        let (mut bhs, mut bytes) = ([0; BHS_LEN], BytesMut::new());
+        pdu.encode(&mut bhs);
+        encode_pdu(&mut bytes, &bhs, &[], data, self.digests);
+        Ok(self.socket.write_all(&bytes)?)
+    }
+
+    /// The next PDU that is not a ping, which is answered on the way.
+    fn receive(&mut self) -> Result<(Pdu, Bytes), LoadError> {
+        loop {
+            let raw = self.receive_raw()?;
+            match Pdu::decode(&raw.bhs)? {
+                Pdu::NopIn(ping) => {
+                    if let Some(ttt) = ping.ttt {
+                        let pong = NopOut {
+                            immediate: true,
+                            lun: ping.lun,
+                            itt: None,
+                            ttt: Some(ttt),
+                            cmd_sn: self.cmd_sn,
+                            exp_stat_sn: self.exp_stat_sn,
+                        };
+                        self.send(pong.into(), &raw.data)?;
+                    }
+                }
+                pdu => return Ok((pdu, raw.data)),
+            }
+        }
+    }
+
+    fn receive_raw(&mut self) -> Result<iscsi_proto::frame::RawPdu, LoadError> {
+        let mut bytes = [0; 8192];
+        loop {
+            if let Some(raw) = self.reader.next_pdu() {
+                return Ok(raw?);
+            }
+            match self.socket.read(&mut bytes)? {
+                0 => return Err(LoadError::Closed),
+                count => self.reader.push(&bytes[..count]),
+            }
+        }
+    }
+}
+
+fn cdb(cdb: &Cdb) -> Result<CdbBytes, LoadError> {
+    encode(cdb).ok_or_else(|| odd("no such CDB"))
+}

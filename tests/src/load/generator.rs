@@ -1,0 +1,336 @@
+//! The loop that drives all sessions, and what they share.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use super::cost::{own_cpu_time, process_cost};
+use super::dial::dial;
+use super::histogram::Histogram;
+use super::session::Session;
+use super::{Cost, LoadError, Outcome, Plan, Work, odd};
+
+/// Nothing at all from the target for so long is an error.
+const STALL: Duration = Duration::from_secs(20);
+/// Longest sleep, so that the clock is looked at.
+const TICK: Duration = Duration::from_millis(50);
+const EVENTS: usize = 256;
+
+/// Logs in everywhere, puts the load on, counts, and lets the last commands end.
+///
+/// # Errors
+/// Whatever goes wrong on any session ends the run.
+pub fn run(plan: &Plan) -> Result<Outcome, LoadError> {
+    Generator::new(plan)?.run()
+}
+
+/// What one command moves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Transfer {
+    pub(super) offset: u64,
+    pub(super) len: u32,
+    pub(super) read: bool,
+}
+
+/// What all sessions share: the source of offsets, the clock, the counters.
+pub(super) struct Shared {
+    pub(super) now: u64,
+    epoch: Instant,
+    /// Of each unit: how many commands' worth it holds, and which comes next if in order.
+    units: Vec<(u64, u64)>,
+    work: Work,
+    random: bool,
+    transfer_len: u32,
+    verify: bool,
+    state: u64,
+    counting: bool,
+    stopping: bool,
+    commands: u64,
+    bytes: u64,
+    latency: Histogram,
+}
+
+impl Shared {
+    #[inline]
+    pub(super) fn read_clock(&mut self) {
+        self.now = self.epoch.elapsed().as_nanos() as u64;
+    }
+
+    #[inline]
+    pub(super) fn checks_stamps(&self) -> bool {
+        self.verify
+    }
+
+    /// What the next command of a session on a unit is; `None`: no more.
+    #[inline]
+    pub(super) fn next_transfer(&mut self, unit: usize) -> Option<Transfer> {
+        if self.stopping {
+            return None;
+        }
+        let read = match self.work {
+            Work::Read => true,
+            Work::Write | Work::Fill => false,
+            Work::Mixed(percent) => self.random_below(100) < u64::from(percent),
+        };
+        let (places, next) = self.units[unit];
+        let place = if self.random {
+            self.random_below(places)
+        } else if next < places {
+            next
+        } else if self.work == Work::Fill {
+            return None;
+        } else {
+            0
+        };
+        self.units[unit].1 = place + 1;
+        Some(Transfer { offset: place * u64::from(self.transfer_len), len: self.transfer_len, read })
+    }
+
+    #[inline]
+    fn random_below(&mut self, bound: u64) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        ((u128::from(self.state) * u128::from(bound)) >> 64) as u64
+    }
+
+    #[inline]
+    pub(super) fn count(&mut self, len: u32, submitted: u64) {
+        if self.counting {
+            self.commands += 1;
+            self.bytes += u64::from(len);
+            self.latency.record(self.now.saturating_sub(submitted));
+        }
+    }
+}
+
+struct Generator<'a> {
+    plan: &'a Plan,
+    epoll: OwnedFd,
+    sessions: Vec<Session>,
+    shared: Shared,
+    started: Counted,
+}
+
+/// What is subtracted at the end.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    at: u64,
+    cost: Cost,
+    own_cpu: Duration,
+}
+
+impl<'a> Generator<'a> {
+    fn new(plan: &'a Plan) -> Result<Self, LoadError> {
+        let fill = plan.work == Work::Fill;
+        let per_unit = if fill { 1 } else { plan.sessions };
+        let mut sessions = Vec::new();
+        let mut units = vec![(0, 0); plan.units.len()];
+        for number in 0..plan.units.len() * per_unit {
+            let unit = number % plan.units.len();
+            let dialled = dial(plan.portal, &plan.units[unit], plan.digests, number as u32)?;
+            let block_len = dialled.block_len;
+            if block_len == 0 || !plan.transfer_len.is_multiple_of(block_len) || plan.transfer_len == 0 {
+                return Err(odd(format!("{} bytes are no number of blocks", plan.transfer_len)));
+            }
+            let size = dialled.blocks.saturating_mul(block_len.into());
+            let used = if plan.range == 0 { size } else { size.min(plan.range) };
+            units[unit].0 = used / u64::from(plan.transfer_len);
+            if units[unit].0 == 0 {
+                return Err(odd("the unit is too small"));
+            }
+            let stamps = plan.verify || fill;
+            sessions.push(Session::new(dialled, unit, plan.depth, stamps, plan.transfer_len));
+        }
+        let shared = Shared {
+            now: 0,
+            epoch: Instant::now(),
+            units,
+            work: plan.work,
+            random: plan.random && !fill,
+            transfer_len: plan.transfer_len,
+            verify: plan.verify,
+            state: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            counting: false,
+            stopping: false,
+            commands: 0,
+            bytes: 0,
+            latency: Histogram::default(),
+        };
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Self { plan, epoll, sessions, shared, started: Counted::default() })
+    }
+
+    fn run(mut self) -> Result<Outcome, LoadError> {
+        for (place, session) in self.sessions.iter().enumerate() {
+            epoll::add(&self.epoll, &session.socket, EventData::new_u64(place as u64), EventFlags::IN)?;
+        }
+        let fill = self.plan.work == Work::Fill;
+        let warm_up = if fill { Duration::ZERO } else { self.plan.warm_up };
+        let begin = warm_up.as_nanos() as u64;
+        if warm_up.is_zero() {
+            self.start_counting();
+        }
+        for place in 0..self.sessions.len() {
+            self.shared.read_clock();
+            self.sessions[place].refill(&mut self.shared);
+            self.flush(place)?;
+        }
+        let mut counted = None;
+        let mut heard = self.shared.now;
+        loop {
+            if self.turn()? {
+                heard = self.shared.now;
+            }
+            let now = self.shared.now;
+            if !self.shared.counting && !self.shared.stopping && now >= begin {
+                self.start_counting();
+            }
+            let over = if fill {
+                self.outstanding() == 0
+            } else {
+                self.shared.counting && now >= self.started.at + self.plan.time.as_nanos() as u64
+            };
+            if over && counted.is_none() {
+                counted = Some(self.stop_counting());
+            }
+            if self.shared.stopping && self.outstanding() == 0 {
+                break;
+            }
+            if now.saturating_sub(heard) > STALL.as_nanos() as u64 {
+                return Err(LoadError::Stalled { after: STALL, outstanding: self.outstanding() });
+            }
+        }
+        Ok(self.outcome(counted.unwrap_or_default()))
+    }
+
+    /// Waits once and serves what is ready; whether anything was.
+    fn turn(&mut self) -> Result<bool, LoadError> {
+        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS];
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        let count = match epoll::wait(&self.epoll, &mut events[..], Some(&tick)) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        self.shared.read_clock();
+        for event in &events[..count] {
+            let place = event.data.u64() as usize;
+            let flags = event.flags;
+            if flags != EventFlags::OUT {
+                self.sessions[place].receive(&mut self.shared)?;
+                self.sessions[place].refill(&mut self.shared);
+            }
+            self.flush(place)?;
+        }
+        Ok(count > 0)
+    }
+
+    /// Sends what a session has, and asks to be told of room where the socket is full.
+    #[inline]
+    fn flush(&mut self, place: usize) -> Result<(), LoadError> {
+        let session = &mut self.sessions[place];
+        let blocked_before = session.blocked;
+        session.flush()?;
+        if session.blocked != blocked_before {
+            let out = if session.blocked { EventFlags::OUT } else { EventFlags::empty() };
+            epoll::modify(
+                &self.epoll,
+                &session.socket,
+                EventData::new_u64(place as u64),
+                EventFlags::IN | out,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn outstanding(&self) -> usize {
+        self.sessions.iter().map(Session::outstanding).sum()
+    }
+
+    fn counted(&self) -> Counted {
+        let cost = process_cost(&self.plan.processes);
+        Counted { at: self.shared.now, cost, own_cpu: own_cpu_time() }
+    }
+
+    fn start_counting(&mut self) {
+        self.started = self.counted();
+        self.shared.read_clock();
+        self.started.at = self.shared.now;
+        self.shared.counting = true;
+    }
+
+    fn stop_counting(&mut self) -> Counted {
+        self.shared.read_clock();
+        (self.shared.counting, self.shared.stopping) = (false, true);
+        self.counted()
+    }
+
+    fn outcome(self, ended: Counted) -> Outcome {
+        let completed = || self.sessions.iter().map(|session| session.completed);
+        let (least, most) = (completed().min().unwrap_or(0), completed().max().unwrap_or(0));
+        Outcome {
+            commands: self.shared.commands,
+            bytes: self.shared.bytes,
+            elapsed: Duration::from_nanos(ended.at.saturating_sub(self.started.at).max(1)),
+            cost: ended.cost.since(&self.started.cost),
+            own_cpu: ended.own_cpu.saturating_sub(self.started.own_cpu),
+            fairness: least as f64 / most.max(1) as f64,
+            latency: self.shared.latency,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(work: Work, random: bool) -> Shared {
+        Shared {
+            now: 0,
+            epoch: Instant::now(),
+            units: vec![(4, 0), (2, 0)],
+            work,
+            random,
+            transfer_len: 512,
+            verify: false,
+            state: 1,
+            counting: true,
+            stopping: false,
+            commands: 0,
+            bytes: 0,
+            latency: Histogram::default(),
+        }
+    }
+
+    fn offsets(shared: &mut Shared, unit: usize, count: usize) -> Vec<u64> {
+        (0..count).map_while(|_| shared.next_transfer(unit)).map(|transfer| transfer.offset).collect()
+    }
+
+    #[test]
+    fn in_order_begins_again_and_fill_ends() {
+        assert_eq!(offsets(&mut shared(Work::Read, false), 0, 6), [0, 512, 1024, 1536, 0, 512]);
+        let mut fill = shared(Work::Fill, false);
+        assert_eq!(offsets(&mut fill, 0, 9), [0, 512, 1024, 1536]);
+        assert_eq!(offsets(&mut fill, 1, 9), [0, 512], "each unit by itself");
+    }
+
+    #[test]
+    fn random_offsets_reach_all_of_the_unit_and_nothing_else() {
+        let mut seen = offsets(&mut shared(Work::Read, true), 0, 1000);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [0, 512, 1024, 1536]);
+    }
+
+    #[test]
+    fn a_mix_is_of_both() {
+        let mut mixed = shared(Work::Mixed(30), true);
+        let reads =
+            (0..10_000).filter(|_| mixed.next_transfer(0).is_some_and(|transfer| transfer.read)).count();
+        assert!((2500..3500).contains(&reads), "{reads} of 10000");
+    }
+}
