@@ -7,5 +7,6 @@ pub mod mailbox;
 pub mod openers;
 pub mod poller;
 pub mod server;
+pub mod spin;
 pub mod stream;
 pub mod target_loop;

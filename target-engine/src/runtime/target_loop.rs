@@ -14,6 +14,7 @@ use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
 use super::loop_letters::Pending;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::poller::{Interest, Poller, Ready};
+use super::spin::{SPIN_MAX, Spin};
 use super::stream::{Received, Stream};
 use crate::iscsi::connection::ConnectionState;
 use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
@@ -41,13 +42,22 @@ pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<
     let (send, inbox) = mailbox(LOOP_LETTERS_MAX)?;
     let own = send.clone();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        match DataLoop::new(id, inbox, own, control.clone()) {
+        let _farewell = Farewell(id, control.clone());
+        match DataLoop::new(id, inbox, own, control) {
             Ok(mut data_loop) => data_loop.run(),
             Err(error) => log::error!("loop {}: cannot start: {error}", id.0),
         }
-        let _ = control.send_reserved(ToControl::LoopEnded(id));
     })?;
     Ok(LoopHandle { id, mailbox: send, thread })
+}
+
+/// Says that the loop is no more, however it ended.
+struct Farewell(LoopId, Mailbox<ToControl>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _ = self.1.send_reserved(ToControl::LoopEnded(self.0));
+    }
 }
 
 /// A loop on its own thread.
@@ -71,6 +81,9 @@ pub struct DataLoop {
     done: Vec<Completion>,
     events: Vec<ShardEvent>,
     touched: Vec<usize>,
+    spin: Spin,
+    /// Commands that the last turn took in.
+    commands: usize,
     /// Streams whose reads have more to say than one turn sends.
     unfinished: VecDeque<usize>,
 }
@@ -126,6 +139,8 @@ impl DataLoop {
             done: Vec::new(),
             events: Vec::new(),
             touched: Vec::new(),
+            spin: Spin::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            commands: 0,
             unfinished: VecDeque::new(),
         })
     }
@@ -135,13 +150,12 @@ impl DataLoop {
     }
 
     fn turn(&mut self) -> bool {
-        let timeout = self.timeout();
         self.ready.clear();
-        if let Err(error) = self.poller.wait(timeout, &mut self.ready) {
+        if let Err(error) = self.wait() {
             log::error!("loop {}: cannot wait: {error}", self.id.0);
             return false;
         }
-        self.now = Instant::now();
+        self.commands = 0;
         self.read_letters();
         for at in 0..self.ready.len() {
             let ready = self.ready[at];
@@ -155,6 +169,30 @@ impl DataLoop {
         // Last: what is done at `kick`, or refused at `submit`, is not announced by any descriptor.
         self.reap();
         !self.may_end()
+    }
+
+    /// Waits until something is ready or due, and reads the clock for the turn.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            self.poller.wait(timeout, &mut self.ready)?;
+            self.now = Instant::now();
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.now = began;
+        if self.spin.is_worth_it(self.commands) {
+            while self.ready.is_empty() && self.now - began < SPIN_MAX {
+                self.poller.wait(Some(Duration::ZERO), &mut self.ready)?;
+                self.now = Instant::now();
+            }
+        }
+        if self.ready.is_empty() {
+            self.poller.wait(timeout, &mut self.ready)?;
+            self.now = Instant::now();
+        }
+        self.spin.learn(self.now - began);
+        Ok(())
     }
 
     /// Until when the next wait may last; `None`: until something happens.
@@ -209,7 +247,7 @@ impl DataLoop {
             match stream.receive(connection, &mut self.scratch) {
                 Received::Scratch(count) => {
                     let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                    served.shard.receive(place, &self.scratch[..count], &mut env);
+                    self.commands += served.shard.receive(place, &self.scratch[..count], &mut env);
                 }
                 Received::Nothing => {}
                 Received::Closed => closed = true,

@@ -24,16 +24,18 @@ const IMMEDIATE: u8 = 0x40;
 const OPCODE: u8 = 0x3f;
 
 impl TargetShard {
-    /// Takes in what the connection's socket gave beyond its receiver's `space`.
-    pub fn receive(&mut self, place: usize, mut input: &[u8], env: &mut Env<'_>) {
+    /// Takes in what the connection's socket gave beyond its receiver's `space`; answers how many PDUs that ended.
+    pub fn receive(&mut self, place: usize, mut input: &[u8], env: &mut Env<'_>) -> usize {
+        let mut pdus = 0;
         loop {
-            let Some(connection) = self.connections.get_mut(place) else { return };
+            let Some(connection) = self.connections.get_mut(place) else { return pdus };
             if connection.state != ConnectionState::Open {
-                return;
+                return pdus;
             }
             match connection.receiver.next(&mut input, env.pool) {
                 Ok(None) => break,
                 Ok(Some(pdu)) => {
+                    pdus += 1;
                     connection.heard(env.now);
                     self.take_pdu(place, pdu, env);
                 }
@@ -44,6 +46,7 @@ impl TargetShard {
             }
         }
         self.run_ready(env);
+        pdus
     }
 
     /// Whether the connection's socket should be left alone until more of its answers are sent.
