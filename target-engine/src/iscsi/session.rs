@@ -54,6 +54,11 @@ impl<T> CommandWindow<T> {
         self.early.insert(cmd_sn.0, command);
     }
 
+    /// What is held under this number.
+    pub fn held(&mut self, cmd_sn: CmdSn) -> Option<&mut T> {
+        self.early.get_mut(&cmd_sn.0)
+    }
+
     /// The command held whose turn it is now, counted.
     #[inline]
     pub fn next_early(&mut self) -> Option<T> {

@@ -97,7 +97,7 @@ impl TargetShard {
         }
     }
 
-    fn execute_early(&mut self, session: usize, env: &mut Env<'_>) {
+    pub(super) fn execute_early(&mut self, session: usize, env: &mut Env<'_>) {
         while let Some(held) = self.sessions.get_mut(session).and_then(|session| session.window.next_early())
         {
             let data = held.block.map_or(Data::Borrowed(&[]), Data::Owned);

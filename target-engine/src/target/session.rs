@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use iscsi_proto::ids::Tsih;
 use iscsi_proto::params::SessionParams;
-use iscsi_proto::pdu::Bhs;
-use iscsi_proto::sn::CmdSn;
+use iscsi_proto::pdu::{Bhs, NopOut};
+use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
@@ -41,6 +41,23 @@ pub struct HeldPdu {
     pub(super) bhs: Bhs,
     pub(super) ahs: Bytes,
     pub(super) block: Option<Block>,
+}
+
+impl HeldPdu {
+    /// Takes the place of a command that is not to run: a NOP-Out that wants no answer.
+    pub(super) fn nothing(connection: usize) -> Self {
+        let nop = NopOut {
+            immediate: false,
+            lun: [0; 8],
+            itt: None,
+            ttt: None,
+            cmd_sn: CmdSn(0),
+            exp_stat_sn: StatSn(0),
+        };
+        let mut bhs = [0; 48];
+        nop.encode(&mut bhs);
+        Self { connection, bhs, ahs: Bytes::new(), block: None }
+    }
 }
 
 impl Session {

@@ -3,14 +3,15 @@
 
 use std::time::Instant;
 
-use iscsi_proto::pdu::Bhs;
-use iscsi_proto::pdu::{RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
+use iscsi_proto::pdu::{self, Bhs, RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
 use scsi_core::lun::Lun;
 use slab::Slab;
 
+use super::session::HeldPdu;
 use super::shard::{Env, ShardEvent, TargetShard};
 use super::tasks::{Aborted, State, Task, TaskIndex, Tasks};
 use crate::iscsi::connection::receive::Data;
+use crate::iscsi::session::Arrival;
 use crate::limits::ABORT_WAIT;
 
 /// A wait's place.
@@ -93,13 +94,39 @@ impl TargetShard {
                 self.abort_and_wait(move |task| task.generation == generation, then, 0, env);
             }
             None => {
-                // Not here: it has ended, or its PDU was lost; then it is taken as received (RFC 7143 11.5.5).
-                let window = &self.sessions[session].window;
-                let lost = !request.ref_cmd_sn.is_before(window.expected());
-                let response = if lost { TaskResponse::COMPLETE } else { TaskResponse::NO_TASK };
+                let unseen = self.forget_unseen(session, request, env);
+                let response = if unseen { TaskResponse::COMPLETE } else { TaskResponse::NO_TASK };
                 self.answer(place, request, response);
+                self.execute_early(session, env);
             }
         }
+    }
+
+    /// A command that did not come, or not to its turn, counts as received (RFC 7143 11.5.5 b): its number is used
+    /// up, and should it come after all, it is ignored. False: it has ended, or never was.
+    fn forget_unseen(&mut self, session: usize, request: &TaskManagementRequest, env: &mut Env<'_>) -> bool {
+        let cmd_sn = request.ref_cmd_sn;
+        if !cmd_sn.is_before(request.cmd_sn) {
+            return false;
+        }
+        let session = &mut self.sessions[session];
+        if let Some(held) = session.window.held(cmd_sn) {
+            if pdu::itt(&held.bhs) != request.referenced_task {
+                return false;
+            }
+            let aborted = std::mem::replace(held, HeldPdu::nothing(held.connection));
+            aborted.block.into_iter().for_each(|block| env.pool.give(block));
+            return true;
+        }
+        match session.window.arrive(cmd_sn) {
+            Arrival::InOrder => session.window.finished(),
+            Arrival::Early => {
+                let connection = session.connections.first().copied().unwrap_or_default();
+                session.window.hold(cmd_sn, HeldPdu::nothing(connection));
+            }
+            Arrival::Ignored => return false,
+        }
+        true
     }
 
     fn reset_unit(&mut self, lun: Lun, then: Then, env: &mut Env<'_>) {

@@ -1,0 +1,139 @@
+//! RFC 7143 11.7: Data-In in segments and bursts, status in the last of them, residuals.
+
+use scsi_core::store::IoError;
+use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::random::Random;
+use tgt_tests::setup::{Setup, each_chunk};
+use tgt_tests::sim_store::Behaviour;
+
+use super::READ;
+
+fn small_segments(pair: &Pair) -> Initiator {
+    let mut wish = Wish::default();
+    wish.keys.max_recv_data_segment_len = 512;
+    wish.keys.session.max_burst_len = 1024;
+    wish.keys.session.first_burst_len = 1024;
+    Initiator::login_as(pair, &wish)
+}
+
+#[test]
+fn data_comes_in_segments_and_bursts_and_ends_with_status() {
+    each_chunk(|setup, _| {
+        let mut session = small_segments(&Pair::new(setup));
+        let command = session.command(&READ, Io::Read(2048));
+        session.send(command, &[]);
+        assert_eq!(
+            session.lines(),
+            [
+                "DataIn itt=2 sn=0 offset=0 len=512",
+                "DataIn itt=2 sn=1 offset=512 len=512 F",
+                "DataIn itt=2 sn=2 offset=1024 len=512",
+                "DataIn itt=2 sn=3 offset=1536 len=512 F GOOD",
+            ]
+        );
+    });
+}
+
+#[test]
+fn less_than_expected_is_an_underflow_and_more_an_overflow() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    for (expected, line) in [
+        (2048, "DataIn itt=2 sn=0 offset=0 len=2048 F GOOD"),
+        (4096, "DataIn itt=3 sn=0 offset=0 len=2048 F GOOD under=2048"),
+        (512, "DataIn itt=4 sn=0 offset=0 len=512 F GOOD over=1536"),
+        (700, "DataIn itt=5 sn=0 offset=0 len=700 F GOOD over=1348"),
+        (0, "ScsiResponse itt=6 GOOD over=2048"),
+    ] {
+        let command = session.command(&READ, Io::Read(expected));
+        session.send(command, &[]);
+        assert_eq!(session.lines(), [line], "{expected}");
+    }
+}
+
+#[test]
+fn parameter_data_has_residuals_too() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    // READ CAPACITY (10): eight bytes.
+    for (expected, line) in [
+        (8, "DataIn itt=2 sn=0 offset=0 len=8 F GOOD"),
+        (32, "DataIn itt=3 sn=0 offset=0 len=8 F GOOD under=24"),
+        (4, "DataIn itt=4 sn=0 offset=0 len=4 F GOOD over=4"),
+    ] {
+        let command = session.command(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], Io::Read(expected));
+        session.send(command, &[]);
+        assert_eq!(session.lines(), [line], "{expected}");
+    }
+}
+
+#[test]
+fn a_read_without_its_bit_moves_nothing() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let command = session.command(&READ, Io::None);
+    session.send(command, &[]);
+    assert_eq!(session.lines(), ["ScsiResponse itt=2 GOOD over=2048"]);
+}
+
+#[test]
+fn a_refused_read_leaves_all_it_expected() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let command = session.command(&[0x28, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 4, 0], Io::Read(2048));
+    session.send(command, &[]);
+    assert_eq!(session.lines(), ["ScsiResponse itt=2 CHECK under=2048 5/21/00"]);
+}
+
+#[test]
+fn a_medium_error_in_the_middle_ends_a_read_that_has_begun() {
+    let (setup, store) = Setup::sim();
+    let mut session = small_segments(&Pair::new(setup));
+    store.behave(Behaviour { fail: 500, ..Behaviour::INLINE });
+    store.fail_with(IoError::Medium(0));
+    let mut broken = 0;
+    for _ in 0..20 {
+        let reply = session.run(&READ, Io::Read(2048));
+        if reply.status != 0 {
+            broken += 1;
+            assert_eq!(reply.check().map(|(key, code)| (key, code.asc)), Some((3, 0x11)));
+            assert_eq!(reply.residual, iscsi_proto::pdu::Residual::Underflow(2048 - reply.data.len() as u32));
+        }
+    }
+    assert!(broken > 0);
+}
+
+#[test]
+fn pieces_that_come_back_in_any_order_go_out_in_order() {
+    for seed in 0..20 {
+        let store = tgt_tests::sim_store::SimStore::new(1 << 20, seed);
+        let data = Random::new(seed).bytes(1 << 20);
+        store.put(0, &data);
+        store.behave(Behaviour { unruly: true, ..Behaviour::LATER });
+        let pair = Pair::new(Setup::disk(std::sync::Arc::new(store)));
+        let mut session = Initiator::login(&pair);
+        assert_eq!(session.run(&[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], Io::Read(1 << 20)).good(), data);
+        session.hang_up();
+        pair.assert_clean();
+    }
+}
+
+#[test]
+fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
+    let (setup, store) = Setup::sim();
+    let data = Random::new(9).bytes(4 << 20);
+    store.put(0, &data);
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    pair.stall(session.wire, true);
+    let cdb = [0x28, 0, 0, 0, 0, 0, 0, 0x20, 0, 0];
+    let tags: Vec<_> = (0..8).map(|_| session.begin(&cdb, Io::Read(4 << 20))).collect();
+    assert!(pair.side().pool.used_bytes() < 4 << 20, "what is waited for is bounded");
+    pair.stall(session.wire, false);
+    for itt in tags {
+        assert_eq!(session.wait(itt).good(), data);
+    }
+    session.hang_up();
+    pair.assert_clean();
+}

@@ -1,0 +1,219 @@
+//! RFC 7143 4.2.5, 11.7 and 11.8: immediate, unsolicited and solicited data, and the R2Ts that ask for it.
+
+use iscsi_proto::ids::{Itt, Ttt};
+use iscsi_proto::params::SessionParams;
+use iscsi_proto::pdu::{Pdu, ScsiCommand};
+use iscsi_proto::sn::DataSn;
+use tgt_tests::initiator::{Initiator, Io};
+use tgt_tests::pair::Pair;
+use tgt_tests::random::Random;
+use tgt_tests::setup::{Setup, each_chunk};
+
+use super::{READ, WRITE, login_with};
+
+/// Small bursts, no unsolicited data, one R2T at a time.
+fn solicited(session: &mut SessionParams) {
+    session.initial_r2t = true;
+    session.immediate_data = false;
+    session.max_burst_len = 1024;
+    session.first_burst_len = 1024;
+    session.max_outstanding_r2t = 1;
+}
+
+/// Bursts of 1024 bytes and unsolicited data of 512.
+fn unsolicited(session: &mut SessionParams) {
+    session.max_burst_len = 1024;
+    session.first_burst_len = 512;
+    session.max_outstanding_r2t = 1;
+}
+
+/// The tag of the R2T that comes next.
+#[track_caller]
+fn r2t(initiator: &mut Initiator, sn: u32, offset: u32, len: u32) -> Ttt {
+    match initiator.recv().0 {
+        Pdu::R2t(r2t) => {
+            assert_eq!((r2t.r2t_sn.0, r2t.buffer_offset, r2t.desired_len), (sn, offset, len));
+            r2t.ttt
+        }
+        other => panic!("not an R2T: {other:?}"),
+    }
+}
+
+fn send(
+    initiator: &mut Initiator,
+    tags: (Itt, Option<Ttt>),
+    sn: u32,
+    data: &[u8],
+    range: (usize, usize),
+    last: bool,
+) {
+    let pdu = initiator.data_out(tags.0, tags.1, DataSn(sn), range.0 as u32, last);
+    initiator.send(pdu, &data[range.0..range.1]);
+}
+
+#[test]
+fn a_second_burst_waits_for_its_r2t() {
+    each_chunk(|setup, store| {
+        let mut session = login_with(&Pair::new(setup), solicited);
+        let data = Random::new(2).bytes(2048);
+        let command = session.command(&WRITE, Io::Write(&data));
+        session.send(command, &[]);
+        let ttt = r2t(&mut session, 0, 0, 1024);
+        assert_eq!(session.lines(), [""; 0]);
+        send(&mut session, (command.itt, Some(ttt)), 0, &data, (0, 512), false);
+        assert_eq!(session.lines(), [""; 0]);
+        send(&mut session, (command.itt, Some(ttt)), 1, &data, (512, 1024), true);
+        let ttt = r2t(&mut session, 1, 1024, 1024);
+        send(&mut session, (command.itt, Some(ttt)), 0, &data, (1024, 2048), true);
+        assert_eq!(session.lines(), ["ScsiResponse itt=2 GOOD"]);
+        assert_eq!(store.bytes(0, 2048), data);
+    });
+}
+
+#[test]
+fn immediate_then_unsolicited_then_solicited_data() {
+    each_chunk(|setup, store| {
+        let mut session = login_with(&Pair::new(setup), unsolicited);
+        let data = Random::new(3).bytes(2048);
+        let command = session.command(&WRITE, Io::Write(&data));
+        session.send(ScsiCommand { last: false, ..command }, &data[..100]);
+        assert_eq!(session.lines(), [""; 0], "unsolicited data comes first");
+        send(&mut session, (command.itt, None), 0, &data, (100, 300), false);
+        send(&mut session, (command.itt, None), 1, &data, (300, 512), true);
+        let ttt = r2t(&mut session, 0, 512, 1024);
+        send(&mut session, (command.itt, Some(ttt)), 0, &data, (512, 1536), true);
+        let ttt = r2t(&mut session, 1, 1536, 512);
+        send(&mut session, (command.itt, Some(ttt)), 0, &data, (1536, 2048), true);
+        assert_eq!(session.lines(), ["ScsiResponse itt=2 GOOD"]);
+        assert_eq!(store.bytes(0, 2048), data);
+    });
+}
+
+#[test]
+fn several_r2ts_are_outstanding_when_negotiated() {
+    let (setup, store) = Setup::sim();
+    let mut session = login_with(&Pair::new(setup), |session| {
+        solicited(session);
+        session.max_outstanding_r2t = 2;
+    });
+    let data = Random::new(4).bytes(2048 + 1024);
+    let cdb = [0x2a, 0, 0, 0, 0, 0, 0, 0, 6, 0];
+    let command = session.command(&cdb, Io::Write(&data));
+    session.send(command, &[]);
+    let first = r2t(&mut session, 0, 0, 1024);
+    let second = r2t(&mut session, 1, 1024, 1024);
+    assert_eq!(session.lines(), [""; 0]);
+    send(&mut session, (command.itt, Some(first)), 0, &data, (0, 1024), true);
+    let third = r2t(&mut session, 2, 2048, 1024);
+    send(&mut session, (command.itt, Some(second)), 0, &data, (1024, 2048), true);
+    send(&mut session, (command.itt, Some(third)), 0, &data, (2048, 3072), true);
+    assert_eq!(session.lines(), ["ScsiResponse itt=2 GOOD"]);
+    assert_eq!(store.bytes(0, 3072), data);
+}
+
+#[test]
+fn every_combination_of_parameters_moves_the_same_bytes() {
+    for (initial_r2t, immediate_data) in [(false, false), (false, true), (true, false), (true, true)] {
+        for first_burst_len in [512, 1000, 8192] {
+            let (setup, store) = Setup::sim();
+            let mut session = login_with(&Pair::new(setup), |session| {
+                (session.initial_r2t, session.immediate_data) = (initial_r2t, immediate_data);
+                (session.first_burst_len, session.max_burst_len) = (first_burst_len, 8192);
+            });
+            assert_eq!(session.session.initial_r2t, initial_r2t);
+            let data = Random::new(5).bytes(64 << 10);
+            let cdb = [0x2a, 0, 0, 0, 0, 16, 0, 0, 128, 0];
+            session.run(&cdb, Io::Write(&data)).good();
+            assert_eq!(store.bytes(8192, data.len()), data);
+            assert_eq!(session.run(&[0x28, 0, 0, 0, 0, 16, 0, 0, 128, 0], Io::Read(64 << 10)).good(), data);
+        }
+    }
+}
+
+#[test]
+fn commands_collect_their_data_side_by_side() {
+    let (setup, store) = Setup::sim();
+    let mut session = login_with(&Pair::new(setup), solicited);
+    let (one, two) = (vec![1; 1024], vec![2; 1024]);
+    let first = session.command(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 2, 0], Io::Write(&one));
+    session.send(first, &[]);
+    let second = session.command(&[0x2a, 0, 0, 0, 0, 2, 0, 0, 2, 0], Io::Write(&two));
+    session.send(second, &[]);
+    let ttt_1 = r2t(&mut session, 0, 0, 1024);
+    let ttt_2 = r2t(&mut session, 0, 0, 1024);
+    assert_ne!(ttt_1, ttt_2);
+    send(&mut session, (second.itt, Some(ttt_2)), 0, &two, (0, 1024), true);
+    assert_eq!(session.lines(), ["ScsiResponse itt=3 GOOD"]);
+    send(&mut session, (first.itt, Some(ttt_1)), 0, &one, (0, 1024), true);
+    assert_eq!(session.lines(), ["ScsiResponse itt=2 GOOD"]);
+    assert_eq!(store.bytes(0, 2048), [one, two].concat());
+}
+
+/// What breaks the rules fails its command, and nothing else; RFC 7143 11.4.7.2 has the codes.
+#[test]
+fn wrong_data_fails_its_command() {
+    type Break = fn(&mut Initiator, ScsiCommand, Ttt, &[u8]);
+    #[rustfmt::skip]
+    let cases: [(&str, &str, Break); 5] = [
+        ("a gap", "b/47/05", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (512, 1024), true)),
+        ("a DataSN that was left out", "b/47/05", |s, c, t, d| send(s, (c.itt, Some(t)), 1, d, (0, 512), false)),
+        ("more than was asked for", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 1536), true)),
+        ("less than was asked for", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 512), true)),
+        ("again what was there", "b/47/05", |s, c, t, d| {
+            send(s, (c.itt, Some(t)), 0, d, (0, 512), false);
+            send(s, (c.itt, Some(t)), 1, d, (0, 512), false);
+        }),
+    ];
+    for (name, sense, broken) in cases {
+        let (setup, store) = Setup::sim();
+        let pair = Pair::new(setup);
+        let mut session = login_with(&pair, solicited);
+        let data = vec![7; 2048];
+        let command = session.command(&WRITE, Io::Write(&data));
+        session.send(command, &[]);
+        let ttt = r2t(&mut session, 0, 0, 1024);
+        broken(&mut session, command, ttt, &data);
+        let lines = session.lines();
+        assert_eq!(lines.len(), 1, "{name}: {lines:?}");
+        assert!(
+            lines[0].starts_with("ScsiResponse itt=2 CHECK") && lines[0].ends_with(sense),
+            "{name}: {lines:?}"
+        );
+        assert_eq!(store.bytes(0, 2048), [0; 2048], "{name}");
+        session.run(&READ, Io::Read(2048)).good();
+        session.hang_up();
+        pair.assert_clean();
+    }
+}
+
+#[test]
+fn immediate_data_where_it_is_not_allowed_fails_the_command() {
+    let (setup, store) = Setup::sim();
+    let mut session = login_with(&Pair::new(setup), solicited);
+    let command = session.command(&WRITE, Io::Write(&[7; 2048]));
+    session.send(command, &[7; 512]);
+    let lines = session.lines();
+    assert!(lines[0].ends_with("b/0c/0c"), "{lines:?}");
+    assert_eq!(store.bytes(0, 512), [0; 512]);
+}
+
+#[test]
+fn data_for_nobody_is_ignored() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    for ttt in [None, Some(Ttt(0)), Some(Ttt(0x1234_5678))] {
+        send(&mut session, (Itt(77), ttt), 0, &[1; 512], (0, 512), true);
+    }
+    assert_eq!(session.lines(), [""; 0]);
+    session.run(&READ, Io::Read(2048)).good();
+}
+
+#[test]
+fn a_write_of_more_than_its_command_says_moves_what_was_announced() {
+    // EDTL of 512 for four blocks: RFC 7143 11.4.5.1, the residual says what was missing.
+    let (setup, store) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let reply = session.run(&WRITE, Io::Write(&[7; 512]));
+    assert_eq!((reply.status, reply.residual), (0, iscsi_proto::pdu::Residual::Overflow(1536)));
+    assert_eq!(store.bytes(512, 512), [0; 512]);
+}

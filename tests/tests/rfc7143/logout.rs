@@ -1,0 +1,88 @@
+//! RFC 7143 11.14, 11.15: logout of a session, of a connection, and the target's wish for one.
+
+use std::time::Duration;
+
+use iscsi_proto::ids::Cid;
+use iscsi_proto::pdu::{LogoutReason, LogoutRequest, Pdu};
+use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::setup::{Setup, each_chunk};
+use tgt_tests::sim_store::Behaviour;
+
+use super::READ;
+
+#[test]
+fn a_session_is_closed_after_its_answer() {
+    each_chunk(|setup, _| {
+        let pair = Pair::new(setup);
+        let mut session = Initiator::login(&pair);
+        let logout = session.logout(LogoutReason::CLOSE_SESSION);
+        session.send(logout, &[]);
+        let (Pdu::LogoutResponse(response), _) = session.recv() else { panic!("a logout response") };
+        assert_eq!((response.time2wait, response.time2retain), (2, 20));
+        assert!(session.is_closed());
+        pair.assert_clean();
+    });
+}
+
+#[test]
+fn commands_that_run_end_with_it() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    store.behave(Behaviour::HANG);
+    session.begin(&READ, Io::Read(2048));
+    let logout = session.logout(LogoutReason::CLOSE_SESSION);
+    session.send(logout, &[]);
+    assert_eq!(session.lines(), ["LogoutResponse itt=3 CLOSED"]);
+    assert!(session.is_closed());
+    pair.assert_clean();
+}
+
+#[test]
+fn one_connection_of_two_is_closed() {
+    let (setup, _) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut wish = Wish::default();
+    wish.keys.session.max_connections = 2;
+    let mut first = Initiator::login_as(&pair, &wish);
+    let mut second = Initiator::login_as(&pair, &Wish { tsih: first.tsih, cid: Cid(1), ..wish });
+    second.cmd_sn = first.cmd_sn;
+    let logout = LogoutRequest { cid: Cid(1), ..first.logout(LogoutReason::CLOSE_CONNECTION) };
+    first.send(logout, &[]);
+    assert_eq!(first.lines(), ["LogoutResponse itt=2 CLOSED"]);
+    assert!(second.is_closed() && !first.is_closed());
+    first.run(&READ, Io::Read(2048)).good();
+    let own = first.logout(LogoutReason::CLOSE_CONNECTION);
+    first.send(own, &[]);
+    assert_eq!(first.lines(), ["LogoutResponse itt=4 CLOSED"]);
+    assert!(first.is_closed());
+    pair.assert_clean();
+}
+
+#[test]
+fn what_is_not_there_or_not_supported_is_not_closed() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let other = LogoutRequest { cid: Cid(7), ..session.logout(LogoutReason::CLOSE_CONNECTION) };
+    session.send(other, &[]);
+    assert_eq!(session.lines(), ["LogoutResponse itt=2 CID_NOT_FOUND"]);
+    let recovery = session.logout(LogoutReason::RECOVERY);
+    session.send(recovery, &[]);
+    assert_eq!(session.lines(), ["LogoutResponse itt=3 RECOVERY_NOT_SUPPORTED"]);
+    session.run(&READ, Io::Read(2048)).good();
+}
+
+#[test]
+fn the_target_asks_for_a_logout() {
+    let (setup, _) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    pair.side().shard.ask_for_logout(Duration::from_secs(7));
+    pair.settle();
+    assert_eq!(session.lines(), ["AsyncMessage LOGOUT_REQUEST 0 0 7"]);
+    session.run(&READ, Io::Read(2048)).good();
+    let logout = session.logout(LogoutReason::CLOSE_SESSION);
+    session.send(logout, &[]);
+    assert!(session.is_closed());
+}

@@ -1,0 +1,295 @@
+//! RFC 7143 11.5, 11.6: every function, on commands that wait for data or for a store, also a dead one.
+
+use std::time::Duration;
+
+use iscsi_proto::ids::Itt;
+use iscsi_proto::pdu::{Pdu, TaskFunction, TaskManagementRequest, TaskResponse};
+use iscsi_proto::sn::CmdSn;
+use scsi_core::sense::AdditionalSense;
+use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::setup::{Setup, each_chunk};
+use tgt_tests::sim_store::{Behaviour, SimStore};
+
+use super::{READ, TEST_UNIT_READY, WRITE, login_with};
+
+const UNIT_ATTENTION: u8 = 6;
+
+fn two_sessions(setup: Setup) -> (Pair, Initiator, Initiator) {
+    let pair = Pair::new(setup);
+    let (one, two) = (Initiator::login(&pair), Initiator::login_as(&pair, &Wish::of(2)));
+    (pair, one, two)
+}
+
+/// What the unit has to say to a session, up to `GOOD`.
+fn attentions(session: &mut Initiator) -> Vec<AdditionalSense> {
+    let mut said = Vec::new();
+    while let Some((key, code)) = session.run(&TEST_UNIT_READY, Io::None).check() {
+        assert_eq!(key, UNIT_ATTENTION);
+        said.push(code);
+    }
+    said
+}
+
+#[test]
+fn a_command_at_the_store_is_aborted() {
+    each_chunk(|setup, store| {
+        let pair = Pair::new(setup);
+        let mut session = Initiator::login(&pair);
+        store.behave(Behaviour::HANG);
+        let write = session.begin(&WRITE, Io::Write(&[1; 2048]));
+        let read = session.begin(&READ, Io::Read(2048));
+        let abort = session.manage(TaskFunction::ABORT_TASK, Some(write));
+        assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE));
+        store.behave(Behaviour::INLINE);
+        store.release();
+        pair.settle();
+        assert_eq!(
+            session.wait(read).good(),
+            [0; 2048],
+            "the other one goes on, the aborted one wrote nothing"
+        );
+        session.poll();
+        assert!(session.take_reply(write).is_none(), "an aborted command is not answered");
+    });
+}
+
+#[test]
+fn a_command_that_waits_for_data_is_aborted() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session =
+        login_with(&pair, |session| (session.initial_r2t, session.immediate_data) = (true, false));
+    let command = session.command(&WRITE, Io::Write(&[1; 2048]));
+    session.send(command, &[]);
+    let (Pdu::R2t(r2t), _) = session.recv() else { panic!("an R2T") };
+    let abort = session.manage(TaskFunction::ABORT_TASK, Some(command.itt));
+    assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE));
+    // Its data was on the way.
+    let data = session.data_out(command.itt, Some(r2t.ttt), iscsi_proto::sn::DataSn(0), 0, true);
+    session.send(data, &[1; 2048]);
+    assert_eq!(session.lines(), [""; 0]);
+    assert_eq!(store.bytes(0, 1), [0]);
+    assert_eq!(pair.side().pool.reserved_bytes(), 0);
+}
+
+#[test]
+fn what_has_ended_cannot_be_aborted_and_what_was_lost_is() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    session.run(&READ, Io::Read(2048)).good();
+    let abort = session.manage(TaskFunction::ABORT_TASK, Some(Itt(2)));
+    assert_eq!(session.managed(abort), Some(TaskResponse::NO_TASK));
+    // RFC 7143 11.5.5 b): inside the window and never seen, it is taken as received.
+    let lost = session.command(&READ, Io::Read(2048));
+    let itt = session.next_itt();
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskFunction::ABORT_TASK,
+        lun: session.lun_wire(),
+        itt,
+        referenced_task: Some(lost.itt),
+        cmd_sn: session.cmd_sn,
+        exp_stat_sn: session.exp_stat_sn,
+        ref_cmd_sn: lost.cmd_sn,
+        exp_data_sn: 0,
+    };
+    session.send(request, &[]);
+    assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
+    assert_eq!(session.run(&READ, Io::Read(2048)).good().len(), 2048, "the window has moved on");
+    session.send(lost, &[]);
+    assert_eq!(session.lines(), [""; 0], "should it come after all, it is ignored");
+}
+
+/// It has come, but its turn has not.
+#[test]
+fn a_command_that_waits_for_those_before_it_is_aborted() {
+    let (setup, store) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let first = session.command(&READ, Io::Read(2048));
+    let second = session.command(&WRITE, Io::Write(&[1; 2048]));
+    session.send(second, &[1; 2048]);
+    let itt = session.next_itt();
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskFunction::ABORT_TASK,
+        lun: session.lun_wire(),
+        itt,
+        referenced_task: Some(second.itt),
+        cmd_sn: session.cmd_sn,
+        exp_stat_sn: session.exp_stat_sn,
+        ref_cmd_sn: second.cmd_sn,
+        exp_data_sn: 0,
+    };
+    session.send(request, &[]);
+    assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
+    session.send(first, &[]);
+    assert_eq!(session.lines(), ["DataIn itt=2 sn=0 offset=0 len=2048 F GOOD"]);
+    assert_eq!(store.bytes(0, 1), [0]);
+    session.run(&READ, Io::Read(2048)).good();
+}
+
+#[test]
+fn a_task_set_is_aborted_for_its_nexus_alone() {
+    for function in [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET] {
+        let (setup, store) = Setup::sim();
+        let (pair, mut one, mut two) = two_sessions(setup);
+        store.behave(Behaviour::HANG);
+        let mine: Vec<_> = (0..3).map(|_| one.begin(&READ, Io::Read(2048))).collect();
+        let theirs = two.begin(&READ, Io::Read(2048));
+        let abort = one.manage(function, None);
+        assert_eq!(one.managed(abort), Some(TaskResponse::COMPLETE), "{function:?}");
+        store.behave(Behaviour::INLINE);
+        store.release();
+        pair.settle();
+        one.poll();
+        assert!(mine.into_iter().all(|itt| one.take_reply(itt).is_none()), "{function:?}");
+        assert_eq!(two.wait(theirs).good().len(), 2048, "task sets are per nexus (TST=001b)");
+        assert_eq!(pair.side().shard.running(), 0);
+    }
+}
+
+#[test]
+fn a_unit_reset_ends_everybodys_commands_and_is_told() {
+    let (setup, store) = Setup::sim();
+    let (pair, mut one, mut two) = two_sessions(setup);
+    store.behave(Behaviour::HANG);
+    let mine = one.begin(&READ, Io::Read(2048));
+    let theirs = two.begin(&READ, Io::Read(2048));
+    let reset = one.manage(TaskFunction::LOGICAL_UNIT_RESET, None);
+    assert_eq!(one.managed(reset), Some(TaskResponse::COMPLETE));
+    store.behave(Behaviour::INLINE);
+    store.release();
+    pair.settle();
+    two.poll();
+    assert!(one.take_reply(mine).is_none() && two.take_reply(theirs).is_none());
+    let reset = [AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED];
+    assert_eq!(attentions(&mut one), reset);
+    assert_eq!(attentions(&mut two), reset);
+    assert_eq!(pair.side().shard.running(), 0);
+}
+
+#[test]
+fn a_warm_reset_ends_all_commands_and_keeps_the_sessions() {
+    let (setup, store) = Setup::sim();
+    let (pair, mut one, mut two) = two_sessions(setup);
+    store.behave(Behaviour::HANG);
+    one.begin(&READ, Io::Read(2048));
+    two.begin(&READ, Io::Read(2048));
+    let reset = one.manage(TaskFunction::TARGET_WARM_RESET, None);
+    assert_eq!(one.managed(reset), Some(TaskResponse::COMPLETE));
+    assert_eq!(pair.side().shard.running(), 0);
+    store.behave(Behaviour::INLINE);
+    assert_eq!(attentions(&mut one).len(), 1);
+    assert_eq!(attentions(&mut two).len(), 1);
+    two.run(&READ, Io::Read(2048)).good();
+}
+
+#[test]
+fn a_cold_reset_ends_the_sessions() {
+    let (setup, store) = Setup::sim();
+    let (pair, mut one, mut two) = two_sessions(setup);
+    store.behave(Behaviour::HANG);
+    two.begin(&READ, Io::Read(2048));
+    let reset = one.manage(TaskFunction::TARGET_COLD_RESET, None);
+    assert_eq!(one.managed(reset), Some(TaskResponse::COMPLETE));
+    assert!(one.is_closed() && two.is_closed());
+    two.poll();
+    pair.assert_clean();
+}
+
+#[test]
+fn what_is_not_supported_is_said_so() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    for (function, response) in [
+        (TaskFunction::TASK_REASSIGN, TaskResponse::REASSIGNMENT_NOT_SUPPORTED),
+        (TaskFunction::CLEAR_ACA, TaskResponse::NOT_SUPPORTED),
+        (TaskFunction(0), TaskResponse::NOT_SUPPORTED),
+        (TaskFunction(0x7f), TaskResponse::NOT_SUPPORTED),
+    ] {
+        let itt = session.manage(function, None);
+        assert_eq!(session.managed(itt), Some(response), "{function:?}");
+    }
+}
+
+#[test]
+fn functions_on_a_unit_need_one() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    session.lun = 9;
+    for function in
+        [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET, TaskFunction::LOGICAL_UNIT_RESET]
+    {
+        let itt = session.manage(function, None);
+        assert_eq!(session.managed(itt), Some(TaskResponse::NO_LUN), "{function:?}");
+    }
+}
+
+/// A store that neither works nor can be recalled holds up its own commands and nothing else.
+#[test]
+fn a_dead_store_does_not_hold_up_the_answer() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    store.behave(Behaviour::DEAD);
+    let write = session.begin(&WRITE, Io::Write(&[1; 2048]));
+    let abort = session.manage(TaskFunction::ABORT_TASK, Some(write));
+    assert_eq!(session.managed(abort), None, "it cannot be said yet");
+    let ping = session.nop();
+    session.send(ping, &[]);
+    assert_eq!(session.lines(), ["NopIn itt=4 len=0"]);
+    pair.advance(Duration::from_secs(11));
+    assert_eq!(session.managed(abort), Some(TaskResponse::REJECTED));
+    store.release();
+    pair.settle();
+    session.poll();
+    assert!(session.take_reply(write).is_none());
+    assert_eq!(pair.side().shard.running(), 0);
+    session.hang_up();
+    pair.assert_clean();
+}
+
+#[test]
+fn a_session_with_a_dead_store_ends_when_the_store_does() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    store.behave(Behaviour::DEAD);
+    session.begin(&WRITE, Io::Write(&[1; 2048]));
+    session.hang_up();
+    assert_eq!(pair.side().shard.running(), 1, "what the store holds is not forgotten");
+    // The initiator comes back meanwhile, to the same target.
+    store.behave(Behaviour::INLINE);
+    let mut again = Initiator::login(&pair);
+    again.run(&READ, Io::Read(2048)).good();
+    again.hang_up();
+    store.release();
+    pair.settle();
+    pair.assert_clean();
+}
+
+/// A function takes its place among the commands unless it is immediate.
+#[test]
+fn a_numbered_function_waits_for_the_commands_before_it() {
+    let (setup, store): (Setup, SimStore) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    store.behave(Behaviour::HANG);
+    let read = session.command(&READ, Io::Read(2048));
+    let itt = session.next_itt();
+    let request = TaskManagementRequest {
+        immediate: false,
+        function: TaskFunction::ABORT_TASK_SET,
+        lun: session.lun_wire(),
+        itt,
+        referenced_task: None,
+        cmd_sn: session.next_cmd_sn(),
+        exp_stat_sn: session.exp_stat_sn,
+        ref_cmd_sn: CmdSn(0),
+        exp_data_sn: 0,
+    };
+    session.send(request, &[]);
+    assert_eq!(session.lines(), [""; 0]);
+    session.send(read, &[]);
+    assert_eq!(session.lines(), ["TaskManagementResponse itt=3 COMPLETE"]);
+}
