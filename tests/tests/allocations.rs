@@ -1,0 +1,145 @@
+//! The hot path allocates nothing once it is warm: a counting allocator watches 10 000 commands of 4 KiB each.
+//!
+//! The shard is driven as a loop drives it, with PDUs that were built before. One test, because the allocator
+//! counts for the whole process.
+
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use backstores::memory::Memory;
+use backstores::null::Null;
+use iscsi_proto::pdu::{DataOut, ScsiCommand};
+use scsi_core::store::Backstore;
+use target_engine::target::shard::Env;
+use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::setup::Setup;
+use tgt_tests::sim_store::{Behaviour, SimStore};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(at, layout, len) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const COMMANDS: usize = 10_000;
+const WARM: usize = 500;
+const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+
+/// One command on the wire: what is sent at once, and, for a write without unsolicited data, its Data-Out.
+struct Prepared {
+    command: Vec<u8>,
+    data_out: Option<Vec<u8>>,
+}
+
+fn prepare(session: &mut Initiator, write: bool) -> Prepared {
+    let mut bhs = [0; 48];
+    let data = [0x5a; 4096];
+    if !write {
+        session.command(&READ, Io::Read(4096)).encode(&mut bhs);
+        return Prepared { command: session.wire_bytes(&bhs, &[], &[]).to_vec(), data_out: None };
+    }
+    let command: ScsiCommand = session.command(&WRITE, Io::Write(&data));
+    command.encode(&mut bhs);
+    if session.session.immediate_data {
+        return Prepared { command: session.wire_bytes(&bhs, &[], &data).to_vec(), data_out: None };
+    }
+    let head = session.wire_bytes(&bhs, &[], &[]).to_vec();
+    let out: DataOut = session.data_out(command.itt, None, iscsi_proto::sn::DataSn(0), 0, true);
+    out.encode(&mut bhs);
+    Prepared { command: head, data_out: Some(session.wire_bytes(&bhs, &[], &data).to_vec()) }
+}
+
+/// Feeds one command, takes its completions and sends its answers, as a turn of a loop does.
+fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mut Prepared) {
+    let mut side = pair.side();
+    let side = &mut *side;
+    let mut env = Env { engines: &mut side.engines, pool: &mut side.pool, now: side.clock.now() };
+    side.shard.receive(0, &prepared.command, &mut env);
+    if let Some(data_out) = &mut prepared.data_out {
+        // The tag to be answered is in the R2T that waits to be sent.
+        let connection = side.shard.connection(0).expect("the connection");
+        let mut slices = [IoSlice::new(&[]); 8];
+        connection.transmit.slices(&mut slices);
+        assert_eq!(slices[0][0] & 0x3f, 0x31, "an R2T");
+        data_out[20..24].copy_from_slice(&slices[0][20..24]);
+        side.shard.receive(0, data_out, &mut env);
+    }
+    if side.shard.take_submitted() {
+        for (_, engine) in env.engines.iter_mut() {
+            engine.kick();
+            engine.reap(done);
+        }
+    }
+    for completion in done.drain(..) {
+        side.shard.complete(completion, &mut env);
+    }
+    let connection = side.shard.connection(0).expect("the connection");
+    while !connection.transmit.is_empty() {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let filled = connection.transmit.slices(&mut slices);
+        let count = slices[..filled].iter().map(|slice| slice.len()).sum();
+        connection.transmit.advance(count, env.pool);
+    }
+}
+
+/// The allocations of 10 000 commands after a warm-up.
+fn allocations(store: Arc<dyn Backstore>, wish: &Wish, write: bool) -> u64 {
+    let pair = Pair::new(Setup::disk(store));
+    let mut session = Initiator::login_as(&pair, wish);
+    let mut commands: Vec<_> = (0..WARM + COMMANDS).map(|_| prepare(&mut session, write)).collect();
+    let mut done = Vec::with_capacity(64);
+    let (warm, measured) = commands.split_at_mut(WARM);
+    warm.iter_mut().for_each(|prepared| turn(&pair, &mut done, prepared));
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    measured.iter_mut().for_each(|prepared| turn(&pair, &mut done, prepared));
+    let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(pair.side().shard.running(), 0, "all of them ended");
+    assert_eq!(pair.side().pool.used_bytes(), 0);
+    count
+}
+
+#[test]
+fn ten_thousand_warm_commands_allocate_nothing() {
+    let immediate = Wish::default();
+    let mut solicited = Wish::default();
+    (solicited.keys.session.initial_r2t, solicited.keys.session.immediate_data) = (true, false);
+    let memory = || Arc::new(Memory::new(1 << 20));
+    let null = || Arc::new(Null::new(1 << 40));
+    assert_eq!(allocations(null(), &immediate, false), 0, "reads of the null store");
+    assert_eq!(allocations(null(), &immediate, true), 0, "writes to the null store");
+    assert_eq!(allocations(memory(), &immediate, false), 0, "reads of memory");
+    assert_eq!(allocations(memory(), &immediate, true), 0, "writes to memory with immediate data");
+    assert_eq!(allocations(memory(), &solicited, true), 0, "writes to memory that are asked for");
+
+    // The counter counts, and the way through an engine is measured too: this store's log allocates.
+    let sim = SimStore::new(1 << 20, 1);
+    sim.behave(Behaviour::LATER);
+    assert!(allocations(Arc::new(sim), &immediate, true) > 0, "the simulated store's log allocates");
+}
