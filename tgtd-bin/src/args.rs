@@ -74,6 +74,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N|auto", default_value = "1", value_parser = parse_loops)]
     pub(crate) target_loops: usize,
 
+    /// Let new targets negotiate with stock's defaults, which are slower: 8 KiB segments, InitialR2T=Yes
+    #[arg(long)]
+    pub(crate) compat_defaults: bool,
+
     /// Print the version and exit
     #[arg(short = 'V', long)]
     version: bool,

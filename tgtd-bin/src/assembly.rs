@@ -11,6 +11,7 @@ use backstores::workers::{Limits, Workers};
 use scsi_core::store::Backstore;
 use target_engine::control::request::{Binding, Request, UnitStrings};
 use target_engine::model::Tid;
+use target_engine::model::parameters::Defaults;
 use target_engine::model::portal::{DEFAULT_PORT, PortalSpec};
 use target_engine::model::store::{StoreKind, StoreOpener, StoreSpec};
 use target_engine::runtime::server::{Server, ShutdownHandle, socket_path};
@@ -131,6 +132,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .control_socket(socket_path(Some(base.path.as_os_str()), args.control_port))
         .portals(portals)
         .target_loops(args.target_loops)
+        .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
         .debug(args.debug())
         .requests(requests)
         .on_ready(move |portals| {

@@ -15,6 +15,7 @@ use crate::control::error::TgtadmError;
 use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, BoundAccounts};
+use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
 use target::Target;
 
@@ -35,6 +36,8 @@ pub struct Model {
     pub nop_count: u32,
     /// For new targets: see [`Target::loops`].
     pub loops: usize,
+    /// For new targets: see [`Target::parameters`].
+    pub defaults: Defaults,
     /// CHAP accounts.
     pub accounts: Accounts,
     /// Those that discovery uses.
@@ -120,6 +123,7 @@ impl Default for Model {
             nop_interval: 0,
             nop_count: 0,
             loops: 1,
+            defaults: Defaults::default(),
             accounts: Accounts::default(),
             discovery_accounts: BoundAccounts::default(),
             portals: Vec::new(),
@@ -141,7 +145,8 @@ impl Model {
         if self.targets.len() >= TARGETS_MAX {
             return Err(TgtadmError::NoMemory);
         }
-        let target = Target::new(tid, name.to_owned(), self.nop_interval, self.nop_count, self.loops);
+        let pings = (self.nop_interval, self.nop_count);
+        let target = Target::new(tid, name.to_owned(), Parameters::new(self.defaults), pings, self.loops);
         Ok(self.targets.entry(tid).or_insert(target))
     }
 

@@ -76,16 +76,23 @@ pub enum Updated {
 }
 
 impl Target {
-    /// A new target: ready, open to nobody, with its controller.
+    /// A new target: ready, open to nobody, with its controller. It pings after `nop_interval` seconds of silence,
+    /// `nop_count` times.
     #[must_use]
-    pub fn new(tid: Tid, name: String, nop_interval: u32, nop_count: u32, loops: usize) -> Self {
+    pub fn new(
+        tid: Tid,
+        name: String,
+        parameters: Parameters,
+        (nop_interval, nop_count): (u32, u32),
+        loops: usize,
+    ) -> Self {
         Self {
             tid,
             name,
             state: State::Ready,
             nop_interval,
             nop_count,
-            parameters: Parameters::default(),
+            parameters,
             redirect: Redirect::default(),
             units: BTreeMap::from([(Lun::ZERO, TargetUnit::controller(tid.number()))]),
             busy_units: BTreeSet::new(),
@@ -174,7 +181,8 @@ mod tests {
     use TgtadmError::InvalidRequest;
 
     fn target() -> Target {
-        Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), 5, 3, 1)
+        use crate::model::parameters::Defaults;
+        Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), Parameters::new(Defaults::Stock), (5, 3), 1)
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::openers::resolve;
 use crate::control::error::TgtadmError;
 use crate::control::request::Request;
 use crate::limits::TARGET_LOOPS_MAX;
+use crate::model::parameters::Defaults;
 use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
 use crate::model::store::StoreOpener;
 
@@ -35,6 +36,7 @@ pub struct Builder {
     control_socket: Option<PathBuf>,
     make_directory: bool,
     target_loops: usize,
+    defaults: Defaults,
     debug: bool,
     requests: Vec<Request>,
     shutdown: Option<UnixStream>,
@@ -113,6 +115,7 @@ impl Server {
             control_socket: None,
             make_directory: false,
             target_loops: 1,
+            defaults: Defaults::default(),
             debug: false,
             requests: Vec::new(),
             shutdown: None,
@@ -173,6 +176,13 @@ impl Builder {
         self
     }
 
+    /// What new targets negotiate with.
+    #[must_use]
+    pub fn defaults(mut self, defaults: Defaults) -> Self {
+        self.defaults = defaults;
+        self
+    }
+
     /// Whether `sys show` says that debug messages are logged.
     #[must_use]
     pub fn debug(mut self, debug: bool) -> Self {
@@ -223,6 +233,7 @@ impl Builder {
             control.world.end_by(shutdown)?;
         }
         control.control.model.loops = self.target_loops;
+        control.control.model.defaults = self.defaults;
         control.control.model.debug = self.debug;
         control.control.set_pings(&self.portals);
         let given = !self.portals.portals.is_empty();

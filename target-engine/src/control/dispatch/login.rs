@@ -17,7 +17,7 @@ use crate::iscsi::login::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, LoggedIn, Question, Refusal, SendTargetsQuestion,
     TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os,
 };
-use crate::limits::CONTROL_REPLY;
+use crate::limits::{CONTROL_REPLY, SEGMENT_LEN_MAX};
 use crate::model::Tid;
 use crate::model::account::BoundAccounts;
 use crate::model::parameters::{Key, Parameters};
@@ -379,11 +379,14 @@ fn keys(parameters: &Parameters) -> Preferences {
             default_time2wait: narrow(Key::DefaultTime2Wait),
             default_time2retain: narrow(Key::DefaultTime2Retain),
             max_outstanding_r2t: narrow(Key::MaxOutstandingR2T),
-            data_pdu_in_order: parameters.flag(Key::DataPDUInOrder),
-            data_sequence_in_order: parameters.flag(Key::DataSequenceInOrder),
+            // Nobody gains by disorder, and Yes wins whatever the other side says.
+            data_pdu_in_order: true,
+            data_sequence_in_order: true,
             ..SessionParams::default()
         },
-        max_recv_data_segment_len: parameters.number(Key::MaxRecvDataSegmentLength),
+        max_recv_data_segment_len: parameters
+            .number(Key::MaxRecvDataSegmentLength)
+            .min(SEGMENT_LEN_MAX as u32),
         header_digest: parameters.digests(Key::HeaderDigest),
         data_digest: parameters.digests(Key::DataDigest),
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::request::{Driver, State};
-use crate::model::parameters::Parameters;
+use crate::model::parameters::{Defaults, Parameters};
 use crate::model::target::{Redirect, RedirectReason};
 use crate::model::{DriverState, Isns, PortalId};
 
@@ -179,7 +179,7 @@ Target 1: iqn.2001-04.com.example:storage.disk1.sys1
 
 #[test]
 fn target_parameters() {
-    let keys = Parameters::default().shown().collect();
+    let keys = Parameters::new(Defaults::Stock).shown().collect();
     let mut report = ParametersReport { nop_interval: 0, nop_count: 0, keys, redirect: Redirect::default() };
     let expected = "\
 nop_interval=0
