@@ -5,6 +5,7 @@
 //! - [`setup`]: what the target is like
 //! - [`initiator`]: one connection of an initiator, from login to logout
 //! - [`sim_store`]: a store that may be late, out of order, failing or dead
+//! - [`liar`]: a store that lies about durability
 //! - [`trace`]: PDUs as lines
 //! - [`clock`], [`random`]: what the world is made of
 //!
@@ -12,6 +13,7 @@
 
 pub mod clock;
 pub mod initiator;
+pub mod liar;
 pub mod load;
 pub mod pair;
 pub mod random;

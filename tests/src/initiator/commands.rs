@@ -1,6 +1,7 @@
 //! SCSI commands from their begin to their end: data out as it is asked for, data in as it comes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use iscsi_proto::ids::{Itt, Ttt};
 use iscsi_proto::pdu::{
@@ -224,10 +225,15 @@ impl Initiator {
     /// It does not end.
     #[track_caller]
     pub fn wait(&mut self, itt: Itt) -> Reply {
-        for _ in 0..1000 {
+        for round in 0..2000 {
+            self.pair.settle();
             self.poll();
             if let Some(reply) = self.take_reply(itt) {
                 return reply;
+            }
+            if round > 10 {
+                // Only real files take real time.
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         panic!("task {} does not end", itt.0);
@@ -241,5 +247,30 @@ impl Initiator {
     pub fn run(&mut self, cdb: &[u8], io: Io<'_>) -> Reply {
         let itt = self.begin(cdb, io);
         self.wait(itt)
+    }
+
+    /// A mode page as it is (MODE SENSE (6), without block descriptors), header and all.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub fn mode_page(&mut self, page: u8) -> Vec<u8> {
+        let data = self.run(&[0x1a, 0x08, page, 0, 255, 0], Io::Read(255)).good();
+        data[4..].to_vec()
+    }
+
+    /// Sets a mode page (MODE SELECT (6)).
+    pub fn set_mode_page(&mut self, page: &[u8]) -> Reply {
+        let mut list = vec![0; 4];
+        list.extend_from_slice(page);
+        // PS is reserved here.
+        list[4] &= 0x7f;
+        self.run(&[0x15, 0x10, 0, 0, list.len() as u8, 0], Io::Write(&list))
+    }
+
+    /// Turns the write cache on or off.
+    pub fn set_write_cache(&mut self, on: bool) -> Reply {
+        let mut page = self.mode_page(0x08);
+        page[2] = page[2] & !0x04 | u8::from(on) << 2;
+        self.set_mode_page(&page)
     }
 }
