@@ -11,11 +11,13 @@ mod workload;
 
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{setpriority_process, setsid};
 use tgt_tests::load::{self, Plan};
 
 use peer::{Cpus, Peer, Programs};
@@ -66,6 +68,9 @@ struct Options {
     /// Pin nothing
     #[arg(long)]
     free: bool,
+    /// Niceness of both daemons and of the generator, -20 to 19: below 0 (as root) a busy machine disturbs less
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    nice: i32,
     /// Folder for disk images and sockets
     #[arg(long)]
     work: Option<PathBuf>,
@@ -102,6 +107,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let programs = programs(options)?;
+    if options.nice != 0 {
+        be_nice(options.nice)?;
+    }
     let site = Site::new(options.work.as_deref(), &options.shm, options.size)?;
     let mut peers = Vec::new();
     for programs in programs {
@@ -173,6 +181,20 @@ fn programs(options: &Options) -> Result<Vec<Programs>, Box<dyn Error>> {
     }
     if programs.is_empty() { Err("nothing to measure".into()) } else { Ok(programs) }
 }
+
+/// Sets the niceness of this process, which the daemons inherit.
+fn be_nice(nice: i32) -> io::Result<()> {
+    setpriority_process(None, nice)?;
+    // Where the kernel schedules by sessions, niceness counts within one only: the session needs its own.
+    if !Path::new(AUTOGROUP).exists() {
+        return Ok(());
+    }
+    // Fails where it leads a session already.
+    let _ = setsid();
+    fs::write(AUTOGROUP, nice.to_string())
+}
+
+const AUTOGROUP: &str = "/proc/self/autogroup";
 
 /// Who runs where.
 struct Pinning {
