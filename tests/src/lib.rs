@@ -9,8 +9,10 @@
 //! - [`trace`]: PDUs as lines
 //! - [`clock`], [`random`]: what the world is made of
 //!
-//! Apart from it stands [`load`]: a load generator on real sockets, for the bench.
+//! Apart from it, for measurements: [`bare`], bytes straight into the engine, and [`load`], a load generator on
+//! real sockets.
 
+pub mod bare;
 pub mod clock;
 pub mod initiator;
 pub mod liar;

@@ -1,0 +1,244 @@
+//! One session's commands put straight into the engine's shard, as bytes, and its answers taken out as bytes: what a
+//! loop does, without the sockets. For counting and timing what a command costs in the engine itself.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstores::memory::Memory;
+use backstores::null::Null;
+use bytes::BytesMut;
+use iscsi_proto::frame::{Digests, encode_pdu};
+use iscsi_proto::ids::{Cid, Itt, Tsih};
+use iscsi_proto::name::IscsiName;
+use iscsi_proto::params::{ConnectionParams, SessionParams};
+use iscsi_proto::pdu::{BHS_LEN, ScsiCommand, TaskAttribute};
+use iscsi_proto::sn::{CmdSn, StatSn};
+use scsi_core::cdb::encode::{Width, encode_as};
+use scsi_core::cdb::{Cdb, Extent};
+use scsi_core::device::unit::{Unit, UnitConfig};
+use scsi_core::device::{Nexus, NexusId};
+use scsi_core::lun::Lun;
+use scsi_core::store::{Backstore, Completion, Engines};
+use target_engine::iscsi::connection::NewConnection;
+use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
+use target_engine::target::buffers::Pool;
+use target_engine::target::session::Session;
+use target_engine::target::settings::TargetSettings;
+use target_engine::target::shard::{Env, TargetShard};
+
+/// Commands put in at once: as many as an initiator at this queue depth sends in one go.
+pub const BATCH: u32 = 32;
+/// Size of the unit in bytes.
+const SIZE: u64 = 64 << 20;
+const BLOCK_LEN: u32 = 512;
+const TARGET: &str = "iqn.2001-04.com.example:bare";
+
+/// A shard with one disk at LUN 1 and one session with one connection.
+pub struct Bare {
+    shard: TargetShard,
+    pool: Pool,
+    engines: Engines,
+    now: Instant,
+    place: usize,
+    cmd_sn: CmdSn,
+    done: Vec<Completion>,
+}
+
+/// The PDUs of [`BATCH`] commands, made once and numbered anew each time they are sent.
+pub struct Batch {
+    bytes: Vec<u8>,
+    pdu_len: usize,
+    answer_len: usize,
+}
+
+/// The store behind the unit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Store {
+    /// Nothing.
+    Null,
+    /// Memory.
+    Memory,
+}
+
+impl Batch {
+    /// READ (10) of `len` bytes each, at places that follow one another.
+    #[must_use]
+    pub fn reads(len: u32) -> Self {
+        Self::new(len, true)
+    }
+
+    /// WRITE (10) of `len` bytes each, all of it immediate data.
+    #[must_use]
+    pub fn writes(len: u32) -> Self {
+        Self::new(len, false)
+    }
+
+    /// # Panics
+    /// `len` is no number of blocks that READ and WRITE (10) can say.
+    fn new(len: u32, read: bool) -> Self {
+        let mut bytes = BytesMut::new();
+        let blocks = len / BLOCK_LEN;
+        let lun = Lun::new(1).expect("1 is a LUN").to_wire();
+        for number in 0..BATCH {
+            let extent = Extent { lba: u64::from(number * blocks), blocks, ..Extent::default() };
+            let cdb = if read { Cdb::Read(extent) } else { Cdb::Write(extent) };
+            let command = ScsiCommand {
+                immediate: false,
+                last: true,
+                read,
+                write: !read,
+                attribute: TaskAttribute::Simple,
+                lun,
+                itt: Itt(number),
+                expected_len: len,
+                cmd_sn: CmdSn(0),
+                exp_stat_sn: StatSn(0),
+                cdb: encode_as(&cdb, Width::Ten).expect("it fits in ten bytes").padded(),
+            };
+            let mut bhs = [0; BHS_LEN];
+            command.encode(&mut bhs);
+            let data = vec![number as u8; if read { 0 } else { len as usize }];
+            encode_pdu(&mut bytes, &bhs, &[], &data, Digests::NONE);
+        }
+        let answer_len = BATCH as usize * (BHS_LEN + if read { len as usize } else { 0 });
+        Self { pdu_len: bytes.len() / BATCH as usize, bytes: bytes.to_vec(), answer_len }
+    }
+
+    fn number(&mut self, mut cmd_sn: CmdSn) -> CmdSn {
+        for pdu in self.bytes.chunks_exact_mut(self.pdu_len) {
+            pdu[24..28].copy_from_slice(&cmd_sn.0.to_be_bytes());
+            cmd_sn = cmd_sn.next();
+        }
+        cmd_sn
+    }
+}
+
+impl Bare {
+    /// A disk with such a store, and a session that has seen its power-on attention.
+    ///
+    /// # Panics
+    /// The engine refuses its own disk.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let store: Arc<dyn Backstore> = match store {
+            Store::Null => Arc::new(Null::new(SIZE)),
+            Store::Memory => Arc::new(Memory::new(SIZE)),
+        };
+        let settings = TargetSettings {
+            name: TARGET.to_owned(),
+            max_queue_cmd: BATCH,
+            nop_interval: Duration::ZERO,
+            nop_count: 0,
+            online: true,
+        };
+        let mut bare = Self {
+            shard: TargetShard::new(0, Arc::new(settings)),
+            pool: Pool::default(),
+            engines: Engines::default(),
+            now: Instant::now(),
+            place: 0,
+            cmd_sn: CmdSn(1),
+            done: Vec::new(),
+        };
+        let unit = Unit::new(UnitConfig::disk(1, 1), Some(store));
+        let mut env = Env { engines: &mut bare.engines, pool: &mut bare.pool, now: bare.now };
+        let lun = Lun::new(1).expect("1 is a LUN");
+        bare.shard.add_unit(lun, unit, &mut env).expect("such a store is always there");
+        bare.connect();
+        // The power-on attention is told to the first command.
+        bare.put(&mut Batch::reads(BLOCK_LEN));
+        bare.take();
+        bare
+    }
+
+    fn connect(&mut self) {
+        let session = SessionParams { initial_r2t: false, ..SessionParams::default() };
+        let connection = ConnectionParams {
+            max_recv_data_segment_len: 256 << 10,
+            max_xmit_data_segment_len: 256 << 10,
+            ..ConnectionParams::default()
+        };
+        let target_name = IscsiName::parse(TARGET).expect("it is a name");
+        let nexus = Nexus { id: NexusId(1), initiator_port: "bare".into(), target_port: 1 };
+        let address = ([127, 0, 0, 1], 3260).into();
+        let new = NewConnection {
+            session: 0,
+            cid: Cid(0),
+            peer: address,
+            local: address,
+            params: &connection,
+            target_name: target_name.clone(),
+            text: TextExchange::new(TextSession::Normal(target_name), session, connection),
+            next_stat_sn: StatSn(1),
+        };
+        let session = Session::new(Tsih(1), nexus, &session, self.cmd_sn, BATCH);
+        self.place = self.shard.open(session, new, self.now);
+    }
+
+    /// Runs a batch from its bytes to the bytes of its answers.
+    ///
+    /// # Panics
+    /// An answer is not the one of a command that went well.
+    #[inline]
+    pub fn run(&mut self, batch: &mut Batch) {
+        self.put(batch);
+        let answered = self.take();
+        assert_eq!(answered, batch.answer_len, "bytes of {BATCH} answers");
+    }
+
+    fn put(&mut self, batch: &mut Batch) {
+        self.cmd_sn = batch.number(self.cmd_sn);
+        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+        self.shard.receive(self.place, &batch.bytes, &mut env);
+    }
+
+    /// Takes all answers; how many bytes they were.
+    fn take(&mut self) -> usize {
+        let mut taken = 0;
+        loop {
+            self.reap();
+            let Some(connection) = self.shard.connection(self.place) else { return taken };
+            let mut slices = [IoSlice::new(&[]); 3 * BATCH as usize];
+            let filled = connection.transmit.slices(&mut slices);
+            let count: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            connection.transmit.advance(count, &mut self.pool);
+            taken += count;
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            if !self.shard.pump(self.place, &mut env) && count == 0 {
+                return taken;
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        if !self.shard.take_submitted() {
+            return;
+        }
+        for (_, engine) in self.engines.iter_mut() {
+            engine.kick();
+            engine.reap(&mut self.done);
+        }
+        for completion in self.done.drain(..) {
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            self.shard.complete(completion, &mut env);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_run_again_and_again_on_either_store() {
+        for store in [Store::Null, Store::Memory] {
+            let mut bare = Bare::new(store);
+            let (mut writes, mut reads) = (Batch::writes(4096), Batch::reads(4096));
+            for _ in 0..3 {
+                bare.run(&mut writes);
+                bare.run(&mut reads);
+            }
+        }
+    }
+}
