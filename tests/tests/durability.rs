@@ -145,11 +145,11 @@ struct Real {
 }
 
 fn real_file(bsoflags: OpenFlags) -> Real {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("image");
-    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    std::fs::write(&path, vec![0; 1 << 20]).expect("a file");
     let options = OpenOptions { bsoflags, size: None, ..OpenOptions::for_path(&path) };
-    let file = Registry::builtin().open("rdwr", &options).unwrap();
+    let file = Registry::builtin().open("rdwr", &options).expect("a store");
     let brake = Arc::new(Delay::new(file, Duration::ZERO));
     let journal = Journal::shared();
     let log: Arc<dyn Backstore> = Arc::new(Log::new(brake.clone(), journal.clone()));
