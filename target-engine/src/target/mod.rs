@@ -9,6 +9,8 @@ pub mod buffers;
 mod bulk;
 mod command;
 mod finish;
+#[doc(hidden)]
+pub mod fuzzing;
 mod receive;
 pub mod session;
 pub mod settings;

@@ -271,9 +271,9 @@ impl TargetShard {
     pub fn ask_for_logout(&mut self, time: Duration) {
         let seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
         for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
-            let window = self.window(self.connections[place].session);
-            let connection = &mut self.connections[place];
-            if connection.state == ConnectionState::Open {
+            if self.connections[place].state == ConnectionState::Open {
+                let window = self.window(self.connections[place].session);
+                let connection = &mut self.connections[place];
                 connection.async_message(AsyncEvent::LOGOUT_REQUEST, (0, seconds), window);
                 self.touch(place);
             }
@@ -344,6 +344,10 @@ impl TargetShard {
         self.expire_waits(env);
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
         for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
+            if self.connections[place].state == ConnectionState::Closed {
+                // Its session may be gone already; it waits for its release.
+                continue;
+            }
             let window = self.window(self.connections[place].session);
             let connection = &mut self.connections[place];
             match connection.ping_due(interval, count, env.now) {

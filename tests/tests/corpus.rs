@@ -1,0 +1,64 @@
+//! Replays every input in the fuzzers' corpora through the function its fuzz target calls, on stable Rust: a crash
+//! that was found once is looked for each time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use target_engine::control::fuzzing::management_request;
+use target_engine::iscsi::login::fuzzing::drive;
+use target_engine::target::fuzzing::connection;
+
+/// Each fuzz target, by the name of its file, and what it calls.
+fn targets() -> Vec<(&'static str, fn(&[u8]))> {
+    let mut targets = iscsi_proto::fuzzing::TARGETS.to_vec();
+    targets.extend_from_slice(&[
+        ("cdb", scsi_core::fuzzing::cdb as fn(&[u8])),
+        ("mode_parameter_list", scsi_core::fuzzing::mode_parameter_list),
+        ("unmap_list", scsi_core::fuzzing::unmap_list),
+        ("sense", scsi_core::fuzzing::sense),
+        ("login", drive),
+        ("connection", connection),
+        ("management_request", management_request),
+    ]);
+    targets
+}
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("a readable entry").path();
+    let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    entries.filter_map(|entry| stem(path(entry))).collect()
+}
+
+#[test]
+fn every_target_is_replayed_and_has_a_corpus() {
+    let known: BTreeSet<String> = targets().into_iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(names(&fuzz().join("fuzz_targets")), known);
+    assert_eq!(names(&fuzz().join("corpus")), known);
+    let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    for name in known {
+        assert!(manifest.contains(&format!("name = \"{name}\"\n")), "{name} is built");
+    }
+}
+
+#[test]
+fn every_input_is_survived() {
+    for (name, run) in targets() {
+        let folder = fuzz().join("corpus").join(name);
+        let mut count = 0;
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            // The name of a crashing input is the last line before the panic's.
+            println!("{}", path.display());
+            run(&bytes);
+            count += 1;
+        }
+        assert!(count > 0, "{name} has inputs");
+    }
+}
