@@ -1,3 +1,5 @@
+//! Records and strings to requests, with stock's own rules.
+
 use super::*;
 
 fn record(mode: Mode, op: Op, payload: &[u8]) -> Record {

@@ -1,3 +1,5 @@
+//! Logins as the dispatcher answers them: access, parameters, addresses.
+
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;

@@ -1,3 +1,5 @@
+//! Targets through the dispatcher: made, changed, shown, deleted.
+
 use super::*;
 use crate::control::request::Binding;
 use crate::model::sessions::{Connection, SessionKey};

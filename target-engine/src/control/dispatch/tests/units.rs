@@ -1,3 +1,5 @@
+//! Logical units through the dispatcher: opened, changed, deleted.
+
 use super::*;
 use crate::control::request::UnitChange;
 
