@@ -144,6 +144,14 @@ fn primary(cdb: &Cdb) -> Option<CdbBytes> {
             let fields = [0x0d, u8::from(extended) << 7];
             CdbBytes::new(Width::Twelve, 0xa3, &[(1, &fields), (6, &allocation_len.to_be_bytes())])
         }
+        Cdb::PersistentReserveIn { action, allocation_len } => {
+            let len = u16::try_from(allocation_len).ok()?.to_be_bytes();
+            CdbBytes::new(Width::Ten, 0x5e, &[(1, &[action as u8]), (7, &len)])
+        }
+        Cdb::PersistentReserveOut { action, parameter_len } => {
+            let fields: [(usize, &[u8]); 2] = [(1, &action.to_bytes()), (5, &parameter_len.to_be_bytes())];
+            CdbBytes::new(Width::Ten, 0x5f, &fields)
+        }
         _ => return None,
     })
 }

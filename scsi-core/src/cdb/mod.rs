@@ -10,9 +10,12 @@
 //! ```
 
 pub mod encode;
+pub mod persist;
 mod sbc;
 mod spc;
 pub mod table;
+
+use persist::{PersistIn, PersistOut};
 
 /// Reads a CDB: one look into the table's index, no search, no allocation.
 ///
@@ -109,6 +112,20 @@ pub enum Cdb {
     Reserve6,
     /// RELEASE (6) (SPC-2 7.18).
     Release6,
+    /// PERSISTENT RESERVE IN (SPC-4 6.15).
+    PersistentReserveIn {
+        /// SERVICE ACTION.
+        action: PersistIn,
+        /// Bytes.
+        allocation_len: u32,
+    },
+    /// PERSISTENT RESERVE OUT (SPC-4 6.16).
+    PersistentReserveOut {
+        /// SERVICE ACTION, with SCOPE and TYPE where they count.
+        action: PersistOut,
+        /// Bytes.
+        parameter_len: u32,
+    },
     /// READ CAPACITY (10) (SBC-3 5.16).
     ReadCapacity10,
     /// READ CAPACITY (16) (SBC-3 5.17).

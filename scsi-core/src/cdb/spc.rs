@@ -7,7 +7,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 
 use super::{Cdb, CdbError, ModeSense, PageControl, ReportingOptions};
 
-type Decoded = Result<Cdb, CdbError>;
+pub(super) type Decoded = Result<Cdb, CdbError>;
 type Failure<'a> = nom::error::Error<&'a [u8]>;
 
 /// REQUEST SENSE (SPC-4 6.39).
@@ -130,7 +130,7 @@ pub(super) fn report_supported_task_management(cdb: &[u8; 12]) -> Decoded {
 }
 
 /// Everything after the operation code.
-fn fields<'a, O>(
+pub(super) fn fields<'a, O>(
     cdb: &'a [u8],
     layout: impl Parser<&'a [u8], Output = O, Error = Failure<'a>>,
 ) -> Result<O, CdbError> {

@@ -4,8 +4,9 @@
 //! generation. A nexus that was too long behind is told of a reset, which covers everything.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::NexusId;
+use super::{Nexus, NexusId, NexusName};
 use crate::sense::AdditionalSense;
 
 /// What happened to a unit, oldest first.
@@ -16,10 +17,18 @@ pub(super) struct AttentionLog {
     events: VecDeque<Event>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Event {
     code: AdditionalSense,
-    except: Option<NexusId>,
+    to: Audience,
+}
+
+#[derive(Clone, Debug)]
+enum Audience {
+    /// All, but the one that did it.
+    AllBut(Option<NexusId>),
+    /// Those of these names.
+    Only(Arc<[NexusName]>),
 }
 
 /// What one nexus is still to be told.
@@ -37,10 +46,21 @@ const POWER_ON: AdditionalSense = AdditionalSense::POWER_ON_RESET_OR_BUS_DEVICE_
 impl AttentionLog {
     /// Tells all nexuses, or all but the one that did it.
     pub(super) fn push(&mut self, code: AdditionalSense, except: Option<NexusId>) {
+        self.add(Event { code, to: Audience::AllBut(except) });
+    }
+
+    /// Tells nexuses by name, those that are there.
+    pub(super) fn push_to(&mut self, code: AdditionalSense, nexuses: Arc<[NexusName]>) {
+        if !nexuses.is_empty() {
+            self.add(Event { code, to: Audience::Only(nexuses) });
+        }
+    }
+
+    fn add(&mut self, event: Event) {
         if self.events.len() == LOG_LEN_MAX {
             self.events.pop_front();
         }
-        self.events.push_back(Event { code, except });
+        self.events.push_back(event);
         self.next += 1;
     }
 
@@ -48,6 +68,15 @@ impl AttentionLog {
     fn since(&self, seen: u64) -> Option<impl Iterator<Item = &Event>> {
         let behind = usize::try_from(self.next - seen).ok()?;
         Some(self.events.iter().skip(self.events.len().checked_sub(behind)?))
+    }
+}
+
+impl Audience {
+    fn includes(&self, nexus: &Nexus) -> bool {
+        match self {
+            Self::AllBut(except) => *except != Some(nexus.id),
+            Self::Only(names) => names.iter().any(|name| name.is_of(nexus)),
+        }
     }
 }
 
@@ -63,10 +92,10 @@ impl Pending {
     }
 
     /// Takes over what happened since the last time.
-    pub(super) fn catch_up(&mut self, log: &AttentionLog, me: NexusId) {
+    pub(super) fn catch_up(&mut self, log: &AttentionLog, me: &Nexus) {
         match log.since(self.seen) {
             Some(events) => {
-                events.filter(|event| event.except != Some(me)).for_each(|event| self.add(event.code))
+                events.filter(|event| event.to.includes(me)).for_each(|event| self.add(event.code))
             }
             None => self.codes = vec![POWER_ON],
         }
@@ -104,6 +133,10 @@ mod tests {
     const CAPACITY: AdditionalSense = AdditionalSense::CAPACITY_DATA_HAS_CHANGED;
     const RESET: AdditionalSense = AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED;
 
+    fn nexus() -> Nexus {
+        Nexus { id: NexusId(1), initiator_port: "a".into(), target_port: 1 }
+    }
+
     fn drain(pending: &mut Pending) -> Vec<AdditionalSense> {
         std::iter::from_fn(|| pending.take()).collect()
     }
@@ -118,10 +151,25 @@ mod tests {
         log.push(MODE, Some(NexusId(1)));
         log.push(CAPACITY, None);
         log.push(CAPACITY, None);
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         assert_eq!(drain(&mut pending), [CAPACITY]);
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn who_is_named_is_told() {
+        let mut log = AttentionLog::default();
+        let mut pending = Pending::power_on(&log);
+        drain(&mut pending);
+        let names = |name: &str, target_port| -> Arc<[NexusName]> {
+            [NexusName { initiator_port: name.into(), target_port }].into()
+        };
+        log.push_to(MODE, names("b", 1));
+        log.push_to(MODE, names("a", 2));
+        log.push_to(CAPACITY, names("a", 1));
+        pending.catch_up(&log, &nexus());
+        assert_eq!(drain(&mut pending), [CAPACITY]);
     }
 
     #[test]
@@ -131,7 +179,7 @@ mod tests {
         drain(&mut pending);
         log.push(MODE, None);
         log.push(RESET, None);
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         assert_eq!(drain(&mut pending), [RESET, MODE]);
     }
 
@@ -143,13 +191,13 @@ mod tests {
         for _ in 0..=LOG_LEN_MAX {
             log.push(MODE, None);
         }
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         assert_eq!(drain(&mut pending), [POWER_ON]);
 
         for number in 0..=PENDING_LEN_MAX {
             log.push(AdditionalSense { asc: 0x3f, ascq: number as u8 }, None);
         }
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         assert_eq!(drain(&mut pending), [POWER_ON]);
     }
 
@@ -159,7 +207,7 @@ mod tests {
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
         log.push(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED, None);
-        pending.catch_up(&log, NexusId(1));
+        pending.catch_up(&log, &nexus());
         pending.forget(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
         assert!(pending.is_empty());
     }

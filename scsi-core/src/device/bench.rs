@@ -118,7 +118,7 @@ impl Bench {
     pub(super) fn attach(&mut self, index: u32) {
         let nexus = Nexus {
             id: NexusId(100 + u64::from(index)),
-            initiator_port: format!("iqn.2001-04.com.example:{index},i,0x1").into(),
+            initiator_port: format!("iqn.2001-04.com.example:{index},i,0x000000000001").into(),
             target_port: 1,
         };
         self.port.attach_nexus(NexusIndex(index), nexus);
@@ -194,7 +194,7 @@ impl Bench {
                 let same = blocks.iter().take_while(|other| **other == hole).count() as u64;
                 return Ok(IoDone::Allocation { len: (same * BLOCK_LEN).min(len), hole });
             }
-            Step::Flush => {}
+            Step::Flush | Step::AbortTasks(_) => {}
             Step::Done(_) => unreachable!("not a step on the store"),
         }
         Ok(IoDone::Done)

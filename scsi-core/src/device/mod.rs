@@ -12,6 +12,7 @@ pub mod config;
 mod controller;
 mod disk;
 mod error;
+mod persist;
 pub mod port;
 mod request;
 mod reserve;
@@ -114,6 +115,8 @@ pub enum Step {
         /// Bytes of interest.
         len: u64,
     },
+    /// Abort all commands that these nexuses have on this unit, on all loops, but this one; then `IoDone::Done`.
+    AbortTasks(Arc<[NexusName]>),
     /// The command is over.
     Done(Outcome),
 }
@@ -168,6 +171,31 @@ pub struct Nexus {
     pub initiator_port: Arc<str>,
     /// The target port's relative identifier (SPC-4 4.6).
     pub target_port: u16,
+}
+
+impl Nexus {
+    /// What outlives it.
+    #[must_use]
+    pub fn name(&self) -> NexusName {
+        NexusName { initiator_port: self.initiator_port.clone(), target_port: self.target_port }
+    }
+}
+
+/// The two ends of a nexus without the nexus: a session that comes back has the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NexusName {
+    /// As in [`Nexus`].
+    pub initiator_port: Arc<str>,
+    /// As in [`Nexus`].
+    pub target_port: u16,
+}
+
+impl NexusName {
+    /// Whether this is the nexus' name.
+    #[must_use]
+    pub fn is_of(&self, nexus: &Nexus) -> bool {
+        self.target_port == nexus.target_port && self.initiator_port == nexus.initiator_port
+    }
 }
 
 /// What a unit must know of the target it stands in.

@@ -6,11 +6,12 @@ use super::attention::Pending;
 use super::config::DeviceType;
 use super::error::{Access, io_sense};
 use super::request::{Answer, Refusal, Request, check_condition, good};
+use super::reserve::Standing;
 use super::task::{DeviceTask, Then};
 use super::task_set::{Admit, TaskAttribute, TaskKey, TaskSet};
 use super::unit::{Unit, UnitState};
 use super::{Command, IoDone, IoResult, Nexus, NexusIndex, Outcome, Step, TargetView};
-use super::{controller, disk, reserve, spc};
+use super::{controller, disk, spc};
 use crate::cdb::table;
 use crate::sense::{AdditionalSense, Sense, SenseKey};
 use crate::status::Status;
@@ -26,6 +27,8 @@ pub struct UnitPort {
 
 struct NexusState {
     nexus: Nexus,
+    /// Which reservation, as of the port's snapshot.
+    standing: Standing,
     pending: Pending,
     tasks: TaskSet,
 }
@@ -60,7 +63,8 @@ impl UnitPort {
             self.nexuses.resize_with(place + 1, || None);
         }
         let pending = Pending::power_on(&self.state.log);
-        self.nexuses[place] = Some(NexusState { nexus, pending, tasks: TaskSet::default() });
+        let standing = Standing::of(&nexus, &self.state);
+        self.nexuses[place] = Some(NexusState { nexus, standing, pending, tasks: TaskSet::default() });
     }
 
     /// Forgets a nexus (I_T nexus loss, SAM-5 6.3.4): what it reserved or prevented is free again.
@@ -109,12 +113,12 @@ impl UnitPort {
         let mut request = Request {
             unit: &self.unit,
             state: &self.state,
-            nexus: nexus.nexus.id,
+            nexus: &nexus.nexus,
             pending: &mut nexus.pending,
             command,
             task,
         };
-        match begin(&mut request, view) {
+        match begin(&mut request, nexus.standing, view) {
             Ok(step) => step,
             Err(refusal) => {
                 task.transfer_len = 0;
@@ -141,7 +145,7 @@ impl UnitPort {
         *task = DeviceTask::default();
     }
 
-    /// LOGICAL UNIT RESET (SAM-5 6.3.3): reservations and preventions of all nexuses are gone, and every nexus,
+    /// LOGICAL UNIT RESET (SAM-5 6.3.3): RESERVE (6) and preventions of all nexuses are gone, and every nexus,
     /// the one that asked as well, gets a unit attention. Tasks are the transport's to abort. For a reset of the
     /// whole target see [`Unit::reset`].
     pub fn reset(&mut self) {
@@ -190,7 +194,8 @@ impl UnitPort {
         self.seen = self.unit.generation();
         self.state = self.unit.snapshot();
         for nexus in self.nexuses.iter_mut().flatten() {
-            nexus.pending.catch_up(&self.state.log, nexus.nexus.id);
+            nexus.pending.catch_up(&self.state.log, &nexus.nexus);
+            nexus.standing = Standing::of(&nexus.nexus, &self.state);
         }
     }
 
@@ -201,16 +206,13 @@ impl UnitPort {
 
 /// Looks the command up, then reservation, then the command itself.
 #[inline]
-fn begin(request: &mut Request<'_>, view: &dyn TargetView) -> Answer {
+fn begin(request: &mut Request<'_>, standing: Standing, view: &dyn TargetView) -> Answer {
     let command = table::lookup(request.command.cdb)?;
     if !spc::supports(request.state, command) {
         return Err(Sense::invalid_opcode().into());
     }
     let cdb = command.decode(request.command.cdb)?;
-    if let Some(holder) = request.state.reserved_by
-        && holder != request.nexus
-        && reserve::forbids(command.reservation_of(&cdb))
-    {
+    if standing != Standing::Free && standing.forbids(command.reservation_of(&cdb)) {
         return Err(Refusal::Conflict);
     }
     match request.state.config.device_type {

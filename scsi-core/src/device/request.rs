@@ -2,9 +2,10 @@
 
 use super::attention::Pending;
 use super::disk::medium_not_present;
+use super::reserve::Conflict;
 use super::task::DeviceTask;
 use super::unit::{Unit, UnitState, UpdateError};
-use super::{Command, NexusId, Outcome, Step};
+use super::{Command, Nexus, Outcome, Step};
 use crate::page::{self, ParameterError};
 use crate::sense::{AdditionalSense, Sense, SenseKey};
 use crate::status::Status;
@@ -13,7 +14,7 @@ use crate::status::Status;
 pub(super) struct Request<'a> {
     pub(super) unit: &'a Unit,
     pub(super) state: &'a UnitState,
-    pub(super) nexus: NexusId,
+    pub(super) nexus: &'a Nexus,
     /// What the nexus is still to be told.
     pub(super) pending: &'a mut Pending,
     pub(super) command: &'a Command<'a>,
@@ -76,6 +77,12 @@ pub(super) fn check_condition(sense: Sense) -> Step {
 impl From<Sense> for Refusal {
     fn from(sense: Sense) -> Self {
         Self::Sense(sense)
+    }
+}
+
+impl From<Conflict> for Refusal {
+    fn from(Conflict: Conflict) -> Self {
+        Self::Conflict
     }
 }
 

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::NexusId;
 use super::attention::AttentionLog;
 pub use super::config::{DeviceType, ModePage, UnitConfig};
+use super::persist::Persistent;
 use crate::sense::AdditionalSense;
 use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
@@ -48,6 +49,7 @@ pub(super) struct UnitState {
     look: Look,
     /// The nexus that holds RESERVE (6).
     pub(super) reserved_by: Option<NexusId>,
+    pub(super) persist: Arc<Persistent>,
     /// Nexuses that prevent the removal of the medium.
     pub(super) prevented_by: Vec<NexusId>,
     pub(super) log: AttentionLog,
@@ -89,7 +91,8 @@ impl Unit {
         let look = Look::at(store.as_deref());
         let medium = Medium::new(&config, look);
         let (reserved_by, prevented_by, log) = (None, Vec::new(), AttentionLog::default());
-        let state = UnitState { config, store, look, reserved_by, prevented_by, log, medium };
+        let persist = Arc::default();
+        let state = UnitState { config, store, look, reserved_by, persist, prevented_by, log, medium };
         Arc::new(Self { state: Mutex::new(Arc::new(state)), generation: AtomicU64::new(0) })
     }
 
@@ -179,7 +182,8 @@ impl Unit {
         !self.snapshot().prevented_by.is_empty()
     }
 
-    /// A reset of the unit (SAM-5 6.3.3): reservations and preventions are gone, every nexus is told by `code`.
+    /// A reset of the unit (SAM-5 6.3.3): RESERVE (6) and preventions are gone, every nexus is told by `code`.
+    /// Persistent reservations stay.
     pub fn reset(&self, code: AdditionalSense) {
         self.change(|state| {
             state.reserved_by = None;

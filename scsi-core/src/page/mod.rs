@@ -4,6 +4,7 @@
 pub mod inquiry;
 pub mod lba_status;
 pub mod mode;
+pub mod persist;
 pub mod read_capacity;
 pub mod report_luns;
 pub mod supported;

@@ -14,6 +14,7 @@ use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
 use crate::runtime::mailbox::Mailbox;
 pub use crate::target::settings::TargetSettings;
+use crate::target::task_management::Reach;
 
 /// Names a question of the control thread until its last answer is in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -163,8 +164,8 @@ pub struct ResetId(pub u64);
 pub struct CrossReset {
     /// Of which target.
     pub tid: Tid,
-    /// One unit, or all of the target.
-    pub lun: Option<Lun>,
+    /// Which of its commands.
+    pub reach: Reach,
     /// For the answer.
     pub id: ResetId,
     /// Where the answer goes.

@@ -20,6 +20,7 @@ use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::model::Tid;
 use crate::target::session::Session;
 use crate::target::shard::{Env, ShardEvent, TargetShard};
+use crate::target::task_management::Reach;
 
 /// A ticket whose answer waits for something to end.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl DataLoop {
         let id = served.reset_count;
         served.resets.push((id, reset.id, reset.back));
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        served.shard.sibling_reset(reset.lun, id, &mut env);
+        served.shard.sibling_reset(&reset.reach, id, &mut env);
         self.after(index, None);
     }
 
@@ -283,7 +284,7 @@ impl DataLoop {
                     }
                 }
             }
-            ShardEvent::ResetSiblings(lun, id) => self.reset_siblings(index, lun, id),
+            ShardEvent::ResetSiblings(reach, id) => self.reset_siblings(index, &reach, id),
             ShardEvent::ResetDone(id) => {
                 let served = &mut self.shards[index];
                 if let Some(at) = served.resets.iter().position(|(own, _, _)| *own == id) {
@@ -294,11 +295,11 @@ impl DataLoop {
         }
     }
 
-    fn reset_siblings(&mut self, index: usize, lun: Option<Lun>, id: u64) {
+    fn reset_siblings(&mut self, index: usize, reach: &Reach, id: u64) {
         let tid = self.shards[index].tid;
         let siblings = std::mem::take(&mut self.shards[index].siblings);
         for (_, sibling) in &siblings {
-            let reset = CrossReset { tid, lun, id: ResetId(id), back: self.own.clone() };
+            let reset = CrossReset { tid, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
             if sibling.send(ToLoop::Reset(Box::new(reset))).is_err() {
                 // It is ending, and its commands with it.
                 self.shards[index].shard.sibling_reset_done(id);

@@ -18,7 +18,7 @@ use slab::Slab;
 use super::buffers::Pool;
 use super::session::Session;
 use super::settings::TargetSettings;
-use super::task_management::Waits;
+use super::task_management::{Reach, Waits};
 use super::tasks::{Aborted, TaskIndex, Tasks};
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
@@ -68,7 +68,7 @@ pub enum ShardEvent {
     /// The unit is forgotten: its last operation is in.
     UnitGone(Lun),
     /// The loops that serve the same target must end their commands too, and answer `sibling_reset_done`.
-    ResetSiblings(Option<Lun>, u64),
+    ResetSiblings(Reach, u64),
     /// A sibling's reset is done here.
     ResetDone(u64),
 }

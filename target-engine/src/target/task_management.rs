@@ -1,15 +1,18 @@
 //! Task management functions (RFC 7143 11.5, 11.6; SAM-5 7): abort what has not ended, wait for what cannot be
 //! recalled, answer when it has.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use iscsi_proto::pdu::{self, Bhs, RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
+use scsi_core::device::NexusName;
 use scsi_core::lun::Lun;
+use scsi_core::store::IoError;
 use slab::Slab;
 
-use super::session::HeldPdu;
+use super::session::{HeldPdu, Session};
 use super::shard::{Env, ShardEvent, TargetShard};
-use super::tasks::{Aborted, State, Task, TaskIndex, Tasks};
+use super::tasks::{Aborted, State, Task, TaskIndex, Tasks, Transfer};
 use crate::iscsi::connection::receive::Data;
 use crate::iscsi::session::Arrival;
 use crate::limits::ABORT_WAIT;
@@ -31,6 +34,15 @@ struct Wait {
     then: Then,
 }
 
+/// Which commands of a target a function ends.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reach {
+    /// Those at one unit, or at all.
+    pub lun: Option<Lun>,
+    /// Those of some nexuses, or of all.
+    pub nexuses: Option<Arc<[NexusName]>>,
+}
+
 #[derive(Debug)]
 enum Then {
     /// Answer the function on its connection.
@@ -39,6 +51,8 @@ enum Then {
     Nothing,
     /// Tell the sibling that asked.
     Sibling(u64),
+    /// Go on with the command that had others aborted.
+    Resume(TaskIndex, u16),
 }
 
 impl TargetShard {
@@ -135,7 +149,7 @@ impl TargetShard {
         }
         let siblings = self.siblings;
         let wait = self.abort_and_wait(move |task| task.lun == Some(lun), then, siblings, env);
-        self.tell_siblings(Some(lun), wait);
+        self.tell_siblings(Reach { lun: Some(lun), nexuses: None }, wait);
     }
 
     fn reset_target(&mut self, then: Then, env: &mut Env<'_>) {
@@ -144,18 +158,44 @@ impl TargetShard {
         }
         let siblings = self.siblings;
         let wait = self.abort_and_wait(|_| true, then, siblings, env);
-        self.tell_siblings(None, wait);
+        self.tell_siblings(Reach::default(), wait);
     }
 
-    fn tell_siblings(&mut self, lun: Option<Lun>, wait: WaitIndex) {
-        if self.siblings > 0 {
-            self.events.push(ShardEvent::ResetSiblings(lun, wait as u64));
+    /// A command has others aborted before it ends: all that these nexuses have at its unit, on every loop.
+    pub(super) fn abort_for(&mut self, index: TaskIndex, nexuses: Arc<[NexusName]>, env: &mut Env<'_>) {
+        let task = &mut self.tasks[index];
+        task.transfer = Transfer::default();
+        let (lun, own) = (task.lun, task.generation);
+        let reach = Reach { lun, nexuses: Some(nexuses) };
+        let reached = self.reached(&reach);
+        let which = move |task: &Task| task.generation != own && reached(task);
+        let siblings = self.siblings;
+        let wait = self.abort_and_wait(which, Then::Resume(index, own), siblings, env);
+        self.tell_siblings(reach, wait);
+    }
+
+    fn reached(&self, reach: &Reach) -> impl Fn(&Task) -> bool + use<> {
+        let lun = reach.lun;
+        let sessions: Option<Vec<usize>> = reach.nexuses.as_ref().map(|names| {
+            let named = |session: &Session| names.iter().any(|name| name.is_of(&session.nexus));
+            self.sessions.iter().filter(|(_, session)| named(session)).map(|(index, _)| index).collect()
+        });
+        move |task| {
+            let of_unit = lun.is_none() || task.lun == lun;
+            of_unit && sessions.as_ref().is_none_or(|sessions| sessions.contains(&task.session))
         }
     }
 
-    /// A loop that serves the same target resets it: our commands end too. `ResetDone` follows.
-    pub fn sibling_reset(&mut self, lun: Option<Lun>, id: u64, env: &mut Env<'_>) {
-        self.abort_and_wait(move |task| lun.is_none() || task.lun == lun, Then::Sibling(id), 0, env);
+    fn tell_siblings(&mut self, reach: Reach, wait: WaitIndex) {
+        if self.siblings > 0 {
+            self.events.push(ShardEvent::ResetSiblings(reach, wait as u64));
+        }
+    }
+
+    /// A loop that serves the same target ends commands: ours end too. `ResetDone` follows.
+    pub fn sibling_reset(&mut self, reach: &Reach, id: u64, env: &mut Env<'_>) {
+        let reached = self.reached(reach);
+        self.abort_and_wait(reached, Then::Sibling(id), 0, env);
     }
 
     /// A sibling's commands have ended.
@@ -236,6 +276,15 @@ impl TargetShard {
         match *then {
             Then::Nothing => {}
             Then::Sibling(id) => self.events.push(ShardEvent::ResetDone(id)),
+            Then::Resume(index, generation) => {
+                let task = self.tasks.get_mut(index).filter(|task| task.generation == generation);
+                if let Some(task) = task {
+                    // The others may still write: that must not be reported as good.
+                    task.transfer.error = (response != TaskResponse::COMPLETE).then_some(IoError::Abandoned);
+                    task.state = State::Yielded;
+                    self.ready.push_back((index, generation));
+                }
+            }
             Then::Respond { connection, itt, cold } => {
                 let window = self.window(self.connections[connection].session);
                 self.connections[connection].task_response(itt, response, window);

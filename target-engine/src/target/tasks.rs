@@ -143,7 +143,7 @@ pub struct Transfer {
 /// What a [`Transfer`] does.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Kind {
-    /// Nothing yet.
+    /// Nothing, or nothing at the store.
     #[default]
     Idle,
     /// Store to initiator.

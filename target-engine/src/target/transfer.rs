@@ -26,8 +26,10 @@ impl TargetShard {
     pub(super) fn advance(&mut self, index: TaskIndex, step: Step, borrowed: &[u8], env: &mut Env<'_>) {
         let mut step = step;
         loop {
-            if let Step::Done(outcome) = step {
-                return self.finish(index, outcome, env);
+            match step {
+                Step::Done(outcome) => return self.finish(index, outcome, env),
+                Step::AbortTasks(nexuses) => return self.abort_for(index, nexuses, env),
+                _ => {}
             }
             self.begin(index, &step);
             match self.run(index, borrowed, env) {
@@ -103,17 +105,20 @@ impl TargetShard {
             Step::Discard { offset, len } => (Kind::Discard, offset, len),
             Step::Flush => (Kind::Flush, 0, 0),
             Step::Allocation { offset, len } => (Kind::Allocation, offset, len),
-            Step::Done(_) => (Kind::Idle, 0, 0),
+            Step::AbortTasks(_) | Step::Done(_) => (Kind::Idle, 0, 0),
         };
         let early = std::mem::take(&mut task.transfer.early);
         task.transfer = Transfer { kind, offset, len, early, ..Transfer::default() };
     }
 
     fn run(&mut self, index: TaskIndex, borrowed: &[u8], env: &mut Env<'_>) -> Progress {
-        let Some((engine, slot)) = self.store_of(index) else {
-            return Progress::Over(Err(IoError::NotReady));
-        };
         let transfer = &self.tasks[index].transfer;
+        let Some((engine, slot)) = self.store_of(index) else {
+            return Progress::Over(match (transfer.kind, transfer.error) {
+                (Kind::Idle, None) => Ok(IoDone::Done),
+                (_, error) => Err(error.unwrap_or(IoError::NotReady)),
+            });
+        };
         if let Some(error) = transfer.error {
             return if transfer.in_flight == 0 { Progress::Over(Err(error)) } else { Progress::Waits };
         }

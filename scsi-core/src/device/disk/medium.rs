@@ -38,7 +38,7 @@ fn load_or_eject(request: &Request<'_>, load: bool) -> Result<(), Refusal> {
     if !request.state.prevented_by.is_empty() {
         return Err(UpdateError::RemovalPrevented.into());
     }
-    request.unit.update_by(Some(request.nexus), |config| {
+    request.unit.update_by(Some(request.nexus.id), |config| {
         config.online = load;
         Ok(())
     })

@@ -56,7 +56,7 @@ fn start_rare(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) -> Ans
             medium::start_stop(request, options)
         }
         Cdb::PreventAllow(prevent) => {
-            request.unit.prevent_removal(request.nexus, prevent);
+            request.unit.prevent_removal(request.nexus.id, prevent);
             Ok(good())
         }
         _ => spc::start(request, cdb, view),

@@ -3,9 +3,9 @@
 mod inquiry;
 mod mode;
 
-use super::request::{Answer, Refusal, Request, data_in, good};
+use super::request::{Answer, Request, data_in, good};
 use super::unit::{DeviceType, UnitState};
-use super::{Step, TargetView, reserve};
+use super::{Step, TargetView, persist, reserve};
 use crate::cdb::table::{self, COMMANDS, Command};
 use crate::cdb::{Cdb, ReportingOptions};
 use crate::page::report_luns::{self, select};
@@ -45,13 +45,13 @@ pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) 
             mode::mode_select(request, options, parameter_len)
         }
         Cdb::SendDiagnostic { parameter_len, .. } => send_diagnostic(parameter_len),
-        Cdb::Reserve6 => match reserve::reserve(request.unit, request.nexus) {
-            Ok(()) => Ok(good()),
-            Err(reserve::Conflict) => Err(Refusal::Conflict),
-        },
-        Cdb::Release6 => {
-            reserve::release(request.unit, request.nexus);
-            Ok(good())
+        Cdb::Reserve6 => Ok(reserve::reserve(request.unit, request.nexus).map(|()| good())?),
+        Cdb::Release6 => Ok(reserve::release(request.unit, request.nexus).map(|()| good())?),
+        Cdb::PersistentReserveIn { action, allocation_len } => {
+            persist::report(request, action, allocation_len)
+        }
+        Cdb::PersistentReserveOut { action, parameter_len } => {
+            persist::change(request, action, parameter_len)
         }
         _ => Err(Sense::invalid_opcode().into()),
     }

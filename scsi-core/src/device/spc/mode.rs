@@ -70,7 +70,7 @@ pub(super) fn mode_select(request: &mut Request<'_>, options: Select, parameter_
     let list = ModeSelectList::parse(request.parameter_list(parameter_len)?, options.long)?;
     let before = Settings::of(state);
     let settings = selected(state, &list, options.long)?;
-    request.unit.update_by::<Refusal>(Some(request.nexus), |config| {
+    request.unit.update_by::<Refusal>(Some(request.nexus.id), |config| {
         config.swp = settings.swp;
         config.sense_descriptor = settings.sense_descriptor;
         if settings.write_cache != before.write_cache {

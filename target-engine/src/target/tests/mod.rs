@@ -3,5 +3,6 @@
 mod bench;
 mod commands;
 mod management;
+mod preempt;
 
 use bench::*;

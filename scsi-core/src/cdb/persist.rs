@@ -1,0 +1,193 @@
+//! PERSISTENT RESERVE IN and OUT (SPC-4 6.15, 6.16): which of their service actions, on what.
+
+use nom::bytes::complete::take;
+use nom::number::complete::{be_u8, be_u16, be_u32};
+
+use super::spc::{Decoded, fields};
+use super::{Cdb, CdbError};
+
+/// Service actions of PERSISTENT RESERVE IN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum PersistIn {
+    /// READ KEYS.
+    ReadKeys = 0x00,
+    /// READ RESERVATION.
+    ReadReservation = 0x01,
+    /// REPORT CAPABILITIES.
+    ReportCapabilities = 0x02,
+    /// READ FULL STATUS.
+    ReadFullStatus = 0x03,
+}
+
+/// Service actions of PERSISTENT RESERVE OUT; those that ignore SCOPE and TYPE do not have them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PersistOut {
+    /// REGISTER.
+    Register,
+    /// RESERVE.
+    Reserve(ScopeType),
+    /// RELEASE.
+    Release(ScopeType),
+    /// CLEAR.
+    Clear,
+    /// PREEMPT.
+    Preempt(ScopeType),
+    /// PREEMPT AND ABORT.
+    PreemptAndAbort(ScopeType),
+    /// REGISTER AND IGNORE EXISTING KEY.
+    RegisterAndIgnore,
+    /// REGISTER AND MOVE.
+    RegisterAndMove,
+}
+
+impl PersistOut {
+    /// SERVICE ACTION, and SCOPE and TYPE as they stand in byte 2.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::Register => [0x00, 0],
+            Self::Reserve(what) => [0x01, what.0],
+            Self::Release(what) => [0x02, what.0],
+            Self::Clear => [0x03, 0],
+            Self::Preempt(what) => [0x04, what.0],
+            Self::PreemptAndAbort(what) => [0x05, what.0],
+            Self::RegisterAndIgnore => [0x06, 0],
+            Self::RegisterAndMove => [0x07, 0],
+        }
+    }
+}
+
+/// SCOPE and TYPE as they are sent. Only the scope of a logical unit (0) has a meaning.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ScopeType(pub u8);
+
+impl ScopeType {
+    /// The type of a reservation of the logical unit.
+    ///
+    /// # Errors
+    /// [`CdbError::InvalidField`] for another scope or a type that does not exist.
+    pub const fn of_unit(self) -> Result<ReservationType, CdbError> {
+        if self.0 >> 4 != 0 {
+            return Err(CdbError::InvalidField { byte: 2, bit: Some(7) });
+        }
+        match ReservationType::from_bits(self.0) {
+            Some(kind) => Ok(kind),
+            None => Err(CdbError::InvalidField { byte: 2, bit: Some(3) }),
+        }
+    }
+}
+
+/// TYPE of a persistent reservation (SPC-4 6.15.3.4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum ReservationType {
+    /// Only the holder writes.
+    WriteExclusive = 1,
+    /// Only the holder reads and writes.
+    ExclusiveAccess = 3,
+    /// Only registrants write; one of them holds the reservation.
+    WriteExclusiveRegistrantsOnly = 5,
+    /// Only registrants read and write; one of them holds the reservation.
+    ExclusiveAccessRegistrantsOnly = 6,
+    /// Only registrants write; each of them holds the reservation.
+    WriteExclusiveAllRegistrants = 7,
+    /// Only registrants read and write; each of them holds the reservation.
+    ExclusiveAccessAllRegistrants = 8,
+}
+
+impl ReservationType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::WriteExclusive,
+        Self::ExclusiveAccess,
+        Self::WriteExclusiveRegistrantsOnly,
+        Self::ExclusiveAccessRegistrantsOnly,
+        Self::WriteExclusiveAllRegistrants,
+        Self::ExclusiveAccessAllRegistrants,
+    ];
+
+    /// By its number.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            1 => Self::WriteExclusive,
+            3 => Self::ExclusiveAccess,
+            5 => Self::WriteExclusiveRegistrantsOnly,
+            6 => Self::ExclusiveAccessRegistrantsOnly,
+            7 => Self::WriteExclusiveAllRegistrants,
+            8 => Self::ExclusiveAccessAllRegistrants,
+            _ => return None,
+        })
+    }
+
+    /// Those it keeps out may not read either.
+    #[must_use]
+    pub const fn forbids_reads(self) -> bool {
+        matches!(
+            self,
+            Self::ExclusiveAccess
+                | Self::ExclusiveAccessRegistrantsOnly
+                | Self::ExclusiveAccessAllRegistrants
+        )
+    }
+
+    /// All registrants may do what the holder may.
+    #[must_use]
+    pub const fn admits_registrants(self) -> bool {
+        !matches!(self, Self::WriteExclusive | Self::ExclusiveAccess)
+    }
+
+    /// All registrants are holders.
+    #[must_use]
+    pub const fn is_held_by_all(self) -> bool {
+        matches!(self, Self::WriteExclusiveAllRegistrants | Self::ExclusiveAccessAllRegistrants)
+    }
+}
+
+pub(super) fn persistent_in(action: PersistIn, cdb: &[u8; 10]) -> Decoded {
+    let (_, _, len, _) = fields(cdb, (be_u8, take(5usize), be_u16, be_u8))?;
+    Ok(Cdb::PersistentReserveIn { action, allocation_len: len.into() })
+}
+
+/// `action` makes the service action of SCOPE and TYPE.
+pub(super) fn persistent_out(action: impl Fn(ScopeType) -> PersistOut, cdb: &[u8; 10]) -> Decoded {
+    let (_, what, _, parameter_len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u32, be_u8))?;
+    Ok(Cdb::PersistentReserveOut { action: action(ScopeType(what)), parameter_len })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_what_they_keep_out() {
+        #[rustfmt::skip]
+        let cases = [
+            // number, reads forbidden, registrants admitted, all hold
+            (1, (false, false, false)),
+            (3, (true,  false, false)),
+            (5, (false, true,  false)),
+            (6, (true,  true,  false)),
+            (7, (false, true,  true)),
+            (8, (true,  true,  true)),
+        ];
+        for (kind, (number, facts)) in ReservationType::ALL.into_iter().zip(cases) {
+            assert_eq!(ReservationType::from_bits(number), Some(kind));
+            assert_eq!(kind as u8, number);
+            let found = (kind.forbids_reads(), kind.admits_registrants(), kind.is_held_by_all());
+            assert_eq!(found, facts, "{kind:?}");
+        }
+        for number in [0, 2, 4, 9, 15] {
+            assert_eq!(ReservationType::from_bits(number), None);
+        }
+    }
+
+    #[test]
+    fn scopes_and_types_that_do_not_exist_are_refused() {
+        let refused = |bit| Err(CdbError::InvalidField { byte: 2, bit: Some(bit) });
+        assert_eq!(ScopeType(0x05).of_unit(), Ok(ReservationType::WriteExclusiveRegistrantsOnly));
+        assert_eq!(ScopeType(0x15).of_unit(), refused(7));
+        assert_eq!(ScopeType(0x02).of_unit(), refused(3));
+    }
+}

@@ -1,0 +1,149 @@
+//! REGISTER, REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE (SPC-4 5.13.7, 5.13.8).
+
+use super::{Changed, Due, Persistent, Registrant, Reservation};
+use crate::device::NexusName;
+use crate::device::request::Refusal;
+use crate::page::persist::out::{BasicList, MoveList};
+use crate::page::persist::transport_id::TransportId;
+use crate::sense::{AdditionalSense, Sense};
+
+/// Registrations of a unit.
+pub(super) const REGISTRANTS_MAX: usize = 256;
+
+/// Whether the sender must name the key it is registered with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Existing {
+    /// REGISTER.
+    Checked,
+    /// REGISTER AND IGNORE EXISTING KEY.
+    Ignored,
+}
+
+impl Persistent {
+    /// REGISTER and REGISTER AND IGNORE EXISTING KEY: adds, changes or removes a registration.
+    pub(super) fn register(&mut self, me: &NexusName, existing: Existing, list: &BasicList) -> Changed {
+        refuse_power_loss(list.persist_through_power_loss, 20)?;
+        if list.all_target_ports {
+            return Err(Sense::invalid_field_in_parameter_list(20, Some(2)).into());
+        }
+        let own = self.key_of(me);
+        if existing == Existing::Checked && list.reservation_key != own.unwrap_or(0) {
+            return Err(Refusal::Conflict);
+        }
+        if list.initiators.is_some() && (own.is_some() || list.service_action_key == 0) {
+            return Err(Sense::invalid_field_in_cdb(1, Some(4)).into());
+        }
+        let due = match (own, list.service_action_key) {
+            (None, 0) => return Ok(Due::default()),
+            (Some(_), 0) => self.unregister(me),
+            (_, key) => {
+                self.set_keys(list.initiators.as_deref().unwrap_or_default(), me, key, existing)?;
+                Due::default()
+            }
+        };
+        self.generation = self.generation.wrapping_add(1);
+        Ok(due)
+    }
+
+    /// Registers the sender, and the initiators that SPEC_I_PT names, at the sender's target port: all or none.
+    fn set_keys(
+        &mut self,
+        initiators: &[TransportId],
+        me: &NexusName,
+        key: u64,
+        existing: Existing,
+    ) -> Result<(), Refusal> {
+        let mut names = vec![me.clone()];
+        for initiator in initiators {
+            let name = named(initiator, me.target_port, 28)?;
+            if names.contains(&name) {
+                continue;
+            }
+            if existing == Existing::Checked && self.key_of(&name).is_some() {
+                return Err(Refusal::Conflict);
+            }
+            names.push(name);
+        }
+        self.check_room(&names)?;
+        names.into_iter().for_each(|name| self.set_key(name, key));
+        Ok(())
+    }
+
+    /// A registrant goes, and a reservation that only it held.
+    fn unregister(&mut self, me: &NexusName) -> Due {
+        self.registrants.retain(|registrant| registrant.nexus != *me);
+        let Some(Reservation { kind, holder }) = &self.reservation else { return Due::default() };
+        let over = match holder {
+            Some(holder) => holder == me,
+            None => self.registrants.is_empty(),
+        };
+        if !over {
+            return Due::default();
+        }
+        let told = if kind.admits_registrants() { self.others(me) } else { Vec::new() };
+        self.reservation = None;
+        Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, told)], ..Due::default() }
+    }
+
+    /// REGISTER AND MOVE: the holder gives its reservation to another nexus, which it registers.
+    pub(super) fn move_reservation(&mut self, me: &NexusName, list: &MoveList) -> Changed {
+        refuse_power_loss(list.persist_through_power_loss, 17)?;
+        self.check_key(me, list.reservation_key)?;
+        match &self.reservation {
+            Some(reservation) if reservation.kind.is_held_by_all() => return Err(Refusal::Conflict),
+            Some(reservation) if reservation.is_held_by(me) => {}
+            Some(_) | None => return Err(Sense::invalid_field_in_cdb(1, Some(4)).into()),
+        }
+        if list.service_action_key == 0 {
+            return Err(Sense::invalid_field_in_parameter_list(8, None).into());
+        }
+        // The unit knows of no other target port than the one the command came through.
+        if list.target_port != me.target_port {
+            return Err(Sense::invalid_field_in_parameter_list(18, None).into());
+        }
+        let heir = named(&list.initiator, list.target_port, 24)?;
+        if heir == *me {
+            return Err(Sense::invalid_field_in_parameter_list(24, None).into());
+        }
+        self.check_room(std::slice::from_ref(&heir))?;
+        self.set_key(heir.clone(), list.service_action_key);
+        if let Some(reservation) = &mut self.reservation {
+            reservation.holder = Some(heir);
+        }
+        if list.unregister {
+            self.registrants.retain(|registrant| registrant.nexus != *me);
+        }
+        self.generation = self.generation.wrapping_add(1);
+        Ok(Due::default())
+    }
+
+    fn check_room(&self, names: &[NexusName]) -> Result<(), Refusal> {
+        let new = names.iter().filter(|name| self.key_of(name).is_none()).count();
+        if self.registrants.len() + new > REGISTRANTS_MAX {
+            let code = AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES;
+            return Err(Sense::illegal_request(code).into());
+        }
+        Ok(())
+    }
+
+    fn set_key(&mut self, nexus: NexusName, key: u64) {
+        match self.registrants.iter_mut().find(|registrant| registrant.nexus == nexus) {
+            Some(registrant) => registrant.key = key,
+            None => self.registrants.push(Registrant { nexus, key }),
+        }
+    }
+}
+
+/// The nexus of an initiator port that a parameter list names at byte `at`. Who the ports of a whole device would
+/// be is not known here.
+fn named(initiator: &TransportId, target_port: u16, at: u16) -> Result<NexusName, Refusal> {
+    match initiator {
+        TransportId::Port(name) => Ok(NexusName { initiator_port: name.as_str().into(), target_port }),
+        TransportId::Device(_) => Err(Sense::invalid_field_in_parameter_list(at, Some(7)).into()),
+    }
+}
+
+/// APTPL: nothing here outlives the daemon (PTPL_C is 0).
+fn refuse_power_loss(asked: bool, byte: u16) -> Result<(), Refusal> {
+    if asked { Err(Sense::invalid_field_in_parameter_list(byte, Some(0)).into()) } else { Ok(()) }
+}

@@ -1,0 +1,58 @@
+//! PERSISTENT RESERVE IN (SPC-4 6.15).
+
+use super::Persistent;
+use crate::cdb::persist::{PersistIn, ScopeType};
+use crate::device::request::{Answer, Refusal, Request, data_in};
+use crate::page::persist::transport_id::TransportId;
+use crate::page::persist::{self, Capabilities, FullStatus};
+
+/// What the unit can do.
+const CAPABILITIES: Capabilities = Capabilities {
+    compatible_reservations: true,
+    specify_initiator_ports: true,
+    all_target_ports: false,
+    persist_through_power_loss: false,
+    power_loss_activated: false,
+};
+
+/// Begins the command; it conflicts with any RESERVE (6), the sender's own as well (SPC-2 5.5.1).
+pub(in crate::device) fn report(request: &Request<'_>, action: PersistIn, allocation_len: u32) -> Answer {
+    if request.state.reserved_by.is_some() {
+        return Err(Refusal::Conflict);
+    }
+    let persist = &request.state.persist;
+    let data = match action {
+        PersistIn::ReadKeys => persist.keys(),
+        PersistIn::ReadReservation => persist.reservation(),
+        PersistIn::ReportCapabilities => CAPABILITIES.encode(),
+        PersistIn::ReadFullStatus => persist.full_status(),
+    };
+    Ok(data_in(data, allocation_len))
+}
+
+impl Persistent {
+    fn keys(&self) -> Vec<u8> {
+        persist::read_keys(self.generation, self.registrants.iter().map(|registrant| registrant.key))
+    }
+
+    fn reservation(&self) -> Vec<u8> {
+        let reservation = self.reservation.as_ref().map(|reservation| {
+            let key = reservation.holder.as_ref().and_then(|holder| self.key_of(holder));
+            (key.unwrap_or(0), reservation.kind)
+        });
+        persist::read_reservation(self.generation, reservation)
+    }
+
+    fn full_status(&self) -> Vec<u8> {
+        let registrations = self.registrants.iter().map(|registrant| {
+            let held = self.reservation.as_ref().filter(|held| held.is_held_by(&registrant.nexus));
+            FullStatus {
+                key: registrant.key,
+                holds: held.map(|reservation| ScopeType(reservation.kind as u8)),
+                target_port: registrant.nexus.target_port,
+                initiator: TransportId::named(&registrant.nexus.initiator_port),
+            }
+        });
+        persist::read_full_status(self.generation, registrations)
+    }
+}
