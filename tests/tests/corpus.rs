@@ -10,7 +10,10 @@ use target_engine::iscsi::login::fuzzing::drive;
 use target_engine::target::fuzzing::connection;
 
 /// Each fuzz target, by the name of its file, and what it calls.
-fn targets() -> Vec<(&'static str, fn(&[u8]))> {
+/// A corpus' folder, and what its files are given to.
+type Target = (&'static str, fn(&[u8]));
+
+fn targets() -> Vec<Target> {
     let mut targets = iscsi_proto::fuzzing::TARGETS.to_vec();
     targets.extend_from_slice(&[
         ("cdb", scsi_core::fuzzing::cdb as fn(&[u8])),
