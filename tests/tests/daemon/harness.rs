@@ -1,0 +1,364 @@
+//! A daemon for one test: built from this workspace or the stock one, on loopback, with a directory, a control
+//! socket and ports of its own, gone when the test ends however it ends; and the tools of other projects.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+/// So long anything may take that is waited for; nothing is expected to.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// The unit that [`Daemon::disk`] makes.
+pub(crate) const DISK: u16 = 1;
+
+/// Waits until something holds.
+///
+/// # Panics
+/// It does not within [`DEADLINE`].
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "waited for nothing: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Which daemon, or which administration tool.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Brand {
+    /// Of this workspace.
+    Ours,
+    /// Debian's.
+    Stock,
+}
+
+impl Brand {
+    fn tgtd(self) -> PathBuf {
+        match self {
+            Self::Ours => binaries().join("tgtd"),
+            Self::Stock => tool("tgtd"),
+        }
+    }
+
+    fn tgtadm(self) -> PathBuf {
+        match self {
+            Self::Ours => binaries().join("tgtadm"),
+            Self::Stock => tool("tgtadm"),
+        }
+    }
+}
+
+/// Where this workspace's binaries are, built by the profile of the tests.
+fn binaries() -> &'static Path {
+    static BINARIES: OnceLock<PathBuf> = OnceLock::new();
+    BINARIES.get_or_init(|| {
+        let this = std::env::current_exe().expect("a test knows its file");
+        let place = this.parent().and_then(Path::parent).expect("target/PROFILE/deps/daemon-…");
+        let profile = match place.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args([
+            "build",
+            "--quiet",
+            "--profile",
+            profile,
+            "--package",
+            "tgtd-bin",
+            "--package",
+            "tgtadm-bin",
+        ]);
+        build.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo runs").success(), "the daemon is built");
+        place.to_owned()
+    })
+}
+
+/// The file of another project's tool. It is named with its package when it is missing, never skipped.
+#[track_caller]
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let package = match name {
+        "tgtd" | "tgtadm" => "tgt",
+        _ if name.starts_with("qemu-") => "qemu-utils",
+        _ => "libiscsi-bin",
+    };
+    // A tgtd or tgtadm elsewhere may be ours.
+    let found = ["/usr/sbin", "/usr/bin"]
+        .map(|place| Path::new(place).join(name))
+        .into_iter()
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: install Debian's {package}, or call tests/run"))
+}
+
+/// How a tool ended, and all it said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// It ended with 0.
+    pub(crate) well: bool,
+    /// Standard output, then standard error.
+    pub(crate) text: String,
+}
+
+/// Runs a tool to its end.
+///
+/// # Panics
+/// It is missing, or has no end.
+#[track_caller]
+pub(crate) fn run<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> Said {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool(name)).args(words);
+    let output = command.stdin(Stdio::null()).output().expect("timeout (coreutils) runs");
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(!matches!(output.status.code(), Some(124 | 137)), "{command:?} has no end: {text}");
+    assert!(
+        !text.contains("Unknown protocol 'iscsi'"),
+        "install Debian's qemu-block-extra, of qemu-utils' version"
+    );
+    Said { well: output.status.success(), text }
+}
+
+/// Runs a tool that must succeed; what it said.
+#[track_caller]
+pub(crate) fn succeed<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> String {
+    let said = run(name, words);
+    assert!(said.well, "{name}: {}", said.text);
+    said.text
+}
+
+/// Runs a tool that must fail; what it said.
+#[track_caller]
+pub(crate) fn fail<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> String {
+    let said = run(name, words);
+    assert!(!said.well, "{name} succeeds: {}", said.text);
+    said.text
+}
+
+/// A daemon that runs; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    directory: TempDir,
+    /// Where it listens.
+    pub(crate) portal: SocketAddr,
+    /// The tool it is managed with.
+    manager: Brand,
+}
+
+impl Daemon {
+    /// Ours, managed by our tool.
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        Self::start_as(Brand::Ours, Brand::Ours, &[])
+    }
+
+    /// Any, managed by any, with further options.
+    #[track_caller]
+    pub(crate) fn start_as(daemon: Brand, manager: Brand, options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = match daemon {
+            Brand::Ours => "127.0.0.1:0".to_owned(),
+            Brand::Stock => free_port().to_string(),
+        };
+        let log = File::create(directory.path().join("tgtd.log")).expect("a log");
+        let mut command = Command::new(daemon.tgtd());
+        command.args(["-f", "-C", CONTROL_PORT, "--iscsi", &format!("portal={address}")]).args(options);
+        command.current_dir(directory.path()).env("TGT_IPC_SOCKET", directory.path().join("control"));
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
+        let child = command.spawn().expect("the daemon starts");
+        let portal = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut started = Self { child, directory, portal, manager };
+        wait_until("the daemon serves", || {
+            let ended = started.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "the daemon ended: {ended:?}");
+            started.try_adm(&["--mode", "sys", "--op", "show"]).status.success()
+        });
+        let portals = started.adm(&["--mode", "portal", "--op", "show"]);
+        let line = portals.lines().find_map(|line| line.strip_prefix("Portal: ")).expect("a portal");
+        started.portal = line.strip_suffix(",1").expect("a tag").parse().expect("an address");
+        started
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A request of its manager, whatever comes of it.
+    pub(crate) fn try_adm(&self, words: &[&str]) -> Output {
+        self.adm_by(self.manager, words)
+    }
+
+    /// The same by a tool of choice.
+    pub(crate) fn adm_by(&self, tool: Brand, words: &[&str]) -> Output {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.tgtadm());
+        command.args(["-C", CONTROL_PORT, "--lld", "iscsi"]).args(words).stdin(Stdio::null());
+        command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
+    }
+
+    /// A request that must succeed; what it printed.
+    #[track_caller]
+    pub(crate) fn adm(&self, words: &[&str]) -> String {
+        let output = self.try_adm(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// A target without units that anybody may use; its name.
+    #[track_caller]
+    pub(crate) fn target(&self, tid: u32) -> String {
+        let name = target_name(tid);
+        self.adm(&["--mode", "target", "--op", "new", "--tid", &tid.to_string(), "-T", &name]);
+        self.adm(&["--mode", "target", "--op", "bind", "--tid", &tid.to_string(), "-I", "ALL"]);
+        name
+    }
+
+    /// A unit on a file of zeroes; the file.
+    #[track_caller]
+    pub(crate) fn unit(&self, tid: u32, lun: u16, len: u64, words: &[&str]) -> PathBuf {
+        let file = self.path(&format!("{tid}-{lun}.img"));
+        File::create(&file).expect("a file").set_len(len).expect("a length");
+        let (tid, lun) = (tid.to_string(), lun.to_string());
+        let path = file.to_str().expect("text");
+        let mut all = vec!["--mode", "logicalunit", "--op", "new", "--tid", &tid, "--lun", &lun, "-b", path];
+        all.extend_from_slice(words);
+        self.adm(&all);
+        file
+    }
+
+    /// A parameter of a unit, as `thin_provisioning=1`.
+    #[track_caller]
+    pub(crate) fn set_unit(&self, tid: u32, lun: u16, parameter: &str) {
+        let (tid, lun) = (tid.to_string(), lun.to_string());
+        self.adm(&["--mode", "logicalunit", "--op", "update", "--tid", &tid, "--lun", &lun, "-P", parameter]);
+    }
+
+    /// A target that anybody may use with one disk, number [`DISK`]; the disk's file.
+    #[track_caller]
+    pub(crate) fn disk(&self, tid: u32, len: u64) -> PathBuf {
+        self.target(tid);
+        self.unit(tid, DISK, len, &[])
+    }
+
+    /// The same with a unit that gives back what is discarded.
+    #[track_caller]
+    pub(crate) fn thin_disk(&self, tid: u32, len: u64, block_len: u32) -> PathBuf {
+        self.target(tid);
+        let file = self.unit(tid, DISK, len, &["--blocksize", &block_len.to_string()]);
+        self.set_unit(tid, DISK, "thin_provisioning=1");
+        file
+    }
+
+    /// The disk as libiscsi and qemu name it.
+    pub(crate) fn url(&self, tid: u32) -> String {
+        self.url_of(&target_name(tid), DISK)
+    }
+
+    /// Any unit, also one that is not there.
+    pub(crate) fn url_of(&self, target: &str, lun: u16) -> String {
+        format!("iscsi://{}/{target}/{lun}", self.portal)
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the daemon's end", || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+
+    /// Its threads: name, number and counters.
+    pub(crate) fn threads(&self) -> Vec<Thread> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let threads = tasks.filter_map(|task| Thread::read(&task.ok()?.path()));
+        threads.collect()
+    }
+
+    /// Descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("tgtd.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the daemon's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
+    }
+}
+
+/// A thread of a daemon at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    pub(crate) number: u32,
+    /// Bytes it has read by calls of the read family: what it served from files is among them.
+    pub(crate) bytes_read: u64,
+    /// Time it has run, in nanoseconds.
+    pub(crate) ran: u64,
+}
+
+impl Thread {
+    fn read(task: &Path) -> Option<Self> {
+        let name = std::fs::read_to_string(task.join("comm")).ok()?.trim_end().to_owned();
+        let number = task.file_name()?.to_str()?.parse().ok()?;
+        let counters = std::fs::read_to_string(task.join("io")).ok()?;
+        let line = counters.lines().find_map(|line| line.strip_prefix("rchar: "))?;
+        let schedule = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        let ran = schedule.split(' ').next()?.parse().ok()?;
+        Some(Self { name, number, bytes_read: line.parse().ok()?, ran })
+    }
+
+    /// What has happened on it since.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        assert_eq!(self.number, before.number);
+        let (bytes_read, ran) = (self.bytes_read - before.bytes_read, self.ran - before.ran);
+        Self { bytes_read, ran, ..self.clone() }
+    }
+}
+
+/// The name of each test target.
+pub(crate) fn target_name(tid: u32) -> String {
+    format!("iqn.2026-01.org.example:target{tid}")
+}
+
+/// Free at this moment; for daemons that cannot choose themselves.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// The number of the control socket; its directory makes it the test's own.
+const CONTROL_PORT: &str = "7";

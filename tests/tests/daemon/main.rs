@@ -1,0 +1,17 @@
+//! The real daemon on loopback, and judges that are not ours: libiscsi's tools, qemu's, a stock tgtadm and tgtd.
+//!
+//! Every test has daemons of its own and says what it needs: a tool that is missing fails it and is named with
+//! its Debian package (`tests/run` installs them all).
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod access;
+mod admin;
+mod client;
+mod harness;
+
+mod hostile;
+mod judges;
+mod load;
+mod removal;
+mod threads;
