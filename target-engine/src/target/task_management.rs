@@ -251,12 +251,12 @@ impl TargetShard {
         if task.transfer.in_flight == 0 || task.state == State::Collecting {
             return self.drop_task(index, env);
         }
-        let (generation, next, count) = (task.generation, task.transfer.next_chunk, task.transfer.in_flight);
+        let (generation, out) = (task.generation, task.transfer.out);
         let store = self.tasks[index].lun.and_then(|lun| self.unit(lun)).and_then(|unit| unit.store);
         if let Some(store) = store {
             let engine = env.engines.engine(store.engine);
-            for back in 1..=count {
-                engine.cancel(Tasks::io_tag(self.id, index, generation, next.wrapping_sub(back)));
+            for chunk in out.iter() {
+                engine.cancel(Tasks::io_tag(self.id, index, generation, chunk));
             }
             self.submitted = true;
         }

@@ -128,6 +128,8 @@ pub struct Transfer {
     pub in_flight: u8,
     /// Number of the next operation.
     pub next_chunk: u8,
+    /// The numbers of those in the store's hands; one that is late is not given out again.
+    pub out: Chunks,
     /// Number of the operation whose data is to be sent next.
     pub next_send: u8,
     /// Reads that came back before their turn.
@@ -138,6 +140,36 @@ pub struct Transfer {
     pub allocation: Option<(u64, bool)>,
     /// The first failure; nothing more is begun after it.
     pub error: Option<IoError>,
+}
+
+/// A set of operations' numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chunks([u64; 4]);
+
+impl Chunks {
+    /// Adds one.
+    #[inline]
+    pub fn insert(&mut self, chunk: u8) {
+        self.0[usize::from(chunk >> 6)] |= 1 << (chunk & 63);
+    }
+
+    /// Takes one out.
+    #[inline]
+    pub fn remove(&mut self, chunk: u8) {
+        self.0[usize::from(chunk >> 6)] &= !(1 << (chunk & 63));
+    }
+
+    /// Whether it is there.
+    #[inline]
+    #[must_use]
+    pub fn contains(self, chunk: u8) -> bool {
+        self.0[usize::from(chunk >> 6)] & 1 << (chunk & 63) != 0
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(move |chunk| self.contains(*chunk))
+    }
 }
 
 /// What a [`Transfer`] does.

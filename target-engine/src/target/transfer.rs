@@ -60,6 +60,7 @@ impl TargetShard {
         };
         let transfer = &mut self.tasks[index].transfer;
         transfer.in_flight -= 1;
+        transfer.out.remove(chunk);
         if let Err(error) = completion.result {
             transfer.error.get_or_insert(error);
         }
@@ -153,7 +154,8 @@ impl TargetShard {
                 let over = transfer.in_flight == 0;
                 return if over { Progress::Over(Ok(IoDone::Done)) } else { Progress::Waits };
             }
-            if transfer.in_flight >= IN_FLIGHT_MAX {
+            // Pieces that came back before one that is late count too: they hold memory, and numbers.
+            if usize::from(transfer.in_flight) + transfer.early.len() >= usize::from(IN_FLIGHT_MAX) {
                 return Progress::Waits;
             }
             if connection.transmit.len() >= TRANSMIT_BYTES_LOW
@@ -265,7 +267,7 @@ impl TargetShard {
                 let over = transfer.in_flight == 0;
                 return if over { Progress::Over(Ok(IoDone::Done)) } else { Progress::Waits };
             }
-            if transfer.in_flight >= IN_FLIGHT_MAX {
+            if transfer.in_flight >= IN_FLIGHT_MAX || transfer.out.contains(transfer.next_chunk) {
                 return Progress::Waits;
             }
             let Some(block) = task.blocks.get(task.blocks.handed) else {
@@ -312,6 +314,7 @@ impl TargetShard {
         let chunk = task.transfer.next_chunk;
         task.transfer.next_chunk = chunk.wrapping_add(1);
         task.transfer.in_flight += 1;
+        task.transfer.out.insert(chunk);
         engine.submit(slot, Tasks::io_tag(self.id, index, task.generation, chunk), op);
         self.submitted = true;
     }

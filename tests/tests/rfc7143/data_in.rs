@@ -1,5 +1,6 @@
 //! RFC 7143 11.7: Data-In in segments and bursts, status in the last of them, residuals.
 
+use iscsi_proto::pdu::{TaskFunction, TaskResponse};
 use scsi_core::store::IoError;
 use tgt_tests::initiator::{Initiator, Io, Wish};
 use tgt_tests::pair::Pair;
@@ -136,4 +137,35 @@ fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
     }
     session.hang_up();
     pair.assert_clean();
+}
+
+/// Far more pieces than may be at the store at once, of which a few are very late.
+#[test]
+fn pieces_that_are_very_late_hold_up_the_rest_and_mix_up_nothing() {
+    for seed in 0..10 {
+        let store = tgt_tests::sim_store::SimStore::new(1 << 20, seed);
+        let data = Random::new(seed).bytes(1 << 20);
+        store.put(0, &data);
+        let pair = Pair::new(Setup::disk(std::sync::Arc::new(store.clone())));
+        let mut session = small_segments(&pair);
+        store.behave(Behaviour { hang: 50, unruly: true, ..Behaviour::LATER });
+        let cdb = [0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0];
+        let read = session.begin(&cdb, Io::Read(1 << 20));
+        session.poll();
+        assert!(session.take_reply(read).is_none(), "something is late");
+        assert!(pair.side().pool.used_bytes() <= 64 * 4096, "what waits for it is bounded");
+        for _ in 0..500 {
+            store.release();
+            pair.settle();
+        }
+        assert_eq!(session.wait(read).good(), data, "seed {seed}");
+
+        // A late one can be recalled, however many came after it.
+        let read = session.begin(&cdb, Io::Read(1 << 20));
+        session.poll();
+        let abort = session.manage(TaskFunction::ABORT_TASK, Some(read));
+        assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE), "seed {seed}");
+        session.hang_up();
+        pair.assert_clean();
+    }
 }

@@ -1,0 +1,386 @@
+//! Several initiators, one target, and a world that misbehaves: stores that are late, out of order, failing or
+//! hanging, connections that break anywhere, resets, reinstatements. All follows from one seed, which is printed
+//! when a run fails: `SEED=17 cargo test -p tgt-tests --test simulation` repeats it, `SEEDS=1000` runs that many.
+//!
+//! What must hold: what is read is what was written; every command is answered once, or its session is gone or it
+//! was aborted; and nothing is left in the end.
+
+use std::time::Duration;
+
+use iscsi_proto::ids::Itt;
+use iscsi_proto::pdu::{TaskFunction, TaskResponse, set_lengths};
+use iscsi_proto::text::negotiate::DigestChoice;
+use tgt_tests::initiator::{Initiator, Io, Reply, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::random::Random;
+use tgt_tests::setup::{CHUNKS, Setup};
+use tgt_tests::sim_store::{Behaviour, SimStore};
+
+const BLOCK: usize = 512;
+/// Blocks of one initiator, which nobody else writes.
+const REGION: usize = 128;
+const STEPS: usize = 250;
+const IN_FLIGHT_MAX: usize = 8;
+
+struct World {
+    pair: Pair,
+    store: SimStore,
+    random: Random,
+    hosts: Vec<Host>,
+    stamp: u64,
+    /// Reads whose data was compared.
+    compared: usize,
+}
+
+/// An initiator and what it believes of its blocks.
+struct Host {
+    number: u8,
+    session: Option<Initiator>,
+    stalled: bool,
+    /// What each block may hold: one stamp, or several after writes whose end is not known.
+    blocks: Vec<Vec<u64>>,
+    running: Vec<Running>,
+}
+
+struct Running {
+    itt: Itt,
+    first: usize,
+    count: usize,
+    /// What is written; `None`: it is read.
+    stamp: Option<u64>,
+}
+
+impl Host {
+    fn is_busy(&self, first: usize, count: usize) -> bool {
+        self.running.iter().any(|other| first < other.first + other.count && other.first < first + count)
+    }
+
+    /// The end of these commands will not be told.
+    fn lose_all(&mut self) {
+        for lost in std::mem::take(&mut self.running) {
+            self.lost(&lost);
+        }
+    }
+
+    fn lost(&mut self, lost: &Running) {
+        if let Some(stamp) = lost.stamp {
+            self.blocks[lost.first..lost.first + lost.count].iter_mut().for_each(|block| block.push(stamp));
+        }
+    }
+
+    /// Takes the ends that are there; how many reads could be compared.
+    fn take_ends(&mut self) -> usize {
+        let Some(session) = &mut self.session else { return 0 };
+        session.poll();
+        let mut ended = Vec::new();
+        for (index, running) in self.running.iter().enumerate() {
+            if let Some(reply) = session.take_reply(running.itt) {
+                ended.push((index, reply));
+            }
+        }
+        let mut compared = 0;
+        for (index, reply) in ended.into_iter().rev() {
+            let running = self.running.swap_remove(index);
+            compared += self.ended(&running, &reply);
+        }
+        if self.session.as_ref().is_some_and(Initiator::is_closed) {
+            self.session = None;
+            self.lose_all();
+        }
+        compared
+    }
+
+    fn ended(&mut self, running: &Running, reply: &Reply) -> usize {
+        if reply.status != 0 {
+            self.lost(running);
+            return 0;
+        }
+        let blocks = &mut self.blocks[running.first..running.first + running.count];
+        match running.stamp {
+            Some(stamp) => blocks.iter_mut().for_each(|block| *block = vec![stamp]),
+            None => {
+                assert_eq!(reply.data.len(), running.count * BLOCK);
+                for (index, (data, possible)) in reply.data.chunks(BLOCK).zip(blocks).enumerate() {
+                    let mut front = [0; 8];
+                    front.copy_from_slice(&data[..8]);
+                    assert!(
+                        data.chunks(8).all(|word| word == front),
+                        "a block is written whole or not at all"
+                    );
+                    let found = u64::from_ne_bytes(front);
+                    let lba = running.first + index;
+                    assert!(possible.contains(&found), "block {lba}: {found}, not one of {possible:?}");
+                    *possible = vec![found];
+                }
+                return 1;
+            }
+        }
+        0
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let count = 1 + random.below(4) as usize;
+        let store = SimStore::new(count * REGION * BLOCK, random.next());
+        let mut setup = Setup::disk(std::sync::Arc::new(store.clone()));
+        (setup.settings.nop_interval, setup.settings.nop_count) = (Duration::from_secs(5), 3);
+        setup.keys.max_recv_data_segment_len = [512, 4096, 65_536][random.below(3) as usize];
+        let pair = Pair::new(setup);
+        pair.side().manual = true;
+        let hosts = (0..count).map(|number| Host {
+            number: number as u8,
+            session: None,
+            stalled: false,
+            blocks: vec![vec![0]; REGION],
+            running: Vec::new(),
+        });
+        let hosts = hosts.collect();
+        Self { pair, store, random, hosts, stamp: 0, compared: 0 }
+    }
+
+    fn step(&mut self) {
+        self.pair.side().setup.chunk = CHUNKS[self.random.below(CHUNKS.len() as u64) as usize];
+        let host = self.random.below(self.hosts.len() as u64) as usize;
+        if self.hosts[host].session.is_none() {
+            self.log_in(host);
+        }
+        match self.random.below(100) {
+            0..60 => self.begin(host),
+            60..64 => self.abort(host),
+            64..66 => self.reset(host),
+            66..69 => self.break_off(host),
+            69..71 => self.log_in(host),
+            71..75 => self.stall(host),
+            75..85 => self.misbehave(),
+            85..90 => self.store.release(),
+            90..94 => self.pair.advance(Duration::from_secs(self.random.below(4))),
+            _ => self.flush(host),
+        }
+        for _ in 0..self.random.below(4) {
+            self.pair.side().step();
+        }
+        self.take_ends();
+    }
+
+    fn take_ends(&mut self) {
+        self.compared += self.hosts.iter_mut().map(Host::take_ends).sum::<usize>();
+    }
+
+    /// A new session, which reinstates one that there may be.
+    fn log_in(&mut self, host: usize) {
+        let mut wish = Wish::of(self.hosts[host].number);
+        let session = &mut wish.keys.session;
+        session.initial_r2t = self.random.below(2) == 0;
+        session.immediate_data = self.random.below(2) == 0;
+        session.first_burst_len = [512, 1024, 8192][self.random.below(3) as usize];
+        session.max_burst_len =
+            [1024, 8192, 65_536][self.random.below(3) as usize].max(session.first_burst_len);
+        wish.keys.max_recv_data_segment_len = [512, 4096, 65_536][self.random.below(3) as usize];
+        if self.random.below(3) == 0 {
+            wish.keys.header_digest = DigestChoice::Crc32c;
+            wish.keys.data_digest = DigestChoice::Crc32c;
+        }
+        self.take_ends();
+        let session = Initiator::try_login(&self.pair, &wish).expect("nobody is refused");
+        let host = &mut self.hosts[host];
+        host.lose_all();
+        (host.session, host.stalled) = (Some(session), false);
+    }
+
+    fn begin(&mut self, index: usize) {
+        let count = 1 + self.random.below(24) as usize;
+        let first = self.random.below((REGION - count) as u64) as usize;
+        let host = &mut self.hosts[index];
+        if host.running.len() >= IN_FLIGHT_MAX || host.is_busy(first, count) {
+            return;
+        }
+        let Some(session) = &mut host.session else { return };
+        let write = self.random.below(2) == 0;
+        let lba = ((index * REGION + first) as u32).to_be_bytes();
+        let mut cdb =
+            [if write { 0x2a } else { 0x28 }, 0, lba[0], lba[1], lba[2], lba[3], 0, 0, count as u8, 0];
+        let stamp = write.then(|| {
+            self.stamp += 1;
+            self.stamp
+        });
+        let data = stamp.unwrap_or(0).to_ne_bytes().repeat(count * BLOCK / 8);
+        // FUA goes another way.
+        cdb[1] = if self.random.below(4) == 0 { 0x08 } else { 0 };
+        let io = if write { Io::Write(&data) } else { Io::Read((count * BLOCK) as u32) };
+        let itt = session.begin(&cdb, io);
+        host.running.push(Running { itt, first, count, stamp });
+    }
+
+    fn flush(&mut self, host: usize) {
+        let host = &mut self.hosts[host];
+        if let Some(session) = host.session.as_mut().filter(|_| host.running.len() < IN_FLIGHT_MAX) {
+            let itt = session.begin(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], Io::None);
+            host.running.push(Running { itt, first: 0, count: 0, stamp: None });
+        }
+    }
+
+    fn abort(&mut self, host: usize) {
+        let host = &mut self.hosts[host];
+        if host.running.is_empty() || host.stalled {
+            return;
+        }
+        let victim = self.random.below(host.running.len() as u64) as usize;
+        let Some(session) = &mut host.session else { return };
+        let itt = host.running[victim].itt;
+        let abort = session.manage(TaskFunction::ABORT_TASK, Some(itt));
+        self.pair.settle();
+        let answer = session.managed(abort);
+        if session.is_closed() {
+            return;
+        }
+        match answer {
+            Some(TaskResponse::COMPLETE) => {
+                if session.take_reply(itt).is_none() {
+                    session.forget(itt);
+                    let aborted = host.running.swap_remove(victim);
+                    host.lost(&aborted);
+                } else {
+                    panic!("an aborted command was answered");
+                }
+            }
+            Some(TaskResponse::NO_TASK) => {}
+            other => panic!("ABORT TASK: {other:?}"),
+        }
+    }
+
+    /// A unit reset ends everybody's commands without a word.
+    fn reset(&mut self, host: usize) {
+        if self.hosts.iter().any(|host| host.stalled) {
+            return;
+        }
+        let Some(session) = &mut self.hosts[host].session else { return };
+        let reset = session.manage(TaskFunction::LOGICAL_UNIT_RESET, None);
+        self.pair.settle();
+        let answer = session.managed(reset);
+        self.take_ends();
+        if answer.is_some() {
+            assert_eq!(answer, Some(TaskResponse::COMPLETE));
+            for host in &mut self.hosts {
+                if let Some(session) = &mut host.session {
+                    host.running.iter().for_each(|running| session.forget(running.itt));
+                }
+                host.lose_all();
+            }
+        }
+    }
+
+    /// The connection ends in the middle of something.
+    fn break_off(&mut self, host: usize) {
+        let kind = self.random.below(3);
+        let cut = self.random.below(48) as usize;
+        self.take_ends();
+        let host = &mut self.hosts[host];
+        let Some(mut session) = host.session.take() else { return };
+        let mut bhs = [0; 48];
+        session.command(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], Io::Write(&[1; BLOCK])).encode(&mut bhs);
+        match kind {
+            0 => {}
+            1 => session.send_bytes(&bhs[..cut]),
+            _ => {
+                set_lengths(&mut bhs, 0, 0x00ff_ffff);
+                session.send_bytes(&bhs);
+            }
+        }
+        session.hang_up();
+        host.lose_all();
+    }
+
+    fn stall(&mut self, host: usize) {
+        let host = &mut self.hosts[host];
+        if let Some(session) = &host.session {
+            host.stalled = !host.stalled;
+            self.pair.stall(session.wire, host.stalled);
+        }
+    }
+
+    fn misbehave(&mut self) {
+        let behaviour = match self.random.below(5) {
+            0 => Behaviour::INLINE,
+            1 => Behaviour::LATER,
+            2 => Behaviour { inline: 300, unruly: true, ..Behaviour::INLINE },
+            3 => Behaviour { inline: 200, unruly: true, fail: 100, hang: 0, deaf: false },
+            _ => Behaviour { inline: 0, unruly: true, fail: 20, hang: 300, deaf: false },
+        };
+        self.store.behave(behaviour);
+    }
+
+    /// The world comes to rest: everything is answered, all that was written is there, and nothing is left.
+    fn end(mut self) -> usize {
+        self.store.behave(Behaviour::INLINE);
+        for host in &mut self.hosts {
+            if let Some(session) = &host.session {
+                self.pair.stall(session.wire, false);
+            }
+        }
+        for _ in 0..1000 {
+            if self.hosts.iter().all(|host| host.running.is_empty()) {
+                break;
+            }
+            self.store.release();
+            self.pair.settle();
+            self.take_ends();
+        }
+        for index in 0..self.hosts.len() {
+            let left = self.hosts[index].running.len();
+            assert_eq!(left, 0, "every command of host {index} is answered");
+            self.log_in(index);
+            let session = self.hosts[index].session.as_mut().expect("logged in");
+            let _ = session.run(&[0; 6], Io::None);
+            let lba = ((index * REGION) as u32).to_be_bytes();
+            let cdb = [0x28, 0, lba[0], lba[1], lba[2], lba[3], 0, 0, REGION as u8, 0];
+            let itt = session.begin(&cdb, Io::Read((REGION * BLOCK) as u32));
+            self.hosts[index].running.push(Running { itt, first: 0, count: REGION, stamp: None });
+            self.pair.settle();
+            self.take_ends();
+            assert!(self.hosts[index].running.is_empty(), "the last read of host {index}");
+        }
+        for host in &mut self.hosts {
+            if let Some(session) = &mut host.session {
+                session.hang_up();
+            }
+        }
+        self.pair.settle();
+        self.pair.assert_clean();
+        self.compared
+    }
+}
+
+/// Says which seed it was when the run fails.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("SEED={}", self.0);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_is_lost_in_a_world_that_misbehaves() {
+    let seeds = match (number("SEED"), number("SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(count)) => 0..count,
+        (None, None) => 0..12,
+    };
+    let mut compared = 0;
+    for seed in seeds.clone() {
+        let _told = Told(seed);
+        let mut world = World::new(seed);
+        (0..STEPS).for_each(|_| world.step());
+        compared += world.end();
+    }
+    let runs = seeds.end - seeds.start;
+    assert!(compared as u64 > 10 * runs, "{compared} reads in {runs} runs: too little was looked at");
+}
