@@ -81,6 +81,9 @@ pub(super) struct Medium {
     pub(super) thin: bool,
 }
 
+/// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT of VPD page B0h.
+pub(super) const UNMAP_DESCRIPTORS_MAX: u32 = 256;
+
 /// MAXIMUM TRANSFER LENGTH of VPD page B0h, in bytes.
 pub(super) const TRANSFER_LEN_MAX: u64 = 32 << 20;
 

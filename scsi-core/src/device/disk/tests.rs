@@ -369,6 +369,12 @@ fn unmap() {
         (encode(&[of(0, u32::MAX)]),                   None,    OUT_OF_RANGE, vec![]),
         (vec![0; 7],                                   None,    BAD_LIST_LEN, vec![]),
         (cut,                                          None,    BAD_LIST_LEN, vec![]),
+        // Right behind the last block there is nothing to discard, and no fault; farther away there is one.
+        (encode(&[of(64, 0)]),                         None,    GOOD,         vec![]),
+        (encode(&[of(65, 0)]),                         None,    OUT_OF_RANGE, vec![]),
+        // As many descriptors as VPD page B0h says, and one more.
+        (encode(&[of(0, 0); 256]),                     None,    GOOD,         vec![]),
+        (encode(&[of(0, 0); 257]),                     None,    BAD_LIST,     vec![]),
         // The CDB says more than was sent.
         (encode(&[of(8, 4)]),                          Some(40), BAD_LIST_LEN, vec![]),
     ];

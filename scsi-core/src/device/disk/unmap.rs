@@ -4,6 +4,7 @@ use super::super::Step;
 use super::super::error::Access;
 use super::super::request::{Answer, Request, good};
 use super::super::task::{DeviceTask, Then};
+use super::super::unit::UNMAP_DESCRIPTORS_MAX;
 use super::Range;
 use crate::cdb::Extent;
 use crate::page::unmap::UnmapList;
@@ -23,6 +24,10 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
         return Ok(good());
     }
     let descriptors = UnmapList::parse(request.parameter_list(parameter_len)?)?;
+    if descriptors.len() > UNMAP_DESCRIPTORS_MAX as usize {
+        let first_too_many = HEADER_LEN + DESCRIPTOR_LEN * UNMAP_DESCRIPTORS_MAX as u16;
+        return Err(Sense::invalid_field_in_parameter_list(first_too_many, None).into());
+    }
     let mut ranges = Vec::new();
     for descriptor in descriptors.iter() {
         let extent = Extent { lba: descriptor.lba, blocks: descriptor.blocks, ..Extent::default() };
@@ -39,6 +44,10 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
     request.task.transfer_len = parameter_len.into();
     Ok(next(request.task, Box::new(Ranges(ranges.into_iter()))))
 }
+
+/// Of an UNMAP parameter list, in bytes.
+const HEADER_LEN: u16 = 8;
+const DESCRIPTOR_LEN: u16 = 16;
 
 /// The next range, or GOOD.
 pub(in super::super) fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {

@@ -2,7 +2,9 @@
 //! store can do.
 
 use super::super::request::{Answer, data_in};
-use super::super::unit::{DeviceType, Medium, TRANSFER_LEN_MAX, UnitConfig, UnitState};
+use super::super::unit::{
+    DeviceType, Medium, TRANSFER_LEN_MAX, UNMAP_DESCRIPTORS_MAX, UnitConfig, UnitState,
+};
 use crate::page::inquiry::{StandardInquiry, version};
 use crate::page::vpd::{
     self, BlockCharacteristics, BlockLimits, Designator, LogicalBlockProvisioning, ProvisioningType, code,
@@ -99,7 +101,6 @@ fn hexadecimal(id: &str) -> u128 {
 
 fn block_limits(state: &UnitState) -> BlockLimits {
     let medium = &state.medium;
-    let unmap_max = if medium.thin { u32::MAX } else { 0 };
     let granularity =
         if medium.thin { medium.capabilities.discard_granularity >> medium.block_shift } else { 0 };
     BlockLimits {
@@ -107,8 +108,8 @@ fn block_limits(state: &UnitState) -> BlockLimits {
         optimal_transfer_granularity: transfer_granularity(state),
         max_transfer: (TRANSFER_LEN_MAX >> medium.block_shift) as u32,
         optimal_transfer: state.config.optimal_xfer_len,
-        max_unmap_blocks: unmap_max,
-        max_unmap_descriptors: unmap_max,
+        max_unmap_blocks: if medium.thin { u32::MAX } else { 0 },
+        max_unmap_descriptors: if medium.thin { UNMAP_DESCRIPTORS_MAX } else { 0 },
         unmap_granularity: granularity,
         unmap_alignment: (granularity > 0).then_some(0),
         ..BlockLimits::default()
