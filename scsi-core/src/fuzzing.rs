@@ -5,6 +5,7 @@ use crate::cdb::{self, encode::encode};
 use crate::page::ParameterError;
 use crate::page::mode::select::ModeSelectList;
 use crate::page::mode::{Control, ModeData};
+use crate::page::persist::out::{BasicList, MoveList};
 use crate::page::unmap::{self, UnmapDescriptor, UnmapList};
 use crate::sense::Sense;
 
@@ -50,6 +51,19 @@ pub fn unmap_list(bytes: &[u8]) {
     }
 }
 
+/// A parameter list of PERSISTENT RESERVE OUT, of either form.
+///
+/// # Panics
+/// Where the list that is built from what was read says something else.
+pub fn persistent_reserve_list(bytes: &[u8]) {
+    if let Ok(list) = BasicList::parse(bytes) {
+        assert_eq!(BasicList::parse(&list.encode()), Ok(list));
+    }
+    if let Ok(list) = MoveList::parse(bytes) {
+        assert_eq!(MoveList::parse(&list.encode()), Ok(list));
+    }
+}
+
 /// Sense data.
 ///
 /// # Panics
@@ -67,7 +81,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_return(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            for entry in [super::cdb, super::mode_parameter_list, super::unmap_list, super::sense] {
+            for entry in [super::cdb, super::mode_parameter_list, super::persistent_reserve_list, super::unmap_list, super::sense] {
                 entry(&bytes);
             }
         }

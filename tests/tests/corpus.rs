@@ -18,6 +18,7 @@ fn targets() -> Vec<Target> {
     targets.extend_from_slice(&[
         ("cdb", scsi_core::fuzzing::cdb as fn(&[u8])),
         ("mode_parameter_list", scsi_core::fuzzing::mode_parameter_list),
+        ("persistent_reserve_list", scsi_core::fuzzing::persistent_reserve_list),
         ("unmap_list", scsi_core::fuzzing::unmap_list),
         ("sense", scsi_core::fuzzing::sense),
         ("login", drive),

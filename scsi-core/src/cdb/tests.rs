@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::encode::{Width, encode, encode_as};
+use super::persist::{PersistIn, PersistOut, ScopeType};
 use super::table::{COMMANDS, Command, ReservationClass, find, lookup};
 use super::*;
 
@@ -99,6 +100,7 @@ fn primary_commands() {
         allocation_len: 0xff,
         ..sense
     };
+    let out = |action, parameter_len| Cdb::PersistentReserveOut { action, parameter_len };
     let supported =
         |options| Cdb::ReportSupportedOpcodes { options, timeouts: true, allocation_len: 0x0102_0304 };
     #[rustfmt::skip]
@@ -114,6 +116,16 @@ fn primary_commands() {
         (&[0x5a, 0x18, 0x8a, 1, 0, 0, 0, 1, 2], Cdb::ModeSense(sense)),
         (&[0x16],                               Cdb::Reserve6),
         (&[0x17],                               Cdb::Release6),
+        (&[0x5e, 0x00, 0, 0, 0, 0, 0, 1, 2],    Cdb::PersistentReserveIn { action: PersistIn::ReadKeys, allocation_len: 0x0102 }),
+        (&[0x5e, 0xe3, 0, 0, 0, 0, 0, 0, 8],    Cdb::PersistentReserveIn { action: PersistIn::ReadFullStatus, allocation_len: 8 }),
+        (&[0x5f, 0x00, 0xff, 0, 0, 0, 0, 0, 24], out(PersistOut::Register, 24)),
+        (&[0x5f, 0x01, 0x15, 0, 0, 1, 2, 3, 4], out(PersistOut::Reserve(ScopeType(0x15)), 0x0102_0304)),
+        (&[0x5f, 0x02, 0x03, 0, 0, 0, 0, 0, 24], out(PersistOut::Release(ScopeType(3)), 24)),
+        (&[0x5f, 0x03, 0x03, 0, 0, 0, 0, 0, 24], out(PersistOut::Clear, 24)),
+        (&[0x5f, 0x04, 0x08, 0, 0, 0, 0, 0, 24], out(PersistOut::Preempt(ScopeType(8)), 24)),
+        (&[0x5f, 0x05, 0x08, 0, 0, 0, 0, 0, 24], out(PersistOut::PreemptAndAbort(ScopeType(8)), 24)),
+        (&[0x5f, 0x06, 0x08, 0, 0, 0, 0, 0, 24], out(PersistOut::RegisterAndIgnore, 24)),
+        (&[0x5f, 0x07, 0x08, 0, 0, 0, 0, 0, 52], out(PersistOut::RegisterAndMove, 52)),
         (&[0x1d, 0x04],                         Cdb::SendDiagnostic { self_test: true, parameter_len: 0 }),
         (&[0x1d, 0x13, 0, 1, 2],                Cdb::SendDiagnostic { self_test: false, parameter_len: 0x0102 }),
         (&[0xa0, 0, 2, 0, 0, 0, 0, 0, 1, 0],    Cdb::ReportLuns { select: 2, allocation_len: 256 }),
@@ -136,6 +148,8 @@ fn refusals_name_the_field() {
         (&[0xff],                       Err(CdbError::UnknownOpcode(0xff))),
         (&[0x9e, 0x11],                 refused(1, Some(4))),
         (&[0xa3, 0x00],                 refused(1, Some(4))),
+        (&[0x5e, 0x04],                 refused(1, Some(4))),
+        (&[0x5f, 0x08],                 refused(1, Some(4))),
         (&[0x28, 0x20],                 refused(1, Some(7))),
         (&[0x2a, 0x80],                 refused(1, Some(7))),
         (&[0x8f, 0x40],                 refused(1, Some(7))),

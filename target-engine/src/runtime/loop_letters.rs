@@ -230,7 +230,7 @@ impl DataLoop {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             shard.close_session(old, &mut env);
         }
-        let initiator_port: Arc<str> = format!("{},i,{}", login.initiator_name, login.isid).into();
+        let initiator_port: Arc<str> = login.initiator_port().into();
         let nexus = Nexus { id: attach.nexus, initiator_port, target_port: login.portal_group_tag };
         let depth = shard.settings().max_queue_cmd;
         let session = Session::new(attach.tsih, nexus, &login.session, login.next_cmd_sn, depth);

@@ -159,7 +159,7 @@ impl Side {
     }
 
     fn session(&self, tsih: Tsih, nexus: NexusId, login: &LoggedIn) -> Session {
-        let initiator_port: Arc<str> = format!("{},i,{}", login.initiator_name, login.isid).into();
+        let initiator_port: Arc<str> = login.initiator_port().into();
         let nexus = Nexus { id: nexus, initiator_port, target_port: login.portal_group_tag };
         Session::new(tsih, nexus, &login.session, login.next_cmd_sn, self.shard.settings().max_queue_cmd)
     }

@@ -49,6 +49,12 @@ pub struct LoggedIn {
 }
 
 impl LoggedIn {
+    /// The initiator port's name (RFC 7143 4.2.7.3), the same at each login of the same port.
+    #[must_use]
+    pub fn initiator_port(&self) -> String {
+        format!("{},i,{}", self.initiator_name.normalized(), self.isid)
+    }
+
     /// The last Login Response on the wire; `tsih` is the session's, new or joined.
     pub fn final_response(&self, tsih: Tsih, max_cmd_sn: CmdSn) -> Bytes {
         let response = LoginResponse { tsih, max_cmd_sn, ..self.response };
