@@ -103,6 +103,13 @@ pub const TRANSMIT_BYTES_LOW: usize = 512 * 1024;
 /// Bytes in a connection's transmit ring from which on nothing more is read from it.
 pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// A write from this length on goes to the store while its data is still coming, in bytes; a shorter one starts when
+/// all of it is there.
+pub const STREAM_LEN_MIN: u32 = 512 * 1024;
+
+/// What one R2T asks for and one sequence of Data-In holds at the most, whatever was negotiated, in bytes.
+pub const BURST_LEN_MAX: u32 = 1024 * 1024;
+
 /// Operations of one step in a store's hands at a time.
 pub const IN_FLIGHT_MAX: u8 = 32;
 

@@ -85,7 +85,7 @@ pub(super) struct Medium {
 pub(super) const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
 /// MAXIMUM TRANSFER LENGTH of VPD page B0h, in bytes.
-pub(super) const TRANSFER_LEN_MAX: u64 = 32 << 20;
+pub(super) const TRANSFER_LEN_MAX: u64 = 256 << 20;
 
 impl Unit {
     /// A unit over a store, or without a medium.

@@ -49,9 +49,11 @@ impl Pool {
         }
     }
 
-    /// Sets `bytes` aside for data that was asked for and is still to come; false when the budget is spent.
+    /// Sets `bytes` aside for data that was asked for and is still to come; false when the budget is spent. What is
+    /// above the whole budget may come when nothing else is asked for.
     pub fn reserve(&mut self, bytes: usize) -> bool {
-        let fits = self.used_bytes + self.reserved_bytes + bytes <= PAYLOAD_BYTES_MAX;
+        let fits =
+            self.used_bytes + self.reserved_bytes + bytes <= PAYLOAD_BYTES_MAX || self.reserved_bytes == 0;
         if fits {
             self.reserved_bytes += bytes;
         }
@@ -74,12 +76,6 @@ impl Pool {
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes
-    }
-
-    /// Whether new payloads should wait until some are gone.
-    #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.used_bytes + self.reserved_bytes >= PAYLOAD_BYTES_MAX
     }
 }
 

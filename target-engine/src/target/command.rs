@@ -16,7 +16,7 @@ use super::shard::{Env, TargetShard};
 use super::tasks::{Blocks, Direction, State, Task, TaskIndex, Transfer};
 use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress};
 use crate::iscsi::connection::receive::{Data, Incoming};
-use crate::limits::{IMMEDIATE_TASKS_MAX, SEGMENT_LEN_MAX};
+use crate::limits::{IMMEDIATE_TASKS_MAX, SEGMENT_LEN_MAX, STREAM_LEN_MIN};
 
 /// Received pieces from this length on are kept as they came instead of being copied together, in bytes.
 const KEEP_LEN: usize = 32 * 1024;
@@ -64,6 +64,7 @@ impl TargetShard {
             data_out,
             blocks: Blocks::default(),
             enabled: false,
+            streaming: false,
             reserved: 0,
             r2ts: 0,
             device: DeviceTask::default(),
@@ -91,7 +92,12 @@ impl TargetShard {
                 }
             };
         }
-        self.collect(index, incoming.data, admitted, env);
+        let long = plain_write(command.cdb[0]) && expected_out >= STREAM_LEN_MIN;
+        if admitted == Admit::Run && long {
+            self.stream(index, incoming.data, env);
+        } else {
+            self.collect(index, incoming.data, admitted, env);
+        }
     }
 
     /// A counted command that never became a task.
@@ -128,45 +134,82 @@ impl TargetShard {
         self.keep(index, data, env);
         let task = &mut self.tasks[index];
         task.enabled = admitted == Admit::Run;
-        let session = task.session;
-        if task.data_out.is_unsolicited() {
-            self.sessions[session].unsolicited.push(index);
+        self.expect_more(index);
+        if self.starved.is_empty() {
+            self.ask(index, env);
+        } else {
+            // Others wait for memory; it is given in turn.
+            self.starved.push_back((index, self.tasks[index].generation));
         }
-        self.ask(index, env);
     }
 
-    /// Sends the R2Ts that may be sent now, as far as there is memory for what they ask for.
-    pub(super) fn ask(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+    /// A long write starts at once, and its data goes to the store as it comes.
+    fn stream(&mut self, index: TaskIndex, data: Data<'_>, env: &mut Env<'_>) {
+        self.keep(index, data, env);
+        let task = &mut self.tasks[index];
+        (task.enabled, task.streaming) = (true, true);
+        let generation = task.generation;
+        self.expect_more(index);
+        self.start(index, Data::Borrowed(&[]), env);
+        self.ask_if_alive(index, generation, env);
+    }
+
+    fn ask_if_alive(&mut self, index: TaskIndex, generation: u16, env: &mut Env<'_>) {
+        if self
+            .tasks
+            .get_mut(index)
+            .is_some_and(|task| task.generation == generation && task.aborted.is_none())
+        {
+            self.ask(index, env);
+        }
+    }
+
+    fn expect_more(&mut self, index: TaskIndex) {
+        let task = &self.tasks[index];
+        if task.data_out.is_unsolicited() {
+            self.sessions[task.session].unsolicited.push(index);
+        }
+    }
+
+    /// Sends the R2Ts that may be sent now, as far as there is memory for what they ask for: piece by piece for a
+    /// command whose data goes on to the store, else for all of it, so that what began to come can be finished.
+    pub(super) fn ask(&mut self, index: TaskIndex, env: &mut Env<'_>) -> bool {
         let (session, place) = (self.tasks[index].session, self.tasks[index].connection);
         let rules = self.sessions[session].rules;
         while let Some(next) = self.tasks[index].data_out.peek_r2t(&rules) {
-            if !env.pool.reserve(next.len as usize) {
-                self.starved.push_back((index, self.tasks[index].generation));
-                return;
+            let task = &mut self.tasks[index];
+            let wanted = match (task.streaming, task.r2ts) {
+                (true, _) => next.len,
+                (false, 0) => task.data_out.left(),
+                (false, _) => 0,
+            };
+            if wanted > 0 && !env.pool.reserve(wanted as usize) {
+                self.starved.push_back((index, task.generation));
+                return false;
             }
+            task.reserved += wanted;
             let window = self.window(session);
             let ttt = self.tasks.ttt(index);
             let task = &mut self.tasks[index];
-            let Some(ask) = task.data_out.next_r2t(&rules) else { return };
-            task.reserved += ask.len;
+            let Some(ask) = task.data_out.next_r2t(&rules) else { return true };
             task.r2ts += 1;
             self.connections[place].r2t(task.itt, ttt, task.lun_wire, ask, window);
             self.touch(place);
         }
+        true
     }
 
-    /// Asks for the tasks again that found no memory.
+    /// Asks again for the tasks that found no memory, in turn.
     pub(super) fn ask_starved(&mut self, env: &mut Env<'_>) {
-        for _ in 0..self.starved.len() {
-            if env.pool.is_spent() {
-                return;
-            }
-            let Some((index, generation)) = self.starved.pop_front() else { return };
+        self.freed = false;
+        while let Some((index, generation)) = self.starved.pop_front() {
             let waits = self.tasks.get_mut(index).is_some_and(|task| {
-                task.generation == generation && task.state == State::Collecting && task.aborted.is_none()
+                task.generation == generation && task.aborted.is_none() && !task.data_out.is_complete()
             });
-            if waits {
-                self.ask(index, env);
+            if waits && !self.ask(index, env) {
+                // It went to the end of the line, and was the first.
+                self.starved.rotate_right(1);
+                return;
             }
         }
     }
@@ -199,9 +242,16 @@ impl TargetShard {
             self.sessions[session].unsolicited.retain(|&other| other != index);
         }
         let task = &mut self.tasks[index];
+        if task.streaming {
+            let generation = task.generation;
+            self.keep(index, incoming.data, env);
+            self.resume(index, env);
+            return self.ask_if_alive(index, generation, env);
+        }
         if !task.data_out.is_complete() {
             self.keep(index, incoming.data, env);
-            return self.ask(index, env);
+            self.ask(index, env);
+            return;
         }
         if task.enabled && task.blocks.is_empty() {
             return self.start(index, incoming.data, env);
@@ -234,7 +284,9 @@ impl TargetShard {
             }
         };
         let task = &self.tasks[index];
-        (task.itt == data.itt && task.connection == place && task.state == State::Collecting).then_some(index)
+        let receives = task.state == State::Collecting || task.streaming && !task.data_out.is_complete();
+        (task.itt == data.itt && task.connection == place && receives && task.aborted.is_none())
+            .then_some(index)
     }
 
     fn fail_data(&mut self, index: TaskIndex, fault: DataOutError, env: &mut Env<'_>) {
@@ -248,10 +300,13 @@ impl TargetShard {
         self.fail(index, Sense::new(SenseKey::AbortedCommand, code), env);
     }
 
-    /// Ends a task that has not reached its device server.
+    /// Ends a task for a fault of its data. One that has given some of it to the store already cannot be answered
+    /// before that is back: then the connection ends (RFC 7143 7.1.4.4, session recovery).
     fn fail(&mut self, index: TaskIndex, sense: Sense, env: &mut Env<'_>) {
-        let session = self.tasks[index].session;
-        self.sessions[session].unsolicited.retain(|&other| other != index);
+        let task = &self.tasks[index];
+        if task.transfer.in_flight > 0 {
+            return self.close_connection(task.connection, env);
+        }
         let outcome = scsi_core::device::Outcome {
             status: Status::CheckCondition,
             sense: Some(sense),
@@ -269,8 +324,10 @@ impl TargetShard {
         }
         let aligned = len.is_multiple_of(4096) || task.data_out.left() == 0;
         match data {
-            Data::Owned(block) if len >= KEEP_LEN && aligned && writes_medium(task.cdb[0]) => {
-                task.blocks.push(block)
+            Data::Owned(block)
+                if len >= KEEP_LEN && aligned && task.blocks.ends_aligned() && writes_medium(task.cdb[0]) =>
+            {
+                task.blocks.push(block);
             }
             data => {
                 let remaining = len + task.data_out.left() as usize;
@@ -314,7 +371,7 @@ impl TargetShard {
         let command = Command {
             nexus: NexusIndex(task.session as u32),
             cdb: task.long_cdb.as_deref().unwrap_or(&task.cdb),
-            data_out_len: task.data_out.received().into(),
+            data_out_len: task.data_out_len().into(),
             data_out: &front[..front.len().min(SEGMENT_LEN_MAX)],
         };
         let step = unit.port.start(&mut task.device, &command, &self.luns);

@@ -117,6 +117,7 @@ impl TargetShard {
     fn leave(&mut self, index: TaskIndex, env: &mut Env<'_>) -> Task {
         let mut task = self.tasks.remove(index);
         task.blocks.clear(env.pool);
+        self.freed = true;
         for (_, block) in task.transfer.early.drain(..) {
             env.pool.give(block);
         }
@@ -130,7 +131,7 @@ impl TargetShard {
         } else {
             session.window.finished();
         }
-        if task.state == State::Collecting && task.data_out.is_unsolicited() {
+        if task.data_out.is_unsolicited() {
             session.unsolicited.retain(|&other| other != index);
         }
         if let Some(lun) = task.lun {

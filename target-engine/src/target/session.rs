@@ -12,7 +12,7 @@ use super::buffers::Pool;
 use super::tasks::TaskIndex;
 use crate::iscsi::connection::data_out::DataOutRules;
 use crate::iscsi::session::CommandWindow;
-use crate::limits::OUTSTANDING_R2T_MAX;
+use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
 
 /// One session.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Session {
             initial_r2t: params.initial_r2t,
             immediate_data: params.immediate_data,
             first_burst_len: params.first_burst_len,
-            max_burst_len: params.max_burst_len,
+            max_burst_len: params.max_burst_len.min(BURST_LEN_MAX),
             max_outstanding_r2t: params.max_outstanding_r2t.min(OUTSTANDING_R2T_MAX),
         };
         Self {

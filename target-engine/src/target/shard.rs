@@ -39,6 +39,8 @@ pub struct TargetShard {
     pub(super) starved: VecDeque<(TaskIndex, u16)>,
     pub(super) waits: Waits,
     pub(super) siblings: usize,
+    /// Memory came back since the starved were last looked at.
+    pub(super) freed: bool,
     /// Engines have something that waits for `kick`.
     pub(super) submitted: bool,
     pub(super) events: Vec<ShardEvent>,
@@ -112,6 +114,7 @@ impl TargetShard {
             starved: VecDeque::new(),
             waits: Waits::default(),
             siblings: 0,
+            freed: false,
             submitted: false,
             events: Vec::new(),
             touched: Vec::new(),
@@ -321,14 +324,14 @@ impl TargetShard {
     /// Whether tasks wait for `run_ready`.
     #[must_use]
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.freed && !self.starved.is_empty()
     }
 
     /// When `handle_timeout` is due.
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && !self.connections.is_empty();
-        if !pings && self.waits.is_empty() {
+        if !pings && self.waits.is_empty() && self.starved.is_empty() {
             self.next_tick = None;
             return None;
         }
@@ -342,6 +345,7 @@ impl TargetShard {
         }
         self.next_tick = Some(env.now + TICK);
         self.expire_waits(env);
+        self.ask_starved(env);
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
         for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
             if self.connections[place].state == ConnectionState::Closed {

@@ -54,6 +54,8 @@ pub struct Task {
     pub blocks: Blocks,
     /// Its turn in the task set has come.
     pub enabled: bool,
+    /// It runs while its data is still coming.
+    pub streaming: bool,
     /// Bytes of the pool's budget that are set aside for what R2Ts asked for.
     pub reserved: u32,
     /// R2Ts sent.
@@ -318,6 +320,13 @@ impl std::ops::IndexMut<TaskIndex> for Tasks {
 }
 
 impl Task {
+    /// Bytes of Data-Out the device server may count on.
+    #[must_use]
+    #[inline]
+    pub fn data_out_len(&self) -> u32 {
+        self.data_out.received() + if self.streaming { self.data_out.left() } else { 0 }
+    }
+
     /// The command descriptor block, all of it.
     #[must_use]
     pub fn cdb(&self) -> &[u8] {
@@ -351,6 +360,14 @@ impl Blocks {
             data = &data[count..];
             remaining = remaining.saturating_sub(count);
         }
+    }
+
+    /// Whether what comes next may be a block of its own: everything before it ends at a multiple of 4 KiB, as direct
+    /// I/O wants it.
+    #[must_use]
+    pub fn ends_aligned(&self) -> bool {
+        let last = self.rest.last().map_or(self.first.as_ref(), Option::as_ref);
+        last.is_none_or(|last| last.len().is_multiple_of(4096))
     }
 
     /// Whether nothing was kept.

@@ -95,7 +95,7 @@ impl TargetShard {
     fn begin(&mut self, index: TaskIndex, step: &Step) {
         let task = &mut self.tasks[index];
         let expected_in = if task.direction == Direction::Read { task.expected_len.into() } else { 0 };
-        let received = u64::from(task.data_out.received());
+        let received = u64::from(task.data_out_len());
         let (kind, offset, len) = match *step {
             Step::Read { offset, len } => (Kind::Read, offset, len.min(expected_in)),
             Step::Write { offset, len, fua } => (Kind::Write { fua }, offset, len.min(received)),
@@ -270,9 +270,13 @@ impl TargetShard {
             if transfer.in_flight >= IN_FLIGHT_MAX || transfer.out.contains(transfer.next_chunk) {
                 return Progress::Waits;
             }
-            let Some(block) = task.blocks.get(task.blocks.handed) else {
+            let more_to_come = task.streaming && !task.data_out.is_complete();
+            let block = match task.blocks.get(task.blocks.handed) {
+                // A block that is not full yet ends where direct I/O cannot.
+                Some(block) if !more_to_come || block.len().is_multiple_of(4096) => block,
+                _ if more_to_come => return Progress::Waits,
                 // Fewer bytes came than the step takes: the device server was told how many.
-                return Progress::Over(Err(IoError::Abandoned));
+                _ => return Progress::Over(Err(IoError::Abandoned)),
             };
             let count = (block.len() as u64).min(len - transfer.begun);
             let offset = transfer.offset + transfer.begun;
