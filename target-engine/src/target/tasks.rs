@@ -219,6 +219,8 @@ pub enum Kind {
 pub struct Blocks {
     first: Option<Block>,
     rest: Vec<Option<Block>>,
+    /// Blocks that came, handed out or not.
+    count: usize,
     /// Blocks that were handed to the store already.
     pub handed: usize,
 }
@@ -337,10 +339,11 @@ impl Task {
 impl Blocks {
     /// Adds what was received into a block of its own.
     pub fn push(&mut self, block: Block) {
-        match self.first {
-            None => self.first = Some(block),
-            Some(_) => self.rest.push(Some(block)),
+        match self.count {
+            0 => self.first = Some(block),
+            _ => self.rest.push(Some(block)),
         }
+        self.count += 1;
     }
 
     /// Copies `data` behind what is there; new blocks are made for up to `remaining` bytes (`data` included).
@@ -373,7 +376,7 @@ impl Blocks {
     /// Whether nothing was kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.count == 0
     }
 
     /// The front, contiguous.
@@ -417,7 +420,7 @@ impl Blocks {
         for block in self.first.take().into_iter().chain(self.rest.drain(..).flatten()) {
             pool.give(block);
         }
-        self.handed = 0;
+        (self.handed, self.count) = (0, 0);
     }
 
     fn last_mut(&mut self) -> Option<&mut Block> {

@@ -58,6 +58,7 @@ impl TargetShard {
             completion.block.into_iter().for_each(|block| env.pool.give(block));
             return;
         };
+        self.freed = true;
         let transfer = &mut self.tasks[index].transfer;
         transfer.in_flight -= 1;
         transfer.out.remove(chunk);

@@ -87,7 +87,7 @@ fn reads_of_other_lengths() {
 #[test]
 fn a_transfer_is_bounded_by_what_vpd_b0_says() {
     let mut bench = disk();
-    let blocks = 32 << 20 >> 9;
+    let blocks = 256 << 20 >> 9;
     bench.store.size.store((blocks + 1) * 512, std::sync::atomic::Ordering::Relaxed);
     bench.unit.refresh_capacity().unwrap();
     bench.bytes.resize((blocks as usize + 1) * 512, 0);

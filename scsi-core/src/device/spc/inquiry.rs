@@ -202,7 +202,10 @@ mod tests {
     fn limits_are_those_that_are_kept() {
         let limits = |bench: &mut Bench| BlockLimits::decode(&page(bench, 0xb0)).unwrap();
         let plain = limits(&mut disk());
-        assert_eq!((plain.max_transfer, plain.max_unmap_blocks, plain.max_unmap_descriptors), (65536, 0, 0));
+        assert_eq!(
+            (plain.max_transfer, plain.max_unmap_blocks, plain.max_unmap_descriptors),
+            (524_288, 0, 0)
+        );
         let mut thin = Bench::disk(
             |config| {
                 config.thin_provisioning = true;
@@ -212,7 +215,7 @@ mod tests {
             FILE,
         );
         let thin = limits(&mut thin);
-        assert_eq!((thin.max_transfer, thin.max_unmap_blocks, thin.unmap_granularity), (8192, u32::MAX, 1));
+        assert_eq!((thin.max_transfer, thin.max_unmap_blocks, thin.unmap_granularity), (65536, u32::MAX, 1));
         assert_eq!((thin.optimal_transfer_granularity, thin.optimal_transfer), (8, 256));
     }
 

@@ -4,6 +4,7 @@ use iscsi_proto::pdu::{DataIn, R2t, Residual, ScsiResponse};
 use iscsi_proto::sn::CmdSn;
 
 use super::*;
+use crate::target::shard::Env;
 
 fn read10(lba: u32, blocks: u16) -> [u8; 10] {
     let (lba, blocks) = (lba.to_be_bytes(), blocks.to_be_bytes());
@@ -140,6 +141,82 @@ fn a_long_write_is_asked_for_piece_by_piece() {
         assert!(bench.bytes(0, data.len()) == data, "{mode:?}");
         assert_eq!((bench.pool.used_bytes(), bench.shard.running()), (0, 0));
     }
+}
+
+#[test]
+fn a_long_write_reaches_the_store_while_it_comes() {
+    for mode in [Mode::Inline, Mode::Later] {
+        let mut bench = Bench::new();
+        bench.set_mode(mode);
+        let data: Vec<u8> = (0..1 << 20).map(|n| (n % 239) as u8).collect();
+        let itt = bench.command(&write10(0, 2048), Expect::Out(1 << 20, &data[..65536], true));
+        bench.settle();
+        assert_eq!(bench.log(), ["write 0+65536"], "{mode:?}");
+        loop {
+            let out = bench.drain();
+            let Some((bhs, _)) = out.iter().find(|(bhs, _)| bhs[0] == R2t::OPCODE) else {
+                assert_eq!(ScsiResponse::decode(&out[0].0).unwrap().status, 0);
+                break;
+            };
+            let r2t = R2t::decode(bhs).unwrap();
+            let all = &data[r2t.buffer_offset as usize..][..r2t.desired_len as usize];
+            // Odd pieces: what is given to the store still ends at multiples of 4 KiB.
+            let pieces: Vec<&[u8]> = all.chunks(33_333).collect();
+            for (sn, piece) in pieces.iter().enumerate() {
+                let offset = r2t.buffer_offset + sn as u32 * 33_333;
+                bench.data_out(itt, Some(&r2t), sn as u32, offset, piece, sn + 1 == pieces.len());
+                bench.settle();
+            }
+        }
+        assert!(bench.bytes(0, data.len()) == data, "{mode:?}");
+        let lens =
+            bench.log().into_iter().map(|line| line.split('+').nth(1).unwrap().parse::<usize>().unwrap());
+        assert!(lens.into_iter().all(|len| len % 4096 == 0));
+        assert_eq!((bench.pool.used_bytes(), bench.pool.reserved_bytes(), bench.shard.running()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_long_write_that_is_refused_asks_for_nothing() {
+    let mut bench = Bench::new();
+    // Beyond the end.
+    bench.command(&write10(8000, 2048), Expect::Out(1 << 20, &[0; 65536], true));
+    let out = bench.drain();
+    assert_eq!(out.len(), 1);
+    assert_eq!(ScsiResponse::decode(&out[0].0).unwrap().status, 2);
+    assert_eq!((bench.log().len(), bench.pool.used_bytes(), bench.pool.reserved_bytes()), (0, 0, 0));
+}
+
+#[test]
+fn commands_that_find_no_memory_are_asked_for_their_data_in_turn() {
+    let mut bench = Bench::new();
+    bench.pool.reserve(1);
+    let rest = crate::limits::PAYLOAD_BYTES_MAX - 1;
+    assert!(bench.pool.reserve(rest));
+    for _ in 0..2 {
+        bench.command(&write10(0, 8), Expect::Out(4096, &[], true));
+    }
+    assert_eq!(bench.drain().len(), 0, "no memory, no R2T");
+    bench.pool.release(rest - 4096);
+    bench.now += crate::limits::TICK * 2;
+    let tick = |bench: &mut Bench| {
+        let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
+        assert!(bench.shard.poll_timeout(env.now).is_some());
+        env.now += crate::limits::TICK * 2;
+        bench.now = env.now;
+        bench.shard.handle_timeout(&mut env);
+    };
+    bench.pool.release(4096);
+    assert!(bench.pool.reserve(crate::limits::PAYLOAD_BYTES_MAX - 1 - 4096), "room for one");
+    tick(&mut bench);
+    let first: Vec<_> = bench.drain().iter().map(|(bhs, _)| R2t::decode(bhs).unwrap()).collect();
+    assert_eq!(
+        first.iter().map(|r2t| r2t.itt).collect::<Vec<_>>(),
+        [iscsi_proto::ids::Itt(bench.cmd_sn - 2)]
+    );
+    bench.data_out(first[0].itt, Some(&first[0]), 0, 0, &[1; 4096], true);
+    let opcodes: Vec<u8> = bench.drain().iter().map(|(bhs, _)| bhs[0]).collect();
+    assert!(opcodes.contains(&R2t::OPCODE), "the second has its turn: {opcodes:02x?}");
 }
 
 #[test]
