@@ -12,6 +12,7 @@ mod harness;
 
 mod hostile;
 mod judges;
+mod libiscsi;
 mod load;
 mod removal;
 mod threads;
