@@ -244,9 +244,12 @@ impl Client {
                     pdu => return Ok((pdu, raw.data)),
                 }
             }
-            match self.socket.read(&mut bytes)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.reader.push(&bytes[..count]),
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.reader.push(&bytes[..count]),
+                // Silence is no end.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waited for an answer"),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -213,6 +213,7 @@ fn long_blocks_serve_the_same_bytes() {
     succeed("qemu-img", ["convert", "-n", "-f", "raw", "-O", "raw", source_name, &url]);
     succeed("qemu-img", ["compare", "-f", "raw", "-F", "raw", source_name, &url]);
     assert_same(&source, &file, DISK_LEN);
+    qemu_io(RAW_UNMAP, &url, &["write -P 4 0 16M", "discard 4M 4M", "read -P 4 0 4M", "read -P 0 4M 4M"]);
 }
 
 #[test]
