@@ -98,7 +98,7 @@ pub const OUTSTANDING_R2T_MAX: u16 = 64;
 pub const IMMEDIATE_TASKS_MAX: usize = 8;
 
 /// Bytes in a connection's transmit ring from which on its reads wait for the socket.
-pub const TRANSMIT_BYTES_LOW: usize = 512 * 1024;
+pub const TRANSMIT_BYTES_LOW: usize = 256 * 1024;
 
 /// Bytes in a connection's transmit ring from which on nothing more is read from it.
 pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -31,6 +31,12 @@ impl StoreOpener for Stores {
         kinds.map(|kind| StoreKind { name: kind.name, takes_flags: kind.sync && kind.direct }).collect()
     }
 
+    fn remark(&self) -> Option<String> {
+        let refused = backstores::file::ring_refused()?;
+        log::warn!("file I/O goes by worker threads: {refused}");
+        Some(format!("I/O of files: worker threads ({refused})"))
+    }
+
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
         let options = OpenOptions {
             path: PathBuf::from(&spec.path),

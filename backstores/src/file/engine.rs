@@ -63,6 +63,16 @@ enum Place {
     Workers(JobId),
 }
 
+/// Why files cannot have io_uring here, if so.
+#[must_use]
+pub fn ring_refused() -> Option<String> {
+    match FileEngine::without_ring().map(|engine| Ring::new(engine.outbox.clone())) {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(format!("no io_uring: {error}")),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 impl FileEngine {
     /// An engine for one loop: with a ring where the kernel permits it.
     ///

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::io::Errno;
 use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
 
-pub use self::engine::FileEngine;
+pub use self::engine::{FileEngine, ring_refused};
 use self::geometry::{Medium, Mode};
 pub use self::open::{AIO, RDWR};
 use crate::workers::Unit;

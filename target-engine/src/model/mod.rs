@@ -26,6 +26,8 @@ pub struct Model {
     pub state: State,
     /// Whether debug messages are logged.
     pub debug: bool,
+    /// What `sys show` says of how I/O is done.
+    pub remark: Option<String>,
     /// The iSCSI driver: stopped, it listens nowhere and makes no target.
     pub iscsi: DriverState,
     /// Where it registers its targets.
@@ -118,6 +120,7 @@ impl Default for Model {
         Self {
             state: State::Ready,
             debug: false,
+            remark: None,
             iscsi: DriverState::Ready,
             isns: Isns { on: false, server: String::new(), port: 3205, access_control: false },
             nop_interval: 0,

@@ -11,6 +11,11 @@ pub trait StoreOpener: Send + Sync {
     /// The kinds of stores there are, in the order of `sys show`.
     fn kinds(&self) -> Vec<StoreKind>;
 
+    /// What `sys show` should say of how I/O is done here, where that is not the usual way.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// Opens one.
     ///
     /// # Errors

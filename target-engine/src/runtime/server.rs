@@ -220,6 +220,7 @@ impl Builder {
     /// # Errors
     /// What could not be taken.
     pub fn bind(self) -> Result<Server, ServerError> {
+        let remark = self.opener.remark();
         let mut control = ControlLoop::new(self.opener)?;
         let lock = match &self.control_socket {
             Some(path) => {
@@ -235,6 +236,7 @@ impl Builder {
         control.control.model.loops = self.target_loops;
         control.control.model.defaults = self.defaults;
         control.control.model.debug = self.debug;
+        control.control.model.remark = remark;
         control.control.set_pings(&self.portals);
         let given = !self.portals.portals.is_empty();
         let portals = if given { self.portals.portals } else { default_portals() };

@@ -22,6 +22,8 @@ pub struct SystemReport {
     pub state: State,
     /// Whether debug messages are logged.
     pub debug: bool,
+    /// How I/O is done, where that is not the usual way; stock has no such line.
+    pub remark: Option<String>,
     /// The drivers.
     pub drivers: Vec<(Driver, DriverState)>,
     /// The kinds of stores.
@@ -147,6 +149,7 @@ pub fn system(model: &Model, stores: Vec<StoreKind>) -> SystemReport {
     SystemReport {
         state: model.state,
         debug: model.debug,
+        remark: model.remark.clone(),
         drivers: Driver::ALL.map(|driver| (driver, model.driver(driver))).to_vec(),
         stores,
         device_types: DEVICE_TYPES.to_vec(),

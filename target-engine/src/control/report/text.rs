@@ -18,6 +18,9 @@ pub fn system(report: &SystemReport) -> String {
     out.line(0, "System:");
     out.line(1, format_args!("State: {}", report.state.word()));
     out.line(1, format_args!("debug: {}", on_off(report.debug)));
+    if let Some(remark) = &report.remark {
+        out.line(1, remark);
+    }
     out.line(0, "LLDs:");
     for (driver, state) in &report.drivers {
         out.line(1, format_args!("{}: {}", driver.name(), state.word()));

@@ -227,6 +227,7 @@ fn system_with_and_without_discovery_accounts() {
     let mut report = SystemReport {
         state: State::Ready,
         debug: false,
+        remark: None,
         drivers: vec![(Driver::Iscsi, DriverState::Ready)],
         stores: vec![
             StoreKind { name: "null", takes_flags: false },
@@ -258,13 +259,14 @@ iSNS:
 ";
     assert_eq!(system(&report), expected);
     report.debug = true;
+    report.remark = Some("I/O: by hand".to_owned());
     report.state = State::Offline;
     report.drivers[0].1 = DriverState::Stopped;
     report.accounts = AccountsReport { incoming: vec!["zed".to_owned()], outgoing: Some("mike".to_owned()) };
     report.isns = Isns { on: true, server: "10.9.9.9".to_owned(), port: 99, access_control: true };
     let expected = expected
         .replace("State: ready", "State: offline")
-        .replace("debug: off", "debug: on")
+        .replace("debug: off", "debug: on\n    I/O: by hand")
         .replace("iscsi: ready", "iscsi: stopped")
         .replace("iSNS:\n", "    Account information:\n\n    zed\n    mike (outgoing)\niSNS:\n")
         .replace("=Off", "=On")
