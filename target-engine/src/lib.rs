@@ -12,3 +12,4 @@ pub mod model;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod target;
+mod warnings;

@@ -94,6 +94,19 @@ pub const POOL_IDLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// R2Ts that one command may have outstanding, whatever was negotiated.
 pub const OUTSTANDING_R2T_MAX: u16 = 64;
 
+/// Data-Out of one command that goes to the medium, in bytes: no unit takes more. What an initiator announces beyond
+/// it is not asked for.
+pub const DATA_OUT_LEN_MAX: u32 = 256 * 1024 * 1024;
+
+/// The same for commands whose data is a parameter list, or that take none.
+pub const PARAMETER_LIST_LEN_MAX: u32 = 1024 * 1024;
+
+/// Task management functions of one connection that may wait for commands to end; more are rejected.
+pub const TASK_FUNCTIONS_MAX: usize = 16;
+
+/// The same for all of a target's on one loop, those of other loops among them.
+pub const TASK_FUNCTION_WAITS_MAX: usize = 4096;
+
 /// Immediate SCSI commands that one session may have running; more are rejected.
 pub const IMMEDIATE_TASKS_MAX: usize = 8;
 
@@ -143,7 +156,7 @@ pub const END_GRACE: Duration = Duration::from_secs(5);
 /// How long the last replies and loops may take after that.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to accept the response that refuses it.
+/// How long a connection may take to accept the response that refuses it, or the last one before it is closed.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Warnings that peers can cause, in one [`WARNINGS_PERIOD`]; more are counted only.

@@ -121,6 +121,23 @@ pub enum Step {
     Done(Outcome),
 }
 
+impl Step {
+    /// The part of the store that the step reads or changes: where it begins, and how long it is, in bytes.
+    #[must_use]
+    pub fn range(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Read { offset, len }
+            | Self::Write { offset, len, .. }
+            | Self::Compare { offset, len, .. }
+            | Self::Probe { offset, len }
+            | Self::Fill { offset, len, .. }
+            | Self::WriteZeroes { offset, len, .. }
+            | Self::Discard { offset, len } => Some((offset, len)),
+            Self::Allocation { .. } | Self::Flush | Self::AbortTasks(_) | Self::Done(_) => None,
+        }
+    }
+}
+
 /// How a step's I/O ended well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IoDone {

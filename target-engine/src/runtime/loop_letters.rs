@@ -300,7 +300,8 @@ impl DataLoop {
         let siblings = std::mem::take(&mut self.shards[index].siblings);
         for (_, sibling) in &siblings {
             let reset = CrossReset { tid, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
-            if sibling.send(ToLoop::Reset(Box::new(reset))).is_err() {
+            // Not one of them may be lost: who asked would take that for its end.
+            if sibling.send_reserved(ToLoop::Reset(Box::new(reset))).is_err() {
                 // It is ending, and its commands with it.
                 self.shards[index].shard.sibling_reset_done(id);
             }

@@ -60,6 +60,11 @@ impl Pool {
         fits
     }
 
+    /// Sets `bytes` aside over the budget.
+    pub fn reserve_anyway(&mut self, bytes: usize) {
+        self.reserved_bytes += bytes;
+    }
+
     /// Gives up what `reserve` set aside, because it came or will not come.
     pub fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.reserved_bytes, "what is released was reserved");

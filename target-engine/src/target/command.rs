@@ -14,9 +14,12 @@ use scsi_core::status::Status;
 
 use super::shard::{Env, TargetShard};
 use super::tasks::{Blocks, Direction, State, Task, TaskIndex, Transfer};
-use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress};
+use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
-use crate::limits::{IMMEDIATE_TASKS_MAX, SEGMENT_LEN_MAX, STREAM_LEN_MIN};
+use crate::limits::{
+    BURST_LEN_MAX, DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, SEGMENT_LEN_MAX,
+    STREAM_LEN_MIN,
+};
 
 /// Received pieces from this length on are kept as they came instead of being copied together, in bytes.
 const KEEP_LEN: usize = 32 * 1024;
@@ -40,7 +43,7 @@ impl TargetShard {
             (false, true) => Direction::Write,
             (true, true) => Direction::Both,
         };
-        let expected_out = if command.write { command.expected_len } else { 0 };
+        let expected_out = if command.write { data_out_len(&command, &session.rules) } else { 0 };
         let data_len = incoming.data.as_slice().len() as u32;
         // An initiator that expects nothing to be sent has nothing more to say, whatever its F bit.
         let last = command.last || !command.write;
@@ -135,7 +138,7 @@ impl TargetShard {
         let task = &mut self.tasks[index];
         task.enabled = admitted == Admit::Run;
         self.expect_more(index);
-        if self.starved.is_empty() {
+        if self.starved.is_empty() || self.sessions[self.tasks[index].session].asking == 0 {
             self.ask(index, env);
         } else {
             // Others wait for memory; it is given in turn.
@@ -183,10 +186,18 @@ impl TargetShard {
                 (false, 0) => task.data_out.left(),
                 (false, _) => 0,
             };
+            let others = self.sessions[session].asking - usize::from(task.r2ts > 0);
+            let modest =
+                others == 0 && task.reserved == 0 && task.transfer.in_flight == 0 && wanted <= BURST_LEN_MAX;
             if wanted > 0 && !env.pool.reserve(wanted as usize) {
-                self.starved.push_back((index, task.generation));
-                return false;
+                if !modest {
+                    self.starved.push_back((index, task.generation));
+                    return false;
+                }
+                // Whoever holds the memory, a session that has none of it gets what one burst needs.
+                env.pool.reserve_anyway(wanted as usize);
             }
+            self.sessions[session].asking += usize::from(task.r2ts == 0);
             task.reserved += wanted;
             let window = self.window(session);
             let ttt = self.tasks.ttt(index);
@@ -202,14 +213,19 @@ impl TargetShard {
     /// Asks again for the tasks that found no memory, in turn.
     pub(super) fn ask_starved(&mut self, env: &mut Env<'_>) {
         self.freed = false;
-        while let Some((index, generation)) = self.starved.pop_front() {
-            let waits = self.tasks.get_mut(index).is_some_and(|task| {
+        let mut spent = false;
+        // All of the line goes round once: who has to wait goes to its end.
+        for _ in 0..self.starved.len() {
+            let Some((index, generation)) = self.starved.pop_front() else { return };
+            let waits = self.tasks.get_mut(index).filter(|task| {
                 task.generation == generation && task.aborted.is_none() && !task.data_out.is_complete()
             });
-            if waits && !self.ask(index, env) {
-                // It went to the end of the line, and was the first.
-                self.starved.rotate_right(1);
-                return;
+            let Some(task) = waits else { continue };
+            let others = self.sessions[task.session].asking - usize::from(task.r2ts > 0);
+            if spent && others > 0 {
+                self.starved.push_back((index, generation));
+            } else {
+                spent |= !self.ask(index, env);
             }
         }
     }
@@ -291,7 +307,8 @@ impl TargetShard {
 
     fn fail_data(&mut self, index: TaskIndex, fault: DataOutError, env: &mut Env<'_>) {
         let task = &self.tasks[index];
-        log::warn!("{}: task {:#x}: {fault}", self.connections[task.connection].peer, task.itt.0);
+        let (peer, itt) = (self.connections[task.connection].peer, task.itt.0);
+        self.warnings.warn(env.now, format_args!("{peer}: task {itt:#x}: {fault}"));
         let code = match fault {
             DataOutError::Unexpected => AdditionalSense::UNEXPECTED_UNSOLICITED_DATA,
             DataOutError::TooMuch | DataOutError::TooLittle => AdditionalSense::NOT_ENOUGH_UNSOLICITED_DATA,
@@ -412,6 +429,13 @@ impl TargetShard {
             unit.change_store(env.engines);
         }
     }
+}
+
+/// What is asked of an initiator: no more than its command can want, whatever it announces. A longer first burst
+/// comes unasked.
+fn data_out_len(command: &ScsiCommand, rules: &DataOutRules) -> u32 {
+    let most = if writes_medium(command.cdb[0]) { DATA_OUT_LEN_MAX } else { PARAMETER_LIST_LEN_MAX };
+    command.expected_len.min(most.max(rules.first_burst_len))
 }
 
 /// WRITE (6), (10), (12), (16): their data goes to the store and nowhere else.

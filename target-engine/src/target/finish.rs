@@ -83,11 +83,11 @@ impl TargetShard {
         if let Some(Payload::Block(block)) = task.last_segment.take() {
             env.pool.give(block);
         }
-        let aborted = task.aborted.unwrap_or_default();
+        let aborted = task.aborted.take().unwrap_or_default();
         if aborted.unit_gone {
             self.tell_unit_gone(&task);
         }
-        if let Some(waiter) = aborted.waiter {
+        for waiter in aborted.waiters {
             self.wait_over(waiter);
         }
         self.reap_session(task.session);
@@ -126,6 +126,7 @@ impl TargetShard {
         }
         let session = &mut self.sessions[task.session];
         session.tasks -= 1;
+        session.asking -= usize::from(task.r2ts > 0);
         if task.immediate {
             session.immediate -= 1;
         } else {

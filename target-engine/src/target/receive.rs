@@ -40,7 +40,7 @@ impl TargetShard {
                     self.take_pdu(place, pdu, env);
                 }
                 Err(error) => {
-                    log::warn!("{}: {error}, closed", connection.peer);
+                    self.warnings.warn(env.now, format_args!("{}: {error}, closed", connection.peer));
                     self.close_connection(place, env);
                 }
             }
@@ -101,6 +101,12 @@ impl TargetShard {
         while let Some(held) = self.sessions.get_mut(session).and_then(|session| session.window.next_early())
         {
             let data = held.block.map_or(Data::Borrowed(&[]), Data::Owned);
+            if self.connections[held.connection].state != ConnectionState::Open {
+                // It has logged out since.
+                self.sessions[session].window.finished();
+                data.discard(env.pool);
+                continue;
+            }
             let pdu = Incoming { bhs: held.bhs, ahs: held.ahs, data, intact: true };
             self.execute(held.connection, pdu, env);
         }
@@ -128,12 +134,13 @@ impl TargetShard {
     /// RFC 7143 7.8: the PDU is as if it had not come. A lost command leaves a gap in the numbers that only a new
     /// session fills; lost data fails its command.
     fn broken_digest(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
-        log::warn!("{}: wrong data digest", self.connections[place].peer);
+        let peer = self.connections[place].peer;
+        self.warnings.warn(env.now, format_args!("{peer}: wrong data digest"));
         let bhs = pdu.bhs;
         if bhs[0] & OPCODE == DataOut::OPCODE {
             self.data_out_lost(place, &bhs, env);
         } else {
-            self.connections[place].state = ConnectionState::Draining;
+            self.drain(place);
         }
         self.refuse(place, &bhs, RejectReason::DATA_DIGEST_ERROR, pdu.data, env);
     }
@@ -218,7 +225,7 @@ impl TargetShard {
         self.touch(place);
         for other in ended {
             if other == place {
-                self.connections[place].state = ConnectionState::Draining;
+                self.drain(place);
             } else {
                 self.close_connection(other, env);
             }

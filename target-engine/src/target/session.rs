@@ -28,6 +28,8 @@ pub struct Session {
     pub(super) unsolicited: Vec<TaskIndex>,
     /// Tasks that run, immediate ones among them.
     pub(super) tasks: usize,
+    /// Tasks that were given memory for their data.
+    pub(super) asking: usize,
     /// Immediate tasks that run.
     pub(super) immediate: usize,
     /// Its last connection is gone.
@@ -80,6 +82,7 @@ impl Session {
             connections: Vec::new(),
             unsolicited: Vec::new(),
             tasks: 0,
+            asking: 0,
             immediate: 0,
             closing: false,
         }

@@ -22,7 +22,8 @@ use super::task_management::{Reach, Waits};
 use super::tasks::{Aborted, TaskIndex, Tasks};
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
-use crate::limits::TICK;
+use crate::limits::{LAST_WORDS, TICK};
+use crate::warnings::Warnings;
 
 /// A target's sessions, units and commands on one loop.
 pub struct TargetShard {
@@ -39,6 +40,11 @@ pub struct TargetShard {
     pub(super) starved: VecDeque<(TaskIndex, u16)>,
     pub(super) waits: Waits,
     pub(super) siblings: usize,
+    /// Aborted tasks whose operations are still out.
+    pub(super) orphans: usize,
+    /// Connections that are closed once all is sent, and when at the latest.
+    draining: Vec<(usize, Option<Instant>)>,
+    pub(super) warnings: Warnings,
     /// Memory came back since the starved were last looked at.
     pub(super) freed: bool,
     /// Engines have something that waits for `kick`.
@@ -114,6 +120,9 @@ impl TargetShard {
             starved: VecDeque::new(),
             waits: Waits::default(),
             siblings: 0,
+            orphans: 0,
+            draining: Vec::new(),
+            warnings: Warnings::default(),
             freed: false,
             submitted: false,
             events: Vec::new(),
@@ -170,7 +179,7 @@ impl TargetShard {
     pub fn remove_unit(&mut self, lun: Lun, env: &mut Env<'_>) {
         let Some(unit) = self.unit_mut(lun) else { return };
         unit.leaving = true;
-        let cause = Aborted { waiter: None, unit_gone: true };
+        let cause = Aborted { waiters: Vec::new(), unit_gone: true };
         self.abort_where(|task| task.lun == Some(lun), cause, env);
         self.reap_unit(lun, env);
         self.luns_changed();
@@ -251,6 +260,7 @@ impl TargetShard {
         let (index, cid) = (connection.session, connection.cid);
         self.events.push(ShardEvent::ConnectionClosed(place));
         self.waits.forget_connection(place);
+        self.draining.retain(|&(other, _)| other != place);
         self.abort_where(|task| task.connection == place, Aborted::default(), env);
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.connections.retain(|&other| other != place);
@@ -331,7 +341,7 @@ impl TargetShard {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && !self.connections.is_empty();
-        if !pings && self.waits.is_empty() && self.starved.is_empty() {
+        if !pings && self.waits.is_empty() && self.starved.is_empty() && self.draining.is_empty() {
             self.next_tick = None;
             return None;
         }
@@ -346,6 +356,7 @@ impl TargetShard {
         self.next_tick = Some(env.now + TICK);
         self.expire_waits(env);
         self.ask_starved(env);
+        self.close_drained(env);
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
         for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
             if self.connections[place].state == ConnectionState::Closed {
@@ -373,8 +384,20 @@ impl TargetShard {
         let connection = &mut self.connections[place];
         if connection.state == ConnectionState::Open {
             connection.state = ConnectionState::Draining;
+            self.draining.push((place, None));
             self.touch(place);
         }
+    }
+
+    /// Who does not take its last answers in time goes without them.
+    fn close_drained(&mut self, env: &mut Env<'_>) {
+        let mut late = Vec::new();
+        for (place, deadline) in &mut self.draining {
+            if *deadline.get_or_insert(env.now + LAST_WORDS) <= env.now {
+                late.push(*place);
+            }
+        }
+        late.into_iter().for_each(|place| self.close_connection(place, env));
     }
 
     /// Puts a connection on the list of those to be written to.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use iscsi_proto::pdu::{self, Bhs, RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
-use scsi_core::device::NexusName;
+use scsi_core::device::{NexusName, Step};
 use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use slab::Slab;
@@ -15,7 +15,7 @@ use super::shard::{Env, ShardEvent, TargetShard};
 use super::tasks::{Aborted, State, Task, TaskIndex, Tasks, Transfer};
 use crate::iscsi::connection::receive::Data;
 use crate::iscsi::session::Arrival;
-use crate::limits::ABORT_WAIT;
+use crate::limits::{ABORT_WAIT, TASK_FUNCTION_WAITS_MAX, TASK_FUNCTIONS_MAX};
 
 /// A wait's place.
 pub type WaitIndex = usize;
@@ -65,6 +65,9 @@ impl TargetShard {
         let lun = Lun::from_wire(request.lun).filter(|&lun| self.unit(lun).is_some_and(|unit| !unit.leaving));
         let of_session = move |task: &Task| task.session == session && task.lun == lun;
         let then = Then::Respond { connection: place, itt: request.itt, cold: false };
+        if self.waits.is_full_for(place) {
+            return self.answer(place, &request, TaskResponse::REJECTED);
+        }
         match request.function {
             TaskFunction::ABORT_TASK => self.abort_task(place, &request, then, env),
             TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET if lun.is_some() => {
@@ -105,7 +108,10 @@ impl TargetShard {
         match found.map(|(index, _)| index) {
             Some(found) => {
                 let generation = self.tasks[found].generation;
-                self.abort_and_wait(move |task| task.generation == generation, then, 0, env);
+                let this = move |task: &Task| {
+                    task.generation == generation && task.session == session && task.itt == referenced
+                };
+                self.abort_and_wait(this, then, 0, env);
             }
             None => {
                 let unseen = self.forget_unseen(session, request, env);
@@ -165,10 +171,11 @@ impl TargetShard {
     pub(super) fn abort_for(&mut self, index: TaskIndex, nexuses: Arc<[NexusName]>, env: &mut Env<'_>) {
         let task = &mut self.tasks[index];
         task.transfer = Transfer::default();
-        let (lun, own) = (task.lun, task.generation);
+        let (lun, own, session, itt) = (task.lun, task.generation, task.session, task.itt);
         let reach = Reach { lun, nexuses: Some(nexuses) };
         let reached = self.reached(&reach);
-        let which = move |task: &Task| task.generation != own && reached(task);
+        let is_own = move |task: &Task| task.generation == own && task.session == session && task.itt == itt;
+        let which = move |task: &Task| !is_own(task) && reached(task);
         let siblings = self.siblings;
         let wait = self.abort_and_wait(which, Then::Resume(index, own), siblings, env);
         self.tell_siblings(reach, wait);
@@ -212,7 +219,7 @@ impl TargetShard {
     ) -> WaitIndex {
         // One more than there is, so that it cannot be over before all is counted.
         let wait = self.waits.slab.insert(Wait { left: others + 1, deadline: env.now + ABORT_WAIT, then });
-        self.abort_where(which, Aborted { waiter: Some(wait), unit_gone: false }, env);
+        self.abort_where(which, Aborted { waiters: vec![wait], unit_gone: false }, env);
         self.wait_over(wait);
         wait
     }
@@ -222,35 +229,32 @@ impl TargetShard {
         let chosen: Vec<TaskIndex> =
             self.tasks.iter().filter(|(_, task)| which(task)).map(|(index, _)| index).collect();
         for index in chosen {
-            self.abort(index, cause, env);
+            self.abort(index, cause.clone(), env);
         }
     }
 
     fn abort(&mut self, index: TaskIndex, cause: Aborted, env: &mut Env<'_>) {
-        let waiter = cause.waiter;
-        let task = &mut self.tasks[index];
-        if let Some(aborted) = &mut task.aborted {
-            // Twice aborted, it still ends once; the later function waits for it if nobody did, and an abort by
-            // its initiator wins over the unit's end.
-            aborted.unit_gone &= cause.unit_gone;
-            if aborted.waiter.is_none()
-                && let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait))
-            {
-                aborted.waiter = waiter;
+        for &waiter in &cause.waiters {
+            if let Some(wait) = self.waits.slab.get_mut(waiter) {
                 wait.left += 1;
             }
+        }
+        let task = &mut self.tasks[index];
+        if let Some(aborted) = &mut task.aborted {
+            // Twice aborted, it still ends once, and both functions wait for that; an abort by its initiator wins
+            // over the unit's end.
+            aborted.unit_gone &= cause.unit_gone;
+            aborted.waiters.extend(cause.waiters);
             return;
         }
         task.aborted = Some(cause);
-        if let Some(wait) = waiter.and_then(|wait| self.waits.slab.get_mut(wait)) {
-            wait.left += 1;
-        }
         if let Some(unit) = task.lun.and_then(|lun| self.units[usize::from(lun.number())].as_mut()) {
             unit.port.abort(&mut task.device);
         }
         if task.transfer.in_flight == 0 || task.state == State::Collecting {
             return self.drop_task(index, env);
         }
+        self.orphans += 1;
         let (generation, out) = (task.generation, task.transfer.out);
         let store = self.tasks[index].lun.and_then(|lun| self.unit(lun)).and_then(|unit| unit.store);
         if let Some(store) = store {
@@ -305,13 +309,55 @@ impl TargetShard {
             .waits
             .slab
             .iter()
-            .filter(|(_, wait)| wait.deadline <= env.now && !matches!(wait.then, Then::Nothing))
+            .filter(|(_, wait)| wait.deadline <= env.now && wait.then.expires())
             .map(|(index, _)| index)
             .collect();
         for index in late {
             let then = std::mem::replace(&mut self.waits.slab[index].then, Then::Nothing);
             self.settle(&then, TaskResponse::REJECTED);
+            self.forget_wait(index);
         }
+    }
+
+    /// Nobody is to be told any more: tasks need not remember. What siblings still answer keeps its place.
+    fn forget_wait(&mut self, index: WaitIndex) {
+        let mut forgotten = 0;
+        for (_, task) in self.tasks.iter_mut() {
+            if let Some(aborted) = &mut task.aborted {
+                let before = aborted.waiters.len();
+                aborted.waiters.retain(|&waiter| waiter != index);
+                forgotten += before - aborted.waiters.len();
+            }
+        }
+        if let Some(wait) = self.waits.slab.get_mut(index) {
+            wait.left -= forgotten;
+            if wait.left == 0 {
+                self.waits.slab.remove(index);
+            }
+        }
+    }
+
+    /// Whether a step would touch what an aborted command may still change: it was given up, or its initiator is
+    /// gone, but the store has not given it back.
+    #[cold]
+    pub(super) fn is_fenced(&self, index: TaskIndex, step: &Step) -> bool {
+        let (Some(lun), Some((offset, len))) = (self.tasks[index].lun, step.range()) else { return false };
+        self.tasks.iter().any(|(_, task)| {
+            let (from, to) = task.transfer.changing();
+            task.aborted.is_some()
+                && task.lun == Some(lun)
+                && task.transfer.in_flight > 0
+                && from < offset.saturating_add(len)
+                && offset < to
+        })
+    }
+}
+
+impl Then {
+    /// Whether somebody is to be told when it takes too long. A sibling is not: it has a deadline of its own, and
+    /// takes an answer for the end of the commands.
+    fn expires(&self) -> bool {
+        matches!(self, Self::Respond { .. } | Self::Resume(..))
     }
 }
 
@@ -320,6 +366,13 @@ impl Waits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// Whether a connection has enough functions waiting, or all together have.
+    fn is_full_for(&self, place: usize) -> bool {
+        let of_it = |(_, wait): &(usize, &Wait)| matches!(wait.then, Then::Respond { connection, .. } if connection == place);
+        self.slab.len() >= TASK_FUNCTION_WAITS_MAX
+            || self.slab.iter().filter(of_it).count() >= TASK_FUNCTIONS_MAX
     }
 
     /// Nobody is left to be answered on this connection.

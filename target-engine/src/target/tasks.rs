@@ -105,10 +105,10 @@ pub enum State {
 }
 
 /// An aborted task, while its I/O is still out.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Aborted {
-    /// The task management function that waits for its end.
-    pub waiter: Option<WaitIndex>,
+    /// The task management functions that wait for its end.
+    pub waiters: Vec<WaitIndex>,
     /// The unit went away under it, which its initiator is told; nobody else aborted it.
     pub unit_gone: bool,
 }
@@ -142,6 +142,19 @@ pub struct Transfer {
     pub allocation: Option<(u64, bool)>,
     /// The first failure; nothing more is begun after it.
     pub error: Option<IoError>,
+}
+
+impl Transfer {
+    /// From where to where the store may change while operations are out, in bytes.
+    #[must_use]
+    pub fn changing(&self) -> (u64, u64) {
+        let len = match self.kind {
+            Kind::Write { .. } => self.begun,
+            Kind::Fill { .. } | Kind::Zeroes { .. } | Kind::Discard => self.len,
+            _ => 0,
+        };
+        (self.offset, self.offset.saturating_add(len))
+    }
 }
 
 /// A set of operations' numbers.
@@ -249,6 +262,11 @@ impl Tasks {
     /// All tasks.
     pub fn iter(&self) -> impl Iterator<Item = (TaskIndex, &Task)> {
         self.slab.iter().map(|(index, task)| (index as TaskIndex, task))
+    }
+
+    /// All tasks, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (TaskIndex, &mut Task)> {
+        self.slab.iter_mut().map(|(index, task)| (index as TaskIndex, task))
     }
 
     /// How many there are.

@@ -1,7 +1,8 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
-use scsi_core::device::{IoDone, IoResult, Step};
+use scsi_core::device::{IoDone, IoResult, Outcome, Step};
+use scsi_core::status::Status;
 use scsi_core::store::{
     Block, BlockOp, Completed, Completion, EngineIndex, InlineOp, IoEngine, IoError, Now, Slot,
 };
@@ -30,6 +31,10 @@ impl TargetShard {
                 Step::Done(outcome) => return self.finish(index, outcome, env),
                 Step::AbortTasks(nexuses) => return self.abort_for(index, nexuses, env),
                 _ => {}
+            }
+            if self.orphans > 0 && self.is_fenced(index, &step) {
+                let busy = Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
+                return self.finish(index, busy, env);
             }
             self.begin(index, &step);
             match self.run(index, borrowed, env) {
@@ -83,6 +88,7 @@ impl TargetShard {
         if !aborted {
             self.resume(index, env);
         } else if self.tasks[index].transfer.in_flight == 0 {
+            self.orphans -= 1;
             self.drop_task(index, env);
         }
     }

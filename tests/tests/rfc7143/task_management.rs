@@ -6,6 +6,7 @@ use iscsi_proto::ids::Itt;
 use iscsi_proto::pdu::{Pdu, TaskFunction, TaskManagementRequest, TaskResponse};
 use iscsi_proto::sn::CmdSn;
 use scsi_core::sense::AdditionalSense;
+use scsi_core::status::Status;
 use tgt_tests::initiator::{Initiator, Io, Wish};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, each_chunk};
@@ -262,7 +263,10 @@ fn a_session_with_a_dead_store_ends_when_the_store_does() {
     // The initiator comes back meanwhile, to the same target.
     store.behave(Behaviour::INLINE);
     let mut again = Initiator::login(&pair);
-    again.run(&READ, Io::Read(2048)).good();
+    let beside = [0x28, 0, 0, 0, 0, 4, 0, 0, 4, 0];
+    again.run(&beside, Io::Read(2048)).good();
+    // What the store may still write is nobody's to read or write until it has.
+    assert_eq!(again.run(&READ, Io::Read(2048)).status, Status::Busy as u8);
     again.hang_up();
     store.release();
     pair.settle();

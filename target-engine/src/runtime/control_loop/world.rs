@@ -15,7 +15,7 @@ use crate::control::dispatch::{LoginId, Outside};
 use crate::control::pending::ClientId;
 use crate::control::wire::Reply;
 use crate::iscsi::login::Answer;
-use crate::limits::{CONTROL_LETTERS_MAX, WARNINGS_MAX, WARNINGS_PERIOD};
+use crate::limits::CONTROL_LETTERS_MAX;
 use crate::model::PortalId;
 use crate::model::store::{StoreKind, StoreOpener};
 use crate::runtime::letters::{LoopId, ToControl, ToLoop};
@@ -23,6 +23,7 @@ use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
 use crate::runtime::openers::{Job, JobDone, Openers};
 use crate::runtime::poller::{Interest, Key, Poller, Ready};
 use crate::runtime::target_loop::{self, LoopHandle};
+use crate::warnings::Warnings;
 
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,8 +59,7 @@ pub(crate) struct World {
     shutdown: Option<UnixStream>,
     signals: usize,
     ending: bool,
-    /// Warnings that peers can cause: since when they are counted, and how many there were.
-    warned: (Option<Instant>, u32),
+    warnings: Warnings,
 }
 
 /// Stands for the server itself, before it serves anybody.
@@ -95,7 +95,7 @@ impl World {
             shutdown: None,
             signals: 0,
             ending: false,
-            warned: (None, 0),
+            warnings: Warnings::default(),
         })
     }
 
@@ -148,15 +148,7 @@ impl World {
 
     /// A warning that a peer can cause as often as it likes; the log takes only so many.
     pub(super) fn warn(&mut self, now: Instant, text: std::fmt::Arguments<'_>) {
-        let (since, count) = self.warned;
-        let is_over = since.is_none_or(|since| now.saturating_duration_since(since) >= WARNINGS_PERIOD);
-        if is_over && count > WARNINGS_MAX {
-            log::warn!("{} warnings like the last ones were left out", count - WARNINGS_MAX);
-        }
-        self.warned = if is_over { (Some(now), 1) } else { (since, count.saturating_add(1)) };
-        if self.warned.1 <= WARNINGS_MAX {
-            log::warn!("{text}");
-        }
+        self.warnings.warn(now, text);
     }
 
     pub(super) fn wait(

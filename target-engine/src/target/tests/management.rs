@@ -14,7 +14,7 @@ use crate::target::shard::{Env, ShardEvent};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 
-fn task_management(bench: &mut Bench, function: TaskFunction, referenced: Option<Itt>) {
+pub(super) fn task_management(bench: &mut Bench, function: TaskFunction, referenced: Option<Itt>) {
     let request = TaskManagementRequest {
         immediate: true,
         function,

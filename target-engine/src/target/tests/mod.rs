@@ -2,6 +2,7 @@
 
 mod bench;
 mod commands;
+mod hostile;
 mod management;
 mod preempt;
 
