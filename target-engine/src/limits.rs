@@ -26,6 +26,9 @@ pub const TARGETS_MAX: usize = 4096;
 /// Loops that may serve one target.
 pub const TARGET_LOOPS_MAX: usize = 64;
 
+/// Loops that all targets may share.
+pub const SHARED_LOOPS_MAX: usize = 256;
+
 /// Portals of the daemon.
 pub const PORTALS_MAX: usize = 256;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
-use target_engine::limits::TARGET_LOOPS_MAX;
+use target_engine::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
@@ -70,8 +70,14 @@ pub(crate) struct Args {
     #[arg(long = "export", value_name = "PATH[:SIZE]", value_parser = Export::parse, action = ArgAction::Append)]
     pub(crate) exports: Vec<Export>,
 
+    /// Let all targets share N polling loops, or one per two processors, however many targets there are; without
+    /// this each has loops of its own
+    #[arg(long, value_name = "N|auto", value_parser = |text: &str| parse_loops(text, SHARED_LOOPS_MAX))]
+    pub(crate) loops: Option<usize>,
+
     /// Polling loops of each target, or `auto` for one per two processors
-    #[arg(long, value_name = "N|auto", default_value = "1", value_parser = parse_loops)]
+    #[arg(long, value_name = "N|auto", default_value = "1",
+          value_parser = |text: &str| parse_loops(text, TARGET_LOOPS_MAX))]
     pub(crate) target_loops: usize,
 
     /// Let new targets negotiate with stock's defaults, which are slower: 8 KiB segments, InitialR2T=Yes
@@ -157,14 +163,14 @@ fn absolute(text: &str) -> std::io::Result<PathBuf> {
 }
 
 /// `auto` leaves half of the processors to everything else.
-fn parse_loops(text: &str) -> Result<usize, String> {
+fn parse_loops(text: &str, max: usize) -> Result<usize, String> {
     if text == "auto" {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        return Ok((processors / 2).clamp(1, TARGET_LOOPS_MAX));
+        return Ok((processors / 2).clamp(1, max));
     }
     match text.parse() {
-        Ok(loops) if (1..=TARGET_LOOPS_MAX).contains(&loops) => Ok(loops),
-        _ => Err(format!("expected a number from 1 to {TARGET_LOOPS_MAX}, or auto")),
+        Ok(loops) if (1..=max).contains(&loops) => Ok(loops),
+        _ => Err(format!("expected a number from 1 to {max}, or auto")),
     }
 }
 
@@ -242,6 +248,7 @@ mod tests {
             ("--iscsi bogus=1",            22, "bogus"),
             ("--iscsi portal=1.2.3.4:x",   22, "1.2.3.4:x"),
             ("--target-loops 0",           22, "1 to 64, or auto"),
+            ("--loops 0",                  22, "1 to 256, or auto"),
             ("--export a:1x3 --export :",  22, "--export <PATH[:SIZE]>"),
         ];
         for (line, exit, mention) in cases {
@@ -255,13 +262,20 @@ mod tests {
     fn help_tells_all() {
         let help = read("--help").unwrap_err();
         assert_eq!(ended(&help), Ended::Printed);
-        assert!(help.to_string().contains("--target-loops") && !help.to_string().contains("--detached"));
+        assert!(
+            help.to_string().contains("--target-loops")
+                && help.to_string().contains("--loops <N|auto>")
+                && !help.to_string().contains("--detached")
+        );
     }
 
     #[test]
     fn loops() {
-        assert_eq!(parse_loops("4"), Ok(4));
-        assert!(parse_loops("auto").is_ok_and(|loops| loops >= 1));
-        assert!(parse_loops("65").is_err() && parse_loops("many").is_err());
+        assert_eq!(parse_loops("4", 64), Ok(4));
+        assert!(parse_loops("auto", 64).is_ok_and(|loops| loops >= 1));
+        assert!(parse_loops("65", 64).is_err() && parse_loops("many", 64).is_err());
+        assert_eq!(read("").unwrap().loops, None);
+        assert_eq!(read("--loops 100").unwrap().loops, Some(100));
+        assert!(read("--loops auto").unwrap().loops.is_some());
     }
 }

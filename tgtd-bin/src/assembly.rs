@@ -138,6 +138,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .control_socket(socket_path(Some(base.path.as_os_str()), args.control_port))
         .portals(portals)
         .target_loops(args.target_loops)
+        .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
         .debug(args.debug())
         .requests(requests)

@@ -132,21 +132,14 @@ impl SessionDirectory {
         Some(session)
     }
 
+    /// All sessions by their handles.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Session> {
+        self.sessions.values()
+    }
+
     /// A target's sessions by their handles.
     pub fn of_target(&self, tid: Tid) -> impl DoubleEndedIterator<Item = &Session> {
         self.sessions.values().filter(move |session| session.key.tid == tid)
-    }
-
-    /// Which of a target's loops has the fewest sessions; the first among equals.
-    #[must_use]
-    pub fn least_loaded(&self, tid: Tid, loops: usize) -> usize {
-        let mut load = vec![0usize; loops.max(1)];
-        for session in self.of_target(tid) {
-            if let Some(count) = load.get_mut(session.loop_index) {
-                *count += 1;
-            }
-        }
-        (0..load.len()).min_by_key(|index| load[*index]).unwrap_or(0)
     }
 
     /// A session that lost its key to a successor gets it back if that is gone.
@@ -269,16 +262,5 @@ mod tests {
         assert!(directory.find(&key("a", 2)).is_none());
         assert!(directory.find(&SessionKey { isid: Isid([2; 6]), ..key("a", 1) }).is_none());
         assert!(directory.find(&SessionKey { portal_group: 2, ..key("a", 1) }).is_none());
-    }
-
-    #[test]
-    fn the_least_loaded_loop_of_the_target() {
-        let mut directory = SessionDirectory::default();
-        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 0);
-        open(&mut directory, key("a", 1), 0);
-        open(&mut directory, key("a", 2), 1);
-        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 1);
-        open(&mut directory, key("b", 1), 1);
-        assert_eq!(directory.least_loaded(Tid::new(1).unwrap(), 2), 0);
     }
 }

@@ -24,6 +24,10 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LoopId(pub u32);
 
+/// A target's time on its loops: its number may come again, its life does not. Never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Life(pub u64);
+
 /// To a loop, from the control thread or from another loop of the same target.
 #[derive(Debug)]
 pub enum ToLoop {
@@ -65,7 +69,7 @@ pub enum ToLoop {
     /// Task management that reaches other loops' commands: abort them.
     Reset(Box<CrossReset>),
     /// A sibling's answer to `Reset`.
-    ResetDone(Tid, ResetId),
+    ResetDone(Life, ResetId),
     /// Ask every initiator to log out, finish what runs, then end the loop, at the latest after this time.
     End(Duration),
 }
@@ -117,6 +121,8 @@ pub enum LoopError {
 pub struct NewTarget {
     /// Its number.
     pub tid: Tid,
+    /// Its life.
+    pub life: Life,
     /// Its parameters.
     pub settings: Arc<TargetSettings>,
     /// The units it has already (LUN 0, the controller, among them).
@@ -163,7 +169,7 @@ pub struct ResetId(pub u64);
 #[derive(Debug)]
 pub struct CrossReset {
     /// Of which target.
-    pub tid: Tid,
+    pub life: Life,
     /// Which of its commands.
     pub reach: Reach,
     /// For the answer.

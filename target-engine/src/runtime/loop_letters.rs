@@ -10,7 +10,7 @@ use scsi_core::device::Nexus;
 use scsi_core::lun::Lun;
 
 use super::letters::{
-    Attach, AttachMode, CrossReset, LoopError, NewTarget, ResetId, Ticket, ToControl, ToLoop,
+    Attach, AttachMode, CrossReset, Life, LoopError, NewTarget, ResetId, Ticket, ToControl, ToLoop,
 };
 use super::poller::Interest;
 use super::stream::Stream;
@@ -62,8 +62,8 @@ impl DataLoop {
                 self.close_connection(tid, tsih, cid, ticket)
             }
             ToLoop::Reset(reset) => self.reset(*reset),
-            ToLoop::ResetDone(tid, ResetId(id)) => {
-                if let Some(index) = self.find(tid) {
+            ToLoop::ResetDone(life, ResetId(id)) => {
+                if let Some(index) = self.find_life(life) {
                     self.shards[index].shard.sibling_reset_done(id);
                     self.after(index, None);
                 }
@@ -72,8 +72,14 @@ impl DataLoop {
         }
     }
 
+    /// The target's present life here; one that is ending is found only where no other has begun.
     fn find(&self, tid: Tid) -> Option<usize> {
-        self.shards.iter().find(|(_, served)| served.tid == tid).map(|(index, _)| index)
+        let lives = self.shards.iter().filter(|(_, served)| served.tid == tid);
+        lives.min_by_key(|(_, served)| served.leaving.is_some()).map(|(index, _)| index)
+    }
+
+    fn find_life(&self, life: Life) -> Option<usize> {
+        self.shards.iter().find(|(_, served)| served.life == life).map(|(index, _)| index)
     }
 
     fn add_target(&mut self, new: NewTarget) {
@@ -87,6 +93,7 @@ impl DataLoop {
         }
         self.shards.insert(Served {
             tid: new.tid,
+            life: new.life,
             shard,
             streams: Vec::new(),
             pending: Vec::new(),
@@ -94,6 +101,8 @@ impl DataLoop {
             resets: Vec::new(),
             reset_count: 0,
             leaving: None,
+            is_ready: false,
+            completed: false,
         });
     }
 
@@ -141,8 +150,8 @@ impl DataLoop {
     }
 
     fn reset(&mut self, reset: CrossReset) {
-        let Some(index) = self.find(reset.tid) else {
-            let _ = reset.back.send_reserved(ToLoop::ResetDone(reset.tid, reset.id));
+        let Some(index) = self.find_life(reset.life) else {
+            let _ = reset.back.send_reserved(ToLoop::ResetDone(reset.life, reset.id));
             return;
         };
         let served = &mut self.shards[index];
@@ -262,6 +271,7 @@ impl DataLoop {
         }
         self.put_event_list(events);
         self.remove_if_over(index);
+        self.note(index);
     }
 
     fn event(&mut self, index: usize, event: ShardEvent) {
@@ -289,20 +299,20 @@ impl DataLoop {
                 let served = &mut self.shards[index];
                 if let Some(at) = served.resets.iter().position(|(own, _, _)| *own == id) {
                     let (_, theirs, back) = served.resets.swap_remove(at);
-                    let _ = back.send_reserved(ToLoop::ResetDone(tid, theirs));
+                    let _ = back.send_reserved(ToLoop::ResetDone(served.life, theirs));
                 }
             }
         }
     }
 
     fn reset_siblings(&mut self, index: usize, reach: &Reach, id: u64) {
-        let tid = self.shards[index].tid;
+        let life = self.shards[index].life;
         let siblings = std::mem::take(&mut self.shards[index].siblings);
         for (_, sibling) in &siblings {
-            let reset = CrossReset { tid, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
-            // Not one of them may be lost: who asked would take that for its end.
+            let reset = CrossReset { life, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
+            // One that is not delivered would pass for done.
             if sibling.send_reserved(ToLoop::Reset(Box::new(reset))).is_err() {
-                // It is ending, and its commands with it.
+                // The loop has ended, and its commands with it.
                 self.shards[index].shard.sibling_reset_done(id);
             }
         }

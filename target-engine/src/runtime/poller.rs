@@ -47,6 +47,8 @@ pub enum Interest {
 /// A descriptor that is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ready<T> {
+    /// Under which registration.
+    pub key: Key,
     /// Whose.
     pub what: T,
     /// Reading will not block: data, end of stream or an error.
@@ -122,6 +124,7 @@ impl<T: Copy> Poller<T> {
             let broken = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
             let readable = broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP);
             ready.push(Ready {
+                key: Key(raw.data.u64()),
                 what,
                 readable,
                 writable: broken || flags.contains(epoll::EventFlags::OUT),
@@ -173,11 +176,14 @@ mod tests {
         let key = poller.register(&theirs, 7, Interest::Read).unwrap();
         assert_eq!(wait(&mut poller), []);
         ours.write_all(b"x").unwrap();
-        let read = Ready { what: 7, readable: true, writable: false, broken: false };
+        let read = Ready { key, what: 7, readable: true, writable: false, broken: false };
         assert_eq!(wait(&mut poller), [read]);
         assert_eq!(wait(&mut poller), [read]);
         poller.modify(key, &theirs, Interest::Write).unwrap();
-        assert_eq!(wait(&mut poller), [Ready { what: 7, readable: false, writable: true, broken: false }]);
+        assert_eq!(
+            wait(&mut poller),
+            [Ready { key, what: 7, readable: false, writable: true, broken: false }]
+        );
         poller.modify(key, &theirs, Interest::None).unwrap();
         assert_eq!(wait(&mut poller), []);
         drop(ours);

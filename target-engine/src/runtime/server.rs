@@ -12,7 +12,7 @@ use super::control_loop::ControlLoop;
 use super::openers::resolve;
 use crate::control::error::TgtadmError;
 use crate::control::request::Request;
-use crate::limits::TARGET_LOOPS_MAX;
+use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use crate::model::parameters::Defaults;
 use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
 use crate::model::store::StoreOpener;
@@ -25,6 +25,7 @@ pub struct Server {
     control: ControlLoop,
     requests: Vec<Request>,
     on_ready: Option<OnReady>,
+    shared_loops: usize,
     /// Held for as long as the server lives.
     _lock: Option<File>,
 }
@@ -36,6 +37,7 @@ pub struct Builder {
     control_socket: Option<PathBuf>,
     make_directory: bool,
     target_loops: usize,
+    shared_loops: usize,
     defaults: Defaults,
     debug: bool,
     requests: Vec<Request>,
@@ -115,6 +117,7 @@ impl Server {
             control_socket: None,
             make_directory: false,
             target_loops: 1,
+            shared_loops: 0,
             defaults: Defaults::default(),
             debug: false,
             requests: Vec::new(),
@@ -128,6 +131,7 @@ impl Server {
     /// # Errors
     /// One of the first requests was refused, or the kernel does not let it wait.
     pub fn run(mut self) -> Result<(), ServerError> {
+        self.control.share_loops(self.shared_loops)?;
         for request in self.requests.drain(..) {
             let shown = format!("{request:?}");
             let reply = self.control.prepare(request)?;
@@ -173,6 +177,14 @@ impl Builder {
     #[must_use]
     pub fn target_loops(mut self, loops: usize) -> Self {
         self.target_loops = loops.clamp(1, TARGET_LOOPS_MAX);
+        self
+    }
+
+    /// Loops that serve all targets together, each of them on as many as it has [`Builder::target_loops`]; 0, as
+    /// without this: each target has loops of its own.
+    #[must_use]
+    pub fn shared_loops(mut self, loops: usize) -> Self {
+        self.shared_loops = loops.min(SHARED_LOOPS_MAX);
         self
     }
 
@@ -249,7 +261,8 @@ impl Builder {
             }
         }
         control.control.remember_portals();
-        Ok(Server { control, requests: self.requests, on_ready: self.on_ready, _lock: lock })
+        let Self { requests, on_ready, shared_loops, .. } = self;
+        Ok(Server { control, requests, on_ready, shared_loops, _lock: lock })
     }
 }
 

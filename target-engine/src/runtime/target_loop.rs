@@ -1,5 +1,6 @@
-//! A polling loop, thread `tgt/<tid>`: it owns the shards of its targets with their sessions, ports, engines and
-//! buffers. A turn: wait · letters · per ready connection (read, run, kick, write) · completions · timeouts. What is
+//! A polling loop, thread `tgt/<tid>` of one target or `tgt/s<k>` for all: it owns the shards of its targets with their
+//! sessions, ports, engines and buffers. A shard that has nothing to do costs nothing.
+//! A turn: wait · letters · per ready connection (read, run, kick, write) · completions · timeouts. What is
 //! left makes the next wait 0, so no wake-up can be lost.
 
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use scsi_core::store::{Completion, EngineIndex, Engines};
 use slab::Slab;
 
-use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
+use super::letters::{Life, LoopError, LoopId, Ticket, ToControl, ToLoop};
 use super::loop_letters::Pending;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::poller::{Interest, Poller, Ready};
@@ -86,11 +87,21 @@ pub struct DataLoop {
     commands: usize,
     /// Streams whose reads have more to say than one turn sends.
     unfinished: VecDeque<usize>,
+    /// Shards with commands that may go on.
+    ready_shards: VecDeque<usize>,
+    /// Shards that completions were for.
+    completed: Vec<usize>,
+    /// The stores may have done more than was taken in.
+    more_done: bool,
+    /// When shards are to be asked for their timeouts, and when they last were.
+    due: Option<Instant>,
+    asked: Instant,
 }
 
 /// A shard with what the loop knows around it.
 pub(super) struct Served {
     pub(super) tid: Tid,
+    pub(super) life: Life,
     pub(super) shard: TargetShard,
     /// The streams of its connections, by place.
     pub(super) streams: Vec<Option<usize>>,
@@ -101,6 +112,10 @@ pub(super) struct Served {
     pub(super) reset_count: u64,
     /// Being removed: answered when nothing is left.
     pub(super) leaving: Option<Ticket>,
+    /// Among `ready_shards`.
+    pub(super) is_ready: bool,
+    /// Among `completed`.
+    pub(super) completed: bool,
 }
 
 /// What a descriptor is.
@@ -142,6 +157,11 @@ impl DataLoop {
             spin: Spin::new(std::thread::available_parallelism().map_or(1, usize::from)),
             commands: 0,
             unfinished: VecDeque::new(),
+            ready_shards: VecDeque::new(),
+            completed: Vec::new(),
+            more_done: false,
+            due: None,
+            asked: Instant::now(),
         })
     }
 
@@ -196,15 +216,11 @@ impl DataLoop {
     }
 
     /// Until when the next wait may last; `None`: until something happens.
-    fn timeout(&mut self) -> Option<Duration> {
-        let busy =
-            !self.unfinished.is_empty() || self.shards.iter().any(|(_, served)| served.shard.has_ready());
-        if busy {
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || !self.ready_shards.is_empty() || self.more_done {
             return Some(Duration::ZERO);
         }
-        let now = self.now;
-        let shards = self.shards.iter_mut().filter_map(|(_, served)| served.shard.poll_timeout(now));
-        let earliest = shards.chain(self.end_by).min()?;
+        let earliest = self.due.into_iter().chain(self.end_by).min()?;
         Some(earliest.saturating_duration_since(Instant::now()))
     }
 
@@ -235,7 +251,10 @@ impl DataLoop {
 
     /// One connection's share of the turn: read, run, kick, write.
     fn serve(&mut self, index: usize, ready: Ready<Source>) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
+        // A letter may have closed it, and given its place to another.
+        let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.key == ready.key) else {
+            return;
+        };
         let (shard_index, place) = (stream.shard, stream.place);
         let Some(served) = self.shards.get_mut(shard_index) else { return };
         if ready.writable {
@@ -345,9 +364,10 @@ impl DataLoop {
         }
     }
 
-    /// Takes in what the stores have done, until they have nothing more.
+    /// Takes in what the stores have done, until they have nothing more or others must have their say.
     fn reap(&mut self) {
-        loop {
+        self.more_done = false;
+        for _ in 0..REAPS_PER_TURN {
             let mut done = std::mem::take(&mut self.done);
             for (_, engine) in self.engines.iter_mut() {
                 engine.reap(&mut done);
@@ -357,18 +377,28 @@ impl DataLoop {
                 return;
             }
             for completion in done.drain(..) {
-                let shard = usize::from(Tasks::shard_of(completion.tag));
+                let index = usize::from(Tasks::shard_of(completion.tag));
                 let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                match self.shards.get_mut(shard) {
-                    Some(served) => served.shard.complete(completion, &mut env),
-                    None => log::error!("loop {}: a completion of nobody", self.id.0),
+                let Some(served) = self.shards.get_mut(index) else {
+                    log::error!("loop {}: a completion of nobody", self.id.0);
+                    continue;
+                };
+                served.shard.complete(completion, &mut env);
+                if !std::mem::replace(&mut served.completed, true) {
+                    self.completed.push(index);
                 }
             }
             self.done = done;
-            for shard in 0..self.shards.capacity() {
-                self.after(shard, None);
+            let mut completed = std::mem::take(&mut self.completed);
+            for index in completed.drain(..) {
+                if let Some(served) = self.shards.get_mut(index) {
+                    served.completed = false;
+                }
+                self.after(index, None);
             }
+            self.completed = completed;
         }
+        self.more_done = true;
     }
 
     /// What was left for a later turn.
@@ -380,30 +410,49 @@ impl DataLoop {
                 self.tell(shard);
             }
         }
-        for index in 0..self.shards.capacity() {
+        for _ in 0..self.ready_shards.len() {
+            let Some(index) = self.ready_shards.pop_front() else { return };
             let Some(served) = self.shards.get_mut(index) else { continue };
-            if served.shard.has_ready() {
-                let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                served.shard.run_ready(&mut env);
-                self.after(index, None);
-            }
+            served.is_ready = false;
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.run_ready(&mut env);
+            self.after(index, None);
+        }
+    }
+
+    /// After a shard was driven: when it wants to be driven again.
+    pub(super) fn note(&mut self, index: usize) {
+        let Some(served) = self.shards.get_mut(index) else { return };
+        if served.shard.has_ready() && !std::mem::replace(&mut served.is_ready, true) {
+            self.ready_shards.push_back(index);
+        }
+        if let Some(due) = served.shard.poll_timeout(self.now) {
+            // Shards' ticks come in no order; it is enough to look at all of them now and then.
+            let due = due.max(self.asked + ASK_EVERY);
+            self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
         }
     }
 
     fn expire(&mut self) {
+        if self.due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        (self.due, self.asked) = (None, self.now);
         for index in 0..self.shards.capacity() {
             let Some(served) = self.shards.get_mut(index) else { continue };
             if served.shard.poll_timeout(self.now).is_some_and(|due| due <= self.now) {
                 let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
                 served.shard.handle_timeout(&mut env);
                 self.after(index, None);
+            } else {
+                self.note(index);
             }
         }
     }
 
     fn may_end(&self) -> bool {
-        let idle = self.shards.iter().all(|(_, served)| served.shard.is_idle());
-        self.end_by.is_some_and(|end_by| idle || end_by <= self.now)
+        let idle = || self.shards.iter().all(|(_, served)| served.shard.is_idle());
+        self.end_by.is_some_and(|end_by| end_by <= self.now || idle())
     }
 
     pub(super) fn take_event_list(&mut self) -> Vec<ShardEvent> {
@@ -428,3 +477,10 @@ impl DataLoop {
 
 /// How often one connection's ring is filled and sent in a turn before others have their say.
 const FLUSHES_PER_TURN: usize = 8;
+/// How often completions are taken in in a turn before others have their say.
+const REAPS_PER_TURN: usize = 8;
+/// How often all shards are asked for their timeouts at the most.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

@@ -15,4 +15,5 @@ mod judges;
 mod libiscsi;
 mod load;
 mod removal;
+mod shared_loops;
 mod threads;

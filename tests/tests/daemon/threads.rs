@@ -10,12 +10,12 @@ use crate::load::{LOADED_DISK_LEN, Load, PLACES, WRITE_LEN};
 /// Rounds of a load that are looked at.
 const ROUNDS: u64 = 200;
 /// Bytes read from the file for them; the first read may have been before the counters were.
-const SERVED: u64 = (ROUNDS - 1) * WRITE_LEN as u64;
+pub(crate) const SERVED: u64 = (ROUNDS - 1) * WRITE_LEN as u64;
 /// A thread that does not serve runs less than this part of the time of one that does.
 const IDLE: u64 = 5;
 
 /// What a daemon's threads do while loads go on.
-fn watch(daemon: &Daemon, loads: &[Load]) -> Vec<Thread> {
+pub(crate) fn watch(daemon: &Daemon, loads: &[Load]) -> Vec<Thread> {
     loads.iter().for_each(|load| load.wait_rounds(PLACES));
     let before = daemon.threads();
     loads.iter().for_each(|load| load.wait_rounds(ROUNDS));
@@ -25,7 +25,7 @@ fn watch(daemon: &Daemon, loads: &[Load]) -> Vec<Thread> {
 }
 
 #[track_caller]
-fn of<'a>(threads: &'a [Thread], name: &str) -> &'a Thread {
+pub(crate) fn of<'a>(threads: &'a [Thread], name: &str) -> &'a Thread {
     let found = threads.iter().find(|thread| thread.name == name);
     found.unwrap_or_else(|| panic!("no thread {name}: {threads:?}"))
 }

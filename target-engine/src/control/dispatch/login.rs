@@ -230,10 +230,9 @@ impl Control {
             }
             (false, _) => return Err(refused(socket, &login, LoginStatus::SessionDoesNotExist)),
             (true, former) => {
-                let loops = self.loops_of(tid).len();
                 let (loop_index, mode) = match former {
                     Some((former, _, loop_index)) => (loop_index, AttachMode::Reinstate(former)),
-                    None => (self.sessions.least_loaded(tid, loops), AttachMode::New),
+                    None => (self.least_loaded(tid), AttachMode::New),
                 };
                 let alias = login.initiator_alias.clone();
                 let Some(session) = self.sessions.open(key, loop_index, alias, connection) else {

@@ -4,6 +4,7 @@
 //! opened by an opener, a loop answers by letter, and both come back with the ticket they were given.
 
 mod login;
+mod loops;
 mod portal;
 mod system;
 mod target;
@@ -41,10 +42,15 @@ pub struct Control {
     /// The sessions.
     pub sessions: SessionDirectory,
     pending: Pending<Work>,
-    loops: BTreeMap<Tid, Vec<LoopId>>,
+    loops: BTreeMap<Tid, loops::Service>,
+    /// Loops that serve all targets; none: each has loops of its own.
+    shared: Vec<LoopId>,
+    /// The daemon ends: so do its loops.
+    pub(crate) ending: bool,
     /// Targets that are removed but not gone: their loops have not answered. Their numbers are taken.
     leaving: BTreeSet<Tid>,
     last_loop: u32,
+    last_life: u64,
     last_portal: u32,
     /// Where the driver listens when it is started again.
     startup_portals: Vec<crate::model::portal::PortalSpec>,
@@ -109,8 +115,8 @@ pub enum Work {
     RestoreUnit,
     /// A unit is changed, one change after the other.
     UpdateUnit(unit::UpdateUnit),
-    /// Loops end, and with them perhaps a target.
-    Retire(target::Retire),
+    /// A target leaves its loops.
+    Retire(loops::Retire),
     /// A connection is closed.
     CloseConnection,
     /// Portals' names are looked up.

@@ -15,7 +15,7 @@ use super::{Control, MaybeWaiting, Outside, Waiting, Work, error_number};
 use crate::model::Tid;
 use crate::model::store::{OpenFlags, StoreSpec};
 use crate::model::unit::{self, DEFAULT_BLOCK_LEN, DEFAULT_KIND, TargetUnit};
-use crate::runtime::letters::{LoopError, LoopId, Ticket, ToLoop};
+use crate::runtime::letters::{Life, LoopError, LoopId, Ticket, ToLoop};
 use crate::runtime::openers::Job;
 
 /// A unit on its way into a target.
@@ -44,12 +44,12 @@ pub struct UpdateUnit {
     spec: Option<StoreSpec>,
 }
 
-/// Which unit, in which life of its target: a target's loops are never used twice.
-#[derive(Clone, Debug)]
+/// Which unit, in which life of its target.
+#[derive(Clone, Copy, Debug)]
 struct Place {
     tid: Tid,
     lun: Lun,
-    loops: Vec<LoopId>,
+    life: Option<Life>,
 }
 
 struct UnitHandle(Arc<Unit>);
@@ -74,8 +74,8 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), TgtadmError> {
         self.model.target(tid)?;
-        let place =
-            Place { tid, lun: self::lun(lun).ok_or(TgtadmError::InvalidRequest)?, loops: self.life(tid) };
+        let lun = self::lun(lun).ok_or(TgtadmError::InvalidRequest)?;
+        let place = Place { tid, lun, life: self.life_of(tid) };
         if self.model.target(tid)?.has_unit(place.lun) {
             return Err(TgtadmError::LunExists);
         }
@@ -89,7 +89,7 @@ impl Control {
             self.add_unit((Some(client), due), new, None, out);
             return Ok(());
         }
-        let (place, spec) = (new.place.clone(), new.spec.clone());
+        let (place, spec) = (new.place, new.spec.clone());
         let ticket = self.pending.begin(Some(client), due, Vec::new(), Work::NewUnit(new));
         if out.job(Job::Open(ticket, spec)).is_err() {
             self.pending.take(ticket);
@@ -133,7 +133,8 @@ impl Control {
         store: Option<Arc<dyn Backstore>>,
         out: &mut dyn Outside,
     ) {
-        let Place { tid, lun, loops } = new.place.clone();
+        let Place { tid, lun, .. } = new.place;
+        let loops = self.loops_of(tid).to_vec();
         let entry = TargetUnit::disk(tid.number(), lun.number(), new.spec.clone(), store);
         let unit = Arc::clone(&entry.unit);
         new.entry = Some(entry);
@@ -143,7 +144,7 @@ impl Control {
 
     /// Every loop has answered: it is there on all of them, or on none.
     pub(super) fn unit_added(&mut self, new: NewUnit, answers: &Answers, out: &mut dyn Outside) -> Reply {
-        let Place { tid, lun, .. } = new.place.clone();
+        let Place { tid, lun, .. } = new.place;
         let failure = answers.iter().find_map(|(_, answer)| answer.err());
         let alive = self.is_alive(&new.place);
         self.free(&new.place);
@@ -155,8 +156,9 @@ impl Control {
                 Ok(String::new())
             }
             (failure, entry) => {
-                let served: Vec<_> =
-                    answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
+                // A target that is gone took the unit along.
+                let served = answers.iter().filter(|(_, answer)| alive && answer.is_ok());
+                let served: Vec<_> = served.map(|(id, _)| *id).collect();
                 let letter = |ticket| ToLoop::RemoveUnit { tid, lun, force: true, ticket };
                 self.tell(None, std::time::Instant::now(), &served, Work::RestoreUnit, letter, out);
                 close(entry.and_then(|entry| entry.unit.store()), out);
@@ -181,8 +183,8 @@ impl Control {
         if !target.busy_units.insert(lun) {
             return Err(TgtadmError::LunActive);
         }
-        let place = Place { tid, lun, loops: self.life(tid) };
-        let loops = place.loops.clone();
+        let place = Place { tid, lun, life: self.life_of(tid) };
+        let loops = self.loops_of(tid).to_vec();
         let letter = |ticket| ToLoop::RemoveUnit { tid, lun, force: false, ticket };
         self.tell(Some(client), due, &loops, Work::RemoveUnit(RemoveUnit { place }), letter, out);
         Ok(())
@@ -231,7 +233,7 @@ impl Control {
         let Some((lun, entry)) = found else { return Some(Err(TgtadmError::NoLun)) };
         let update = UpdateUnit {
             unit: UnitHandle(Arc::clone(&entry.unit)),
-            place: Place { tid, lun, loops: self.life(tid) },
+            place: Place { tid, lun, life: self.life_of(tid) },
             changes: changes.into(),
             error: None,
             spec: None,
@@ -376,13 +378,9 @@ impl Control {
         }
     }
 
-    fn life(&self, tid: Tid) -> Vec<LoopId> {
-        self.loops_of(tid).to_vec()
-    }
-
     /// Whether the target is still the one that the operation was begun on.
     fn is_alive(&self, place: &Place) -> bool {
-        self.loops_of(place.tid) == place.loops && !place.loops.is_empty()
+        place.life.is_some() && self.life_of(place.tid) == place.life
     }
 
     fn free(&mut self, place: &Place) {

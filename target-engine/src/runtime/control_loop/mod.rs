@@ -58,6 +58,14 @@ impl ControlLoop {
         self.world.serve_admin(listener)
     }
 
+    /// Starts loops that serve all targets.
+    ///
+    /// # Errors
+    /// There are no descriptors or threads.
+    pub(crate) fn share_loops(&mut self, count: usize) -> io::Result<()> {
+        self.control.share_loops(count, &mut self.world)
+    }
+
     /// Does one request as if a client had sent it, and waits for its reply, which has its deadline. For the time
     /// before anybody else is served.
     pub(crate) fn prepare(&mut self, request: Request) -> io::Result<Reply> {
@@ -88,6 +96,7 @@ impl ControlLoop {
             self.turn(None)?;
         };
         log::info!("ending");
+        self.control.ending = true;
         self.world.close_doors();
         self.control.model.portals.clear();
         let grace = if end == End::Signalled { END_GRACE } else { Duration::ZERO };

@@ -1,6 +1,7 @@
 //! The dispatcher against a world that only writes down what it is asked for.
 
 mod logins;
+mod loops;
 mod targets;
 mod units;
 

@@ -7,6 +7,11 @@ use iscsi_proto::ids::{Cid, Isid, Tsih};
 
 /// A session that its loop has confirmed.
 pub(super) fn log_in(bench: &mut Bench, number: u32) -> (Tsih, scsi_core::device::NexusId) {
+    log_in_on(bench, number, 0)
+}
+
+/// The same, on one of its target's loops.
+pub(super) fn log_in_on(bench: &mut Bench, number: u32, index: usize) -> (Tsih, scsi_core::device::NexusId) {
     let key = SessionKey {
         initiator_name: "iqn.i".to_owned(),
         isid: Isid([3; 6]),
@@ -14,9 +19,10 @@ pub(super) fn log_in(bench: &mut Bench, number: u32) -> (Tsih, scsi_core::device
         portal_group: 1,
     };
     let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap() };
-    let session = bench.control.sessions.open(key, 0, None, first).unwrap();
+    let session = bench.control.sessions.open(key, index, None, first).unwrap();
     let (tsih, nexus) = (session.tsih, session.nexus);
-    bench.control.letter(ToControl::SessionStarted(LoopId(1), tid(number), tsih, nexus), &mut bench.out);
+    let from = bench.control.loops_of(tid(number))[index];
+    bench.control.letter(ToControl::SessionStarted(from, tid(number), tsih, nexus), &mut bench.out);
     (tsih, nexus)
 }
 
@@ -27,18 +33,6 @@ fn a_target_has_its_thread_from_the_beginning() {
     assert_eq!(bench.out.names, ["tgt/3"]);
     let letters = bench.out.letters(LoopId(1));
     assert!(matches!(&letters[..], [ToLoop::AddTarget(new)] if new.tid == tid(3) && new.units.len() == 1));
-}
-
-#[test]
-fn several_loops_know_of_one_another() {
-    let mut bench = Bench::new();
-    bench.control.model.loops = 2;
-    bench.ask(target_new(3, "iqn.x:three"));
-    assert_eq!(bench.out.names, ["tgt/3.0", "tgt/3.1"]);
-    let letters = bench.out.letters(LoopId(1));
-    assert!(
-        matches!(&letters[..], [ToLoop::AddTarget(_), ToLoop::Siblings(_, others)] if others[0].0 == LoopId(2))
-    );
 }
 
 #[test]
@@ -97,24 +91,6 @@ fn a_loop_that_died_hinders_no_removal() {
     assert!(!bench.show().contains("I_T nexus: 1"), "its sessions went with it");
     assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: false }), None);
     assert_eq!(bench.replies(), [Ok(String::new())]);
-}
-
-#[test]
-fn loops_are_exchanged_while_nobody_is_there() {
-    let mut bench = Bench::with_target();
-    let update = |value: &str| Request::TargetUpdate {
-        tid: tid(1),
-        name: "loops".to_owned(),
-        value: value.to_owned(),
-    };
-    assert_eq!(bench.ask(update("65")), Some(Err(TgtadmError::InvalidRequest)));
-    assert_eq!(bench.ask(update("2")), Some(Ok(String::new())));
-    assert_eq!(bench.out.names, ["tgt/1", "tgt/1.0", "tgt/1.1"]);
-    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::End(_)]));
-    assert_eq!(bench.control.loops_of(tid(1)), [LoopId(2), LoopId(3)]);
-    log_in(&mut bench, 1);
-    assert_eq!(bench.ask(update("1")), Some(Err(TgtadmError::TargetActive)));
-    assert_eq!(bench.control.loops_of(tid(1)), [LoopId(2), LoopId(3)]);
 }
 
 #[test]

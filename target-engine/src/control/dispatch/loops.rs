@@ -1,0 +1,256 @@
+//! Which loops serve a target: its own, which come and go with it, or some of those that all targets share.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::error::TgtadmError;
+use super::super::request::State;
+use super::super::wire::Reply;
+use super::{Control, MaybeWaiting, Outside, Work};
+use crate::limits::SHARED_LOOPS_MAX;
+use crate::model::Tid;
+use crate::model::parameters::Key;
+use crate::model::sessions::Session;
+use crate::model::target::Target;
+use crate::runtime::letters::{Life, LoopId, NewTarget, TargetSettings, ToLoop};
+
+/// Who serves a target.
+#[derive(Debug)]
+pub(super) struct Service {
+    life: Life,
+    loops: Vec<LoopId>,
+}
+
+/// A target that leaves its loops.
+#[derive(Debug)]
+pub struct Retire {
+    /// Gone from the configuration too: its number is free afterwards.
+    pub(super) target: Option<Tid>,
+    /// Loops of its own, which end with it.
+    own: Vec<LoopId>,
+}
+
+impl Control {
+    /// From now on so many loops serve all targets, instead of loops of their own; 0 changes nothing. For the time
+    /// before the first target.
+    ///
+    /// # Errors
+    /// There is no memory or no descriptor for a thread.
+    pub fn share_loops(&mut self, count: usize, out: &mut dyn Outside) -> io::Result<()> {
+        for place in 0..count.min(SHARED_LOOPS_MAX) {
+            let id = self.spawn(shared_name(place), out)?;
+            self.shared.push(id);
+        }
+        if !self.shared.is_empty() {
+            self.model.loops = self.model.loops.min(self.shared.len());
+        }
+        Ok(())
+    }
+
+    /// Has a target served by so many loops.
+    pub(super) fn serve(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+        let loops = self.choose_loops(tid, count, out)?;
+        self.begin_life(tid, loops, out)
+    }
+
+    /// Other loops than before; only while nobody is there.
+    pub(super) fn change_loops(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Reply {
+        if !self.shared.is_empty() && count > self.shared.len() {
+            return Err(TgtadmError::InvalidRequest);
+        }
+        let busy = !self.model.target(tid)?.busy_units.is_empty();
+        if busy || self.sessions.of_target(tid).next().is_some() {
+            return Err(TgtadmError::TargetActive);
+        }
+        let loops = self.choose_loops(tid, count, out)?;
+        // A loop that goes on serving it forgets its former life first.
+        self.leave_loops((None, Instant::now()), tid, false, out);
+        self.begin_life(tid, loops, out)?;
+        self.model.target_mut(tid)?.loops = count;
+        Ok(String::new())
+    }
+
+    fn choose_loops(
+        &mut self,
+        tid: Tid,
+        count: usize,
+        out: &mut dyn Outside,
+    ) -> Result<Vec<LoopId>, TgtadmError> {
+        let mut chosen = Vec::new();
+        let places = self.places_by_load(tid);
+        let failed = if self.shared.is_empty() {
+            (0..count).find_map(|index| {
+                self.spawn(thread_name(tid, index, count), out).map(|id| chosen.push(id)).err()
+            })
+        } else {
+            places.into_iter().take(count).find_map(|place| {
+                // One that came to grief has a successor when it is needed.
+                if out.mailbox(self.shared[place]).is_none() {
+                    match self.spawn(shared_name(place), out) {
+                        Ok(id) => self.shared[place] = id,
+                        Err(error) => return Some(error),
+                    }
+                }
+                chosen.push(self.shared[place]);
+                None
+            })
+        };
+        let Some(error) = failed else { return Ok(chosen) };
+        log::error!("target {tid}: no thread for it: {error}");
+        for id in chosen.iter().filter(|id| !self.shared.contains(id)) {
+            send(out, *id, ToLoop::End(Duration::ZERO));
+        }
+        Err(TgtadmError::NoMemory)
+    }
+
+    /// The shared loops, that with the fewest targets first, among equals that with the fewest sessions; the target
+    /// in question counts not.
+    fn places_by_load(&self, tid: Tid) -> Vec<usize> {
+        let mut load: BTreeMap<LoopId, (usize, usize)> = BTreeMap::new();
+        for (_, service) in self.loops.iter().filter(|(other, _)| **other != tid) {
+            service.loops.iter().for_each(|id| load.entry(*id).or_default().0 += 1);
+        }
+        for (id, sessions) in self.sessions_of_loops() {
+            load.entry(id).or_default().1 += sessions;
+        }
+        let mut places: Vec<usize> = (0..self.shared.len()).collect();
+        places.sort_by_key(|place| load.get(&self.shared[*place]).copied().unwrap_or_default());
+        places
+    }
+
+    /// Which of a target's loops a new session goes to: that with the fewest, whosever they are; the first among
+    /// equals.
+    pub(super) fn least_loaded(&self, tid: Tid) -> usize {
+        let loops = self.loops_of(tid);
+        if loops.len() < 2 {
+            return 0;
+        }
+        let load = self.sessions_of_loops();
+        let sessions = |index: &usize| load.get(&loops[*index]).copied().unwrap_or_default();
+        (0..loops.len()).min_by_key(sessions).unwrap_or(0)
+    }
+
+    fn sessions_of_loops(&self) -> BTreeMap<LoopId, usize> {
+        let mut load = BTreeMap::new();
+        for id in self.sessions.all().filter_map(|session| self.loop_of(session)) {
+            *load.entry(id).or_default() += 1;
+        }
+        load
+    }
+
+    fn spawn(&mut self, mut name: String, out: &mut dyn Outside) -> io::Result<LoopId> {
+        // What the kernel takes.
+        name.truncate(15);
+        self.last_loop += 1;
+        let id = LoopId(self.last_loop);
+        out.spawn_loop(id, name)?;
+        Ok(id)
+    }
+
+    fn begin_life(&mut self, tid: Tid, loops: Vec<LoopId>, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+        self.last_life += 1;
+        let life = Life(self.last_life);
+        let target = self.model.target(tid)?;
+        let settings = Arc::new(settings(target));
+        let units: Vec<_> = target.units.iter().map(|(lun, entry)| (*lun, Arc::clone(&entry.unit))).collect();
+        for id in &loops {
+            let target = NewTarget { tid, life, settings: Arc::clone(&settings), units: units.clone() };
+            send(out, *id, ToLoop::AddTarget(Box::new(target)));
+        }
+        for id in loops.iter().filter(|_| loops.len() > 1) {
+            let siblings = loops.iter().filter(|sibling| *sibling != id);
+            let siblings = siblings.filter_map(|sibling| Some((*sibling, out.mailbox(*sibling)?))).collect();
+            send(out, *id, ToLoop::Siblings(tid, siblings));
+        }
+        self.loops.insert(tid, Service { life, loops });
+        Ok(())
+    }
+
+    pub(super) fn tell_settings(&mut self, tid: Tid, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+        let settings = Arc::new(settings(self.model.target(tid)?));
+        for id in self.loops_of(tid) {
+            send(out, *id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
+        }
+        Ok(())
+    }
+
+    /// Has a target's loops forget it; those of its own end.
+    pub(super) fn leave_loops(
+        &mut self,
+        (client, due): MaybeWaiting,
+        tid: Tid,
+        gone: bool,
+        out: &mut dyn Outside,
+    ) {
+        let loops = self.loops.remove(&tid).map(|service| service.loops).unwrap_or_default();
+        let own = loops.iter().copied().filter(|id| !self.shared.contains(id)).collect();
+        let work = Work::Retire(Retire { target: gone.then_some(tid), own });
+        self.tell(client, due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, ticket), out);
+    }
+
+    /// The target is gone from its loops: those of its own end, and its number is free.
+    pub(super) fn retired(&mut self, retire: &Retire, out: &mut dyn Outside) -> Reply {
+        if let Some(tid) = retire.target {
+            self.leaving.remove(&tid);
+        }
+        for id in &retire.own {
+            send(out, *id, ToLoop::End(Duration::ZERO));
+        }
+        Ok(String::new())
+    }
+
+    /// A loop that ended has told of the end of each of its sessions, unless it came to grief.
+    pub(super) fn forget_sessions_of(&mut self, id: LoopId) {
+        let sessions = self.sessions.all().filter(|session| self.loop_of(session) == Some(id));
+        for (tsih, nexus) in sessions.map(|session| (session.tsih, session.nexus)).collect::<Vec<_>>() {
+            self.sessions.end(tsih, nexus);
+        }
+        let served = self.loops.iter().filter(|(_, service)| service.loops.contains(&id));
+        for (tid, _) in served.filter(|_| !self.ending) {
+            log::error!("target {tid}: its loop {} has ended by itself", id.0);
+        }
+    }
+
+    /// The loops that serve a target.
+    #[must_use]
+    pub fn loops_of(&self, tid: Tid) -> &[LoopId] {
+        self.loops.get(&tid).map_or(&[], |service| &service.loops)
+    }
+
+    /// Which life of its number a target is in: what is begun in one is nothing to the next.
+    pub(super) fn life_of(&self, tid: Tid) -> Option<Life> {
+        self.loops.get(&tid).map(|service| service.life)
+    }
+
+    pub(super) fn loop_of(&self, session: &Session) -> Option<LoopId> {
+        self.loops_of(session.key.tid).get(session.loop_index).copied()
+    }
+}
+
+/// Sends a letter that asks for no answer and must not be lost; a loop that is gone needs none.
+fn send(out: &mut dyn Outside, id: LoopId, letter: ToLoop) {
+    if let Some(mailbox) = out.mailbox(id) {
+        let _ = mailbox.send_reserved(letter);
+    }
+}
+
+/// `tgt/<tid>`, or `tgt/<tid>.<k>` where there are several.
+fn thread_name(tid: Tid, index: usize, count: usize) -> String {
+    if count == 1 { format!("tgt/{tid}") } else { format!("tgt/{tid}.{index}") }
+}
+
+fn shared_name(place: usize) -> String {
+    format!("tgt/s{place}")
+}
+
+fn settings(target: &Target) -> TargetSettings {
+    TargetSettings {
+        name: target.name.clone(),
+        max_queue_cmd: target.parameters.number(Key::MaxQueueCmd),
+        nop_interval: Duration::from_secs(target.nop_interval.into()),
+        nop_count: target.nop_count,
+        online: target.state == State::Ready,
+    }
+}

@@ -1,0 +1,146 @@
+//! A real loop on its thread, and what it answers to letters.
+
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use scsi_core::lun::Lun;
+
+use super::*;
+use crate::model::unit::TargetUnit;
+use crate::runtime::letters::{CrossReset, NewTarget, ResetId, TargetSettings};
+use crate::target::task_management::Reach;
+
+const LOOP: LoopId = LoopId(7);
+
+/// A loop, and the other ends of its mailboxes.
+struct Running {
+    handle: LoopHandle,
+    letters: Inbox<ToControl>,
+    sibling: (Mailbox<ToLoop>, Inbox<ToLoop>),
+    tickets: u64,
+}
+
+impl Running {
+    fn start(name: &str) -> Self {
+        let (control, letters) = mailbox(16).unwrap();
+        let handle = spawn(LOOP, name, control).unwrap();
+        Self { handle, letters, sibling: mailbox(16).unwrap(), tickets: 0 }
+    }
+
+    fn send(&self, letter: ToLoop) {
+        self.handle.mailbox.send(letter).unwrap();
+    }
+
+    fn add(&self, number: u32, life: u64) {
+        let settings = TargetSettings {
+            name: format!("iqn.x:{number}"),
+            max_queue_cmd: 128,
+            nop_interval: Duration::ZERO,
+            nop_count: 0,
+            online: true,
+        };
+        let target = NewTarget {
+            tid: tid(number),
+            life: Life(life),
+            settings: Arc::new(settings),
+            units: vec![(Lun::ZERO, TargetUnit::controller(number).unit)],
+        };
+        self.send(ToLoop::AddTarget(Box::new(target)));
+    }
+
+    /// Asks by a letter; its answer.
+    fn ask(&mut self, letter: impl Fn(Ticket) -> ToLoop) -> Result<(), LoopError> {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.send(letter(ticket));
+        match &wait(&mut self.letters)[..] {
+            [ToControl::Answer(LOOP, answered, answer)] if *answered == ticket => *answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn add_unit(&mut self, number: u32) -> Result<(), LoopError> {
+        let lun = Lun::new(1).unwrap();
+        self.ask(|ticket| ToLoop::AddUnit(tid(number), lun, TargetUnit::controller(1).unit, ticket))
+    }
+
+    fn remove(&mut self, number: u32) -> Result<(), LoopError> {
+        self.ask(|ticket| ToLoop::RemoveTarget(tid(number), ticket))
+    }
+
+    /// What a sibling is told that asks for a reset.
+    fn reset(&mut self, life: u64) -> Vec<ToLoop> {
+        let back = self.sibling.0.clone();
+        let reset = CrossReset { life: Life(life), reach: Reach::default(), id: ResetId(life), back };
+        self.send(ToLoop::Reset(Box::new(reset)));
+        wait(&mut self.sibling.1)
+    }
+
+    fn end(mut self) {
+        self.send(ToLoop::End(Duration::ZERO));
+        assert!(matches!(wait(&mut self.letters)[..], [ToControl::LoopEnded(LOOP)]));
+        self.handle.thread.join().unwrap();
+    }
+}
+
+fn wait<T>(inbox: &mut Inbox<T>) -> Vec<T> {
+    let mut letters = Vec::new();
+    while letters.is_empty() {
+        poll(&mut [PollFd::new(&*inbox, PollFlags::IN)], None).unwrap();
+        inbox.drain(&mut letters);
+    }
+    letters
+}
+
+fn tid(number: u32) -> Tid {
+    Tid::new(number).unwrap()
+}
+
+/// Threads of this process by that name.
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|known| known.trim_end() == name).count()
+}
+
+#[test]
+fn a_loop_goes_on_without_the_targets_that_leave_it() {
+    let mut running = Running::start("tgt/s-first");
+    running.add(1, 1);
+    running.add(2, 2);
+    assert_eq!(running.add_unit(1), Ok(()));
+    assert_eq!(threads("tgt/s-first"), 1);
+    assert_eq!(running.remove(1), Ok(()));
+    assert_eq!(running.add_unit(1), Err(LoopError::NoTarget));
+    assert_eq!(running.add_unit(2), Ok(()));
+    running.add(1, 3);
+    assert_eq!(running.add_unit(1), Ok(()), "the former's units went with it");
+    assert_eq!(running.remove(2), Ok(()));
+    assert_eq!(running.remove(1), Ok(()));
+    assert_eq!(running.remove(1), Err(LoopError::NoTarget));
+    running.end();
+}
+
+#[test]
+fn a_loop_ends_with_targets_too() {
+    let running = Running::start("tgt/s-second");
+    running.add(1, 1);
+    running.end();
+    assert_eq!(threads("tgt/s-second"), 0);
+}
+
+#[test]
+fn who_asks_for_the_reset_of_a_life_that_is_over_is_told_at_once() {
+    let mut running = Running::start("tgt/s-third");
+    running.add(1, 1);
+    running.remove(1).unwrap();
+    running.add(1, 2);
+    for life in [1, 2] {
+        let told = running.reset(life);
+        assert!(
+            matches!(told[..], [ToLoop::ResetDone(Life(of), ResetId(id))] if (of, id) == (life, life)),
+            "{told:?}"
+        );
+    }
+    running.end();
+}
