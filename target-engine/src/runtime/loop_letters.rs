@@ -36,6 +36,7 @@ impl DataLoop {
             ToLoop::UpdateTarget(tid, settings) => {
                 if let Some(index) = self.find(tid) {
                     self.shards[index].shard.set_settings(settings);
+                    self.note(index);
                 }
             }
             ToLoop::Siblings(tid, siblings) => {

@@ -11,7 +11,7 @@ use super::cost::{own_cpu_time, process_cost};
 use super::dial::dial;
 use super::histogram::Histogram;
 use super::session::Session;
-use super::{Cost, LoadError, Outcome, Plan, Work, odd};
+use super::{Cost, LoadError, Outcome, Plan, Shape, Work, odd};
 
 /// Nothing at all from the target for so long is an error.
 const STALL: Duration = Duration::from_secs(20);
@@ -39,11 +39,10 @@ pub(super) struct Transfer {
 pub(super) struct Shared {
     pub(super) now: u64,
     epoch: Instant,
-    /// Of each unit: how many commands' worth it holds, and which comes next if in order.
+    /// Of each unit: how many bytes are used, and where the next command is if in order.
     units: Vec<(u64, u64)>,
     work: Work,
     random: bool,
-    transfer_len: u32,
     verify: bool,
     state: u64,
     counting: bool,
@@ -64,9 +63,9 @@ impl Shared {
         self.verify
     }
 
-    /// What the next command of a session on a unit is; `None`: no more.
+    /// What the next command of a session on a unit is, of this length; `None`: no more.
     #[inline]
-    pub(super) fn next_transfer(&mut self, unit: usize) -> Option<Transfer> {
+    pub(super) fn next_transfer(&mut self, unit: usize, len: u32) -> Option<Transfer> {
         if self.stopping {
             return None;
         }
@@ -75,18 +74,19 @@ impl Shared {
             Work::Write | Work::Fill => false,
             Work::Mixed(percent) => self.random_below(100) < u64::from(percent),
         };
-        let (places, next) = self.units[unit];
-        let place = if self.random {
-            self.random_below(places)
-        } else if next < places {
+        let (used, next) = self.units[unit];
+        let wide = u64::from(len);
+        let offset = if self.random {
+            self.random_below(used / wide) * wide
+        } else if next + wide <= used {
             next
         } else if self.work == Work::Fill {
             return None;
         } else {
             0
         };
-        self.units[unit].1 = place + 1;
-        Some(Transfer { offset: place * u64::from(self.transfer_len), len: self.transfer_len, read })
+        self.units[unit].1 = offset + wide;
+        Some(Transfer { offset, len, read })
     }
 
     #[inline]
@@ -113,6 +113,8 @@ struct Generator<'a> {
     sessions: Vec<Session>,
     shared: Shared,
     started: Counted,
+    /// Commands of each session when counting stopped.
+    counts: Vec<u64>,
 }
 
 /// What is subtracted at the end.
@@ -133,17 +135,20 @@ impl<'a> Generator<'a> {
             let unit = number % plan.units.len();
             let dialled = dial(plan.portal, &plan.units[unit], plan.digests, number as u32)?;
             let block_len = dialled.block_len;
-            if block_len == 0 || !plan.transfer_len.is_multiple_of(block_len) || plan.transfer_len == 0 {
-                return Err(odd(format!("{} bytes are no number of blocks", plan.transfer_len)));
+            let whole = Shape { transfer_len: plan.transfer_len, depth: plan.depth };
+            let mixed = plan.mix.iter().cycle().nth(number / plan.units.len());
+            let Shape { transfer_len, depth } = mixed.copied().unwrap_or(whole);
+            if block_len == 0 || !transfer_len.is_multiple_of(block_len) || transfer_len == 0 {
+                return Err(odd(format!("{transfer_len} bytes are no number of blocks")));
             }
             let size = dialled.blocks.saturating_mul(block_len.into());
             let used = if plan.range == 0 { size } else { size.min(plan.range) };
-            units[unit].0 = used / u64::from(plan.transfer_len);
-            if units[unit].0 == 0 {
+            units[unit].0 = used;
+            if used < transfer_len.into() {
                 return Err(odd("the unit is too small"));
             }
             let stamps = plan.verify || fill;
-            sessions.push(Session::new(dialled, unit, plan.depth, stamps, plan.transfer_len));
+            sessions.push(Session::new(dialled, unit, depth, stamps, transfer_len));
         }
         let shared = Shared {
             now: 0,
@@ -151,7 +156,6 @@ impl<'a> Generator<'a> {
             units,
             work: plan.work,
             random: plan.random && !fill,
-            transfer_len: plan.transfer_len,
             verify: plan.verify,
             state: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             counting: false,
@@ -161,7 +165,7 @@ impl<'a> Generator<'a> {
             latency: Histogram::default(),
         };
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { plan, epoll, sessions, shared, started: Counted::default() })
+        Ok(Self { plan, epoll, sessions, shared, started: Counted::default(), counts: Vec::new() })
     }
 
     fn run(mut self) -> Result<Outcome, LoadError> {
@@ -261,24 +265,24 @@ impl<'a> Generator<'a> {
         self.shared.read_clock();
         self.started.at = self.shared.now;
         self.shared.counting = true;
+        self.sessions.iter_mut().for_each(|session| session.counted = 0);
     }
 
     fn stop_counting(&mut self) -> Counted {
         self.shared.read_clock();
         (self.shared.counting, self.shared.stopping) = (false, true);
+        self.counts = self.sessions.iter().map(|session| session.counted).collect();
         self.counted()
     }
 
     fn outcome(self, ended: Counted) -> Outcome {
-        let completed = || self.sessions.iter().map(|session| session.completed);
-        let (least, most) = (completed().min().unwrap_or(0), completed().max().unwrap_or(0));
         Outcome {
             commands: self.shared.commands,
             bytes: self.shared.bytes,
             elapsed: Duration::from_nanos(ended.at.saturating_sub(self.started.at).max(1)),
             cost: ended.cost.since(&self.started.cost),
             own_cpu: ended.own_cpu.saturating_sub(self.started.own_cpu),
-            fairness: least as f64 / most.max(1) as f64,
+            sessions: self.counts,
             latency: self.shared.latency,
         }
     }
@@ -292,10 +296,9 @@ mod tests {
         Shared {
             now: 0,
             epoch: Instant::now(),
-            units: vec![(4, 0), (2, 0)],
+            units: vec![(2048, 0), (1024, 0)],
             work,
             random,
-            transfer_len: 512,
             verify: false,
             state: 1,
             counting: true,
@@ -307,7 +310,7 @@ mod tests {
     }
 
     fn offsets(shared: &mut Shared, unit: usize, count: usize) -> Vec<u64> {
-        (0..count).map_while(|_| shared.next_transfer(unit)).map(|transfer| transfer.offset).collect()
+        (0..count).map_while(|_| shared.next_transfer(unit, 512)).map(|transfer| transfer.offset).collect()
     }
 
     #[test]
@@ -327,10 +330,21 @@ mod tests {
     }
 
     #[test]
+    fn commands_of_several_lengths_stay_within_the_unit() {
+        let mut in_order = shared(Work::Read, false);
+        let mut next = |len| in_order.next_transfer(0, len).map(|transfer| transfer.offset);
+        assert_eq!([next(1024), next(512), next(1024), next(2048)], [Some(0), Some(1024), Some(0), Some(0)]);
+        let mut random = shared(Work::Read, true);
+        let ends =
+            (0..100).filter_map(|_| random.next_transfer(0, 1024)).map(|transfer| transfer.offset + 1024);
+        assert!(ends.into_iter().all(|end| end <= 2048));
+    }
+
+    #[test]
     fn a_mix_is_of_both() {
         let mut mixed = shared(Work::Mixed(30), true);
         let reads =
-            (0..10_000).filter(|_| mixed.next_transfer(0).is_some_and(|transfer| transfer.read)).count();
+            (0..10_000).filter(|_| mixed.next_transfer(0, 512).is_some_and(|transfer| transfer.read)).count();
         assert!((2500..3500).contains(&reads), "{reads} of 10000");
     }
 }

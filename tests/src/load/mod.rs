@@ -6,6 +6,7 @@
 
 mod cost;
 mod dial;
+mod fairness;
 mod generator;
 mod histogram;
 mod outbox;
@@ -23,6 +24,7 @@ use iscsi_proto::text::negotiate::NegotiationError;
 use rustix::io::Errno;
 
 pub use cost::{Cost, own_cpu_time, process_cost};
+pub use fairness::Fairness;
 pub use generator::run;
 pub use histogram::Histogram;
 
@@ -39,6 +41,9 @@ pub struct Plan {
     pub depth: usize,
     /// Bytes of one command: a multiple of the unit's block length.
     pub transfer_len: u32,
+    /// What the sessions do instead of these two, one after the other and again from the first; empty: all do the
+    /// same.
+    pub mix: &'static [Shape],
     /// What the commands are.
     pub work: Work,
     /// Whether offsets are random, or go through the unit from its begin to its end again and again.
@@ -57,6 +62,15 @@ pub struct Plan {
     pub processes: Vec<u32>,
     /// Of the random offsets.
     pub seed: u64,
+}
+
+/// What one session does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shape {
+    /// See [`Plan::transfer_len`].
+    pub transfer_len: u32,
+    /// See [`Plan::depth`].
+    pub depth: usize,
 }
 
 /// A logical unit of a target.
@@ -96,8 +110,8 @@ pub struct Outcome {
     pub cost: Cost,
     /// CPU time the generator itself spent.
     pub own_cpu: Duration,
-    /// Commands that the session with the fewest completed, by those of the one with the most: 1 is perfectly fair.
-    pub fairness: f64,
+    /// Commands of each session that were counted.
+    pub sessions: Vec<u64>,
 }
 
 impl Outcome {
@@ -117,6 +131,12 @@ impl Outcome {
     #[must_use]
     pub fn cpu_per_command(&self) -> f64 {
         self.cost.cpu.as_secs_f64() * 1e6 / self.commands.max(1) as f64
+    }
+
+    /// Commands per second of each session.
+    #[must_use]
+    pub fn rates(&self) -> Vec<f64> {
+        self.sessions.iter().map(|&commands| commands as f64 / self.elapsed.as_secs_f64()).collect()
     }
 
     /// Context switches of the target's threads for one command.

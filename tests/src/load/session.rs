@@ -41,7 +41,9 @@ pub(super) struct Session {
     buffers: Vec<Vec<u8>>,
     /// The digest of the whole of buffer 0.
     known_digest: [u8; DIGEST_LEN],
-    pub(super) completed: u64,
+    /// Commands that ended since it was set to 0.
+    pub(super) counted: u64,
+    transfer_len: u32,
 }
 
 /// What the login settled, and the numbers that go on from there.
@@ -99,7 +101,8 @@ impl Session {
             free: (0..depth as u32).rev().collect(),
             buffers,
             known_digest,
-            completed: 0,
+            counted: 0,
+            transfer_len,
         }
     }
 
@@ -113,7 +116,7 @@ impl Session {
     pub(super) fn refill(&mut self, shared: &mut Shared) {
         while !self.dialled.max_cmd_sn.is_before(self.dialled.cmd_sn)
             && let Some(&place) = self.free.last()
-            && let Some(transfer) = shared.next_transfer(self.unit)
+            && let Some(transfer) = shared.next_transfer(self.unit, self.transfer_len)
         {
             self.free.pop();
             let now = shared.now;
@@ -347,7 +350,7 @@ impl Session {
             return Err(odd(format!("{received} bytes for a read of {}", transfer.len)));
         }
         self.free.push(itt.0);
-        self.completed += 1;
+        self.counted += 1;
         shared.count(transfer.len, submitted);
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::client::End;
-use crate::harness::{Brand, Daemon, wait_until};
+use crate::client::{Client, End};
+use crate::harness::{Brand, DISK, Daemon, wait_until};
 use crate::load::{LOADED_DISK_LEN, Load, WRITE_LEN};
 use crate::threads::{SERVED, of, watch};
 
@@ -70,6 +70,25 @@ fn a_target_that_is_deleted_under_load_leaves_its_thread_to_the_others() {
     }
     assert_loops(&daemon, &["tgt/s0"]);
     neighbour.finish().assert_in(&file);
+}
+
+#[test]
+fn sessions_that_are_there_are_pinged_once_that_is_asked_for() {
+    let daemon = start(&["--loops", "1"]);
+    daemon.disk(1, LOADED_DISK_LEN);
+    daemon.disk(2, LOADED_DISK_LEN);
+    let silent = Client::login(&daemon, 1, DISK);
+    let neighbour = Load::start(&daemon, 2, 0);
+    neighbour.wait_rounds(ROUNDS);
+    for (name, value) in [("nop_count", "1"), ("nop_interval", "1")] {
+        daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", name, "-v", value]);
+    }
+    wait_until("who answers no ping is gone", || {
+        daemon.adm(&["--mode", "conn", "--op", "show", "--tid", "1"]).is_empty()
+    });
+    neighbour.wait_rounds(ROUNDS);
+    neighbour.finish();
+    drop(silent);
 }
 
 #[test]

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{setpriority_process, setsid};
-use tgt_tests::load::{self, Plan};
+use tgt_tests::load::{self, Fairness, Plan, Shape};
 
 use peer::{Cpus, Peer, Programs};
-use report::Results;
+use report::{Measured, Results};
 use site::Site;
 use workload::{WORKLOADS, Workload};
 
@@ -224,7 +224,7 @@ fn measure(
     workload: &Workload,
     options: &Options,
     pinning: &Pinning,
-) -> Result<load::Outcome, Box<dyn Error>> {
+) -> Result<Measured, Box<dyn Error>> {
     let (target, generator) =
         if workload.pinned { (&pinning.target, &pinning.generator) } else { (&None, &None) };
     peer.pin(target.as_ref().unwrap_or(&pinning.all))?;
@@ -233,10 +233,29 @@ fn measure(
     plan.time = Duration::try_from_secs_f64(options.time)?;
     plan.warm_up = Duration::try_from_secs_f64(options.warm_up)?;
     peer.thaw()?;
-    let outcome = load::run(&plan);
+    let measured = load::run(&plan).and_then(|outcome| {
+        let fairness = fairness(&plan, &outcome)?;
+        Ok(Measured { outcome, fairness })
+    });
     peer.freeze()?;
-    Ok(outcome?)
+    Ok(measured?)
 }
+
+/// Sessions that all do the same should come equally far; of others, each as far as every other by what it does when
+/// it is alone.
+fn fairness(plan: &Plan, outcome: &load::Outcome) -> Result<Fairness, load::LoadError> {
+    let mut shares = outcome.rates();
+    for (number, share) in shares.iter_mut().enumerate().take_while(|_| !plan.mix.is_empty()) {
+        let Shape { transfer_len, depth } = plan.mix[number / plan.units.len() % plan.mix.len()];
+        let (time, warm_up) = (plan.time / ALONE, plan.warm_up / ALONE);
+        let alone = Plan { sessions: 1, mix: &[], transfer_len, depth, time, warm_up, ..plan.clone() };
+        *share /= load::run(&alone)?.iops();
+    }
+    Ok(Fairness::of(&shares))
+}
+
+/// A session by itself is measured by so much less time.
+const ALONE: u32 = 4;
 
 /// Writes stamps over every image on tmpfs and reads them back, at random and in order.
 fn verify(peer: &Peer) -> Result<(), Box<dyn Error>> {

@@ -150,6 +150,7 @@ impl Peer {
             sessions: workload.sessions,
             depth: workload.depth,
             transfer_len: workload.transfer_len,
+            mix: workload.mix,
             work: workload.work,
             random: workload.random,
             range: 256 << 20,

@@ -2,13 +2,19 @@
 
 use std::fmt::Write;
 
-use tgt_tests::load::Outcome;
+use tgt_tests::load::{Fairness, Outcome};
 
 use super::workload::Workload;
 
 /// Every measurement of a run.
 #[derive(Default)]
 pub(super) struct Results(Vec<Row>);
+
+/// What came of one load.
+pub(super) struct Measured {
+    pub(super) outcome: Outcome,
+    pub(super) fairness: Fairness,
+}
 
 struct Row {
     round: usize,
@@ -35,14 +41,14 @@ struct Figures {
     generator_cores: f64,
     /// Mebibytes.
     resident: f64,
-    fairness: f64,
+    fairness: Fairness,
 }
 
 /// One of them.
 type Figure = fn(&Figures) -> f64;
 
 impl Figures {
-    fn of(outcome: &Outcome) -> Self {
+    fn of(Measured { outcome, fairness }: &Measured) -> Self {
         let percentile = |part| outcome.latency.percentile(part) as f64 / 1e3;
         let elapsed = outcome.elapsed.as_secs_f64();
         Self {
@@ -56,7 +62,7 @@ impl Figures {
             target_cores: outcome.cost.cpu.as_secs_f64() / elapsed,
             generator_cores: outcome.own_cpu.as_secs_f64() / elapsed,
             resident: outcome.cost.resident as f64 / f64::from(1 << 20),
-            fairness: outcome.fairness,
+            fairness: *fairness,
         }
     }
 }
@@ -67,9 +73,9 @@ impl Results {
         round: usize,
         workload: &'static str,
         peer: &'static str,
-        outcome: Result<Outcome, String>,
+        outcome: Result<Measured, String>,
     ) {
-        let outcome = outcome.map(|outcome| Figures::of(&outcome));
+        let outcome = outcome.map(|measured| Figures::of(&measured));
         self.0.push(Row { round, workload, peer, outcome });
     }
 
@@ -100,8 +106,8 @@ impl Results {
         let mut out = format!("Medians of {rounds} round(s).\n\n");
         out.push_str(
             "| workload | peer | IOPS | MB/s | p50 µs | p99 µs | p99.9 µs | CPU µs per I/O | switches per I/O \
-             | target cores | generator cores | RSS MiB | min/max of sessions |\n\
-             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+             | target cores | generator cores | RSS MiB | min/max of sessions | Jain |\n\
+             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for workload in workloads {
             for peer in peers {
@@ -115,7 +121,7 @@ impl Results {
     }
 
     fn write_row(&self, out: &mut String, workload: &str, peer: &str) {
-        const COLUMNS: [(Figure, usize); 11] = [
+        const COLUMNS: [(Figure, usize); 12] = [
             (|row| row.iops, 0),
             (|row| row.megabytes, 0),
             (|row| row.p50, 0),
@@ -126,7 +132,8 @@ impl Results {
             (|row| row.target_cores, 2),
             (|row| row.generator_cores, 2),
             (|row| row.resident, 0),
-            (|row| row.fairness, 2),
+            (|row| row.fairness.least, 2),
+            (|row| row.fairness.jain, 3),
         ];
         let _ = write!(out, "| {workload} | {peer} |");
         for (figure, decimals) in COLUMNS {
@@ -166,13 +173,13 @@ impl Results {
     /// Every measurement on a line.
     pub(super) fn csv(&self) -> String {
         let mut out = "round,workload,peer,iops,mb_s,p50_us,p99_us,p999_us,cpu_us,switches,target_cores,\
-                       generator_cores,rss_mib,fairness\n"
+                       generator_cores,rss_mib,min_max,jain\n"
             .to_owned();
         for Row { round, workload, peer, outcome } in &self.0 {
             let Ok(row) = outcome else { continue };
             let _ = writeln!(
                 out,
-                "{round},{workload},{peer},{:.0},{:.1},{:.1},{:.1},{:.1},{:.3},{:.4},{:.3},{:.3},{:.1},{:.3}",
+                "{round},{workload},{peer},{:.0},{:.1},{:.1},{:.1},{:.1},{:.3},{:.4},{:.3},{:.3},{:.1},{:.3},{:.4}",
                 row.iops,
                 row.megabytes,
                 row.p50,
@@ -183,7 +190,8 @@ impl Results {
                 row.target_cores,
                 row.generator_cores,
                 row.resident,
-                row.fairness
+                row.fairness.least,
+                row.fairness.jain
             );
         }
         out
@@ -216,7 +224,7 @@ mod tests {
             target_cores: 1.0,
             generator_cores: 0.0,
             resident: 0.0,
-            fairness: 1.0,
+            fairness: Fairness { jain: 1.0, least: 1.0 },
         };
         let row = |&(round, peer, iops)| Row { round, workload: "w", peer, outcome: Ok(figures(iops)) };
         Results(rows.iter().map(row).collect())

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use iscsi_proto::frame::Digests;
-use tgt_tests::load::Work;
+use tgt_tests::load::{Shape, Work};
 
 use super::site::Backing;
 
@@ -22,6 +22,8 @@ pub(super) struct Workload {
     /// Sessions for each target.
     pub(super) sessions: usize,
     pub(super) digests: bool,
+    /// What the sessions do instead of all the same.
+    pub(super) mix: &'static [Shape],
     /// Target and generator on a CPU each; else both wherever the kernel puts them.
     pub(super) pinned: bool,
 }
@@ -46,7 +48,11 @@ impl fmt::Display for Workload {
             Work::Mixed(percent) => format!("{percent} % reads, else writes"),
             Work::Fill => "writes over all".to_owned(),
         };
-        write!(f, "{len} {order} {work}, depth {}, {}", self.depth, self.backing)?;
+        if self.mix.is_empty() {
+            write!(f, "{len} {order} {work}, depth {}, {}", self.depth, self.backing)?;
+        } else {
+            write!(f, "{order} {work} of different lengths and depths, {}", self.backing)?;
+        }
         if self.targets > 1 {
             write!(f, ", {} targets", self.targets)?;
         }
@@ -73,11 +79,26 @@ const SMALL: Workload = Workload {
     targets: 1,
     sessions: 1,
     digests: false,
+    mix: &[],
     pinned: true,
 };
 const SEED: Workload = Workload { transfer_len: 16 << 10, depth: 128, targets: 3, ..SMALL };
 const LARGE: Workload = Workload { transfer_len: 128 << 10, depth: 16, random: false, ..SMALL };
 const HUGE: Workload = Workload { transfer_len: 1 << 20, depth: 8, random: false, ..SMALL };
+
+const FAIR: Workload = Workload { sessions: SHAPES.len(), mix: &SHAPES, ..SMALL };
+
+/// Four lengths at four depths each.
+const SHAPES: [Shape; 16] = {
+    let (lens, depths) = ([4 << 10, 16 << 10, 128 << 10, 1 << 20], [1, 4, 16, 32]);
+    let mut shapes = [Shape { transfer_len: 0, depth: 0 }; 16];
+    let mut at = 0;
+    while at < shapes.len() {
+        shapes[at] = Shape { transfer_len: lens[at / 4], depth: depths[at % 4] };
+        at += 1;
+    }
+    shapes
+};
 
 /// What images are filled by.
 pub(super) const FILL: Workload = Workload { transfer_len: 64 << 10, depth: 16, ..SMALL };
@@ -109,6 +130,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "dig-w128k", digests: true, work: Work::Write, ..LARGE },
     Workload { name: "s8", sessions: 8, depth: 4, ..SMALL },
     Workload { name: "s64", sessions: 64, depth: 4, ..SMALL },
+    Workload { name: "fair16", ..FAIR },
+    Workload { name: "fair16-w", work: Work::Write, ..FAIR },
 ];
 
 /// The workloads meant by names, in the order of the names.
