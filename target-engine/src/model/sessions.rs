@@ -163,10 +163,10 @@ impl SessionDirectory {
         self.sessions.is_empty()
     }
 
-    /// Connections of all sessions.
+    /// Connections of all sessions, those that are joining among them.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.sessions.values().map(|session| session.connections.len()).sum()
+        self.sessions.values().map(|session| session.connections.len() + session.joining.len()).sum()
     }
 
     /// The next handle, counting up; 0 stands for a new session and the highest for discovery.

@@ -200,7 +200,11 @@ impl DataLoop {
         }
         served.streams[place] = Some(stream);
         match mode {
-            AttachMode::Join => self.to_control(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid)),
+            AttachMode::Join => {
+                // First that the one it replaces has ended: they have the same number.
+                self.tell(index);
+                self.to_control(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid));
+            }
             AttachMode::New | AttachMode::Reinstate(_) => {
                 self.to_control(ToControl::SessionStarted(self.id, tid, tsih, nexus));
             }
@@ -234,7 +238,8 @@ impl DataLoop {
             next_stat_sn: login.next_stat_sn,
         };
         if attach.mode == AttachMode::Join {
-            return shard.join(attach.tsih, new, self.now);
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            return shard.join(attach.tsih, new, &mut env);
         }
         if let AttachMode::Reinstate(old) = attach.mode {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };

@@ -332,10 +332,17 @@ impl DataLoop {
                 break;
             }
         }
-        if more {
+        if more || alive && self.has_unsent(index) {
             self.unfinished.push_back(index);
         }
         self.settle(index, alive);
+    }
+
+    /// What the last round of a flush made; no event would tell of it.
+    fn has_unsent(&mut self, index: usize) -> bool {
+        let Some(stream) = self.streams.get(index).filter(|stream| !stream.blocked) else { return false };
+        let Some(served) = self.shards.get_mut(stream.shard) else { return false };
+        served.shard.connection(stream.place).is_some_and(|connection| !connection.transmit.is_empty())
     }
 
     /// After a flush: closes what is over, and watches the socket for what it needs.
@@ -484,3 +491,5 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

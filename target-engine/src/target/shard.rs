@@ -195,10 +195,16 @@ impl TargetShard {
         self.add_connection(index, connection, now)
     }
 
-    /// A connection joins its session; `None` where that is gone.
-    pub fn join(&mut self, tsih: Tsih, connection: NewConnection<'_>, now: Instant) -> Option<usize> {
+    /// A connection joins its session, in place of one of the same number if there is one, which ends with its
+    /// commands (RFC 7143 6.3.4); `None` where the session is gone.
+    pub fn join(&mut self, tsih: Tsih, connection: NewConnection<'_>, env: &mut Env<'_>) -> Option<usize> {
         let index = self.find_session(tsih)?;
-        Some(self.add_connection(index, connection, now))
+        let former = self.find_connection(tsih, connection.cid);
+        let place = self.add_connection(index, connection, env.now);
+        if let Some(former) = former {
+            self.close_connection(former, env);
+        }
+        Some(place)
     }
 
     fn add_connection(&mut self, session: usize, connection: NewConnection<'_>, now: Instant) -> usize {

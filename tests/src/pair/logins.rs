@@ -150,12 +150,18 @@ impl Side {
         let session = self.directory.get_mut(login.tsih, None).filter(|session| session.key == *key);
         let session = session.ok_or(LoginStatus::SessionDoesNotExist)?;
         let most = self.negotiated.get(&login.tsih.0).map_or(1, |session| session.max_connections);
-        if session.connections.len() >= usize::from(most) {
+        let others = session.connections.iter().filter(|other| other.cid != entry.cid).count();
+        if others >= usize::from(most) {
             return Err(LoginStatus::TooManyConnections);
         }
-        session.connections.push(entry);
-        let place = self.shard.join(login.tsih, connection(login), self.clock.now());
-        Ok((place.ok_or(LoginStatus::SessionDoesNotExist)?, login.tsih))
+        let place = self.with_env(|shard, env| shard.join(login.tsih, connection(login), env));
+        let place = place.ok_or(LoginStatus::SessionDoesNotExist)?;
+        // The one it replaces is forgotten first.
+        self.after();
+        if let Some(session) = self.directory.get_mut(login.tsih, None) {
+            session.connections.push(entry);
+        }
+        Ok((place, login.tsih))
     }
 
     fn session(&self, tsih: Tsih, nexus: NexusId, login: &LoggedIn) -> Session {

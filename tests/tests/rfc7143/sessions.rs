@@ -68,6 +68,34 @@ fn commands_of_a_session_keep_their_order_across_connections() {
     assert_eq!(store.bytes(0, 2048), [2; 2048]);
 }
 
+/// RFC 7143 6.3.4: a connection is reinstated by one of the same number.
+#[test]
+fn a_connection_takes_the_place_of_the_one_with_its_number() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut old = Initiator::login_as(&pair, &Wish::default());
+    store.behave(Behaviour::HANG);
+    let read = old.begin(&READ, Io::Read(2048));
+    store.behave(Behaviour::INLINE);
+    for _ in 0..3 {
+        let wish = Wish { tsih: old.tsih, ..Wish::default() };
+        let mut new = Initiator::login_as(&pair, &wish);
+        assert!(old.is_closed());
+        assert_eq!(new.tsih, old.tsih);
+        assert_eq!(pair.side().shard.session_count(), 1);
+        assert_eq!(pair.side().shard.running(), 0, "its commands went with it");
+        old.poll();
+        assert!(old.take_reply(read).is_none());
+        new.cmd_sn = old.next_cmd_sn();
+        new.run(&READ, Io::Read(2048)).good();
+        old = new;
+    }
+    let further = Wish { tsih: old.tsih, cid: Cid(1), ..Wish::default() };
+    assert_eq!(Initiator::try_login(&pair, &further).err(), Some(LoginStatus::TooManyConnections));
+    old.hang_up();
+    pair.assert_clean();
+}
+
 #[test]
 fn a_connection_that_is_lost_takes_only_its_own_commands() {
     let (setup, store) = Setup::sim();

@@ -71,7 +71,7 @@ impl ControlLoop {
             log::debug!("{peer}: closed, there is nothing to log in to");
             return;
         }
-        if !self.world.has_room_for(peer.ip(), self.control.sessions.len()) {
+        if !self.world.has_room_for(peer.ip(), self.control.sessions.connections()) {
             return self.world.warn(now, format_args!("{peer}: closed, too many connections"));
         }
         if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {
