@@ -7,7 +7,7 @@ use iscsi_proto::pdu::{self, DataOut, RejectReason, ScsiCommand, TaskAttribute a
 use iscsi_proto::sn::DataSn;
 use scsi_core::device::task::DeviceTask;
 use scsi_core::device::task_set::{Admit, TaskAttribute, TaskKey};
-use scsi_core::device::{Command, NexusIndex, absent};
+use scsi_core::device::{Command, NexusIndex, Outcome, absent};
 use scsi_core::lun::Lun;
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
@@ -17,8 +17,8 @@ use super::tasks::{Blocks, Direction, State, Task, TaskIndex, Transfer};
 use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::limits::{
-    BURST_LEN_MAX, DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, SEGMENT_LEN_MAX,
-    STREAM_LEN_MIN,
+    BURST_LEN_MAX, DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX,
+    SEGMENT_LEN_MAX, STREAM_LEN_MIN,
 };
 
 /// Received pieces from this length on are kept as they came instead of being copied together, in bytes.
@@ -85,6 +85,12 @@ impl TargetShard {
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);
             return self.fail_data(index, fault, env);
+        }
+        if data_len > 0 && env.pool.used_bytes() >= 2 * PAYLOAD_BYTES_MAX {
+            // What came unasked by many commands has no budget; it must end somewhere.
+            incoming.data.discard(env.pool);
+            let full = Outcome { status: Status::TaskSetFull, sense: None, data_in: Vec::new() };
+            return self.finish(index, full, env);
         }
         if self.tasks[index].data_out.is_complete() {
             return match admitted {
@@ -324,11 +330,7 @@ impl TargetShard {
         if task.transfer.in_flight > 0 {
             return self.close_connection(task.connection, env);
         }
-        let outcome = scsi_core::device::Outcome {
-            status: Status::CheckCondition,
-            sense: Some(sense),
-            data_in: Vec::new(),
-        };
+        let outcome = Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() };
         self.finish(index, outcome, env);
     }
 
@@ -375,8 +377,7 @@ impl TargetShard {
             return self.advance(index, step, borrowed, env);
         };
         if !self.settings.online {
-            let outcome =
-                scsi_core::device::Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
+            let outcome = Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
             return self.finish(index, outcome, env);
         }
         self.refresh_store(lun, env);

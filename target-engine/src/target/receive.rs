@@ -18,7 +18,7 @@ use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::login::{TargetAddress, TargetRecord};
 use crate::iscsi::session::Arrival;
 use crate::iscsi::text_exchange::TextStep;
-use crate::limits::TRANSMIT_BYTES_MAX;
+use crate::limits::{PAYLOAD_BYTES_MAX, TRANSMIT_BYTES_MAX};
 
 const IMMEDIATE: u8 = 0x40;
 const OPCODE: u8 = 0x3f;
@@ -87,6 +87,14 @@ impl TargetShard {
             Arrival::InOrder => {
                 self.execute(place, pdu, env);
                 self.execute_early(session, env);
+            }
+            Arrival::Early
+                if !pdu.data.as_slice().is_empty() && env.pool.used_bytes() >= PAYLOAD_BYTES_MAX =>
+            {
+                let peer = self.connections[place].peer;
+                self.warnings.warn(env.now, format_args!("{peer}: no memory for early data, closed"));
+                pdu.data.discard(env.pool);
+                self.close_connection(place, env);
             }
             Arrival::Early => {
                 let block = owned(pdu.data, env.pool);

@@ -11,6 +11,7 @@ use scsi_core::store::Block;
 use super::buffers::Pool;
 use super::tasks::TaskIndex;
 use crate::iscsi::connection::data_out::DataOutRules;
+use crate::iscsi::connection::whole_blocks;
 use crate::iscsi::session::CommandWindow;
 use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
 
@@ -70,7 +71,7 @@ impl Session {
             initial_r2t: params.initial_r2t,
             immediate_data: params.immediate_data,
             first_burst_len: params.first_burst_len,
-            max_burst_len: params.max_burst_len.min(BURST_LEN_MAX),
+            max_burst_len: whole_blocks(params.max_burst_len.min(BURST_LEN_MAX)),
             max_outstanding_r2t: params.max_outstanding_r2t.min(OUTSTANDING_R2T_MAX),
         };
         Self {

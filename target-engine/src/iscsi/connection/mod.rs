@@ -191,7 +191,14 @@ pub struct NewConnection<'a> {
 }
 
 fn xmit_len(declared: u32) -> usize {
-    (declared as usize).min(SEGMENT_LEN_MAX)
+    whole_blocks(declared).min(SEGMENT_LEN_MAX as u32) as usize
+}
+
+/// As much of a negotiated length as direct I/O can do in one piece. It may be any number of bytes, from 512 on.
+#[must_use]
+pub fn whole_blocks(len: u32) -> u32 {
+    let block = if len < 4096 { 512 } else { 4096 };
+    (len - len % block).max(512.min(len))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE_NEXT: [u8; 10] = [0x2a, 0, 0, 0, 0, 8, 0, 0, 8, 0];
 const BUSY: u8 = 8;
+const TASK_SET_FULL: u8 = 0x28;
 
 fn status(out: &[Out]) -> Vec<u8> {
     out.iter().map(|(bhs, _)| ScsiResponse::decode(bhs).unwrap().status).collect()
@@ -231,4 +232,42 @@ fn who_keeps_its_data_back_does_not_keep_others_from_theirs() {
     bench.drain();
     bench.command(&WRITE, Expect::Out(4096, &[], true));
     assert_eq!(bench.drain().len(), 1, "an R2T");
+}
+
+#[test]
+fn reads_are_cut_where_direct_io_can_do_it() {
+    let params = SessionParams { max_burst_len: 5001, ..SessionParams::default() };
+    for (declared, longest) in [(1000, 512), (4097, 4096), (65536, 4096)] {
+        let mut bench = Bench::with(params);
+        let place = bench.place;
+        bench.shard.connection(place).unwrap().set_max_xmit_len(declared);
+        bench.command(&READ, Expect::In(4096));
+        bench.command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0], Expect::In(8192));
+        let lens: Vec<usize> = bench.drain().iter().map(|(_, data)| data.len()).collect();
+        assert_eq!(lens, vec![longest; 3 * 4096 / longest], "{declared}");
+    }
+}
+
+#[test]
+fn data_that_was_not_asked_for_is_bounded_as_well() {
+    let mut bench = Bench::new();
+    let mut blocks = Vec::new();
+    let mut spend = |bench: &mut Bench, most: usize| {
+        while bench.pool.used_bytes() < most {
+            blocks.push(bench.pool.take(crate::limits::SEGMENT_LEN_MAX));
+        }
+    };
+    spend(&mut bench, PAYLOAD_BYTES_MAX);
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert_eq!(status(&bench.drain()), [0]);
+    spend(&mut bench, 2 * PAYLOAD_BYTES_MAX);
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert_eq!(status(&bench.drain()), [TASK_SET_FULL]);
+    bench.command(&READ, Expect::In(4096));
+    assert_eq!(bench.drain()[0].1.len(), 4096);
+    bench.cmd_sn += 1;
+    bench.command(&[0], Expect::Nothing);
+    assert!(!bench.shard.is_choked(bench.place), "without data it may come early");
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert!(bench.shard.is_choked(bench.place), "closed");
 }
