@@ -31,8 +31,15 @@ pub struct Stream {
 /// What a read brought.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Received {
-    /// So many bytes lie in the scratch; what belonged to a payload is there already.
-    Scratch(usize),
+    /// Bytes; what belonged to a payload is there already.
+    Bytes {
+        /// So many lie in the scratch.
+        scratch: usize,
+        /// So many came in all.
+        all: usize,
+        /// All that was asked for came, so there may be more.
+        full: bool,
+    },
     /// Nothing for now.
     Nothing,
     /// The other side is gone.
@@ -72,7 +79,8 @@ impl Stream {
             Ok(0) => Received::Closed,
             Ok(count) => {
                 connection.receiver.filled(count.min(space_len));
-                Received::Scratch(count.saturating_sub(space_len))
+                let full = count == space_len + wanted;
+                Received::Bytes { scratch: count.saturating_sub(space_len), all: count, full }
             }
             Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
             Err(error) => {

@@ -18,7 +18,7 @@ use super::poller::{Interest, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::{Received, Stream};
 use crate::iscsi::connection::ConnectionState;
-use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
+use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN, TRANSMIT_BYTES_LOW};
 use crate::model::Tid;
 use crate::target::buffers::Pool;
 use crate::target::shard::{Env, ShardEvent, TargetShard};
@@ -261,19 +261,25 @@ impl DataLoop {
             stream.blocked = false;
         }
         let mut closed = ready.broken && !ready.readable;
-        if ready.readable && !served.shard.is_choked(place) {
+        let mut taken = 0;
+        let mut more = ready.readable;
+        while more && taken < RECEIVED_PER_TURN && !served.shard.is_choked(place) {
             let Some(connection) = served.shard.connection(place) else { return };
+            if taken > 0 && connection.transmit.len() >= TRANSMIT_BYTES_LOW {
+                break;
+            }
+            more = false;
             match stream.receive(connection, &mut self.scratch) {
-                Received::Scratch(count) => {
+                Received::Bytes { scratch, all, full } => {
+                    (taken, more) = (taken + all, full);
                     let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                    self.commands += served.shard.receive(place, &self.scratch[..count], &mut env);
+                    self.commands += served.shard.receive(place, &self.scratch[..scratch], &mut env);
                 }
                 Received::Nothing => {}
                 Received::Closed => closed = true,
             }
-        } else if ready.broken {
-            closed = true;
         }
+        closed |= ready.broken && taken == 0 && served.shard.is_choked(place);
         if closed {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             served.shard.close_connection(place, &mut env);
@@ -481,6 +487,10 @@ impl DataLoop {
         self.to_control(ToControl::Answer(self.id, ticket, result));
     }
 }
+
+/// Bytes taken in from one connection before its answers are sent and others have their say. Of long writes several fit,
+/// and their answers go out together.
+const RECEIVED_PER_TURN: usize = 1024 * 1024;
 
 /// How often one connection's ring is filled and sent in a turn before others have their say.
 const FLUSHES_PER_TURN: usize = 8;
