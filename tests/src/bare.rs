@@ -171,8 +171,9 @@ impl Bare {
             target_name: target_name.clone(),
             text: TextExchange::new(TextSession::Normal(target_name), session, connection),
             next_stat_sn: StatSn(1),
+            stats: Arc::default(),
         };
-        let session = Session::new(Tsih(1), nexus, &session, self.cmd_sn, BATCH);
+        let session = Session::new(Tsih(1), nexus, &session, self.cmd_sn, BATCH, Arc::default());
         self.place = self.shard.open(session, new, self.now);
     }
 

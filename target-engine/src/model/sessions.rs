@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use scsi_core::device::NexusId;
 
 use super::Tid;
 use crate::limits::SESSIONS_MAX;
+use crate::target::stats::{ConnectionStats, SessionStats};
 
 /// All sessions of the daemon.
 #[derive(Debug, Default)]
@@ -51,15 +53,19 @@ pub struct Session {
     pub connections: Vec<Connection>,
     /// Connections that its loop has not confirmed yet.
     pub joining: Vec<Connection>,
+    /// What it did to each unit; its loop counts.
+    pub stats: Arc<SessionStats>,
 }
 
 /// A connection of a session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// Its number.
     pub cid: Cid,
     /// The initiator's address.
     pub peer: IpAddr,
+    /// What went over it; its loop counts.
+    pub stats: Arc<ConnectionStats>,
 }
 
 impl Session {
@@ -99,6 +105,7 @@ impl SessionDirectory {
             pending: true,
             connections: vec![first],
             joining: Vec::new(),
+            stats: Arc::default(),
         };
         Some(self.sessions.entry(tsih).or_insert(session))
     }
@@ -194,9 +201,12 @@ mod tests {
         }
     }
 
+    fn connection(cid: u16, peer: &str) -> Connection {
+        Connection { cid: Cid(cid), peer: peer.parse().unwrap(), stats: Arc::default() }
+    }
+
     fn open(directory: &mut SessionDirectory, key: SessionKey, loop_index: usize) -> (Tsih, NexusId) {
-        let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap() };
-        let session = directory.open(key, loop_index, None, first).unwrap();
+        let session = directory.open(key, loop_index, None, connection(0, "127.0.0.1")).unwrap();
         (session.tsih, session.nexus)
     }
 
@@ -242,16 +252,18 @@ mod tests {
         let mut directory = SessionDirectory::default();
         let (tsih, nexus) = open(&mut directory, key("a", 1), 0);
         let session = directory.get_mut(tsih, Some(nexus)).unwrap();
-        let further = Connection { cid: Cid(1), peer: "127.0.0.2".parse().unwrap() };
-        session.joining.push(further);
-        assert_eq!(session.connections.len(), 1);
+        let peers = |session: &Session| {
+            session.connections.iter().map(|known| (known.cid.0, known.peer.to_string())).collect::<Vec<_>>()
+        };
+        let entry = |cid, peer: &str| (cid, peer.to_owned());
+        session.joining.push(connection(1, "127.0.0.2"));
+        assert_eq!(peers(session), [entry(0, "127.0.0.1")]);
         session.joined(Cid(1));
         session.joined(Cid(2));
-        assert_eq!((session.connections.len(), session.connections[1]), (2, further));
-        let again = Connection { cid: Cid(0), peer: "127.0.0.3".parse().unwrap() };
-        session.joining.push(again);
+        assert_eq!(peers(session), [entry(0, "127.0.0.1"), entry(1, "127.0.0.2")]);
+        session.joining.push(connection(0, "127.0.0.3"));
         session.joined(Cid(0));
-        assert_eq!(session.connections, [further, again]);
+        assert_eq!(peers(session), [entry(1, "127.0.0.2"), entry(0, "127.0.0.3")]);
     }
 
     #[test]

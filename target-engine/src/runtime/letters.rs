@@ -14,6 +14,7 @@ use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
 use crate::runtime::mailbox::Mailbox;
 pub use crate::target::settings::TargetSettings;
+use crate::target::stats::{ConnectionStats, SessionStats};
 use crate::target::task_management::Reach;
 
 /// Names a question of the control thread until its last answer is in; never used twice.
@@ -148,6 +149,10 @@ pub struct Attach {
     pub nexus: NexusId,
     /// What becomes of it.
     pub mode: AttachMode,
+    /// Where the session counts; the control thread reads it.
+    pub session_stats: Arc<SessionStats>,
+    /// Where the connection counts, what the login took included.
+    pub connection_stats: Arc<ConnectionStats>,
 }
 
 /// How a connection comes to its session.

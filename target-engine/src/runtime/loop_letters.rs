@@ -236,6 +236,7 @@ impl DataLoop {
                 login.connection,
             ),
             next_stat_sn: login.next_stat_sn,
+            stats: Arc::clone(&attach.connection_stats),
         };
         if attach.mode == AttachMode::Join {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
@@ -248,7 +249,8 @@ impl DataLoop {
         let initiator_port: Arc<str> = login.initiator_port().into();
         let nexus = Nexus { id: attach.nexus, initiator_port, target_port: login.portal_group_tag };
         let depth = shard.settings().max_queue_cmd;
-        let session = Session::new(attach.tsih, nexus, &login.session, login.next_cmd_sn, depth);
+        let stats = Arc::clone(&attach.session_stats);
+        let session = Session::new(attach.tsih, nexus, &login.session, login.next_cmd_sn, depth, stats);
         Some(shard.open(session, new, self.now))
     }
 

@@ -78,6 +78,7 @@ impl Stream {
         match result {
             Ok(0) => Received::Closed,
             Ok(count) => {
+                connection.stats.received(count);
                 connection.receiver.filled(count.min(space_len));
                 let full = count == space_len + wanted;
                 Received::Bytes { scratch: count.saturating_sub(space_len), all: count, full }
@@ -100,6 +101,7 @@ impl Stream {
             };
             match result {
                 Ok(count) => {
+                    connection.stats.sent(count);
                     connection.transmit.advance(count, pool);
                     if count < offered {
                         self.blocked = true;

@@ -32,7 +32,9 @@ impl TargetShard {
             self.uncount(place, &bhs);
             return self.refuse(place, &bhs, RejectReason::INVALID_PDU_FIELD, incoming.data, env);
         };
-        let index = self.connections[place].session;
+        let connection = &self.connections[place];
+        connection.stats.command();
+        let index = connection.session;
         let session = &mut self.sessions[index];
         if command.immediate && session.immediate >= IMMEDIATE_TASKS_MAX {
             return self.refuse(place, &bhs, RejectReason::IMMEDIATE_COMMAND_REJECT, incoming.data, env);
@@ -238,6 +240,7 @@ impl TargetShard {
 
     /// A Data-Out PDU.
     pub(super) fn data_out(&mut self, place: usize, incoming: Incoming<'_>, env: &mut Env<'_>) {
+        self.connections[place].stats.data_out();
         let Ok(data) = DataOut::decode(&incoming.bhs) else {
             return self.refuse(place, &incoming.bhs, RejectReason::INVALID_PDU_FIELD, incoming.data, env);
         };
@@ -360,6 +363,9 @@ impl TargetShard {
     pub(super) fn start(&mut self, index: TaskIndex, data: Data<'_>, env: &mut Env<'_>) {
         let task = &mut self.tasks[index];
         task.state = State::Running;
+        if let Some(unit) = self.sessions[task.session].stats.unit(task.counted_at()) {
+            unit.submitted(task.direction, task.expected_len);
+        }
         let borrowed = match data {
             Data::Borrowed(bytes) if plain_write(task.cdb[0]) || bytes.is_empty() => bytes,
             Data::Owned(block) if !block.is_empty() => {

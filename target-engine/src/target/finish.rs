@@ -6,6 +6,7 @@ use scsi_core::device::{NexusIndex, Outcome};
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::session::Session;
 use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, State, Task, TaskIndex};
 use crate::iscsi::connection::ConnectionState;
@@ -21,7 +22,9 @@ impl TargetShard {
             return self.drop_task(index, env);
         }
         let mut task = self.leave(index, env);
-        let window = self.window(task.session);
+        let session = &mut self.sessions[task.session];
+        count(session, &task, outcome.status);
+        let window = session.window();
         let place = task.connection;
         if !outcome.data_in.is_empty() {
             self.parameter_data(&mut task, &outcome);
@@ -193,6 +196,18 @@ impl TargetShard {
         if !waits && let Some(connection) = self.connections.get_mut(place) {
             connection.reads.retain(|&other| other != index);
         }
+    }
+}
+
+/// Counts the end of a command; one that never went to its unit was not counted before.
+#[inline]
+fn count(session: &Session, task: &Task, status: Status) {
+    let Some(unit) = session.stats.unit(task.counted_at()) else { return };
+    if !matches!(task.state, State::Collecting | State::Held) {
+        unit.done(task.direction, task.expected_len);
+    }
+    if status != Status::Good {
+        unit.failed();
     }
 }
 

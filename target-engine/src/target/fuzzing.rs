@@ -227,9 +227,10 @@ fn open(
         target_name: name.clone(),
         text: TextExchange::new(TextSession::Normal(name), *session, *connection),
         next_stat_sn: StatSn(1),
+        stats: Arc::default(),
     };
     let nexus = Nexus { id: NexusId(1), initiator_port: "fuzzer".into(), target_port: 1 };
-    shard.open(Session::new(Tsih(1), nexus, session, CmdSn(1), 8), new, now)
+    shard.open(Session::new(Tsih(1), nexus, session, CmdSn(1), 8, Arc::default()), new, now)
 }
 
 struct Store {

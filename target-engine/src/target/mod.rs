@@ -2,6 +2,7 @@
 //!
 //! - [`shard`]: sessions, connections and units; what happens to them
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
+//! - [`stats`]: what is counted
 //! - `receive`, `command`, `transfer`, `bulk`, `finish`: the way of a command
 //! - [`task_management`]: how commands are ended early
 
@@ -15,6 +16,7 @@ mod receive;
 pub mod session;
 pub mod settings;
 pub mod shard;
+pub mod stats;
 pub mod task_management;
 pub mod tasks;
 #[cfg(test)]

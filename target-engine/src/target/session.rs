@@ -1,5 +1,7 @@
 //! A session as its shard keeps it: the nexus, the command window, the connections.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use iscsi_proto::ids::Tsih;
 use iscsi_proto::params::SessionParams;
@@ -9,8 +11,10 @@ use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
 use super::buffers::Pool;
+use super::stats::SessionStats;
 use super::tasks::TaskIndex;
 use crate::iscsi::connection::data_out::DataOutRules;
+use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::whole_blocks;
 use crate::iscsi::session::CommandWindow;
 use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
@@ -35,6 +39,8 @@ pub struct Session {
     pub(super) immediate: usize,
     /// Its last connection is gone.
     pub(super) closing: bool,
+    /// What it did to each unit.
+    pub(super) stats: Arc<SessionStats>,
 }
 
 /// A numbered PDU that came before its turn.
@@ -64,9 +70,17 @@ impl HeldPdu {
 }
 
 impl Session {
-    /// A session with these parameters, whose first command is `expected` and which may have `depth` outstanding.
+    /// A session with these parameters, whose first command is `expected` and which may have `depth` outstanding; it
+    /// counts in `stats`.
     #[must_use]
-    pub fn new(tsih: Tsih, nexus: Nexus, params: &SessionParams, expected: CmdSn, depth: u32) -> Self {
+    pub fn new(
+        tsih: Tsih,
+        nexus: Nexus,
+        params: &SessionParams,
+        expected: CmdSn,
+        depth: u32,
+        stats: Arc<SessionStats>,
+    ) -> Self {
         let rules = DataOutRules {
             initial_r2t: params.initial_r2t,
             immediate_data: params.immediate_data,
@@ -86,7 +100,14 @@ impl Session {
             asking: 0,
             immediate: 0,
             closing: false,
+            stats,
         }
+    }
+
+    /// The command window, as the next response tells it.
+    #[inline]
+    pub(super) fn window(&mut self) -> Window {
+        Window { expected: self.window.expected(), max: self.window.advertise() }
     }
 
     /// Forgets the held PDUs that `gone` picks, all of them when the session ends.

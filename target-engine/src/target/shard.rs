@@ -158,6 +158,7 @@ impl TargetShard {
         let mut port = UnitPort::new(unit);
         for (index, session) in &self.sessions {
             port.attach_nexus(NexusIndex(index as u32), session.nexus.clone());
+            session.stats.begin(lun);
         }
         let place = usize::from(lun.number());
         if self.units.len() <= place {
@@ -187,10 +188,13 @@ impl TargetShard {
 
     /// A session begins with its first connection; answers the connection's place.
     pub fn open(&mut self, session: Session, connection: NewConnection<'_>, now: Instant) -> usize {
-        let nexus = session.nexus.clone();
+        let (nexus, stats) = (session.nexus.clone(), Arc::clone(&session.stats));
         let index = self.sessions.insert(session);
-        for unit in self.units.iter_mut().flatten() {
-            unit.port.attach_nexus(NexusIndex(index as u32), nexus.clone());
+        for (number, unit) in self.units.iter_mut().enumerate() {
+            if let (Some(unit), Some(lun)) = (unit, Lun::new(number as u64)) {
+                unit.port.attach_nexus(NexusIndex(index as u32), nexus.clone());
+                stats.begin(lun);
+            }
         }
         self.add_connection(index, connection, now)
     }
@@ -418,8 +422,7 @@ impl TargetShard {
 
     #[inline]
     pub(super) fn window(&mut self, session: usize) -> Window {
-        let window = &mut self.sessions[session].window;
-        Window { expected: window.expected(), max: window.advertise() }
+        self.sessions[session].window()
     }
 
     #[inline]

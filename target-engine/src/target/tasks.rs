@@ -347,6 +347,13 @@ impl Task {
         self.data_out.received() + if self.streaming { self.data_out.left() } else { 0 }
     }
 
+    /// The unit whose counters it is in: as in stock, the controller's where there is none.
+    #[must_use]
+    #[inline]
+    pub fn counted_at(&self) -> Lun {
+        self.lun.unwrap_or(Lun::ZERO)
+    }
+
     /// The command descriptor block, all of it.
     #[must_use]
     pub fn cdb(&self) -> &[u8] {

@@ -15,6 +15,7 @@ use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
 use target_engine::model::Tid;
 use target_engine::model::sessions::{Connection as Entry, SessionKey};
 use target_engine::target::session::Session;
+use target_engine::target::stats::{ConnectionStats, SessionStats};
 
 use super::{Phase, Side};
 use crate::setup::TARGET;
@@ -101,7 +102,8 @@ impl Side {
             tid: Tid::new(1).expect("above 0"),
             portal_group: login.portal_group_tag,
         };
-        let entry = Entry { cid: login.cid, peer: peer().ip() };
+        let stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
+        let entry = Entry { cid: login.cid, peer: peer().ip(), stats };
         let opened =
             if login.tsih.is_new() { self.begin(key, entry, login) } else { self.join(&key, entry, login) };
         let (place, tsih) = match opened {
@@ -130,14 +132,15 @@ impl Side {
         login: &LoggedIn,
     ) -> Result<(usize, Tsih), LoginStatus> {
         let former = self.directory.find(&key).map(|session| session.tsih);
+        let connection = connection(login, &entry);
         let session = self.directory.open(key, 0, None, entry).ok_or(LoginStatus::OutOfResources)?;
-        let (tsih, nexus) = (session.tsih, session.nexus);
+        let (tsih, nexus, stats) = (session.tsih, session.nexus, Arc::clone(&session.stats));
         if let Some(former) = former {
             self.with_env(|shard, env| shard.close_session(former, env));
         }
         self.negotiated.insert(tsih.0, login.session);
-        let session = self.session(tsih, nexus, login);
-        let place = self.shard.open(session, connection(login), self.clock.now());
+        let session = self.session(tsih, nexus, login, stats);
+        let place = self.shard.open(session, connection, self.clock.now());
         Ok((place, tsih))
     }
 
@@ -154,7 +157,8 @@ impl Side {
         if others >= usize::from(most) {
             return Err(LoginStatus::TooManyConnections);
         }
-        let place = self.with_env(|shard, env| shard.join(login.tsih, connection(login), env));
+        let connection = connection(login, &entry);
+        let place = self.with_env(|shard, env| shard.join(login.tsih, connection, env));
         let place = place.ok_or(LoginStatus::SessionDoesNotExist)?;
         // The one it replaces is forgotten first.
         self.after();
@@ -164,14 +168,15 @@ impl Side {
         Ok((place, login.tsih))
     }
 
-    fn session(&self, tsih: Tsih, nexus: NexusId, login: &LoggedIn) -> Session {
+    fn session(&self, tsih: Tsih, nexus: NexusId, login: &LoggedIn, stats: Arc<SessionStats>) -> Session {
         let initiator_port: Arc<str> = login.initiator_port().into();
         let nexus = Nexus { id: nexus, initiator_port, target_port: login.portal_group_tag };
-        Session::new(tsih, nexus, &login.session, login.next_cmd_sn, self.shard.settings().max_queue_cmd)
+        let depth = self.shard.settings().max_queue_cmd;
+        Session::new(tsih, nexus, &login.session, login.next_cmd_sn, depth, stats)
     }
 }
 
-fn connection(login: &LoggedIn) -> NewConnection<'_> {
+fn connection<'a>(login: &'a LoggedIn, entry: &Entry) -> NewConnection<'a> {
     NewConnection {
         session: 0,
         cid: login.cid,
@@ -185,6 +190,7 @@ fn connection(login: &LoggedIn) -> NewConnection<'_> {
             login.connection,
         ),
         next_stat_sn: login.next_stat_sn,
+        stats: Arc::clone(&entry.stats),
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Client {
     exp_stat_sn: StatSn,
     /// The target asked for a logout.
     pub(crate) asked_to_leave: bool,
+    /// Bytes that came.
+    pub(crate) received: u64,
 }
 
 impl Client {
@@ -85,6 +87,7 @@ impl Client {
             cmd_sn: CmdSn(1),
             exp_stat_sn: StatSn(0),
             asked_to_leave: false,
+            received: 0,
         };
         let text = format!("InitiatorName={name}\0TargetName={target}\0SessionType=Normal\0");
         let request = LoginRequest {
@@ -246,7 +249,10 @@ impl Client {
             }
             match self.socket.read(&mut bytes) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.reader.push(&bytes[..count]),
+                Ok(count) => {
+                    self.received += count as u64;
+                    self.reader.push(&bytes[..count]);
+                }
                 // Silence is no end.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waited for an answer"),
                 Err(error) => return Err(error),

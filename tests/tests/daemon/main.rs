@@ -16,4 +16,5 @@ mod libiscsi;
 mod load;
 mod removal;
 mod shared_loops;
+mod statistics;
 mod threads;

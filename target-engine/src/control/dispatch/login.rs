@@ -1,6 +1,7 @@
 //! Logins against the configuration: who may come in, on what terms, and to which loop.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use crate::model::sessions::{Connection, Session, SessionKey};
 use crate::model::target::{RedirectReason, Target};
 use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
 use crate::runtime::openers::{Job, RedirectCommand};
+use crate::target::stats::ConnectionStats;
 
 /// Names a connection that is logging in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -220,7 +222,12 @@ impl Control {
         {
             return Err(refused(socket, &login, LoginStatus::TooManyConnections));
         }
-        let connection = Connection { cid: login.cid, peer: peer.ip().to_canonical() };
+        let connection_stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
+        let connection = Connection {
+            cid: login.cid,
+            peer: peer.ip().to_canonical(),
+            stats: Arc::clone(&connection_stats),
+        };
         let (tsih, nexus, loop_index, mode) = match (login.tsih.is_new(), known) {
             (false, Some((tsih, nexus, loop_index))) if tsih == login.tsih => {
                 if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
@@ -241,7 +248,10 @@ impl Control {
                 (session.tsih, session.nexus, loop_index, mode)
             }
         };
-        let attach = Attach { tid, socket, peer, local, login, tsih, nexus, mode };
+        let session_stats =
+            self.sessions.get(tsih).map(|session| Arc::clone(&session.stats)).unwrap_or_default();
+        let attach =
+            Attach { tid, socket, peer, local, login, tsih, nexus, mode, session_stats, connection_stats };
         let mailbox = self.loops_of(tid).get(loop_index).and_then(|id| out.mailbox(*id));
         let returned = match mailbox {
             Some(mailbox) => match mailbox.send(ToLoop::Attach(Box::new(attach))) {

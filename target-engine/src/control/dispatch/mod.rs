@@ -6,6 +6,7 @@
 mod login;
 mod loops;
 mod portal;
+mod stat;
 mod system;
 mod target;
 mod unit;
@@ -192,11 +193,11 @@ impl Control {
                 done(self.model.bound_accounts(tid)?.bind(&user, direction))
             }
             Request::AccountUnbind { tid, user } => done(self.model.bound_accounts(tid)?.unbind(&user)),
-            Request::SystemStat
-            | Request::TargetStat(_)
-            | Request::UnitStat { .. }
-            | Request::SessionStat { .. }
-            | Request::ConnectionStat { .. } => self.statistics(&request),
+            Request::SystemStat | Request::TargetStat(None) => Ok(self.system_stat()),
+            Request::TargetStat(Some(tid)) => self.target_stat(tid),
+            Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
+            Request::SessionStat { sid } => self.session_stat(sid),
+            Request::ConnectionStat { sid, cid } => self.connection_stat(sid, cid),
             // Those that take time were dealt with before.
             _ => Err(TgtadmError::UnsupportedOperation),
         }

@@ -1,10 +1,9 @@
-//! Modes system and lld, and the statistics.
+//! Modes system and lld.
 
 use super::super::error::TgtadmError;
-use super::super::request::{Request, SystemChange};
+use super::super::request::SystemChange;
 use super::super::wire::Reply;
 use super::{Control, Outside, done};
-use crate::control::report::stat;
 use crate::model::DriverState;
 
 impl Control {
@@ -58,37 +57,5 @@ impl Control {
         out.close_logins();
         self.model.iscsi = DriverState::Stopped;
         done(Ok(()))
-    }
-
-    pub(super) fn statistics(&self, request: &Request) -> Reply {
-        match *request {
-            Request::TargetStat(Some(tid)) => {
-                self.model.target(tid)?;
-            }
-            Request::UnitStat { tid, lun, sid } => {
-                let target = self.model.target(tid)?;
-                let lun = super::unit::lun(lun).ok_or(TgtadmError::NoLun)?;
-                if !target.units.contains_key(&lun) {
-                    return Err(TgtadmError::NoLun);
-                }
-                if sid != 0 {
-                    self.session(sid)?;
-                }
-            }
-            Request::SessionStat { sid } => {
-                self.session(sid)?;
-            }
-            Request::ConnectionStat { sid, cid } => {
-                let session = self.session(sid)?;
-                let known = session.connections.iter().any(|connection| u32::from(connection.cid.0) == cid);
-                return if known {
-                    Err(TgtadmError::UnsupportedOperation)
-                } else {
-                    Err(TgtadmError::NoConnection)
-                };
-            }
-            _ => {}
-        }
-        Ok(stat::units(&[]))
     }
 }

@@ -2,7 +2,13 @@
 
 use std::fmt::Write;
 
-/// One row of `stat`: a unit as one nexus sees it.
+use scsi_core::lun::Lun;
+
+use crate::model::Tid;
+use crate::model::sessions::{Connection, Session};
+use crate::target::stats::{ConnectionCounts, UnitCounts};
+
+/// One row of the table of units: a unit as one session sees it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct UnitRow {
     /// The target's number.
@@ -11,25 +17,32 @@ pub struct UnitRow {
     pub lun: u16,
     /// The session's number.
     pub sid: u16,
-    /// Reads begun.
-    pub read_submitted: Moved,
-    /// Reads ended.
-    pub read_done: Moved,
-    /// Writes begun.
-    pub write_submitted: Moved,
-    /// Writes ended.
-    pub write_done: Moved,
-    /// Commands that ended with another status than GOOD.
-    pub errors: u32,
+    /// What the session did to the unit.
+    pub counts: UnitCounts,
 }
 
-/// Bytes and commands.
+/// One row of the table of connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Moved {
-    /// Expected data transfer lengths, in bytes.
-    pub bytes: u64,
-    /// Commands.
-    pub commands: u32,
+pub struct ConnectionRow {
+    /// The session's number.
+    pub sid: u16,
+    /// The connection's number.
+    pub cid: u16,
+    /// What went over it.
+    pub counts: ConnectionCounts,
+}
+
+/// A unit's counters in one of its target's sessions, as they are now.
+#[must_use]
+pub fn unit(tid: Tid, lun: Lun, session: &Session) -> UnitRow {
+    let counts = session.stats.unit(lun).map(|unit| unit.counts()).unwrap_or_default();
+    UnitRow { tid: tid.number(), lun: lun.number(), sid: session.tsih.0, counts }
+}
+
+/// A connection's counters, as they are now.
+#[must_use]
+pub fn connection(session: &Session, connection: &Connection) -> ConnectionRow {
+    ConnectionRow { sid: session.tsih.0, cid: connection.cid.0, counts: connection.stats.counts() }
 }
 
 /// The table of units: its head, and a line for each row.
@@ -38,39 +51,78 @@ pub fn units(rows: &[UnitRow]) -> String {
     let mut out = String::from(
         "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs\n",
     );
-    for row in rows {
+    for UnitRow { tid, lun, sid, counts } in rows {
         // A string takes whatever is written to it.
-        let _ = write!(out, "{:3} {:3} {:3}", row.tid, row.lun, row.sid);
-        for moved in [row.read_submitted, row.read_done, row.write_submitted, row.write_done] {
+        let _ = write!(out, "{tid:3} {lun:3} {sid:3}");
+        let UnitCounts { read_submitted, read_done, write_submitted, write_done, errors } = *counts;
+        for moved in [read_submitted, read_done, write_submitted, write_done] {
             let _ = write!(out, " {:12} {:6}", moved.bytes, moved.commands);
         }
-        let _ = writeln!(out, " {:4}", row.errors);
+        let _ = writeln!(out, " {errors:4}");
     }
     out
+}
+
+/// The table of connections: its head, and a line for each row. Two of its columns are 0 whatever happens: over TCP
+/// stock counts neither Data-In nor response PDUs.
+#[must_use]
+pub fn connections(rows: &[ConnectionRow]) -> String {
+    let mut out =
+        String::from("sid cid rxdata_octets txdata_octets dataout_pdus datain_pdus cmd_pdus rsp_pdus\n");
+    for ConnectionRow { sid, cid, counts } in rows {
+        let ConnectionCounts { received, sent, data_out_pdus, command_pdus } = counts;
+        let _ = writeln!(
+            out,
+            "{sid:3} {cid:3} {received:13} {sent:13} {data_out_pdus:12} {:11} {command_pdus:8} {:8}",
+            0, 0
+        );
+    }
+    out
+}
+
+/// Both tables, of one session.
+#[must_use]
+pub fn session(unit_rows: &[UnitRow], connection_rows: &[ConnectionRow]) -> String {
+    units(unit_rows) + "\n" + &connections(connection_rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::stats::Moved;
 
     /// A stock daemon's capture.
     #[test]
     fn table_of_units() {
         let moved = |bytes, commands| Moved { bytes, commands };
-        let row = UnitRow {
-            tid: 1,
-            lun: 1,
-            sid: 2,
+        let counts = UnitCounts {
             read_submitted: moved(58_871_840, 14374),
             read_done: moved(58_867_744, 14373),
             errors: 1,
-            ..UnitRow::default()
+            ..UnitCounts::default()
         };
+        let row = UnitRow { tid: 1, lun: 1, sid: 2, counts };
         let expected = "\
 tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs
   1   1   2     58871840  14374     58867744  14373            0      0            0      0    1
 ";
         assert_eq!(units(&[row]), expected);
         assert_eq!(units(&[]), expected.lines().next().unwrap().to_owned() + "\n");
+    }
+
+    /// Likewise, of a session with one connection.
+    #[test]
+    fn tables_of_a_session() {
+        let unit = UnitRow { tid: 1, lun: 3, sid: 1, ..UnitRow::default() };
+        let counts = ConnectionCounts { received: 79708, sent: 277_516, data_out_pdus: 8, command_pdus: 23 };
+        let connection = ConnectionRow { sid: 1, cid: 0, counts };
+        let expected = "\
+tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs
+  1   3   1            0      0            0      0            0      0            0      0    0
+
+sid cid rxdata_octets txdata_octets dataout_pdus datain_pdus cmd_pdus rsp_pdus
+  1   0         79708        277516            8           0       23        0
+";
+        assert_eq!(session(&[unit], &[connection]), expected);
     }
 }

@@ -11,6 +11,7 @@ pub mod respond;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::iscsi::text_exchange::TextExchange;
 use crate::iscsi::transmit::{Payload, Transmit};
 use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX};
 use crate::target::buffers::Pool;
+use crate::target::stats::ConnectionStats;
 use crate::target::tasks::TaskIndex;
 
 /// One connection of a session.
@@ -52,6 +54,8 @@ pub struct Connection {
     pub state: ConnectionState,
     /// It is on its shard's list of connections to be written to.
     pub touched: bool,
+    /// What went over it.
+    pub stats: Arc<ConnectionStats>,
     digests: Digests,
     max_xmit_len: usize,
     next_stat_sn: StatSn,
@@ -107,6 +111,7 @@ impl Connection {
             text: from.text,
             state: ConnectionState::Open,
             touched: false,
+            stats: from.stats,
             digests,
             max_xmit_len: xmit_len(from.params.max_xmit_data_segment_len),
             next_stat_sn: from.next_stat_sn,
@@ -188,6 +193,8 @@ pub struct NewConnection<'a> {
     pub text: TextExchange,
     /// The number of the next response after the last Login Response.
     pub next_stat_sn: StatSn,
+    /// Where it counts.
+    pub stats: Arc<ConnectionStats>,
 }
 
 fn xmit_len(declared: u32) -> usize {
@@ -224,6 +231,7 @@ mod tests {
                 ConnectionParams::default(),
             ),
             next_stat_sn: StatSn(1),
+            stats: Arc::default(),
         };
         Connection::new(new, now)
     }

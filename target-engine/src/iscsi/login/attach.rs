@@ -46,6 +46,10 @@ pub struct LoggedIn {
     pub next_stat_sn: StatSn,
     /// Bytes received after the last Login Request: the beginning of the full feature phase.
     pub unread: Bytes,
+    /// Bytes received, `unread` included.
+    pub received: u64,
+    /// Bytes sent, the last Login Response not included.
+    pub sent: u64,
 }
 
 impl LoggedIn {

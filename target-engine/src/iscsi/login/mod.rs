@@ -114,6 +114,8 @@ pub struct Login {
     deadline: Instant,
     received: BytesMut,
     transmit: VecDeque<Bytes>,
+    /// Bytes taken from the peer, and made for it.
+    octets: (u64, u64),
     events: VecDeque<LoginEvent>,
     state: State,
 }
@@ -133,6 +135,7 @@ impl Login {
             deadline: now + config.timeout,
             received: BytesMut::new(),
             transmit: VecDeque::new(),
+            octets: (0, 0),
             events: VecDeque::new(),
             state: State::Talking(Box::new(Phase::new(config.clone()))),
             config,
@@ -147,6 +150,7 @@ impl Login {
         if bytes.len() > self.config.unread_len_max.saturating_sub(self.received.len()) {
             return self.close(CloseReason::TooMuch);
         }
+        self.octets.0 += bytes.len() as u64;
         self.received.extend_from_slice(bytes);
         self.read();
     }
@@ -218,6 +222,7 @@ impl Login {
     fn conclude(&mut self, phase: Box<Phase>, verdict: Verdict) {
         match verdict {
             Verdict::Respond(response) => {
+                self.octets.1 += response.len() as u64;
                 self.transmit.push_back(response);
                 self.state = State::Talking(phase);
             }
@@ -227,6 +232,7 @@ impl Login {
             }
             Verdict::Attach(mut logged_in) => {
                 logged_in.unread = self.received.split().freeze();
+                (logged_in.received, logged_in.sent) = self.octets;
                 self.events.push_back(LoginEvent::Attach(logged_in));
             }
             Verdict::Discovery(response, start) => {

@@ -334,6 +334,8 @@ impl Phase {
             next_cmd_sn: request.cmd_sn,
             next_stat_sn: self.next_stat_sn,
             unread: Bytes::new(),
+            received: 0,
+            sent: 0,
         })))
     }
 

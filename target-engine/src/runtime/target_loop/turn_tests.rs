@@ -120,6 +120,8 @@ fn logged_in(name: &IscsiName) -> LoggedIn {
         next_cmd_sn: CmdSn(1),
         next_stat_sn: StatSn(1),
         unread: Bytes::new(),
+        received: 0,
+        sent: 0,
     }
 }
 
@@ -159,6 +161,8 @@ fn loop_with(store: Zeroes) -> (DataLoop, UnixStream) {
         tsih: Tsih(1),
         nexus: NexusId(1),
         mode: AttachMode::New,
+        session_stats: Arc::default(),
+        connection_stats: Arc::default(),
     };
     own.send(ToLoop::Attach(Box::new(attach))).unwrap();
     assert!(data_loop.turn());

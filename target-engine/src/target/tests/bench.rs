@@ -232,10 +232,11 @@ impl Bench {
             target_name: target_name.clone(),
             text: TextExchange::new(TextSession::Normal(target_name), *params, params_connection),
             next_stat_sn: StatSn(1),
+            stats: Arc::default(),
         };
         let nexus =
             Nexus { id: NexusId(number.into()), initiator_port: format!("i{number}").into(), target_port: 1 };
-        let session = Session::new(Tsih(number), nexus, params, CmdSn(1), 32);
+        let session = Session::new(Tsih(number), nexus, params, CmdSn(1), 32, Arc::default());
         self.shard.open(session, new, self.now)
     }
 

@@ -5,5 +5,6 @@ mod commands;
 mod hostile;
 mod management;
 mod preempt;
+mod stats;
 
 use bench::*;

@@ -2,6 +2,7 @@
 
 mod logins;
 mod loops;
+mod stat;
 mod targets;
 mod units;
 

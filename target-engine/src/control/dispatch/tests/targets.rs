@@ -18,7 +18,7 @@ pub(super) fn log_in_on(bench: &mut Bench, number: u32, index: usize) -> (Tsih, 
         tid: tid(number),
         portal_group: 1,
     };
-    let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap() };
+    let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap(), stats: Arc::default() };
     let session = bench.control.sessions.open(key, index, None, first).unwrap();
     let (tsih, nexus) = (session.tsih, session.nexus);
     let from = bench.control.loops_of(tid(number))[index];

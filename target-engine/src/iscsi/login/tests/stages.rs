@@ -132,6 +132,20 @@ fn a_stage_lasts_until_the_initiator_wants_to_leave_it() {
     });
 }
 
+/// The connection's counters go on from there.
+#[test]
+fn what_the_login_took_is_known() {
+    let mut peer = Peer::new(7, LoginConfig::default());
+    peer.send(LoginRequest { stage: OPERATIONAL, next: None, ..REQUEST }, &[INITIATOR, TARGET]);
+    peer.admit(open());
+    let (_, data) = peer.try_recv_raw().unwrap();
+    let received = BHS_LEN + text(&[INITIATOR, TARGET]).len().next_multiple_of(4);
+    let sent = BHS_LEN + data.len().next_multiple_of(4);
+    peer.send(LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[]);
+    let logged_in = peer.logged_in();
+    assert_eq!((logged_in.received, logged_in.sent), ((received + BHS_LEN) as u64, sent as u64));
+}
+
 #[test]
 fn what_follows_the_last_request_is_handed_on() {
     let mut peer = Peer::new(usize::MAX, LoginConfig::default());

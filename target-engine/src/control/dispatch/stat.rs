@@ -1,0 +1,68 @@
+//! The statistics: read from the counters that the loops write, without asking a loop.
+
+use scsi_core::lun::Lun;
+
+use super::super::error::TgtadmError;
+use super::super::wire::Reply;
+use super::Control;
+use crate::control::report::stat::{self, UnitRow};
+use crate::model::Tid;
+use crate::model::sessions::Session;
+use crate::model::target::Target;
+
+impl Control {
+    pub(super) fn system_stat(&self) -> String {
+        let rows: Vec<_> = self.model.targets().flat_map(|target| self.rows(target)).collect();
+        stat::units(&rows)
+    }
+
+    pub(super) fn target_stat(&self, tid: Tid) -> Reply {
+        let rows: Vec<_> = self.rows(self.model.target(tid)?).collect();
+        Ok(stat::units(&rows))
+    }
+
+    /// One unit in every session, or in one where `sid` is not 0.
+    pub(super) fn unit_stat(&self, tid: Tid, lun: u64, sid: u64) -> Reply {
+        let target = self.model.target(tid)?;
+        let lun = super::unit::lun(lun).ok_or(TgtadmError::NoLun)?;
+        if !target.units.contains_key(&lun) {
+            return Err(TgtadmError::NoLun);
+        }
+        if sid != 0 {
+            self.session(sid)?;
+        }
+        let rows: Vec<_> =
+            self.rows_of(target, lun).filter(|row| sid == 0 || u64::from(row.sid) == sid).collect();
+        Ok(stat::units(&rows))
+    }
+
+    /// The session's units, the highest number first, and its connections. A target is not asked for: sessions are
+    /// numbered throughout the daemon.
+    pub(super) fn session_stat(&self, sid: u64) -> Reply {
+        let session = self.session(sid)?;
+        let tid = session.key.tid;
+        let units: Vec<_> =
+            self.model.target(tid)?.units.keys().rev().map(|lun| stat::unit(tid, *lun, session)).collect();
+        let connections: Vec<_> =
+            session.connections.iter().map(|connection| stat::connection(session, connection)).collect();
+        Ok(stat::session(&units, &connections))
+    }
+
+    pub(super) fn connection_stat(&self, sid: u64, cid: u32) -> Reply {
+        let session = self.session(sid)?;
+        let known = session.connections.iter().find(|connection| u32::from(connection.cid.0) == cid);
+        let connection = known.ok_or(TgtadmError::NoConnection)?;
+        Ok(stat::connections(&[stat::connection(session, connection)]))
+    }
+
+    /// By unit, then by session.
+    fn rows<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = UnitRow> + 'a {
+        target.units.keys().flat_map(|lun| self.rows_of(target, *lun))
+    }
+
+    fn rows_of(&self, target: &Target, lun: Lun) -> impl Iterator<Item = UnitRow> {
+        let tid = target.tid;
+        let sessions = self.sessions.of_target(tid).filter(|session: &&Session| !session.pending);
+        sessions.map(move |session| stat::unit(tid, lun, session))
+    }
+}
