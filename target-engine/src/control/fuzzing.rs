@@ -17,8 +17,11 @@ pub fn management_request(bytes: &[u8]) {
     };
     assert_eq!(whole, in_pieces, "a record does not depend on how it is cut");
     let Ok(Some(record)) = whole else { return };
-    let again = RecordReader::default().receive(&record.encode());
-    assert_eq!(again.as_ref().map(Option::as_ref), Ok(Some(&record)), "what is written is read again");
+    // A driver's name that is no text is not kept as it was.
+    if !record.header.lld.contains(char::REPLACEMENT_CHARACTER) {
+        let again = RecordReader::default().receive(&record.encode());
+        assert_eq!(again.as_ref().map(Option::as_ref), Ok(Some(&record)), "what is written is read again");
+    }
     let _ = Request::parse(&record);
     // The same strings for every mode and operation: the fuzzer need not find each by itself.
     for (mode, op) in (0..8).flat_map(|mode| (0..9).map(move |op| (mode, op))) {

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use iscsi_proto::frame::{Cut, Digests, Limits, cut};
+use bytes::BytesMut;
+use iscsi_proto::frame::{Cut, Digests, Limits, cut, encode_pdu};
 use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
 use iscsi_proto::login::{LoginStatus, Stage};
-use iscsi_proto::pdu::{Bhs, LoginRequest, NopOut, Pdu, set_lengths};
+use iscsi_proto::pdu::{Bhs, LoginRequest, LoginResponse, NopOut, Pdu, data_len, set_lengths};
 use iscsi_proto::sn::{CmdSn, StatSn};
 
 use crate::client::{Client, End, LOCALHOST, next_name};
@@ -201,5 +202,42 @@ fn connections_that_say_nothing_are_bounded_and_leave_room() {
         assert!(daemon.descriptors() <= before + bound + 8, "{} descriptors", daemon.descriptors());
         drop(silent);
         wait_until("their descriptors are closed", || daemon.descriptors() <= before);
+    });
+}
+
+/// Logs in by hand until the target has its last word; the connection and that word.
+fn log_in(daemon: &Daemon, name: &str, tsih: Tsih, cid: Cid) -> (TcpStream, LoginResponse) {
+    let mut stream = dial(daemon);
+    let mut text = format!("InitiatorName={name}\0TargetName={}\0", target_name(1)).into_bytes();
+    loop {
+        let request = LoginRequest { tsih, cid, ..login_request() };
+        let mut bytes = BytesMut::new();
+        encode_pdu(&mut bytes, &header(request, 0), &[], &std::mem::take(&mut text), Digests::NONE);
+        stream.write_all(&bytes).unwrap();
+        let mut bhs = [0; 48];
+        stream.read_exact(&mut bhs).unwrap();
+        stream.read_exact(&mut vec![0; data_len(&bhs).next_multiple_of(4)]).unwrap();
+        let response = LoginResponse::decode(&bhs).unwrap();
+        if !response.status.is_success() || response.next == Some(Stage::FullFeature) {
+            return (stream, response);
+        }
+    }
+}
+
+#[test]
+fn a_session_has_no_more_connections_than_it_may_however_often_one_is_replaced() {
+    beside_a_good_session(|daemon| {
+        let name = next_name();
+        let (mut stream, response) = log_in(daemon, &name, Tsih::NEW, Cid(0));
+        for _ in 0..5 {
+            let (next, again) = log_in(daemon, &name, response.tsih, Cid(0));
+            assert_eq!((again.status, again.tsih), (LoginStatus::Success, response.tsih));
+            cut_off(std::mem::replace(&mut stream, next));
+            // Nor is its successor forgotten.
+            wait_until("the successor is known", || {
+                let (_, further) = log_in(daemon, &name, response.tsih, Cid(1));
+                further.status == LoginStatus::TooManyConnections
+            });
+        }
     });
 }
