@@ -338,21 +338,11 @@ impl DataLoop {
                 break;
             }
         }
-        if more || alive && self.has_unsent(index) {
-            self.unfinished.push_back(index);
-        }
-        self.settle(index, alive);
-    }
-
-    /// What the last round of a flush made; no event would tell of it.
-    fn has_unsent(&mut self, index: usize) -> bool {
-        let Some(stream) = self.streams.get(index).filter(|stream| !stream.blocked) else { return false };
-        let Some(served) = self.shards.get_mut(stream.shard) else { return false };
-        served.shard.connection(stream.place).is_some_and(|connection| !connection.transmit.is_empty())
+        self.settle(index, alive, more);
     }
 
     /// After a flush: closes what is over, and watches the socket for what it needs.
-    fn settle(&mut self, index: usize, alive: bool) {
+    fn settle(&mut self, index: usize, alive: bool, more: bool) {
         let Some(stream) = self.streams.get_mut(index) else { return };
         let Some(served) = self.shards.get_mut(stream.shard) else { return };
         if served.shard.take_submitted() {
@@ -366,6 +356,10 @@ impl DataLoop {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             served.shard.close_connection(stream.place, &mut env);
             return;
+        }
+        // No event tells of what the last round made.
+        if more || !stream.blocked && !connection.transmit.is_empty() {
+            self.unfinished.push_back(index);
         }
         let state = connection.state;
         let wanted = stream.wanted(served.shard.is_choked(stream.place), state);

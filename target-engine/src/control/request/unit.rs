@@ -119,10 +119,15 @@ fn mode_page(value: &str) -> Option<ModePage> {
     let mut numbers = value.split(':').filter(|number| !number.is_empty()).map(c_number);
     let mut byte = || u8::try_from(numbers.next()??).ok();
     let (page, subpage) = (byte()?, byte()?);
-    let len = usize::try_from(numbers.next()??).ok()?;
+    let len = byte_count(numbers.next()??)?;
     let mut parameters: Vec<u8> = numbers.map(|number| u8::try_from(number?).ok()).collect::<Option<_>>()?;
     parameters.resize(len, 0);
-    (page < 0x3f && subpage < 0xff && len <= 0xff).then_some(ModePage { page, subpage, parameters })
+    (page < 0x3f && subpage < 0xff).then_some(ModePage { page, subpage, parameters })
+}
+
+/// What a mode page may announce.
+fn byte_count(len: u64) -> Option<usize> {
+    u8::try_from(len).ok().map(usize::from)
 }
 
 fn block_len(value: &str) -> Option<u32> {
