@@ -3,12 +3,14 @@
 //! Randomness is an argument: who makes a [`Challenge`] brings an identifier and bytes nobody can foresee.
 //!
 //! ```
-//! use iscsi_proto::chap::{Algorithm, Challenge, Secret, choose};
+//! use iscsi_proto::chap::{Algorithm, Challenge, Challenger, Secret, choose};
 //!
-//! // The initiator offers CHAP_A=7,5; the target takes the first it accepts.
-//! let algorithm = choose("7,5", &Algorithm::ALL).expect("one of them is known");
+//! // The initiator offers CHAP_A=5,7; the target takes the one it likes best.
+//! let algorithm = choose("5,7", &Algorithm::ALL).expect("one of them is known");
+//! assert_eq!(algorithm, Algorithm::Sha256);
 //! let secret = Secret::new(*b"at least 96 bits");
-//! let asked = Challenge::new(0x27, (0..32).collect())?;
+//! let challenger = Challenger::new([9; 32]);
+//! let asked = challenger.challenge(0x27, [8; 16]);
 //!
 //! // What the initiator sees and answers.
 //! let seen = Challenge::parse(&asked.chap_i(), &asked.chap_c())?;
@@ -54,6 +56,21 @@ impl Algorithm {
         self as u8
     }
 
+    /// Its name in settings and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha3_256 => "sha3-256",
+        }
+    }
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
     /// Length of a response in bytes.
     pub fn response_len(self) -> usize {
         match self {
@@ -71,11 +88,14 @@ impl Algorithm {
     }
 }
 
-/// Chooses from the value of CHAP_A the first algorithm that is accepted.
+/// Chooses from the value of CHAP_A the one that stands first in `accepted`: the initiator's list says what it can,
+/// not what is good for it.
 pub fn choose(chap_a: &str, accepted: &[Algorithm]) -> Option<Algorithm> {
-    list(chap_a)
-        .filter_map(|member| Algorithm::from_number(u8::try_from(parse_number(member)?).ok()?))
-        .find(|algorithm| accepted.contains(algorithm))
+    let number = |member| u8::try_from(parse_number(member)?).ok();
+    accepted
+        .iter()
+        .find(|algorithm| list(chap_a).any(|member| number(member) == Some(algorithm.number())))
+        .copied()
 }
 
 /// A value that is not what CHAP wants, or a proof that fails.
@@ -133,11 +153,8 @@ pub struct Challenge {
 /// Longest challenge in bytes (RFC 7143 12.1.3).
 pub const CHALLENGE_LEN_MAX: usize = 1024;
 
-/// Length of a challenge that is long enough for every [`Algorithm`], in bytes.
-pub const CHALLENGE_LEN: usize = 32;
-
 impl Challenge {
-    /// From bytes: random ones, of [`CHALLENGE_LEN`] or more.
+    /// From bytes that nobody can foresee; [`Challenger`] makes such.
     ///
     /// # Errors
     /// [`ChapError::Challenge`] if there are none or more than [`CHALLENGE_LEN_MAX`].
@@ -177,12 +194,6 @@ impl Challenge {
         if bool::from(expected.ct_eq(&response)) { Ok(()) } else { Err(ChapError::WrongResponse) }
     }
 
-    /// Whether the peer's challenge is ours sent back, to make us answer it ourselves. Such a login must fail
-    /// (RFC 7143 12.1.3).
-    pub fn is_reflected_by(&self, peers: &Self) -> bool {
-        self.bytes == peers.bytes
-    }
-
     fn response(&self, algorithm: Algorithm, secret: &Secret) -> Vec<u8> {
         match algorithm {
             Algorithm::Md5 => self.hash::<Md5>(secret),
@@ -199,6 +210,45 @@ impl Challenge {
         hash.finalize().to_vec()
     }
 }
+
+/// Makes the challenges of one side and knows them again, however many connections they went out on: a peer that
+/// sends one back wants us to make the very proof we asked of it (RFC 7143 12.1.3).
+pub struct Challenger {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl Challenger {
+    /// From random bytes that nobody else knows.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key: Zeroizing::new(key) }
+    }
+
+    /// A challenge of 32 bytes: random ones, and a mark that only this challenger can make.
+    pub fn challenge(&self, identifier: u8, nonce: [u8; NONCE_LEN]) -> Challenge {
+        Challenge { identifier, bytes: [nonce, self.mark(&nonce)].concat() }
+    }
+
+    /// Whether a challenge is one of ours.
+    pub fn has_made(&self, challenge: &Challenge) -> bool {
+        let Some((nonce, mark)) = challenge.bytes.split_first_chunk::<NONCE_LEN>() else { return false };
+        self.mark(nonce)[..].ct_eq(mark).into()
+    }
+
+    /// SHA-3 needs no more than a secret prefix to be a message authentication code.
+    fn mark(&self, nonce: &[u8; NONCE_LEN]) -> [u8; NONCE_LEN] {
+        let hash = Sha3_256::new().chain_update(&self.key[..]).chain_update(nonce).finalize();
+        std::array::from_fn(|at| hash[at])
+    }
+}
+
+impl std::fmt::Debug for Challenger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Challenger(..)")
+    }
+}
+
+/// Random bytes in a challenge of a [`Challenger`].
+pub const NONCE_LEN: usize = 16;
 
 /// Longest response of any [`Algorithm`] in bytes.
 const RESPONSE_LEN_MAX: usize = 32;
@@ -280,15 +330,26 @@ mod tests {
     }
 
     #[test]
-    fn the_first_algorithm_that_is_accepted_is_chosen() {
-        assert_eq!(choose("8,7,6,5", &Algorithm::ALL), Some(Algorithm::Sha3_256));
-        assert_eq!(choose("8,7,6,5", &[Algorithm::Md5, Algorithm::Sha256]), Some(Algorithm::Sha256));
-        assert_eq!(choose("9,5", &Algorithm::ALL), Some(Algorithm::Md5));
-        assert_eq!(choose("0x6", &Algorithm::ALL), Some(Algorithm::Sha1));
+    fn the_accepted_algorithm_that_stands_first_is_chosen() {
+        use Algorithm::{Md5, Sha1, Sha3_256, Sha256};
+        assert_eq!(choose("5,6,7,8", &Algorithm::ALL), Some(Sha3_256));
+        assert_eq!(choose("8,7,6,5", &[Md5, Sha256]), Some(Md5));
+        assert_eq!(choose("8,7", &[Md5, Sha256]), Some(Sha256));
+        assert_eq!(choose("9,5", &Algorithm::ALL), Some(Md5));
+        assert_eq!(choose("0x6", &Algorithm::ALL), Some(Sha1));
+        assert_eq!(choose("5", &[Sha1]), None);
         for none in ["", "4", "261", "MD5", "7;5"] {
             assert_eq!(choose(none, &Algorithm::ALL), None, "{none:?}");
         }
         assert_eq!(Algorithm::offer(&Algorithm::ALL), "8,7,6,5");
+    }
+
+    #[test]
+    fn algorithms_are_named() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::from_name("MD5"), None);
     }
 
     #[test]
@@ -303,11 +364,21 @@ mod tests {
     }
 
     #[test]
-    fn a_reflected_challenge_is_seen_in_any_notation() {
-        let ours = challenge();
-        let back = Challenge::parse("1", &format_base64(&ours.bytes)).unwrap();
-        assert!(ours.is_reflected_by(&back));
-        assert!(!ours.is_reflected_by(&Challenge::new(IDENTIFIER, vec![0; 16]).unwrap()));
+    fn a_challenger_knows_its_challenges_in_any_notation() {
+        let (ours, others) = (Challenger::new([1; 32]), Challenger::new([2; 32]));
+        let made = ours.challenge(IDENTIFIER, [3; 16]);
+        assert_ne!(made, ours.challenge(IDENTIFIER, [4; 16]));
+        let back = Challenge::parse("1", &format_base64(&made.bytes)).unwrap();
+        assert!(ours.has_made(&back) && !others.has_made(&back));
+        for changed in 0..made.bytes.len() {
+            let mut bytes = made.bytes.clone();
+            bytes[changed] ^= 1;
+            assert!(!ours.has_made(&Challenge::new(1, bytes).unwrap()), "byte {changed}");
+        }
+        for len in [1, 15, 16, 31] {
+            assert!(!ours.has_made(&Challenge::new(1, made.bytes[..len].to_vec()).unwrap()), "{len} bytes");
+        }
+        assert_eq!(format!("{ours:?}"), "Challenger(..)");
     }
 
     #[test]

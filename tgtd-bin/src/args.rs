@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use target_engine::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
+use target_engine::model::account::Algorithm;
 use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
@@ -83,6 +84,12 @@ pub(crate) struct Args {
     /// Let new targets negotiate with stock's defaults, which are slower: 8 KiB segments, InitialR2T=Yes
     #[arg(long)]
     pub(crate) compat_defaults: bool,
+
+    /// What CHAP may use, the best first: the first of these that an initiator knows too is taken, and one that
+    /// knows none is refused
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "sha3-256,sha256,sha1,md5",
+          value_parser = parse_algorithm)]
+    pub(crate) chap_algorithms: Vec<Algorithm>,
 
     /// Print the version and exit
     #[arg(short = 'V', long)]
@@ -174,6 +181,13 @@ fn parse_loops(text: &str, max: usize) -> Result<usize, String> {
     }
 }
 
+fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
+    Algorithm::from_name(name).ok_or_else(|| {
+        let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+        format!("expected one or more of {names}, with commas between")
+    })
+}
+
 const EINVAL: u8 = 22;
 const AFTER_HELP: &str = "\
 Examples:
@@ -249,6 +263,8 @@ mod tests {
             ("--iscsi portal=1.2.3.4:x",   22, "1.2.3.4:x"),
             ("--target-loops 0",           22, "1 to 64, or auto"),
             ("--loops 0",                  22, "1 to 256, or auto"),
+            ("--chap-algorithms sha256,",  22, "sha3-256, sha256, sha1, md5"),
+            ("--chap-algorithms sha-256",  22, "sha3-256, sha256, sha1, md5"),
             ("--export a:1x3 --export :",  22, "--export <PATH[:SIZE]>"),
         ];
         for (line, exit, mention) in cases {
@@ -267,6 +283,13 @@ mod tests {
                 && help.to_string().contains("--loops <N|auto>")
                 && !help.to_string().contains("--detached")
         );
+    }
+
+    #[test]
+    fn chap_algorithms() {
+        assert_eq!(read("").unwrap().chap_algorithms, Algorithm::ALL);
+        let chosen = read("--chap-algorithms sha1,sha256").unwrap().chap_algorithms;
+        assert_eq!(chosen, [Algorithm::Sha1, Algorithm::Sha256]);
     }
 
     #[test]

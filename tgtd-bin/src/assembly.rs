@@ -140,6 +140,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .target_loops(args.target_loops)
         .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
+        .chap_algorithms(args.chap_algorithms.clone())
         .debug(args.debug())
         .requests(requests)
         .on_ready(move |portals| {

@@ -3,11 +3,15 @@
 //! The records are the C structures of a 64-bit little-endian machine; their offsets are a contract with every
 //! `tgtadm` there is. Nothing here knows what a request means.
 
+use zeroize::Zeroizing;
+
 use super::error::TgtadmError;
 use crate::limits::CONTROL_PAYLOAD_LEN_MAX;
 
 /// Bytes of a request before its payload.
 pub const REQUEST_HEADER_LEN: usize = 120;
+/// Bytes of the longest request.
+const RECORD_LEN_MAX: usize = REQUEST_HEADER_LEN + CONTROL_PAYLOAD_LEN_MAX;
 /// Bytes of a reply before its text.
 pub const REPLY_HEADER_LEN: usize = 8;
 /// Bytes of the driver's name, padded with NULs.
@@ -19,7 +23,7 @@ pub struct Record {
     /// The numbers.
     pub header: RequestHeader,
     /// The strings, comma separated; a stock client ends them with a NUL that counts.
-    pub payload: Vec<u8>,
+    pub payload: Zeroizing<Vec<u8>>,
 }
 
 /// The fixed part of a request.
@@ -108,10 +112,10 @@ pub enum Op {
     Stop = 8,
 }
 
-/// Takes a request out of bytes in any chunks.
+/// Takes a request out of bytes in any chunks; there may be a secret among them, so none is left behind.
 #[derive(Debug, Default)]
 pub struct RecordReader {
-    received: Vec<u8>,
+    received: Zeroizing<Vec<u8>>,
 }
 
 impl Default for RequestHeader {
@@ -140,7 +144,7 @@ impl Record {
     #[must_use]
     pub fn new(mut header: RequestHeader, payload: Vec<u8>) -> Self {
         header.len = u32::try_from(REQUEST_HEADER_LEN + payload.len()).unwrap_or(u32::MAX);
-        Self { header, payload }
+        Self { header, payload: Zeroizing::new(payload) }
     }
 
     /// The bytes for the socket.
@@ -248,7 +252,10 @@ impl RecordReader {
     /// # Errors
     /// The length in the header is one that no request has.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Record>, WireError> {
-        self.received.extend_from_slice(bytes);
+        // All at once: growing would leave copies behind.
+        let room = RECORD_LEN_MAX.saturating_sub(self.received.len());
+        self.received.reserve_exact(room);
+        self.received.extend_from_slice(&bytes[..bytes.len().min(room)]);
         let Some((header, rest)) = self.received.split_first_chunk::<REQUEST_HEADER_LEN>() else {
             return Ok(None);
         };
@@ -258,7 +265,7 @@ impl RecordReader {
         if payload_len > CONTROL_PAYLOAD_LEN_MAX {
             return Err(WireError::TooLong(header.len));
         }
-        let payload = rest.get(..payload_len).map(<[u8]>::to_vec);
+        let payload = rest.get(..payload_len).map(|payload| Zeroizing::new(payload.to_vec()));
         Ok(payload.map(|payload| Record { header, payload }))
     }
 }

@@ -1,5 +1,7 @@
 //! CHAP accounts, and which of them a target (or discovery) uses for what.
 
+pub use iscsi_proto::chap::Algorithm;
+
 use crate::control::error::TgtadmError;
 use crate::control::request::{Direction, Secret};
 use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
@@ -33,7 +35,7 @@ impl Accounts {
     /// Adds an account.
     ///
     /// # Errors
-    /// The name is taken, too long, or there are too many accounts.
+    /// The name is taken, too long or no text to be shown, the secret is too long, or there are too many accounts.
     pub fn add(&mut self, user: String, password: Secret) -> Result<(), TgtadmError> {
         if self.find(&user).is_some() {
             return Err(TgtadmError::UserExists);
@@ -41,7 +43,12 @@ impl Accounts {
         if self.accounts.len() >= ACCOUNTS_MAX {
             return Err(TgtadmError::TooManyUsers);
         }
-        if user.len() > ACCOUNT_FIELD_LEN_MAX || password.reveal().len() > ACCOUNT_FIELD_LEN_MAX {
+        let is_long = |text: &str| text.len() > ACCOUNT_FIELD_LEN_MAX;
+        if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
+            log::warn!(
+                "account {user:?}: its name and secret may have up to {ACCOUNT_FIELD_LEN_MAX} bytes (RFC 7143 12.1.3), and its \
+                 name no control characters"
+            );
             return Err(TgtadmError::InvalidRequest);
         }
         self.accounts.push(Account { user, password });
@@ -139,6 +146,12 @@ mod tests {
         assert_eq!(accounts.add("mike".to_owned(), Secret::new(String::new())), Err(TgtadmError::UserExists));
         let long = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
         assert_eq!(accounts.add(long, Secret::new(String::new())), Err(TgtadmError::InvalidRequest));
+        let control = "a\nb".to_owned();
+        assert_eq!(accounts.add(control, Secret::new(String::new())), Err(TgtadmError::InvalidRequest));
+        let (longest, longer) = ("x".repeat(ACCOUNT_FIELD_LEN_MAX), "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1));
+        assert_eq!(accounts.add("a".to_owned(), Secret::new(longer)), Err(TgtadmError::InvalidRequest));
+        assert_eq!(accounts.add(longest.clone(), Secret::new(longest.clone())), Ok(()));
+        assert_eq!(accounts.remove(&longest), Ok(()));
         assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser));
         assert_eq!(accounts.remove("mike"), Ok(()));
         assert!(accounts.find("mike").is_none());

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use crate::control::error::TgtadmError;
 use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
-use account::{Accounts, BoundAccounts};
+use account::{Accounts, Algorithm, BoundAccounts};
 use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
 use target::Target;
@@ -42,6 +42,8 @@ pub struct Model {
     pub defaults: Defaults,
     /// CHAP accounts.
     pub accounts: Accounts,
+    /// What proofs may be made with, the best first.
+    pub chap_algorithms: Vec<Algorithm>,
     /// Those that discovery uses.
     pub discovery_accounts: BoundAccounts,
     /// Where initiators connect, newest first.
@@ -128,6 +130,7 @@ impl Default for Model {
             loops: 1,
             defaults: Defaults::default(),
             accounts: Accounts::default(),
+            chap_algorithms: Algorithm::ALL.to_vec(),
             discovery_accounts: BoundAccounts::default(),
             portals: Vec::new(),
             targets: BTreeMap::new(),

@@ -13,6 +13,7 @@ use super::openers::resolve;
 use crate::control::error::TgtadmError;
 use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
+use crate::model::account::Algorithm;
 use crate::model::parameters::Defaults;
 use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
 use crate::model::store::StoreOpener;
@@ -39,6 +40,7 @@ pub struct Builder {
     target_loops: usize,
     shared_loops: usize,
     defaults: Defaults,
+    chap_algorithms: Vec<Algorithm>,
     debug: bool,
     requests: Vec<Request>,
     shutdown: Option<UnixStream>,
@@ -119,6 +121,7 @@ impl Server {
             target_loops: 1,
             shared_loops: 0,
             defaults: Defaults::default(),
+            chap_algorithms: Algorithm::ALL.to_vec(),
             debug: false,
             requests: Vec::new(),
             shutdown: None,
@@ -195,6 +198,14 @@ impl Builder {
         self
     }
 
+    /// What CHAP proofs may be made with, the best first; all, the strongest first, unless told otherwise. Without
+    /// any, nobody can prove anything.
+    #[must_use]
+    pub fn chap_algorithms(mut self, algorithms: Vec<Algorithm>) -> Self {
+        self.chap_algorithms = algorithms;
+        self
+    }
+
     /// Whether `sys show` says that debug messages are logged.
     #[must_use]
     pub fn debug(mut self, debug: bool) -> Self {
@@ -247,6 +258,7 @@ impl Builder {
         }
         control.control.model.loops = self.target_loops;
         control.control.model.defaults = self.defaults;
+        control.control.model.chap_algorithms = self.chap_algorithms;
         control.control.model.debug = self.debug;
         control.control.model.remark = remark;
         control.control.set_pings(&self.portals);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use iscsi_proto::chap::Secret;
+use iscsi_proto::chap::{Challenger, Secret};
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
@@ -16,11 +16,10 @@ use super::{Control, Outside, Work};
 use crate::control::request::State;
 use crate::iscsi::login::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, LoggedIn, Question, Refusal, SendTargetsQuestion,
-    TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os,
+    TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os, challenger_from_os,
 };
 use crate::limits::{CONTROL_REPLY, SEGMENT_LEN_MAX};
 use crate::model::Tid;
-use crate::model::account::BoundAccounts;
 use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
@@ -97,8 +96,8 @@ impl Control {
         records.collect()
     }
 
-    fn discovery_terms(&self) -> Answer {
-        let auth = match self.authentication(&self.model.discovery_accounts) {
+    fn discovery_terms(&mut self) -> Answer {
+        let auth = match self.authentication(None) {
             Ok(auth) => auth,
             Err(status) => return refuse(status),
         };
@@ -107,7 +106,7 @@ impl Control {
     }
 
     /// After redirection: state, access, session, authentication, keys.
-    fn terms(&self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
+    fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
         let Some(target) = self.model.find_target(name) else { return refuse(LoginStatus::NotFound) };
         if target.state == State::Offline {
@@ -127,34 +126,51 @@ impl Control {
                 Some(true) => {}
             }
         }
-        match self.authentication(&target.accounts) {
-            Ok(auth) => Answer::Target(Box::new(TargetAnswer {
-                keys: keys(&target.parameters),
-                auth,
-                portal_group_tag: PORTAL_GROUP_TAG,
-            })),
+        let (tid, keys) = (target.tid, keys(&target.parameters));
+        match self.authentication(Some(tid)) {
+            Ok(auth) => {
+                let portal_group_tag = PORTAL_GROUP_TAG;
+                Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag }))
+            }
             Err(status) => refuse(status),
         }
     }
 
-    fn authentication(&self, bound: &BoundAccounts) -> Result<AuthRequirement, LoginStatus> {
+    /// What a target, or discovery, wants proven.
+    fn authentication(&mut self, tid: Option<Tid>) -> Result<AuthRequirement, LoginStatus> {
+        let no_randomness = |error| {
+            log::error!("no randomness from the operating system: {error}");
+            LoginStatus::TargetError
+        };
+        let challenger = self.challenger().map_err(no_randomness)?;
+        let bound = match tid {
+            None => &self.model.discovery_accounts,
+            Some(tid) => &self.model.target(tid).map_err(|_| LoginStatus::NotFound)?.accounts,
+        };
+        if bound.incoming().is_empty() {
+            return Ok(AuthRequirement::None);
+        }
         let account = |user: &str| {
             let account = self.model.accounts.find(user)?;
             let secret = Secret::new(account.password.reveal());
             Some(ChapAccount { user: account.user.clone(), secret })
         };
-        if bound.incoming().is_empty() {
-            return Ok(AuthRequirement::None);
-        }
-        let challenge = challenge_from_os().map_err(|error| {
-            log::error!("no challenge: {error}");
-            LoginStatus::TargetError
-        })?;
         Ok(AuthRequirement::Chap(Box::new(ChapTerms {
             incoming: bound.incoming().iter().filter_map(|user| account(user)).collect(),
             outgoing: bound.outgoing().and_then(account),
-            challenge,
+            algorithms: self.model.chap_algorithms.clone(),
+            challenge: challenge_from_os(&challenger).map_err(no_randomness)?,
+            challenger,
         })))
+    }
+
+    fn challenger(&mut self) -> Result<Arc<Challenger>, getrandom::Error> {
+        if let Some(known) = &self.challenger {
+            return Ok(Arc::clone(known));
+        }
+        let new = Arc::new(challenger_from_os()?);
+        self.challenger = Some(Arc::clone(&new));
+        Ok(new)
     }
 
     fn ask_redirect(

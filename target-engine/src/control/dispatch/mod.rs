@@ -3,6 +3,7 @@
 //! [`Control`] is plain state; what it needs done in the world goes through [`Outside`]. It never waits: a store is
 //! opened by an opener, a loop answers by letter, and both come back with the ticket they were given.
 
+mod account;
 mod login;
 mod loops;
 mod portal;
@@ -17,7 +18,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
+
+use iscsi_proto::chap::Challenger;
 
 use super::error::TgtadmError;
 use super::pending::{ClientId, Operation, Pending};
@@ -50,6 +54,8 @@ pub struct Control {
     pub(crate) ending: bool,
     /// Targets that are removed but not gone: their loops have not answered. Their numbers are taken.
     leaving: BTreeSet<Tid>,
+    /// Of all logins; from the first that needs one on.
+    challenger: Option<Arc<Challenger>>,
     last_loop: u32,
     last_life: u64,
     last_portal: u32,
@@ -184,14 +190,10 @@ impl Control {
                 let target = self.model.target(tid)?;
                 Ok(text::connections(&report::sessions(target, &self.sessions)))
             }
-            Request::AccountNew { user, password } => done(self.model.accounts.add(user, password)),
+            Request::AccountNew { user, password } => self.account_new(user, password),
             Request::AccountDelete { user } => done(self.model.remove_account(&user)),
             Request::AccountShow => Ok(text::accounts(self.model.accounts.users())),
-            Request::AccountBind { tid, user, direction } => {
-                self.model.bound_accounts(tid)?;
-                self.model.accounts.find(&user).ok_or(TgtadmError::NoUser)?;
-                done(self.model.bound_accounts(tid)?.bind(&user, direction))
-            }
+            Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
             Request::AccountUnbind { tid, user } => done(self.model.bound_accounts(tid)?.unbind(&user)),
             Request::SystemStat | Request::TargetStat(None) => Ok(self.system_stat()),
             Request::TargetStat(Some(tid)) => self.target_stat(tid),

@@ -245,6 +245,12 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is shorter than the 96 bits that RFC 7143 12.1.3 asks for.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        iscsi_proto::chap::Secret::new(self.reveal()).is_weak()
+    }
 }
 
 impl std::fmt::Debug for Secret {

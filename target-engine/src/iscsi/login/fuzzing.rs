@@ -1,9 +1,10 @@
 //! One login, and the discovery session it may lead to, driven by arbitrary input; for fuzzers and property tests.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use iscsi_proto::chap::{Challenge, Secret};
+use iscsi_proto::chap::{Algorithm, Challenger, Secret};
 use iscsi_proto::frame::{self, Digests};
 use iscsi_proto::pdu::{BHS_LEN, Bhs, LoginRequest, TextRequest};
 
@@ -92,13 +93,17 @@ impl Side {
 }
 
 fn terms(chap: bool) -> TargetAnswer {
-    let auth = match Challenge::new(1, vec![7; 32]) {
-        Ok(challenge) if chap => AuthRequirement::Chap(Box::new(ChapTerms {
+    let challenger = Arc::new(Challenger::new([7; 32]));
+    let auth = if chap {
+        AuthRequirement::Chap(Box::new(ChapTerms {
             incoming: vec![ChapAccount { user: "u".into(), secret: Secret::new(*b"not to be guessed") }],
             outgoing: None,
-            challenge,
-        })),
-        _ => AuthRequirement::None,
+            algorithms: Algorithm::ALL.to_vec(),
+            challenge: challenger.challenge(1, [7; 16]),
+            challenger,
+        }))
+    } else {
+        AuthRequirement::None
     };
     TargetAnswer { keys: Preferences::default(), auth, portal_group_tag: 1 }
 }

@@ -32,8 +32,9 @@ pub use iscsi_proto::text::negotiate::{DigestChoice, Preferences};
 pub use self::attach::LoggedIn;
 use self::phase::{Phase, Verdict};
 pub use self::question::{
-    Answer, AuthRequirement, ChallengeError, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
+    Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
     SendTargetsScope, TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os,
+    challenger_from_os,
 };
 use super::discovery::Discovery;
 use crate::limits;

@@ -5,8 +5,9 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use std::sync::Arc;
 
-use iscsi_proto::chap::{CHALLENGE_LEN, Challenge, ChapError, Secret};
+use iscsi_proto::chap::{Algorithm, Challenge, Challenger, NONCE_LEN, Secret};
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
@@ -150,8 +151,12 @@ pub struct ChapTerms {
     pub incoming: Vec<ChapAccount>,
     /// With what the target proves itself, if it is asked to.
     pub outgoing: Option<ChapAccount>,
+    /// The algorithms that are accepted, the best first.
+    pub algorithms: Vec<Algorithm>,
     /// Fresh for each login, see [`challenge_from_os`].
     pub challenge: Challenge,
+    /// Who made it, and those of all other logins.
+    pub challenger: Arc<Challenger>,
 }
 
 /// A name and its secret.
@@ -163,28 +168,25 @@ pub struct ChapAccount {
     pub secret: Secret,
 }
 
-/// A challenge that nobody can foresee, from the operating system's generator.
+/// Whoever makes all challenges of a daemon, with a key from the operating system's generator.
 ///
 /// # Errors
 /// The system has no randomness to give; the login must then be refused, never go on with a guess.
-pub fn challenge_from_os() -> Result<Challenge, ChallengeError> {
-    let mut identifier = [0];
-    let mut bytes = vec![0; CHALLENGE_LEN];
-    getrandom::fill(&mut identifier)?;
-    getrandom::fill(&mut bytes)?;
-    Ok(Challenge::new(identifier[0], bytes)?)
+pub fn challenger_from_os() -> Result<Challenger, getrandom::Error> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    Ok(Challenger::new(key))
 }
 
-/// There is no challenge to be had.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChallengeError {
-    /// The operating system's generator failed.
-    #[error("no randomness from the operating system: {0}")]
-    Os(#[from] getrandom::Error),
-    /// The challenge has not the form it must have.
-    #[error(transparent)]
-    Form(#[from] ChapError),
+/// A challenge that nobody can foresee, from the operating system's generator.
+///
+/// # Errors
+/// As above.
+pub fn challenge_from_os(challenger: &Challenger) -> Result<Challenge, getrandom::Error> {
+    let (mut identifier, mut nonce) = ([0], [0; NONCE_LEN]);
+    getrandom::fill(&mut identifier)?;
+    getrandom::fill(&mut nonce)?;
+    Ok(challenger.challenge(identifier[0], nonce))
 }
 
 #[cfg(test)]
@@ -205,7 +207,9 @@ mod tests {
         let terms = ChapTerms {
             incoming: vec![account.clone()],
             outgoing: Some(account),
+            algorithms: Algorithm::ALL.to_vec(),
             challenge: Challenge::new(1, vec![2; 32]).unwrap(),
+            challenger: Arc::new(Challenger::new([3; 32])),
         };
         let answer = Answer::Target(Box::new(TargetAnswer {
             keys: Preferences::default(),
@@ -219,6 +223,9 @@ mod tests {
 
     #[test]
     fn two_challenges_differ() {
-        assert_ne!(challenge_from_os().unwrap().chap_c(), challenge_from_os().unwrap().chap_c());
+        let (first, second) = (challenger_from_os().unwrap(), challenger_from_os().unwrap());
+        let challenge = challenge_from_os(&first).unwrap();
+        assert_ne!(challenge.chap_c(), challenge_from_os(&first).unwrap().chap_c());
+        assert!(first.has_made(&challenge) && !second.has_made(&challenge));
     }
 }

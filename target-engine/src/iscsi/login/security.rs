@@ -113,7 +113,8 @@ impl Security {
         answer: &mut TextBuilder,
     ) -> Result<(), Refusal> {
         if let (State::Chap, Some(offered)) = (&self.state, keys.algorithms) {
-            let algorithm = strongest(offered).ok_or(LoginStatus::AuthenticationFailure)?;
+            let algorithm =
+                chap::choose(offered, &terms.algorithms).ok_or(LoginStatus::AuthenticationFailure)?;
             answer.pair("CHAP_A", algorithm.number());
             answer.pair("CHAP_I", terms.challenge.chap_i());
             answer.pair("CHAP_C", terms.challenge.chap_c());
@@ -122,8 +123,8 @@ impl Security {
             (&self.state, keys.name, keys.response)
         {
             let algorithm = *algorithm;
-            verify(algorithm, terms, name, response)?;
-            prove(algorithm, terms, keys, answer)?;
+            let secret = verify(algorithm, terms, name, response)?;
+            prove(algorithm, terms, secret, keys, answer)?;
             self.state = State::Proven(name.to_owned());
         } else if keys.any() {
             return Err(LoginStatus::InitiatorError.into());
@@ -139,24 +140,31 @@ impl ChapKeys<'_> {
     }
 }
 
-/// The best that both know: the initiator's list says what it can, not what is good for it.
-fn strongest(offered: &str) -> Option<Algorithm> {
-    Algorithm::ALL.into_iter().find(|algorithm| chap::choose(offered, &[*algorithm]).is_some())
+/// The initiator's proof; the secret that it was made with. It is held against every account, so that neither the
+/// answer nor the time tells whether the name is known.
+fn verify<'a>(
+    algorithm: Algorithm,
+    terms: &'a ChapTerms,
+    name: &str,
+    response: &str,
+) -> Result<&'a Secret, Refusal> {
+    let mut proven = None;
+    for account in &terms.incoming {
+        let is_right = terms.challenge.verify(algorithm, &account.secret, response).is_ok();
+        if is_right & (account.user == name) {
+            proven = Some(&account.secret);
+        }
+    }
+    proven.ok_or(LoginStatus::AuthenticationFailure.into())
 }
 
-/// The initiator's proof. An unknown name takes the same path as a wrong secret.
-fn verify(algorithm: Algorithm, terms: &ChapTerms, name: &str, response: &str) -> Result<(), Refusal> {
-    let account = terms.incoming.iter().find(|account| account.user == name);
-    let nothing = Secret::new([]);
-    let secret = account.map_or(&nothing, |account| &account.secret);
-    let proven = terms.challenge.verify(algorithm, secret, response).is_ok();
-    if proven && account.is_some() { Ok(()) } else { failed() }
-}
-
-/// The target's proof, where the initiator wants one.
+/// The target's proof, where the initiator wants one. What would be of use to somebody who has not the target's
+/// secret, but only a way to have proofs made, is refused: our own challenge, on whichever connection it went out,
+/// and one secret for both directions (RFC 7143 12.1.3).
 fn prove(
     algorithm: Algorithm,
     terms: &ChapTerms,
+    initiators: &Secret,
     keys: &ChapKeys<'_>,
     answer: &mut TextBuilder,
 ) -> Result<(), Refusal> {
@@ -166,11 +174,10 @@ fn prove(
         _ => None,
     };
     let theirs = theirs.ok_or(LoginStatus::InitiatorError)?;
-    // Our own challenge sent back asks us to make the proof that is asked of the initiator (RFC 7143 12.1.3).
-    if terms.challenge.is_reflected_by(&theirs) {
+    let Some(account) = &terms.outgoing else { return failed() };
+    if terms.challenger.has_made(&theirs) || account.secret.is_same(initiators) {
         return failed();
     }
-    let Some(account) = &terms.outgoing else { return failed() };
     answer.pair("CHAP_N", &account.user);
     answer.pair("CHAP_R", theirs.chap_r(algorithm, &account.secret));
     Ok(())

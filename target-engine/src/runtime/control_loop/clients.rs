@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::pending::ClientId;
@@ -133,8 +135,8 @@ impl ControlLoop {
             }
             State::Waiting => {}
             State::Reading(reader) => {
-                let mut bytes = [0; 4096];
-                let record = match client.stream.read(&mut bytes) {
+                let mut bytes = Zeroizing::new([0; 4096]);
+                let record = match client.stream.read(&mut bytes[..]) {
                     Ok(0) => return self.world.close_client(id),
                     Ok(count) => reader.receive(&bytes[..count]),
                     Err(error) if is_temporary(&error) => return,

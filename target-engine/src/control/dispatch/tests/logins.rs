@@ -11,6 +11,7 @@ use crate::control::request::{Binding, Direction, Secret, State};
 use crate::iscsi::login::{
     AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetQuestion,
 };
+use crate::model::account::Algorithm;
 
 const LOGIN: LoginId = LoginId(4);
 
@@ -125,7 +126,13 @@ fn accounts_ask_for_a_proof() {
     }
     let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else { panic!("no proof") };
     assert_eq!(chap.incoming.iter().map(|account| account.user.as_str()).collect::<Vec<_>>(), ["in"]);
-    assert_eq!(chap.outgoing.map(|account| account.user).as_deref(), Some("out"));
+    assert_eq!(chap.outgoing.as_ref().map(|account| account.user.as_str()), Some("out"));
+    assert_eq!(chap.algorithms, Algorithm::ALL);
+    bench.control.model.chap_algorithms = vec![Algorithm::Sha256];
+    let AuthRequirement::Chap(next) = terms(&mut bench, question("iqn.x:one")) else { panic!("no proof") };
+    assert_eq!(next.algorithms, [Algorithm::Sha256]);
+    assert_ne!(next.challenge, chap.challenge);
+    assert!(next.challenger.has_made(&chap.challenge), "one login knows the challenges of the others");
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::None));
     bench.ask(Request::AccountBind { tid: None, user: "in".to_owned(), direction: Direction::Incoming });
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::Chap(_)));

@@ -1,11 +1,16 @@
 //! CHAP as the initiator sees it.
 
-use iscsi_proto::chap::{Algorithm, Challenge, Secret};
+use std::sync::Arc;
+
+use iscsi_proto::chap::{Algorithm, Challenge, Challenger, Secret};
 use iscsi_proto::text::value::{format_base64, parse_binary};
 
 use super::*;
 
-const OURS: [u8; 32] = [0x5a; 32];
+/// What the target's challenges are made with.
+fn challenger() -> Arc<Challenger> {
+    Arc::new(Challenger::new([0x5a; 32]))
+}
 
 /// What the requests of the exchange have in common: the security stage, to be left for the operational one.
 const GO_ON: LoginRequest = LoginRequest { next: Some(OPERATIONAL), ..REQUEST };
@@ -16,15 +21,13 @@ fn account(user: &str, secret: &str) -> ChapAccount {
 
 fn terms(outgoing: Option<ChapAccount>) -> TargetAnswer {
     let incoming = vec![account("joe", "joe's secret word"), account("jim", "jim's secret word")];
-    let challenge = ours();
-    TargetAnswer {
-        auth: AuthRequirement::Chap(Box::new(ChapTerms { incoming, outgoing, challenge })),
-        ..open()
-    }
+    let algorithms = Algorithm::ALL.to_vec();
+    let terms = ChapTerms { incoming, outgoing, algorithms, challenge: ours(), challenger: challenger() };
+    TargetAnswer { auth: AuthRequirement::Chap(Box::new(terms)), ..open() }
 }
 
 fn ours() -> Challenge {
-    Challenge::new(0xa5, OURS.to_vec()).unwrap()
+    challenger().challenge(0xa5, [0xc3; 16])
 }
 
 /// CHAP_R of the initiator.
@@ -57,7 +60,7 @@ fn one_way_with_every_algorithm() {
             let text = challenged(peer, terms(None), &number.to_string());
             assert_eq!(
                 text,
-                [format!("CHAP_A={number}"), "CHAP_I=165".into(), format!("CHAP_C=0x{}", "5a".repeat(32))]
+                [format!("CHAP_A={number}"), "CHAP_I=165".into(), format!("CHAP_C={}", ours().chap_c())]
             );
             let response = format!("CHAP_R={}", proof(algorithm, "jim's secret word"));
             peer.send(GO_ON, &["CHAP_N=jim", &response]);
@@ -140,12 +143,54 @@ fn wrong_proofs() {
     }
 }
 
+/// The other is that of another login, which may still be under way.
 #[test]
-fn our_challenge_sent_back_is_refused() {
+fn a_challenge_of_ours_sent_back_is_refused_on_whichever_connection_it_went_out() {
+    for sent_back in [ours(), challenger().challenge(0xa6, [0x3c; 16])] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        challenged(&mut peer, terms(Some(account("disk", "disk's secret word"))), "7");
+        let good = format!("CHAP_R={}", proof(Algorithm::Sha256, "joe's secret word"));
+        peer.send(GO_ON, &["CHAP_N=joe", &good, "CHAP_I=1", &format!("CHAP_C={}", sent_back.chap_c())]);
+        peer.assert_refused(LoginStatus::AuthenticationFailure);
+    }
+}
+
+#[test]
+fn one_secret_does_not_prove_both_sides() {
+    let mutual = ["CHAP_I=1", "CHAP_C=0x0102030405060708"];
+    for (user, questions, status) in [
+        ("joe", &mutual[..], LoginStatus::AuthenticationFailure),
+        ("joe", &[], LoginStatus::Success),
+        ("jim", &mutual, LoginStatus::Success),
+    ] {
+        let mut peer = Peer::new(48, LoginConfig::default());
+        challenged(&mut peer, terms(Some(account("disk", "joe's secret word"))), "7");
+        let good = format!("CHAP_R={}", proof(Algorithm::Sha256, &format!("{user}'s secret word")));
+        let user = format!("CHAP_N={user}");
+        peer.send(GO_ON, &[&[user.as_str(), &good], questions].concat());
+        match status {
+            LoginStatus::Success => assert_eq!(peer.recv().0.next, Some(OPERATIONAL), "{user}"),
+            refused => peer.assert_refused(refused),
+        }
+    }
+}
+
+#[test]
+fn the_algorithms_that_are_allowed_are_chosen_in_their_order() {
+    let allow = |algorithms: &[Algorithm]| {
+        let mut answer = terms(None);
+        let AuthRequirement::Chap(chap) = &mut answer.auth else { panic!() };
+        chap.algorithms = algorithms.to_vec();
+        answer
+    };
     let mut peer = Peer::new(48, LoginConfig::default());
-    challenged(&mut peer, terms(Some(account("disk", "disk's secret word"))), "7");
-    let good = format!("CHAP_R={}", proof(Algorithm::Sha256, "joe's secret word"));
-    peer.send(GO_ON, &["CHAP_N=joe", &good, "CHAP_I=1", &format!("CHAP_C={}", ours().chap_c())]);
+    let weakest_first = allow(&[Algorithm::Md5, Algorithm::Sha256]);
+    assert_eq!(challenged(&mut peer, weakest_first, "8,7,6,5")[0], "CHAP_A=5");
+    let mut peer = Peer::new(48, LoginConfig::default());
+    peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=CHAP"]);
+    peer.admit(allow(&[Algorithm::Sha3_256, Algorithm::Sha256]));
+    peer.recv();
+    peer.send(GO_ON, &["CHAP_A=6,5"]);
     peer.assert_refused(LoginStatus::AuthenticationFailure);
 }
 

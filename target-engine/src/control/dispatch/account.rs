@@ -1,0 +1,54 @@
+//! CHAP accounts: made, bound and removed. What stock takes is taken; what is unwise about it goes to the log.
+
+use super::super::error::TgtadmError;
+use super::super::request::{Direction, Secret};
+use super::super::wire::Reply;
+use super::{Control, done};
+use crate::model::Tid;
+use crate::model::account::BoundAccounts;
+
+impl Control {
+    pub(super) fn account_new(&mut self, user: String, password: Secret) -> Reply {
+        let (is_weak, name) = (password.is_weak(), user.clone());
+        let made = self.model.accounts.add(user, password);
+        if made.is_ok() && is_weak {
+            warn_of_weakness(&name);
+        }
+        done(made)
+    }
+
+    /// Takes effect with the next login; sessions stay.
+    pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
+        self.model.bound_accounts(tid)?;
+        let account = self.model.accounts.find(user).ok_or(TgtadmError::NoUser)?;
+        let is_weak = account.password.is_weak();
+        let bound = self.model.bound_accounts(tid)?;
+        bound.bind(user, direction)?;
+        let bound = bound.clone();
+        if is_weak {
+            warn_of_weakness(user);
+        }
+        if let Some(incoming) = self.shares_secret(&bound) {
+            let outgoing = bound.outgoing().unwrap_or_default();
+            let whose = tid.map_or("discovery".to_owned(), |tid| format!("target {tid}"));
+            log::warn!(
+                "{whose}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
+                 (RFC 7143 12.1.3): {incoming:?} is refused where it asks the target to prove itself"
+            );
+        }
+        done(Ok(()))
+    }
+
+    /// An incoming account with the secret of the outgoing one.
+    fn shares_secret<'a>(&self, bound: &'a BoundAccounts) -> Option<&'a str> {
+        let outgoing = &self.model.accounts.find(bound.outgoing()?)?.password;
+        let is_same = |user: &&String| {
+            self.model.accounts.find(user).is_some_and(|account| account.password == *outgoing)
+        };
+        bound.incoming().iter().find(is_same).map(String::as_str)
+    }
+}
+
+fn warn_of_weakness(user: &str) {
+    log::warn!("account {user:?}: its secret is shorter than the 12 bytes that RFC 7143 12.1.3 asks for");
+}
