@@ -72,7 +72,18 @@ impl Workers {
     /// A queue for one more unit.
     #[must_use]
     pub fn unit(&self) -> Unit {
-        let key = self.shared.state.lock().units.insert(Queue::default());
+        self.queue(self.shared.limits.threads_per_unit_max)
+    }
+
+    /// A queue whose jobs run one after the other.
+    #[must_use]
+    pub fn single_file(&self) -> Unit {
+        self.queue(1)
+    }
+
+    fn queue(&self, threads_max: usize) -> Unit {
+        let queue = Queue { threads_max, ..Queue::default() };
+        let key = self.shared.state.lock().units.insert(queue);
         Unit { shared: self.shared.clone(), key }
     }
 }
@@ -161,6 +172,8 @@ struct State {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(JobId, Box<dyn Job>)>,
+    /// Its quota.
+    threads_max: usize,
     running: usize,
     listed: bool,
     closed: bool,
@@ -169,7 +182,7 @@ struct Queue {
 impl Shared {
     fn list_if_runnable(&self, state: &mut State, key: usize) {
         let queue = &mut state.units[key];
-        let may_start = !queue.jobs.is_empty() && queue.running < self.limits.threads_per_unit_max;
+        let may_start = !queue.jobs.is_empty() && queue.running < queue.threads_max;
         if may_start && !queue.listed {
             queue.listed = true;
             state.runnable.push_back(key);
@@ -324,6 +337,21 @@ mod tests {
         drop(open_a);
         assert_eq!(heard.recv().unwrap(), "c");
         drop(open_b);
+    }
+
+    #[test]
+    fn a_single_file_has_one_thread_whatever_the_quota() {
+        let pool = pool(3, 3);
+        let (said, heard) = channel();
+        let (file, other) = (pool.single_file(), pool.unit());
+        let (a, open) = gated("a", &said);
+        file.push(a);
+        assert_eq!(heard.recv().unwrap(), "a");
+        file.push(free("b", &said));
+        other.push(free("c", &said));
+        assert_eq!(heard.recv().unwrap(), "c", "b waits for a");
+        drop(open);
+        assert_eq!(heard.recv().unwrap(), "b");
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub trait Backstore: Send + Sync {
     /// The store cannot be asked, or the new size is none.
     fn refresh(&self) -> Result<Geometry, IoError>;
 
+    /// Whether it has failed to bring acknowledged writes to the medium: it takes no more of them
+    /// ([`IoError::Lost`]) until it is opened anew.
+    fn has_lost_writes(&self) -> bool {
+        false
+    }
+
     /// Makes the store reachable from one loop. May be called by several loops, once each.
     ///
     /// # Errors
@@ -230,6 +236,9 @@ pub enum IoError {
     /// Not among the capabilities.
     #[error("not supported by this store")]
     Unsupported,
+    /// A flush failed: writes that were acknowledged may be lost, and no later one is taken.
+    #[error("acknowledged writes may be lost: the store takes no more until it is opened anew")]
+    Lost,
     /// The store refuses writes.
     #[error("the store is read-only")]
     ReadOnly,

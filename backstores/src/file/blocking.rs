@@ -9,15 +9,16 @@ use rustix::io::{Errno, ReadWriteFlags};
 use scsi_core::store::{Block, BlockOp, Completed, IoError};
 
 use super::OpenFile;
+use super::flush::FlushNumber;
 use super::geometry::Medium;
 use super::ioctl;
 
-/// Does `op` to its end.
-pub(crate) fn perform(file: &OpenFile, op: &mut BlockOp) -> Result<Completed, IoError> {
+/// Does `op` to its end; a flush with its number.
+pub(crate) fn perform(file: &OpenFile, op: &mut BlockOp, flush: FlushNumber) -> Result<Completed, IoError> {
     match op {
         BlockOp::Read { offset, into } => read(file, *offset, into)?,
         BlockOp::Write { offset, from, fua } => write(file, *offset, from, *fua)?,
-        BlockOp::Flush => retry(|| rustix::fs::fdatasync(&file.fd)).map_err(|errno| file.error(errno, 0))?,
+        BlockOp::Flush => file.flushes.flush(flush, &file.path)?,
         BlockOp::Discard { offset, len } => discard(file, *offset, *len)?,
         BlockOp::WriteZeroes { offset, len, may_unmap } => write_zeroes(file, *offset, *len, *may_unmap)?,
         BlockOp::Allocation { offset, len } => return allocation(file, *offset, *len),
@@ -111,7 +112,7 @@ fn allocation(file: &OpenFile, offset: u64, len: u64) -> Result<Completed, IoErr
     Ok(Completed::Allocation { len: len.min(hole - offset), hole: false })
 }
 
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

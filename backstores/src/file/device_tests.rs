@@ -10,10 +10,10 @@ use crate::registry::{OpenError, OpenOptions};
 use crate::waiting::Waiting;
 
 /// A loop device that goes away with the value.
-struct LoopDevice {
+pub(super) struct LoopDevice {
     path: PathBuf,
     backing: PathBuf,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl LoopDevice {
@@ -21,10 +21,17 @@ impl LoopDevice {
     fn new(len: u64, arguments: &[&str]) -> Option<Self> {
         let (dir, options) = new_file(len);
         open("rdwr", &options);
+        let mut device = Self::over(&options.path, arguments)?;
+        device._dir = Some(dir);
+        Some(device)
+    }
+
+    /// The same over a file that is there.
+    pub(super) fn over(backing: &Path, arguments: &[&str]) -> Option<Self> {
         let made = Command::new("losetup")
             .args(["--find", "--show"])
             .args(arguments)
-            .arg(&options.path)
+            .arg(backing)
             .output()
             .expect("losetup is installed");
         if !made.status.success() {
@@ -35,10 +42,10 @@ impl LoopDevice {
             return None;
         }
         let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
-        Some(Self { path, backing: options.path, _dir: dir })
+        Some(Self { path, backing: backing.to_owned(), _dir: None })
     }
 
-    fn options(&self) -> OpenOptions {
+    pub(super) fn options(&self) -> OpenOptions {
         OpenOptions::for_path(&self.path)
     }
 }

@@ -4,12 +4,17 @@
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
-use scsi_core::store::{InlineOp, IoError};
+use scsi_core::store::{Backstore, BlockOp, InlineOp, IoError};
 
+use super::device_tests::LoopDevice;
+use super::open::open_file;
 use super::tests::{By, engines, new_file, open};
 use crate::registry::{OpenFlags, OpenOptions};
 use crate::waiting::Waiting;
+use crate::workers::Workers;
 
 /// Pages of the file that a power failure would lose; `None` on kernels before 6.5, which cannot tell.
 fn unsafe_pages(path: &Path) -> Option<u64> {
@@ -86,6 +91,80 @@ impl Drop for SmallDisk {
         if !std::thread::panicking() {
             assert!(gone.unwrap().success(), "{} stays mounted", self.0.path().display());
         }
+    }
+}
+
+/// What a file whose flush failed says to everything.
+fn takes_no_more_writes(store: &mut Waiting, by: By) {
+    assert_eq!(store.flush(), Err(IoError::Lost), "{by:?}: the kernel tells once, we do not forget");
+    assert_eq!(store.write(0, &[3; 4096], false), Err(IoError::Lost), "{by:?}");
+    assert_eq!(store.write(0, &[3; 4096], true), Err(IoError::Lost), "{by:?}");
+    let inline = store.try_now(InlineOp::Write { offset: 0, from: &[3; 4096] });
+    assert_eq!(inline, Some(Err(IoError::Lost)), "{by:?}");
+    let zeroes = BlockOp::WriteZeroes { offset: 0, len: 4096, may_unmap: false };
+    assert_eq!(store.run(zeroes).map(drop), Err(IoError::Lost), "{by:?}");
+    assert_eq!(store.run(BlockOp::Discard { offset: 0, len: 4096 }).map(drop), Err(IoError::Lost), "{by:?}");
+    assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096], "{by:?}: reads go on");
+}
+
+#[test]
+fn after_a_flush_that_failed_nothing_is_written_until_the_file_is_opened_anew() {
+    for by in [By::Ring, By::Workers] {
+        let (dir, options) = new_file(1 << 20);
+        let mut file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
+        // Nothing can be flushed by a description that only names its file.
+        let flags = rustix::fs::OFlags::PATH;
+        Arc::get_mut(&mut file.file).unwrap().flushes.witness =
+            rustix::fs::open(dir.path(), flags, 0.into()).unwrap();
+        let mut store = Waiting::with_engines(&file, engines(by)).unwrap();
+        store.write(0, &[1; 4096], true).unwrap();
+        assert!(!file.has_lost_writes());
+        assert_eq!(store.flush(), Err(IoError::Lost), "{by:?}");
+        assert!(file.has_lost_writes());
+        takes_no_more_writes(&mut store, by);
+        let mut anew = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        anew.write(0, &[4; 4096], false).unwrap();
+        anew.flush().unwrap();
+    }
+}
+
+/// A loop device that promises more than the disk under it has: the page cache takes what the device cannot.
+#[test]
+fn a_write_back_that_fails_is_told_by_every_flush_that_follows() {
+    let Some(disk) = SmallDisk::new() else { return };
+    for by in [By::Ring, By::Workers] {
+        let backing = disk.0.path().join("device");
+        std::fs::File::create(&backing).unwrap().set_len(8 << 20).unwrap();
+        let Some(device) = LoopDevice::over(&backing, &[]) else { return };
+        let options = device.options();
+        let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        store.write(0, &[1; 4096], true).unwrap();
+        store.write(2 << 20, &vec![2; 2 << 20], false).unwrap();
+        let neighbour = std::fs::File::open(&options.path).unwrap();
+        assert!(neighbour.sync_data().is_err(), "the device does not take it");
+        // A write to the medium that is told of the loss in its own place does not make the flush forget it.
+        assert!(store.write(0, &[1; 4096], true).is_err(), "{by:?}");
+        assert!(store.flush().is_err(), "{by:?}");
+        takes_no_more_writes(&mut store, by);
+        std::fs::remove_file(&backing).unwrap();
+    }
+}
+
+#[test]
+fn flushes_beside_one_that_fails_fail_too() {
+    let (dir, options) = new_file(1 << 20);
+    let mut file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
+    Arc::get_mut(&mut file.file).unwrap().flushes.witness =
+        rustix::fs::open(dir.path(), rustix::fs::OFlags::PATH, 0.into()).unwrap();
+    let mut loops = [0, 1].map(|_| Waiting::with_engines(&file, engines(By::Ring)).unwrap());
+    for store in &mut loops {
+        for _ in 0..16 {
+            store.submit(BlockOp::Flush);
+        }
+    }
+    for store in &mut loops {
+        let done = store.wait_for(16, Duration::from_secs(60)).unwrap();
+        assert!(done.iter().all(|done| done.result == Err(IoError::Lost)));
     }
 }
 

@@ -135,8 +135,12 @@ impl FileEngine {
             Some(ring) if Ring::takes(&op) => Place::Ring(ring.start(key, file, op)),
             _ => {
                 self.at_workers += 1;
-                let job = FileJob { key, file: file.clone(), outbox: self.outbox.clone(), op: Some(op) };
-                Place::Workers(file.workers.push(Box::new(job)))
+                let flush = file.flushes.number();
+                let is_flush = matches!(op, BlockOp::Flush);
+                let (outbox, op) = (self.outbox.clone(), Some(op));
+                let job = Box::new(FileJob { key, file: file.clone(), outbox, op, flush });
+                let queue = if is_flush { &file.flushes.queue } else { &file.workers };
+                Place::Workers(queue.push(job))
             }
         };
         vacant.insert(Op { tag, slot, place });
@@ -205,7 +209,11 @@ impl IoEngine for FileEngine {
     fn cancel(&mut self, tag: IoTag) {
         let Some((_, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) else { return };
         match (op.place, &mut self.ring) {
-            (Place::Workers(job), _) => self.slots[op.slot].file.workers.cancel(job),
+            (Place::Workers(job), _) => {
+                let file = &self.slots[op.slot].file;
+                file.workers.cancel(job);
+                file.flushes.queue.cancel(job);
+            }
             (Place::Ring(key), Some(ring)) => ring.cancel(key),
             (Place::Ring(_), None) => {}
         }
@@ -243,6 +251,9 @@ impl SlotEntry {
     }
 
     fn write_now(&mut self, offset: u64, from: &[u8]) -> Option<Result<Now, IoError>> {
+        if self.file.flushes.have_failed() {
+            return Some(Err(IoError::Lost));
+        }
         match self.write_inline {
             Inline::Never => None,
             Inline::Plain => Some(blocking::write(&self.file, offset, from, false).map(|()| Now::Moved)),

@@ -5,7 +5,8 @@
 //! | `open` | flags, creation, falling back to read-only |
 //! | `geometry` | size, block lengths, alignment, what can be done |
 //! | `engine` | one loop's way to all files: inline from the page cache, else submitted |
-//! | `uring` | a loop's ring: reads, writes and flushes |
+//! | `flush` | bringing writes to the medium, and what becomes of a file that cannot |
+//! | `uring` | a loop's ring: reads and writes |
 //! | `blocking`, `outbox` | the operations as calls that may block, for workers; the way back to the loop |
 //! | `ioctl`, `error` | BLKDISCARD; error numbers |
 
@@ -16,6 +17,7 @@ mod device_tests;
 mod durability_tests;
 mod engine;
 mod error;
+mod flush;
 mod geometry;
 mod ioctl;
 mod open;
@@ -33,6 +35,7 @@ use rustix::io::Errno;
 use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
 
 pub use self::engine::{FileEngine, ring_refused};
+use self::flush::Flushes;
 use self::geometry::{Medium, Mode};
 pub use self::open::{AIO, RDWR};
 use crate::workers::Unit;
@@ -78,6 +81,10 @@ impl Backstore for File {
         Ok(self.geometry())
     }
 
+    fn has_lost_writes(&self) -> bool {
+        self.file.flushes.have_failed()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, files) = engines.of_kind(FileEngine::new)?;
         let slot = files.attach(self.file.clone());
@@ -100,6 +107,7 @@ pub(crate) struct OpenFile {
     zero_range: AtomicBool,
     /// Its queue at the workers, with its quota.
     workers: Unit,
+    flushes: Flushes,
 }
 
 impl OpenFile {
@@ -111,6 +119,14 @@ impl OpenFile {
                 if can.read_only =>
             {
                 Some(IoError::ReadOnly)
+            }
+            BlockOp::Write { .. }
+            | BlockOp::Discard { .. }
+            | BlockOp::WriteZeroes { .. }
+            | BlockOp::Flush
+                if self.flushes.have_failed() =>
+            {
+                Some(IoError::Lost)
             }
             BlockOp::Discard { .. } if !can.discard => Some(IoError::Unsupported),
             BlockOp::Allocation { .. } if !can.allocation => Some(IoError::Unsupported),

@@ -1,6 +1,6 @@
 //! Opening files and block devices: flags, creation, and falling back to read-only.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -9,6 +9,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use scsi_core::store::Backstore;
 
+use super::flush::Flushes;
 use super::geometry::{self, Medium, Mode, WhatElse};
 use super::{File, OpenFile};
 use crate::registry::{Kind, OpenError, OpenOptions};
@@ -54,6 +55,7 @@ pub(crate) fn open_file(
     }
     let sync = options.bsoflags.sync;
     let (fd, read_only) = open_writable_or_not(path, flags(sync, direct), options.read_only)?;
+    let witness = second_description(path, fd.as_fd()).map_err(io)?;
     let medium = Medium::of(fd.as_fd()).map_err(|what| match what {
         WhatElse::Errno(errno) => io(errno),
         WhatElse::Type(what) => OpenError::WrongFileType { path: path.clone(), what },
@@ -81,6 +83,7 @@ pub(crate) fn open_file(
         capabilities: geometry::capabilities(fd.as_fd(), medium, mode, size),
         zero_range: AtomicBool::new(true),
         workers: workers.unit(),
+        flushes: Flushes::new(witness, workers.single_file()),
         fd,
     };
     Ok(File { kind, file: Arc::new(file) })
@@ -134,6 +137,16 @@ fn open_writable_or_not(path: &Path, flags: OFlags, read_only: bool) -> Result<(
         Ok(fd) => Ok((fd, true)),
         Err(errno) => Err(refused(path, flags, errno)),
     }
+}
+
+/// The same file once more, with the kernel's account of failed writes of its own.
+fn second_description(path: &Path, fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let second = rustix::fs::open(path, flags, 0.into())?;
+    let (one, other) = (rustix::fs::fstat(fd)?, rustix::fs::fstat(&second)?);
+    // Another file was put in its place in between.
+    let same = (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+    if same { Ok(second) } else { Err(Errno::STALE) }
 }
 
 fn refused(path: &Path, flags: OFlags, errno: Errno) -> OpenError {

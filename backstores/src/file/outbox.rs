@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustix::event::EventfdFlags;
 use scsi_core::store::{BlockOp, Completed, IoError};
 
+use super::flush::FlushNumber;
 use super::{OpenFile, blocking};
 use crate::workers::Job;
 
@@ -19,6 +20,8 @@ pub(crate) struct FileJob {
     pub(crate) outbox: Arc<Outbox>,
     /// `None` once it is in the outbox.
     pub(crate) op: Option<BlockOp>,
+    /// If it is a flush.
+    pub(crate) flush: FlushNumber,
 }
 
 /// A worker's answer.
@@ -80,7 +83,7 @@ impl FileJob {
 impl Job for FileJob {
     fn run(mut self: Box<Self>) {
         if let Some(op) = &mut self.op {
-            let result = blocking::perform(&self.file, op);
+            let result = blocking::perform(&self.file, op, self.flush);
             self.finish(result);
         }
     }

@@ -1,4 +1,4 @@
-//! One loop's io_uring for reads, writes and flushes of all its files.
+//! One loop's io_uring for reads and writes of all its files.
 //!
 //! The ring owns every operation, and with it buffer and file, from the moment it is started until its completion
 //! was reaped: that is what makes the `unsafe` here sound. Its own descriptor is what the loop polls: it is
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -77,13 +77,8 @@ impl Ring {
         })?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        let needed = [
-            opcode::Read::CODE,
-            opcode::Write::CODE,
-            opcode::Fsync::CODE,
-            opcode::PollAdd::CODE,
-            opcode::AsyncCancel::CODE,
-        ];
+        let needed =
+            [opcode::Read::CODE, opcode::Write::CODE, opcode::PollAdd::CODE, opcode::AsyncCancel::CODE];
         if !needed.iter().all(|code| probe.is_supported(*code)) {
             return Err(Errno::NOSYS.into());
         }
@@ -105,7 +100,7 @@ impl Ring {
 
     /// Whether the ring can do it.
     pub(crate) fn takes(op: &BlockOp) -> bool {
-        matches!(op, BlockOp::Read { .. } | BlockOp::Write { .. } | BlockOp::Flush)
+        matches!(op, BlockOp::Read { .. } | BlockOp::Write { .. })
     }
 
     /// Readable while there is something to reap.
@@ -305,7 +300,7 @@ impl Running {
                     .rw_flags(flags.bits() as i32)
                     .build()
             }
-            _ => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+            _ => opcode::Nop::new().build(),
         }
     }
 

@@ -68,6 +68,10 @@ impl Backstore for Delay {
         self.below.refresh()
     }
 
+    fn has_lost_writes(&self) -> bool {
+        self.below.has_lost_writes()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(DelayEngine::new)?;
         let port = layer.below.attach(&*self.below)?;

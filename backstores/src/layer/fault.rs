@@ -104,6 +104,10 @@ impl Backstore for Fault {
         self.below.refresh()
     }
 
+    fn has_lost_writes(&self) -> bool {
+        self.below.has_lost_writes()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.rules, &*self.below, engines)
     }

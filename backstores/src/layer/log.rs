@@ -109,6 +109,10 @@ impl Backstore for Log {
         self.below.refresh()
     }
 
+    fn has_lost_writes(&self) -> bool {
+        self.below.has_lost_writes()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.journal, &*self.below, engines)
     }

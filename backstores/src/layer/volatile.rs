@@ -72,6 +72,10 @@ impl Backstore for Volatile {
         self.below.refresh()
     }
 
+    fn has_lost_writes(&self) -> bool {
+        self.below.has_lost_writes()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(|| Ok(VolatileEngine::default()))?;
         let below = Waiting::new(&*self.below)?;

@@ -25,6 +25,8 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
     let protect = |code| Sense::new(SenseKey::DataProtect, code);
     match error {
         IoError::Medium(at) => Sense::new(SenseKey::MediumError, code).with_information(at >> block_shift),
+        // Which blocks are lost nobody knows.
+        IoError::Lost => Sense::new(SenseKey::MediumError, AdditionalSense::WRITE_ERROR),
         IoError::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
         IoError::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
         IoError::OutOfRange => Sense::illegal_request(AdditionalSense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE),
@@ -63,6 +65,7 @@ mod tests {
         let cases = [
             (IoError::Medium(4096), Read,  MediumError,    (0x11, 0x00), Some(8)),
             (IoError::Medium(4096), Write, MediumError,    (0x0c, 0x00), Some(8)),
+            (IoError::Lost,         Write, MediumError,    (0x0c, 0x00), None),
             (IoError::NoSpace,      Write, DataProtect,    (0x27, 0x07), None),
             (IoError::ReadOnly,     Write, DataProtect,    (0x27, 0x00), None),
             (IoError::OutOfRange,   Read,  IllegalRequest, (0x21, 0x00), None),

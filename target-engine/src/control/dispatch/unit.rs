@@ -251,12 +251,14 @@ impl Control {
         while let Some(change) = update.changes.pop_front() {
             let made = match change {
                 Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
-                    Ok(spec) => {
-                        update.spec = Some(spec.clone());
-                        return self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out);
-                    }
+                    Ok(spec) => return self.open_medium(waiting, update, spec, out),
                     Err(error) => Err(error),
                 },
+                // Putting it online again accepts the loss; what is left is opened anew.
+                Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
+                    let Some(spec) = self.lost_medium(&update) else { continue };
+                    return self.open_medium(waiting, update, spec, out);
+                }
                 Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
                     let unit = Arc::clone(&update.unit.0);
                     return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
@@ -268,6 +270,17 @@ impl Control {
             update.error = made.err().or(update.error);
         }
         Some(update.error.map_or_else(|| Ok(String::new()), Err))
+    }
+
+    fn open_medium(
+        &mut self,
+        waiting: MaybeWaiting,
+        update: UpdateUnit,
+        spec: StoreSpec,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let update = UpdateUnit { spec: Some(spec.clone()), ..update };
+        self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out)
     }
 
     fn begin_change(
@@ -295,6 +308,13 @@ impl Control {
         Ok(StoreSpec { path, ..entry.store.clone() })
     }
 
+    /// What a medium that has lost writes is opened by once more, when it comes back from being offline.
+    fn lost_medium(&self, update: &UpdateUnit) -> Option<StoreSpec> {
+        let entry = self.entry(update)?;
+        let lost = entry.unit.store().is_some_and(|store| store.has_lost_writes());
+        (lost && !entry.unit.config().online).then(|| entry.store.clone())
+    }
+
     /// The opener is done with another medium. One that cannot be opened leaves the drive empty, as in stock.
     pub(super) fn medium_opened(
         &mut self,
@@ -312,6 +332,10 @@ impl Control {
             }
         };
         match (self.entry_mut(&update), spec) {
+            // The same once more, and it cannot be had: the one there is can still be read.
+            (Some(entry), Some(spec)) if store.is_none() && spec == entry.store => {
+                update.error = opened.err().or(update.error);
+            }
             (Some(entry), Some(spec)) => {
                 let online = store.is_some();
                 entry.store.path = if online { spec.path } else { String::new() };

@@ -185,6 +185,65 @@ fn another_medium_while_offline_only() {
     assert!(shown.contains("Backing store path: /b\n"));
 }
 
+/// A store whose flush has failed.
+struct Lossy(Blocks);
+
+impl Backstore for Lossy {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.0.refresh()
+    }
+
+    fn has_lost_writes(&self) -> bool {
+        true
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        self.0.attach(engines)
+    }
+}
+
+#[test]
+fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
+    let mut bench = Bench::with_unit();
+    let online = |on| update(1, vec![Ok(UnitChange::Online(on))]);
+    let unit = Arc::clone(
+        &bench.control.model.target(tid(1)).unwrap().units[&scsi_core::lun::Lun::new(1).unwrap()].unit,
+    );
+    let (done, failed) = (Some(Ok(String::new())), Err(TgtadmError::InvalidRequest));
+    for request in [online(false), online(true)] {
+        assert_eq!(bench.ask(request), done);
+        assert!(bench.out.jobs.is_empty(), "what is whole stays open");
+    }
+
+    unit.set_store(Some(Arc::new(Lossy(Blocks(64 * MIB)))));
+    assert_eq!(bench.ask(online(true)), done, "it is online");
+    assert_eq!(bench.ask(online(false)), done);
+    assert_eq!(bench.ask(online(true)), None);
+    bench.opened(Err("no such file"));
+    assert_eq!(bench.replies(), [failed]);
+    let shown = bench.show();
+    assert!(shown.contains("/srv/disk.img") && shown.contains("Online: No"), "{shown}");
+    assert!(unit.store().unwrap().has_lost_writes(), "it is not forgotten");
+
+    assert_eq!(bench.ask(online(true)), None);
+    bench.opened(Ok(64 * MIB));
+    assert_eq!(bench.replies(), [Ok(String::new())]);
+    assert!(bench.show().contains("Online: Yes"));
+    assert!(!unit.store().unwrap().has_lost_writes());
+}
+
 #[test]
 fn the_size_is_asked_for_aside() {
     let mut bench = Bench::with_unit();
