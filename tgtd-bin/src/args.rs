@@ -12,6 +12,7 @@ use target_engine::model::account::Algorithm;
 use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
+use crate::identity::Installation;
 
 /// An iSCSI target daemon.
 ///
@@ -90,6 +91,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "sha3-256,sha256,sha1,md5",
           value_parser = parse_algorithm)]
     pub(crate) chap_algorithms: Vec<Algorithm>,
+
+    /// What the SCSI IDs and serial numbers of units are made of that are given none: a UUID, or a file that holds
+    /// one and is made if it is missing; by default this installation's own. Hosts that export the same disks need
+    /// the same one
+    #[arg(long, value_name = "UUID|FILE", value_parser = Installation::parse)]
+    pub(crate) identity: Option<Installation>,
+
+    /// Give units stock's SCSI IDs and serial numbers, which differ only within a host
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) compat_ids: bool,
 
     /// Print the version and exit
     #[arg(short = 'V', long)]
@@ -265,6 +276,8 @@ mod tests {
             ("--loops 0",                  22, "1 to 256, or auto"),
             ("--chap-algorithms sha256,",  22, "sha3-256, sha256, sha1, md5"),
             ("--chap-algorithms sha-256",  22, "sha3-256, sha256, sha1, md5"),
+            ("--identity me",              22, "a UUID, or the path of a file"),
+            ("--compat-ids --identity /x", 1,  "--identity <UUID|FILE>"),
             ("--export a:1x3 --export :",  22, "--export <PATH[:SIZE]>"),
         ];
         for (line, exit, mention) in cases {

@@ -11,6 +11,7 @@ use backstores::workers::{Limits, Workers};
 use scsi_core::store::Backstore;
 use target_engine::control::request::{Binding, Request, UnitStrings};
 use target_engine::model::Tid;
+use target_engine::model::identity::Identity;
 use target_engine::model::parameters::Defaults;
 use target_engine::model::portal::{DEFAULT_PORT, PortalSpec};
 use target_engine::model::store::{StoreKind, StoreOpener, StoreSpec};
@@ -20,6 +21,7 @@ use crate::args::Args;
 use crate::daemon;
 use crate::export::{self, Export};
 use crate::failure::Failure;
+use crate::identity;
 
 /// The registry of stores, as the engine asks for stores.
 #[derive(Debug)]
@@ -141,6 +143,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
         .chap_algorithms(args.chap_algorithms.clone())
+        .identity(if args.compat_ids { Identity::Stock } else { identity::of(args.identity.as_ref())? })
         .debug(args.debug())
         .requests(requests)
         .on_ready(move |portals| {

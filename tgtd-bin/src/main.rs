@@ -6,6 +6,7 @@ mod assembly;
 mod daemon;
 mod export;
 mod failure;
+mod identity;
 mod logging;
 
 use std::io::Write;

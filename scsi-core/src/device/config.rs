@@ -11,14 +11,14 @@ pub struct UnitConfig {
     pub product_id: String,
     /// PRODUCT REVISION LEVEL; 4 bytes are shown.
     pub product_rev: String,
-    /// The T10 designator of VPD page 83h; its hexadecimal digits make the NAA designator.
+    /// The T10 vendor ID based designator of VPD page 83h.
     pub scsi_id: String,
     /// PRODUCT SERIAL NUMBER of VPD page 80h.
     pub scsi_sn: String,
-    /// The target's number, a part of the locally assigned designator.
-    pub tid: u32,
-    /// The unit's number in its target, a part of the locally assigned designator.
-    pub lun: u32,
+    /// The locally assigned designator of VPD page 83h (NAA 3h): its lower 60 bits.
+    pub naa_local: u64,
+    /// The IEEE registered extended designator of VPD page 83h (NAA 6h), for a unit that has one: its lower 124 bits.
+    pub naa_extended: Option<u128>,
     /// Logical block length in bytes: a power of two, at least 512.
     pub block_len: u32,
     /// RMB: the medium can be ejected.
@@ -80,15 +80,16 @@ impl UnitConfig {
     /// A disk of 512-byte blocks with the identity that tgt gives it.
     #[must_use]
     pub fn disk(tid: u32, lun: u32) -> Self {
+        let scsi_id = format!("IET     {tid:04x}{lun:04x}");
         Self {
             device_type: DeviceType::Disk,
             vendor_id: "IET".to_owned(),
             product_id: "VIRTUAL-DISK".to_owned(),
             product_rev: "0001".to_owned(),
-            scsi_id: format!("IET     {tid:04x}{lun:04x}"),
+            naa_extended: Some(Self::naa_of_digits(&scsi_id)),
+            scsi_id,
             scsi_sn: format!("beaf{tid}{lun}"),
-            tid,
-            lun,
+            naa_local: u64::from(tid) << 32 | u64::from(lun),
             block_len: 512,
             removable: false,
             read_only: false,
@@ -114,6 +115,14 @@ impl UnitConfig {
             product_id: "Controller".to_owned(),
             ..Self::disk(tid, 0)
         }
+    }
+
+    /// The registered extended designator that tgt makes of a SCSI ID: its characters as hexadecimal digits,
+    /// right-aligned; what is no digit counts as 0.
+    #[must_use]
+    pub fn naa_of_digits(scsi_id: &str) -> u128 {
+        let digits = scsi_id.chars().take(Self::IDENTIFIER_LEN).map(|digit| digit.to_digit(16).unwrap_or(0));
+        digits.fold(0, |number, digit| number << 4 | u128::from(digit))
     }
 
     /// Replaces or adds a mode page; of a page without subpage 255 bytes are kept, more it cannot have. Of the caching and control pages the bits the unit obeys (WCE, SWP,

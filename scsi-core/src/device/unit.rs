@@ -105,6 +105,11 @@ impl Unit {
         self.snapshot().config.clone()
     }
 
+    /// Looks at the present configuration without copying it.
+    pub fn look_at_config<T>(&self, look: impl FnOnce(&UnitConfig) -> T) -> T {
+        look(&self.snapshot().config)
+    }
+
     /// Changes the configuration for all ports and raises the unit attentions that are due for it.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod acl;
+pub mod identity;
 pub mod parameters;
 pub mod portal;
 pub mod sessions;
@@ -11,13 +12,18 @@ pub mod unit;
 
 use std::collections::BTreeMap;
 
+use scsi_core::device::unit::DeviceType;
+use scsi_core::lun::Lun;
+
 use crate::control::error::TgtadmError;
 use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
+use identity::Identity;
 use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
 use target::Target;
+use unit::TargetUnit;
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct Model {
     pub loops: usize,
     /// For new targets: see [`Target::parameters`].
     pub defaults: Defaults,
+    /// What new units are called.
+    pub identity: Identity,
     /// CHAP accounts.
     pub accounts: Accounts,
     /// What proofs may be made with, the best first.
@@ -129,6 +137,7 @@ impl Default for Model {
             nop_count: 0,
             loops: 1,
             defaults: Defaults::default(),
+            identity: Identity::default(),
             accounts: Accounts::default(),
             chap_algorithms: Algorithm::ALL.to_vec(),
             discovery_accounts: BoundAccounts::default(),
@@ -152,7 +161,10 @@ impl Model {
             return Err(TgtadmError::NoMemory);
         }
         let pings = (self.nop_interval, self.nop_count);
-        let target = Target::new(tid, name.to_owned(), Parameters::new(self.defaults), pings, self.loops);
+        let controller =
+            TargetUnit::controller(self.identity.config(DeviceType::Controller, tid, name, Lun::ZERO));
+        let parameters = Parameters::new(self.defaults);
+        let target = Target::new(tid, name.to_owned(), controller, parameters, pings, self.loops);
         Ok(self.targets.entry(tid).or_insert(target))
     }
 

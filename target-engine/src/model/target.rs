@@ -82,6 +82,7 @@ impl Target {
     pub fn new(
         tid: Tid,
         name: String,
+        controller: TargetUnit,
         parameters: Parameters,
         (nop_interval, nop_count): (u32, u32),
         loops: usize,
@@ -94,7 +95,7 @@ impl Target {
             nop_count,
             parameters,
             redirect: Redirect::default(),
-            units: BTreeMap::from([(Lun::ZERO, TargetUnit::controller(tid.number()))]),
+            units: BTreeMap::from([(Lun::ZERO, controller)]),
             busy_units: BTreeSet::new(),
             acl: Acl::default(),
             accounts: BoundAccounts::default(),
@@ -182,7 +183,10 @@ mod tests {
 
     fn target() -> Target {
         use crate::model::parameters::Defaults;
-        Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), Parameters::new(Defaults::Stock), (5, 3), 1)
+        use scsi_core::device::unit::UnitConfig;
+        let controller = TargetUnit::controller(UnitConfig::controller(1));
+        let parameters = Parameters::new(Defaults::Stock);
+        Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), controller, parameters, (5, 3), 1)
     }
 
     #[test]

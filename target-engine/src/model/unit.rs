@@ -5,6 +5,7 @@ use std::sync::Arc;
 use scsi_core::device::unit::{self, Unit, UnitConfig};
 use scsi_core::store::Backstore;
 
+use super::identity::Identity;
 use super::store::StoreSpec;
 use crate::control::error::TgtadmError;
 use crate::control::request::UnitChange;
@@ -28,7 +29,7 @@ const CONTROLLER_KIND: &str = "null";
 impl TargetUnit {
     /// The controller that every target has at LUN 0.
     #[must_use]
-    pub fn controller(tid: u32) -> Self {
+    pub fn controller(config: UnitConfig) -> Self {
         let store = StoreSpec {
             kind: CONTROLLER_KIND.to_owned(),
             path: String::new(),
@@ -37,13 +38,12 @@ impl TargetUnit {
             block_len: DEFAULT_BLOCK_LEN,
             read_only: false,
         };
-        Self { unit: Unit::new(UnitConfig::controller(tid), None), store }
+        Self { unit: Unit::new(config, None), store }
     }
 
     /// A disk over an opened store; without one it is a drive without a medium.
     #[must_use]
-    pub fn disk(tid: u32, lun: u16, spec: StoreSpec, store: Option<Arc<dyn Backstore>>) -> Self {
-        let mut config = UnitConfig::disk(tid, lun.into());
+    pub fn disk(mut config: UnitConfig, spec: StoreSpec, store: Option<Arc<dyn Backstore>>) -> Self {
         config.block_len = spec.block_len;
         config.read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
         config.online = store.is_some();
@@ -68,12 +68,12 @@ impl std::fmt::Debug for TargetUnit {
 ///
 /// # Errors
 /// The unit refuses.
-pub fn change(unit: &Unit, change: UnitChange) -> Result<(), TgtadmError> {
+pub fn change(unit: &Unit, change: UnitChange, identity: Identity) -> Result<(), TgtadmError> {
     let edit = |config: &mut UnitConfig| match change {
         UnitChange::VendorId(text) => config.vendor_id = text,
         UnitChange::ProductId(text) => config.product_id = text,
         UnitChange::ProductRev(text) => config.product_rev = text,
-        UnitChange::ScsiId(text) => config.scsi_id = cut(text),
+        UnitChange::ScsiId(text) => identity.rename(config, cut(text)),
         UnitChange::ScsiSn(text) => config.scsi_sn = cut(text),
         UnitChange::SenseFormat(on) => config.sense_descriptor = on,
         UnitChange::Removable(on) => config.removable = on,
@@ -100,7 +100,7 @@ pub fn change(unit: &Unit, change: UnitChange) -> Result<(), TgtadmError> {
 }
 
 /// Cuts an identifier to the length it has on the wire.
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     let mut end = UnitConfig::IDENTIFIER_LEN.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -115,12 +115,12 @@ mod tests {
     use crate::control::request::ModePage;
 
     fn spec(path: &str) -> StoreSpec {
-        StoreSpec { path: path.to_owned(), ..TargetUnit::controller(1).store }
+        StoreSpec { path: path.to_owned(), ..TargetUnit::controller(UnitConfig::controller(1)).store }
     }
 
     #[test]
     fn a_disk_without_a_store_is_an_empty_drive() {
-        let disk = TargetUnit::disk(1, 3, spec(""), None);
+        let disk = TargetUnit::disk(UnitConfig::disk(1, 3), spec(""), None);
         let config = disk.unit.config();
         assert!(config.removable && !config.online && !disk.has_medium());
         assert_eq!(disk.unit.capacity().0, 0);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn changes_reach_the_unit() {
-        let disk = TargetUnit::disk(1, 3, spec(""), None);
+        let disk = TargetUnit::disk(UnitConfig::disk(1, 3), spec(""), None);
         let changes = [
             UnitChange::VendorId("ACME".to_owned()),
             UnitChange::ProductId("WHEEL".to_owned()),
@@ -148,7 +148,7 @@ mod tests {
             UnitChange::ModePage(ModePage { page: 8, subpage: 0, parameters: vec![0x10; 18] }),
         ];
         for change in changes {
-            assert_eq!(super::change(&disk.unit, change), Ok(()));
+            assert_eq!(super::change(&disk.unit, change, Identity::Stock), Ok(()));
         }
         let config = disk.unit.config();
         assert_eq!((config.vendor_id.as_str(), config.product_id.as_str()), ("ACME", "WHEEL"));

@@ -14,6 +14,7 @@ use crate::control::error::TgtadmError;
 use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use crate::model::account::Algorithm;
+use crate::model::identity::Identity;
 use crate::model::parameters::Defaults;
 use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
 use crate::model::store::StoreOpener;
@@ -41,6 +42,7 @@ pub struct Builder {
     shared_loops: usize,
     defaults: Defaults,
     chap_algorithms: Vec<Algorithm>,
+    identity: Identity,
     debug: bool,
     requests: Vec<Request>,
     shutdown: Option<UnixStream>,
@@ -122,6 +124,7 @@ impl Server {
             shared_loops: 0,
             defaults: Defaults::default(),
             chap_algorithms: Algorithm::ALL.to_vec(),
+            identity: Identity::default(),
             debug: false,
             requests: Vec::new(),
             shutdown: None,
@@ -206,6 +209,13 @@ impl Builder {
         self
     }
 
+    /// What units are called that are given no name; without this stock's names, which other hosts give too.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
+        self
+    }
+
     /// Whether `sys show` says that debug messages are logged.
     #[must_use]
     pub fn debug(mut self, debug: bool) -> Self {
@@ -259,6 +269,7 @@ impl Builder {
         control.control.model.loops = self.target_loops;
         control.control.model.defaults = self.defaults;
         control.control.model.chap_algorithms = self.chap_algorithms;
+        control.control.model.identity = self.identity;
         control.control.model.debug = self.debug;
         control.control.model.remark = remark;
         control.control.set_pings(&self.portals);

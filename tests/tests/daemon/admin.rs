@@ -42,7 +42,8 @@ const CONNECTIONS: &[&str] = &["--mode", "conn", "--op", "show", "--tid", "1"];
 /// Both daemons, set up by the same tool.
 fn pair(manager: Brand) -> [Daemon; 2] {
     [Brand::Stock, Brand::Ours].map(|brand| {
-        let options: &[&str] = if brand == Brand::Ours { &["--compat-defaults"] } else { &[] };
+        let options: &[&str] =
+            if brand == Brand::Ours { &["--compat-defaults", "--compat-ids"] } else { &[] };
         let daemon = Daemon::start_as(brand, manager, options);
         set_up(&daemon);
         daemon

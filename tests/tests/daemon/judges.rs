@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use iscsi_proto::login::LoginStatus;
 
 use crate::client::{Client, End, LOCALHOST, next_name};
-use crate::harness::{DISK, Daemon, fail, succeed, target_name};
+use crate::harness::{Brand, DISK, Daemon, fail, succeed, target_name};
 
 const MIB: u64 = 1 << 20;
 const DISK_LEN: u64 = 64 * MIB;
@@ -74,7 +74,7 @@ fn iscsi_ls_lists_targets_and_their_units() {
 
 #[test]
 fn iscsi_inq_reads_the_standard_data_and_every_page() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--compat-ids"]);
     daemon.thin_disk(1, DISK_LEN, 512);
     let url = daemon.url(1);
     let standard = succeed("iscsi-inq", [&url]);

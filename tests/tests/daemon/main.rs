@@ -11,6 +11,7 @@ mod client;
 mod harness;
 
 mod hostile;
+mod identity;
 mod judges;
 mod libiscsi;
 mod load;

@@ -82,21 +82,12 @@ fn peripheral(config: &UnitConfig) -> Peripheral {
     Peripheral::connected(PeripheralType(config.device_type as u8))
 }
 
-/// The names that tgt gives a unit, so that initiators know their disks again.
-fn designators(config: &UnitConfig) -> [Designator; 3] {
+/// What initiators know the unit by.
+fn designators(config: &UnitConfig) -> Vec<Designator> {
     let mut text: Vec<u8> = config.scsi_id.bytes().take(IDENTIFIER_LEN).collect();
     text.resize(IDENTIFIER_LEN, 0);
-    [
-        Designator::t10_vendor_id(&text),
-        Designator::naa_locally_assigned(u64::from(config.tid) << 32 | u64::from(config.lun)),
-        Designator::naa_registered_extended(hexadecimal(&config.scsi_id)),
-    ]
-}
-
-/// The identifier's characters as hexadecimal digits, right-aligned; what is no digit counts as 0.
-fn hexadecimal(id: &str) -> u128 {
-    let digits = id.chars().take(IDENTIFIER_LEN).map(|digit| digit.to_digit(16).unwrap_or(0));
-    digits.fold(0, |number, digit| number << 4 | u128::from(digit))
+    let always = [Designator::t10_vendor_id(&text), Designator::naa_locally_assigned(config.naa_local)];
+    always.into_iter().chain(config.naa_extended.map(Designator::naa_registered_extended)).collect()
 }
 
 fn block_limits(state: &UnitState) -> BlockLimits {
@@ -197,6 +188,15 @@ mod tests {
         // The well-known 360000000000000000e00000000010001.
         assert_eq!(data[56..60], [1, 3, 0, 16]);
         assert_eq!(data[60..], 0x6000_0000_0000_0000_0e00_0000_0001_0001_u128.to_be_bytes());
+
+        let mut bench = Bench::disk(
+            |config| (config.naa_local, config.naa_extended) = (0x0123_4567_89ab_cdef, None),
+            FILE,
+        );
+        assert_eq!(
+            page(&mut bench, 0x83)[44..],
+            [1, 3, 0, 8, 0x31, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]
+        );
     }
 
     #[test]

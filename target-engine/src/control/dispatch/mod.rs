@@ -6,6 +6,7 @@
 mod account;
 mod login;
 mod loops;
+mod names;
 mod portal;
 mod stat;
 mod system;

@@ -52,6 +52,18 @@ struct Place {
     life: Option<Life>,
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "target {} lun {}", self.tid, self.lun)
+    }
+}
+
+impl UpdateUnit {
+    pub(super) fn place(&self) -> impl std::fmt::Display {
+        self.place
+    }
+}
+
 struct UnitHandle(Arc<Unit>);
 
 impl std::fmt::Debug for UnitHandle {
@@ -135,7 +147,10 @@ impl Control {
     ) {
         let Place { tid, lun, .. } = new.place;
         let loops = self.loops_of(tid).to_vec();
-        let entry = TargetUnit::disk(tid.number(), lun.number(), new.spec.clone(), store);
+        // A target that is gone has no loops, and the unit comes to nothing.
+        let name = self.model.target(tid).map(|target| target.name.clone()).unwrap_or_default();
+        let config = self.model.identity.config(DeviceType::Disk, tid, &name, lun);
+        let entry = TargetUnit::disk(config, new.spec.clone(), store);
         let unit = Arc::clone(&entry.unit);
         new.entry = Some(entry);
         let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
@@ -264,7 +279,9 @@ impl Control {
                     return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
                 }
                 Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation),
-                Ok(change) => unit::change(&update.unit.0, change),
+                Ok(change) => self
+                    .own_name(&update, &change)
+                    .and_then(|()| unit::change(&update.unit.0, change, self.model.identity)),
                 Err(error) => Err(error),
             };
             update.error = made.err().or(update.error);
@@ -305,7 +322,9 @@ impl Control {
         if config.online || config.device_type != DeviceType::Disk || path.is_empty() {
             return Err(TgtadmError::InvalidRequest);
         }
-        Ok(StoreSpec { path, ..entry.store.clone() })
+        let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
+        self.own_name(update, &UnitChange::Path(path))?;
+        Ok(spec)
     }
 
     /// What a medium that has lost writes is opened by once more, when it comes back from being offline.
@@ -385,7 +404,7 @@ impl Control {
     }
 
     /// The unit that is being updated, if it is still the same.
-    fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
+    pub(super) fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
         let entry = self.model.target(update.place.tid).ok()?.units.get(&update.place.lun)?;
         Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
     }

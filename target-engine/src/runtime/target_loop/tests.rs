@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use scsi_core::device::unit::UnitConfig;
 use scsi_core::lun::Lun;
 
 use super::*;
@@ -43,7 +44,7 @@ impl Running {
             tid: tid(number),
             life: Life(life),
             settings: Arc::new(settings),
-            units: vec![(Lun::ZERO, TargetUnit::controller(number).unit)],
+            units: vec![(Lun::ZERO, TargetUnit::controller(UnitConfig::controller(number)).unit)],
         };
         self.send(ToLoop::AddTarget(Box::new(target)));
     }
@@ -61,7 +62,9 @@ impl Running {
 
     fn add_unit(&mut self, number: u32) -> Result<(), LoopError> {
         let lun = Lun::new(1).unwrap();
-        self.ask(|ticket| ToLoop::AddUnit(tid(number), lun, TargetUnit::controller(1).unit, ticket))
+        self.ask(|ticket| {
+            ToLoop::AddUnit(tid(number), lun, TargetUnit::controller(UnitConfig::controller(1)).unit, ticket)
+        })
     }
 
     fn remove(&mut self, number: u32) -> Result<(), LoopError> {

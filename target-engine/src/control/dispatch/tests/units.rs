@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::request::UnitChange;
+use crate::model::identity::Identity;
 
 fn delete(lun: u64) -> Request {
     Request::UnitDelete { tid: tid(1), lun }
@@ -259,4 +260,39 @@ fn the_size_is_asked_for_aside() {
         bench.control.job_done(JobDone::Refreshed(ticket, answer), &mut bench.out);
         assert_eq!(bench.replies(), [reply]);
     }
+}
+
+/// Linux, Windows and ESXi put what has one name together as one disk with several paths.
+#[test]
+fn a_name_belongs_to_one_store() {
+    let strings = |path: &str| UnitStrings { path: Some(path.to_owned()), ..UnitStrings::default() };
+    let new = |lun, path| Request::UnitNew { tid: tid(1), lun, device_type: 0, strings: strings(path) };
+    let named = |lun, id: &str| update(lun, vec![Ok(UnitChange::ScsiId(id.to_owned()))]);
+    let numbered = |lun, sn: &str| update(lun, vec![Ok(UnitChange::ScsiSn(sn.to_owned()))]);
+    let mut bench = Bench::with_target();
+    bench.control.model.identity = Identity::Installation([1; 16]);
+    for (lun, path) in [(1, "/a"), (2, "/b"), (3, "/a")] {
+        assert_eq!(bench.ask(new(lun, path)), None);
+        let ticket = bench.opened(Ok(MIB));
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    }
+    let (ok, refused) = (Some(Ok(String::new())), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(named(1, "0a1")), ok);
+    assert_eq!(bench.ask(named(1, "0a1")), ok, "its own");
+    assert_eq!(bench.ask(numbered(1, "s1")), ok);
+    assert_eq!(bench.ask(named(2, "0a1")), refused);
+    assert_eq!(bench.ask(named(2, "a1")), refused, "the same number");
+    assert_eq!(bench.ask(numbered(2, "s1")), refused);
+    assert!(!bench.show().split("LUN: 2").nth(1).unwrap().split("LUN: 3").next().unwrap().contains("s1"));
+    assert_eq!(bench.ask(named(3, "0a1")), ok, "another way to the same disk");
+    assert_eq!(bench.ask(numbered(3, "s1")), ok);
+
+    assert_eq!(bench.ask(update(3, vec![Ok(UnitChange::Online(false))])), ok);
+    assert_eq!(
+        bench.ask(update(3, vec![Ok(UnitChange::Path("/c".to_owned()))])),
+        refused,
+        "no longer the same"
+    );
+    bench.control.model.identity = Identity::Stock;
+    assert_eq!(bench.ask(named(2, "0a1")), ok, "stock asks nobody");
 }

@@ -1,0 +1,177 @@
+//! What initiators know a logical unit by: made of the installation, the target's name and the unit's number, or
+//! given by an administrator.
+//!
+//! There is no IEEE company identifier of ours, so a name that is made is no NAA 6h one: it is NAA 3h (locally
+//! assigned, 60 bits of a hash), the T10 vendor ID based designator and the serial number, both with 112 bits of the
+//! same hash. The target's number and the time are no part of it: it is the same after every restart.
+
+use scsi_core::device::unit::{DeviceType, UnitConfig};
+use scsi_core::lun::Lun;
+use sha2::{Digest, Sha256};
+
+use super::Tid;
+
+/// Where the names of units come from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Identity {
+    /// tgt's own, of the target's and the unit's number: every host gives the same ones to different disks.
+    #[default]
+    Stock,
+    /// Of an installation's number, which no other host has, but one that exports the same disks.
+    Installation([u8; 16]),
+}
+
+impl Identity {
+    /// A new unit's configuration with the name it gets when it is given none.
+    #[must_use]
+    pub fn config(self, device_type: DeviceType, tid: Tid, target_name: &str, lun: Lun) -> UnitConfig {
+        let mut config = match device_type {
+            DeviceType::Controller => UnitConfig::controller(tid.number()),
+            DeviceType::Disk => UnitConfig::disk(tid.number(), lun.number().into()),
+        };
+        if let Self::Installation(number) = self {
+            let name = target_name.to_ascii_lowercase();
+            let parts = [&number[..], name.as_bytes(), &[0], &lun.number().to_be_bytes()];
+            let hash = hash(MADE, &parts);
+            let serial: String = hash[..SERIAL_LEN].iter().map(|byte| format!("{byte:02x}")).collect();
+            config.scsi_id = format!("{VENDOR}{serial}");
+            config.scsi_sn = serial;
+            config.naa_local = naa_local(&hash);
+            config.naa_extended = None;
+        }
+        config
+    }
+
+    /// Gives a unit a SCSI ID. An NAA 6h designator comes of one that is a hexadecimal number, alone or after `IET`;
+    /// of other texts stock makes one too, the same for many of them. The same ID is the same unit on every host.
+    pub fn rename(self, config: &mut UnitConfig, scsi_id: String) {
+        let digits = scsi_id.strip_prefix(VENDOR.trim_end()).map_or(scsi_id.as_str(), str::trim_start);
+        let is_number =
+            (1..=NAA_DIGITS).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        config.naa_extended = (is_number || self == Self::Stock).then(|| UnitConfig::naa_of_digits(&scsi_id));
+        if self != Self::Stock {
+            config.naa_local = naa_local(&hash(GIVEN, &[scsi_id.as_bytes()]));
+        }
+        config.scsi_id = scsi_id;
+    }
+}
+
+/// Whether an initiator could take the one for the other.
+#[must_use]
+pub fn same(one: &UnitConfig, other: &UnitConfig) -> bool {
+    let extended = one.naa_extended.is_some() && one.naa_extended == other.naa_extended;
+    extended || one.scsi_id == other.scsi_id || one.scsi_sn == other.scsi_sn
+}
+
+fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let hasher = parts.iter().fold(Sha256::new_with_prefix(domain), |hasher, part| hasher.chain_update(part));
+    hasher.finalize().into()
+}
+
+/// The first 15 digits of the serial number.
+fn naa_local(hash: &[u8; 32]) -> u64 {
+    hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)) >> 4
+}
+
+/// What a hash is of, so that none is taken for another.
+const MADE: &[u8] = b"tgt-rs unit made\0";
+const GIVEN: &[u8] = b"tgt-rs unit given\0";
+/// T10 VENDOR IDENTIFICATION, as in stock.
+const VENDOR: &str = "IET     ";
+/// Bytes of the hash in the serial number: with the vendor before its digits it fills the 36 bytes there are.
+const SERIAL_LEN: usize = 14;
+/// Digits of an NAA 6h designator.
+const NAA_DIGITS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Identity = Identity::Installation([7; 16]);
+
+    fn disk(identity: Identity, tid: u32, name: &str, lun: u64) -> UnitConfig {
+        identity.config(DeviceType::Disk, Tid::new(tid).unwrap(), name, Lun::new(lun).unwrap())
+    }
+
+    /// A change of these is a new disk to every initiator.
+    #[test]
+    fn a_made_name_is_the_same_for_ever() {
+        let config = disk(HERE, 1, "iqn.2001-04.com.example:disk", 1);
+        assert_eq!(config.scsi_sn, "d9150fdfc1783ca779209b790a00");
+        assert_eq!(config.scsi_id, "IET     d9150fdfc1783ca779209b790a00");
+        assert_eq!((config.naa_local, config.naa_extended), (0x0d91_50fd_fc17_83ca, None));
+        assert_eq!(config.scsi_id.len(), UnitConfig::IDENTIFIER_LEN);
+        assert_eq!(
+            disk(HERE, 9, "IQN.2001-04.com.example:DISK", 1),
+            config,
+            "by its name, not by its number"
+        );
+        let mut given = disk(HERE, 1, "iqn.x", 1);
+        HERE.rename(&mut given, "volume-1".to_owned());
+        assert_eq!((given.naa_local, given.naa_extended), (0x059b_ce43_018b_0056, None));
+    }
+
+    #[test]
+    fn installation_name_and_number_each_make_another_unit() {
+        let one = disk(HERE, 1, "iqn.x:a", 1);
+        let there = Identity::Installation([8; 16]);
+        let controller = HERE.config(DeviceType::Controller, Tid::new(1).unwrap(), "iqn.x:a", Lun::ZERO);
+        let others = [
+            disk(there, 1, "iqn.x:a", 1),
+            disk(HERE, 1, "iqn.x:b", 1),
+            disk(HERE, 1, "iqn.x:a", 2),
+            controller,
+        ];
+        for other in others {
+            assert!(!same(&one, &other) && one.naa_local != other.naa_local, "{other:?}");
+        }
+        assert!(same(&one, &disk(HERE, 2, "iqn.x:a", 1)));
+    }
+
+    #[test]
+    fn stock_names_are_of_numbers() {
+        let config = disk(Identity::Stock, 1, "iqn.x:a", 0x0b);
+        assert_eq!((config.scsi_id.as_str(), config.scsi_sn.as_str()), ("IET     0001000b", "beaf111"));
+        assert_eq!(config, UnitConfig::disk(1, 0x0b));
+    }
+
+    #[test]
+    fn a_given_id_makes_the_designator_initiators_know_where_it_is_a_number() {
+        let cases = [
+            ("IET     00010001", Some(0x0e00_0000_0001_0001)),
+            ("6001405aBcdef0123456789abcdef012", Some(0x6001_405a_bcde_f012_3456_789a_bcde_f012)),
+            ("deadbeaf1", Some(0x000d_eadb_eaf1)),
+            ("volume-1", None),
+            ("IET", None),
+            ("16001405abcdef0123456789abcdef0123", None),
+            ("", None),
+        ];
+        for (text, number) in cases {
+            let (mut ours, mut stock) = (disk(HERE, 1, "iqn.x", 1), disk(Identity::Stock, 1, "iqn.x", 1));
+            HERE.rename(&mut ours, text.to_owned());
+            assert_eq!((ours.naa_extended, ours.scsi_id.as_str()), (number, text));
+            Identity::Stock.rename(&mut stock, text.to_owned());
+            assert_eq!(stock.naa_extended, Some(UnitConfig::naa_of_digits(text)));
+            assert_eq!(stock.naa_local, 0x1_0000_0001);
+        }
+        let mut elsewhere = disk(Identity::Installation([9; 16]), 2, "iqn.y", 5);
+        Identity::Installation([9; 16]).rename(&mut elsewhere, "volume-1".to_owned());
+        let mut here = disk(HERE, 1, "iqn.x", 1);
+        HERE.rename(&mut here, "volume-1".to_owned());
+        assert_eq!(here.naa_local, elsewhere.naa_local, "one disk, two ways to it");
+    }
+
+    #[test]
+    fn what_can_be_mistaken() {
+        let named = |id: &str, serial: &str| {
+            let mut config = disk(HERE, 1, "iqn.x", 1);
+            HERE.rename(&mut config, id.to_owned());
+            config.scsi_sn = serial.to_owned();
+            config
+        };
+        let one = named("0a1", "s1");
+        assert!(same(&one, &named("0a1", "s2")) && same(&one, &named("0a2", "s1")));
+        assert!(same(&one, &named("a1", "s2")), "the same number, written otherwise");
+        assert!(!same(&one, &named("0a2", "s2")) && !same(&named("x", "s1"), &named("y", "s2")));
+    }
+}

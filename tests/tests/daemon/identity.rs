@@ -1,0 +1,65 @@
+//! What initiators know a disk by: after a restart, from another host, and where stock's names are asked for.
+
+use crate::harness::{Brand, DISK, Daemon, succeed};
+
+const LEN: u64 = 1 << 20;
+const HERE: &str = "01234567-89ab-4cde-8f01-23456789abcd";
+const THERE: &str = "fedcba98-7654-4210-8edc-ba9876543210";
+
+/// The serial number and the designators of a target's disk as libiscsi reads them, and what `target show` says.
+fn names(daemon: &Daemon, tid: u32) -> [String; 3] {
+    let page = |code| succeed("iscsi-inq", ["-e", "1", "-c", code, &daemon.url(tid)]);
+    let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
+    let unit = shown.split_once(&format!("LUN: {DISK}\n")).expect("the disk").1;
+    let names: Vec<&str> = unit.lines().filter(|line| line.contains("SCSI ")).take(2).collect();
+    [page("128"), page("131"), names.join("\n")]
+}
+
+fn disk_named_by(options: &[&str]) -> Daemon {
+    let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, options);
+    daemon.disk(1, LEN);
+    daemon
+}
+
+#[test]
+fn a_disk_is_known_again_after_a_restart_and_is_none_of_another_hosts() {
+    let [first, again, elsewhere] =
+        [HERE, HERE, THERE].map(|id| names(&disk_named_by(&["--identity", id]), 1));
+    assert_eq!(first, again);
+    for (here, there) in first.iter().zip(&elsewhere) {
+        assert_ne!(here, there);
+    }
+    let serial = first[2].rsplit(' ').next().expect("a serial number");
+    assert!(serial.len() == 28 && first[0].contains(serial) && first[1].contains(serial), "{first:?}");
+    assert!(first[2].contains(&format!("SCSI ID: IET     {serial}")));
+}
+
+#[test]
+fn a_daemon_that_is_told_nothing_gives_lasting_names() {
+    let [first, again] = [(); 2].map(|()| names(&disk_named_by(&[]), 1));
+    assert_eq!(first, again);
+    assert!(!first[2].contains("beaf"));
+}
+
+#[test]
+fn stocks_names_are_there_when_they_are_asked_for() {
+    let (stock, ours) = (Daemon::start_as(Brand::Stock, Brand::Stock, &[]), disk_named_by(&["--compat-ids"]));
+    stock.disk(1, LEN);
+    for name in ["", "scsi_id=volume-1,scsi_sn=serial-1", "scsi_id=6001405abcdef"] {
+        for daemon in [&stock, &ours] {
+            daemon.set_unit(1, DISK, name);
+        }
+        assert_eq!(names(&ours, 1), names(&stock, 1), "{name}");
+    }
+}
+
+#[test]
+fn a_name_that_another_disk_has_is_refused() {
+    let daemon = disk_named_by(&[]);
+    daemon.unit(1, 2, LEN, &[]);
+    daemon.set_unit(1, DISK, "scsi_sn=one");
+    let words = ["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "2", "-P", "scsi_sn=one"];
+    assert_eq!(daemon.try_adm(&words).status.code(), Some(22));
+    let log = std::fs::read_to_string(daemon.path("tgtd.log")).expect("a log");
+    assert!(log.contains("target 1 lun 2: target 1 lun 1 is called like this already"), "{log}");
+}
