@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use target_engine::control::fuzzing::management_request;
+use target_engine::control::fuzzing::{access_rules, management_request};
 use target_engine::iscsi::login::fuzzing::drive;
 use target_engine::target::fuzzing::connection;
 
@@ -24,6 +24,7 @@ fn targets() -> Vec<Target> {
         ("login", drive),
         ("connection", connection),
         ("management_request", management_request),
+        ("access_rules", access_rules),
     ]);
     targets
 }

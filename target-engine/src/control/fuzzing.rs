@@ -1,7 +1,12 @@
 //! Entry points for fuzzers: any bytes may come over the control socket.
 
+use std::net::IpAddr;
+
+use iscsi_proto::name::IscsiName;
+
 use super::request::Request;
 use super::wire::{Record, RecordReader, RequestHeader};
+use crate::model::acl::{Acl, Matching};
 
 /// A connection's bytes, in two pieces: read as a record, understood or refused.
 ///
@@ -30,6 +35,47 @@ pub fn management_request(bytes: &[u8]) {
     }
 }
 
+/// Lines: an initiator's address, its name, and then rules, those on names after a `=`.
+///
+/// # Panics
+/// A rule that was taken is not there or cannot be removed; an address or a name does not match itself; who gets in
+/// where all must match does not where one must.
+pub fn access_rules(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (Ok(address), Ok(name)) = (line().parse::<IpAddr>(), IscsiName::parse_any(line())) else { return };
+    let mut acl = Acl::default();
+    for rule in lines {
+        let mut alone = Acl::default();
+        let (taken, is_own) = match rule.strip_prefix('=') {
+            Some(rule) => {
+                let is_own = IscsiName::parse_any(rule).as_ref() == Ok(&name);
+                assert!(acl.add_name(rule).is_err() || acl.add_name(rule).is_err(), "a rule is there once");
+                (alone.add_name(rule).is_ok(), is_own)
+            }
+            None => {
+                assert!(
+                    acl.add_address(rule).is_err() || acl.add_address(rule).is_err(),
+                    "a rule is there once"
+                );
+                (alone.add_address(rule).is_ok(), rule.parse() == Ok(address))
+            }
+        };
+        let rule = rule.strip_prefix('=').unwrap_or(rule);
+        assert_eq!(acl.rules().any(|known| known == rule), taken, "{rule:?}");
+        assert!(!is_own || alone.allows(address, &name), "{rule:?} matches itself");
+    }
+    let by_any = acl.allows(address, &name);
+    acl.set_matching(Matching::All);
+    assert!(by_any || !acl.allows(address, &name));
+    let rules: Vec<String> = acl.rules().map(str::to_owned).collect();
+    for rule in rules {
+        assert!(acl.remove_address(&rule).is_ok() || acl.remove_name(&rule).is_ok(), "{rule:?}");
+    }
+    assert_eq!(acl.rules().count(), 0);
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -46,6 +92,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn likely_access_rules_are_taken_or_refused(
+            rules in "(10\\.0\\.0\\.[0-9]|(::ffff:)?[0-9]\\.0\\.0\\.1|fe80::[0-9])\niqn\\.a(\n(ALL|all|=iqn\\.[ab]|=IQN\\.A|\\[?[0-9:.]{1,9}\\]?(/[0-9]{1,3})?|\\PC{0,8})){0,6}"
+        ) {
+            super::access_rules(rules.as_bytes());
+        }
+
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
             super::management_request(&bytes);

@@ -1,7 +1,9 @@
-//! Who may log in: rules on the initiator's address and on its name. One match of either kind is enough, and
-//! without any rule nobody may.
+//! Who may log in: rules on the initiator's address and on its name. As in stock one match of either kind is enough,
+//! unless the target asks for both; without any rule nobody may.
 
 use std::net::IpAddr;
+
+use iscsi_proto::name::IscsiName;
 
 use crate::control::error::TgtadmError;
 
@@ -9,38 +11,69 @@ use crate::control::error::TgtadmError;
 #[derive(Clone, Debug, Default)]
 pub struct Acl {
     addresses: Vec<(String, AddressRule)>,
-    names: Vec<String>,
+    names: Vec<(String, IscsiName)>,
+    matching: Matching,
+}
+
+/// How rules on addresses and rules on names go together.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Matching {
+    /// One rule that matches is enough.
+    #[default]
+    Any,
+    /// One of each kind must match; without rules of one kind nobody is let in.
+    All,
 }
 
 /// What an address rule means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum AddressRule {
     All,
+    /// With a prefix of all its bits it is one address.
     Network(IpAddr, u8),
-    /// Nothing that an address could match; kept because stock keeps it.
-    Never,
+    /// A host's name, which is not looked up: no address matches it. Kept because stock keeps it.
+    Host,
 }
 
 impl Acl {
-    /// Whether an initiator may log in. Names are compared without regard to case (RFC 7143 4.2.7.1).
+    /// Whether an initiator may log in. Names that differ in case only are the same (RFC 3722 5).
     #[must_use]
-    pub fn allows(&self, address: IpAddr, name: &str) -> bool {
+    pub fn allows(&self, address: IpAddr, name: &IscsiName) -> bool {
         let address = address.to_canonical();
-        self.addresses.iter().any(|(_, rule)| rule.matches(address))
-            || self.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        let address_matches = || self.addresses.iter().any(|(_, rule)| rule.matches(address));
+        let name_matches = || self.names.iter().any(|(_, known)| known == name);
+        match self.matching {
+            Matching::Any => address_matches() || name_matches(),
+            Matching::All => address_matches() && name_matches(),
+        }
+    }
+
+    /// How its rules go together.
+    #[must_use]
+    pub fn matching(&self) -> Matching {
+        self.matching
+    }
+
+    /// Changes how its rules go together.
+    pub fn set_matching(&mut self, matching: Matching) {
+        self.matching = matching;
     }
 
     /// Adds an address rule.
     ///
     /// # Errors
-    /// [`TgtadmError::AclExists`].
+    /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what is no address: stock keeps such a rule,
+    /// which lets nobody in.
     pub fn add_address(&mut self, rule: &str) -> Result<(), TgtadmError> {
         if self.addresses.iter().any(|(known, _)| known == rule) {
             return Err(TgtadmError::AclExists);
         }
-        let parsed = AddressRule::parse(rule);
-        if parsed == AddressRule::Never {
-            log::warn!("access rule {rule:?} is no address; it lets nobody in");
+        let parsed = AddressRule::parse(rule).map_err(|why| {
+            log::warn!("initiator-address {rule:?}: {why}");
+            TgtadmError::InvalidRequest
+        })?;
+        if parsed == AddressRule::Host {
+            log::warn!("initiator-address {rule:?}: names of hosts are not looked up, this lets nobody in");
         }
         self.addresses.push((rule.to_owned(), parsed));
         Ok(())
@@ -49,12 +82,16 @@ impl Acl {
     /// Adds a name rule.
     ///
     /// # Errors
-    /// [`TgtadmError::AclExists`].
+    /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what no initiator can be called.
     pub fn add_name(&mut self, name: &str) -> Result<(), TgtadmError> {
-        if self.names.iter().any(|known| known == name) {
+        if self.names.iter().any(|(known, _)| known == name) {
             return Err(TgtadmError::AclExists);
         }
-        self.names.push(name.to_owned());
+        let parsed = IscsiName::parse_any(name).map_err(|why| {
+            log::warn!("initiator-name {name:?}: {why}");
+            TgtadmError::InvalidRequest
+        })?;
+        self.names.push((name.to_owned(), parsed));
         Ok(())
     }
 
@@ -68,58 +105,120 @@ impl Acl {
         Ok(())
     }
 
-    /// Removes a name rule.
+    /// Removes a name rule, by its text.
     ///
     /// # Errors
     /// [`TgtadmError::AclNotFound`].
     pub fn remove_name(&mut self, name: &str) -> Result<(), TgtadmError> {
-        let found = self.names.iter().position(|known| known == name);
+        let found = self.names.iter().position(|(known, _)| known == name);
         self.names.remove(found.ok_or(TgtadmError::AclNotFound)?);
         Ok(())
     }
 
     /// The rules as written: addresses, then names, each kind from its eldest on.
     pub fn rules(&self) -> impl Iterator<Item = &str> {
-        self.addresses.iter().map(|(rule, _)| rule.as_str()).chain(self.names.iter().map(String::as_str))
+        let addresses = self.addresses.iter().map(|(rule, _)| rule.as_str());
+        addresses.chain(self.names.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// What an operator may not expect of these rules, in a sentence.
+    #[must_use]
+    pub fn surprise(&self) -> Option<String> {
+        let (addresses, names) = (!self.addresses.is_empty(), !self.names.is_empty());
+        let open = self.addresses.iter().find(|(_, rule)| rule.is_open());
+        match (self.matching, addresses, names) {
+            (Matching::Any, true, true) => Some(match open {
+                Some((rule, _)) => format!(
+                    "address rule {rule} lets everybody in, so the rules on names say nothing; acl-match=all asks for both"
+                ),
+                None => "an address that matches is enough, whatever the name; acl-match=all asks for both"
+                    .to_owned(),
+            }),
+            (Matching::All, true, false) => {
+                Some("acl-match=all, and no rule on names: nobody is let in".to_owned())
+            }
+            (Matching::All, false, true) => Some(
+                "acl-match=all, and no rule on addresses: nobody is let in; ALL is any address".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Matching {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Any, Self::All];
+
+    /// The word in reports and updates.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::All => "all",
+        }
+    }
+
+    /// From that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|matching| matching.word() == word)
     }
 }
 
 impl AddressRule {
     /// `ALL`, an address, an address in brackets, or either with `/` and the length of a prefix.
-    fn parse(text: &str) -> Self {
+    fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "ALL" {
-            return Self::All;
+            return Ok(Self::All);
         }
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
         let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        let Ok(address) = address.parse::<IpAddr>() else { return Self::Never };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return if is_host(text) { Ok(Self::Host) } else { Err(WHAT_ADDRESSES_ARE) };
+        };
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        match prefix.map_or(Ok(bits), str::parse) {
-            Ok(prefix) if prefix <= bits => Self::Network(address, prefix),
-            _ => Self::Never,
+        let prefix = match prefix.map(str::parse) {
+            None => bits,
+            Some(Ok(prefix)) if prefix <= bits => prefix,
+            Some(_) if bits == 32 => return Err("the prefix of an IPv4 network is 0 to 32 bits"),
+            Some(_) => return Err("the prefix of an IPv6 network is 0 to 128 bits"),
+        };
+        // Peers are known by their IPv4 addresses where they have one.
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), mapped @ IpAddr::V4(_)) if prefix >= 96 => Ok(Self::Network(mapped, prefix - 96)),
+            _ => Ok(Self::Network(address, prefix)),
         }
     }
 
-    fn matches(self, peer: IpAddr) -> bool {
-        match self {
-            Self::All => true,
-            Self::Never => false,
-            Self::Network(IpAddr::V4(network), prefix) => match peer {
-                IpAddr::V4(peer) => same_front(network.to_bits().into(), peer.to_bits().into(), prefix + 96),
-                IpAddr::V6(_) => false,
-            },
-            Self::Network(IpAddr::V6(network), prefix) => {
-                let peer = match peer {
-                    IpAddr::V4(peer) => peer.to_ipv6_mapped(),
-                    IpAddr::V6(peer) => peer,
-                };
-                same_front(network.to_bits(), peer.to_bits(), prefix)
-            }
-        }
+    /// Whether every peer of a family is in it.
+    fn is_open(self) -> bool {
+        matches!(self, Self::All | Self::Network(_, 0))
     }
+
+    fn matches(self, peer: IpAddr) -> bool {
+        let (network, peer, prefix) = match (self, peer) {
+            (Self::All, _) => return true,
+            (Self::Network(IpAddr::V4(network), prefix), IpAddr::V4(peer)) => {
+                (network.to_bits().into(), peer.to_bits().into(), prefix + 96)
+            }
+            (Self::Network(IpAddr::V6(network), prefix), IpAddr::V6(peer)) => {
+                (network.to_bits(), peer.to_bits(), prefix)
+            }
+            _ => return false,
+        };
+        same_front(network, peer, prefix)
+    }
+}
+
+/// Whether it may be meant as the name of a host; letters alone are more likely to be meant otherwise.
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_top = last.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    is_top && text.bytes().all(allowed) && !text.eq_ignore_ascii_case("all")
 }
 
 /// Whether the first `len` of 128 bits are equal.
@@ -128,14 +227,21 @@ fn same_front(one: u128, other: u128, len: u8) -> bool {
     (one ^ other).checked_shr(beyond).unwrap_or(0) == 0
 }
 
+const WHAT_ADDRESSES_ARE: &str =
+    "expected ALL, an IPv4 or IPv6 address, or a network such as 192.0.2.0/24 or 2001:db8::/32";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> IscsiName {
+        IscsiName::parse_any(text).unwrap()
+    }
+
     fn allows(rule: &str, address: &str) -> bool {
         let mut acl = Acl::default();
         acl.add_address(rule).unwrap();
-        acl.allows(address.parse().unwrap(), "iqn.other")
+        acl.allows(address.parse().unwrap(), &name("iqn.other"))
     }
 
     /// In stock a /32 never matches, and neither does a network that is written with bits of a host.
@@ -160,12 +266,16 @@ mod tests {
             ("2001:db8::1/128", "2001:db8::1", true),
             ("2001:db8::1/128", "2001:db8::2", false),
             ("::/0", "2001:db8::1", true),
+            ("::/0", "10.0.0.1", false),
+            ("::/0", "::ffff:10.0.0.1", false),
             ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("10.0.0.0/24", "::ffff:10.0.0.1", true),
             ("::ffff:10.0.0.1", "10.0.0.1", true),
-            ("10.0.0.1/33", "10.0.0.1", false),
-            ("10.0.0.1/x", "10.0.0.1", false),
-            ("all", "10.0.0.1", false),
-            ("not an address", "10.0.0.1", false),
+            ("::ffff:10.0.0.1", "10.0.0.2", false),
+            ("::ffff:10.0.0.0/120", "10.0.0.1", true),
+            ("::ffff:10.0.0.0/120", "10.0.1.1", false),
+            ("storage.example", "10.0.0.1", false),
+            ("localhost", "127.0.0.1", false),
         ];
         for (rule, address, expected) in cases {
             assert_eq!(allows(rule, address), expected, "{address} under {rule}");
@@ -173,16 +283,99 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_address_is_refused() {
+        let addresses = [
+            "",
+            "all",
+            "All",
+            "*",
+            "10.0.0",
+            "10.0.0.256",
+            "10.0.0.1/33",
+            "10.0.0.1/x",
+            "10.0.0.1/",
+            "10.0.0.1/-1",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0.1-9",
+            "10.0.0.1 10.0.0.2",
+            "2001:db8::/129",
+            "2001:db8:::1",
+            "fe80::1%eth0",
+            "[10.0.0.1",
+            "host.example/24",
+            "two words",
+            "a\nb",
+        ];
+        let mut acl = Acl::default();
+        for rule in addresses {
+            assert_eq!(acl.add_address(rule), Err(TgtadmError::InvalidRequest), "{rule:?}");
+        }
+        let long = "x".repeat(224);
+        for rule in ["", "two words", "a\nb", &long] {
+            assert_eq!(acl.add_name(rule), Err(TgtadmError::InvalidRequest), "{rule:?}");
+        }
+        assert_eq!(acl.rules().count(), 0);
+        let why = AddressRule::parse("10.0.0.1/33").unwrap_err();
+        assert!(why.contains("0 to 32"), "{why}");
+    }
+
+    #[test]
     fn either_kind_lets_in_and_none_lets_nobody_in() {
         let address = "10.0.0.1".parse().unwrap();
         let mut acl = Acl::default();
-        assert!(!acl.allows(address, "iqn.a"));
+        assert!(!acl.allows(address, &name("iqn.a")));
         acl.add_name("iqn.a").unwrap();
-        assert!(acl.allows(address, "iqn.a"));
-        assert!(acl.allows(address, "IQN.A"));
-        assert!(!acl.allows(address, "iqn.ab"));
+        assert!(acl.allows(address, &name("iqn.a")));
+        assert!(acl.allows(address, &name("IQN.A")));
+        assert!(!acl.allows(address, &name("iqn.ab")));
         acl.add_address("10.0.0.1").unwrap();
-        assert!(acl.allows(address, "iqn.b"));
+        assert!(acl.allows(address, &name("iqn.b")));
+    }
+
+    #[test]
+    fn where_all_must_match_one_of_each_kind_does() {
+        let (here, elsewhere) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let mut acl = Acl::default();
+        acl.set_matching(Matching::All);
+        assert!(!acl.allows(here, &name("iqn.a")));
+        acl.add_address("10.0.0.1").unwrap();
+        assert!(!acl.allows(here, &name("iqn.a")), "there is no name yet");
+        acl.add_name("iqn.a").unwrap();
+        acl.add_name("iqn.b").unwrap();
+        assert!(acl.allows(here, &name("iqn.a")) && acl.allows(here, &name("iqn.b")));
+        assert!(!acl.allows(elsewhere, &name("iqn.a")));
+        assert!(!acl.allows(here, &name("iqn.c")));
+        acl.remove_address("10.0.0.1").unwrap();
+        assert!(!acl.allows(here, &name("iqn.a")), "there is no address any more");
+        acl.add_address("ALL").unwrap();
+        assert!(acl.allows(elsewhere, &name("iqn.a")) && !acl.allows(elsewhere, &name("iqn.c")));
+    }
+
+    #[test]
+    fn rules_that_say_less_than_they_seem_to_are_told_of() {
+        let surprise = |addresses: &[&str], names: &[&str], matching| {
+            let mut acl = Acl::default();
+            acl.set_matching(matching);
+            addresses.iter().for_each(|rule| acl.add_address(rule).unwrap());
+            names.iter().for_each(|rule| acl.add_name(rule).unwrap());
+            acl.surprise().unwrap_or_default()
+        };
+        let (any, all) = (Matching::Any, Matching::All);
+        for open in ["ALL", "0.0.0.0/0", "::/0"] {
+            let said = surprise(&["10.0.0.1", open], &["iqn.a"], any);
+            assert!(said.contains("names say nothing") && said.contains(open), "{said}");
+        }
+        assert!(surprise(&["10.0.0.1"], &["iqn.a"], any).contains("whatever the name"));
+        assert!(surprise(&["ALL"], &[], all).contains("no rule on names"));
+        assert!(surprise(&[], &["iqn.a"], all).contains("no rule on addresses"));
+        for (addresses, names, matching) in [
+            (&["ALL"][..], &[][..], any),
+            (&[], &["iqn.a"], any),
+            (&[], &[], all),
+            (&["ALL"], &["iqn.a"], all),
+        ] {
+            assert_eq!(surprise(addresses, names, matching), "");
+        }
     }
 
     #[test]

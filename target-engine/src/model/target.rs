@@ -6,7 +6,7 @@ use scsi_core::lun::Lun;
 
 use super::Tid;
 use super::account::BoundAccounts;
-use super::acl::Acl;
+use super::acl::{Acl, Matching};
 use super::parameters::Parameters;
 use super::unit::TargetUnit;
 use crate::control::error::TgtadmError;
@@ -116,6 +116,10 @@ impl Target {
                 self.loops = loops(value)?;
                 return Ok(Updated::Loops);
             }
+            "acl-match" => {
+                self.acl.set_matching(Matching::from_word(value).ok_or(TgtadmError::InvalidRequest)?);
+                return Ok(Updated::Configuration);
+            }
             _ if name.starts_with("Redirect") => {
                 self.redirect.update(name, value)?;
                 return Ok(Updated::Configuration);
@@ -178,6 +182,8 @@ fn seconds(value: &str) -> Result<u32, TgtadmError> {
 
 #[cfg(test)]
 mod tests {
+    use iscsi_proto::name::IscsiName;
+
     use super::*;
     use TgtadmError::InvalidRequest;
 
@@ -201,6 +207,8 @@ mod tests {
         assert_eq!(target.parameters.number(super::super::parameters::Key::MaxQueueCmd), 7);
         assert_eq!(target.update("loops", "2"), Ok(Updated::Loops));
         assert_eq!(target.loops, 2);
+        assert_eq!(target.update("acl-match", "all"), Ok(Updated::Configuration));
+        assert_eq!(target.acl.matching(), Matching::All);
         assert_eq!(target.update("RedirectAddress", "10.0.0.9"), Ok(Updated::Configuration));
         assert_eq!(target.update("RedirectPort", "3261"), Ok(Updated::Configuration));
         assert_eq!(target.update("RedirectReason", "Permanently"), Ok(Updated::Configuration));
@@ -220,6 +228,7 @@ mod tests {
             ("nop_interval", "-1"),
             ("loops", "0"),
             ("loops", "65"),
+            ("acl-match", "both"),
             ("RedirectReason", "Perhaps"),
             ("RedirectColour", "red"),
             ("colour", "red"),
@@ -235,6 +244,6 @@ mod tests {
     fn a_new_target_has_its_controller_and_lets_nobody_in() {
         let target = target();
         assert!(target.has_unit(Lun::ZERO) && !target.has_unit(Lun::new(1).unwrap()));
-        assert!(!target.acl.allows("127.0.0.1".parse().unwrap(), "iqn.a"));
+        assert!(!target.acl.allows("127.0.0.1".parse().unwrap(), &IscsiName::parse_any("iqn.a").unwrap()));
     }
 }

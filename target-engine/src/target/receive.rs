@@ -190,8 +190,8 @@ impl TargetShard {
             TextStep::SendTargets(_) => {
                 // A normal session may ask only for the target it is with (RFC 7143 Appendix C).
                 let group = self.sessions[connection.session].nexus.target_port;
-                let address = TargetAddress { portal: connection.local, group };
-                let own = TargetRecord { name: connection.target_name.clone(), addresses: vec![address] };
+                let addresses = TargetAddress::of_connection(connection.local, group).into_iter().collect();
+                let own = TargetRecord { name: connection.target_name.clone(), addresses };
                 match connection.text.targets(&[own]) {
                     Some(piece) => TextStep::Send(piece),
                     None => TextStep::Reject(RejectReason::PROTOCOL_ERROR),

@@ -79,21 +79,34 @@ impl Control {
         }
     }
 
-    /// The targets that an initiator may see, each at the address that it came in on.
+    /// The targets that an initiator may see, each at the address that it came in on: any other might be out of its
+    /// reach.
     fn records(
         &self,
         question: &SendTargetsQuestion,
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Vec<TargetRecord> {
-        let name = question.initiator_name.as_str();
-        let address = TargetAddress { portal: canonical(local), group: PORTAL_GROUP_TAG };
-        let visible = self.model.targets().filter(|target| target.acl.allows(peer.ip(), name));
+        let name = &question.initiator_name;
+        let address = TargetAddress::of_connection(local, PORTAL_GROUP_TAG);
+        let user = question.chap_user.as_deref().filter(|user| self.is_of_targets(user));
+        let visible = self
+            .model
+            .targets()
+            .filter(|target| target.acl.allows(peer.ip(), name) && is_open_to(target, user));
         let records = visible.filter_map(|target| {
             let name = IscsiName::parse_any(&target.name).ok()?;
-            question.scope.includes(&name).then(|| TargetRecord { name, addresses: vec![address] })
+            question
+                .scope
+                .includes(&name)
+                .then(|| TargetRecord { name, addresses: address.into_iter().collect() })
         });
         records.collect()
+    }
+
+    /// Whether initiators log in to targets with an account; some are for discovery only.
+    fn is_of_targets(&self, user: &str) -> bool {
+        self.model.targets().any(|target| target.accounts.incoming().iter().any(|known| known == user))
     }
 
     fn discovery_terms(&mut self) -> Answer {
@@ -112,7 +125,7 @@ impl Control {
         if target.state == State::Offline {
             return refuse(LoginStatus::TargetError);
         }
-        if !target.acl.allows(peer.ip(), question.initiator_name.as_str()) {
+        if !target.acl.allows(peer.ip(), &question.initiator_name) {
             log::debug!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
             // As stock says it: who may not see a target is not told that it is there.
             return refuse(LoginStatus::NotFound);
@@ -340,6 +353,12 @@ fn has_room(session: &Session, cid: Cid, target: &Target) -> bool {
     others.count() < target.parameters.number(Key::MaxConnections) as usize
 }
 
+/// Whether whoever has proven to be this user at discovery can log in to a target.
+fn is_open_to(target: &Target, user: Option<&str>) -> bool {
+    let incoming = target.accounts.incoming();
+    user.is_none_or(|user| incoming.is_empty() || incoming.iter().any(|known| known == user))
+}
+
 fn refuse(status: LoginStatus) -> Answer {
     Answer::Refuse(status.into())
 }
@@ -350,10 +369,6 @@ fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus) -> Refused 
 
 fn key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
     SessionKey { initiator_name: initiator_name.to_owned(), isid, tid, portal_group: PORTAL_GROUP_TAG }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn fixed_redirect(target: &Target, peer: IpAddr) -> Option<Refusal> {

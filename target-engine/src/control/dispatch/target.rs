@@ -7,6 +7,7 @@ use super::super::request::Binding;
 use super::super::wire::Reply;
 use super::{Control, Outside, Waiting, Work, done};
 use crate::model::Tid;
+use crate::model::acl::Acl;
 use crate::model::sessions::Session;
 use crate::model::target::{Updated, loops};
 use crate::runtime::letters::ToLoop;
@@ -49,8 +50,11 @@ impl Control {
             Binding::Host(host) => done(self.model.bind_host(host, tid)),
             Binding::Initiators { address, name } => {
                 let acl = &mut self.model.target_mut(tid)?.acl;
+                let before = acl.surprise();
                 let address = address.map_or(Ok(()), |address| acl.add_address(&address));
-                done(address.and(name.map_or(Ok(()), |name| acl.add_name(&name))))
+                let bound = address.and(name.map_or(Ok(()), |name| acl.add_name(&name)));
+                warn_of_surprise(tid, before.as_deref(), acl);
+                done(bound)
             }
         }
     }
@@ -77,7 +81,11 @@ impl Control {
         if name == "loops" {
             return self.change_loops(tid, loops(value)?, out);
         }
-        if self.model.target_mut(tid)?.update(name, value)? == Updated::Settings {
+        let target = self.model.target_mut(tid)?;
+        let before = target.acl.surprise();
+        let updated = target.update(name, value)?;
+        warn_of_surprise(tid, before.as_deref(), &target.acl);
+        if updated == Updated::Settings {
             self.tell_settings(tid, out)?;
         }
         Ok(String::new())
@@ -109,5 +117,13 @@ impl Control {
         let tsih = u16::try_from(sid).map_err(|_| TgtadmError::NoSession)?;
         let session = self.sessions.get(iscsi_proto::ids::Tsih(tsih));
         session.filter(|session| !session.pending).ok_or(TgtadmError::NoSession)
+    }
+}
+
+/// Tells the operator what rules do not say although they seem to, once it begins to be so.
+fn warn_of_surprise(tid: Tid, before: Option<&str>, acl: &Acl) {
+    match acl.surprise() {
+        Some(surprise) if before != Some(&surprise) => log::warn!("target {tid}: {surprise}"),
+        _ => {}
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use scsi_core::device::unit::DeviceType;
 
+use crate::model::acl::Matching;
 use crate::model::sessions::{Session, SessionDirectory};
 use crate::model::store::StoreKind;
 use crate::model::target::{Redirect, Target};
@@ -125,6 +126,8 @@ pub struct ParametersReport {
     pub nop_count: u32,
     /// The keys and their values.
     pub keys: Vec<(&'static str, String)>,
+    /// How rules on addresses and on names go together.
+    pub acl_match: Matching,
     /// Where initiators are sent.
     pub redirect: Redirect,
 }
@@ -193,6 +196,7 @@ pub fn parameters(target: &Target) -> ParametersReport {
         nop_interval: target.nop_interval,
         nop_count: target.nop_count,
         keys: target.parameters.shown().collect(),
+        acl_match: target.acl.matching(),
         redirect: target.redirect.clone(),
     }
 }

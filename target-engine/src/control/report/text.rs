@@ -8,6 +8,7 @@ use super::{
     AccountsReport, DriverReport, ParametersReport, SessionReport, SystemReport, TargetReport, UnitReport,
 };
 use crate::model::Portal;
+use crate::model::acl::Matching;
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::store::StoreKind;
 
@@ -75,6 +76,10 @@ pub fn parameters(report: &ParametersReport) -> String {
         out.line(0, format_args!("nop_count={}", report.nop_count));
         for (key, value) in &report.keys {
             out.line(0, format_args!("{key}={value}"));
+        }
+        // Stock knows no other way, and does not say so.
+        if report.acl_match != Matching::default() {
+            out.line(0, format_args!("acl-match={}", report.acl_match.word()));
         }
     }
     out.0

@@ -45,6 +45,7 @@ pub enum DiscoveryEvent {
 #[derive(Debug)]
 pub(super) struct DiscoveryStart {
     pub(super) initiator_name: IscsiName,
+    pub(super) chap_user: Option<String>,
     pub(super) cid: Cid,
     pub(super) connection: ConnectionParams,
     pub(super) next_cmd_sn: CmdSn,
@@ -179,9 +180,10 @@ impl Discovery {
         match self.text.receive(request, data) {
             TextStep::Send(piece) => self.send_text(&piece),
             TextStep::SendTargets(scope) => {
-                let initiator_name = self.start.initiator_name.clone();
-                let question = Question::SendTargets(Box::new(SendTargetsQuestion { initiator_name, scope }));
-                self.events.push_back(DiscoveryEvent::Ask(question));
+                let (initiator_name, chap_user) =
+                    (self.start.initiator_name.clone(), self.start.chap_user.clone());
+                let question = SendTargetsQuestion { initiator_name, chap_user, scope };
+                self.events.push_back(DiscoveryEvent::Ask(Question::SendTargets(Box::new(question))));
             }
             TextStep::Reject(reason) => self.reject(bhs, reason),
         }

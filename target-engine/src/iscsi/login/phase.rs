@@ -310,6 +310,7 @@ impl Phase {
             let response = LoginResponse { tsih: self.config.discovery_tsih, ..response };
             let start = DiscoveryStart {
                 initiator_name: names.initiator_name,
+                chap_user: self.security.take_user(),
                 cid: request.cid,
                 connection,
                 next_cmd_sn: request.cmd_sn,

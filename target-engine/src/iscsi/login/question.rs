@@ -4,7 +4,7 @@
 //! waits. No secret in here is ever printed: the types that hold one have a `Debug` of their own.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use iscsi_proto::chap::{Algorithm, Challenge, Challenger, NONCE_LEN, Secret};
@@ -47,6 +47,8 @@ pub struct TargetQuestion {
 pub struct SendTargetsQuestion {
     /// Who asks.
     pub initiator_name: IscsiName,
+    /// The account it has proven to know, where discovery asks for one.
+    pub chap_user: Option<String>,
     /// What is asked for.
     pub scope: SendTargetsScope,
 }
@@ -75,7 +77,7 @@ impl SendTargetsScope {
 pub struct TargetRecord {
     /// TargetName.
     pub name: IscsiName,
-    /// One TargetAddress each.
+    /// One TargetAddress each; without any it is where discovery is (RFC 7143 appendix C).
     pub addresses: Vec<TargetAddress>,
 }
 
@@ -86,6 +88,16 @@ pub struct TargetAddress {
     pub portal: SocketAddr,
     /// Target portal group tag.
     pub group: u16,
+}
+
+impl TargetAddress {
+    /// The address that a connection came in on, which its initiator can reach for sure. `None` for an IPv6
+    /// link-local one: it means nothing without the initiator's own name for the link.
+    pub fn of_connection(local: SocketAddr, group: u16) -> Option<Self> {
+        let portal = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let is_link_local = matches!(portal.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
+        (!is_link_local).then_some(Self { portal, group })
+    }
 }
 
 impl fmt::Display for TargetAddress {
@@ -199,6 +211,19 @@ mod tests {
         assert_eq!(v4.to_string(), "192.0.2.7:3260,1");
         let v6 = TargetAddress { portal: "[fe80::1%3]:3261".parse().unwrap(), group: 2 };
         assert_eq!(v6.to_string(), "[fe80::1]:3261,2");
+    }
+
+    #[test]
+    fn the_address_of_a_connection_is_one_that_its_initiator_can_use() {
+        let shown = |local: &str| {
+            let address = TargetAddress::of_connection(local.parse().unwrap(), 1);
+            address.map_or(String::new(), |address| address.to_string())
+        };
+        assert_eq!(shown("192.0.2.7:3260"), "192.0.2.7:3260,1");
+        assert_eq!(shown("[::ffff:192.0.2.7]:3260"), "192.0.2.7:3260,1");
+        assert_eq!(shown("[2001:db8::7]:3261"), "[2001:db8::7]:3261,1");
+        assert_eq!(shown("[::1]:3260"), "[::1]:3260,1");
+        assert_eq!(shown("[fe80::7%2]:3260"), "");
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn discovery_tells_what_may_be_logged_in_to() {
     bench.open_to("ALL");
     let mut names = |scope| {
         let initiator_name = IscsiName::parse_any("iqn.i").unwrap();
-        let question = SendTargetsQuestion { initiator_name, scope };
+        let question = SendTargetsQuestion { initiator_name, chap_user: None, scope };
         match bench.consult(Question::SendTargets(Box::new(question))) {
             Some(Answer::Targets(targets)) => targets
                 .into_iter()
@@ -85,6 +85,47 @@ fn discovery_tells_what_may_be_logged_in_to() {
     let named = |name: &str| SendTargetsScope::Named(IscsiName::parse_any(name).unwrap());
     assert_eq!(names(named("iqn.x:one")).len(), 1);
     assert_eq!(names(named("iqn.x:two")).len(), 0);
+}
+
+#[test]
+fn discovery_by_an_account_of_targets_leaves_out_those_of_other_accounts() {
+    let mut bench = Bench::with_target();
+    bench.ask(target_new(2, "iqn.x:two"));
+    bench.ask(target_new(3, "iqn.x:open"));
+    for number in 1..=3 {
+        let rule = Binding::Initiators { address: Some("ALL".to_owned()), name: None };
+        bench.ask(Request::TargetBind { tid: tid(number), rule });
+    }
+    for user in ["one", "two", "seeker"] {
+        let password = Secret::new("twelve bytes".to_owned());
+        bench.ask(Request::AccountNew { user: user.to_owned(), password });
+    }
+    let bind = |number, user: &str| Request::AccountBind {
+        tid: Some(tid(number)),
+        user: user.to_owned(),
+        direction: Direction::Incoming,
+    };
+    bench.ask(bind(1, "one"));
+    bench.ask(bind(2, "two"));
+    let mut seen_by = |user: Option<&str>| {
+        let question = SendTargetsQuestion {
+            initiator_name: IscsiName::parse_any("iqn.i").unwrap(),
+            chap_user: user.map(str::to_owned),
+            scope: SendTargetsScope::All,
+        };
+        match bench.consult(Question::SendTargets(Box::new(question))) {
+            Some(Answer::Targets(targets)) => {
+                targets.iter().map(|target| target.name.to_string()).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(seen_by(Some("one")), ["iqn.x:one", "iqn.x:open"]);
+    assert_eq!(seen_by(Some("two")), ["iqn.x:two", "iqn.x:open"]);
+    // Who looks for targets under a name of its own may know their secrets as well.
+    let all = ["iqn.x:one", "iqn.x:two", "iqn.x:open"];
+    assert_eq!(seen_by(Some("seeker")), all);
+    assert_eq!(seen_by(None), all);
 }
 
 #[test]

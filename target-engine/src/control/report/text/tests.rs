@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::request::{Driver, State};
+use crate::model::acl::Matching;
 use crate::model::parameters::{Defaults, Parameters};
 use crate::model::target::{Redirect, RedirectReason};
 use crate::model::{DriverState, Isns, PortalId};
@@ -180,7 +181,8 @@ Target 1: iqn.2001-04.com.example:storage.disk1.sys1
 #[test]
 fn target_parameters() {
     let keys = Parameters::new(Defaults::Stock).shown().collect();
-    let mut report = ParametersReport { nop_interval: 0, nop_count: 0, keys, redirect: Redirect::default() };
+    let (acl_match, redirect) = (Matching::Any, Redirect::default());
+    let mut report = ParametersReport { nop_interval: 0, nop_count: 0, keys, acl_match, redirect };
     let expected = "\
 nop_interval=0
 nop_count=0
@@ -210,6 +212,8 @@ MaxXmitDataSegmentLength=8192
 MaxQueueCmd=128
 ";
     assert_eq!(parameters(&report), expected);
+    report.acl_match = Matching::All;
+    assert_eq!(parameters(&report), format!("{expected}acl-match=all\n"));
     report.redirect.address = "10.0.0.9".to_owned();
     report.redirect.port = "3261".to_owned();
     assert_eq!(parameters(&report), "RedirectAddress=10.0.0.9\nRedirectPort=3261\nRedirectReason=Unknown\n");

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use iscsi_proto::chap::{Algorithm, Challenge, Challenger, Secret};
+use iscsi_proto::pdu::TextRequest;
 use iscsi_proto::text::value::{format_base64, parse_binary};
 
 use super::*;
+use crate::iscsi::discovery::DiscoveryEvent;
 
 /// What the target's challenges are made with.
 fn challenger() -> Arc<Challenger> {
@@ -286,7 +288,27 @@ fn discovery_is_authenticated_too() {
     peer.recv();
     let response = format!("CHAP_R={}", proof(Algorithm::Sha3_256, "joe's secret word"));
     peer.send(LoginRequest { next: Some(FULL), ..REQUEST }, &["CHAP_N=joe", &response]);
-    assert!(matches!(peer.event(), LoginEvent::Discovery(_)));
+    let LoginEvent::Discovery(mut discovery) = peer.event() else { panic!("no discovery session") };
+    let request = TextRequest {
+        immediate: true,
+        last: true,
+        continues: false,
+        lun: [0; 8],
+        itt: Itt(1),
+        ttt: None,
+        cmd_sn: REQUEST.cmd_sn,
+        exp_stat_sn: REQUEST.exp_stat_sn,
+    };
+    let (mut bhs, mut stream) = ([0; BHS_LEN], BytesMut::new());
+    request.encode(&mut bhs);
+    frame::encode_pdu(&mut stream, &bhs, &[], b"SendTargets=All\0", Digests::NONE);
+    discovery.receive(&stream, peer.now);
+    match discovery.poll_event() {
+        Some(DiscoveryEvent::Ask(Question::SendTargets(question))) => {
+            assert_eq!(question.chap_user.as_deref(), Some("joe"));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
