@@ -8,6 +8,7 @@ use crate::page::mode::{Control, ModeData};
 use crate::page::persist::out::{BasicList, MoveList};
 use crate::page::unmap::{self, UnmapDescriptor, UnmapList};
 use crate::sense::Sense;
+use crate::tape_image::{HEADER_LEN, MAM_LEN, Mam, ObjectHeader};
 
 /// A command descriptor block.
 ///
@@ -71,6 +72,32 @@ pub fn persistent_reserve_list(bytes: &[u8]) {
 pub fn sense(bytes: &[u8]) {
     if let Ok(sense) = Sense::decode(bytes) {
         assert_eq!(Sense::decode(&sense.to_bytes()), Ok(sense));
+    }
+}
+
+/// The file of a tape, its checksums put right so that what follows them is reached.
+///
+/// # Panics
+/// Where what was read is written otherwise, or the chain of headers has no end.
+pub fn tape_image(bytes: &[u8]) {
+    if let Some(mam) = bytes.get(HEADER_LEN..).and_then(<[u8]>::first_chunk::<MAM_LEN>)
+        && let Ok(mam) = Mam::decode(mam)
+    {
+        let _ = (mam.barcode(), mam.made_at(), mam.kind(), mam.cleanings(), mam.capacity(), mam.remaining());
+        assert_eq!(Mam::decode(mam.encode()).as_ref(), Ok(&mam));
+    }
+    let (mut at, mut steps) = (0_u64, 0);
+    while let Some(raw) = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.first_chunk::<HEADER_LEN>())
+    {
+        let _ = ObjectHeader::decode(raw);
+        let header = ObjectHeader::from_fields(raw);
+        assert_eq!(ObjectHeader::decode(&header.encode()), Ok(header));
+        steps += 1;
+        assert!(steps <= bytes.len() / HEADER_LEN + 1, "each step is as long as a header");
+        match header.next_at(at) {
+            Ok(Some(next)) => at = next,
+            Ok(None) | Err(_) => break,
+        }
     }
 }
 

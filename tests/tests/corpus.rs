@@ -21,6 +21,7 @@ fn targets() -> Vec<Target> {
         ("persistent_reserve_list", scsi_core::fuzzing::persistent_reserve_list),
         ("unmap_list", scsi_core::fuzzing::unmap_list),
         ("sense", scsi_core::fuzzing::sense),
+        ("tape_image", scsi_core::fuzzing::tape_image),
         ("login", drive),
         ("connection", connection),
         ("management_request", management_request),

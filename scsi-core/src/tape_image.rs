@@ -1,0 +1,432 @@
+//! The file that holds a tape: the format of tgt's store `ssc` and of `tgtimg`, as far as it is bytes.
+//!
+//! A tape is a chain of objects, each a header of 48 bytes and what it stores: the beginning of the tape, which
+//! stores the medium's attributes (its MAM, 1104 bytes); data blocks and filemarks; the end of data, which stores
+//! nothing and says that nothing follows. What lies behind it in the file is left over from before. A header says
+//! where itself, the one before and the one after stand, in bytes from the file's begin. Numbers are big-endian but
+//! the checksum, CRC32C over the rest of the header, which is little-endian.
+//!
+//! Everything here is a function of its arguments; who reads and writes the file is above.
+
+/// Bytes of an object's header.
+pub const HEADER_LEN: usize = 48;
+/// Bytes of the medium's attributes.
+pub const MAM_LEN: usize = 1104;
+/// Bytes of the file of a tape that nothing was written to.
+pub const BLANK_LEN: usize = HEADER_LEN + MAM_LEN + HEADER_LEN;
+/// Most bytes of a barcode, so that the serial number made from it has its place.
+pub const BARCODE_LEN_MAX: usize = 20;
+
+/// What an object is, by its number in the file.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ObjectKind(pub u32);
+
+impl ObjectKind {
+    /// Nothing.
+    pub const NO_OPERATION: Self = Self(0);
+    /// A block, stored as it was written.
+    pub const DATA: Self = Self(2);
+    /// The first object.
+    pub const BEGINNING_OF_TAPE: Self = Self(16);
+    /// The last object.
+    pub const END_OF_DATA: Self = Self(32);
+    /// A filemark.
+    pub const FILEMARK: Self = Self(64);
+}
+
+/// An object's header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ObjectHeader {
+    /// Bytes that are stored after the header; 0 for the beginning of the tape, though its MAM stands there.
+    pub stored_len: u32,
+    /// The block's length as it was written, in bytes; for the beginning of the tape its capacity in MiB.
+    pub len: u32,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its place in the chain; the beginning of the tape is 0.
+    pub number: u64,
+    /// Where the header before stands.
+    pub previous: u64,
+    /// Where this one stands.
+    pub at: u64,
+    /// Where the next one stands; at the end of data, this one.
+    pub next: u64,
+}
+
+/// Why bytes are no tape, or words make none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TapeImageError {
+    /// The header was not written like this.
+    #[error("the header's checksum is {stored:08x}, its bytes have {computed:08x}")]
+    Checksum {
+        /// In the file.
+        stored: u32,
+        /// Of the bytes.
+        computed: u32,
+    },
+    /// The chain does not go on from here.
+    #[error("the next header is said to be at byte {0}, which is not behind this one")]
+    Backward(u64),
+    /// The attributes are of a format that is not known.
+    #[error("media format version {0} is not known, expected {MAM_VERSION}")]
+    Version(u32),
+    /// The barcode has no room.
+    #[error("a barcode has at most {BARCODE_LEN_MAX} bytes, not {0}")]
+    Barcode(usize),
+}
+
+impl ObjectHeader {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`TapeImageError::Checksum`] where it is damaged.
+    pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, TapeImageError> {
+        let (stored, computed) = (u32::from_le_bytes(field(bytes, 0)), checksum(bytes));
+        if stored != computed {
+            return Err(TapeImageError::Checksum { stored, computed });
+        }
+        Ok(Self::from_fields(bytes))
+    }
+
+    /// Reads a header whose checksum is not looked at.
+    pub(crate) fn from_fields(bytes: &[u8; HEADER_LEN]) -> Self {
+        Self {
+            stored_len: u32::from_be_bytes(field(bytes, 4)),
+            len: u32::from_be_bytes(field(bytes, 8)),
+            kind: ObjectKind(u32::from_be_bytes(field(bytes, 12))),
+            number: u64::from_be_bytes(field(bytes, 16)),
+            previous: u64::from_be_bytes(field(bytes, 24)),
+            at: u64::from_be_bytes(field(bytes, 32)),
+            next: u64::from_be_bytes(field(bytes, 40)),
+        }
+    }
+
+    /// The header's bytes, its checksum among them.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        put(&mut bytes, 4, &self.stored_len.to_be_bytes());
+        put(&mut bytes, 8, &self.len.to_be_bytes());
+        put(&mut bytes, 12, &self.kind.0.to_be_bytes());
+        put(&mut bytes, 16, &self.number.to_be_bytes());
+        put(&mut bytes, 24, &self.previous.to_be_bytes());
+        put(&mut bytes, 32, &self.at.to_be_bytes());
+        put(&mut bytes, 40, &self.next.to_be_bytes());
+        let checksum = checksum(&bytes);
+        put(&mut bytes, 0, &checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Where the next header stands when this one was read at byte `at`; `None` at the end of data. Who follows it
+    /// comes to an end, whatever the file says.
+    ///
+    /// # Errors
+    /// [`TapeImageError::Backward`] where that is not behind this header.
+    pub fn next_at(&self, at: u64) -> Result<Option<u64>, TapeImageError> {
+        match self.kind {
+            ObjectKind::END_OF_DATA => Ok(None),
+            _ if self.next >= at.saturating_add(HEADER_LEN as u64) => Ok(Some(self.next)),
+            _ => Err(TapeImageError::Backward(self.next)),
+        }
+    }
+}
+
+/// What a cartridge is for, by its number in the MAM.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MediumKind(pub u8);
+
+impl MediumKind {
+    /// Not told.
+    pub const UNSPECIFIED: Self = Self(0);
+    /// For data.
+    pub const DATA: Self = Self(1);
+    /// To clean the drive.
+    pub const CLEANING: Self = Self(2);
+    /// For diagnostics.
+    pub const DIAGNOSTICS: Self = Self(3);
+    /// Written once.
+    pub const WORM: Self = Self(4);
+    /// With a drive's microcode.
+    pub const MICROCODE: Self = Self(5);
+}
+
+/// The medium auxiliary memory (SPC-4 7.4): the attributes that are known here by name, all others as they are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mam([u8; MAM_LEN]);
+
+impl Mam {
+    /// The attributes of a new cartridge of so many MiB, made at a time in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`TapeImageError::Barcode`] where the barcode is too long.
+    pub fn new(
+        barcode: &str,
+        capacity_mib: u32,
+        kind: MediumKind,
+        made_at: u32,
+    ) -> Result<Self, TapeImageError> {
+        if barcode.len() > BARCODE_LEN_MAX {
+            return Err(TapeImageError::Barcode(barcode.len()));
+        }
+        let capacity = (u64::from(capacity_mib) << 20).to_be_bytes();
+        let mut area = [0; MAM_LEN];
+        put(&mut area, 0, &MAM_VERSION.to_be_bytes());
+        put(&mut area, REMAINING, &capacity);
+        put(&mut area, CAPACITY, &capacity);
+        put(&mut area, SPACE_REMAINING, &256_u64.to_be_bytes());
+        put(&mut area, MANUFACTURER, b"Foo     ");
+        put(&mut area, SERIAL, format!("{barcode}_{made_at}").as_bytes());
+        put(&mut area, MEDIUM_LENGTH, &384_u32.to_be_bytes());
+        put(&mut area, MEDIUM_WIDTH, &127_u32.to_be_bytes());
+        area[KIND] = kind.0;
+        if kind == MediumKind::CLEANING {
+            put(&mut area, KIND_INFORMATION, &CLEANINGS.to_be_bytes());
+        }
+        put(&mut area, VENDOR, b"Bar     ");
+        area[BARCODE..BARCODE + 31].fill(b' ');
+        put(&mut area, BARCODE, barcode.as_bytes());
+        Ok(Self(area))
+    }
+
+    /// Reads the area.
+    ///
+    /// # Errors
+    /// [`TapeImageError::Version`] where it is not of the only version there is.
+    pub fn decode(area: &[u8; MAM_LEN]) -> Result<Self, TapeImageError> {
+        match u32::from_be_bytes(field(area, 0)) {
+            MAM_VERSION => Ok(Self(*area)),
+            version => Err(TapeImageError::Version(version)),
+        }
+    }
+
+    /// The area's bytes.
+    #[must_use]
+    pub const fn encode(&self) -> &[u8; MAM_LEN] {
+        &self.0
+    }
+
+    /// Bytes that the cartridge holds (attribute 0001h).
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        u64::from_be_bytes(field(&self.0, CAPACITY))
+    }
+
+    /// Bytes that are free (attribute 0000h).
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        u64::from_be_bytes(field(&self.0, REMAINING))
+    }
+
+    /// What the cartridge is for (attribute 0408h).
+    #[must_use]
+    pub const fn kind(&self) -> MediumKind {
+        MediumKind(self.0[KIND])
+    }
+
+    /// How often a cleaning cartridge cleans (attribute 0409h).
+    #[must_use]
+    pub fn cleanings(&self) -> u16 {
+        u16::from_be_bytes(field(&self.0, KIND_INFORMATION))
+    }
+
+    /// The barcode with its blanks (attribute 0806h).
+    #[must_use]
+    pub fn barcode(&self) -> &[u8] {
+        text(&self.0[BARCODE..BARCODE + 32])
+    }
+
+    /// The serial number (attribute 0401h).
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        text(&self.0[SERIAL..SERIAL + 32])
+    }
+
+    /// When the cartridge was made, in seconds since 1970, as its serial number has it behind the last `_`.
+    #[must_use]
+    pub fn made_at(&self) -> Option<u64> {
+        let serial = self.serial();
+        let dash = serial.iter().rposition(|byte| *byte == b'_').filter(|at| *at > 0)?;
+        std::str::from_utf8(&serial[dash + 1..]).ok()?.parse().ok()
+    }
+}
+
+/// The file of a tape that nothing was written to.
+#[must_use]
+pub fn blank(mam: &Mam) -> [u8; BLANK_LEN] {
+    let end = (HEADER_LEN + MAM_LEN) as u64;
+    let beginning = ObjectHeader {
+        stored_len: 0,
+        // In MiB it was given.
+        len: u32::try_from(mam.capacity() >> 20).unwrap_or(u32::MAX),
+        kind: ObjectKind::BEGINNING_OF_TAPE,
+        number: 0,
+        previous: 0,
+        at: 0,
+        next: end,
+    };
+    let end_of_data = ObjectHeader { len: 0, kind: ObjectKind::END_OF_DATA, number: 1, at: end, ..beginning };
+    let mut bytes = [0; BLANK_LEN];
+    put(&mut bytes, 0, &beginning.encode());
+    put(&mut bytes, HEADER_LEN, mam.encode());
+    put(&mut bytes, HEADER_LEN + MAM_LEN, &end_of_data.encode());
+    bytes
+}
+
+fn checksum(header: &[u8; HEADER_LEN]) -> u32 {
+    crc32c::crc32c(&header[4..])
+}
+
+/// Callers' constants lie inside.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Up to the first NUL.
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+const MAM_VERSION: u32 = 2;
+/// Places in the MAM.
+const REMAINING: usize = 0x08;
+const CAPACITY: usize = 0x10;
+const SPACE_REMAINING: usize = 0x28;
+const MANUFACTURER: usize = 0x100;
+const SERIAL: usize = 0x108;
+const MEDIUM_LENGTH: usize = 0x128;
+const MEDIUM_WIDTH: usize = 0x12c;
+const KIND: usize = 0x150;
+const KIND_INFORMATION: usize = 0x152;
+const VENDOR: usize = 0x158;
+const BARCODE: usize = 0x238;
+/// Of a new cleaning cartridge.
+const CLEANINGS: u16 = 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The object of eleven bytes behind the beginning of a tape, as a stock daemon wrote it.
+    const HELLO: [u8; HEADER_LEN] = [
+        0x59, 0x9b, 0x57, 0xe6, 0, 0, 0, 11, 0, 0, 0, 11, 0, 0, 0, 2, // checksum, lengths, kind
+        0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, // number, previous
+        0, 0, 0, 0, 0, 0, 0x04, 0x80, 0, 0, 0, 0, 0, 0, 0x04, 0xbb, // here, next
+    ];
+
+    #[test]
+    fn golden_header() {
+        let header = ObjectHeader::decode(&HELLO).unwrap();
+        let data = ObjectKind::DATA;
+        let expected = ObjectHeader {
+            stored_len: 11,
+            len: 11,
+            kind: data,
+            number: 1,
+            previous: 0,
+            at: 1152,
+            next: 1211,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.encode(), HELLO);
+        assert_eq!(header.next_at(1152), Ok(Some(1211)));
+        assert_eq!(header.next_at(1164), Err(TapeImageError::Backward(1211)));
+        assert_eq!(ObjectHeader { kind: ObjectKind::END_OF_DATA, ..header }.next_at(1152), Ok(None));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_seen() {
+        for bit in 0..HEADER_LEN * 8 {
+            let mut bytes = HELLO;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(ObjectHeader::decode(&bytes), Err(TapeImageError::Checksum { .. })), "{bit}");
+        }
+    }
+
+    /// The bytes of a stock image that are not 0, by place: a cartridge of 10 MiB, "A0001", made at 1795350416.
+    const STOCK: &[(usize, &[u8])] = &[
+        (0x00, &[0x4f, 0x20, 0x10, 0x0c]),
+        (0x0b, &[10]),
+        (0x0f, &[16]),
+        (0x2e, &[0x04, 0x80]),
+        (0x33, &[2]),
+        (0x3d, &[0xa0]),
+        (0x45, &[0xa0]),
+        (0x5e, &[1]),
+        (0x130, b"Foo     A0001_1795350416"),
+        (0x15a, &[0x01, 0x80]),
+        (0x15f, &[0x7f]),
+        (0x180, &[1]),
+        (0x188, b"Bar     "),
+        (0x268, b"A0001                          "),
+        (0x480, &[0x72, 0x95, 0x14, 0x69]),
+        (0x48f, &[32]),
+        (0x497, &[1]),
+        (0x4a6, &[0x04, 0x80]),
+        (0x4ae, &[0x04, 0x80]),
+    ];
+
+    #[test]
+    fn golden_cartridge() {
+        let mut expected = [0; BLANK_LEN];
+        for (at, bytes) in STOCK {
+            put(&mut expected, *at, bytes);
+        }
+        let mam = Mam::new("A0001", 10, MediumKind::DATA, 1_795_350_416).unwrap();
+        assert_eq!(blank(&mam), expected);
+        assert_eq!((mam.capacity(), mam.remaining(), mam.cleanings()), (10 << 20, 10 << 20, 0));
+        assert_eq!((mam.kind(), mam.made_at()), (MediumKind::DATA, Some(1_795_350_416)));
+        assert_eq!(mam.barcode(), format!("{:<31}", "A0001").as_bytes());
+        let cleaning = Mam::new("A0001", 10, MediumKind::CLEANING, 0).unwrap();
+        assert_eq!((cleaning.kind(), cleaning.cleanings()), (MediumKind::CLEANING, 20));
+    }
+
+    #[test]
+    fn barcodes() {
+        let made = |barcode: &str| Mam::new(barcode, 1, MediumKind::WORM, u32::MAX);
+        let longest = made(&"x".repeat(20)).unwrap();
+        assert_eq!(longest.serial().len(), 31);
+        assert_eq!(longest.made_at(), Some(u32::MAX.into()));
+        assert_eq!(made(&"x".repeat(21)), Err(TapeImageError::Barcode(21)));
+        assert_eq!(made("").unwrap().made_at(), None);
+        assert_eq!(made("a_b").unwrap().made_at(), Some(u32::MAX.into()));
+        assert_eq!(made("ü").unwrap().barcode().len(), 31);
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        let mut area = *Mam::new("", 1, MediumKind::DATA, 0).unwrap().encode();
+        area[3] = 3;
+        assert_eq!(Mam::decode(&area), Err(TapeImageError::Version(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn headers_come_back(
+            lengths: [u32; 2], kind: u32, number: u64, places: [u64; 3],
+        ) {
+            let [stored_len, len] = lengths;
+            let [previous, at, next] = places;
+            let kind = ObjectKind(kind);
+            let header = ObjectHeader { stored_len, len, kind, number, previous, at, next };
+            prop_assert_eq!(ObjectHeader::decode(&header.encode()), Ok(header));
+        }
+
+        #[test]
+        fn cartridges_come_back(barcode in "\\PC{0,5}", capacity: u32, kind: u8, made_at: u32) {
+            let mam = Mam::new(&barcode, capacity, MediumKind(kind), made_at).unwrap();
+            prop_assert_eq!(Mam::decode(mam.encode()), Ok(mam.clone()));
+            prop_assert_eq!(mam.capacity(), u64::from(capacity) << 20);
+            let image = blank(&mam);
+            let header = ObjectHeader::decode(image.first_chunk().unwrap()).unwrap();
+            prop_assert_eq!(header.len, capacity);
+        }
+    }
+}
