@@ -40,17 +40,11 @@ pub(crate) enum Brand {
 }
 
 impl Brand {
-    fn tgtd(self) -> PathBuf {
+    /// The file of one of its programs.
+    pub(crate) fn program(self, name: &str) -> PathBuf {
         match self {
-            Self::Ours => binaries().join("tgtd"),
-            Self::Stock => tool("tgtd"),
-        }
-    }
-
-    fn tgtadm(self) -> PathBuf {
-        match self {
-            Self::Ours => binaries().join("tgtadm"),
-            Self::Stock => tool("tgtadm"),
+            Self::Ours => binaries().join(name),
+            Self::Stock => tool(name),
         }
     }
 }
@@ -87,7 +81,7 @@ fn binaries() -> &'static Path {
 #[track_caller]
 pub(crate) fn tool(name: &str) -> PathBuf {
     let package = match name {
-        "tgtd" | "tgtadm" => "tgt",
+        _ if name.starts_with("tgt") => "tgt",
         _ if name.starts_with("qemu-") => "qemu-utils",
         _ => "libiscsi-bin",
     };
@@ -169,7 +163,7 @@ impl Daemon {
             Brand::Stock => free_port().to_string(),
         };
         let log = File::create(directory.path().join("tgtd.log")).expect("a log");
-        let mut command = Command::new(daemon.tgtd());
+        let mut command = Command::new(daemon.program("tgtd"));
         command.args(["-f", "-C", CONTROL_PORT, "--iscsi", &format!("portal={address}")]).args(options);
         command.current_dir(directory.path()).env("TGT_IPC_SOCKET", directory.path().join("control"));
         command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
@@ -206,7 +200,7 @@ impl Daemon {
     /// The same by a tool of choice.
     pub(crate) fn adm_by(&self, tool: Brand, words: &[&str]) -> Output {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.tgtadm());
+        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.program("tgtadm"));
         command.args(["-C", CONTROL_PORT, "--lld", "iscsi"]).args(words).stdin(Stdio::null());
         command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
     }
@@ -361,4 +355,4 @@ fn free_port() -> SocketAddr {
 }
 
 /// The number of the control socket; its directory makes it the test's own.
-const CONTROL_PORT: &str = "7";
+pub(crate) const CONTROL_PORT: &str = "7";

@@ -1,0 +1,284 @@
+//! `tgt-setup-lun`: makes a target with one unit and says who may use it. It sends what `tgtadm` would send for the
+//! same steps, so it works with any daemon that `tgtadm` works with; what it made is deleted where a step fails.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::Refusal;
+use crate::args::{self, Invocation};
+use crate::client;
+
+/// Makes a target with one logical unit and admits initiators to it.
+///
+/// Prints each step. What was made is deleted again where a step fails.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tgt-setup-lun", version, args_override_self = true, after_help = AFTER_HELP)]
+pub struct Args {
+    /// The target's name; one that does not start with iqn becomes iqn.2001-04.com.HOST-NAME
+    #[arg(short = 'n', value_name = "NAME", value_parser = without_comma)]
+    name: String,
+
+    /// The file or block device behind the unit
+    #[arg(short = 'd', value_name = "DEVICE", value_parser = without_comma)]
+    device: String,
+
+    /// The kind of backing store; by default rdwr
+    #[arg(short = 'b', value_name = "BSTYPE", value_parser = without_comma)]
+    bstype: Option<String>,
+
+    /// The unit's block size, a power of two from 512; by default 512
+    #[arg(short = 'B', value_name = "BYTES", value_parser = block_size)]
+    block_size: Option<u32>,
+
+    /// The driver
+    #[arg(short = 't', value_name = "TRANSPORT", default_value = "iscsi")]
+    transport: String,
+
+    /// The number of the daemon's control socket, 0 to 32767
+    #[arg(short = 'C', value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
+    control_port: Option<u16>,
+
+    /// Addresses, networks (a.b.c.d/n) or ALL that may use the target; by default ALL
+    #[arg(value_name = "INITIATOR", value_parser = without_comma)]
+    initiators: Vec<String>,
+}
+
+/// The tool, from its arguments (the program's name first) to its exit code.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let read =
+        Args::command().try_get_matches_from(arguments).and_then(|found| Args::from_arg_matches(&found));
+    let args = match read {
+        Ok(args) => args,
+        Err(error) => {
+            // A reader that went away changes nothing.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { NOTHING_MADE } else { 0 });
+        }
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let setup = Setup { name: target_name(&args.name, &host), args };
+    match setup.make() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.into(),
+    }
+}
+
+/// What is to be made.
+struct Setup {
+    /// The target's whole name.
+    name: String,
+    args: Args,
+}
+
+impl Setup {
+    /// All steps; the exit code where one fails.
+    fn make(&self) -> Result<(), u8> {
+        if let Some(port) = self.args.control_port {
+            say(&format!("Control port: {port}"));
+        }
+        say(&format!("Using transport: {}", self.args.transport));
+        let tid = self.target()?;
+        let made = self.unit(tid).and_then(|()| self.admit(tid));
+        made.map_err(|exit| {
+            say(&format!("Deleting new target, tid={tid}"));
+            let deleted =
+                self.ask(&["--op", "delete", "--mode", "target", "--tid", &tid.to_string(), "--force"]);
+            deleted.map_or_else(
+                |refusal| {
+                    failed(&refusal, &format!("target tid={tid} could not be deleted")).max(LEFT_BEHIND)
+                },
+                |_| exit,
+            )
+        })
+    }
+
+    /// A new target under the first number that is free; its number. Somebody else may take that number meanwhile.
+    fn target(&self) -> Result<u32, u8> {
+        let mut tried = 0;
+        loop {
+            let targets = self.targets()?;
+            if targets.iter().any(|(_, name)| *name == self.name) {
+                say(&format!("Error: target named {} already exists", self.name));
+                return Err(NOTHING_MADE);
+            }
+            let taken = |tid: u32| targets.iter().any(|(other, _)| *other == tid);
+            let Some(tid) = (tried + 1..).find(|tid| !taken(*tid)) else { return Err(NOTHING_MADE) };
+            say(&format!("Creating new target (name={}, tid={tid})", self.name));
+            let number = tid.to_string();
+            let words = ["--op", "new", "--mode", "target", "--tid", &number, "--targetname", &self.name];
+            let Err(refusal) = self.ask(&words) else { return Ok(tid) };
+            if !self.targets()?.iter().any(|(other, _)| *other == tid) {
+                return Err(failed(
+                    &refusal,
+                    &format!("failed to create target (name={}, tid={tid})", self.name),
+                ));
+            }
+            tried = tid;
+        }
+    }
+
+    fn targets(&self) -> Result<Vec<(u32, String)>, u8> {
+        let shown = self.ask(&["--op", "show", "--mode", "target"]);
+        shown.map(|text| targets(&text)).map_err(|refusal| failed(&refusal, "the targets cannot be listed"))
+    }
+
+    fn unit(&self, tid: u32) -> Result<(), u8> {
+        let Args { device, bstype, block_size, .. } = &self.args;
+        say(&format!("Adding a logical unit ({device}) to target, tid={tid}"));
+        let (tid, path) = (tid.to_string(), absolute(device));
+        let block_size = block_size.map(|bytes| bytes.to_string());
+        let mut words =
+            vec!["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", "1", "-b", &path];
+        if let Some(bstype) = bstype {
+            say(&format!("Setting backing store type: {bstype}"));
+            words.extend(["--bstype", bstype]);
+        }
+        if let Some(block_size) = &block_size {
+            words.extend(["--blocksize", block_size]);
+        }
+        let failure = format!("failed to add a logical unit ({device}) to target, tid={tid}");
+        self.ask(&words).map(drop).map_err(|refusal| failed(&refusal, &failure))
+    }
+
+    fn admit(&self, tid: u32) -> Result<(), u8> {
+        let everybody = ["ALL".to_owned()];
+        let mut initiators = self.args.initiators.as_slice();
+        if initiators.is_empty() {
+            say("Accepting connections from all initiators");
+            initiators = &everybody;
+        } else {
+            say(&format!("Accepting connections from {}", initiators.join(" ")));
+        }
+        for (index, initiator) in initiators.iter().enumerate() {
+            if initiators[..index].contains(initiator) {
+                continue;
+            }
+            let tid = tid.to_string();
+            let words = ["--op", "bind", "--mode", "target", "--tid", &tid, "--initiator-address", initiator];
+            let failure = format!("could not assign initiator {initiator} to the target");
+            self.ask(&words).map_err(|refusal| failed(&refusal, &failure))?;
+        }
+        Ok(())
+    }
+
+    /// A request in `tgtadm`'s words; what the daemon answers.
+    fn ask(&self, words: &[&str]) -> Result<Vec<u8>, Refusal> {
+        let port = self.args.control_port.unwrap_or(0).to_string();
+        let common = ["tgtadm", "--lld", &self.args.transport, "--control-port", &port];
+        let line: Vec<Vec<u8>> = common.iter().chain(words).map(|word| word.as_bytes().to_vec()).collect();
+        match args::parse(&line, false)? {
+            Invocation::Send(order) => client::exchange(&order),
+            Invocation::Help | Invocation::Version => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Steps and mistakes are both on standard output, where scripts look for them.
+fn say(line: &str) {
+    // A reader that went away is no reason to stop half-way.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Says what failed, and on standard error why; the exit code.
+fn failed(refusal: &Refusal, what: &str) -> u8 {
+    let _ = std::io::stderr().write_all(&refusal.text);
+    say(&format!("Error: {what}"));
+    if refusal.exit == NO_DAEMON { NO_DAEMON } else { NOTHING_MADE }
+}
+
+fn target_name(name: &str, host: &str) -> String {
+    if name.starts_with("iqn") { name.to_owned() } else { format!("iqn.2001-04.com.{host}-{name}") }
+}
+
+/// Numbers and names in what `tgtadm --mode target --op show` prints.
+fn targets(shown: &[u8]) -> Vec<(u32, String)> {
+    let shown = String::from_utf8_lossy(shown);
+    let target = |line: &str| {
+        let (tid, name) = line.strip_prefix("Target ")?.split_once(": ")?;
+        Some((tid.parse().ok()?, name.to_owned()))
+    };
+    shown.lines().filter_map(target).collect()
+}
+
+/// The daemon has a directory of its own: a file here is told by its whole path. What is no file here is another
+/// store's name for something.
+fn absolute(device: &str) -> String {
+    let path = Path::new(device);
+    let whole = path.exists().then(|| std::path::absolute(path).ok()).flatten();
+    whole.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| device.to_owned())
+}
+
+/// The daemon splits requests at commas.
+fn without_comma(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(',') {
+        return Err("expected at least one character and no comma".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn block_size(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|size: &u32| *size >= 512 && size.is_power_of_two());
+    size.ok_or_else(|| "expected a power of two from 512".to_owned())
+}
+
+/// A mistake, or the daemon refused; nothing is left behind.
+const NOTHING_MADE: u8 = 1;
+/// Neither could a step be done nor what was made be deleted.
+const LEFT_BEHIND: u8 = 2;
+/// As with `tgtadm`.
+const NO_DAEMON: u8 = 107;
+const AFTER_HELP: &str = "\
+Examples:
+  tgt-setup-lun -n disk1 -d /dev/sdb1 192.0.2.7 192.0.2.8
+  tgt-setup-lun -n iqn.2001-04.com.example:disk2 -d /srv/disk2.img -b aio -B 4096
+
+TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).
+Exit codes: 0 done; 1 refused, nothing is left behind; 2 a target is left behind; 107 no daemon.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("tgt-setup-lun").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn names_are_whole_or_get_the_hosts() {
+        assert_eq!(target_name("disk", "box"), "iqn.2001-04.com.box-disk");
+        assert_eq!(target_name("iqn.2001-04.com.example:x", "box"), "iqn.2001-04.com.example:x");
+        assert_eq!(target_name("IQN.x", "box"), "iqn.2001-04.com.box-IQN.x");
+    }
+
+    #[test]
+    fn targets_are_found_in_the_text() {
+        let text =
+            b"Target 2: iqn.a:b\n    I_T nexus: 3\n        Target 4: no\nTarget x: no\nTarget 300: iqn.c\n";
+        assert_eq!(targets(text), [(2, "iqn.a:b".to_owned()), (300, "iqn.c".to_owned())]);
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_what_it_takes() {
+        #[rustfmt::skip]
+        let cases = [
+            ("-n a",                   "-d <DEVICE>"),
+            ("-d a",                   "-n <NAME>"),
+            ("-n a -d x,y",            "no comma"),
+            ("-n a -d x -B 1000",      "a power of two from 512"),
+            ("-n a -d x -C 40000",     "0..=32767"),
+            ("-n a -d x -z",           "-z"),
+        ];
+        for (line, mention) in cases {
+            let error = read(line).unwrap_err().to_string();
+            assert!(error.contains(mention), "{line}: {error}");
+        }
+        let args = read("-na -d/x 10.0.0.1 10.0.0.2 -b aio").unwrap();
+        assert_eq!((args.initiators.len(), args.bstype.as_deref()), (2, Some("aio")));
+    }
+}
