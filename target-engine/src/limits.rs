@@ -113,7 +113,7 @@ pub const TASK_FUNCTION_WAITS_MAX: usize = 4096;
 /// Immediate SCSI commands that one session may have running; more are rejected.
 pub const IMMEDIATE_TASKS_MAX: usize = 8;
 
-/// Bytes in a connection's transmit ring from which on its reads wait for the socket.
+/// Bytes in a connection's transmit ring from which on its reads wait for the socket, where no others want their turn.
 pub const TRANSMIT_BYTES_LOW: usize = 256 * 1024;
 
 /// Bytes in a connection's transmit ring from which on nothing more is read from it.
@@ -129,8 +129,8 @@ pub const BURST_LEN_MAX: u32 = 1024 * 1024;
 /// Operations of one step in a store's hands at a time.
 pub const IN_FLIGHT_MAX: u8 = 32;
 
-/// Bytes that one long step moves at once before others have their say.
-pub const INLINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that the long steps of one target move at once before others have their say.
+pub const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How often pings and deadlines are looked at.
 pub const TICK: Duration = Duration::from_millis(500);

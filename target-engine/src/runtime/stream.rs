@@ -26,6 +26,8 @@ pub struct Stream {
     pub interest: Interest,
     /// The last send was short: wait for room.
     pub blocked: bool,
+    /// Its connection is to go on in the next turn.
+    pub unfinished: bool,
 }
 
 /// What a read brought.
@@ -56,23 +58,27 @@ impl Stream {
     /// A socket that is registered under `key`.
     #[must_use]
     pub fn new(socket: TcpStream, key: Key, shard: usize, place: usize) -> Self {
-        Self { socket, key, shard, place, interest: Interest::Read, blocked: false }
+        Self { socket, key, shard, place, interest: Interest::Read, blocked: false, unfinished: false }
     }
 
-    /// One readv: the rest of a payload to its place, the rest to the scratch.
-    pub fn receive(&self, connection: &mut Connection, scratch: &mut [u8]) -> Received {
+    /// One readv: the rest of a payload to its place, the rest to the scratch, to each up to `most` bytes.
+    pub fn receive(&self, connection: &mut Connection, scratch: &mut [u8], most: usize) -> Received {
         let bulk = connection.receiver.expects_bulk();
-        let wanted = if bulk { SCRATCH_BULK.min(scratch.len()) } else { scratch.len() };
-        let scratch = &mut scratch[..wanted];
+        let mut wanted = scratch.len().min(if bulk { SCRATCH_BULK } else { most });
         let (space_len, result) = match connection.receiver.space() {
             Some(space) => {
-                let space_len = space.len();
-                let mut slices = [IoSliceMut::new(space), IoSliceMut::new(scratch)];
+                let space_len = space.len().min(most);
+                if space_len < space.len() {
+                    wanted = 0;
+                }
+                let mut slices =
+                    [IoSliceMut::new(&mut space[..space_len]), IoSliceMut::new(&mut scratch[..wanted])];
                 (space_len, rustix::io::readv(&self.socket, &mut slices))
             }
             None => (
                 0,
-                rustix::net::recv(&self.socket, scratch, rustix::net::RecvFlags::empty()).map(|(_, len)| len),
+                rustix::net::recv(&self.socket, &mut scratch[..wanted], rustix::net::RecvFlags::empty())
+                    .map(|(_, len)| len),
             ),
         };
         match result {

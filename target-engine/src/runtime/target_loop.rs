@@ -16,9 +16,8 @@ use super::loop_letters::Pending;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::poller::{Interest, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
-use super::stream::{Received, Stream};
-use crate::iscsi::connection::ConnectionState;
-use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN, TRANSMIT_BYTES_LOW};
+use super::stream::Stream;
+use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
 use crate::model::Tid;
 use crate::target::buffers::Pool;
 use crate::target::shard::{Env, ShardEvent, TargetShard};
@@ -85,8 +84,10 @@ pub struct DataLoop {
     spin: Spin,
     /// Commands that the last turn took in.
     commands: usize,
-    /// Streams whose reads have more to say than one turn sends.
+    /// Streams whose reads have more to say than one turn sends, each once.
     unfinished: VecDeque<usize>,
+    /// See `serve::share`.
+    share: usize,
     /// Shards with commands that may go on.
     ready_shards: VecDeque<usize>,
     /// Shards that completions were for.
@@ -157,6 +158,7 @@ impl DataLoop {
             spin: Spin::new(std::thread::available_parallelism().map_or(1, usize::from)),
             commands: 0,
             unfinished: VecDeque::new(),
+            share: serve::share(1),
             ready_shards: VecDeque::new(),
             completed: Vec::new(),
             more_done: false,
@@ -176,6 +178,8 @@ impl DataLoop {
             return false;
         }
         self.commands = 0;
+        self.share = serve::share(self.active());
+        let unfinished = self.unfinished.len();
         self.read_letters();
         for at in 0..self.ready.len() {
             let ready = self.ready[at];
@@ -184,7 +188,7 @@ impl DataLoop {
                 Source::Letters | Source::Engine(_) => {}
             }
         }
-        self.go_on();
+        self.go_on(unfinished);
         self.expire();
         // Last: what is done at `kick`, or refused at `submit`, is not announced by any descriptor.
         self.reap();
@@ -249,128 +253,6 @@ impl DataLoop {
         self.watched_engines = self.engines.len();
     }
 
-    /// One connection's share of the turn: read, run, kick, write.
-    fn serve(&mut self, index: usize, ready: Ready<Source>) {
-        // A letter may have closed it, and given its place to another.
-        let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.key == ready.key) else {
-            return;
-        };
-        let (shard_index, place) = (stream.shard, stream.place);
-        let Some(served) = self.shards.get_mut(shard_index) else { return };
-        if ready.writable {
-            stream.blocked = false;
-        }
-        let mut closed = ready.broken && !ready.readable;
-        let mut taken = 0;
-        let mut more = ready.readable;
-        while more && taken < RECEIVED_PER_TURN && !served.shard.is_choked(place) {
-            let Some(connection) = served.shard.connection(place) else { return };
-            if taken > 0 && connection.transmit.len() >= TRANSMIT_BYTES_LOW {
-                break;
-            }
-            more = false;
-            match stream.receive(connection, &mut self.scratch) {
-                Received::Bytes { scratch, all, full } => {
-                    (taken, more) = (taken + all, full);
-                    let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                    self.commands += served.shard.receive(place, &self.scratch[..scratch], &mut env);
-                }
-                Received::Nothing => {}
-                Received::Closed => closed = true,
-            }
-        }
-        closed |= ready.broken && taken == 0 && served.shard.is_choked(place);
-        if closed {
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            served.shard.close_connection(place, &mut env);
-        }
-        self.after(shard_index, Some(index));
-    }
-
-    /// After a shard was driven: kick what it submitted, send what it has to say, tell what happened.
-    pub(super) fn after(&mut self, shard_index: usize, also: Option<usize>) {
-        let Some(served) = self.shards.get_mut(shard_index) else { return };
-        if served.shard.take_submitted() {
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-            }
-        }
-        let mut touched = std::mem::take(&mut self.touched);
-        served.shard.take_touched(&mut touched);
-        let mut flushed_also = also.is_none();
-        for place in touched.drain(..) {
-            let stream = self.shards[shard_index].streams.get(place).copied().flatten();
-            if let Some(stream) = stream {
-                flushed_also |= also == Some(stream);
-                self.flush(stream);
-            }
-        }
-        self.touched = touched;
-        if let (false, Some(stream)) = (flushed_also, also) {
-            self.flush(stream);
-        }
-        self.tell(shard_index);
-    }
-
-    /// Sends a connection's answers, lets its waiting reads go on, and sends again, up to a bound.
-    fn flush(&mut self, index: usize) {
-        let mut alive = true;
-        let mut more = true;
-        for _ in 0..FLUSHES_PER_TURN {
-            let Some(stream) = self.streams.get_mut(index) else { return };
-            let Some(served) = self.shards.get_mut(stream.shard) else { return };
-            let Some(connection) = served.shard.connection(stream.place) else { return };
-            if connection.state == ConnectionState::Closed {
-                return;
-            }
-            if !stream.blocked {
-                alive = stream.send(connection, &mut self.pool);
-            }
-            let blocked = stream.blocked;
-            if !alive || connection.reads.is_empty() {
-                more = false;
-                break;
-            }
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            more = served.shard.pump(stream.place, &mut env);
-            if blocked {
-                more = false;
-                break;
-            }
-        }
-        self.settle(index, alive, more);
-    }
-
-    /// After a flush: closes what is over, and watches the socket for what it needs.
-    fn settle(&mut self, index: usize, alive: bool, more: bool) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
-        let Some(served) = self.shards.get_mut(stream.shard) else { return };
-        if served.shard.take_submitted() {
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-            }
-        }
-        let Some(connection) = served.shard.connection(stream.place) else { return };
-        let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
-        if !alive || drained {
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            served.shard.close_connection(stream.place, &mut env);
-            return;
-        }
-        // No event tells of what the last round made.
-        if more || !stream.blocked && !connection.transmit.is_empty() {
-            self.unfinished.push_back(index);
-        }
-        let state = connection.state;
-        let wanted = stream.wanted(served.shard.is_choked(stream.place), state);
-        if wanted != stream.interest {
-            stream.interest = wanted;
-            if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
-                log::error!("loop {}: cannot watch a connection: {error}", self.id.0);
-            }
-        }
-    }
-
     /// Takes in what the stores have done, until they have nothing more or others must have their say.
     fn reap(&mut self) {
         self.more_done = false;
@@ -408,14 +290,18 @@ impl DataLoop {
         self.more_done = true;
     }
 
-    /// What was left for a later turn.
-    fn go_on(&mut self) {
-        for _ in 0..self.unfinished.len() {
-            if let Some(index) = self.unfinished.pop_front() {
-                let Some(shard) = self.streams.get(index).map(|stream| stream.shard) else { continue };
-                self.flush(index);
-                self.tell(shard);
-            }
+    /// What was left for this turn; of streams the first `unfinished`.
+    fn go_on(&mut self, unfinished: usize) {
+        for _ in 0..unfinished {
+            let Some(index) = self.unfinished.pop_front() else { break };
+            // It may be gone, and its place another's.
+            let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.unfinished) else {
+                continue;
+            };
+            stream.unfinished = false;
+            let shard = stream.shard;
+            self.flush(index);
+            self.tell(shard);
         }
         for _ in 0..self.ready_shards.len() {
             let Some(index) = self.ready_shards.pop_front() else { return };
@@ -482,17 +368,12 @@ impl DataLoop {
     }
 }
 
-/// Bytes taken in from one connection before its answers are sent and others have their say. Of long writes several fit,
-/// and their answers go out together.
-const RECEIVED_PER_TURN: usize = 1024 * 1024;
-
-/// How often one connection's ring is filled and sent in a turn before others have their say.
-const FLUSHES_PER_TURN: usize = 8;
 /// How often completions are taken in in a turn before others have their say.
 const REAPS_PER_TURN: usize = 8;
 /// How often all shards are asked for their timeouts at the most.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
+mod serve;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The rarer steps: compare, probe, fill, and operations without a payload. They go piece by piece, and let others
-//! in between after a while, so that a WRITE SAME of a whole disk holds up nobody.
+//! in between after a while, all of a target's together, so that a WRITE SAME of a whole disk holds up nobody, nor do
+//! many of them.
+
+use std::collections::VecDeque;
 
 use scsi_core::device::IoDone;
 use scsi_core::store::{BlockOp, EngineIndex, InlineOp, IoError, Now, Slot};
@@ -7,7 +10,16 @@ use scsi_core::store::{BlockOp, EngineIndex, InlineOp, IoError, Now, Slot};
 use super::shard::{Env, TargetShard};
 use super::tasks::{Kind, State, TaskIndex};
 use super::transfer::Progress;
-use crate::limits::{INLINE_BYTES_MAX, SEGMENT_LEN_MAX};
+use crate::limits::SEGMENT_LEN_MAX;
+
+/// The long steps of a shard, which share one bound.
+#[derive(Debug, Default)]
+pub(super) struct Long {
+    /// Tasks in the middle of such a step, by place and generation; each goes on in its turn.
+    pub(super) yielded: VecDeque<(TaskIndex, u16)>,
+    /// Bytes that may still be moved at once before all of them have to wait for the next turn.
+    pub(super) left: usize,
+}
 
 impl TargetShard {
     /// One piece after the other: read it and compare it, or only read it.
@@ -18,7 +30,6 @@ impl TargetShard {
         slot: Slot,
         env: &mut Env<'_>,
     ) -> Progress {
-        let mut inline_bytes = 0;
         loop {
             let transfer = &self.tasks[index].transfer;
             if let Some(at) = transfer.miscompare {
@@ -31,7 +42,7 @@ impl TargetShard {
             if left == 0 {
                 return Progress::Over(Ok(IoDone::Done));
             }
-            if inline_bytes >= INLINE_BYTES_MAX {
+            if self.long.left == 0 {
                 return self.yield_turn(index);
             }
             let len = left.min(SEGMENT_LEN_MAX as u64) as usize;
@@ -43,7 +54,7 @@ impl TargetShard {
                     if now == Now::Zeroes {
                         block.fill(0);
                     }
-                    inline_bytes += len;
+                    self.long.left = self.long.left.saturating_sub(len);
                     self.compared(index, &block);
                     env.pool.give(block);
                 }
@@ -96,7 +107,6 @@ impl TargetShard {
         (pattern_len, fua): (u32, bool),
         env: &mut Env<'_>,
     ) -> Progress {
-        let mut inline_bytes = 0;
         loop {
             let task = &self.tasks[index];
             let transfer = &task.transfer;
@@ -107,7 +117,7 @@ impl TargetShard {
             if left == 0 {
                 return Progress::Over(Ok(IoDone::Done));
             }
-            if inline_bytes >= INLINE_BYTES_MAX {
+            if self.long.left == 0 {
                 return self.yield_turn(index);
             }
             let pattern = &task.blocks.front()[..task.blocks.front().len().min(pattern_len as usize)];
@@ -131,7 +141,7 @@ impl TargetShard {
                 if fua { None } else { store.try_now(slot, InlineOp::Write { offset, from: &block }) };
             match inline {
                 Some(Ok(_)) => {
-                    inline_bytes += len;
+                    self.long.left = self.long.left.saturating_sub(len);
                     self.tasks[index].transfer.through += len as u64;
                     env.pool.give(block);
                 }
@@ -177,7 +187,7 @@ impl TargetShard {
     fn yield_turn(&mut self, index: TaskIndex) -> Progress {
         let task = &mut self.tasks[index];
         task.state = State::Yielded;
-        self.ready.push_back((index, task.generation));
+        self.long.yielded.push_back((index, task.generation));
         Progress::Waits
     }
 }

@@ -17,8 +17,8 @@ use super::tasks::{Blocks, Direction, State, Task, TaskIndex, Transfer};
 use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::limits::{
-    BURST_LEN_MAX, DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX,
-    SEGMENT_LEN_MAX, STREAM_LEN_MIN,
+    BURST_LEN_MAX, DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, INLINE_BYTES_MAX, PARAMETER_LIST_LEN_MAX,
+    PAYLOAD_BYTES_MAX, SEGMENT_LEN_MAX, STREAM_LEN_MIN,
 };
 
 /// Received pieces from this length on are kept as they came instead of being copied together, in bytes.
@@ -402,25 +402,45 @@ impl TargetShard {
         self.advance(index, step, borrowed, env);
     }
 
-    /// Tasks that were held or had let others in between.
+    /// Whether tasks wait for `run_ready`.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.long.yielded.is_empty() || self.freed && !self.starved.is_empty()
+    }
+
+    /// What is to be done once a turn: long steps go on, as far as they may in one, and what `run_held` does.
     pub fn run_ready(&mut self, env: &mut Env<'_>) {
+        self.long.left = INLINE_BYTES_MAX;
+        while self.long.left > 0
+            && let Some((index, generation)) = self.long.yielded.pop_front()
+        {
+            self.run_waiting(index, generation, env);
+        }
+        self.run_held(env);
+    }
+
+    /// Tasks whose turn in the task set has come, and those that found no memory.
+    pub(super) fn run_held(&mut self, env: &mut Env<'_>) {
         for _ in 0..self.ready.len() {
             let Some((index, generation)) = self.ready.pop_front() else { return };
-            let Some(task) = self.tasks.get_mut(index) else { continue };
-            if task.generation != generation {
-                continue;
-            }
-            match task.state {
-                State::Held => self.start(index, Data::Borrowed(&[]), env),
-                State::Yielded => {
-                    task.state = State::Running;
-                    self.resume(index, env);
-                }
-                State::Collecting | State::Running | State::Paused => {}
-            }
+            self.run_waiting(index, generation, env);
         }
         if !self.starved.is_empty() {
             self.ask_starved(env);
+        }
+    }
+
+    fn run_waiting(&mut self, index: TaskIndex, generation: u16, env: &mut Env<'_>) {
+        let Some(task) = self.tasks.get_mut(index).filter(|task| task.generation == generation) else {
+            return;
+        };
+        match task.state {
+            State::Held => self.start(index, Data::Borrowed(&[]), env),
+            State::Yielded => {
+                task.state = State::Running;
+                self.resume(index, env);
+            }
+            State::Collecting | State::Running | State::Paused => {}
         }
     }
 

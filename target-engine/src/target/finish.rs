@@ -12,7 +12,6 @@ use super::tasks::{Direction, State, Task, TaskIndex};
 use crate::iscsi::connection::ConnectionState;
 use crate::iscsi::connection::respond::{Ending, Segment};
 use crate::iscsi::transmit::Payload;
-use crate::limits::TRANSMIT_BYTES_LOW;
 
 impl TargetShard {
     /// Answers a command and forgets it.
@@ -169,7 +168,7 @@ impl TargetShard {
         loop {
             let Some(connection) = self.connections.get_mut(place) else { return false };
             let Some(&index) = connection.reads.front() else { return false };
-            if connection.transmit.len() >= TRANSMIT_BYTES_LOW {
+            if connection.transmit.len() >= connection.ring_len {
                 return true;
             }
             connection.reads.pop_front();

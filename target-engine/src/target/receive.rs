@@ -45,7 +45,7 @@ impl TargetShard {
                 }
             }
         }
-        self.run_ready(env);
+        self.run_held(env);
         pdus
     }
 

@@ -16,6 +16,7 @@ use scsi_core::store::{self, Backstore, Engines, IoError};
 use slab::Slab;
 
 use super::buffers::Pool;
+use super::bulk::Long;
 use super::session::Session;
 use super::settings::TargetSettings;
 use super::task_management::{Reach, Waits};
@@ -34,8 +35,10 @@ pub struct TargetShard {
     pub(super) sessions: Slab<Session>,
     pub(super) connections: Slab<Connection>,
     pub(super) tasks: Tasks,
-    /// Tasks that may go on: their turn in the task set has come, or they had to let others in between.
+    /// Tasks that may go on: their turn in the task set has come, or what they waited for.
     pub(super) ready: VecDeque<(TaskIndex, u16)>,
+    /// Long steps, which have to let others in between.
+    pub(super) long: Long,
     /// Tasks that found no memory to ask for their data, by place and generation.
     pub(super) starved: VecDeque<(TaskIndex, u16)>,
     pub(super) waits: Waits,
@@ -117,6 +120,7 @@ impl TargetShard {
             connections: Slab::new(),
             tasks: Tasks::default(),
             ready: VecDeque::new(),
+            long: Long::default(),
             starved: VecDeque::new(),
             waits: Waits::default(),
             siblings: 0,
@@ -339,12 +343,6 @@ impl TargetShard {
     /// Whether engines wait for `kick`; asks once.
     pub fn take_submitted(&mut self) -> bool {
         std::mem::take(&mut self.submitted)
-    }
-
-    /// Whether tasks wait for `run_ready`.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || self.freed && !self.starved.is_empty()
     }
 
     /// When `handle_timeout` is due.

@@ -11,7 +11,7 @@ use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, State, TaskIndex, Tasks, Transfer};
 use crate::iscsi::connection::respond::Segment;
 use crate::iscsi::transmit::Payload;
-use crate::limits::{IN_FLIGHT_MAX, TRANSMIT_BYTES_LOW};
+use crate::limits::IN_FLIGHT_MAX;
 
 /// How far a step got.
 pub(super) enum Progress {
@@ -165,7 +165,7 @@ impl TargetShard {
             if usize::from(transfer.in_flight) + transfer.early.len() >= usize::from(IN_FLIGHT_MAX) {
                 return Progress::Waits;
             }
-            if connection.transmit.len() >= TRANSMIT_BYTES_LOW
+            if connection.transmit.len() >= connection.ring_len
                 || (transfer.begun == 0 && connection.reads.front().is_some_and(|&first| first != index))
             {
                 if transfer.in_flight == 0 {

@@ -24,7 +24,7 @@ use iscsi_proto::sn::StatSn;
 use self::receive::Receiver;
 use crate::iscsi::text_exchange::TextExchange;
 use crate::iscsi::transmit::{Payload, Transmit};
-use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX};
+use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX, TRANSMIT_BYTES_LOW};
 use crate::target::buffers::Pool;
 use crate::target::stats::ConnectionStats;
 use crate::target::tasks::TaskIndex;
@@ -46,6 +46,8 @@ pub struct Connection {
     pub receiver: Receiver,
     /// What is to be sent.
     pub transmit: Transmit,
+    /// Bytes in `transmit` from which on its reads wait.
+    pub ring_len: usize,
     /// Reads that wait for room in `transmit`, in their order.
     pub reads: VecDeque<TaskIndex>,
     /// The text request that is being answered.
@@ -107,6 +109,7 @@ impl Connection {
             target_name: from.target_name,
             receiver: Receiver::new(digests, limits),
             transmit: Transmit::default(),
+            ring_len: TRANSMIT_BYTES_LOW,
             reads: VecDeque::new(),
             text: from.text,
             state: ConnectionState::Open,

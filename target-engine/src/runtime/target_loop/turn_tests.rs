@@ -32,6 +32,8 @@ const SIZE: u64 = 1 << 30;
 struct Zeroes {
     at_once: bool,
     reads: Arc<AtomicUsize>,
+    /// Bytes that were moved at once.
+    moved: Arc<AtomicUsize>,
 }
 
 struct ZeroesEngine {
@@ -70,8 +72,12 @@ impl Backstore for Zeroes {
 }
 
 impl IoEngine for ZeroesEngine {
-    fn try_now(&mut self, _: Slot, _: InlineOp<'_>) -> Option<Result<Now, IoError>> {
-        self.store.at_once.then_some(Ok(Now::Zeroes))
+    fn try_now(&mut self, _: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        let InlineOp::Read { into, .. } = op else { unreachable!("it is read only") };
+        self.store.at_once.then(|| {
+            self.store.moved.fetch_add(into.len(), Ordering::Relaxed);
+            Ok(Now::Zeroes)
+        })
     }
     fn submit(&mut self, _: Slot, tag: IoTag, op: BlockOp) {
         let BlockOp::Read { into, .. } = op else { unreachable!("it is read only") };
@@ -113,7 +119,11 @@ fn logged_in(name: &IscsiName) -> LoggedIn {
         cid: Cid(0),
         chap_user: None,
         session: SessionParams::default(),
-        connection: ConnectionParams { max_xmit_data_segment_len: 1 << 18, ..ConnectionParams::default() },
+        connection: ConnectionParams {
+            max_xmit_data_segment_len: 1 << 18,
+            max_recv_data_segment_len: 1 << 18,
+            ..ConnectionParams::default()
+        },
         portal_group_tag: 1,
         response,
         response_text: Bytes::new(),
@@ -127,7 +137,13 @@ fn logged_in(name: &IscsiName) -> LoggedIn {
 
 /// A loop with one target, one unit and one session, and the initiator's end of its connection.
 fn loop_with(store: Zeroes) -> (DataLoop, UnixStream) {
-    let (own, inbox) = mailbox(8).unwrap();
+    let (data_loop, mut sockets) = loop_with_sessions(store, 1);
+    (data_loop, sockets.remove(0))
+}
+
+/// The same with several sessions.
+fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream>) {
+    let (own, inbox) = mailbox(64).unwrap();
     let (control, _) = mailbox(8).unwrap();
     let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control).unwrap();
     let settings = TargetSettings {
@@ -147,26 +163,30 @@ fn loop_with(store: Zeroes) -> (DataLoop, UnixStream) {
         units,
     })))
     .unwrap();
-    let (theirs, ours) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    // More than a connection's ring holds, where that is permitted.
-    let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&ours, 64 << 20);
-    let address = "127.0.0.1:3260".parse().unwrap();
-    let attach = Attach {
-        tid,
-        socket: TcpStream::from(OwnedFd::from(ours)),
-        peer: address,
-        local: address,
-        login: Box::new(logged_in(&IscsiName::parse_any("iqn.x:t").unwrap())),
-        tsih: Tsih(1),
-        nexus: NexusId(1),
-        mode: AttachMode::New,
-        session_stats: Arc::default(),
-        connection_stats: Arc::default(),
-    };
-    own.send(ToLoop::Attach(Box::new(attach))).unwrap();
+    let sockets = (1..=sessions).map(|number| {
+        let (theirs, ours) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        // More than a connection's ring holds, where that is permitted.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&ours, 64 << 20);
+        let address = "127.0.0.1:3260".parse().unwrap();
+        let attach = Attach {
+            tid,
+            socket: TcpStream::from(OwnedFd::from(ours)),
+            peer: address,
+            local: address,
+            login: Box::new(logged_in(&IscsiName::parse_any("iqn.x:t").unwrap())),
+            tsih: Tsih(number),
+            nexus: NexusId(number.into()),
+            mode: AttachMode::New,
+            session_stats: Arc::default(),
+            connection_stats: Arc::default(),
+        };
+        own.send(ToLoop::Attach(Box::new(attach))).unwrap();
+        theirs
+    });
+    let sockets = sockets.collect();
     assert!(data_loop.turn());
-    (data_loop, theirs)
+    (data_loop, sockets)
 }
 
 fn send(socket: &mut UnixStream, number: u32, cdb: &[u8], expected_len: u32) {
@@ -250,4 +270,94 @@ fn a_store_that_has_always_something_done_lets_others_have_their_turn() {
         assert!(data_loop.turn());
     }
     assert_eq!(reads.load(Ordering::Relaxed), 1024);
+}
+
+/// Bytes that came, and are taken from the socket.
+fn come(socket: &mut UnixStream) -> usize {
+    socket.set_nonblocking(true).unwrap();
+    std::iter::from_fn(|| socket.read(&mut [0; 65536]).ok().filter(|&count| count > 0)).sum()
+}
+
+/// What each of eight connections may take in and send in a turn.
+const EIGHTH: usize = 128 << 10;
+
+#[test]
+fn a_connection_among_others_sends_no_more_than_its_share_of_a_turn() {
+    let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes { at_once: true, ..Zeroes::default() }, 8);
+    for socket in &mut sockets {
+        send(socket, 1, &[0], 0);
+    }
+    assert!(data_loop.turn());
+    sockets.iter_mut().for_each(|socket| assert_eq!(come(socket), 2 * 48 + 20));
+    for turn in 0..6 {
+        // The first asks for more and more, and is ready and unfinished in one; the others ask once.
+        for socket in &mut sockets[..if turn == 0 { 8 } else { 1 }] {
+            send(socket, 2 + turn, &[0x28, 0, 0, 0, 0, 0, 0, 0x40, 0, 0], 8 << 20);
+        }
+        assert!(data_loop.turn());
+        let shares: Vec<_> = sockets.iter_mut().map(come).collect();
+        let most = EIGHTH + (1 << 18) + 100;
+        assert!(shares.iter().all(|share| (EIGHTH..most).contains(share)), "turn {turn}: {shares:?}");
+    }
+}
+
+#[test]
+fn a_connection_among_others_takes_in_no_more_than_its_share_of_a_turn() {
+    for payload in [1 << 10, 1 << 18] {
+        let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes::default(), 8);
+        // NOP-Outs that want no answer.
+        let mut bhs = [0; 48];
+        (bhs[0], bhs[1]) = (0x40, 0x80);
+        bhs[16..24].fill(0xff);
+        let mut bytes = BytesMut::new();
+        while bytes.len() < 1 << 20 {
+            encode_pdu(&mut bytes, &bhs, &[], &vec![0; payload], Digests::default());
+        }
+        for socket in &mut sockets {
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&*socket, 64 << 20);
+            socket.set_nonblocking(true).unwrap();
+            socket.write_all(&bytes).unwrap();
+        }
+        for turn in 0..4 {
+            let before = received(&mut data_loop);
+            assert!(data_loop.turn());
+            let after = received(&mut data_loop);
+            let shares: Vec<_> =
+                after.iter().zip(before).map(|(after, before)| (after - before) as usize).collect();
+            let fair = EIGHTH..EIGHTH + 8192;
+            assert!(shares.iter().all(|share| fair.contains(share)), "turn {turn}: {shares:?}");
+        }
+    }
+}
+
+/// Bytes that each connection has taken in.
+fn received(data_loop: &mut DataLoop) -> Vec<u64> {
+    let shard = &mut data_loop.shards[0].shard;
+    (0..8).map(|place| shard.connection(place).unwrap().stats.counts().received).collect()
+}
+
+#[test]
+fn long_steps_of_a_target_share_one_bound() {
+    let store = Zeroes { at_once: true, ..Zeroes::default() };
+    let moved = Arc::clone(&store.moved);
+    let (mut data_loop, mut sockets) = loop_with_sessions(store, 4);
+    for socket in &mut sockets {
+        send(socket, 1, &[0], 0);
+        for number in 2..6 {
+            // VERIFY of 16 MiB.
+            send(socket, number, &[0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0], 0);
+        }
+    }
+    let mut before = 0;
+    loop {
+        assert!(data_loop.turn());
+        let now = moved.load(Ordering::Relaxed);
+        assert!(now - before <= 2 * crate::limits::INLINE_BYTES_MAX, "from {before} to {now}");
+        before = now;
+        if data_loop.timeout().is_none() {
+            break;
+        }
+    }
+    assert_eq!(before, 256 << 20);
+    sockets.iter_mut().for_each(|socket| assert_eq!(come(socket), 6 * 48 + 20, "all are answered"));
 }

@@ -1,0 +1,158 @@
+//! A connection's share of a turn: what it may take in and send before the others have theirs.
+
+use super::{DataLoop, Env, Ready, Source};
+use crate::iscsi::connection::ConnectionState;
+use crate::limits::TRANSMIT_BYTES_LOW;
+use crate::runtime::stream::Received;
+
+/// Bytes that all connections together take in in a turn, and that they send. Of long writes several fit, and their
+/// answers go out together.
+const TURN_BYTES: usize = 1024 * 1024;
+/// The least share: with less, the calls would cost more than what they move.
+const SHARE_MIN: usize = 64 * 1024;
+
+/// Bytes that each of so many connections takes in in a turn, and sends.
+pub(super) fn share(connections: usize) -> usize {
+    (TURN_BYTES / connections.max(1)).max(SHARE_MIN)
+}
+
+impl DataLoop {
+    /// Connections that want something of this turn.
+    pub(super) fn active(&self) -> usize {
+        let wants = |ready: &&Ready<Source>| match ready.what {
+            Source::Stream(index) => self.streams.get(index).is_some_and(|stream| !stream.unfinished),
+            Source::Letters | Source::Engine(_) => false,
+        };
+        self.ready.iter().filter(wants).count() + self.unfinished.len()
+    }
+
+    /// One connection's share of the turn: read, run, kick, write.
+    pub(super) fn serve(&mut self, index: usize, ready: Ready<Source>) {
+        // A letter may have closed it, and given its place to another.
+        let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.key == ready.key) else {
+            return;
+        };
+        let (shard_index, place) = (stream.shard, stream.place);
+        let Some(served) = self.shards.get_mut(shard_index) else { return };
+        if ready.writable {
+            stream.blocked = false;
+        }
+        let mut closed = ready.broken && !ready.readable;
+        let mut taken = 0;
+        let mut more = ready.readable;
+        while more && taken < self.share && !served.shard.is_choked(place) {
+            let Some(connection) = served.shard.connection(place) else { return };
+            connection.ring_len = self.share.min(TRANSMIT_BYTES_LOW);
+            if taken > 0 && connection.transmit.len() >= connection.ring_len {
+                break;
+            }
+            more = false;
+            match stream.receive(connection, &mut self.scratch, self.share) {
+                Received::Bytes { scratch, all, full } => {
+                    (taken, more) = (taken + all, full);
+                    let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                    self.commands += served.shard.receive(place, &self.scratch[..scratch], &mut env);
+                }
+                Received::Nothing => {}
+                Received::Closed => closed = true,
+            }
+        }
+        closed |= ready.broken && taken == 0 && served.shard.is_choked(place);
+        if closed {
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.close_connection(place, &mut env);
+        }
+        self.after(shard_index, Some(index));
+    }
+
+    /// After a shard was driven: kick what it submitted, send what it has to say, tell what happened.
+    pub(in crate::runtime) fn after(&mut self, shard_index: usize, also: Option<usize>) {
+        let Some(served) = self.shards.get_mut(shard_index) else { return };
+        if served.shard.take_submitted() {
+            for (_, engine) in self.engines.iter_mut() {
+                engine.kick();
+            }
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        served.shard.take_touched(&mut touched);
+        self.share = self.share.min(share(touched.len()));
+        let mut flushed_also = also.is_none();
+        for place in touched.drain(..) {
+            let stream = self.shards[shard_index].streams.get(place).copied().flatten();
+            if let Some(stream) = stream {
+                flushed_also |= also == Some(stream);
+                self.flush(stream);
+            }
+        }
+        self.touched = touched;
+        if let (false, Some(stream)) = (flushed_also, also) {
+            self.flush(stream);
+        }
+        self.tell(shard_index);
+    }
+
+    /// Sends a connection's answers, lets its waiting reads go on, and sends again, up to its share. One that is to go
+    /// on anyhow waits for that.
+    pub(super) fn flush(&mut self, index: usize) {
+        let mut alive = true;
+        let mut more = true;
+        let ring_len = self.share.min(TRANSMIT_BYTES_LOW);
+        for _ in 0..self.share / ring_len {
+            let Some(stream) = self.streams.get_mut(index).filter(|stream| !stream.unfinished) else {
+                return;
+            };
+            let Some(served) = self.shards.get_mut(stream.shard) else { return };
+            let Some(connection) = served.shard.connection(stream.place) else { return };
+            if connection.state == ConnectionState::Closed {
+                return;
+            }
+            connection.ring_len = ring_len;
+            if !stream.blocked {
+                alive = stream.send(connection, &mut self.pool);
+            }
+            let blocked = stream.blocked;
+            if !alive || connection.reads.is_empty() {
+                more = false;
+                break;
+            }
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            more = served.shard.pump(stream.place, &mut env);
+            if blocked {
+                more = false;
+                break;
+            }
+        }
+        self.settle(index, alive, more);
+    }
+
+    /// After a flush: closes what is over, and watches the socket for what it needs.
+    fn settle(&mut self, index: usize, alive: bool, more: bool) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let Some(served) = self.shards.get_mut(stream.shard) else { return };
+        if served.shard.take_submitted() {
+            for (_, engine) in self.engines.iter_mut() {
+                engine.kick();
+            }
+        }
+        let Some(connection) = served.shard.connection(stream.place) else { return };
+        let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
+        if !alive || drained {
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.close_connection(stream.place, &mut env);
+            return;
+        }
+        // No event tells of what the last round made.
+        if more || !stream.blocked && !connection.transmit.is_empty() {
+            stream.unfinished = true;
+            self.unfinished.push_back(index);
+        }
+        let state = connection.state;
+        let wanted = stream.wanted(served.shard.is_choked(stream.place), state);
+        if wanted != stream.interest {
+            stream.interest = wanted;
+            if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
+                log::error!("loop {}: cannot watch a connection: {error}", self.id.0);
+            }
+        }
+    }
+}
