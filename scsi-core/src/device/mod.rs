@@ -12,6 +12,7 @@ pub mod config;
 mod controller;
 mod disk;
 mod error;
+pub mod fence;
 mod persist;
 pub mod port;
 mod request;

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::NexusId;
 use super::attention::AttentionLog;
 pub use super::config::{DeviceType, ModePage, UnitConfig};
+use super::fence::{FenceId, Fences};
 use super::persist::Persistent;
+use super::{NexusId, Step};
 use crate::sense::AdditionalSense;
 use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
@@ -20,6 +21,7 @@ pub struct Unit {
     /// Taken to read or swap the snapshot, never across a call to the store.
     state: Mutex<Arc<UnitState>>,
     generation: AtomicU64,
+    fences: Fences,
 }
 
 impl std::fmt::Debug for Unit {
@@ -96,7 +98,11 @@ impl Unit {
         let (reserved_by, prevented_by, log) = (None, Vec::new(), AttentionLog::default());
         let persist = Arc::default();
         let state = UnitState { config, store, look, reserved_by, persist, prevented_by, log, medium };
-        Arc::new(Self { state: Mutex::new(Arc::new(state)), generation: AtomicU64::new(0) })
+        Arc::new(Self {
+            state: Mutex::new(Arc::new(state)),
+            generation: AtomicU64::new(0),
+            fences: Fences::default(),
+        })
     }
 
     /// The present configuration.
@@ -182,6 +188,26 @@ impl Unit {
     /// Establishes a unit attention condition for every nexus.
     pub fn raise(&self, code: AdditionalSense) {
         self.change(|state| state.log.push(code, None));
+    }
+
+    /// Keeps all loops off a part of the store, which a write that was aborted may still change: from byte `from` to
+    /// before byte `to`.
+    #[must_use]
+    pub fn fence(&self, from: u64, to: u64) -> FenceId {
+        self.fences.put_up(from, to)
+    }
+
+    /// The write is over.
+    pub fn lift(&self, fence: FenceId) {
+        self.fences.lift(fence);
+    }
+
+    /// Whether a step would touch what is fenced off; then it is not the time for it.
+    #[inline]
+    #[must_use]
+    pub fn keeps_off(&self, step: &Step) -> bool {
+        self.fences.stand()
+            && step.range().is_some_and(|(offset, len)| self.fences.cross(offset, offset.saturating_add(len)))
     }
 
     /// Whether an initiator holds PREVENT ALLOW MEDIUM REMOVAL.

@@ -7,13 +7,14 @@ use iscsi_proto::pdu::{self, DataOut, RejectReason, ScsiCommand, TaskAttribute a
 use iscsi_proto::sn::DataSn;
 use scsi_core::device::task::DeviceTask;
 use scsi_core::device::task_set::{Admit, TaskAttribute, TaskKey};
-use scsi_core::device::{Command, NexusIndex, Outcome, absent};
+use scsi_core::device::{Command, NexusIndex, Outcome, Step, absent};
 use scsi_core::lun::Lun;
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::direction::{self, Direction};
 use super::shard::{Env, TargetShard};
-use super::tasks::{Blocks, Direction, State, Task, TaskIndex, Transfer};
+use super::tasks::{Blocks, State, Task, TaskIndex, Transfer};
 use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::limits::{
@@ -39,12 +40,8 @@ impl TargetShard {
         if command.immediate && session.immediate >= IMMEDIATE_TASKS_MAX {
             return self.refuse(place, &bhs, RejectReason::IMMEDIATE_COMMAND_REJECT, incoming.data, env);
         }
-        let direction = match (command.read, command.write) {
-            (false, false) => Direction::None,
-            (true, false) => Direction::Read,
-            (false, true) => Direction::Write,
-            (true, true) => Direction::Both,
-        };
+        let direction = Direction::of(&command);
+        let impossible = direction.is_impossible(command.expected_len, &incoming.ahs);
         let expected_out = if command.write { data_out_len(&command, &session.rules) } else { 0 };
         let data_len = incoming.data.as_slice().len() as u32;
         // An initiator that expects nothing to be sent has nothing more to say, whatever its F bit.
@@ -87,6 +84,10 @@ impl TargetShard {
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);
             return self.fail_data(index, fault, env);
+        }
+        if impossible {
+            incoming.data.discard(env.pool);
+            return self.finish(index, direction::refusal(), env);
         }
         if data_len > 0 && env.pool.used_bytes() >= 2 * PAYLOAD_BYTES_MAX {
             // What came unasked by many commands has no budget; it must end somewhere.
@@ -398,7 +399,11 @@ impl TargetShard {
             data_out_len: task.data_out_len().into(),
             data_out: &front[..front.len().min(SEGMENT_LEN_MAX)],
         };
-        let step = unit.port.start(&mut task.device, &command, &self.luns);
+        let mut step = unit.port.start(&mut task.device, &command, &self.luns);
+        if task.direction.denies_a_write(task.expected_len, &step, task.device.transfer_len()) {
+            unit.port.abort(&mut task.device);
+            step = Step::Done(direction::refusal());
+        }
         self.advance(index, step, borrowed, env);
     }
 

@@ -81,6 +81,11 @@ impl TargetShard {
 
     /// Forgets a command without answering it: it was aborted.
     pub(super) fn drop_task(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+        let task = &self.tasks[index];
+        let fence = task.aborted.as_ref().and_then(|aborted| aborted.fence);
+        if let (Some(fence), Some(unit)) = (fence, task.lun.and_then(|lun| self.unit(lun))) {
+            unit.port.unit().lift(fence);
+        }
         let mut task = self.leave(index, env);
         if let Some(Payload::Block(block)) = task.last_segment.take() {
             env.pool.give(block);

@@ -3,12 +3,13 @@
 //! - [`shard`]: sessions, connections and units; what happens to them
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
-//! - `receive`, `command`, `transfer`, `bulk`, `finish`: the way of a command
+//! - `receive`, `command`, `direction`, `transfer`, `bulk`, `finish`: the way of a command
 //! - [`task_management`]: how commands are ended early
 
 pub mod buffers;
 mod bulk;
 mod command;
+mod direction;
 mod finish;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -43,8 +43,6 @@ pub struct TargetShard {
     pub(super) starved: VecDeque<(TaskIndex, u16)>,
     pub(super) waits: Waits,
     pub(super) siblings: usize,
-    /// Aborted tasks whose operations are still out.
-    pub(super) orphans: usize,
     /// Connections that are closed once all is sent, and when at the latest.
     draining: Vec<(usize, Option<Instant>)>,
     pub(super) warnings: Warnings,
@@ -124,7 +122,6 @@ impl TargetShard {
             starved: VecDeque::new(),
             waits: Waits::default(),
             siblings: 0,
-            orphans: 0,
             draining: Vec::new(),
             warnings: Warnings::default(),
             freed: false,
@@ -184,7 +181,7 @@ impl TargetShard {
     pub fn remove_unit(&mut self, lun: Lun, env: &mut Env<'_>) {
         let Some(unit) = self.unit_mut(lun) else { return };
         unit.leaving = true;
-        let cause = Aborted { waiters: Vec::new(), unit_gone: true };
+        let cause = Aborted { unit_gone: true, ..Aborted::default() };
         self.abort_where(|task| task.lun == Some(lun), cause, env);
         self.reap_unit(lun, env);
         self.luns_changed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use iscsi_proto::pdu::{self, Bhs, RejectReason, TaskFunction, TaskManagementRequest, TaskResponse};
-use scsi_core::device::{NexusName, Step};
+use scsi_core::device::NexusName;
 use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use slab::Slab;
@@ -219,7 +219,7 @@ impl TargetShard {
     ) -> WaitIndex {
         // One more than there is, so that it cannot be over before all is counted.
         let wait = self.waits.slab.insert(Wait { left: others + 1, deadline: env.now + ABORT_WAIT, then });
-        self.abort_where(which, Aborted { waiters: vec![wait], unit_gone: false }, env);
+        self.abort_where(which, Aborted { waiters: vec![wait], ..Aborted::default() }, env);
         self.wait_over(wait);
         wait
     }
@@ -254,7 +254,8 @@ impl TargetShard {
         if task.transfer.in_flight == 0 || task.state == State::Collecting {
             return self.drop_task(index, env);
         }
-        self.orphans += 1;
+        self.fence_off(index);
+        let task = &self.tasks[index];
         let (generation, out) = (task.generation, task.transfer.out);
         let store = self.tasks[index].lun.and_then(|lun| self.unit(lun)).and_then(|unit| unit.store);
         if let Some(store) = store {
@@ -263,6 +264,16 @@ impl TargetShard {
                 engine.cancel(Tasks::io_tag(self.id, index, generation, chunk));
             }
             self.submitted = true;
+        }
+    }
+
+    /// Nobody may touch what the store may still change for an aborted task, on any loop.
+    fn fence_off(&mut self, index: TaskIndex) {
+        let (from, to) = self.tasks[index].transfer.changing();
+        let Some(unit) = self.tasks[index].lun.and_then(|lun| self.unit(lun)) else { return };
+        let fence = (from < to).then(|| unit.port.unit().fence(from, to));
+        if let Some(aborted) = &mut self.tasks[index].aborted {
+            aborted.fence = fence;
         }
     }
 
@@ -335,21 +346,6 @@ impl TargetShard {
                 self.waits.slab.remove(index);
             }
         }
-    }
-
-    /// Whether a step would touch what an aborted command may still change: it was given up, or its initiator is
-    /// gone, but the store has not given it back.
-    #[cold]
-    pub(super) fn is_fenced(&self, index: TaskIndex, step: &Step) -> bool {
-        let (Some(lun), Some((offset, len))) = (self.tasks[index].lun, step.range()) else { return false };
-        self.tasks.iter().any(|(_, task)| {
-            let (from, to) = task.transfer.changing();
-            task.aborted.is_some()
-                && task.lun == Some(lun)
-                && task.transfer.in_flight > 0
-                && from < offset.saturating_add(len)
-                && offset < to
-        })
     }
 }
 

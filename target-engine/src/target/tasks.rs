@@ -3,11 +3,13 @@
 
 use iscsi_proto::ids::{Itt, Ttt};
 use iscsi_proto::sn::DataSn;
+use scsi_core::device::fence::FenceId;
 use scsi_core::device::task::DeviceTask;
 use scsi_core::lun::Lun;
 use scsi_core::store::{Block, IoError, IoTag};
 use slab::Slab;
 
+pub use super::direction::Direction;
 use crate::iscsi::connection::data_out::DataOutProgress;
 use crate::iscsi::transmit::Payload;
 use crate::target::buffers::Pool;
@@ -76,19 +78,6 @@ pub struct Task {
     pub aborted: Option<Aborted>,
 }
 
-/// R and W bits of a SCSI Command.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Direction {
-    /// Neither.
-    None,
-    /// From the target.
-    Read,
-    /// To the target.
-    Write,
-    /// Both; refused, no command of ours does that.
-    Both,
-}
-
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
@@ -111,6 +100,8 @@ pub struct Aborted {
     pub waiters: Vec<WaitIndex>,
     /// The unit went away under it, which its initiator is told; nobody else aborted it.
     pub unit_gone: bool,
+    /// What it may still change.
+    pub fence: Option<FenceId>,
 }
 
 /// The progress of one step of the device server.

@@ -32,7 +32,8 @@ impl TargetShard {
                 Step::AbortTasks(nexuses) => return self.abort_for(index, nexuses, env),
                 _ => {}
             }
-            if self.orphans > 0 && self.is_fenced(index, &step) {
+            let unit = self.tasks[index].lun.and_then(|lun| self.unit(lun));
+            if unit.is_some_and(|unit| unit.port.unit().keeps_off(&step)) {
                 let busy = Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
                 return self.finish(index, busy, env);
             }
@@ -88,7 +89,6 @@ impl TargetShard {
         if !aborted {
             self.resume(index, env);
         } else if self.tasks[index].transfer.in_flight == 0 {
-            self.orphans -= 1;
             self.drop_task(index, env);
         }
     }

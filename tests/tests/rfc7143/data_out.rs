@@ -217,3 +217,64 @@ fn a_write_of_more_than_its_command_says_moves_what_was_announced() {
     assert_eq!((reply.status, reply.residual), (0, iscsi_proto::pdu::Residual::Overflow(1536)));
     assert_eq!(store.bytes(512, 512), [0; 512]);
 }
+
+#[test]
+fn a_direction_that_contradicts_the_command_is_refused_without_an_effect() {
+    const REFUSED: Option<(u8, (u8, u8))> = Some((5, (0x0e, 0x03)));
+    const INQUIRY: [u8; 10] = [0x12, 0, 0, 0, 36, 0, 0, 0, 0, 0];
+    const NOTHING: [u8; 10] = [0; 10];
+    #[rustfmt::skip]
+    let cases = [
+        // CDB,   R,     W,     expected, verdict
+        (READ,    true,  true,  2048, REFUSED),
+        (WRITE,   true,  true,  2048, REFUSED),
+        (INQUIRY, true,  true,  36,   REFUSED),
+        (WRITE,   true,  false, 2048, REFUSED),
+        (READ,    false, false, 2048, REFUSED),
+        (NOTHING, false, false, 512,  REFUSED),
+        // A read that was announced as a write sends nothing.
+        (READ,    false, true,  2048, None),
+        (INQUIRY, false, true,  36,   None),
+        // Where nothing is announced the bits say nothing, and the residual says what is missing.
+        (NOTHING, true,  true,  0,    None),
+        (READ,    true,  true,  0,    None),
+        (READ,    false, true,  0,    None),
+        (WRITE,   true,  false, 0,    None),
+        // A command without data may have been given room for some.
+        (NOTHING, true,  false, 512,  None),
+        (NOTHING, false, true,  512,  None),
+    ];
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    let _ = session.run(&NOTHING, Io::None);
+    for (cdb, read, write, expected_len, verdict) in cases {
+        let what = format!("{:02x} R={read} W={write} {expected_len}", cdb[0]);
+        let data = vec![7; if write { expected_len as usize } else { 0 }];
+        let command = session.command(&cdb, Io::Write(&data));
+        let itt = session.begin_with(ScsiCommand { read, write, expected_len, ..command }, &data);
+        let reply = session.wait(itt);
+        assert_eq!(reply.check().map(|(key, code)| (key, (code.asc, code.ascq))), verdict, "{what}");
+        assert_eq!(reply.data, [0; 0], "{what}");
+        assert_eq!(store.log(), [""; 0], "{what}");
+    }
+    session.run(&READ, Io::Read(2048)).good();
+    session.hang_up();
+    pair.assert_clean();
+}
+
+#[test]
+fn a_length_to_be_read_beside_a_write_is_refused() {
+    let (setup, _) = Setup::sim();
+    let mut session = Initiator::login(&Pair::new(setup));
+    let _ = session.run(&[0; 6], Io::None);
+    let command = session.command(&READ, Io::None);
+    let mut bhs = [0; 48];
+    ScsiCommand { read: true, write: true, ..command }.encode(&mut bhs);
+    // One segment of 8 bytes: length 5, type 2, reserved, the length (RFC 7143 11.2.2.4).
+    bhs[4] = 2;
+    let bytes = session.wire_bytes(&bhs, &[0, 5, 2, 0, 0, 0, 8, 0], &[]);
+    session.send_bytes(&bytes);
+    let lines = session.lines();
+    assert!(lines[0].contains("5/0e/03"), "{lines:?}");
+}

@@ -297,3 +297,34 @@ fn a_numbered_function_waits_for_the_commands_before_it() {
     session.send(read, &[]);
     assert_eq!(session.lines(), ["TaskManagementResponse itt=3 COMPLETE"]);
 }
+
+#[test]
+fn no_loop_of_a_unit_touches_what_an_aborted_write_may_still_change() {
+    let (setup, store) = Setup::sim();
+    // Each pair is a loop; the unit is the same.
+    let loops = [Pair::new(setup.clone()), Pair::new(setup)];
+    let (mut one, mut two) = (Initiator::login(&loops[0]), Initiator::login_as(&loops[1], &Wish::of(2)));
+    let _ = (one.run(&TEST_UNIT_READY, Io::None), two.run(&TEST_UNIT_READY, Io::None));
+    store.behave(Behaviour::DEAD);
+    let read = one.begin(&READ, Io::Read(2048));
+    let write = one.begin(&WRITE, Io::Write(&[1; 2048]));
+    for aborted in [read, write] {
+        one.manage(TaskFunction::ABORT_TASK, Some(aborted));
+    }
+    store.behave(Behaviour::INLINE);
+    let at = |mut cdb: [u8; 10], lba: u8| {
+        cdb[5] = lba;
+        cdb
+    };
+    for (lba, status) in [(0, Status::Busy), (3, Status::Busy), (4, Status::Good)] {
+        assert_eq!(two.run(&at(READ, lba), Io::Read(2048)).status, status as u8, "read at {lba}");
+        assert_eq!(two.run(&at(WRITE, lba), Io::Write(&[2; 2048])).status, status as u8, "write at {lba}");
+    }
+    store.release();
+    loops[0].settle();
+    two.run(&WRITE, Io::Write(&[3; 2048])).good();
+    assert_eq!(store.bytes(0, 2048), [3; 2048], "the aborted one does not come after it");
+    one.hang_up();
+    two.hang_up();
+    loops.iter().for_each(Pair::assert_clean);
+}
