@@ -57,18 +57,32 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
         (Err(error), _) => return Err(broken(&error)),
     }
     let header = ReplyHeader::decode(&header);
-    if header.error != 0 {
-        return Err(Refusal::named(EINVAL, error::text(header.error)));
-    }
     let mut text = Vec::new();
     let announced = header.text_len();
-    socket.take(announced as u64).read_to_end(&mut text).map_err(|error| broken(&error))?;
+    let read = socket.take(announced as u64).read_to_end(&mut text);
+    if header.error != 0 {
+        return Err(refused(header.error, &text));
+    }
+    read.map_err(|error| broken(&error))?;
     if text.len() < announced {
         return Err(Refusal::named(EIO, "a partial response"));
     }
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    text.truncate(end);
+    text.truncate(up_to_nul(&text).len());
     Ok(text)
+}
+
+/// Stock's line; below it, indented, the reason that a daemon of ours gives.
+fn refused(number: u32, reason: &[u8]) -> Refusal {
+    let mut refusal = Refusal::named(EINVAL, error::text(number));
+    let reason = up_to_nul(reason);
+    if !reason.is_empty() {
+        refusal.text.extend_from_slice(&[b"  ", reason, b"\n"].concat());
+    }
+    refusal
+}
+
+fn up_to_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Whatever the reason, a daemon that cannot be reached is the one exit code that init scripts wait for.
@@ -166,6 +180,8 @@ mod tests {
             (&[4, 0, 0, 0, 8, 0, 0, 0],                          refused(22, "can't find the target")),
             (&[24, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "this device has Prevent Removal set")),
             (&[99, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "(unknown tgtadm_errno)")),
+            (&[5, 0, 0, 0, 12, 0, 0, 0, b'w', b'h', b'y', 0],    refused(22, "can't find the logical unit\n  why")),
+            (&[5, 0, 0, 0, 99, 0, 0, 0, b'w', b'h', b'y'],       refused(22, "can't find the logical unit\n  why")),
             (&[],                                                refused(0, "tgtd closed the socket")),
             (&[0, 0, 0],                                         refused(0, "a partial response")),
             (&[0, 0, 0, 0, 20, 0, 0, 0, b'h', b'i'],             refused(5, "a partial response")),

@@ -1,4 +1,4 @@
-//! The numbers a reply carries, and the texts `tgtadm` prints for them.
+//! The numbers a reply carries, the texts `tgtadm` prints for them, and the reasons that go with them.
 
 /// Why a management request was refused. The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -78,7 +78,43 @@ pub enum TgtadmError {
     PreventRemoval = 24,
 }
 
+/// A refusal: the number is for programs, the reason for people.
+///
+/// Two are the same when their numbers are.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind}: {reason}")]
+pub struct ControlError {
+    /// What the reply's number says.
+    pub kind: TgtadmError,
+    /// One line: the option, what was given, and what is accepted. Never a secret.
+    pub reason: String,
+}
+
+impl PartialEq for ControlError {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+impl Eq for ControlError {}
+
+impl From<TgtadmError> for ControlError {
+    fn from(kind: TgtadmError) -> Self {
+        kind.because(String::new())
+    }
+}
+
 impl TgtadmError {
+    /// A refusal for this reason. What a client gave is safe to print in it.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> ControlError {
+        let mut reason: String = reason.into();
+        if reason.contains(char::is_control) {
+            reason = reason.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+        }
+        ControlError { kind: self, reason }
+    }
+
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 24] = [
         Self::Unknown,
@@ -134,6 +170,14 @@ pub fn text(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_whatever_was_given() {
+        let refusal = TgtadmError::NoTarget.because("\"a\n\u{1b}[31mb\" is no target");
+        assert_eq!(refusal.reason, "\"a??[31mb\" is no target");
+        assert_eq!(refusal, TgtadmError::NoTarget.into());
+        assert_ne!(refusal, TgtadmError::NoLun.because(refusal.reason.clone()));
+    }
 
     #[test]
     fn numbers_and_texts_are_those_of_the_wire() {

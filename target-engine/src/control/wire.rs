@@ -5,7 +5,6 @@
 
 use zeroize::Zeroizing;
 
-use super::error::TgtadmError;
 use crate::limits::CONTROL_PAYLOAD_LEN_MAX;
 
 /// Bytes of a request before its payload.
@@ -60,14 +59,11 @@ pub struct RequestHeader {
 /// The fixed part of a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReplyHeader {
-    /// 0 or a [`TgtadmError`]'s number.
+    /// 0 or a [`TgtadmError`](super::error::TgtadmError)'s number.
     pub error: u32,
     /// Length of header and text in bytes; the text ends with a NUL that counts.
     pub len: u32,
 }
-
-/// What a daemon has to say: a text, or a refusal.
-pub type Reply = Result<String, TgtadmError>;
 
 /// Why a record cannot be read. The connection is dropped without a reply, as stock does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -231,17 +227,14 @@ impl ReplyHeader {
     }
 }
 
-/// The bytes of a reply: an error is its number alone; a text ends with a NUL; an empty text is nothing at all.
+/// The bytes of a reply: a number, 0 for success, and a text, which ends with a NUL; an empty text is nothing at all.
+/// With an error the text is its reason: stock daemons send none, and stock clients print none.
 #[must_use]
-pub fn encode_reply(reply: &Reply) -> Vec<u8> {
-    let (error, text) = match reply {
-        Ok(text) => (0, text.as_bytes()),
-        Err(error) => (error.number(), &[][..]),
-    };
+pub fn encode_reply(error: u32, text: &str) -> Vec<u8> {
     let nul = usize::from(!text.is_empty());
     let len = u32::try_from(REPLY_HEADER_LEN + text.len() + nul).unwrap_or(u32::MAX);
     let mut bytes = ReplyHeader { error, len }.encode().to_vec();
-    bytes.extend_from_slice(text);
+    bytes.extend_from_slice(text.as_bytes());
     bytes.extend(std::iter::repeat_n(0, nul));
     bytes
 }
@@ -457,9 +450,10 @@ mod tests {
 
     #[test]
     fn replies_end_with_a_counted_nul_unless_they_are_empty() {
-        assert_eq!(encode_reply(&Ok(String::new())), [0, 0, 0, 0, 8, 0, 0, 0]);
-        assert_eq!(encode_reply(&Ok("ab".to_owned())), [0, 0, 0, 0, 11, 0, 0, 0, b'a', b'b', 0]);
-        assert_eq!(encode_reply(&Err(TgtadmError::InvalidRequest)), [17, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(encode_reply(0, ""), [0, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(encode_reply(0, "ab"), [0, 0, 0, 0, 11, 0, 0, 0, b'a', b'b', 0]);
+        assert_eq!(encode_reply(17, ""), [17, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(encode_reply(17, "no"), [17, 0, 0, 0, 11, 0, 0, 0, b'n', b'o', 0]);
         assert_eq!(ReplyHeader::decode(&[17, 0, 0, 0, 8, 0, 0, 0]), ReplyHeader { error: 17, len: 8 });
         assert_eq!(ReplyHeader { error: 0, len: 11 }.text_len(), 3);
     }

@@ -2,7 +2,7 @@
 
 pub use iscsi_proto::chap::Algorithm;
 
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::{Direction, Secret};
 use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 
@@ -36,20 +36,22 @@ impl Accounts {
     ///
     /// # Errors
     /// The name is taken, too long or no text to be shown, the secret is too long, or there are too many accounts.
-    pub fn add(&mut self, user: String, password: Secret) -> Result<(), TgtadmError> {
+    pub fn add(&mut self, user: String, password: Secret) -> Result<(), ControlError> {
         if self.find(&user).is_some() {
-            return Err(TgtadmError::UserExists);
+            let reason = format!("--user {user:?}: there is an account of this name");
+            return Err(TgtadmError::UserExists.because(reason));
         }
         if self.accounts.len() >= ACCOUNTS_MAX {
-            return Err(TgtadmError::TooManyUsers);
+            let reason = format!("there are {ACCOUNTS_MAX} accounts, and no more can be");
+            return Err(TgtadmError::TooManyUsers.because(reason));
         }
         let is_long = |text: &str| text.len() > ACCOUNT_FIELD_LEN_MAX;
         if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
-            log::warn!(
-                "account {user:?}: its name and secret may have up to {ACCOUNT_FIELD_LEN_MAX} bytes (RFC 7143 12.1.3), and its \
-                 name no control characters"
+            let reason = format!(
+                "--user and --password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes each (RFC 7143 12.1.3), and no control \
+                 characters in the name"
             );
-            return Err(TgtadmError::InvalidRequest);
+            return Err(TgtadmError::InvalidRequest.because(reason));
         }
         self.accounts.push(Account { user, password });
         Ok(())
@@ -59,9 +61,9 @@ impl Accounts {
     ///
     /// # Errors
     /// [`TgtadmError::NoUser`].
-    pub fn remove(&mut self, user: &str) -> Result<(), TgtadmError> {
+    pub fn remove(&mut self, user: &str) -> Result<(), ControlError> {
         let found = self.accounts.iter().position(|account| account.user == user);
-        self.accounts.remove(found.ok_or(TgtadmError::NoUser)?);
+        self.accounts.remove(found.ok_or_else(|| no_account(user))?);
         Ok(())
     }
 
@@ -82,14 +84,20 @@ impl BoundAccounts {
     ///
     /// # Errors
     /// It is used so already, or another is the outgoing one.
-    pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), TgtadmError> {
+    pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), ControlError> {
         match direction {
             Direction::Incoming if self.incoming.iter().any(|known| known == user) => {
-                return Err(TgtadmError::UserExists);
+                let reason = format!("--user {user:?}: it is bound here already");
+                return Err(TgtadmError::UserExists.because(reason));
             }
             Direction::Incoming => self.incoming.push(user.to_owned()),
-            Direction::Outgoing if self.outgoing.is_some() => return Err(TgtadmError::OutgoingAccountExists),
-            Direction::Outgoing => self.outgoing = Some(user.to_owned()),
+            Direction::Outgoing => {
+                if let Some(known) = &self.outgoing {
+                    let reason = format!("--outgoing: {known:?} is the outgoing account; unbind it first");
+                    return Err(TgtadmError::OutgoingAccountExists.because(reason));
+                }
+                self.outgoing = Some(user.to_owned());
+            }
         }
         Ok(())
     }
@@ -98,12 +106,13 @@ impl BoundAccounts {
     ///
     /// # Errors
     /// [`TgtadmError::NoUser`]: it is not bound here.
-    pub fn unbind(&mut self, user: &str) -> Result<(), TgtadmError> {
+    pub fn unbind(&mut self, user: &str) -> Result<(), ControlError> {
         if let Some(found) = self.incoming.iter().position(|known| known == user) {
             self.incoming.remove(found);
             return Ok(());
         }
-        self.outgoing.take_if(|known| known == user).map(drop).ok_or(TgtadmError::NoUser)
+        let unbound = || TgtadmError::NoUser.because(format!("--user {user:?}: it is not bound here"));
+        self.outgoing.take_if(|known| known == user).map(drop).ok_or_else(unbound)
     }
 
     /// The account is gone.
@@ -131,6 +140,11 @@ impl BoundAccounts {
     }
 }
 
+/// No account has this name.
+pub(crate) fn no_account(user: &str) -> ControlError {
+    TgtadmError::NoUser.because(format!("--user {user:?}: no account has this name"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,16 +157,25 @@ mod tests {
             accounts.add(user.to_owned(), Secret::new("pw".to_owned())).unwrap();
         }
         assert_eq!(accounts.users().collect::<Vec<_>>(), ["fujita", "mike"]);
-        assert_eq!(accounts.add("mike".to_owned(), Secret::new(String::new())), Err(TgtadmError::UserExists));
+        assert_eq!(
+            accounts.add("mike".to_owned(), Secret::new(String::new())),
+            Err(TgtadmError::UserExists.into())
+        );
         let long = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
-        assert_eq!(accounts.add(long, Secret::new(String::new())), Err(TgtadmError::InvalidRequest));
+        assert_eq!(accounts.add(long, Secret::new(String::new())), Err(TgtadmError::InvalidRequest.into()));
         let control = "a\nb".to_owned();
-        assert_eq!(accounts.add(control, Secret::new(String::new())), Err(TgtadmError::InvalidRequest));
+        assert_eq!(
+            accounts.add(control, Secret::new(String::new())),
+            Err(TgtadmError::InvalidRequest.into())
+        );
         let (longest, longer) = ("x".repeat(ACCOUNT_FIELD_LEN_MAX), "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1));
-        assert_eq!(accounts.add("a".to_owned(), Secret::new(longer)), Err(TgtadmError::InvalidRequest));
+        assert_eq!(
+            accounts.add("a".to_owned(), Secret::new(longer)),
+            Err(TgtadmError::InvalidRequest.into())
+        );
         assert_eq!(accounts.add(longest.clone(), Secret::new(longest.clone())), Ok(()));
         assert_eq!(accounts.remove(&longest), Ok(()));
-        assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser));
+        assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser.into()));
         assert_eq!(accounts.remove("mike"), Ok(()));
         assert!(accounts.find("mike").is_none());
     }
@@ -161,13 +184,13 @@ mod tests {
     fn a_name_can_be_bound_both_ways_once() {
         let mut bound = BoundAccounts::default();
         assert_eq!(bound.bind("mike", Incoming), Ok(()));
-        assert_eq!(bound.bind("mike", Incoming), Err(TgtadmError::UserExists));
+        assert_eq!(bound.bind("mike", Incoming), Err(TgtadmError::UserExists.into()));
         assert_eq!(bound.bind("mike", Outgoing), Ok(()));
-        assert_eq!(bound.bind("fujita", Outgoing), Err(TgtadmError::OutgoingAccountExists));
+        assert_eq!(bound.bind("fujita", Outgoing), Err(TgtadmError::OutgoingAccountExists.into()));
         assert_eq!(bound.unbind("mike"), Ok(()));
         assert_eq!((bound.incoming().len(), bound.outgoing()), (0, Some("mike")));
         assert_eq!(bound.unbind("mike"), Ok(()));
-        assert_eq!(bound.unbind("mike"), Err(TgtadmError::NoUser));
+        assert_eq!(bound.unbind("mike"), Err(TgtadmError::NoUser.into()));
         assert!(bound.is_empty());
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use iscsi_proto::name::IscsiName;
 
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 
 /// A target's rules, each kept as it was written, for reports and for unbinding.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +64,13 @@ impl Acl {
     /// # Errors
     /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what is no address: stock keeps such a rule,
     /// which lets nobody in.
-    pub fn add_address(&mut self, rule: &str) -> Result<(), TgtadmError> {
+    pub fn add_address(&mut self, rule: &str) -> Result<(), ControlError> {
         if self.addresses.iter().any(|(known, _)| known == rule) {
-            return Err(TgtadmError::AclExists);
+            let reason = format!("--initiator-address {rule:?}: the target has this rule already");
+            return Err(TgtadmError::AclExists.because(reason));
         }
         let parsed = AddressRule::parse(rule).map_err(|why| {
-            log::warn!("initiator-address {rule:?}: {why}");
-            TgtadmError::InvalidRequest
+            TgtadmError::InvalidRequest.because(format!("--initiator-address {rule:?}: {why}"))
         })?;
         if parsed == AddressRule::Host {
             log::warn!("initiator-address {rule:?}: names of hosts are not looked up, this lets nobody in");
@@ -83,13 +83,13 @@ impl Acl {
     ///
     /// # Errors
     /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what no initiator can be called.
-    pub fn add_name(&mut self, name: &str) -> Result<(), TgtadmError> {
+    pub fn add_name(&mut self, name: &str) -> Result<(), ControlError> {
         if self.names.iter().any(|(known, _)| known == name) {
-            return Err(TgtadmError::AclExists);
+            let reason = format!("--initiator-name {name:?}: the target has this rule already");
+            return Err(TgtadmError::AclExists.because(reason));
         }
         let parsed = IscsiName::parse_any(name).map_err(|why| {
-            log::warn!("initiator-name {name:?}: {why}");
-            TgtadmError::InvalidRequest
+            TgtadmError::InvalidRequest.because(format!("--initiator-name {name:?}: {why}"))
         })?;
         self.names.push((name.to_owned(), parsed));
         Ok(())
@@ -99,9 +99,9 @@ impl Acl {
     ///
     /// # Errors
     /// [`TgtadmError::AclNotFound`].
-    pub fn remove_address(&mut self, rule: &str) -> Result<(), TgtadmError> {
+    pub fn remove_address(&mut self, rule: &str) -> Result<(), ControlError> {
         let found = self.addresses.iter().position(|(known, _)| known == rule);
-        self.addresses.remove(found.ok_or(TgtadmError::AclNotFound)?);
+        self.addresses.remove(found.ok_or_else(|| no_rule("--initiator-address", rule))?);
         Ok(())
     }
 
@@ -109,9 +109,9 @@ impl Acl {
     ///
     /// # Errors
     /// [`TgtadmError::AclNotFound`].
-    pub fn remove_name(&mut self, name: &str) -> Result<(), TgtadmError> {
+    pub fn remove_name(&mut self, name: &str) -> Result<(), ControlError> {
         let found = self.names.iter().position(|(known, _)| known == name);
-        self.names.remove(found.ok_or(TgtadmError::AclNotFound)?);
+        self.names.remove(found.ok_or_else(|| no_rule("--initiator-name", name))?);
         Ok(())
     }
 
@@ -221,6 +221,10 @@ fn is_host(text: &str) -> bool {
     is_top && text.bytes().all(allowed) && !text.eq_ignore_ascii_case("all")
 }
 
+fn no_rule(option: &str, rule: &str) -> ControlError {
+    TgtadmError::AclNotFound.because(format!("{option} {rule:?}: the target has no rule that is written so"))
+}
+
 /// Whether the first `len` of 128 bits are equal.
 fn same_front(one: u128, other: u128, len: u8) -> bool {
     let beyond = 128u32.saturating_sub(len.into());
@@ -308,11 +312,11 @@ mod tests {
         ];
         let mut acl = Acl::default();
         for rule in addresses {
-            assert_eq!(acl.add_address(rule), Err(TgtadmError::InvalidRequest), "{rule:?}");
+            assert_eq!(acl.add_address(rule), Err(TgtadmError::InvalidRequest.into()), "{rule:?}");
         }
         let long = "x".repeat(224);
         for rule in ["", "two words", "a\nb", &long] {
-            assert_eq!(acl.add_name(rule), Err(TgtadmError::InvalidRequest), "{rule:?}");
+            assert_eq!(acl.add_name(rule), Err(TgtadmError::InvalidRequest.into()), "{rule:?}");
         }
         assert_eq!(acl.rules().count(), 0);
         let why = AddressRule::parse("10.0.0.1/33").unwrap_err();
@@ -384,12 +388,12 @@ mod tests {
         acl.add_name("iqn.a").unwrap();
         acl.add_address("ALL").unwrap();
         acl.add_address("10.0.0.1").unwrap();
-        assert_eq!(acl.add_address("ALL"), Err(TgtadmError::AclExists));
-        assert_eq!(acl.add_name("iqn.a"), Err(TgtadmError::AclExists));
+        assert_eq!(acl.add_address("ALL"), Err(TgtadmError::AclExists.into()));
+        assert_eq!(acl.add_name("iqn.a"), Err(TgtadmError::AclExists.into()));
         assert_eq!(acl.rules().collect::<Vec<_>>(), ["ALL", "10.0.0.1", "iqn.a"]);
-        assert_eq!(acl.remove_address("10.0.0.1/32"), Err(TgtadmError::AclNotFound));
+        assert_eq!(acl.remove_address("10.0.0.1/32"), Err(TgtadmError::AclNotFound.into()));
         assert_eq!(acl.remove_address("ALL"), Ok(()));
-        assert_eq!(acl.remove_name("iqn.b"), Err(TgtadmError::AclNotFound));
+        assert_eq!(acl.remove_name("iqn.b"), Err(TgtadmError::AclNotFound.into()));
         assert_eq!(acl.remove_name("iqn.a"), Ok(()));
         assert_eq!(acl.rules().collect::<Vec<_>>(), ["10.0.0.1"]);
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use scsi_core::device::unit::DeviceType;
 use scsi_core::lun::Lun;
 
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
@@ -153,12 +153,19 @@ impl Model {
     ///
     /// # Errors
     /// The number or the name is taken, or there are too many.
-    pub fn add_target(&mut self, tid: Tid, name: &str) -> Result<&mut Target, TgtadmError> {
-        if self.targets.contains_key(&tid) || self.find_target(name).is_some() {
-            return Err(TgtadmError::TargetExists);
+    pub fn add_target(&mut self, tid: Tid, name: &str) -> Result<&mut Target, ControlError> {
+        if let Some(known) = self.targets.get(&tid) {
+            let reason = format!("--tid {tid}: that is the number of the target {}", known.name);
+            return Err(TgtadmError::TargetExists.because(reason));
+        }
+        if let Some(known) = self.find_target(name) {
+            let reason = format!("--targetname {name:?}: that is the name of target {}", known.tid);
+            return Err(TgtadmError::TargetExists.because(reason));
         }
         if self.targets.len() >= TARGETS_MAX {
-            return Err(TgtadmError::NoMemory);
+            return Err(
+                TgtadmError::NoMemory.because(format!("there are {TARGETS_MAX} targets, and no more can be"))
+            );
         }
         let pings = (self.nop_interval, self.nop_count);
         let controller =
@@ -178,16 +185,16 @@ impl Model {
     ///
     /// # Errors
     /// [`TgtadmError::NoTarget`].
-    pub fn target(&self, tid: Tid) -> Result<&Target, TgtadmError> {
-        self.targets.get(&tid).ok_or(TgtadmError::NoTarget)
+    pub fn target(&self, tid: Tid) -> Result<&Target, ControlError> {
+        self.targets.get(&tid).ok_or_else(|| no_target(tid))
     }
 
     /// A target by its number, to change it.
     ///
     /// # Errors
     /// [`TgtadmError::NoTarget`].
-    pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, TgtadmError> {
-        self.targets.get_mut(&tid).ok_or(TgtadmError::NoTarget)
+    pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, ControlError> {
+        self.targets.get_mut(&tid).ok_or_else(|| no_target(tid))
     }
 
     /// A target by its iSCSI name, in any case (RFC 7143 4.2.7.1).
@@ -211,10 +218,11 @@ impl Model {
     ///
     /// # Errors
     /// There is no such target, or the host is bound.
-    pub fn bind_host(&mut self, host: u32, tid: Tid) -> Result<(), TgtadmError> {
+    pub fn bind_host(&mut self, host: u32, tid: Tid) -> Result<(), ControlError> {
         self.target(tid)?;
-        if self.hosts.contains_key(&host) {
-            return Err(TgtadmError::BindingExists);
+        if let Some(bound) = self.hosts.get(&host) {
+            let reason = format!("--host {host}: it is bound to target {bound}; unbind it first");
+            return Err(TgtadmError::BindingExists.because(reason));
         }
         self.hosts.insert(host, tid);
         Ok(())
@@ -224,15 +232,16 @@ impl Model {
     ///
     /// # Errors
     /// It is not bound.
-    pub fn unbind_host(&mut self, host: u32) -> Result<(), TgtadmError> {
-        self.hosts.remove(&host).map(drop).ok_or(TgtadmError::NoBinding)
+    pub fn unbind_host(&mut self, host: u32) -> Result<(), ControlError> {
+        let unbound = || TgtadmError::NoBinding.because(format!("--host {host}: it is bound to no target"));
+        self.hosts.remove(&host).map(drop).ok_or_else(unbound)
     }
 
     /// Removes an account and every use of it.
     ///
     /// # Errors
     /// [`TgtadmError::NoUser`].
-    pub fn remove_account(&mut self, user: &str) -> Result<(), TgtadmError> {
+    pub fn remove_account(&mut self, user: &str) -> Result<(), ControlError> {
         self.accounts.remove(user)?;
         self.discovery_accounts.forget(user);
         for target in self.targets.values_mut() {
@@ -245,7 +254,7 @@ impl Model {
     ///
     /// # Errors
     /// [`TgtadmError::NoTarget`].
-    pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, TgtadmError> {
+    pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, ControlError> {
         match tid {
             None => Ok(&mut self.discovery_accounts),
             Some(tid) => self.target_mut(tid).map(|target| &mut target.accounts),
@@ -259,6 +268,10 @@ impl Model {
             Driver::Iscsi => self.iscsi,
         }
     }
+}
+
+fn no_target(tid: Tid) -> ControlError {
+    TgtadmError::NoTarget.because(format!("--tid {tid}: no target has this number"))
 }
 
 impl DriverState {
@@ -285,8 +298,8 @@ mod tests {
     fn targets_have_numbers_and_names_of_their_own() {
         let mut model = Model::default();
         model.add_target(tid(2), "iqn.x:a").unwrap();
-        assert_eq!(model.add_target(tid(2), "iqn.x:b").err(), Some(TgtadmError::TargetExists));
-        assert_eq!(model.add_target(tid(1), "IQN.X:A").err(), Some(TgtadmError::TargetExists));
+        assert_eq!(model.add_target(tid(2), "iqn.x:b").err(), Some(TgtadmError::TargetExists.into()));
+        assert_eq!(model.add_target(tid(1), "IQN.X:A").err(), Some(TgtadmError::TargetExists.into()));
         model.add_target(tid(1), "iqn.x:b").unwrap();
         assert_eq!(model.targets().map(|target| target.tid.number()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(model.find_target("iqn.X:b").map(|target| target.tid), Some(tid(1)));
@@ -297,11 +310,11 @@ mod tests {
     #[test]
     fn a_host_is_bound_once() {
         let mut model = Model::default();
-        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::NoTarget));
+        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::NoTarget.into()));
         model.add_target(tid(1), "iqn.x:a").unwrap();
         assert_eq!(model.bind_host(0, tid(1)), Ok(()));
-        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::BindingExists));
-        assert_eq!(model.unbind_host(1), Err(TgtadmError::NoBinding));
+        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::BindingExists.into()));
+        assert_eq!(model.unbind_host(1), Err(TgtadmError::NoBinding.into()));
         assert_eq!(model.unbind_host(0), Ok(()));
         model.bind_host(0, tid(1)).unwrap();
         model.remove_target(tid(1));
@@ -318,7 +331,7 @@ mod tests {
         model.bound_accounts(None).unwrap().bind("mike", Direction::Outgoing).unwrap();
         model.remove_account("mike").unwrap();
         assert!(model.target(tid(1)).unwrap().accounts.is_empty() && model.discovery_accounts.is_empty());
-        assert_eq!(model.remove_account("mike"), Err(TgtadmError::NoUser));
-        assert_eq!(model.bound_accounts(Some(tid(2))).err(), Some(TgtadmError::NoTarget));
+        assert_eq!(model.remove_account("mike"), Err(TgtadmError::NoUser.into()));
+        assert_eq!(model.bound_accounts(Some(tid(2))).err(), Some(TgtadmError::NoTarget.into()));
     }
 }

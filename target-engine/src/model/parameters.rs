@@ -2,7 +2,8 @@
 
 use iscsi_proto::text::negotiate::DigestChoice;
 
-use crate::control::error::TgtadmError;
+use super::target::{unknown_name, wrong_value};
+use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::c_number;
 
 /// The values of one target, in the order of `KEYS`.
@@ -149,11 +150,20 @@ impl Parameters {
     /// # Errors
     /// The name is not known, or the value is not one of the key's ([`TgtadmError::InvalidRequest`]); the value is
     /// one that nothing here can do ([`TgtadmError::UnsupportedOperation`]).
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), TgtadmError> {
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ControlError> {
         let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name));
-        let row = row.ok_or(TgtadmError::InvalidRequest)?;
-        self.values[row.key as usize] = row.kind.parse(value)?;
+        let row = row.ok_or_else(|| unknown_name(name))?;
+        let value = row
+            .kind
+            .parse(value)
+            .map_err(|kind| ControlError { kind, ..wrong_value(row.name, value, &row.kind.accepted()) })?;
+        self.values[row.key as usize] = value;
         Ok(())
+    }
+
+    /// The names of all keys.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KEYS.iter().map(|row| row.name)
     }
 
     /// A number.
@@ -193,6 +203,18 @@ impl Kind {
             Self::Digest => digests(text),
             Self::OnlyLowest(low, high) => only(number(low, high)?, low),
             Self::OnlyOff => only(yes_no(text)?, 0),
+        }
+    }
+
+    /// For a refusal.
+    fn accepted(self) -> String {
+        match self {
+            Self::Number(low, high) => format!("{low} to {high}"),
+            Self::MarkerInterval => "1 to 65535".to_owned(),
+            Self::Bool => "Yes, No".to_owned(),
+            Self::Digest => DIGESTS[1..].iter().map(|(list, _)| *list).collect::<Vec<_>>().join(" or "),
+            Self::OnlyLowest(low, _) => low.to_string(),
+            Self::OnlyOff => "No".to_owned(),
         }
     }
 
@@ -297,7 +319,7 @@ mod tests {
             ("", "", InvalidRequest),
         ];
         for (name, value, error) in cases {
-            assert_eq!(parameters.set(name, value), Err(error), "{name}={value}");
+            assert_eq!(parameters.set(name, value), Err(error.into()), "{name}={value}");
         }
         assert_eq!(parameters, Parameters::new(Defaults::Stock));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 
 /// Opens stores. It may take long: it is called on an opener thread only.
 pub trait StoreOpener: Send + Sync {
@@ -63,13 +63,18 @@ impl OpenFlags {
     ///
     /// # Errors
     /// Any other word.
-    pub fn parse(text: &str) -> Result<Self, TgtadmError> {
+    pub fn parse(text: &str) -> Result<Self, ControlError> {
         let mut flags = Self::default();
         for word in text.split(':').filter(|word| !word.is_empty()) {
             match word {
                 "sync" => flags.sync = true,
                 "direct" => flags.direct = true,
-                _ => return Err(TgtadmError::InvalidRequest),
+                _ => {
+                    let reason = format!(
+                        "--bsoflags {text:?}: {word:?} is not known; accepted: sync, direct, sync:direct"
+                    );
+                    return Err(TgtadmError::InvalidRequest.because(reason));
+                }
             }
         }
         Ok(flags)
@@ -103,6 +108,6 @@ mod tests {
             assert_eq!(OpenFlags::parse(text).map(OpenFlags::word), Ok(text));
         }
         assert_eq!(OpenFlags::parse("direct:sync").map(OpenFlags::word), Ok("sync:direct"));
-        assert_eq!(OpenFlags::parse("async"), Err(TgtadmError::InvalidRequest));
+        assert_eq!(OpenFlags::parse("async"), Err(TgtadmError::InvalidRequest.into()));
     }
 }

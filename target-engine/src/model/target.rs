@@ -9,7 +9,7 @@ use super::account::BoundAccounts;
 use super::acl::{Acl, Matching};
 use super::parameters::Parameters;
 use super::unit::TargetUnit;
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::{State, c_number};
 use crate::limits::TARGET_LOOPS_MAX;
 
@@ -107,17 +107,21 @@ impl Target {
     ///
     /// # Errors
     /// The name is not known, or the value is none of its values.
-    pub fn update(&mut self, name: &str, value: &str) -> Result<Updated, TgtadmError> {
+    pub fn update(&mut self, name: &str, value: &str) -> Result<Updated, ControlError> {
         match name {
-            "state" => self.state = State::from_word(value).ok_or(TgtadmError::InvalidRequest)?,
-            "nop_interval" => self.nop_interval = seconds(value)?,
-            "nop_count" => self.nop_count = seconds(value)?,
+            "state" => {
+                let state = State::from_word(value);
+                self.state = state.ok_or_else(|| wrong_value(name, value, "ready, offline"))?;
+            }
+            "nop_interval" => self.nop_interval = up_to_31_bits(name, value)?,
+            "nop_count" => self.nop_count = up_to_31_bits(name, value)?,
             "loops" => {
                 self.loops = loops(value)?;
                 return Ok(Updated::Loops);
             }
             "acl-match" => {
-                self.acl.set_matching(Matching::from_word(value).ok_or(TgtadmError::InvalidRequest)?);
+                let matching = Matching::from_word(value);
+                self.acl.set_matching(matching.ok_or_else(|| wrong_value(name, value, "any, all"))?);
                 return Ok(Updated::Configuration);
             }
             _ if name.starts_with("Redirect") => {
@@ -137,18 +141,19 @@ impl Target {
 }
 
 impl Redirect {
-    fn update(&mut self, name: &str, value: &str) -> Result<(), TgtadmError> {
+    fn update(&mut self, name: &str, value: &str) -> Result<(), ControlError> {
         let value = value.to_owned();
         if name.starts_with("RedirectAddress") {
             self.address = value;
         } else if name.starts_with("RedirectPort") {
             self.port = value;
         } else if name.starts_with("RedirectReason") {
-            self.reason = Some(RedirectReason::parse(&value).ok_or(TgtadmError::InvalidRequest)?);
+            let reason = RedirectReason::parse(&value);
+            self.reason = Some(reason.ok_or_else(|| wrong_value(name, &value, "Temporary, Permanent"))?);
         } else if name.starts_with("RedirectCallback") {
             self.callback = value;
         } else {
-            return Err(TgtadmError::InvalidRequest);
+            return Err(unknown_name(name));
         }
         Ok(())
     }
@@ -170,15 +175,33 @@ impl RedirectReason {
 }
 
 /// How many loops a target may ask for.
-pub(crate) fn loops(value: &str) -> Result<usize, TgtadmError> {
+pub(crate) fn loops(value: &str) -> Result<usize, ControlError> {
     let loops = c_number(value).and_then(|loops| usize::try_from(loops).ok());
-    loops.filter(|loops| (1..=TARGET_LOOPS_MAX).contains(loops)).ok_or(TgtadmError::InvalidRequest)
+    let loops = loops.filter(|loops| (1..=TARGET_LOOPS_MAX).contains(loops));
+    loops.ok_or_else(|| wrong_value("loops", value, &format!("1 to {TARGET_LOOPS_MAX}")))
 }
 
-fn seconds(value: &str) -> Result<u32, TgtadmError> {
-    let number = c_number(value).filter(|number| *number <= i32::MAX as u64);
-    number.and_then(|number| u32::try_from(number).ok()).ok_or(TgtadmError::InvalidRequest)
+fn up_to_31_bits(name: &str, value: &str) -> Result<u32, ControlError> {
+    let number = c_number(value).and_then(|number| u32::try_from(number).ok());
+    let number = number.filter(|number| *number <= i32::MAX.cast_unsigned());
+    number.ok_or_else(|| wrong_value(name, value, "0 to 2147483647"))
 }
+
+/// A name that is known, with a value that is none of its.
+pub(super) fn wrong_value(name: &str, value: &str, accepted: &str) -> ControlError {
+    let reason = format!("--name {name} --value {value:?} is not possible; accepted: {accepted}");
+    TgtadmError::InvalidRequest.because(reason)
+}
+
+/// A name that no target parameter has.
+pub(super) fn unknown_name(name: &str) -> ControlError {
+    let keys = Parameters::names().collect::<Vec<_>>().join(", ");
+    TgtadmError::InvalidRequest
+        .because(format!("--name {name:?} is not known; accepted: {OWN_NAMES}, {keys}"))
+}
+
+/// What a target has besides its keys.
+const OWN_NAMES: &str = "state, nop_interval, nop_count, loops, acl-match, RedirectAddress, RedirectPort, RedirectReason, RedirectCallback";
 
 #[cfg(test)]
 mod tests {
@@ -235,7 +258,7 @@ mod tests {
             ("", ""),
         ];
         for (name, value) in cases {
-            assert_eq!(target.update(name, value), Err(InvalidRequest), "{name}={value}");
+            assert_eq!(target.update(name, value), Err(InvalidRequest.into()), "{name}={value}");
         }
         assert_eq!((target.nop_interval, target.loops, target.state), (5, 1, State::Ready));
     }

@@ -7,7 +7,7 @@ use scsi_core::store::Backstore;
 
 use super::identity::Identity;
 use super::store::StoreSpec;
-use crate::control::error::TgtadmError;
+use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::UnitChange;
 
 /// A logical unit of a target.
@@ -68,7 +68,7 @@ impl std::fmt::Debug for TargetUnit {
 ///
 /// # Errors
 /// The unit refuses.
-pub fn change(unit: &Unit, change: UnitChange, identity: Identity) -> Result<(), TgtadmError> {
+pub fn change(unit: &Unit, change: UnitChange, identity: Identity) -> Result<(), ControlError> {
     let edit = |config: &mut UnitConfig| match change {
         UnitChange::VendorId(text) => config.vendor_id = text,
         UnitChange::ProductId(text) => config.product_id = text,
@@ -93,10 +93,16 @@ pub fn change(unit: &Unit, change: UnitChange, identity: Identity) -> Result<(),
         // Theirs is more than a word in the configuration: the dispatcher does them.
         UnitChange::Path(_) | UnitChange::DiskSize => {}
     };
-    unit.update(edit).map_err(|error| match error {
+    unit.update(edit).map_err(refused)
+}
+
+/// What a unit's refusal is on the wire.
+pub(crate) fn refused(error: unit::UpdateError) -> ControlError {
+    let kind = match error {
         unit::UpdateError::RemovalPrevented => TgtadmError::PreventRemoval,
         _ => TgtadmError::InvalidRequest,
-    })
+    };
+    kind.because(error.to_string())
 }
 
 /// Cuts an identifier to the length it has on the wire.

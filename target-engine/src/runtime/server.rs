@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::control_loop::ControlLoop;
 use super::openers::resolve;
-use crate::control::error::TgtadmError;
+use crate::control::error::ControlError;
 use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use crate::model::account::Algorithm;
@@ -105,7 +105,7 @@ pub enum ServerError {
         /// What was asked for, for people.
         request: String,
         /// Why not.
-        error: TgtadmError,
+        error: ControlError,
     },
     /// No descriptors, memory or threads.
     #[error("out of resources: {0}")]

@@ -137,3 +137,20 @@ fn a_target_in_use_is_not_deleted_without_force() {
     wait_until("the session is gone", || !daemon.adm(TARGETS).contains("Initiator:"));
     daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "1"]);
 }
+
+/// The first line is stock's whoever asks; the reason is there for a client that prints it.
+#[test]
+fn a_refusal_has_stocks_line_and_then_its_reason() {
+    let words = ["--mode", "target", "--op", "new", "--tid", "1", "-T", "iqn.2026-01.org.example:a_b"];
+    let stderr = |client| {
+        let daemon = Daemon::start_as(Brand::Ours, client, &[]);
+        let output = daemon.try_adm(&words);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(22), &b""[..]));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let line = "tgtadm: invalid request\n";
+    assert_eq!(stderr(Brand::Stock), line);
+    let reason =
+        "  --targetname \"iqn.2026-01.org.example:a_b\": '_' is not allowed; accepted: A-Z a-z 0-9 : . -\n";
+    assert_eq!(stderr(Brand::Ours), [line, reason].concat());
+}

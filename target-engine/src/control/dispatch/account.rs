@@ -1,11 +1,10 @@
 //! CHAP accounts: made, bound and removed. What stock takes is taken; what is unwise about it goes to the log.
 
-use super::super::error::TgtadmError;
+use super::super::report::Reply;
 use super::super::request::{Direction, Secret};
-use super::super::wire::Reply;
 use super::{Control, done};
 use crate::model::Tid;
-use crate::model::account::BoundAccounts;
+use crate::model::account::{BoundAccounts, no_account};
 
 impl Control {
     pub(super) fn account_new(&mut self, user: String, password: Secret) -> Reply {
@@ -20,7 +19,7 @@ impl Control {
     /// Takes effect with the next login; sessions stay.
     pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
         self.model.bound_accounts(tid)?;
-        let account = self.model.accounts.find(user).ok_or(TgtadmError::NoUser)?;
+        let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
         let is_weak = account.password.is_weak();
         let bound = self.model.bound_accounts(tid)?;
         bound.bind(user, direction)?;

@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
+use super::super::report::{Reply, Report};
 use super::super::request::State;
-use super::super::wire::Reply;
 use super::{Control, MaybeWaiting, Outside, Work};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
@@ -50,7 +50,12 @@ impl Control {
     }
 
     /// Has a target served by so many loops.
-    pub(super) fn serve(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+    pub(super) fn serve(
+        &mut self,
+        tid: Tid,
+        count: usize,
+        out: &mut dyn Outside,
+    ) -> Result<(), ControlError> {
         let loops = self.choose_loops(tid, count, out)?;
         self.begin_life(tid, loops, out)
     }
@@ -58,18 +63,23 @@ impl Control {
     /// Other loops than before; only while nobody is there.
     pub(super) fn change_loops(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Reply {
         if !self.shared.is_empty() && count > self.shared.len() {
-            return Err(TgtadmError::InvalidRequest);
+            let shared = self.shared.len();
+            let reason = format!(
+                "--name loops --value {count} is not possible; accepted: 1 to {shared}, the shared loops"
+            );
+            return Err(TgtadmError::InvalidRequest.because(reason));
         }
         let busy = !self.model.target(tid)?.busy_units.is_empty();
         if busy || self.sessions.of_target(tid).next().is_some() {
-            return Err(TgtadmError::TargetActive);
+            let reason = "--name loops: only while nobody is logged in and no logical unit is on its way";
+            return Err(TgtadmError::TargetActive.because(reason));
         }
         let loops = self.choose_loops(tid, count, out)?;
         // A loop that goes on serving it forgets its former life first.
         self.leave_loops((None, Instant::now()), tid, false, out);
         self.begin_life(tid, loops, out)?;
         self.model.target_mut(tid)?.loops = count;
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     fn choose_loops(
@@ -77,7 +87,7 @@ impl Control {
         tid: Tid,
         count: usize,
         out: &mut dyn Outside,
-    ) -> Result<Vec<LoopId>, TgtadmError> {
+    ) -> Result<Vec<LoopId>, ControlError> {
         let mut chosen = Vec::new();
         let places = self.places_by_load(tid);
         let failed = if self.shared.is_empty() {
@@ -102,7 +112,7 @@ impl Control {
         for id in chosen.iter().filter(|id| !self.shared.contains(id)) {
             send(out, *id, ToLoop::End(Duration::ZERO));
         }
-        Err(TgtadmError::NoMemory)
+        Err(TgtadmError::NoMemory.because(format!("no thread for the target: {error}")))
     }
 
     /// The shared loops, that with the fewest targets first, among equals that with the fewest sessions; the target
@@ -149,7 +159,12 @@ impl Control {
         Ok(id)
     }
 
-    fn begin_life(&mut self, tid: Tid, loops: Vec<LoopId>, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+    fn begin_life(
+        &mut self,
+        tid: Tid,
+        loops: Vec<LoopId>,
+        out: &mut dyn Outside,
+    ) -> Result<(), ControlError> {
         self.last_life += 1;
         let life = Life(self.last_life);
         let target = self.model.target(tid)?;
@@ -168,7 +183,7 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn tell_settings(&mut self, tid: Tid, out: &mut dyn Outside) -> Result<(), TgtadmError> {
+    pub(super) fn tell_settings(&mut self, tid: Tid, out: &mut dyn Outside) -> Result<(), ControlError> {
         let settings = Arc::new(settings(self.model.target(tid)?));
         for id in self.loops_of(tid) {
             send(out, *id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
@@ -198,7 +213,7 @@ impl Control {
         for id in &retire.own {
             send(out, *id, ToLoop::End(Duration::ZERO));
         }
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     /// A loop that ended has told of the end of each of its sessions, unless it came to grief.

@@ -9,6 +9,7 @@ mod loops;
 mod names;
 mod portal;
 mod stat;
+mod store;
 mod system;
 mod target;
 mod unit;
@@ -24,11 +25,10 @@ use std::time::Instant;
 
 use iscsi_proto::chap::Challenger;
 
-use super::error::TgtadmError;
+use super::error::{ControlError, TgtadmError};
 use super::pending::{ClientId, Operation, Pending};
-use super::report::{self, text};
+use super::report::{self, Reply, Report};
 use super::request::Request;
-use super::wire::Reply;
 use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
 use crate::model::sessions::SessionDirectory;
@@ -143,7 +143,8 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Option<Reply> {
         if self.model.iscsi == DriverState::Stopped && needs_driver(&request) {
-            return Some(Err(TgtadmError::NoDriver));
+            let reason = "the driver iscsi is stopped; start it by --mode lld --op start";
+            return Some(Err(TgtadmError::NoDriver.because(reason)));
         }
         let due = now + CONTROL_REPLY;
         match request {
@@ -167,42 +168,45 @@ impl Control {
 
     fn answer_at_once(&mut self, request: Request, out: &mut dyn Outside) -> Reply {
         match request {
-            Request::SystemShow => Ok(text::system(&report::system(&self.model, out.store_kinds()))),
+            Request::SystemShow => Ok(Report::System(report::system(&self.model, out.store_kinds()))),
             Request::SystemUpdate(changes) => self.system_update(changes, out),
             Request::SystemDelete => self.system_delete(out),
             Request::TargetNew { tid, name } => self.target_new(tid, &name, out),
             Request::TargetShowAll => {
-                let reports: Vec<_> =
-                    self.model.targets().map(|target| report::target(target, &self.sessions)).collect();
-                Ok(text::targets(&reports))
+                let targets = self.model.targets().map(|target| report::target(target, &self.sessions));
+                Ok(Report::Targets(targets.collect()))
             }
             Request::TargetShow(tid) => {
-                self.model.target(tid).map(|target| text::parameters(&report::parameters(target)))
+                self.model.target(tid).map(|target| Report::Parameters(report::parameters(target)))
             }
             Request::TargetBind { tid, rule } => self.target_bind(tid, rule),
             Request::TargetUnbind { tid, rule } => self.target_unbind(tid, rule),
             Request::TargetUpdate { tid, name, value } => self.target_update(tid, &name, &value, out),
             Request::PortalDelete(options) => self.portal_delete(&options, out),
-            Request::PortalShow => Ok(text::portals(&self.model.portals)),
-            Request::LldShow => Ok(text::drivers(&report::drivers(&self.model))),
+            Request::PortalShow => {
+                Ok(Report::Portals(self.model.portals.iter().map(|portal| portal.spec.clone()).collect()))
+            }
+            Request::LldShow => Ok(Report::Drivers(report::drivers(&self.model))),
             Request::LldStart(_) => self.driver_start(out),
             Request::LldStop(_) => self.driver_stop(out),
             Request::ConnectionShow(tid) => {
                 let target = self.model.target(tid)?;
-                Ok(text::connections(&report::sessions(target, &self.sessions)))
+                Ok(Report::Connections(report::sessions(target, &self.sessions)))
             }
             Request::AccountNew { user, password } => self.account_new(user, password),
             Request::AccountDelete { user } => done(self.model.remove_account(&user)),
-            Request::AccountShow => Ok(text::accounts(self.model.accounts.users())),
+            Request::AccountShow => {
+                Ok(Report::Accounts(self.model.accounts.users().map(str::to_owned).collect()))
+            }
             Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
             Request::AccountUnbind { tid, user } => done(self.model.bound_accounts(tid)?.unbind(&user)),
-            Request::SystemStat | Request::TargetStat(None) => Ok(self.system_stat()),
+            Request::SystemStat | Request::TargetStat(None) => Ok(Report::UnitCounts(self.system_stat())),
             Request::TargetStat(Some(tid)) => self.target_stat(tid),
             Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
             Request::SessionStat { sid } => self.session_stat(sid),
             Request::ConnectionStat { sid, cid } => self.connection_stat(sid, cid),
             // Those that take time were dealt with before.
-            _ => Err(TgtadmError::UnsupportedOperation),
+            _ => Err(TgtadmError::UnsupportedOperation.into()),
         }
     }
 
@@ -268,8 +272,8 @@ impl Control {
             Work::Retire(retire) => self.retired(&retire, out),
             Work::CloseConnection => answers
                 .into_iter()
-                .try_for_each(|(_, answer)| answer.map_err(error_number))
-                .map(|()| String::new()),
+                .try_for_each(|(_, answer)| answer.map_err(loop_refused))
+                .map(|()| Report::Done),
             Work::RestoreUnit | Work::UpdateUnit(_) | Work::Listen(_) | Work::Redirect(_) => return,
         };
         if let Some(client) = client {
@@ -287,8 +291,7 @@ impl Control {
     pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
         for (client, work) in self.pending.overdue(now) {
             // A target that is removed is no longer there, whatever its loops still have to wait for.
-            let reply =
-                if matches!(work, Work::Retire(_)) { Ok(String::new()) } else { Err(TgtadmError::Unknown) };
+            let reply = if matches!(work, Work::Retire(_)) { Ok(Report::Done) } else { Err(overdue()) };
             out.reply(client, reply);
         }
     }
@@ -331,12 +334,12 @@ type Waiting = (ClientId, Instant);
 /// The same, once nobody may be waiting any more.
 type MaybeWaiting = (Option<ClientId>, Instant);
 
-fn refusal(begun: Result<(), TgtadmError>) -> Option<Reply> {
+fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
     begun.err().map(Err)
 }
 
-fn done(result: Result<(), TgtadmError>) -> Reply {
-    result.map(|()| String::new())
+fn done(result: Result<(), ControlError>) -> Reply {
+    result.map(|()| Report::Done)
 }
 
 fn needs_driver(request: &Request) -> bool {
@@ -353,13 +356,26 @@ fn needs_driver(request: &Request) -> bool {
 }
 
 /// What a loop's refusal is on the wire.
-fn error_number(error: LoopError) -> TgtadmError {
+fn loop_refused(error: LoopError) -> ControlError {
     match error {
-        LoopError::NoTarget => TgtadmError::NoTarget,
-        LoopError::NoUnit => TgtadmError::NoLun,
-        LoopError::UnitExists => TgtadmError::LunExists,
-        LoopError::Busy => TgtadmError::LunActive,
-        LoopError::NoConnection => TgtadmError::NoConnection,
-        LoopError::Store(_) => TgtadmError::InvalidRequest,
+        LoopError::NoTarget => target_gone(),
+        LoopError::NoUnit => TgtadmError::NoLun.because("the logical unit is gone"),
+        LoopError::UnitExists => TgtadmError::LunExists.because("the logical unit is there already"),
+        LoopError::Busy => TgtadmError::LunActive.because("commands are running on the logical unit"),
+        LoopError::NoConnection => TgtadmError::NoConnection.because("the connection is gone"),
+        LoopError::Store(error) => TgtadmError::InvalidRequest.because(format!("the backing store: {error}")),
     }
+}
+
+fn target_gone() -> ControlError {
+    TgtadmError::NoTarget.because("the target was removed meanwhile")
+}
+
+fn too_busy() -> ControlError {
+    TgtadmError::NoMemory.because("too many operations are under way; try again")
+}
+
+fn overdue() -> ControlError {
+    let seconds = CONTROL_REPLY.as_secs();
+    TgtadmError::Unknown.because(format!("no answer within {seconds} s; what was begun goes on"))
 }

@@ -1,9 +1,9 @@
 //! No unit may pass for another one: a name that is given belongs to one store.
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
 use super::super::request::UnitChange;
 use super::Control;
-use super::unit::UpdateUnit;
+use super::unit::{UpdateUnit, unit_gone};
 use crate::model::identity::{self, Identity};
 use crate::model::store::StoreSpec;
 use crate::model::unit::cut;
@@ -12,8 +12,8 @@ impl Control {
     /// Refuses a change after which an initiator would take the unit for another one, and mix their data. Units over
     /// the same store may have the same name: they are one disk, to which there are several ways. With stock's names
     /// nothing is refused, as in stock.
-    pub(super) fn own_name(&self, update: &UpdateUnit, change: &UnitChange) -> Result<(), TgtadmError> {
-        let entry = self.entry(update).ok_or(TgtadmError::NoLun)?;
+    pub(super) fn own_name(&self, update: &UpdateUnit, change: &UnitChange) -> Result<(), ControlError> {
+        let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let identity = self.model.identity;
         let (mut config, mut store) = (entry.unit.config(), entry.store.clone());
         match change {
@@ -32,16 +32,12 @@ impl Control {
                     continue;
                 }
                 if other.unit.look_at_config(|other| identity::same(&config, other)) {
-                    log::error!(
-                        "{}: target {} lun {lun} is called like this already ({:?}, serial number {:?}), and its \
+                    let reason = format!(
+                        "target {} lun {lun} is called like this already ({:?}, serial number {:?}), and its \
                          store is {:?}: give each store its own scsi_id and scsi_sn",
-                        update.place(),
-                        target.tid,
-                        config.scsi_id,
-                        config.scsi_sn,
-                        other.store.path,
+                        target.tid, config.scsi_id, config.scsi_sn, other.store.path,
                     );
-                    return Err(TgtadmError::InvalidRequest);
+                    return Err(TgtadmError::InvalidRequest.because(reason));
                 }
             }
         }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::super::error::TgtadmError;
-use super::super::wire::Reply;
-use super::{Control, MaybeWaiting, Outside, Waiting, Work};
+use super::super::error::{ControlError, TgtadmError};
+use super::super::report::{Reply, Report};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
 use crate::limits::PORTALS_MAX;
 use crate::model::portal::{PortalOptions, PortalSpec};
 use crate::model::{Portal, PortalId};
@@ -42,10 +42,16 @@ impl Control {
         for spec in &options.portals {
             let wanted = spec.address().map_or_else(|| spec.clone(), PortalSpec::from);
             let found = self.model.portals.iter().position(|portal| portal.spec == wanted);
-            let portal = self.model.portals.remove(found.ok_or(TgtadmError::InvalidRequest)?);
+            let found = found.ok_or_else(|| {
+                let known: Vec<_> = self.model.portals.iter().map(|portal| portal.spec.to_string()).collect();
+                let reason =
+                    format!("portal={wanted}: it is not listened on; accepted: {}", known.join(", "));
+                TgtadmError::InvalidRequest.because(reason)
+            })?;
+            let portal = self.model.portals.remove(found);
             out.close_portal(portal.id);
         }
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     /// All or none: what was added before a failure is taken back.
@@ -65,13 +71,13 @@ impl Control {
                 if let Some(Work::Listen(listen)) = operation.map(|operation| operation.work) {
                     self.take_back(&listen, out);
                 }
-                return Some(Err(TgtadmError::NoMemory));
+                return Some(Err(too_busy()));
             };
             if let Err(error) = self.listen_and_note(address, &mut listen, out) {
                 return Some(Err(error));
             }
         }
-        Some(Ok(String::new()))
+        Some(Ok(Report::Done))
     }
 
     /// The opener has looked a name up; each of its addresses is a portal.
@@ -82,7 +88,9 @@ impl Control {
         addresses: &[SocketAddr],
         out: &mut dyn Outside,
     ) {
-        let mut reply = if addresses.is_empty() { Some(Err(TgtadmError::InvalidRequest)) } else { None };
+        let unknown =
+            || TgtadmError::InvalidRequest.because("--params portal=: no address is known for this name");
+        let mut reply = addresses.is_empty().then(|| Err(unknown()));
         for address in addresses {
             if let Err(error) = self.listen_and_note(*address, &mut listen, out) {
                 reply = Some(Err(error));
@@ -103,7 +111,7 @@ impl Control {
         address: SocketAddr,
         listen: &mut Listen,
         out: &mut dyn Outside,
-    ) -> Result<(), TgtadmError> {
+    ) -> Result<(), ControlError> {
         match self.listen(address, out) {
             Ok(id) => {
                 listen.added.push(id);
@@ -112,7 +120,8 @@ impl Control {
             Err(error) => {
                 log::error!("portal {address}: {error}");
                 self.take_back(listen, out);
-                Err(TgtadmError::InvalidRequest)
+                Err(TgtadmError::InvalidRequest
+                    .because(format!("portal={}: {error}", PortalSpec::from(address))))
             }
         }
     }

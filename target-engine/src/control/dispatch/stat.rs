@@ -2,38 +2,35 @@
 
 use scsi_core::lun::Lun;
 
-use super::super::error::TgtadmError;
-use super::super::wire::Reply;
+use super::super::report::{Reply, Report};
 use super::Control;
+use super::target::no_connection;
+use super::unit::no_unit;
 use crate::control::report::stat::{self, UnitRow};
 use crate::model::Tid;
 use crate::model::sessions::Session;
 use crate::model::target::Target;
 
 impl Control {
-    pub(super) fn system_stat(&self) -> String {
-        let rows: Vec<_> = self.model.targets().flat_map(|target| self.rows(target)).collect();
-        stat::units(&rows)
+    pub(super) fn system_stat(&self) -> Vec<UnitRow> {
+        self.model.targets().flat_map(|target| self.rows(target)).collect()
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {
-        let rows: Vec<_> = self.rows(self.model.target(tid)?).collect();
-        Ok(stat::units(&rows))
+        Ok(Report::UnitCounts(self.rows(self.model.target(tid)?).collect()))
     }
 
     /// One unit in every session, or in one where `sid` is not 0.
     pub(super) fn unit_stat(&self, tid: Tid, lun: u64, sid: u64) -> Reply {
         let target = self.model.target(tid)?;
-        let lun = super::unit::lun(lun).ok_or(TgtadmError::NoLun)?;
-        if !target.units.contains_key(&lun) {
-            return Err(TgtadmError::NoLun);
-        }
+        let known = super::unit::lun(lun).filter(|lun| target.units.contains_key(lun));
+        let lun = known.ok_or_else(|| no_unit(tid, lun))?;
         if sid != 0 {
             self.session(sid)?;
         }
         let rows: Vec<_> =
             self.rows_of(target, lun).filter(|row| sid == 0 || u64::from(row.sid) == sid).collect();
-        Ok(stat::units(&rows))
+        Ok(Report::UnitCounts(rows))
     }
 
     /// The session's units, the highest number first, and its connections. A target is not asked for: sessions are
@@ -45,14 +42,14 @@ impl Control {
             self.model.target(tid)?.units.keys().rev().map(|lun| stat::unit(tid, *lun, session)).collect();
         let connections: Vec<_> =
             session.connections.iter().map(|connection| stat::connection(session, connection)).collect();
-        Ok(stat::session(&units, &connections))
+        Ok(Report::SessionCounts(units, connections))
     }
 
     pub(super) fn connection_stat(&self, sid: u64, cid: u32) -> Reply {
         let session = self.session(sid)?;
         let known = session.connections.iter().find(|connection| u32::from(connection.cid.0) == cid);
-        let connection = known.ok_or(TgtadmError::NoConnection)?;
-        Ok(stat::connections(&[stat::connection(session, connection)]))
+        let connection = known.ok_or_else(|| no_connection(sid, cid))?;
+        Ok(Report::ConnectionCounts(vec![stat::connection(session, connection)]))
     }
 
     /// By unit, then by session.

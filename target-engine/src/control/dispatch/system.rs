@@ -1,8 +1,8 @@
 //! Modes system and lld.
 
 use super::super::error::TgtadmError;
+use super::super::report::{Reply, Report};
 use super::super::request::SystemChange;
-use super::super::wire::Reply;
 use super::{Control, Outside, done};
 use crate::model::DriverState;
 
@@ -21,41 +21,45 @@ impl Control {
                 SystemChange::IsnsAccessControl(on) => self.model.isns.access_control = on,
             }
         }
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     /// Only without targets: this is not the way to end sessions.
     pub(super) fn system_delete(&mut self, out: &mut dyn Outside) -> Reply {
         if !self.model.is_empty() {
-            return Err(TgtadmError::InvalidRequest);
+            return Err(TgtadmError::InvalidRequest.because(targets_exist(self.model.targets().len())));
         }
         out.end();
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     pub(super) fn driver_start(&mut self, out: &mut dyn Outside) -> Reply {
         if self.model.iscsi == DriverState::Ready {
-            return Ok(String::new());
+            return Ok(Report::Done);
         }
         for spec in self.startup_portals.clone() {
             let Some(address) = spec.address() else { continue };
             if let Err(error) = self.listen(address, out) {
                 log::error!("portal {spec}: {error}");
                 self.close_portals(out);
-                return Err(TgtadmError::Unknown);
+                return Err(TgtadmError::Unknown.because(format!("portal {spec}: {error}")));
             }
         }
         self.model.iscsi = DriverState::Ready;
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     pub(super) fn driver_stop(&mut self, out: &mut dyn Outside) -> Reply {
         if !self.model.is_empty() {
-            return Err(TgtadmError::DriverActive);
+            return Err(TgtadmError::DriverActive.because(targets_exist(self.model.targets().len())));
         }
         self.close_portals(out);
         out.close_logins();
         self.model.iscsi = DriverState::Stopped;
         done(Ok(()))
     }
+}
+
+fn targets_exist(count: usize) -> String {
+    format!("{count} targets exist; delete them first")
 }

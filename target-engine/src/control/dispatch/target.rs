@@ -2,9 +2,9 @@
 
 use iscsi_proto::ids::Cid;
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
+use super::super::report::{Reply, Report};
 use super::super::request::Binding;
-use super::super::wire::Reply;
 use super::{Control, Outside, Waiting, Work, done};
 use crate::model::Tid;
 use crate::model::acl::Acl;
@@ -15,7 +15,8 @@ use crate::runtime::letters::ToLoop;
 impl Control {
     pub(super) fn target_new(&mut self, tid: Tid, name: &str, out: &mut dyn Outside) -> Reply {
         if self.leaving.contains(&tid) {
-            return Err(TgtadmError::TargetExists);
+            let reason = format!("--tid {tid}: the target that had this number is still being removed");
+            return Err(TgtadmError::TargetExists.because(reason));
         }
         let count = self.model.add_target(tid, name)?.loops;
         if let Err(error) = self.serve(tid, count, out) {
@@ -23,7 +24,7 @@ impl Control {
             return Err(error);
         }
         log::info!("target {tid}: {name} made");
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     /// Removes a target; with `force` whoever is logged in.
@@ -33,10 +34,12 @@ impl Control {
         tid: Tid,
         force: bool,
         out: &mut dyn Outside,
-    ) -> Result<(), TgtadmError> {
+    ) -> Result<(), ControlError> {
         self.model.target(tid)?;
-        if !force && self.sessions.of_target(tid).next().is_some() {
-            return Err(TgtadmError::TargetActive);
+        let sessions = self.sessions.of_target(tid).count();
+        if !force && sessions > 0 {
+            let reason = format!("--tid {tid}: {sessions} sessions use it; end them, or give --force");
+            return Err(TgtadmError::TargetActive.because(reason));
         }
         self.model.remove_target(tid);
         self.leaving.insert(tid);
@@ -88,7 +91,7 @@ impl Control {
         if updated == Updated::Settings {
             self.tell_settings(tid, out)?;
         }
-        Ok(String::new())
+        Ok(Report::Done)
     }
 
     pub(super) fn connection_delete(
@@ -98,25 +101,26 @@ impl Control {
         sid: u64,
         cid: u32,
         out: &mut dyn Outside,
-    ) -> Result<(), TgtadmError> {
+    ) -> Result<(), ControlError> {
         self.model.target(tid)?;
         let session = self.session(sid)?;
         if session.key.tid != tid {
-            return Err(TgtadmError::NoSession);
+            let reason = format!("--sid {sid}: that session is at target {}", session.key.tid);
+            return Err(TgtadmError::NoSession.because(reason));
         }
         let connection = session.connections.iter().find(|connection| u32::from(connection.cid.0) == cid);
-        let Cid(cid) = connection.ok_or(TgtadmError::NoConnection)?.cid;
-        let (tsih, id) = (session.tsih, self.loop_of(session).ok_or(TgtadmError::NoSession)?);
+        let Cid(cid) = connection.ok_or_else(|| no_connection(sid, cid))?.cid;
+        let (tsih, id) = (session.tsih, self.loop_of(session).ok_or_else(|| no_session(sid))?);
         let letter = |ticket| ToLoop::CloseConnection { tid, tsih, cid: Cid(cid), ticket };
         self.tell(Some(client), due, &[id], Work::CloseConnection, letter, out);
         Ok(())
     }
 
     /// A session by the number a client gave.
-    pub(super) fn session(&self, sid: u64) -> Result<&Session, TgtadmError> {
-        let tsih = u16::try_from(sid).map_err(|_| TgtadmError::NoSession)?;
+    pub(super) fn session(&self, sid: u64) -> Result<&Session, ControlError> {
+        let tsih = u16::try_from(sid).map_err(|_| no_session(sid))?;
         let session = self.sessions.get(iscsi_proto::ids::Tsih(tsih));
-        session.filter(|session| !session.pending).ok_or(TgtadmError::NoSession)
+        session.filter(|session| !session.pending).ok_or_else(|| no_session(sid))
     }
 }
 
@@ -126,4 +130,15 @@ fn warn_of_surprise(tid: Tid, before: Option<&str>, acl: &Acl) {
         Some(surprise) if before != Some(&surprise) => log::warn!("target {tid}: {surprise}"),
         _ => {}
     }
+}
+
+fn no_session(sid: u64) -> ControlError {
+    TgtadmError::NoSession.because(match sid {
+        0 => "--sid is missing: the session's number, 1 or more".to_owned(),
+        _ => format!("--sid {sid}: no session has this number"),
+    })
+}
+
+pub(super) fn no_connection(sid: u64, cid: u32) -> ControlError {
+    TgtadmError::NoConnection.because(format!("--cid {cid}: session {sid} has no such connection"))
 }

@@ -8,13 +8,14 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
 use scsi_core::store::{Backstore, IoError};
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
+use super::super::report::{Reply, Report};
 use super::super::request::{UnitChange, UnitStrings};
-use super::super::wire::Reply;
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, error_number};
+use super::store::{close, not_opened, store_spec};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, loop_refused, target_gone, too_busy};
 use crate::model::Tid;
-use crate::model::store::{OpenFlags, StoreSpec};
-use crate::model::unit::{self, DEFAULT_BLOCK_LEN, DEFAULT_KIND, TargetUnit};
+use crate::model::store::StoreSpec;
+use crate::model::unit::{self, TargetUnit};
 use crate::runtime::letters::{Life, LoopError, LoopId, Ticket, ToLoop};
 use crate::runtime::openers::Job;
 
@@ -38,8 +39,8 @@ pub struct RemoveUnit {
 pub struct UpdateUnit {
     place: Place,
     unit: UnitHandle,
-    changes: VecDeque<Result<UnitChange, TgtadmError>>,
-    error: Option<TgtadmError>,
+    changes: VecDeque<Result<UnitChange, ControlError>>,
+    error: Option<ControlError>,
     /// The medium that is being opened.
     spec: Option<StoreSpec>,
 }
@@ -55,12 +56,6 @@ struct Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "target {} lun {}", self.tid, self.lun)
-    }
-}
-
-impl UpdateUnit {
-    pub(super) fn place(&self) -> impl std::fmt::Display {
-        self.place
     }
 }
 
@@ -84,15 +79,20 @@ impl Control {
         device_type: u32,
         strings: UnitStrings,
         out: &mut dyn Outside,
-    ) -> Result<(), TgtadmError> {
+    ) -> Result<(), ControlError> {
         self.model.target(tid)?;
-        let lun = self::lun(lun).ok_or(TgtadmError::InvalidRequest)?;
+        let lun = self::lun(lun).ok_or_else(|| {
+            TgtadmError::InvalidRequest
+                .because(format!("--lun {lun} is not possible; accepted: 0 to {}", Lun::MAX))
+        })?;
         let place = Place { tid, lun, life: self.life_of(tid) };
         if self.model.target(tid)?.has_unit(place.lun) {
-            return Err(TgtadmError::LunExists);
+            let reason = format!("--lun {lun}: target {tid} has a logical unit of this number");
+            return Err(TgtadmError::LunExists.because(reason));
         }
         if device_type != DeviceType::Disk as u32 {
-            return Err(TgtadmError::InvalidRequest);
+            let reason = format!("--device-type {device_type:#04x} is not served; accepted: disk (0x00)");
+            return Err(TgtadmError::InvalidRequest.because(reason));
         }
         let spec = store_spec(strings, out)?;
         self.model.target_mut(tid)?.busy_units.insert(place.lun);
@@ -106,7 +106,7 @@ impl Control {
         if out.job(Job::Open(ticket, spec)).is_err() {
             self.pending.take(ticket);
             self.free(&place);
-            return Err(TgtadmError::NoMemory);
+            return Err(too_busy());
         }
         Ok(())
     }
@@ -128,12 +128,12 @@ impl Control {
             Ok(store) if self.is_alive(&new.place) => self.add_unit(waiting, new, Some(store), out),
             Ok(store) => {
                 close(Some(store), out);
-                reply(out, TgtadmError::NoTarget);
+                reply(out, target_gone());
             }
             Err(why) => {
                 log::error!("target {} lun {}: {}: {why}", new.place.tid, new.place.lun, new.spec.path);
                 self.free(&new.place);
-                reply(out, TgtadmError::InvalidRequest);
+                reply(out, not_opened(&why));
             }
         }
     }
@@ -168,7 +168,7 @@ impl Control {
                 self.model.target_mut(tid)?.units.insert(lun, entry);
                 self.units_changed(tid);
                 log::info!("target {tid} lun {lun}: {} {} made", new.spec.kind, new.spec.path);
-                Ok(String::new())
+                Ok(Report::Done)
             }
             (failure, entry) => {
                 // A target that is gone took the unit along.
@@ -177,7 +177,7 @@ impl Control {
                 let letter = |ticket| ToLoop::RemoveUnit { tid, lun, force: true, ticket };
                 self.tell(None, std::time::Instant::now(), &served, Work::RestoreUnit, letter, out);
                 close(entry.and_then(|entry| entry.unit.store()), out);
-                Err(failure.map_or(TgtadmError::NoTarget, error_number))
+                Err(failure.map_or_else(target_gone, loop_refused))
             }
         }
     }
@@ -188,15 +188,19 @@ impl Control {
         tid: Tid,
         lun: u64,
         out: &mut dyn Outside,
-    ) -> Result<(), TgtadmError> {
+    ) -> Result<(), ControlError> {
         // Stock misses the unit before it misses the target.
-        let target = self.model.target_mut(tid).map_err(|_| TgtadmError::NoLun)?;
-        let lun = self::lun(lun).filter(|lun| target.units.contains_key(lun)).ok_or(TgtadmError::NoLun)?;
+        let target =
+            self.model.target_mut(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
+        let known = self::lun(lun).filter(|lun| target.units.contains_key(lun));
+        let lun = known.ok_or_else(|| no_unit(tid, lun))?;
         if lun == Lun::ZERO {
-            return Err(TgtadmError::InvalidRequest);
+            let reason = "--lun 0: the controller goes with its target; accepted: the number of another unit";
+            return Err(TgtadmError::InvalidRequest.because(reason));
         }
         if !target.busy_units.insert(lun) {
-            return Err(TgtadmError::LunActive);
+            let reason = format!("--lun {lun}: it is being made or removed");
+            return Err(TgtadmError::LunActive.because(reason));
         }
         let place = Place { tid, lun, life: self.life_of(tid) };
         let loops = self.loops_of(tid).to_vec();
@@ -214,7 +218,7 @@ impl Control {
     ) -> Reply {
         let Place { tid, lun, .. } = remove.place;
         if !self.is_alive(&remove.place) {
-            return Err(TgtadmError::NoTarget);
+            return Err(target_gone());
         }
         self.free(&remove.place);
         if answers.iter().all(|(_, answer)| answer.is_ok()) {
@@ -222,14 +226,16 @@ impl Control {
             close(entry.and_then(|entry| entry.unit.store()), out);
             self.units_changed(tid);
             log::info!("target {tid} lun {lun}: removed");
-            return Ok(String::new());
+            return Ok(Report::Done);
         }
-        let entry = self.model.target(tid)?.units.get(&lun).ok_or(TgtadmError::NoLun)?;
+        let entry =
+            self.model.target(tid)?.units.get(&lun).ok_or_else(|| no_unit(tid, lun.number().into()))?;
         let unit = Arc::clone(&entry.unit);
         let forgot: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
         let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
         self.tell(None, std::time::Instant::now(), &forgot, Work::RestoreUnit, letter, out);
-        Err(answers.iter().find_map(|(_, answer)| answer.err()).map_or(TgtadmError::LunActive, error_number))
+        let refused = answers.iter().find_map(|(_, answer)| answer.err());
+        Err(loop_refused(refused.unwrap_or(LoopError::Busy)))
     }
 
     pub(super) fn unit_update(
@@ -237,7 +243,7 @@ impl Control {
         (client, due): Waiting,
         tid: Tid,
         lun: u64,
-        changes: Vec<Result<UnitChange, TgtadmError>>,
+        changes: Vec<Result<UnitChange, ControlError>>,
         out: &mut dyn Outside,
     ) -> Option<Reply> {
         let target = match self.model.target(tid) {
@@ -245,7 +251,7 @@ impl Control {
             Err(error) => return Some(Err(error)),
         };
         let found = self::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
-        let Some((lun, entry)) = found else { return Some(Err(TgtadmError::NoLun)) };
+        let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
         let update = UpdateUnit {
             unit: UnitHandle(Arc::clone(&entry.unit)),
             place: Place { tid, lun, life: self.life_of(tid) },
@@ -264,29 +270,31 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Option<Reply> {
         while let Some(change) = update.changes.pop_front() {
-            let made = match change {
-                Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
-                    Ok(spec) => return self.open_medium(waiting, update, spec, out),
+            let made =
+                match change {
+                    Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
+                        Ok(spec) => return self.open_medium(waiting, update, spec, out),
+                        Err(error) => Err(error),
+                    },
+                    // Putting it online again accepts the loss; what is left is opened anew.
+                    Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
+                        let Some(spec) = self.lost_medium(&update) else { continue };
+                        return self.open_medium(waiting, update, spec, out);
+                    }
+                    Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
+                        let unit = Arc::clone(&update.unit.0);
+                        return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
+                    }
+                    Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation
+                        .because("--params disksize: the unit has no medium")),
+                    Ok(change) => self
+                        .own_name(&update, &change)
+                        .and_then(|()| unit::change(&update.unit.0, change, self.model.identity)),
                     Err(error) => Err(error),
-                },
-                // Putting it online again accepts the loss; what is left is opened anew.
-                Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
-                    let Some(spec) = self.lost_medium(&update) else { continue };
-                    return self.open_medium(waiting, update, spec, out);
-                }
-                Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
-                    let unit = Arc::clone(&update.unit.0);
-                    return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
-                }
-                Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation),
-                Ok(change) => self
-                    .own_name(&update, &change)
-                    .and_then(|()| unit::change(&update.unit.0, change, self.model.identity)),
-                Err(error) => Err(error),
-            };
+                };
             update.error = made.err().or(update.error);
         }
-        Some(update.error.map_or_else(|| Ok(String::new()), Err))
+        Some(update.error.map_or_else(|| Ok(Report::Done), Err))
     }
 
     fn open_medium(
@@ -310,17 +318,26 @@ impl Control {
         let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
         if out.job(job(ticket)).is_err() {
             self.pending.take(ticket);
-            return Some(Err(TgtadmError::NoMemory));
+            return Some(Err(too_busy()));
         }
         None
     }
 
     /// What another medium is opened by; only while the present one is out.
-    fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, TgtadmError> {
-        let entry = self.entry(update).ok_or(TgtadmError::NoLun)?;
+    fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, ControlError> {
+        let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let config = entry.unit.config();
-        if config.online || config.device_type != DeviceType::Disk || path.is_empty() {
-            return Err(TgtadmError::InvalidRequest);
+        let why_not = if config.device_type != DeviceType::Disk {
+            Some("a controller has no medium")
+        } else if config.online {
+            Some("the present medium is in; take it out by --params online=0 first")
+        } else if path.is_empty() {
+            Some("it is empty; accepted: the path of a file or block device")
+        } else {
+            None
+        };
+        if let Some(why_not) = why_not {
+            return Err(TgtadmError::InvalidRequest.because(format!("--params path={path:?}: {why_not}")));
         }
         let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
         self.own_name(update, &UnitChange::Path(path))?;
@@ -347,7 +364,7 @@ impl Control {
             Ok(store) => (Some(store), Ok(())),
             Err(why) => {
                 log::error!("target {} lun {}: {why}", update.place.tid, update.place.lun);
-                (None, Err(TgtadmError::InvalidRequest))
+                (None, Err(not_opened(&why)))
             }
         };
         match (self.entry_mut(&update), spec) {
@@ -367,12 +384,12 @@ impl Control {
                     config.read_only |= read_only;
                 });
                 close(old, out);
-                let changed = changed.map_err(|_| TgtadmError::PreventRemoval);
+                let changed = changed.map_err(unit::refused);
                 update.error = opened.and(changed).err().or(update.error);
             }
             _ => {
                 close(store, out);
-                update.error = Some(TgtadmError::NoLun);
+                update.error = Some(unit_gone(&update));
                 update.changes.clear();
             }
         }
@@ -390,6 +407,7 @@ impl Control {
         let answer = answer.map_err(|error| {
             log::error!("target {} lun {}: size: {error}", update.place.tid, update.place.lun);
             TgtadmError::InvalidRequest
+                .because(format!("--params disksize: the store does not tell it: {error}"))
         });
         update.error = answer.err().or(update.error);
         self.reply_when_changed(waiting, update, out);
@@ -435,34 +453,18 @@ impl Control {
     }
 }
 
+pub(super) fn no_unit(tid: Tid, lun: u64) -> ControlError {
+    TgtadmError::NoLun.because(match lun {
+        u64::MAX => "--lun is missing: the logical unit's number".to_owned(),
+        _ => format!("--lun {lun}: target {tid} has no logical unit of this number"),
+    })
+}
+
+pub(super) fn unit_gone(update: &UpdateUnit) -> ControlError {
+    no_unit(update.place.tid, update.place.lun.number().into())
+}
+
 /// A unit's number as initiators can address it.
 pub(super) fn lun(number: u64) -> Option<Lun> {
     Lun::new(number)
-}
-
-/// The last handle on a store may be this one, and closing may take long.
-fn close(store: Option<Arc<dyn Backstore>>, out: &mut dyn Outside) {
-    if let Some(store) = store
-        && out.job(Job::Close(store)).is_err()
-    {
-        log::warn!("too many stores wait to be closed");
-    }
-}
-
-fn store_spec(strings: UnitStrings, out: &mut dyn Outside) -> Result<StoreSpec, TgtadmError> {
-    let kind = strings.bstype.unwrap_or_else(|| DEFAULT_KIND.to_owned());
-    let kinds = out.store_kinds();
-    let known = kinds.iter().find(|known| known.name == kind).ok_or(TgtadmError::InvalidRequest)?;
-    let flags = OpenFlags::parse(&strings.bsoflags.unwrap_or_default())?;
-    if !flags.is_empty() && !known.takes_flags {
-        return Err(TgtadmError::InvalidRequest);
-    }
-    Ok(StoreSpec {
-        kind,
-        path: strings.path.unwrap_or_default(),
-        options: strings.bsopts.unwrap_or_default(),
-        flags,
-        block_len: strings.block_len.unwrap_or(DEFAULT_BLOCK_LEN),
-        read_only: false,
-    })
 }

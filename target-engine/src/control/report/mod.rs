@@ -8,13 +8,46 @@ use std::net::IpAddr;
 use scsi_core::device::unit::DeviceType;
 
 use crate::model::acl::Matching;
+use crate::model::portal::PortalSpec;
 use crate::model::sessions::{Session, SessionDirectory};
 use crate::model::store::StoreKind;
 use crate::model::target::{Redirect, Target};
 use crate::model::unit::TargetUnit;
 use crate::model::{DriverState, Isns, Model};
 
+use super::error::ControlError;
 use super::request::{Driver, State};
+use stat::{ConnectionRow, UnitRow};
+
+/// What a daemon answers: a report, or why not.
+pub type Reply = Result<Report, ControlError>;
+
+/// What a request that was obeyed has to tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Report {
+    /// It is done.
+    Done,
+    /// `sys show`.
+    System(SystemReport),
+    /// `target show`: all of them.
+    Targets(Vec<TargetReport>),
+    /// `target show --tid`.
+    Parameters(ParametersReport),
+    /// `lld show`.
+    Drivers(Vec<DriverReport>),
+    /// `portal show`, newest first.
+    Portals(Vec<PortalSpec>),
+    /// `account show`: names, newest first.
+    Accounts(Vec<String>),
+    /// `conn show`: sessions with their connections, newest first.
+    Connections(Vec<SessionReport>),
+    /// `stat` of system, target and logical unit.
+    UnitCounts(Vec<UnitRow>),
+    /// `session stat`: its units, its connections.
+    SessionCounts(Vec<UnitRow>, Vec<ConnectionRow>),
+    /// `conn stat`.
+    ConnectionCounts(Vec<ConnectionRow>),
+}
 
 /// `sys show`.
 #[derive(Clone, Debug, Eq, PartialEq)]

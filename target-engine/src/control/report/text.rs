@@ -5,12 +5,40 @@ use std::fmt::{self, Write};
 use scsi_core::device::unit::DeviceType;
 
 use super::{
-    AccountsReport, DriverReport, ParametersReport, SessionReport, SystemReport, TargetReport, UnitReport,
+    AccountsReport, DriverReport, ParametersReport, Reply, Report, SessionReport, SystemReport, TargetReport,
+    UnitReport, stat,
 };
-use crate::model::Portal;
+use crate::control::wire::encode_reply;
 use crate::model::acl::Matching;
-use crate::model::portal::PORTAL_GROUP_TAG;
+use crate::model::portal::{PORTAL_GROUP_TAG, PortalSpec};
 use crate::model::store::StoreKind;
+
+/// The bytes for the socket; a refusal's text is its reason.
+#[must_use]
+pub fn encode(reply: &Reply) -> Vec<u8> {
+    match reply {
+        Ok(report) => encode_reply(0, &self::report(report)),
+        Err(error) => encode_reply(error.kind.number(), &error.reason),
+    }
+}
+
+/// What a stock daemon prints.
+#[must_use]
+pub fn report(report: &Report) -> String {
+    match report {
+        Report::Done => String::new(),
+        Report::System(report) => system(report),
+        Report::Targets(reports) => targets(reports),
+        Report::Parameters(report) => parameters(report),
+        Report::Drivers(reports) => drivers(reports),
+        Report::Portals(portals) => self::portals(portals),
+        Report::Accounts(users) => accounts(users),
+        Report::Connections(reports) => connections(reports),
+        Report::UnitCounts(rows) => stat::units(rows),
+        Report::SessionCounts(units, connections) => stat::session(units, connections),
+        Report::ConnectionCounts(rows) => stat::connections(rows),
+    }
+}
 
 /// `sys show`.
 #[must_use]
@@ -101,16 +129,17 @@ pub fn drivers(reports: &[DriverReport]) -> String {
 
 /// `portal show`, in the order given.
 #[must_use]
-pub fn portals(portals: &[Portal]) -> String {
+pub fn portals(portals: &[PortalSpec]) -> String {
     let mut out = Text::default();
     for portal in portals {
-        out.line(0, format_args!("Portal: {},{PORTAL_GROUP_TAG}", portal.spec));
+        out.line(0, format_args!("Portal: {portal},{PORTAL_GROUP_TAG}"));
     }
     out.0
 }
 
 /// `account show`; nothing where there is none.
-pub fn accounts<'a>(users: impl Iterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn accounts(users: &[String]) -> String {
     let mut out = Text::default();
     for user in users {
         if out.0.is_empty() {

@@ -1,6 +1,6 @@
 //! The strings of a request: how a client joins them, and the pieces a daemon takes them apart with.
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
 
 /// The textual options of one `tgtadm` call, as they are joined into a payload.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -72,9 +72,12 @@ impl Strings {
 ///
 /// # Errors
 /// It is not UTF-8, which no name, path or number of ours can be.
-pub(super) fn text(payload: &[u8]) -> Result<&str, TgtadmError> {
+pub(super) fn text(payload: &[u8]) -> Result<&str, ControlError> {
     let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
-    std::str::from_utf8(&payload[..end]).map_err(|_| TgtadmError::InvalidRequest)
+    std::str::from_utf8(&payload[..end]).map_err(|error| {
+        let reason = format!("the strings of the request are not UTF-8 from byte {} on", error.valid_up_to());
+        TgtadmError::InvalidRequest.because(reason)
+    })
 }
 
 /// What follows the first `marker`, to the end.

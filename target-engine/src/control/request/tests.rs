@@ -1,14 +1,25 @@
 //! Records and strings to requests, with stock's own rules.
 
 use super::*;
+use crate::control::error::TgtadmError;
+use crate::control::wire::{Mode, Op, Record, RequestHeader};
 
 fn record(mode: Mode, op: Op, payload: &[u8]) -> Record {
     let header = RequestHeader { mode: mode as u32, op: op as u32, tid: 1, ..RequestHeader::default() };
     Record::new(header, payload.to_vec())
 }
 
-fn parse(mode: Mode, op: Op, payload: &[u8]) -> Result<Request, TgtadmError> {
-    Request::parse(&record(mode, op, payload))
+fn parse(mode: Mode, op: Op, payload: &[u8]) -> Result<Request, ControlError> {
+    reasoned(&record(mode, op, payload))
+}
+
+/// Whatever is refused has a reason.
+fn reasoned(record: &Record) -> Result<Request, ControlError> {
+    let answer = Request::parse(record);
+    if let Err(refusal) = &answer {
+        assert!(refusal.reason.len() > 10, "{record:?}: {refusal:?} has no reason");
+    }
+    answer
 }
 
 fn tid(number: u32) -> Tid {
@@ -40,31 +51,35 @@ fn every_mode_and_operation_has_its_answer() {
 fn numbers_that_name_nothing() {
     let mut unknown = record(Mode::Target, Op::Show, b"");
     unknown.header.mode = 8;
-    assert_eq!(Request::parse(&unknown), Err(TgtadmError::InvalidRequest));
+    assert_eq!(reasoned(&unknown), Err(TgtadmError::InvalidRequest.into()));
     unknown.header.mode = 1;
     unknown.header.op = 9;
-    assert_eq!(Request::parse(&unknown), Err(TgtadmError::InvalidRequest));
+    assert_eq!(reasoned(&unknown), Err(TgtadmError::InvalidRequest.into()));
     unknown.header.op = 2;
     unknown.header.lld = "fcoe".to_owned();
-    assert_eq!(Request::parse(&unknown), Err(TgtadmError::NoDriver));
+    assert_eq!(reasoned(&unknown), Err(TgtadmError::NoDriver.into()));
     unknown.header.lld = String::new();
-    assert_eq!(Request::parse(&unknown), Ok(Request::TargetShow(tid(1))));
+    assert_eq!(reasoned(&unknown), Ok(Request::TargetShow(tid(1))));
     unknown.header.tid = 0;
-    assert_eq!(Request::parse(&unknown), Err(TgtadmError::NoTarget));
+    assert_eq!(reasoned(&unknown), Err(TgtadmError::NoTarget.into()));
     unknown.header.tid = -1;
-    assert_eq!(Request::parse(&unknown), Ok(Request::TargetShowAll));
+    assert_eq!(reasoned(&unknown), Ok(Request::TargetShowAll));
 }
 
 /// An update or a new target without strings ends a stock daemon.
 #[test]
 fn a_missing_payload_is_refused() {
     for payload in [&b""[..], b"\0", b",\0", b"=\0", b"targetname\0", b"targetname=\0"] {
-        assert_eq!(parse(Mode::Target, Op::New, payload), Err(TgtadmError::InvalidRequest), "{payload:?}");
+        assert_eq!(
+            parse(Mode::Target, Op::New, payload),
+            Err(TgtadmError::InvalidRequest.into()),
+            "{payload:?}"
+        );
     }
-    assert_eq!(parse(Mode::Target, Op::Update, b""), Err(TgtadmError::InvalidRequest));
-    assert_eq!(parse(Mode::Target, Op::Update, b"\0"), Err(TgtadmError::InvalidRequest));
-    assert_eq!(parse(Mode::Account, Op::New, b""), Err(TgtadmError::InvalidRequest));
-    assert_eq!(parse(Mode::System, Op::Update, b"\0"), Err(TgtadmError::InvalidRequest));
+    assert_eq!(parse(Mode::Target, Op::Update, b""), Err(TgtadmError::InvalidRequest.into()));
+    assert_eq!(parse(Mode::Target, Op::Update, b"\0"), Err(TgtadmError::InvalidRequest.into()));
+    assert_eq!(parse(Mode::Account, Op::New, b""), Err(TgtadmError::InvalidRequest.into()));
+    assert_eq!(parse(Mode::System, Op::Update, b"\0"), Err(TgtadmError::InvalidRequest.into()));
 }
 
 /// A stock daemon reads on behind such a payload.
@@ -77,7 +92,10 @@ fn a_payload_without_its_nul_ends_where_it_ends() {
 
 #[test]
 fn payloads_that_are_no_text_are_refused() {
-    assert_eq!(parse(Mode::Target, Op::New, b"targetname=\xff\xfe\0"), Err(TgtadmError::InvalidRequest));
+    assert_eq!(
+        parse(Mode::Target, Op::New, b"targetname=\xff\xfe\0"),
+        Err(TgtadmError::InvalidRequest.into())
+    );
 }
 
 #[test]
@@ -97,7 +115,7 @@ fn target_names_have_stocks_letters() {
 #[test]
 fn bindings() {
     let bind = |payload: &[u8]| match parse(Mode::Target, Op::Bind, payload)? {
-        Request::TargetBind { rule, .. } => Ok(rule),
+        Request::TargetBind { rule, .. } => Ok::<_, ControlError>(rule),
         other => panic!("{other:?}"),
     };
     let initiators = |address: Option<&str>, name: Option<&str>| {
@@ -110,26 +128,26 @@ fn bindings() {
         initiators(Some("10.0.0.0/8"), Some("iqn.a"))
     );
     assert_eq!(bind(b""), Ok(Binding::Host(0)));
-    assert_eq!(bind(b"\0"), Err(TgtadmError::InvalidRequest));
-    assert_eq!(bind(b"initiator-address=\0"), Err(TgtadmError::InvalidRequest));
+    assert_eq!(bind(b"\0"), Err(TgtadmError::InvalidRequest.into()));
+    assert_eq!(bind(b"initiator-address=\0"), Err(TgtadmError::InvalidRequest.into()));
 }
 
 #[test]
 fn target_updates_split_once() {
     let update = |payload: &[u8]| match parse(Mode::Target, Op::Update, payload)? {
-        Request::TargetUpdate { name, value, .. } => Ok((name, value)),
+        Request::TargetUpdate { name, value, .. } => Ok::<_, ControlError>((name, value)),
         other => panic!("{other:?}"),
     };
     let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
     assert_eq!(update(b"HeaderDigest=None,CRC32C\0"), pair("HeaderDigest", "None,CRC32C"));
     assert_eq!(update(b"RedirectCallback=/bin/x a=b\0"), pair("RedirectCallback", "/bin/x a=b"));
-    assert_eq!(update(b"state\0"), Err(TgtadmError::UnsupportedOperation));
+    assert_eq!(update(b"state\0"), Err(TgtadmError::UnsupportedOperation.into()));
 }
 
 #[test]
 fn system_updates() {
     let update = |payload: &[u8]| match parse(Mode::System, Op::Update, payload)? {
-        Request::SystemUpdate(changes) => Ok(changes),
+        Request::SystemUpdate(changes) => Ok::<_, ControlError>(changes),
         other => panic!("{other:?}"),
     };
     assert_eq!(update(b"debug=on\0"), Ok(vec![SystemChange::Debug(true)]));
@@ -147,7 +165,7 @@ fn system_updates() {
     for wrong in
         [&b"debug=maybe\0"[..], b"State=gone\0", b"iSNS=Maybe\0", b"iSNSServerPort=x\0", b"colour=red\0"]
     {
-        assert_eq!(update(wrong), Err(TgtadmError::InvalidRequest));
+        assert_eq!(update(wrong), Err(TgtadmError::InvalidRequest.into()));
     }
 }
 
@@ -161,8 +179,8 @@ fn units() {
         bstype: Some("rdwr".to_owned()),
         ..UnitStrings::default()
     };
-    assert_eq!(Request::parse(&new), Ok(Request::UnitNew { tid: tid(1), lun: 7, device_type: 5, strings }));
-    assert_eq!(parse(Mode::LogicalUnit, Op::Show, b""), Err(TgtadmError::UnsupportedOperation));
+    assert_eq!(reasoned(&new), Ok(Request::UnitNew { tid: tid(1), lun: 7, device_type: 5, strings }));
+    assert_eq!(parse(Mode::LogicalUnit, Op::Show, b""), Err(TgtadmError::UnsupportedOperation.into()));
     let update = parse(Mode::LogicalUnit, Op::Update, b"targetOps online=0,\0");
     assert_eq!(
         update,
@@ -177,7 +195,7 @@ fn portals() {
     assert_eq!(new, Ok(Request::PortalNew(options.clone())));
     assert_eq!(parse(Mode::Portal, Op::Delete, b"portal=[::1]:860\0"), Ok(Request::PortalDelete(options)));
     for wrong in [&b"portalOps 10.0.0.1,\0"[..], b"portal=\0", b"portal=1.2.3.4:99999\0", b""] {
-        assert_eq!(parse(Mode::Portal, Op::New, wrong), Err(TgtadmError::InvalidRequest));
+        assert_eq!(parse(Mode::Portal, Op::New, wrong), Err(TgtadmError::InvalidRequest.into()));
     }
 }
 
@@ -187,14 +205,14 @@ fn accounts() {
     let expected = Request::AccountNew { user: "u".to_owned(), password: Secret::new("p,x=y".to_owned()) };
     assert_eq!(new(b"user=u,password=p,x=y\0"), Ok(expected));
     for wrong in [&b"user=u\0"[..], b"user=,password=p\0", b"password=p,user=u\0", b"user=u,pass=p\0"] {
-        assert_eq!(new(wrong), Err(TgtadmError::InvalidRequest), "{wrong:?}");
+        assert_eq!(new(wrong), Err(TgtadmError::InvalidRequest.into()), "{wrong:?}");
     }
     let mut bind = record(Mode::Account, Op::Bind, b"user=u\0");
     bind.header.ac_dir = 1;
     let expected = |tid| Request::AccountBind { tid, user: "u".to_owned(), direction: Direction::Outgoing };
-    assert_eq!(Request::parse(&bind), Ok(expected(Some(tid(1)))));
+    assert_eq!(reasoned(&bind), Ok(expected(Some(tid(1)))));
     bind.header.tid = -1;
-    assert_eq!(Request::parse(&bind), Ok(expected(None)));
+    assert_eq!(reasoned(&bind), Ok(expected(None)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The strings of mode logicalunit: what a new unit is made of, and what may be changed on one.
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
 use super::strings::{c_number, pairs};
 
 /// What `logicalunit new` says of the unit's store.
@@ -54,6 +54,28 @@ pub struct ModePage {
     pub parameters: Vec<u8>,
 }
 
+/// All keys of an update.
+const KEYS: [&str; 18] = [
+    "vendor_id",
+    "product_id",
+    "product_rev",
+    "scsi_id",
+    "scsi_sn",
+    "sense_format",
+    "removable",
+    "readonly",
+    "online",
+    "lbppbe",
+    "la_lba",
+    "optimal_xfer_gran",
+    "optimal_xfer_len",
+    "thin_provisioning",
+    "rotation_rate",
+    "mode_page",
+    "path",
+    "disksize",
+];
+
 impl UnitStrings {
     /// Keys that are not known are ignored; of a key that comes twice the last counts.
     pub(super) fn parse(text: &str) -> Self {
@@ -74,12 +96,12 @@ impl UnitStrings {
 }
 
 /// The changes of one update, in their order. A key that is wrong is the error it gives; those around it count.
-pub(super) fn changes(text: &str) -> Vec<Result<UnitChange, TgtadmError>> {
+pub(super) fn changes(text: &str) -> Vec<Result<UnitChange, ControlError>> {
     let text = text.strip_prefix("targetOps ").unwrap_or(text);
     pairs(text).map(|(key, value)| change(key.trim_start(), value)).collect()
 }
 
-fn change(key: &str, value: &str) -> Result<UnitChange, TgtadmError> {
+fn change(key: &str, value: &str) -> Result<UnitChange, ControlError> {
     let text = || value.to_owned();
     Ok(match key {
         "vendor_id" => UnitChange::VendorId(text()),
@@ -87,31 +109,52 @@ fn change(key: &str, value: &str) -> Result<UnitChange, TgtadmError> {
         "product_rev" => UnitChange::ProductRev(text()),
         "scsi_id" => UnitChange::ScsiId(text()),
         "scsi_sn" => UnitChange::ScsiSn(text()),
-        "sense_format" => UnitChange::SenseFormat(flag(value)?),
-        "removable" => UnitChange::Removable(flag(value)?),
-        "readonly" => UnitChange::Readonly(flag(value)?),
-        "online" => UnitChange::Online(flag(value)?),
-        "lbppbe" => UnitChange::Lbppbe(number(value)?),
-        "la_lba" => UnitChange::LaLba(number(value)?),
-        "optimal_xfer_gran" => UnitChange::OptimalXferGran(number(value)?),
-        "optimal_xfer_len" => UnitChange::OptimalXferLen(number(value)?),
-        "thin_provisioning" => UnitChange::ThinProvisioning(flag(value)?),
-        "rotation_rate" => UnitChange::RotationRate(number(value)?),
-        "mode_page" => UnitChange::ModePage(mode_page(value).ok_or(TgtadmError::InvalidRequest)?),
+        "sense_format" => UnitChange::SenseFormat(flag(key, value)?),
+        "removable" => UnitChange::Removable(flag(key, value)?),
+        "readonly" => UnitChange::Readonly(flag(key, value)?),
+        "online" => UnitChange::Online(flag(key, value)?),
+        "lbppbe" => UnitChange::Lbppbe(number(key, value)?),
+        "la_lba" => UnitChange::LaLba(number(key, value)?),
+        "optimal_xfer_gran" => UnitChange::OptimalXferGran(number(key, value)?),
+        "optimal_xfer_len" => UnitChange::OptimalXferLen(number(key, value)?),
+        "thin_provisioning" => UnitChange::ThinProvisioning(flag(key, value)?),
+        "rotation_rate" => UnitChange::RotationRate(number(key, value)?),
+        "mode_page" => {
+            let page = mode_page(value);
+            UnitChange::ModePage(page.ok_or_else(|| {
+                wrong(
+                    key,
+                    value,
+                    "PAGE:SUBPAGE:LENGTH:BYTE:…, page 0 to 62, subpage 0 to 254, the others 0 to 255",
+                )
+            })?)
+        }
         "path" => UnitChange::Path(text()),
         "disksize" if value == "auto" => UnitChange::DiskSize,
-        "disksize" => return Err(TgtadmError::UnknownParameter),
-        _ => return Err(TgtadmError::InvalidRequest),
+        "disksize" => {
+            return Err(ControlError { kind: TgtadmError::UnknownParameter, ..wrong(key, value, "auto") });
+        }
+        _ => {
+            let reason = format!("--params {key:?} is no parameter of a unit; accepted: {}", KEYS.join(", "));
+            return Err(TgtadmError::InvalidRequest.because(reason));
+        }
     })
 }
 
-fn number<N: TryFrom<u64>>(value: &str) -> Result<N, TgtadmError> {
-    let number = c_number(value).ok_or(TgtadmError::InvalidRequest)?;
-    N::try_from(number).map_err(|_| TgtadmError::InvalidRequest)
+fn number<N: TryFrom<u64>>(key: &str, value: &str) -> Result<N, ControlError> {
+    let number = c_number(value).and_then(|number| N::try_from(number).ok());
+    let max = u64::MAX >> (u64::BITS as usize - 8 * size_of::<N>());
+    number.ok_or_else(|| wrong(key, value, &format!("0 to {max}")))
 }
 
-fn flag(value: &str) -> Result<bool, TgtadmError> {
-    number::<u64>(value).map(|number| number != 0)
+fn flag(key: &str, value: &str) -> Result<bool, ControlError> {
+    c_number(value).map(|number| number != 0).ok_or_else(|| wrong(key, value, "0, 1"))
+}
+
+/// A key that is known, with a value that is none of its.
+fn wrong(key: &str, value: &str, accepted: &str) -> ControlError {
+    TgtadmError::InvalidRequest
+        .because(format!("--params {key}={value:?} is not possible; accepted: {accepted}"))
 }
 
 /// As stock: what is missing of the announced length is zero, what is beyond it is cut.
@@ -185,6 +228,7 @@ mod tests {
                 [Ok(expected)],
                 "{item} as a stock client sends it"
             );
+            assert!(KEYS.contains(&item.split('=').next().unwrap()), "{item} is told as accepted");
         }
     }
 
@@ -195,10 +239,10 @@ mod tests {
             changes("readonly=1,nonsense=2,online=x,lbppbe=300,disksize=7,removable=0"),
             [
                 Ok(UnitChange::Readonly(true)),
-                Err(InvalidRequest),
-                Err(InvalidRequest),
-                Err(InvalidRequest),
-                Err(UnknownParameter),
+                Err(InvalidRequest.into()),
+                Err(InvalidRequest.into()),
+                Err(InvalidRequest.into()),
+                Err(UnknownParameter.into()),
                 Ok(UnitChange::Removable(false)),
             ]
         );

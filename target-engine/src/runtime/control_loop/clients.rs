@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::pending::ClientId;
+use crate::control::report::{Reply, text};
 use crate::control::request::Request;
-use crate::control::wire::{RecordReader, Reply, encode_reply};
+use crate::control::wire::RecordReader;
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY};
 use crate::runtime::poller::{Key, Ready};
 
@@ -93,7 +94,7 @@ impl World {
     /// Begins a reply; a client that is gone gets none.
     pub(super) fn send_reply(&mut self, id: ClientId, reply: &Reply) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.state = State::Replying(encode_reply(reply), 0);
+        client.state = State::Replying(text::encode(reply), 0);
         client.deadline = Instant::now() + CONTROL_IDLE;
         self.push_reply(id);
     }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::control::dispatch::Control;
 use crate::control::error::TgtadmError;
+use crate::control::report::Reply;
 use crate::control::request::Request;
-use crate::control::wire::Reply;
 use crate::limits::{END_GRACE, END_REPLIES};
 use crate::model::store::StoreOpener;
 use crate::runtime::letters::ToLoop;
@@ -78,7 +78,7 @@ impl ControlLoop {
                 return Ok(reply);
             }
             if self.world.is_ending() {
-                return Ok(Err(TgtadmError::Unknown));
+                return Ok(Err(TgtadmError::Unknown.because("the daemon ends")));
             }
             self.turn(None)?;
         }

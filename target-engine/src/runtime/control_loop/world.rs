@@ -13,7 +13,7 @@ use super::logins::LoginEntry;
 use super::portals::Listener;
 use crate::control::dispatch::{LoginId, Outside};
 use crate::control::pending::ClientId;
-use crate::control::wire::Reply;
+use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_LETTERS_MAX;
 use crate::model::PortalId;

@@ -130,8 +130,10 @@ fn records_that_are_none_are_dropped_and_the_server_goes_on() {
     }
     // A client that goes away in the middle.
     UnixStream::connect(&server.path).unwrap().write_all(&[0; 50]).unwrap();
-    assert_eq!(server.ask(Mode::Target, Op::New, 1, b""), (17, String::new()));
-    assert_eq!(server.ask(Mode::Target, Op::Update, 1, b""), (17, String::new()));
+    let no_name = "--targetname is missing: the new target's iSCSI name\0";
+    assert_eq!(server.ask(Mode::Target, Op::New, 1, b""), (17, no_name.to_owned()));
+    let no_change = "--name and --value are missing\0";
+    assert_eq!(server.ask(Mode::Target, Op::Update, 1, b""), (17, no_change.to_owned()));
     assert_eq!(server.ask(Mode::Target, Op::Show, -1, b""), (0, String::new()));
     server.end();
 }
@@ -182,7 +184,7 @@ fn a_first_request_that_fails_ends_it_with_its_name() {
     match server.run() {
         Err(ServerError::Request { request, error }) => {
             assert!(request.contains("iqn.x:one"), "{request}");
-            assert_eq!(error, TgtadmError::TargetExists);
+            assert_eq!(error, crate::control::error::TgtadmError::TargetExists.into());
         }
         other => panic!("{other:?}"),
     }

@@ -67,7 +67,7 @@ fn a_threads_name_is_one_that_the_kernel_takes() {
 #[test]
 fn loops_are_exchanged_while_nobody_is_there() {
     let mut bench = Bench::with_target();
-    assert_eq!(bench.ask(set_loops(1, "65")), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(set_loops(1, "65")), Some(Err(TgtadmError::InvalidRequest.into())));
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Ok(String::new())));
     assert_eq!(bench.out.names, ["tgt/1", "tgt/1.0", "tgt/1.1"]);
     let letters = bench.out.letters(LoopId(1));
@@ -76,7 +76,7 @@ fn loops_are_exchanged_while_nobody_is_there() {
     assert_eq!(bench.read(1), ["end"]);
     assert_eq!(bench.loops(1), [2, 3]);
     log_in(&mut bench, 1);
-    assert_eq!(bench.ask(set_loops(1, "1")), Some(Err(TgtadmError::TargetActive)));
+    assert_eq!(bench.ask(set_loops(1, "1")), Some(Err(TgtadmError::TargetActive.into())));
     assert_eq!(bench.loops(1), [2, 3]);
 }
 
@@ -84,7 +84,7 @@ fn loops_are_exchanged_while_nobody_is_there() {
 fn loops_that_cannot_be_started_leave_the_target_where_it_is() {
     let mut bench = Bench::with_target();
     bench.out.no_threads = true;
-    assert_eq!(bench.ask(set_loops(1, "2")), Some(Err(TgtadmError::NoMemory)));
+    assert_eq!(bench.ask(set_loops(1, "2")), Some(Err(TgtadmError::NoMemory.into())));
     assert_eq!((bench.loops(1), bench.read(1)), (vec![1], vec![]));
     assert_eq!(bench.control.model.target(tid(1)).unwrap().loops, 1);
 }
@@ -109,7 +109,11 @@ fn a_shared_loop_survives_its_targets() {
     let letters = bench.out.letters(LoopId(1));
     let [ToLoop::RemoveTarget(gone, ticket)] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(gone, tid(1));
-    assert_eq!(bench.ask(target_new(1, "iqn.x:1")), Some(Err(TgtadmError::TargetExists)), "not gone yet");
+    assert_eq!(
+        bench.ask(target_new(1, "iqn.x:1")),
+        Some(Err(TgtadmError::TargetExists.into())),
+        "not gone yet"
+    );
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
     assert_eq!(bench.read(1), [""; 0]);
     assert_eq!(bench.make(1), [1], "its number is free");
@@ -156,7 +160,7 @@ fn more_loops_than_are_shared_are_none() {
     bench.control.share_loops(2, &mut bench.out).unwrap();
     assert_eq!(bench.make(1).len(), 2);
     assert_eq!(bench.control.model.target(tid(1)).unwrap().loops, 2);
-    assert_eq!(bench.ask(set_loops(1, "3")), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(set_loops(1, "3")), Some(Err(TgtadmError::InvalidRequest.into())));
     let mut bench = Bench::sharing(0);
     bench.control.model.loops = 4;
     bench.control.share_loops(0, &mut bench.out).unwrap();
@@ -230,7 +234,7 @@ fn a_unit_for_a_target_that_came_again_on_the_same_loop_is_not_its() {
     bench.make(1);
     bench.read(1);
     bench.control.job_done(JobDone::Opened(ticket, Ok(Arc::new(Blocks(MIB)))), &mut bench.out);
-    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget)]);
+    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget.into())]);
     assert_eq!(bench.read(1), [""; 0]);
     assert!(matches!(bench.out.jobs.pop(), Some(Job::Close(_))));
     assert!(!bench.control.model.target(tid(1)).unwrap().has_unit(scsi_core::lun::Lun::new(1).unwrap()));
@@ -245,6 +249,6 @@ fn a_unit_that_was_added_to_a_target_that_is_gone_is_left_alone() {
     let added = bench.opened(Ok(MIB));
     assert_eq!(bench.ask(delete(1)), None);
     bench.out.letters(LoopId(1));
-    assert_eq!(bench.answer(LoopId(1), added, Ok(())), [Err(TgtadmError::NoTarget)]);
+    assert_eq!(bench.answer(LoopId(1), added, Ok(())), [Err(TgtadmError::NoTarget.into())]);
     assert_eq!(bench.read(1), [""; 0]);
 }

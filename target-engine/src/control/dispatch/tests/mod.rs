@@ -19,10 +19,20 @@ use crate::model::portal::PortalOptions;
 use crate::runtime::letters::LoopError;
 use crate::runtime::mailbox::{Inbox, mailbox};
 
+/// A reply as a stock client prints it.
+type Said = Result<String, ControlError>;
+
+fn said(reply: Reply) -> Said {
+    if let Err(refusal) = &reply {
+        assert!(refusal.reason.len() > 10, "{refusal:?} has no reason");
+    }
+    reply.map(|answer| report::text::report(&answer))
+}
+
 /// What would be threads and sockets.
 #[derive(Default)]
 struct Paper {
-    replies: Vec<(ClientId, Reply)>,
+    replies: Vec<(ClientId, Said)>,
     boxes: BTreeMap<LoopId, (Mailbox<ToLoop>, Inbox<ToLoop>)>,
     names: Vec<String>,
     jobs: Vec<Job>,
@@ -37,7 +47,7 @@ struct Paper {
 
 impl Outside for Paper {
     fn reply(&mut self, client: ClientId, reply: Reply) {
-        self.replies.push((client, reply));
+        self.replies.push((client, said(reply)));
     }
 
     fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()> {
@@ -174,8 +184,8 @@ impl Bench {
         bench
     }
 
-    fn ask(&mut self, request: Request) -> Option<Reply> {
-        self.control.request(CLIENT, request, self.now, &mut self.out)
+    fn ask(&mut self, request: Request) -> Option<Said> {
+        self.control.request(CLIENT, request, self.now, &mut self.out).map(said)
     }
 
     fn show(&mut self) -> String {
@@ -191,12 +201,12 @@ impl Bench {
     }
 
     /// A loop answers; the replies that come of it.
-    fn answer(&mut self, from: LoopId, ticket: Ticket, answer: Result<(), LoopError>) -> Vec<Reply> {
+    fn answer(&mut self, from: LoopId, ticket: Ticket, answer: Result<(), LoopError>) -> Vec<Said> {
         self.control.letter(ToControl::Answer(from, ticket, answer), &mut self.out);
         self.replies()
     }
 
-    fn replies(&mut self) -> Vec<Reply> {
+    fn replies(&mut self) -> Vec<Said> {
         std::mem::take(&mut self.out.replies)
             .into_iter()
             .map(|(client, reply)| {
@@ -247,7 +257,7 @@ fn system_settings() {
 #[test]
 fn the_daemon_ends_only_without_targets() {
     let mut bench = Bench::with_target();
-    assert_eq!(bench.ask(Request::SystemDelete), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(Request::SystemDelete), Some(Err(TgtadmError::InvalidRequest.into())));
     assert!(!bench.out.ending);
     let mut bench = Bench::new();
     assert_eq!(bench.ask(Request::SystemDelete), Some(Ok(String::new())));
@@ -263,12 +273,12 @@ fn a_stopped_driver_listens_nowhere_and_comes_back_where_it_began() {
     bench.ask(Request::PortalNew(PortalOptions::parse("portal=127.0.0.1:3261").unwrap()));
     assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Ok(String::new())));
     assert!(bench.out.listening.is_empty() && bench.out.logins_closed);
-    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Err(TgtadmError::NoDriver)));
+    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Err(TgtadmError::NoDriver.into())));
     assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("iscsi: stopped"));
     assert_eq!(bench.ask(Request::LldStart(Iscsi)), Some(Ok(String::new())));
     assert_eq!(bench.ask(Request::PortalShow), Some(Ok("Portal: 127.0.0.1:3260,1\n".to_owned())));
     assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Ok(String::new())));
-    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Err(TgtadmError::DriverActive)));
+    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Err(TgtadmError::DriverActive.into())));
 }
 
 #[test]
@@ -276,7 +286,7 @@ fn portals_come_all_or_none() {
     let mut bench = Bench::new();
     let new = |list: &str| Request::PortalNew(PortalOptions::parse(list).unwrap());
     let delete = |list: &str| Request::PortalDelete(PortalOptions::parse(list).unwrap());
-    let refused = Some(Err(TgtadmError::InvalidRequest));
+    let refused = Some(Err(TgtadmError::InvalidRequest.into()));
     assert_eq!(bench.ask(new("portal=127.0.0.1,portal=[::1]:7,nop_interval=4")), Some(Ok(String::new())));
     assert_eq!(bench.control.model.nop_interval, 4);
     let shown = "Portal: [::1]:7,1\nPortal: 127.0.0.1:3260,1\n";
@@ -293,9 +303,10 @@ fn portals_come_all_or_none() {
 fn a_portal_with_a_name_is_looked_up_aside() {
     let mut bench = Bench::new();
     let request = || Request::PortalNew(PortalOptions::parse("portal=127.0.0.1,portal=storage:7").unwrap());
-    for (addresses, reply, listening) in
-        [(vec![], Err(TgtadmError::InvalidRequest), 0), (vec!["10.0.0.1:7", "[::1]:7"], Ok(String::new()), 3)]
-    {
+    for (addresses, reply, listening) in [
+        (vec![], Err(TgtadmError::InvalidRequest.into()), 0),
+        (vec!["10.0.0.1:7", "[::1]:7"], Ok(String::new()), 3),
+    ] {
         assert_eq!(bench.ask(request()), None);
         let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is looked up") };
         assert_eq!(spec.to_string(), "storage:7");
@@ -313,10 +324,10 @@ fn accounts() {
     let user = || "mike".to_owned();
     let new = || Request::AccountNew { user: user(), password: Secret::new("pw".to_owned()) };
     let bind = |tid| Request::AccountBind { tid, user: user(), direction: Incoming };
-    assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Err(TgtadmError::NoUser)));
+    assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Err(TgtadmError::NoUser.into())));
     assert_eq!(bench.ask(new()), Some(Ok(String::new())));
-    assert_eq!(bench.ask(new()), Some(Err(TgtadmError::UserExists)));
-    assert_eq!(bench.ask(bind(Some(tid(2)))), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(new()), Some(Err(TgtadmError::UserExists.into())));
+    assert_eq!(bench.ask(bind(Some(tid(2)))), Some(Err(TgtadmError::NoTarget.into())));
     assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Ok(String::new())));
     assert_eq!(bench.ask(bind(None)), Some(Ok(String::new())));
     assert!(bench.show().contains("    Account information:\n        mike\n    ACL"));

@@ -76,7 +76,7 @@ fn of_a_target() {
     let rows = [CONTROLLER_1, CONTROLLER_2, DISK_1, DISK_2];
     assert_rows(&mut bench, Request::TargetStat(Some(tid(1))), &rows);
     assert_rows(&mut bench, Request::TargetStat(Some(tid(2))), &[OTHER]);
-    assert_eq!(bench.ask(Request::TargetStat(Some(tid(3)))), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(Request::TargetStat(Some(tid(3)))), Some(Err(TgtadmError::NoTarget.into())));
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn of_a_unit() {
     assert_rows(&mut bench, unit(1, 1, 0), &[DISK_1, DISK_2]);
     assert_rows(&mut bench, unit(1, 1, 1), &[DISK_1]);
     assert_rows(&mut bench, unit(1, 1, 3), &[]);
-    assert_eq!(bench.ask(unit(1, 1, 9)), Some(Err(TgtadmError::NoSession)));
-    assert_eq!(bench.ask(unit(1, 2, 0)), Some(Err(TgtadmError::NoLun)));
-    assert_eq!(bench.ask(unit(3, 1, 0)), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(unit(1, 1, 9)), Some(Err(TgtadmError::NoSession.into())));
+    assert_eq!(bench.ask(unit(1, 2, 0)), Some(Err(TgtadmError::NoLun.into())));
+    assert_eq!(bench.ask(unit(3, 1, 0)), Some(Err(TgtadmError::NoTarget.into())));
 }
 
 /// Its units come the highest first, and then its connections.
@@ -103,7 +103,7 @@ fn of_a_session() {
 ";
     let expected = [UNITS, DISK_1, CONTROLLER_1, "\n", CONNECTIONS, connections].concat();
     assert_eq!(bench.ask(Request::SessionStat { sid: 1 }), Some(Ok(expected)));
-    assert_eq!(bench.ask(Request::SessionStat { sid: 4 }), Some(Err(TgtadmError::NoSession)));
+    assert_eq!(bench.ask(Request::SessionStat { sid: 4 }), Some(Err(TgtadmError::NoSession.into())));
 }
 
 #[test]
@@ -112,6 +112,6 @@ fn of_a_connection() {
     let row = "  1   0           244            92            0           0        1        0\n";
     let connection = |sid, cid| Request::ConnectionStat { sid, cid };
     assert_eq!(bench.ask(connection(1, 0)), Some(Ok(CONNECTIONS.to_owned() + row)));
-    assert_eq!(bench.ask(connection(1, 1)), Some(Err(TgtadmError::NoConnection)));
-    assert_eq!(bench.ask(connection(4, 0)), Some(Err(TgtadmError::NoSession)));
+    assert_eq!(bench.ask(connection(1, 1)), Some(Err(TgtadmError::NoConnection.into())));
+    assert_eq!(bench.ask(connection(4, 0)), Some(Err(TgtadmError::NoSession.into())));
 }

@@ -39,7 +39,7 @@ fn a_target_has_its_thread_from_the_beginning() {
 fn without_a_thread_there_is_no_target() {
     let mut bench = Bench::new();
     bench.out.no_threads = true;
-    assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Err(TgtadmError::NoMemory)));
+    assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Err(TgtadmError::NoMemory.into())));
     assert_eq!(bench.show(), "");
     bench.out.no_threads = false;
     assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Ok(String::new())));
@@ -50,14 +50,18 @@ fn a_target_that_is_in_use_goes_by_force_only() {
     let mut bench = Bench::with_target();
     let (tsih, nexus) = log_in(&mut bench, 1);
     let delete = |force| Request::TargetDelete { tid: tid(1), force };
-    assert_eq!(bench.ask(delete(false)), Some(Err(TgtadmError::TargetActive)));
+    assert_eq!(bench.ask(delete(false)), Some(Err(TgtadmError::TargetActive.into())));
     assert!(bench.out.letters(LoopId(1)).is_empty());
 
     assert_eq!(bench.ask(delete(true)), None);
     assert_eq!(bench.show(), "");
     let letters = bench.out.letters(LoopId(1));
     let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
-    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Err(TgtadmError::TargetExists)), "not gone yet");
+    assert_eq!(
+        bench.ask(target_new(1, "iqn.x:one")),
+        Some(Err(TgtadmError::TargetExists.into())),
+        "not gone yet"
+    );
     bench.control.letter(ToControl::SessionEnded(LoopId(1), tid(1), tsih, nexus), &mut bench.out);
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::End(_)]));
@@ -80,7 +84,7 @@ fn removal_by_force_succeeds_while_a_loop_hangs() {
     bench.control.handle_timeout(bench.now, &mut bench.out);
     assert_eq!(bench.replies(), [Ok(String::new())]);
     assert_eq!(bench.show(), "");
-    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Err(TgtadmError::TargetExists)));
+    assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Err(TgtadmError::TargetExists.into())));
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn parameters_reach_the_loops() {
     assert!(!second.online);
     let shown = bench.ask(Request::TargetShow(tid(1))).unwrap().unwrap();
     assert_eq!(shown, "RedirectAddress=10.0.0.9\nRedirectPort=\nRedirectReason=Unknown\n");
-    assert_eq!(bench.ask(Request::TargetShow(tid(2))), Some(Err(TgtadmError::NoTarget)));
+    assert_eq!(bench.ask(Request::TargetShow(tid(2))), Some(Err(TgtadmError::NoTarget.into())));
 }
 
 #[test]
@@ -122,14 +126,14 @@ fn rules_and_hosts() {
     let bind = |rule: &Binding| Request::TargetBind { tid: tid(1), rule: rule.clone() };
     let unbind = |rule: &Binding| Request::TargetUnbind { tid: tid(1), rule: rule.clone() };
     assert_eq!(bench.ask(bind(&both)), Some(Ok(String::new())));
-    assert_eq!(bench.ask(bind(&both)), Some(Err(TgtadmError::AclExists)));
+    assert_eq!(bench.ask(bind(&both)), Some(Err(TgtadmError::AclExists.into())));
     assert!(bench.show().ends_with("    ACL information:\n        ALL\n        iqn.i\n"));
     assert_eq!(bench.ask(unbind(&both)), Some(Ok(String::new())));
-    assert_eq!(bench.ask(unbind(&both)), Some(Err(TgtadmError::AclNotFound)));
+    assert_eq!(bench.ask(unbind(&both)), Some(Err(TgtadmError::AclNotFound.into())));
     let host = Binding::Host(3);
-    assert_eq!(bench.ask(unbind(&host)), Some(Err(TgtadmError::NoBinding)));
+    assert_eq!(bench.ask(unbind(&host)), Some(Err(TgtadmError::NoBinding.into())));
     assert_eq!(bench.ask(bind(&host)), Some(Ok(String::new())));
-    assert_eq!(bench.ask(bind(&host)), Some(Err(TgtadmError::BindingExists)));
+    assert_eq!(bench.ask(bind(&host)), Some(Err(TgtadmError::BindingExists.into())));
     assert_eq!(bench.ask(unbind(&host)), Some(Ok(String::new())));
 }
 
@@ -144,10 +148,10 @@ fn connections_are_shown_and_closed() {
     assert!(bench.show().contains(tree));
 
     let delete = |number, sid, cid| Request::ConnectionDelete { tid: tid(number), sid, cid };
-    assert_eq!(bench.ask(delete(2, 1, 0)), Some(Err(TgtadmError::NoTarget)));
-    assert_eq!(bench.ask(delete(1, 2, 0)), Some(Err(TgtadmError::NoSession)));
-    assert_eq!(bench.ask(delete(1, 0x1_0001, 0)), Some(Err(TgtadmError::NoSession)));
-    assert_eq!(bench.ask(delete(1, 1, 1)), Some(Err(TgtadmError::NoConnection)));
+    assert_eq!(bench.ask(delete(2, 1, 0)), Some(Err(TgtadmError::NoTarget.into())));
+    assert_eq!(bench.ask(delete(1, 2, 0)), Some(Err(TgtadmError::NoSession.into())));
+    assert_eq!(bench.ask(delete(1, 0x1_0001, 0)), Some(Err(TgtadmError::NoSession.into())));
+    assert_eq!(bench.ask(delete(1, 1, 1)), Some(Err(TgtadmError::NoConnection.into())));
     assert_eq!(bench.ask(delete(1, 1, 0)), None);
     let letters = bench.out.letters(LoopId(1));
     let [ToLoop::CloseConnection { tsih: closed, ticket, .. }] = letters[..] else { panic!("{letters:?}") };

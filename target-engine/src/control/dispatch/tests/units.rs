@@ -8,7 +8,7 @@ fn delete(lun: u64) -> Request {
     Request::UnitDelete { tid: tid(1), lun }
 }
 
-fn update(lun: u64, changes: Vec<Result<UnitChange, TgtadmError>>) -> Request {
+fn update(lun: u64, changes: Vec<Result<UnitChange, ControlError>>) -> Request {
     Request::UnitUpdate { tid: tid(1), lun, changes }
 }
 
@@ -17,7 +17,7 @@ fn a_unit_is_there_once_its_loop_serves_it() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(unit_new(1, 1)), None);
     assert!(!bench.show().contains("LUN: 1"));
-    assert_eq!(bench.ask(unit_new(1, 1)), Some(Err(TgtadmError::LunExists)), "its number is taken");
+    assert_eq!(bench.ask(unit_new(1, 1)), Some(Err(TgtadmError::LunExists.into())), "its number is taken");
     let ticket = bench.opened(Ok(64 * MIB));
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::AddUnit(..)]));
     assert!(!bench.show().contains("LUN: 1"));
@@ -60,7 +60,7 @@ fn refusals_before_anything_is_opened() {
     ];
     for (request, error) in cases {
         let shown = format!("{request:?}");
-        assert_eq!(bench.ask(request), Some(Err(error)), "{shown}");
+        assert_eq!(bench.ask(request), Some(Err(error.into())), "{shown}");
     }
     assert!(bench.out.jobs.is_empty());
 }
@@ -70,7 +70,7 @@ fn a_store_that_cannot_be_opened_leaves_no_trace() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(unit_new(1, 1)), None);
     bench.opened(Err("no such file"));
-    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest)]);
+    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(bench.out.letters(LoopId(1)).is_empty());
     assert_eq!(bench.ask(unit_new(1, 1)), None, "its number is free");
 }
@@ -82,7 +82,7 @@ fn an_open_that_hangs_ends_the_reply_and_not_the_daemon() {
     assert_eq!(bench.ask(unit_new(1, 1)), None);
     bench.now += CONTROL_REPLY;
     bench.control.handle_timeout(bench.now, &mut bench.out);
-    assert_eq!(bench.replies(), [Err(TgtadmError::Unknown)]);
+    assert_eq!(bench.replies(), [Err(TgtadmError::Unknown.into())]);
     let ticket = bench.opened(Ok(MIB));
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "who asked was told already");
     assert!(bench.show().contains("LUN: 1"), "but the unit has come");
@@ -99,7 +99,7 @@ fn a_target_removed_meanwhile_gets_no_unit_nor_does_its_successor() {
     bench.ask(target_new(1, "iqn.x:one"));
     bench.out.letters(LoopId(2));
     bench.opened(Ok(MIB));
-    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget)]);
+    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget.into())]);
     assert!(matches!(bench.out.jobs[..], [Job::Close(_)]), "what was opened is closed aside");
     assert!(bench.out.letters(LoopId(2)).is_empty());
     assert!(!bench.show().contains("LUN: 1"));
@@ -115,7 +115,7 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     bench.out.letters(LoopId(1));
     let failure = Err(LoopError::Store(IoError::NotReady));
-    assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest)]);
+    assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { force: true, .. }]));
     assert!(!bench.show().contains("LUN: 1"));
 
@@ -130,7 +130,7 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     let [ToLoop::RemoveUnit { force: false, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
     bench.answer(LoopId(1), ticket, Ok(()));
     let busy = Err(LoopError::Busy);
-    assert_eq!(bench.answer(LoopId(2), ticket, busy), [Err(TgtadmError::LunActive)]);
+    assert_eq!(bench.answer(LoopId(2), ticket, busy), [Err(TgtadmError::LunActive.into())]);
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::AddUnit(..)]), "it serves the unit again");
     assert!(bench.show().contains("LUN: 1"));
 }
@@ -140,7 +140,7 @@ fn a_unit_goes_when_its_last_operation_is_in() {
     let mut bench = Bench::with_unit();
     bench.out.letters(LoopId(1));
     assert_eq!(bench.ask(delete(1)), None);
-    assert_eq!(bench.ask(delete(1)), Some(Err(TgtadmError::LunActive)), "once is enough");
+    assert_eq!(bench.ask(delete(1)), Some(Err(TgtadmError::LunActive.into())), "once is enough");
     let letters = bench.out.letters(LoopId(1));
     let [ToLoop::RemoveUnit { ticket, .. }] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
@@ -153,10 +153,10 @@ fn every_right_change_is_made_and_the_error_is_told() {
     let mut bench = Bench::with_unit();
     let changes = vec![
         Ok(UnitChange::Readonly(true)),
-        Err(TgtadmError::UnknownParameter),
+        Err(TgtadmError::UnknownParameter.because("this is not known")),
         Ok(UnitChange::ScsiSn("0007".to_owned())),
     ];
-    assert_eq!(bench.ask(update(1, changes)), Some(Err(TgtadmError::UnknownParameter)));
+    assert_eq!(bench.ask(update(1, changes)), Some(Err(TgtadmError::UnknownParameter.into())));
     let shown = bench.show();
     assert!(shown.contains("Readonly: Yes") && shown.contains("SCSI SN: 0007"), "{shown}");
     assert_eq!(bench.ask(update(1, vec![])), Some(Ok(String::new())));
@@ -166,12 +166,12 @@ fn every_right_change_is_made_and_the_error_is_told() {
 fn another_medium_while_offline_only() {
     let mut bench = Bench::with_unit();
     let path = |path: &str| Ok(UnitChange::Path(path.to_owned()));
-    assert_eq!(bench.ask(update(1, vec![path("/b")])), Some(Err(TgtadmError::InvalidRequest)));
+    assert_eq!(bench.ask(update(1, vec![path("/b")])), Some(Err(TgtadmError::InvalidRequest.into())));
     assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::Online(false))])), Some(Ok(String::new())));
 
     assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(UnitChange::Readonly(true))])), None);
     bench.opened(Err("no such file"));
-    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest)]);
+    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest.into())]);
     let shown = bench.show();
     assert!(shown.contains("Size: 0 MB, Block size: 512\n            Online: No"), "{shown}");
     assert!(shown.contains("Readonly: Yes"), "what came after the medium was done");
@@ -222,7 +222,7 @@ fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
     let unit = Arc::clone(
         &bench.control.model.target(tid(1)).unwrap().units[&scsi_core::lun::Lun::new(1).unwrap()].unit,
     );
-    let (done, failed) = (Some(Ok(String::new())), Err(TgtadmError::InvalidRequest));
+    let (done, failed) = (Some(Ok(String::new())), Err(TgtadmError::InvalidRequest.into()));
     for request in [online(false), online(true)] {
         assert_eq!(bench.ask(request), done);
         assert!(bench.out.jobs.is_empty(), "what is whole stays open");
@@ -250,10 +250,10 @@ fn the_size_is_asked_for_aside() {
     let mut bench = Bench::with_unit();
     assert_eq!(
         bench.ask(update(0, vec![Ok(UnitChange::DiskSize)])),
-        Some(Err(TgtadmError::UnsupportedOperation))
+        Some(Err(TgtadmError::UnsupportedOperation.into()))
     );
     for (answer, reply) in
-        [(Ok(()), Ok(String::new())), (Err(IoError::NotReady), Err(TgtadmError::InvalidRequest))]
+        [(Ok(()), Ok(String::new())), (Err(IoError::NotReady), Err(TgtadmError::InvalidRequest.into()))]
     {
         assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::DiskSize)])), None);
         let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
@@ -276,7 +276,7 @@ fn a_name_belongs_to_one_store() {
         let ticket = bench.opened(Ok(MIB));
         assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
     }
-    let (ok, refused) = (Some(Ok(String::new())), Some(Err(TgtadmError::InvalidRequest)));
+    let (ok, refused) = (Some(Ok(String::new())), Some(Err(TgtadmError::InvalidRequest.into())));
     assert_eq!(bench.ask(named(1, "0a1")), ok);
     assert_eq!(bench.ask(named(1, "0a1")), ok, "its own");
     assert_eq!(bench.ask(numbered(1, "s1")), ok);

@@ -5,7 +5,7 @@ use crate::control::request::{Driver, State};
 use crate::model::acl::Matching;
 use crate::model::parameters::{Defaults, Parameters};
 use crate::model::target::{Redirect, RedirectReason};
-use crate::model::{DriverState, Isns, PortalId};
+use crate::model::{DriverState, Isns};
 
 #[test]
 fn sizes_as_stock_rounds_them() {
@@ -289,12 +289,11 @@ fn small_lists() {
     let expected = "LLDs:\n    iscsi: ready\n        Target 1: iqn.2001-04.com.example:storage.disk1.sys1\n";
     assert_eq!(drivers(&[driver]), expected);
 
-    let portal = |spec: &str| Portal { id: PortalId(0), spec: spec.parse().unwrap() };
-    let shown = portals(&[portal("[::]:3260"), portal("0.0.0.0:3260")]);
+    let shown = portals(&["[::]:3260", "0.0.0.0:3260"].map(|portal| portal.parse().unwrap()));
     assert_eq!(shown, "Portal: [::]:3260,1\nPortal: 0.0.0.0:3260,1\n");
 
-    assert_eq!(accounts(["mike", "fujita"].into_iter()), "Account list:\n    mike\n    fujita\n");
-    assert_eq!(accounts(std::iter::empty()), "");
+    assert_eq!(accounts(&["mike", "fujita"].map(str::to_owned)), "Account list:\n    mike\n    fujita\n");
+    assert_eq!(accounts(&[]), "");
 
     let expected = "\
 Session: 2
