@@ -66,7 +66,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("scsi-core", &[]),
     ("target-engine", &["iscsi-proto", "scsi-core"]),
     ("backstores", &["scsi-core"]),
-    ("tgtadm-bin", &["target-engine"]),
+    ("tgtadm-bin", &["target-engine", "scsi-core"]),
     ("tgtd-bin", &["target-engine", "backstores", "scsi-core"]),
     ("tests", &["iscsi-proto", "scsi-core", "target-engine", "backstores"]),
 ];

@@ -19,4 +19,5 @@ mod removal;
 mod setup_lun;
 mod shared_loops;
 mod statistics;
+mod tape;
 mod threads;
