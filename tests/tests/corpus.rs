@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use target_engine::control::fuzzing::{access_rules, management_request};
 use target_engine::iscsi::login::fuzzing::drive;
 use target_engine::target::fuzzing::connection;
+use tgtadm_bin::admin::config::fuzzing::targets_conf;
 
 /// Each fuzz target, by the name of its file, and what it calls.
 /// A corpus' folder, and what its files are given to.
@@ -26,6 +27,7 @@ fn targets() -> Vec<Target> {
         ("connection", connection),
         ("management_request", management_request),
         ("access_rules", access_rules),
+        ("targets_conf", targets_conf),
     ]);
     targets
 }

@@ -6,6 +6,7 @@
 //! operation, [`client`] the exchange with the daemon. [`setup_lun`] and [`image`] are tools
 //! of their own.
 
+pub mod admin;
 pub mod args;
 pub mod client;
 pub mod getopt;

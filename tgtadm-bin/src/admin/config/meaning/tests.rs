@@ -1,0 +1,169 @@
+//! What files mean: lists and single values, a store's options over its target's, mistakes and warnings.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::admin::config::{Files, read};
+
+struct One(String);
+
+impl Files for One {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.clone().into_bytes())
+    }
+    fn folder(&self, _: &Path) -> Option<Vec<PathBuf>> {
+        None
+    }
+    fn matching(&self, _: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+fn config(text: &str) -> Result<Config, Vec<String>> {
+    let entries = read(Path::new("f"), &One(text.to_owned())).unwrap();
+    understand(entries).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+}
+
+fn target(inside: &str) -> Target {
+    config(&format!("<target t>\n{inside}\n</target>")).unwrap().targets.pop().unwrap()
+}
+
+/// What refuses the target, without the file's name.
+fn mistakes(inside: &str) -> String {
+    let config = config(&format!("<target t>\n{inside}\n</target>")).unwrap();
+    assert_eq!(config.targets.len() + config.refused.len(), 1);
+    let all = config.refused.iter().flat_map(|refused| &refused.mistakes);
+    all.map(|mistake| format!("{}: {}", mistake.place.line, mistake.text)).collect::<Vec<_>>().join("|")
+}
+
+fn warnings(text: &str) -> String {
+    let config = config(text).unwrap();
+    config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
+}
+
+#[test]
+fn globals() {
+    let text = "default-driver iser\nignore-errors yes\ncontrol-port 3\niSNS On\niSNSServerPort 5\n\
+                incomingdiscoveryuser a b\noutgoingdiscoveryuser c d";
+    let config = config(text).unwrap();
+    assert_eq!(config.default_driver.as_deref(), Some("iser"));
+    assert!(config.ignore_errors);
+    assert_eq!(config.control_port.as_deref(), Some("3"));
+    assert_eq!(
+        config.isns.into_iter().collect::<Vec<_>>(),
+        [("iSNS".to_owned(), "On".to_owned()), ("iSNSServerPort".to_owned(), "5".to_owned())]
+    );
+    let account = |user: &str, password: &str| Some(Account { user: user.into(), password: password.into() });
+    assert_eq!(
+        (config.incoming_discovery, config.outgoing_discovery),
+        (account("a", "b"), account("c", "d"))
+    );
+}
+
+#[test]
+fn mistakes_outside_of_targets_refuse_the_file() {
+    #[rustfmt::skip]
+    let cases = [
+        ("default-driver a\ndefault-driver b",   "f:2: Multiple default-driver definitions are not allowed!"),
+        ("control-port",                         "f:1: Option control-port has a missing value!"),
+        ("incomingdiscoveryuser a",              "f:1: Option incomingdiscoveryuser has a missing value! Write 'incomingdiscoveryuser NAME PASSWORD'."),
+        ("\ntarget x",                           "f:2: a target is a block: <target NAME>"),
+        ("<target>\n</target>",                  "f:1: a target is a block: <target NAME>"),
+        ("<iSNS x>\n</iSNS>",                    "f:1: 'iSNS' is no block; write 'iSNS VALUE'"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(config(text).unwrap_err(), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_target_is_the_sum_of_its_blocks() {
+    let text = "<target b>\n</target>\n<target a>\ninitiator-address x\nMaxConnections 2\n</target>\n\
+                <target a>\ninitiator-address y\nMaxConnections 3\nDataDigest None\n</target>";
+    let config = config(text).unwrap();
+    let names: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let a = &config.targets[0];
+    assert_eq!(a.addresses, ["x", "y"]);
+    let parameters: Vec<_> =
+        a.parameters.iter().map(|one| (one.name.as_str(), one.value.as_str(), one.repeated)).collect();
+    assert_eq!(parameters, [("DataDigest", "None", false), ("MaxConnections", "2", true)]);
+}
+
+#[test]
+fn a_store_has_its_own_options_first() {
+    let stores = target(
+        "vendor_id T\nscsi_id S\nwrite-cache Off\nmode_page 1\nparams t\nbs-type aio\n\
+         direct-store /a\nbacking-store /z\n<backing-store \"/b c\">\nvendor_id B\nwrite-cache on\nmode_page 2\n\
+         params b\nlun 0x10\nblock-size 4096\n</backing-store>",
+    )
+    .stores;
+    let paths: Vec<_> = stores.iter().map(|store| (store.kind, store.path.as_str(), store.lun)).collect();
+    let expected = [
+        (StoreKind::Backing, "/b c", Some(16)),
+        (StoreKind::Backing, "/z", None),
+        (StoreKind::Direct, "/a", None),
+    ];
+    assert_eq!(paths, expected);
+    let own = &stores[0];
+    assert_eq!(own.parameters["vendor_id"], "B");
+    assert_eq!(own.parameters["scsi_id"], "S");
+    assert_eq!((&own.write_cache, &stores[1].write_cache), (&WriteCache::On, &WriteCache::Off));
+    assert_eq!((own.mode_pages.join(" "), own.params.join(" ")), ("2 1".to_owned(), "b t".to_owned()));
+    assert_eq!((own.block_size.as_deref(), own.bs_type.as_deref()), (Some("4096"), Some("aio")));
+    assert_eq!(stores[1].parameters["vendor_id"], "T");
+}
+
+#[test]
+fn mistakes_refuse_their_target() {
+    #[rustfmt::skip]
+    let cases = [
+        ("incominguser a",                                        "2: Option incominguser has a missing value! Write 'incominguser NAME PASSWORD'."),
+        ("initiator-address\ninitiator-name \"\"",                "2: Option initiator-address has a missing value!|3: Option initiator-name has a missing value!"),
+        ("vendor_id a\nvendor_id b",                              "3: Multiple 'vendor_id' definitions not allowed!"),
+        ("driver a\ndriver b",                                    "3: Multiple 'driver' definitions not allowed!"),
+        ("controller_tid 0",                                      "2: 'controller_tid 0': a target's number is one of 1 to 2147483647"),
+        ("lun 3\nbacking-store /a\nbacking-store /b",             "4: another store of this target has 'lun 3'"),
+        ("backing-store /a\nlun 0",                               "3: 'lun 0': a unit's number is one from 1 on (0 is the target's controller)"),
+        ("<backing-store>\n</backing-store>",                     "2: Option backing-store has a missing value!"),
+        ("<initiator-address x>\n</initiator-address>",           "2: 'initiator-address' is no block; write 'initiator-address VALUE'"),
+        ("lun 3\nbacking-store /a",                               ""),
+    ];
+    for (inside, expected) in cases {
+        assert_eq!(mistakes(inside), expected, "{inside}");
+    }
+    let config = config("<target a>\ndriver\n</target>\n<target b>\n</target>").unwrap();
+    assert_eq!((config.refused[0].name.as_str(), config.targets[0].name.as_str()), ("a", "b"));
+}
+
+#[test]
+fn what_will_surprise_is_said() {
+    #[rustfmt::skip]
+    let cases = [
+        ("Target x",                                              "f:1: 'Target' is no directive here and is ignored ('target' stands outside of blocks)"),
+        ("bogus",                                                 "f:1: 'bogus' is no directive here and is ignored"),
+        ("<target t>\ninitiator_address x\n</target>",            "f:2: 'initiator_address' is no directive here and is ignored ('initiator-address' stands in a <target> block)"),
+        ("<target t>\nblock-size 512\n</target>",                 "f:2: 'block-size' counts only in a store's own block (<backing-store PATH>) and is ignored here"),
+        ("<target t>\nbacking-store /a\nwrite-cache x\n</target>", "f:3: 'write-cache x': it is 'on' or 'off'; the cache stays on"),
+        ("ignore-errors maybe",                                   "f:1: ignore-errors is 'yes' or 'no'; 'maybe' counts as 'no'"),
+        ("incomingdiscoveryuser a b c",                           "f:1: 'incomingdiscoveryuser' takes a name and a password; what follows them is ignored"),
+        ("<target t>\ninitiator-name x\n</target>",
+            "f:1: target t has rules by name only and is open to every address all the same; 'initiator-address none' closes it"),
+        ("<target t>\ninitiator-name x\ninitiator-address none\n</target>", ""),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(warnings(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn nobody_else_is_admitted_where_the_file_says_none() {
+    assert_eq!(target("").admitted(), ["ALL"]);
+    assert_eq!(target("initiator-name x").admitted(), ["ALL"]);
+    assert!(target("initiator-name x\ninitiator-address none").admitted().is_empty());
+    assert_eq!(target("initiator-address none\ninitiator-address 192.0.2.1").admitted(), ["192.0.2.1"]);
+}

@@ -1,0 +1,3 @@
+//! `tgt-admin`: makes a running daemon what a configuration file says.
+
+pub mod config;
