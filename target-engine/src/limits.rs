@@ -162,7 +162,7 @@ pub const END_REPLIES: Duration = Duration::from_secs(2);
 /// How long a connection may take to accept the response that refuses it, or the last one before it is closed.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Warnings that peers can cause, in one [`WARNINGS_PERIOD`]; more are counted only.
+/// Lines of the log that peers can cause, of one kind in one [`WARNINGS_PERIOD`]; more are counted only.
 pub const WARNINGS_MAX: u32 = 20;
 
 /// See [`WARNINGS_MAX`].

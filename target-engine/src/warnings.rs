@@ -1,11 +1,13 @@
-//! Warnings that peers can cause as often as they like: the log takes only so many.
+//! Lines that peers can cause as often as they like: the log takes only so many.
 
 use std::fmt::Arguments;
 use std::time::Instant;
 
+use log::Level;
+
 use crate::limits::{WARNINGS_MAX, WARNINGS_PERIOD};
 
-/// Since when warnings are counted, and how many there were.
+/// Since when lines are counted, and how many there were.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
     since: Option<Instant>,
@@ -13,18 +15,23 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Logs it, unless there were too many in this period.
+    /// Logs a warning, unless there were too many in this period.
     pub(crate) fn warn(&mut self, now: Instant, text: Arguments<'_>) {
+        self.say(now, Level::Warn, text);
+    }
+
+    /// Logs a line of any level, which is counted with all others.
+    pub(crate) fn say(&mut self, now: Instant, level: Level, text: Arguments<'_>) {
         let is_over = self.since.is_none_or(|since| now.saturating_duration_since(since) >= WARNINGS_PERIOD);
         if is_over && self.count > WARNINGS_MAX {
-            log::warn!("{} warnings like the last ones were left out", self.count - WARNINGS_MAX);
+            log::log!(level, "{} lines like the last ones were left out", self.count - WARNINGS_MAX);
         }
         if is_over {
             (self.since, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
         if self.is_said() {
-            log::warn!("{text}");
+            log::log!(level, "{text}");
         }
     }
 

@@ -51,8 +51,8 @@ pub enum JobDone {
     Refreshed(Ticket, Result<(), IoError>),
     /// The name's addresses; none where it has none.
     Resolved(Ticket, Vec<SocketAddr>),
-    /// What the command printed, in time.
-    Redirected(Ticket, Option<String>),
+    /// What the command printed, in time; or why nothing.
+    Redirected(Ticket, Result<String, String>),
 }
 
 /// The threads; they end when this is dropped and their jobs are done.
@@ -184,9 +184,11 @@ pub(super) fn resolve(spec: &PortalSpec) -> std::io::Result<Vec<SocketAddr>> {
 }
 
 /// Runs `<command> <target name> <initiator address>` and takes what it prints until its time is over.
-fn run_redirect(redirect: &RedirectCommand) -> Option<String> {
+fn run_redirect(redirect: &RedirectCommand) -> Result<String, String> {
     let mut words = redirect.command.split_ascii_whitespace();
-    let mut child = Command::new(words.next()?)
+    let name = words.next().ok_or("there is no redirect command")?;
+    let failed = |error: std::io::Error| format!("redirect command {name:?}: {error}");
+    let mut child = Command::new(name)
         .args(words)
         .arg(&redirect.target_name)
         .arg(redirect.initiator.to_string())
@@ -194,30 +196,34 @@ fn run_redirect(redirect: &RedirectCommand) -> Option<String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| log::error!("redirect command {:?}: {error}", redirect.command))
-        .ok()?;
-    let stdout = child.stdout.take()?;
-    let ended = wait_until(&mut child, Instant::now() + REDIRECT_TIME);
-    if !ended {
-        log::error!("redirect command {:?} took more than {REDIRECT_TIME:?}", redirect.command);
-        // It may have ended just now.
-        let _ = child.kill();
-        let _ = child.wait();
-        return None;
+        .map_err(failed)?;
+    let stdout = child.stdout.take();
+    match wait_until(&mut child, Instant::now() + REDIRECT_TIME) {
+        Some(status) if status.success() => {}
+        Some(status) => return Err(format!("redirect command {name:?} failed: {status}")),
+        None => {
+            // It may have ended just now.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("redirect command {name:?} took more than {REDIRECT_TIME:?}"));
+        }
     }
     let mut answer = String::new();
-    // A child of the command may hold the pipe open; what is there is enough.
-    rustix::io::ioctl_fionbio(&stdout, true).ok()?;
-    let _ = stdout.take(REDIRECT_ANSWER_LEN_MAX).read_to_string(&mut answer);
-    Some(answer.trim().to_owned())
+    if let Some(stdout) = stdout {
+        // A child of the command may hold the pipe open; what is there is enough.
+        rustix::io::ioctl_fionbio(&stdout, true).map_err(|error| failed(error.into()))?;
+        let _ = stdout.take(REDIRECT_ANSWER_LEN_MAX).read_to_string(&mut answer);
+    }
+    Ok(answer.trim().to_owned())
 }
 
-fn wait_until(child: &mut std::process::Child, deadline: Instant) -> bool {
+/// How it ended; `None` if it has not.
+fn wait_until(child: &mut std::process::Child, deadline: Instant) -> Option<std::process::ExitStatus> {
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
+            Ok(Some(status)) => return Some(status),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
-            _ => return false,
+            _ => return None,
         }
     }
 }
@@ -315,10 +321,18 @@ mod tests {
                 initiator: "10.0.0.1".parse().unwrap(),
             })
         };
-        assert_eq!(run("/bin/echo to:").as_deref(), Some("to: iqn.x 10.0.0.1"));
-        assert_eq!(run("/bin/false"), None);
-        assert_eq!(run("/no/such/command"), None);
-        assert_eq!(run(""), None);
-        assert_eq!(run("/bin/sh -c sleep${IFS}60"), None, "it is ended after its time");
+        assert_eq!(run("/bin/echo  to: ").as_deref(), Ok("to: iqn.x 10.0.0.1"));
+        for (command, why) in [
+            ("/bin/false", "failed: exit status: 1"),
+            ("/no/such/command", "No such file"),
+            ("", "no redirect command"),
+            ("/bin/sh -c sleep${IFS}60", "took more than 100ms"),
+            ("/bin/sh -c echo${IFS}10.0.0.9:3260:Temporary;sleep${IFS}60", "took more than 100ms"),
+        ] {
+            let refusal = run(command).unwrap_err();
+            assert!(refusal.contains(why), "{command}: {refusal}");
+        }
+        // No shell looks at the words.
+        assert_eq!(run("/bin/echo $HOME;a `b` \"c d\"").as_deref(), Ok("$HOME;a `b` \"c d\" iqn.x 10.0.0.1"));
     }
 }

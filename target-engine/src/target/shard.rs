@@ -377,7 +377,8 @@ impl TargetShard {
                     self.touch(place);
                 }
                 PingDue::Dead => {
-                    log::info!("{}: silent for {count} pings, closed", connection.peer);
+                    let peer = connection.peer;
+                    self.warnings.warn(env.now, format_args!("{peer}: silent for {count} pings, closed"));
                     self.close_connection(place, env);
                 }
             }

@@ -134,7 +134,7 @@ fn an_initiator_without_a_right_is_turned_away_or_sent_elsewhere() {
     let forbidden: Refuse = |_| Some(LoginStatus::AuthorizationFailure.into());
     let moved: Refuse = |_| {
         let target_address = Some("192.0.2.9:3260".to_owned());
-        Some(Refusal { status: LoginStatus::TargetMovedTemporarily, target_address })
+        Some(Refusal { target_address, ..LoginStatus::TargetMovedTemporarily.into() })
     };
     for (refuse, status, address) in [
         (forbidden, LoginStatus::AuthorizationFailure, ""),

@@ -1,6 +1,6 @@
 //! Logins against the configuration: who may come in, on what terms, and to which loop.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,33 +12,25 @@ use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::{SessionParams, SessionType};
 use iscsi_proto::text::negotiate::Preferences;
 
-use super::{Control, Outside, Work};
+use super::redirect::fixed_redirect;
+use super::{Control, Outside};
 use crate::control::request::State;
 use crate::iscsi::login::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, LoggedIn, Question, Refusal, SendTargetsQuestion,
     TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os, challenger_from_os,
 };
-use crate::limits::{CONTROL_REPLY, SEGMENT_LEN_MAX};
+use crate::limits::SEGMENT_LEN_MAX;
 use crate::model::Tid;
 use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
-use crate::model::target::{RedirectReason, Target};
+use crate::model::target::Target;
 use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
-use crate::runtime::openers::{Job, RedirectCommand};
 use crate::target::stats::ConnectionStats;
 
 /// Names a connection that is logging in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LoginId(pub u64);
-
-/// A login whose redirect command is running.
-#[derive(Debug)]
-pub struct Redirecting {
-    login: LoginId,
-    question: Box<TargetQuestion>,
-    peer: SocketAddr,
-}
 
 /// A connection that cannot be served after all: send this, then close.
 #[derive(Debug)]
@@ -67,7 +59,9 @@ impl Control {
             Question::Target(question) => {
                 let target =
                     question.target_name.as_ref().and_then(|name| self.model.find_target(name.as_str()));
-                let Some(target) = target else { return Some(refuse(LoginStatus::NotFound)) };
+                let Some(target) = target else {
+                    return Some(refuse_because(LoginStatus::NotFound, "there is no such target"));
+                };
                 if !target.redirect.callback.is_empty() {
                     return self.ask_redirect(login, question, peer, now, out);
                 }
@@ -112,23 +106,22 @@ impl Control {
     fn discovery_terms(&mut self) -> Answer {
         let auth = match self.authentication(None) {
             Ok(auth) => auth,
-            Err(status) => return refuse(status),
+            Err(refusal) => return Answer::Refuse(refusal),
         };
         let keys = Preferences::default();
         Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag: PORTAL_GROUP_TAG }))
     }
 
     /// After redirection: state, access, session, authentication, keys.
-    fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
+    pub(super) fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
         let Some(target) = self.model.find_target(name) else { return refuse(LoginStatus::NotFound) };
         if target.state == State::Offline {
-            return refuse(LoginStatus::TargetError);
+            return refuse_because(LoginStatus::TargetError, "the target is offline");
         }
         if !target.acl.allows(peer.ip(), &question.initiator_name) {
-            log::debug!("{peer}: {:?} may not log in to {name}", question.initiator_name.as_str());
             // As stock says it: who may not see a target is not told that it is there.
-            return refuse(LoginStatus::NotFound);
+            return refuse_because(LoginStatus::NotFound, "no rule of access lets it in");
         }
         if !question.tsih.is_new() {
             let key = key(question.initiator_name.normalized(), question.isid, target.tid);
@@ -145,15 +138,15 @@ impl Control {
                 let portal_group_tag = PORTAL_GROUP_TAG;
                 Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag }))
             }
-            Err(status) => refuse(status),
+            Err(refusal) => Answer::Refuse(refusal),
         }
     }
 
     /// What a target, or discovery, wants proven.
-    fn authentication(&mut self, tid: Option<Tid>) -> Result<AuthRequirement, LoginStatus> {
-        let no_randomness = |error| {
-            log::error!("no randomness from the operating system: {error}");
-            LoginStatus::TargetError
+    fn authentication(&mut self, tid: Option<Tid>) -> Result<AuthRequirement, Refusal> {
+        let no_randomness = |error: getrandom::Error| {
+            let why = format!("no randomness from the operating system: {error}");
+            Refusal::because(LoginStatus::TargetError, why)
         };
         let challenger = self.challenger().map_err(no_randomness)?;
         let bound = match tid {
@@ -184,46 +177,6 @@ impl Control {
         let new = Arc::new(challenger_from_os()?);
         self.challenger = Some(Arc::clone(&new));
         Ok(new)
-    }
-
-    fn ask_redirect(
-        &mut self,
-        login: LoginId,
-        question: Box<TargetQuestion>,
-        peer: SocketAddr,
-        now: Instant,
-        out: &mut dyn Outside,
-    ) -> Option<Answer> {
-        let name = question.target_name.as_ref().map_or("", |name| name.as_str());
-        let target = self.model.find_target(name)?;
-        let command = RedirectCommand {
-            command: target.redirect.callback.clone(),
-            target_name: target.name.clone(),
-            initiator: peer.ip().to_canonical(),
-        };
-        let work = Work::Redirect(Redirecting { login, question, peer });
-        let ticket = self.pending.begin(None, now + CONTROL_REPLY, Vec::new(), work);
-        if out.job(Job::Redirect(ticket, command)).is_err() {
-            self.pending.take(ticket);
-            return Some(refuse(LoginStatus::ServiceUnavailable));
-        }
-        None
-    }
-
-    /// The redirect command's `address:port:reason`, or nothing that could be used.
-    pub(super) fn redirect_told(
-        &mut self,
-        redirecting: Redirecting,
-        told: Option<&str>,
-        out: &mut dyn Outside,
-    ) {
-        let Redirecting { login, question, peer } = redirecting;
-        let answer = match told.and_then(parse_redirect) {
-            Some((address, _, _)) if is_peer(&address, peer.ip()) => self.terms(&question, peer),
-            Some((address, port, reason)) => Answer::Refuse(redirection(&address, &port, reason)),
-            None => refuse(LoginStatus::TargetError),
-        };
-        out.answer_login(login, answer);
     }
 
     /// Sends a connection that has logged in to its loop.
@@ -310,13 +263,15 @@ impl Control {
     }
 
     /// A loop's letter about a session.
-    pub(super) fn session_letter(&mut self, letter: ToControl) {
+    pub(super) fn session_letter(&mut self, letter: ToControl, out: &mut dyn Outside) {
         match letter {
             ToControl::SessionStarted(_, tid, tsih, nexus) => {
                 if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
                     session.pending = false;
                     let initiator = session.key.initiator_name.as_str();
-                    log::info!("target {tid}: {initiator:?} logged in, session {}", tsih.0);
+                    let peer = session.connections.iter().chain(&session.joining).next();
+                    let from = peer.map_or(String::new(), |connection| format!(" from {}", connection.peer));
+                    out.note(format_args!("target {tid}: {initiator:?} logged in{from}, session {}", tsih.0));
                 }
             }
             ToControl::ConnectionJoined(_, _, tsih, cid) => {
@@ -338,7 +293,7 @@ impl Control {
             ToControl::SessionEnded(_, tid, tsih, nexus) => {
                 if let Some(session) = self.sessions.end(tsih, nexus) {
                     let initiator = session.key.initiator_name;
-                    log::info!("target {tid}: {initiator:?} is gone, session {}", tsih.0);
+                    out.note(format_args!("target {tid}: {initiator:?} is gone, session {}", tsih.0));
                 }
             }
             ToControl::Answer(..) | ToControl::LoopEnded(_) => {}
@@ -360,7 +315,11 @@ fn is_open_to(target: &Target, user: Option<&str>) -> bool {
 }
 
 fn refuse(status: LoginStatus) -> Answer {
-    Answer::Refuse(status.into())
+    refuse_because(status, "")
+}
+
+fn refuse_because(status: LoginStatus, why: &'static str) -> Answer {
+    Answer::Refuse(Refusal::because(status, why))
 }
 
 fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus) -> Refused {
@@ -369,42 +328,6 @@ fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus) -> Refused 
 
 fn key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
     SessionKey { initiator_name: initiator_name.to_owned(), isid, tid, portal_group: PORTAL_GROUP_TAG }
-}
-
-fn fixed_redirect(target: &Target, peer: IpAddr) -> Option<Refusal> {
-    let redirect = &target.redirect;
-    let reason = redirect.reason.filter(|_| !redirect.address.is_empty())?;
-    (!is_peer(&redirect.address, peer)).then(|| redirection(&redirect.address, &redirect.port, reason))
-}
-
-/// An initiator that is where it would be sent stays.
-fn is_peer(address: &str, peer: IpAddr) -> bool {
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == peer.to_canonical())
-}
-
-fn redirection(address: &str, port: &str, reason: RedirectReason) -> Refusal {
-    let address = if address.contains(':') && !address.starts_with('[') {
-        format!("[{address}]")
-    } else {
-        address.to_owned()
-    };
-    let target_address = Some(if port.is_empty() { address } else { format!("{address}:{port}") });
-    let status = match reason {
-        RedirectReason::Temporary => LoginStatus::TargetMovedTemporarily,
-        RedirectReason::Permanent => LoginStatus::TargetMovedPermanently,
-    };
-    Refusal { status, target_address }
-}
-
-/// `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.
-fn parse_redirect(told: &str) -> Option<(String, String, RedirectReason)> {
-    let (rest, reason) = told.lines().next()?.trim().rsplit_once(':')?;
-    let reason = RedirectReason::parse(reason)?;
-    let (address, port) = rest.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
-    let valid = !address.is_empty() && !address.contains(|c: char| c.is_control() || c.is_whitespace());
-    valid.then(|| (address.to_owned(), port.to_owned(), reason))
 }
 
 fn keys(parameters: &Parameters) -> Preferences {

@@ -8,6 +8,7 @@ mod login;
 mod loops;
 mod names;
 mod portal;
+mod redirect;
 mod stat;
 mod store;
 mod system;
@@ -105,6 +106,9 @@ pub trait Outside {
     /// The kinds of stores that can be opened.
     fn store_kinds(&self) -> Vec<StoreKind>;
 
+    /// Logs what initiators do, but not as often as they like.
+    fn note(&mut self, text: std::fmt::Arguments<'_>);
+
     /// Logs debug messages, or no more.
     fn set_debug(&mut self, on: bool);
 
@@ -130,7 +134,7 @@ pub enum Work {
     /// Portals' names are looked up.
     Listen(portal::Listen),
     /// A redirect command runs for a login.
-    Redirect(login::Redirecting),
+    Redirect(redirect::Redirecting),
 }
 
 impl Control {
@@ -225,7 +229,7 @@ impl Control {
                 }
                 self.forget_sessions_of(id);
             }
-            about_a_session => self.session_letter(about_a_session),
+            about_a_session => self.session_letter(about_a_session, out),
         }
     }
 
@@ -257,7 +261,7 @@ impl Control {
             }
             JobDone::Redirected(ticket, answer) => {
                 if let Some(Operation { work: Work::Redirect(redirecting), .. }) = self.pending.take(ticket) {
-                    self.redirect_told(redirecting, answer.as_deref(), out);
+                    self.redirect_told(redirecting, answer, out);
                 }
             }
         }

@@ -21,7 +21,7 @@ pub fn drive(input: &[u8]) {
     let now = Instant::now();
     let stream = if choice & 1 == 0 { BytesMut::from(rest) } else { requests(rest) };
     let piece = [1, 47, 48, 49, 4096][usize::from(choice >> 1) % 5];
-    let mut side = Side::Login(Login::new(LoginConfig::default(), now));
+    let mut side = Side::Login(Box::new(Login::new(LoginConfig::default(), now)));
     for bytes in stream.chunks(piece) {
         side.receive(bytes, now);
         side = side.settle(choice & 0x80 != 0);
@@ -31,7 +31,7 @@ pub fn drive(input: &[u8]) {
 }
 
 enum Side {
-    Login(Login),
+    Login(Box<Login>),
     Discovery(Box<Discovery>),
     Over,
 }

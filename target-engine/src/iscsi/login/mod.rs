@@ -20,6 +20,7 @@ mod wire;
 #[cfg(test)]
 pub(in crate::iscsi) mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,7 @@ pub struct Login {
     octets: (u64, u64),
     events: VecDeque<LoginEvent>,
     state: State,
+    why: Cow<'static, str>,
 }
 
 enum State {
@@ -140,6 +142,7 @@ impl Login {
             events: VecDeque::new(),
             state: State::Talking(Box::new(Phase::new(config.clone()))),
             config,
+            why: Cow::Borrowed(""),
         }
     }
 
@@ -180,6 +183,11 @@ impl Login {
     /// What happened, in order.
     pub fn poll_event(&mut self) -> Option<LoginEvent> {
         self.events.pop_front()
+    }
+
+    /// Why it was refused, for the log; empty where the status says all.
+    pub fn why(&self) -> &str {
+        &self.why
     }
 
     /// When [`Login::handle_timeout`] is due; `None` once the login is over.
@@ -242,9 +250,10 @@ impl Login {
                 let discovery = Discovery::new(*start, transmit, self.received.split(), self.deadline);
                 self.events.push_back(LoginEvent::Discovery(Box::new(discovery)));
             }
-            Verdict::Refuse(response, status) => {
+            Verdict::Refuse(response, refusal) => {
                 self.transmit.push_back(response);
-                self.close(CloseReason::Refused(status));
+                self.why = refusal.why;
+                self.close(CloseReason::Refused(refusal.status));
             }
             Verdict::Close(reason) => self.close(reason),
         }

@@ -28,8 +28,8 @@ pub(super) enum Verdict {
     Attach(Box<LoggedIn>),
     /// Agreed; the last response is to be sent first.
     Discovery(Bytes, Box<DiscoveryStart>),
-    /// Over, and the peer is told why.
-    Refuse(Bytes, LoginStatus),
+    /// Over, and the peer is told the status.
+    Refuse(Bytes, Refusal),
     /// Over.
     Close(CloseReason),
 }
@@ -131,10 +131,7 @@ impl Phase {
         if let Some(address) = &refusal.target_address {
             text.pair("TargetAddress", address);
         }
-        Verdict::Refuse(
-            wire::encode(&wire::refusal(&response, refusal.status), &text.finish()),
-            refusal.status,
-        )
+        Verdict::Refuse(wire::encode(&wire::refusal(&response, refusal.status), &text.finish()), refusal)
     }
 
     fn or_refuse(&mut self, verdict: Result<Verdict, Refusal>) -> Verdict {
@@ -270,7 +267,7 @@ impl Phase {
             }
             negotiation.pending().is_empty()
         } else {
-            return Err(LoginStatus::AuthenticationFailure.into());
+            return Err(Refusal::because(LoginStatus::AuthenticationFailure, "it skips the proof"));
         };
         let next = request.next.filter(|_| ready);
         self.send(answer.finish(), next)

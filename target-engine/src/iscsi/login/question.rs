@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use iscsi_proto::chap::{Algorithm, Challenge, Challenger, NONCE_LEN, Secret};
@@ -128,11 +129,20 @@ pub struct Refusal {
     pub status: LoginStatus,
     /// With the redirecting statuses (RFC 7143 11.13.5): `address:port` without a group, IPv6 in brackets.
     pub target_address: Option<String>,
+    /// What the log says, and the peer is not told; empty where the status says all.
+    pub why: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// With a reason for the log.
+    pub fn because(status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, target_address: None, why: why.into() }
+    }
 }
 
 impl From<LoginStatus> for Refusal {
     fn from(status: LoginStatus) -> Self {
-        Self { status, target_address: None }
+        Self::because(status, "")
     }
 }
 

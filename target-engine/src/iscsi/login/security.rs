@@ -71,7 +71,7 @@ impl Security {
         let passed = self.is_passed(auth);
         if !passed && next.is_some() && matches!(self.state, State::Start) {
             // It would leave without a word about who it is.
-            return failed();
+            return failed("it offers no proof");
         }
         Ok(passed)
     }
@@ -99,7 +99,11 @@ impl Security {
             AuthRequirement::Chap(_) => ("CHAP", State::Chap),
         };
         if choose(offered, &[method]).is_none() {
-            return failed();
+            return failed(if method == "CHAP" {
+                "it offers no CHAP"
+            } else {
+                "it insists on a proof, and no account is bound"
+            });
         }
         self.state = state;
         Ok(method)
@@ -113,8 +117,8 @@ impl Security {
         answer: &mut TextBuilder,
     ) -> Result<(), Refusal> {
         if let (State::Chap, Some(offered)) = (&self.state, keys.algorithms) {
-            let algorithm =
-                chap::choose(offered, &terms.algorithms).ok_or(LoginStatus::AuthenticationFailure)?;
+            let algorithm = chap::choose(offered, &terms.algorithms)
+                .map_or_else(|| failed("no CHAP algorithm in common"), Ok)?;
             answer.pair("CHAP_A", algorithm.number());
             answer.pair("CHAP_I", terms.challenge.chap_i());
             answer.pair("CHAP_C", terms.challenge.chap_c());
@@ -155,7 +159,7 @@ fn verify<'a>(
             proven = Some(&account.secret);
         }
     }
-    proven.ok_or(LoginStatus::AuthenticationFailure.into())
+    proven.map_or_else(|| failed("wrong name or secret"), Ok)
 }
 
 /// The target's proof, where the initiator wants one. What would be of use to somebody who has not the target's
@@ -174,15 +178,20 @@ fn prove(
         _ => None,
     };
     let theirs = theirs.ok_or(LoginStatus::InitiatorError)?;
-    let Some(account) = &terms.outgoing else { return failed() };
-    if terms.challenger.has_made(&theirs) || account.secret.is_same(initiators) {
-        return failed();
+    let Some(account) = &terms.outgoing else {
+        return failed("it asks the target to prove itself, and no outgoing account is bound");
+    };
+    if terms.challenger.has_made(&theirs) {
+        return failed("it sends back a challenge of ours");
+    }
+    if account.secret.is_same(initiators) {
+        return failed("it asks the target to prove itself, by the same secret");
     }
     answer.pair("CHAP_N", &account.user);
     answer.pair("CHAP_R", theirs.chap_r(algorithm, &account.secret));
     Ok(())
 }
 
-fn failed<T>() -> Result<T, Refusal> {
-    Err(LoginStatus::AuthenticationFailure.into())
+fn failed<T>(why: &'static str) -> Result<T, Refusal> {
+    Err(Refusal::because(LoginStatus::AuthenticationFailure, why))
 }

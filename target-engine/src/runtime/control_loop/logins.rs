@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use iscsi_proto::login::StatusClass;
+use log::Level;
 
 use super::clients::is_temporary;
 use super::world::{Source, World};
 use super::{ControlLoop, interest};
 use crate::control::dispatch::LoginId;
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
-use crate::iscsi::login::{Answer, LoggedIn, Login, LoginConfig, LoginEvent, Question};
+use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginConfig, LoginEvent, Question};
 use crate::runtime::poller::{Key, Ready};
 
 /// A connection that is not a loop's yet.
@@ -26,6 +27,8 @@ pub(super) struct LoginEntry {
     unsent: Bytes,
     /// When what is unsent is the last, and then the end.
     closing: Option<Instant>,
+    /// Who wants to log in, and where; for the log.
+    names: String,
 }
 
 enum Phase {
@@ -38,7 +41,7 @@ enum Event {
     Ask(Question),
     Attach(Box<LoggedIn>),
     Discovery(Box<Discovery>),
-    Closed,
+    Closed(CloseReason),
 }
 
 /// What becomes of a connection.
@@ -101,19 +104,21 @@ impl Phase {
                 LoginEvent::Ask(question) => Event::Ask(question),
                 LoginEvent::Attach(logged_in) => Event::Attach(logged_in),
                 LoginEvent::Discovery(discovery) => Event::Discovery(discovery),
-                LoginEvent::Closed(reason) => {
-                    log::debug!("login: {reason}");
-                    Event::Closed
-                }
+                LoginEvent::Closed(reason) => Event::Closed(reason),
             },
             Self::Discovery(discovery) => match discovery.poll_event()? {
                 DiscoveryEvent::Ask(question) => Event::Ask(question),
-                DiscoveryEvent::Closed(reason) => {
-                    log::debug!("discovery: {reason}");
-                    Event::Closed
-                }
+                DiscoveryEvent::Closed(reason) => Event::Closed(reason),
             },
         })
+    }
+
+    /// Why a login was refused, beyond its status.
+    fn why(&self) -> &str {
+        match self {
+            Self::Login(login) => login.why(),
+            Self::Discovery(_) => "",
+        }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -143,16 +148,28 @@ impl World {
         let id = LoginId(self.last_login);
         let key = self.poller.register(&socket, Source::Login(id), interest(true, false))?;
         let phase = Phase::Login(Box::new(Login::new(LoginConfig::default(), now)));
-        let entry = LoginEntry { peer, local, socket, key, phase, unsent: Bytes::new(), closing: None };
+        let (unsent, closing, names) = (Bytes::new(), None, String::new());
+        let entry = LoginEntry { peer, local, socket, key, phase, unsent, closing, names };
         self.logins.insert(id, entry);
         Ok(())
     }
 
-    fn warn_of_refusal(&mut self, answer: &Answer, peer: SocketAddr, now: Instant) {
-        if let Answer::Refuse(refusal) = answer
-            && refusal.status.class() != StatusClass::Redirection
-        {
-            self.warn(now, format_args!("{peer}: login refused: {:?}", refusal.status));
+    /// Tells the log of an end; what is no fault of the peer's only where it is wanted in detail.
+    fn log_end(&mut self, entry: &LoginEntry, reason: CloseReason, now: Instant) {
+        let level = match reason {
+            CloseReason::Refused(status) if status.class() == StatusClass::Redirection => Level::Debug,
+            CloseReason::TimedOut | CloseReason::LoggedOut => Level::Debug,
+            _ => Level::Warn,
+        };
+        let (before, why, after) = match entry.phase.why() {
+            "" => ("", "", ""),
+            why => (" (", why, ")"),
+        };
+        let LoginEntry { peer, names, .. } = entry;
+        let text = format_args!("{peer}: {names}{reason}{before}{why}{after}");
+        match level {
+            Level::Debug => log::debug!("{text}"),
+            _ => self.warn(now, text),
         }
     }
 
@@ -199,9 +216,7 @@ impl ControlLoop {
     pub(super) fn late_answers(&mut self, now: Instant) {
         for (id, answer) in std::mem::take(&mut self.world.answers) {
             if let Some(entry) = self.world.logins.get_mut(&id) {
-                let peer = entry.peer;
-                entry.phase.answer(answer.clone());
-                self.world.warn_of_refusal(&answer, peer, now);
+                entry.phase.answer(answer);
                 self.drive(id, now);
             }
         }
@@ -239,8 +254,8 @@ impl ControlLoop {
                 None => return Fate::Stays,
                 Some(Event::Ask(question)) => {
                     let ends = (entry.peer, entry.local);
+                    entry.names = names(&question);
                     if let Some(answer) = self.control.question(id, question, ends, now, &mut self.world) {
-                        self.world.warn_of_refusal(&answer, entry.peer, now);
                         entry.phase.answer(answer);
                     }
                 }
@@ -248,7 +263,10 @@ impl ControlLoop {
                 // Who has not taken our responses cannot have read them: something is wrong with the peer.
                 Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Fate::Closes,
                 Some(Event::Attach(logged_in)) => return Fate::Leaves(logged_in),
-                Some(Event::Closed) => entry.closing = Some(now + crate::limits::LAST_WORDS),
+                Some(Event::Closed(reason)) => {
+                    self.world.log_end(entry, reason, now);
+                    entry.closing = Some(now + crate::limits::LAST_WORDS);
+                }
             }
         }
     }
@@ -262,5 +280,16 @@ impl ControlLoop {
             let _ = socket.write(&refused.response);
             let _ = socket.shutdown(Shutdown::Write);
         }
+    }
+}
+
+/// Who asks for what, as a line of the log begins.
+fn names(question: &Question) -> String {
+    match question {
+        Question::Target(question) => match &question.target_name {
+            Some(target) => format!("{} to {target}: ", question.initiator_name),
+            None => format!("{} to discovery: ", question.initiator_name),
+        },
+        Question::SendTargets(question) => format!("{} in discovery: ", question.initiator_name),
     }
 }

@@ -55,11 +55,15 @@ pub(crate) struct World {
     to_control: Mailbox<ToControl>,
     jobs: Inbox<JobDone>,
     openers: Openers,
+    /// For redirect commands: stores that hang must not delay logins.
+    redirectors: Openers,
     opener: Arc<dyn StoreOpener>,
     shutdown: Option<UnixStream>,
     signals: usize,
     ending: bool,
     warnings: Warnings,
+    /// The life of sessions.
+    notices: Warnings,
 }
 
 /// Stands for the server itself, before it serves anybody.
@@ -90,12 +94,14 @@ impl World {
             letters,
             to_control,
             jobs,
-            openers: Openers::new(Arc::clone(&opener), done),
+            openers: Openers::new(Arc::clone(&opener), done.clone()),
+            redirectors: Openers::new(Arc::clone(&opener), done),
             opener,
             shutdown: None,
             signals: 0,
             ending: false,
             warnings: Warnings::default(),
+            notices: Warnings::default(),
         })
     }
 
@@ -234,7 +240,10 @@ impl Outside for World {
     }
 
     fn job(&mut self, job: Job) -> Result<(), Job> {
-        self.openers.push(job)
+        match job {
+            Job::Redirect(..) => self.redirectors.push(job),
+            _ => self.openers.push(job),
+        }
     }
 
     fn listen(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
@@ -259,6 +268,10 @@ impl Outside for World {
 
     fn store_kinds(&self) -> Vec<StoreKind> {
         self.opener.kinds()
+    }
+
+    fn note(&mut self, text: std::fmt::Arguments<'_>) {
+        self.notices.say(Instant::now(), log::Level::Info, text);
     }
 
     fn set_debug(&mut self, on: bool) {

@@ -204,7 +204,7 @@ fn a_fixed_redirection_comes_before_everything_else() {
     assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "there is no reason yet");
     bench.set("RedirectReason", "Permanent");
     let answer = bench.consult(Question::Target(Box::new(question("iqn.x:one"))));
-    let Some(Answer::Refuse(Refusal { status, target_address })) = answer else { panic!("{answer:?}") };
+    let Some(Answer::Refuse(Refusal { status, target_address, .. })) = answer else { panic!("{answer:?}") };
     assert_eq!(status, LoginStatus::TargetMovedPermanently);
     assert_eq!(target_address.as_deref(), Some("[2001:db8::1]:3261"));
     bench.set("RedirectAddress", "10.0.0.5");
@@ -224,12 +224,13 @@ fn a_redirect_command_is_run_aside() {
         (Some("10.0.0.9:x:Temporary"), LoginStatus::TargetError, None),
         (Some(""), LoginStatus::TargetError, None),
         (None, LoginStatus::TargetError, None),
+        (Some("10.0.0.9\0:3260:Temporary"), LoginStatus::TargetError, None),
     ];
     for (told, status, address) in cases {
         assert!(bench.consult(Question::Target(Box::new(question("iqn.x:one")))).is_none());
         let Some(Job::Redirect(ticket, command)) = bench.out.jobs.pop() else { panic!("no command") };
         assert_eq!((command.command.as_str(), command.target_name.as_str()), ("/bin/where now", "iqn.x:one"));
-        let told = told.map(str::to_owned);
+        let told = told.map(str::to_owned).ok_or("it took too long".to_owned());
         bench.control.job_done(JobDone::Redirected(ticket, told.clone()), &mut bench.out);
         match bench.out.answers.pop() {
             Some((LOGIN, Answer::Target(_))) => assert_eq!(status, LoginStatus::Success),

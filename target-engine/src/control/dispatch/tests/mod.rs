@@ -40,6 +40,7 @@ struct Paper {
     answers: Vec<(LoginId, Answer)>,
     ended_loops: Vec<LoopId>,
     no_threads: bool,
+    notes: Vec<String>,
     debug: bool,
     ending: bool,
     logins_closed: bool,
@@ -95,6 +96,10 @@ impl Outside for Paper {
 
     fn store_kinds(&self) -> Vec<StoreKind> {
         vec![StoreKind { name: "rdwr", takes_flags: true }, StoreKind { name: "aio", takes_flags: false }]
+    }
+
+    fn note(&mut self, text: std::fmt::Arguments<'_>) {
+        self.notes.push(text.to_string());
     }
 
     fn set_debug(&mut self, on: bool) {

@@ -77,7 +77,7 @@ fn redirection_names_the_other_address() {
             peer.send(LAST, &[INITIATOR, TARGET]);
             peer.question();
             let target_address = Some("[2001:db8::7]:3261".to_owned());
-            peer.login.answer(Answer::Refuse(Refusal { status, target_address }));
+            peer.login.answer(Answer::Refuse(Refusal { target_address, ..status.into() }));
             let (response, text) = peer.recv();
             assert_eq!((response.status, response.next), (status, None));
             assert_eq!(text, ["TargetAddress=[2001:db8::7]:3261"]);

@@ -1,0 +1,106 @@
+//! Login redirection (RFC 7143 13.8): by a fixed address, or by a command that is asked each time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use iscsi_proto::login::LoginStatus;
+
+use super::login::LoginId;
+use super::{Control, Outside, Work};
+use crate::iscsi::login::{Answer, Refusal, TargetQuestion};
+use crate::limits::CONTROL_REPLY;
+use crate::model::target::{RedirectReason, Target};
+use crate::runtime::openers::{Job, RedirectCommand};
+
+/// A login whose redirect command is running.
+#[derive(Debug)]
+pub struct Redirecting {
+    login: LoginId,
+    question: Box<TargetQuestion>,
+    peer: SocketAddr,
+}
+
+impl Control {
+    /// Has the redirect command run; the answer comes later.
+    pub(super) fn ask_redirect(
+        &mut self,
+        login: LoginId,
+        question: Box<TargetQuestion>,
+        peer: SocketAddr,
+        now: Instant,
+        out: &mut dyn Outside,
+    ) -> Option<Answer> {
+        let name = question.target_name.as_ref().map_or("", |name| name.as_str());
+        let target = self.model.find_target(name)?;
+        let command = RedirectCommand {
+            command: target.redirect.callback.clone(),
+            target_name: target.name.clone(),
+            initiator: peer.ip().to_canonical(),
+        };
+        let work = Work::Redirect(Redirecting { login, question, peer });
+        let ticket = self.pending.begin(None, now + CONTROL_REPLY, Vec::new(), work);
+        if out.job(Job::Redirect(ticket, command)).is_err() {
+            self.pending.take(ticket);
+            let why = "too many redirect commands wait";
+            return Some(Answer::Refuse(Refusal::because(LoginStatus::ServiceUnavailable, why)));
+        }
+        None
+    }
+
+    /// The redirect command's `address:port:reason`, or nothing that could be used.
+    pub(super) fn redirect_told(
+        &mut self,
+        redirecting: Redirecting,
+        told: Result<String, String>,
+        out: &mut dyn Outside,
+    ) {
+        let Redirecting { login, question, peer } = redirecting;
+        let parsed = told.and_then(|told| {
+            let form = "address:port:Temporary or address:port:Permanent";
+            parse_redirect(&told).ok_or_else(|| format!("redirect command: expected {form}, not {told:?}"))
+        });
+        let answer = match parsed {
+            Ok((address, _, _)) if is_peer(&address, peer.ip()) => self.terms(&question, peer),
+            Ok((address, port, reason)) => Answer::Refuse(redirection(&address, &port, reason)),
+            Err(why) => Answer::Refuse(Refusal::because(LoginStatus::TargetError, why)),
+        };
+        out.answer_login(login, answer);
+    }
+}
+
+/// Where a target always sends initiators.
+pub(super) fn fixed_redirect(target: &Target, peer: IpAddr) -> Option<Refusal> {
+    let redirect = &target.redirect;
+    let reason = redirect.reason.filter(|_| !redirect.address.is_empty())?;
+    (!is_peer(&redirect.address, peer)).then(|| redirection(&redirect.address, &redirect.port, reason))
+}
+
+/// An initiator that is where it would be sent stays.
+fn is_peer(address: &str, peer: IpAddr) -> bool {
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == peer.to_canonical())
+}
+
+fn redirection(address: &str, port: &str, reason: RedirectReason) -> Refusal {
+    let address = if address.contains(':') && !address.starts_with('[') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    };
+    let target_address = Some(if port.is_empty() { address } else { format!("{address}:{port}") });
+    let status = match reason {
+        RedirectReason::Temporary => LoginStatus::TargetMovedTemporarily,
+        RedirectReason::Permanent => LoginStatus::TargetMovedPermanently,
+    };
+    Refusal { target_address, ..status.into() }
+}
+
+/// `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.
+fn parse_redirect(told: &str) -> Option<(String, String, RedirectReason)> {
+    let (rest, reason) = told.lines().next()?.trim().rsplit_once(':')?;
+    let reason = RedirectReason::parse(reason)?;
+    let (address, port) = rest.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let valid = !address.is_empty() && !address.contains(|c: char| c.is_control() || c.is_whitespace());
+    valid.then(|| (address.to_owned(), port.to_owned(), reason))
+}
