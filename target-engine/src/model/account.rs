@@ -102,17 +102,26 @@ impl BoundAccounts {
         Ok(())
     }
 
-    /// Uses an account no more: as an incoming one where it is, else as the outgoing one.
+    /// Uses an account no more.
     ///
     /// # Errors
-    /// [`TgtadmError::NoUser`]: it is not bound here.
-    pub fn unbind(&mut self, user: &str) -> Result<(), ControlError> {
-        if let Some(found) = self.incoming.iter().position(|known| known == user) {
-            self.incoming.remove(found);
-            return Ok(());
-        }
-        let unbound = || TgtadmError::NoUser.because(format!("--user {user:?}: it is not bound here"));
-        self.outgoing.take_if(|known| known == user).map(drop).ok_or_else(unbound)
+    /// [`TgtadmError::NoUser`]: it is not bound here as that.
+    pub fn unbind(&mut self, user: &str, direction: Direction) -> Result<(), ControlError> {
+        let found = match direction {
+            Direction::Incoming => {
+                let found = self.incoming.iter().position(|known| known == user);
+                found.map(|at| self.incoming.remove(at))
+            }
+            Direction::Outgoing => self.outgoing.take_if(|known| known == user),
+        };
+        found.map(drop).ok_or_else(|| {
+            let (as_what, how) = match direction {
+                Direction::Incoming => ("an incoming", "; --outgoing is for the target's own"),
+                Direction::Outgoing => ("the outgoing", ""),
+            };
+            TgtadmError::NoUser
+                .because(format!("--user {user:?}: it is not bound here as {as_what} account{how}"))
+        })
     }
 
     /// The account is gone.
@@ -187,10 +196,12 @@ mod tests {
         assert_eq!(bound.bind("mike", Incoming), Err(TgtadmError::UserExists.into()));
         assert_eq!(bound.bind("mike", Outgoing), Ok(()));
         assert_eq!(bound.bind("fujita", Outgoing), Err(TgtadmError::OutgoingAccountExists.into()));
-        assert_eq!(bound.unbind("mike"), Ok(()));
+        assert_eq!(bound.unbind("mike", Incoming), Ok(()));
         assert_eq!((bound.incoming().len(), bound.outgoing()), (0, Some("mike")));
-        assert_eq!(bound.unbind("mike"), Ok(()));
-        assert_eq!(bound.unbind("mike"), Err(TgtadmError::NoUser.into()));
+        assert_eq!(bound.unbind("mike", Incoming), Err(TgtadmError::NoUser.into()));
+        assert_eq!(bound.unbind("fujita", Outgoing), Err(TgtadmError::NoUser.into()));
+        assert_eq!(bound.unbind("mike", Outgoing), Ok(()));
+        assert_eq!(bound.unbind("mike", Outgoing), Err(TgtadmError::NoUser.into()));
         assert!(bound.is_empty());
     }
 
@@ -200,7 +211,7 @@ mod tests {
         let mut bound = BoundAccounts::default();
         bound.bind("first", Incoming).unwrap();
         bound.bind("second", Incoming).unwrap();
-        bound.unbind("first").unwrap();
+        bound.unbind("first", Incoming).unwrap();
         assert_eq!(bound.incoming(), ["second"]);
         bound.bind("third", Incoming).unwrap();
         bound.forget("second");

@@ -57,6 +57,8 @@ pub struct Model {
     /// Where initiators connect, newest first.
     pub portals: Vec<Portal>,
     targets: BTreeMap<Tid, Target>,
+    /// The numbers of the targets, the eldest first.
+    by_age: Vec<Tid>,
     hosts: BTreeMap<u32, Tid>,
 }
 
@@ -143,6 +145,7 @@ impl Default for Model {
             discovery_accounts: BoundAccounts::default(),
             portals: Vec::new(),
             targets: BTreeMap::new(),
+            by_age: Vec::new(),
             hosts: BTreeMap::new(),
         }
     }
@@ -172,12 +175,14 @@ impl Model {
             TargetUnit::controller(self.identity.config(DeviceType::Controller, tid, name, Lun::ZERO));
         let parameters = Parameters::new(self.defaults);
         let target = Target::new(tid, name.to_owned(), controller, parameters, pings, self.loops);
+        self.by_age.push(tid);
         Ok(self.targets.entry(tid).or_insert(target))
     }
 
     /// Takes a target out, and its hosts' bindings.
     pub fn remove_target(&mut self, tid: Tid) -> Option<Target> {
         self.hosts.retain(|_, bound| *bound != tid);
+        self.by_age.retain(|known| *known != tid);
         self.targets.remove(&tid)
     }
 
@@ -206,6 +211,11 @@ impl Model {
     /// All targets by their numbers.
     pub fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.targets.values()
+    }
+
+    /// All targets, the eldest first.
+    pub fn targets_by_age(&self) -> impl ExactSizeIterator<Item = &Target> {
+        self.by_age.iter().map(|tid| &self.targets[tid])
     }
 
     /// There is no target.
@@ -302,6 +312,13 @@ mod tests {
         assert_eq!(model.add_target(tid(1), "IQN.X:A").err(), Some(TgtadmError::TargetExists.into()));
         model.add_target(tid(1), "iqn.x:b").unwrap();
         assert_eq!(model.targets().map(|target| target.tid.number()).collect::<Vec<_>>(), [1, 2]);
+        let by_age =
+            |model: &Model| model.targets_by_age().map(|target| target.tid.number()).collect::<Vec<_>>();
+        assert_eq!(by_age(&model), [2, 1]);
+        model.remove_target(tid(2)).unwrap();
+        assert_eq!(by_age(&model), [1]);
+        model.add_target(tid(2), "iqn.x:a").unwrap();
+        assert_eq!(by_age(&model), [1, 2]);
         assert_eq!(model.find_target("iqn.X:b").map(|target| target.tid), Some(tid(1)));
         assert!(model.remove_target(tid(1)).is_some() && model.remove_target(tid(1)).is_none());
         assert!(!model.is_empty());

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -145,6 +146,8 @@ pub(crate) struct Daemon {
     pub(crate) portal: SocketAddr,
     /// The tool it is managed with.
     manager: Brand,
+    /// The number of its control socket.
+    control_port: &'static str,
 }
 
 impl Daemon {
@@ -157,6 +160,17 @@ impl Daemon {
     /// Any, managed by any, with further options.
     #[track_caller]
     pub(crate) fn start_as(daemon: Brand, manager: Brand, options: &[&str]) -> Self {
+        Self::start_at(CONTROL_PORT, daemon, manager, options)
+    }
+
+    /// The same at a control port of choice.
+    #[track_caller]
+    pub(crate) fn start_at(
+        control_port: &'static str,
+        daemon: Brand,
+        manager: Brand,
+        options: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = match daemon {
             Brand::Ours => "127.0.0.1:0".to_owned(),
@@ -164,13 +178,13 @@ impl Daemon {
         };
         let log = File::create(directory.path().join("tgtd.log")).expect("a log");
         let mut command = Command::new(daemon.program("tgtd"));
-        command.args(["-f", "-C", CONTROL_PORT, "--iscsi", &format!("portal={address}")]).args(options);
+        command.args(["-f", "-C", control_port, "--iscsi", &format!("portal={address}")]).args(options);
         command.current_dir(directory.path()).env("TGT_IPC_SOCKET", directory.path().join("control"));
         command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         let child = command.spawn().expect("the daemon starts");
         let portal = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut started = Self { child, directory, portal, manager };
+        let mut started = Self { child, directory, portal, manager, control_port };
         wait_until("the daemon serves", || {
             let ended = started.child.try_wait().expect("a child");
             assert!(ended.is_none(), "the daemon ended: {ended:?}");
@@ -201,7 +215,16 @@ impl Daemon {
     pub(crate) fn adm_by(&self, tool: Brand, words: &[&str]) -> Output {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.program("tgtadm"));
-        command.args(["-C", CONTROL_PORT, "--lld", "iscsi"]).args(words).stdin(Stdio::null());
+        command.args(["-C", self.control_port, "--lld", "iscsi"]).args(words).stdin(Stdio::null());
+        command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
+    }
+
+    /// Exactly these words by a tool of choice, under the name `tgtadm`.
+    pub(crate) fn plain_adm(&self, tool: Brand, words: &[String]) -> Output {
+        let place = tool.program("tgtadm").parent().expect("a folder").display().to_string();
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string(), "tgtadm"]).args(words);
+        command.env("PATH", format!("{place}:/usr/bin:/bin")).env("LC_ALL", "C").stdin(Stdio::null());
         command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
     }
 
@@ -348,10 +371,20 @@ pub(crate) fn target_name(tid: u32) -> String {
     format!("iqn.2026-01.org.example:target{tid}")
 }
 
-/// Free at this moment; for daemons that cannot choose themselves.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+/// For daemons that cannot choose themselves. Below what the kernel gives to those that ask for any, so that none of
+/// them takes it before the daemon does; each process begins elsewhere.
+pub(crate) fn free_port() -> SocketAddr {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() % PORTS * 101 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + number % PORTS;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 65536")));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// The number of the control socket; its directory makes it the test's own.

@@ -21,3 +21,4 @@ mod shared_loops;
 mod statistics;
 mod tape;
 mod threads;
+mod transcript;

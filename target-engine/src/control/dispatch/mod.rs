@@ -203,7 +203,9 @@ impl Control {
                 Ok(Report::Accounts(self.model.accounts.users().map(str::to_owned).collect()))
             }
             Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
-            Request::AccountUnbind { tid, user } => done(self.model.bound_accounts(tid)?.unbind(&user)),
+            Request::AccountUnbind { tid, user, direction } => {
+                done(self.model.bound_accounts(tid)?.unbind(&user, direction))
+            }
             Request::SystemStat | Request::TargetStat(None) => Ok(Report::UnitCounts(self.system_stat())),
             Request::TargetStat(Some(tid)) => self.target_stat(tid),
             Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),

@@ -329,7 +329,7 @@ impl Control {
         let config = entry.unit.config();
         let why_not = if config.device_type != DeviceType::Disk {
             Some("a controller has no medium")
-        } else if config.online {
+        } else if config.online && entry.has_medium() {
             Some("the present medium is in; take it out by --params online=0 first")
         } else if path.is_empty() {
             Some("it is empty; accepted: the path of a file or block device")

@@ -172,7 +172,7 @@ pub struct DriverReport {
     pub driver: Driver,
     /// Its state.
     pub state: DriverState,
-    /// Number and name of its targets.
+    /// Number and name of its targets, the eldest first.
     pub targets: Vec<(u32, String)>,
 }
 
@@ -237,7 +237,8 @@ pub fn parameters(target: &Target) -> ParametersReport {
 /// `lld show`.
 #[must_use]
 pub fn drivers(model: &Model) -> Vec<DriverReport> {
-    let targets = || model.targets().map(|target| (target.tid.number(), target.name.clone())).collect();
+    let targets =
+        || model.targets_by_age().map(|target| (target.tid.number(), target.name.clone())).collect();
     Driver::ALL
         .map(|driver| DriverReport { driver, state: model.driver(driver), targets: targets() })
         .to_vec()

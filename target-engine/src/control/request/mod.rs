@@ -168,6 +168,8 @@ pub enum Request {
         tid: Option<Tid>,
         /// CHAP_N.
         user: String,
+        /// As what it is bound.
+        direction: Direction,
     },
 }
 

@@ -63,7 +63,11 @@ fn no_operation(mode: Mode, op: Op) -> ControlError {
         Mode::Connection => "show, stat, delete",
         Mode::Account => "new, delete, bind, unbind, show",
     };
-    wrong(format!("--op {} is no operation of mode {}; accepted: {known}", op.word(), mode.word()))
+    let kind = match mode {
+        Mode::LogicalUnit | Mode::Account => TgtadmError::UnsupportedOperation,
+        _ => TgtadmError::InvalidRequest,
+    };
+    kind.because(format!("--op {} is no operation of mode {}; accepted: {known}", op.word(), mode.word()))
 }
 
 fn system(op: Op, payload: &str) -> Result<Request, ControlError> {
@@ -173,13 +177,14 @@ fn logical_unit(op: Op, header: &RequestHeader, payload: &str) -> Result<Request
             device_type: header.device_type,
             strings: UnitStrings::parse(payload),
         },
-        Op::Delete => Request::UnitDelete { tid: tid(header)?, lun },
+        // Stock misses the unit before it misses the target.
+        Op::Delete => {
+            let tid = tid(header).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
+            Request::UnitDelete { tid, lun }
+        }
         Op::Update => Request::UnitUpdate { tid: tid(header)?, lun, changes: unit::changes(payload) },
         Op::Stat => Request::UnitStat { tid: tid(header)?, lun, sid: header.sid },
-        _ => {
-            let kind = TgtadmError::UnsupportedOperation;
-            return Err(ControlError { kind, ..no_operation(Mode::LogicalUnit, op) });
-        }
+        _ => return Err(no_operation(Mode::LogicalUnit, op)),
     })
 }
 
@@ -226,7 +231,7 @@ fn connection(op: Op, header: &RequestHeader) -> Result<Request, ControlError> {
 
 fn account(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, ControlError> {
     let user = || {
-        let user = after(payload, "user=").filter(|user| !user.is_empty());
+        let user = after(payload, "user=");
         user.map(str::to_owned).ok_or_else(|| wrong("--user is missing: the account's name"))
     };
     let scope = || if header.tid == -1 { Ok(None) } else { tid(header).map(Some) };
@@ -242,7 +247,7 @@ fn account(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, Con
         Op::Delete => Ok(Request::AccountDelete { user: user()? }),
         Op::Show => Ok(Request::AccountShow),
         Op::Bind => Ok(Request::AccountBind { tid: scope()?, user: user()?, direction }),
-        Op::Unbind => Ok(Request::AccountUnbind { tid: scope()?, user: user()? }),
+        Op::Unbind => Ok(Request::AccountUnbind { tid: scope()?, user: user()?, direction }),
         _ => Err(no_operation(Mode::Account, op)),
     }
 }

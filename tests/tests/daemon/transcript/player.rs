@@ -1,0 +1,149 @@
+//! Plays a script to a daemon and takes down what came.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+
+use super::book::{Answer, Entry};
+use super::script::{Command, Section, Step};
+use crate::client::{Client, End};
+use crate::harness::{Brand, Daemon, free_port, wait_until};
+
+/// What our daemon needs to be like stock's.
+pub(super) const COMPATIBLE: &[&str] = &["--compat-ids", "--compat-defaults"];
+
+/// Plays a whole script, a daemon for each section.
+pub(super) fn play(script: &[Section], daemon: Brand, tool: Brand) -> Vec<Entry> {
+    script.iter().flat_map(|section| Player::start(daemon, tool).play(section)).collect()
+}
+
+/// A daemon and who uses it.
+pub(super) struct Player {
+    daemon: Daemon,
+    tool: Brand,
+    clients: HashMap<String, Client>,
+    /// Placeholders and what they stand for.
+    places: Vec<(&'static str, String)>,
+}
+
+impl Player {
+    pub(super) fn start(brand: Brand, tool: Brand) -> Self {
+        let options = if brand == Brand::Ours { COMPATIBLE } else { &[] };
+        let daemon = Daemon::start_at("0", brand, tool, options);
+        let directory = daemon.path("").to_str().expect("text").trim_end_matches('/').to_owned();
+        let places = vec![
+            ("{dir}", directory),
+            ("{portal}", daemon.portal.to_string()),
+            ("{free}", free_port().to_string()),
+        ];
+        Self { daemon, tool, clients: HashMap::new(), places }
+    }
+
+    fn play(mut self, section: &Section) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for step in &section.steps {
+            if let Step::Command(command) = step {
+                let answer = self.obey(command);
+                entries.push(Entry { asked: format!("[{}] {}", section.name, command.name), answer });
+            } else {
+                self.prepare(step);
+            }
+        }
+        entries
+    }
+
+    fn obey(&self, command: &Command) -> Answer {
+        let words: Vec<String> = command.words.iter().map(|word| self.fill(word)).collect();
+        let output = self.daemon.plain_adm(self.tool, &words);
+        if String::from_utf8_lossy(&output.stderr).contains("closed the socket") {
+            // What comes next shall find it dead, not dying.
+            is_alive(&self.daemon);
+        }
+        let mut answer = Answer::default();
+        match (output.status.code(), output.status.signal()) {
+            (Some(code), _) => answer.line(format_args!("exit {code}")),
+            (None, signal) => answer.line(format_args!("signal {}", signal.unwrap_or_default())),
+        }
+        for (name, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
+            answer.text(name, &self.empty(&String::from_utf8_lossy(bytes)));
+        }
+        answer
+    }
+
+    fn prepare(&mut self, step: &Step) {
+        match step {
+            Step::Command(_) => {}
+            Step::File(name, mib) => {
+                let file = File::create(self.daemon.path(name)).expect("a file");
+                file.set_len(mib << 20).expect("a length");
+            }
+            Step::Login { who, tid, lun } => {
+                let client = Client::login_by(&self.daemon, &initiator(who), *tid, *lun);
+                self.clients.insert(who.clone(), client);
+            }
+            Step::Use(who) => use_all(self.client(who)),
+            Step::Leave(who) => {
+                drop(self.clients.remove(who));
+                self.wait_until_gone(who);
+            }
+            Step::Ended(who) => {
+                let mut client = self.clients.remove(who).expect("somebody who is there");
+                assert!(matches!(client.read(0, 1), Err(End::Closed(_))), "the session of {who} has ended");
+                self.wait_until_gone(who);
+            }
+        }
+    }
+
+    fn client(&mut self, who: &str) -> &mut Client {
+        self.clients.get_mut(who).expect("somebody who is there")
+    }
+
+    fn wait_until_gone(&self, who: &str) {
+        let name = initiator(who);
+        let words = ["--mode", "target", "--op", "show"].map(str::to_owned);
+        wait_until("an initiator is gone", || {
+            let shown = self.daemon.plain_adm(self.tool, &words);
+            !String::from_utf8_lossy(&shown.stdout).contains(&name)
+        });
+    }
+
+    /// A word with what its placeholders stand for.
+    pub(super) fn fill(&self, word: &str) -> String {
+        self.places.iter().fold(word.to_owned(), |word, (place, value)| word.replace(place, value))
+    }
+
+    /// A text with placeholders for what is another daemon's otherwise.
+    pub(super) fn empty(&self, text: &str) -> String {
+        self.places.iter().fold(text.to_owned(), |text, (place, value)| text.replace(value, place))
+    }
+}
+
+/// Whether a daemon has survived what it was asked last.
+pub(super) fn is_alive(daemon: &Daemon) -> bool {
+    let mut alive = None;
+    wait_until("a daemon answers, or is gone", || {
+        let output = daemon.try_adm(&["--mode", "account", "--op", "show"]);
+        alive = match output.status.code() {
+            Some(107) => Some(false),
+            Some(0) if output.stderr.is_empty() => Some(true),
+            // It is dying.
+            _ => None,
+        };
+        alive.is_some()
+    });
+    alive == Some(true)
+}
+
+fn initiator(who: &str) -> String {
+    format!("iqn.2026-01.org.example:{who}")
+}
+
+/// Something of everything, also what goes wrong.
+fn use_all(client: &mut Client) {
+    client.command(&[0; 6], 0, &[]).expect("TEST UNIT READY");
+    client.write(0, &[5; 4096]).expect("WRITE");
+    client.write(8, &[6; 65536]).expect("WRITE");
+    client.read(0, 256).expect("READ");
+    client.command(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, &[]).expect("SYNCHRONIZE CACHE");
+    assert!(matches!(client.read(u32::MAX, 8), Err(End::Status(..))), "nothing is there");
+}
