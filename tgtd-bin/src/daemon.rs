@@ -139,20 +139,22 @@ pub(crate) enum Wish {
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub(crate) fn watch_signals(foreground: bool, end: impl Fn() + Send + 'static) -> Result<(), Failure> {
+pub(crate) fn watch_signals(terminal: bool, end: impl Fn() + Send + 'static) -> Result<(), Failure> {
     let start = || -> std::io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let watch = move || {
             let mut asked = 0;
             for signal in signals.forever() {
-                match meaning(signal, foreground, asked) {
+                match meaning(signal, terminal, asked) {
                     Wish::End => {
                         log::info!("signal {signal}: ending");
                         asked += 1;
                         end();
                     }
                     Wish::Exit => std::process::exit(128 + signal),
-                    Wish::Nothing => log::info!("signal {signal}: nothing to reload"),
+                    Wish::Nothing => log::info!(
+                        "signal {signal}: ignored; tgt-admin --update ALL reads targets.conf again"
+                    ),
                 }
             }
         };
@@ -161,10 +163,11 @@ pub(crate) fn watch_signals(foreground: bool, end: impl Fn() + Send + 'static) -
     start().map_err(Failure::process("watch for signals"))
 }
 
-/// A terminal that hangs up ends what runs in its foreground; to a daemon SIGHUP means "reload".
-fn meaning(signal: i32, foreground: bool, asked: u32) -> Wish {
+/// A terminal that hangs up ends what runs in its foreground; to a daemon SIGHUP means "reload", and it has no
+/// configuration of its own.
+fn meaning(signal: i32, terminal: bool, asked: u32) -> Wish {
     match signal {
-        SIGHUP if !foreground => Wish::Nothing,
+        SIGHUP if !terminal => Wish::Nothing,
         _ if asked < 2 => Wish::End,
         _ => Wish::Exit,
     }
@@ -224,8 +227,8 @@ mod tests {
     #[test]
     fn signals_end_the_server_twice_and_then_the_process() {
         for signal in [SIGTERM, SIGINT] {
-            for foreground in [false, true] {
-                let wishes = [0, 1, 2].map(|asked| meaning(signal, foreground, asked));
+            for terminal in [false, true] {
+                let wishes = [0, 1, 2].map(|asked| meaning(signal, terminal, asked));
                 assert_eq!(wishes, [Wish::End, Wish::End, Wish::Exit]);
             }
         }

@@ -9,7 +9,7 @@ mod failure;
 mod identity;
 mod logging;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use args::{Args, Ended};
@@ -51,7 +51,8 @@ fn run(args: &Args) -> Result<u8, Failure> {
     }
     let pid_file = args.pid_file.as_deref().filter(|_| args.detached);
     let _pid_file = pid_file.map(PidFile::write).transpose()?;
-    daemon::watch_signals(!args.detached, move || {
+    let terminal = !args.detached && std::io::stdin().is_terminal();
+    daemon::watch_signals(terminal, move || {
         daemon::notify_stopping();
         shutdown.shutdown();
     })?;

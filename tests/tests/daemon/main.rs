@@ -16,6 +16,7 @@ mod judges;
 mod libiscsi;
 mod load;
 mod removal;
+mod service;
 mod setup_lun;
 mod shared_loops;
 mod statistics;

@@ -1,0 +1,238 @@
+//! The unit file, carried out as systemd would: its commands in their order, by real programs, on a configuration.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use crate::client::{Client, End, LOCALHOST, next_name};
+use crate::harness::{Brand, DEADLINE, DISK, wait_until};
+
+/// A directory with what `dist` installs, and the unit's settings.
+struct Unit {
+    directory: TempDir,
+    /// The control socket's name without its number.
+    socket: PathBuf,
+    /// Each directive of `[Service]` with its values, in their order.
+    service: BTreeMap<String, Vec<String>>,
+    environment: BTreeMap<String, String>,
+}
+
+/// The unit while it is started; killed when dropped.
+struct Started<'a> {
+    unit: &'a Unit,
+    daemon: Child,
+    portal: std::net::SocketAddr,
+}
+
+impl Unit {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        Self::on(directory, socket, 0)
+    }
+
+    /// Another one, whose daemon is told apart by its control port.
+    fn beside(other: &Self, control_port: u16) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), other.socket.clone(), control_port)
+    }
+
+    fn on(directory: TempDir, socket: PathBuf, control_port: u16) -> Self {
+        let text = include_str!("../../../dist/tgt.service");
+        let (_, service) = text.split_once("[Service]\n").unwrap();
+        let (service, _) = service.split_once("[Install]\n").unwrap();
+        let mut directives = BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in
+            service.lines().filter(|line| !line.starts_with('#')).filter_map(|l| l.split_once('='))
+        {
+            directives.entry(name.to_owned()).or_default().push(value.to_owned());
+        }
+        let set = directives["Environment"].iter().filter_map(|value| value.split_once('='));
+        let mut environment: BTreeMap<_, _> = set.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        assert_eq!(environment["TGTD_CONFIG"], "/etc/tgt/targets.conf");
+        // What an administrator writes into /etc/default/tgt.
+        let config = directory.path().join("targets.conf");
+        environment.insert("TGTD_CONFIG".to_owned(), config.to_str().unwrap().to_owned());
+        environment.insert("TGTD_CONTROL_PORT".to_owned(), control_port.to_string());
+        environment.insert("TGTD_OPTS".to_owned(), "--iscsi portal=127.0.0.1:0".to_owned());
+        Self { directory, socket, service: directives, environment }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Targets with a disk each, in the file that the configuration includes.
+    fn configure(&self, targets: &[&str]) {
+        let installed = include_str!("../../../dist/targets.conf");
+        let here = installed.replace("/etc/tgt", self.directory.path().to_str().unwrap());
+        std::fs::write(self.path("targets.conf"), here).unwrap();
+        std::fs::create_dir_all(self.path("conf.d")).unwrap();
+        let target = |name: &&str| {
+            let disk = self.path(&format!("{name}.img"));
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).open(&disk);
+            file.and_then(|file| file.set_len(1 << 20)).unwrap();
+            let (name, disk) = (full_name(name), disk.display().to_string());
+            format!("<target {name}>\n  backing-store {disk}\n</target>\n")
+        };
+        std::fs::write(self.path("conf.d/all.conf"), targets.iter().map(target).collect::<String>()).unwrap();
+    }
+
+    /// A line of the unit as a command; whether it may fail.
+    fn command(&self, line: &str) -> (Command, bool) {
+        let (line, may_fail) = line.strip_prefix('-').map_or((line, false), |line| (line, true));
+        let mut words = Vec::new();
+        for word in line.split(' ') {
+            let variable = word.strip_prefix('$').map(|name| name.trim_matches(['{', '}']));
+            match variable.map(|name| &self.environment[name]) {
+                None => words.push(word),
+                Some(value) if word.starts_with("${") => words.push(value),
+                Some(value) => words.extend(value.split_whitespace()),
+            }
+        }
+        let program = words[0].strip_prefix("/usr/sbin/").expect("where the package installs it");
+        let brand = if program == "tgt-admin" { Brand::Stock } else { Brand::Ours };
+        let mut command = Command::new(brand.program(program));
+        command.args(&words[1..]).env("TGT_IPC_SOCKET", &self.socket).env_remove("NOTIFY_SOCKET");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        (command, may_fail)
+    }
+
+    /// Runs all commands of a directive, with a look in between.
+    #[track_caller]
+    fn run(&self, directive: &str, mut after: impl FnMut(usize)) {
+        for (index, line) in self.service[directive].iter().enumerate() {
+            let (mut command, may_fail) = self.command(line);
+            let output = command.output().unwrap();
+            assert!(output.status.success() || may_fail, "{line}: {output:?}");
+            after(index);
+        }
+    }
+
+    fn adm(&self, words: &[&str]) -> Output {
+        let (mut command, _) = self.command("/usr/sbin/tgtadm -C ${TGTD_CONTROL_PORT}");
+        command.args(words).output().unwrap()
+    }
+
+    /// Starts it: the daemon, and once that says it is ready, what follows.
+    fn start(&self) -> Started<'_> {
+        assert_eq!(self.service["Type"], ["notify"]);
+        let notify = self.path("notify");
+        let _ = std::fs::remove_file(&notify);
+        let supervisor = UnixDatagram::bind(&notify).unwrap();
+        supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (mut command, _) = self.command(&self.service["ExecStart"][0]);
+        let log = std::fs::File::create(self.path("log")).unwrap();
+        let daemon = command.env("NOTIFY_SOCKET", &notify).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let mut started = Started { unit: self, daemon, portal: ([127, 0, 0, 1], 0).into() };
+        let mut bytes = [0; 256];
+        let count = supervisor.recv(&mut bytes).unwrap();
+        assert!(bytes[..count].starts_with(b"READY=1"), "{}", started.log());
+        let portals = String::from_utf8(self.adm(&["--mode", "portal", "--op", "show"]).stdout).unwrap();
+        let portal = portals.strip_prefix("Portal: ").and_then(|text| text.strip_suffix(",1\n"));
+        started.portal = portal.expect("a portal").parse().unwrap();
+        let last = self.service["ExecStartPost"].len() - 1;
+        assert!(matches!(started.login("one"), Err(End::Closed(_))));
+        self.run("ExecStartPost", |index| {
+            let login = started.login("one");
+            match login {
+                Ok(_) => assert_eq!(index, last),
+                Err(End::Closed(_)) => assert_ne!(index, last),
+                Err(end) => panic!("an initiator that comes back gives up: {end:?}"),
+            }
+        });
+        started
+    }
+}
+
+impl Started<'_> {
+    fn login(&self, target: &str) -> Result<Client, End> {
+        Client::try_login(self.portal, LOCALHOST, &next_name(), &full_name(target), DISK)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.unit.path("log")).unwrap()
+    }
+
+    fn targets(&self) -> Vec<String> {
+        let shown = self.unit.adm(&["--mode", "target", "--op", "show"]);
+        let text = String::from_utf8(shown.stdout).unwrap();
+        let names = text.lines().filter_map(|line| line.strip_prefix("Target ")?.split_once(": "));
+        let mut names: Vec<String> = names.map(|(_, name)| name.to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Stops it. The commands alone are enough: no signal is needed.
+    fn stop(mut self) {
+        self.unit.run("ExecStop", |_| ());
+        let mut status = None;
+        wait_until("the daemon's end", || {
+            status = self.daemon.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.unwrap().success(), "{}", self.log());
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+fn full_name(target: &str) -> String {
+    format!("iqn.2026-01.org.example:{target}")
+}
+
+#[test]
+fn the_units_commands_start_reload_stop_and_start_again() {
+    let unit = Unit::new();
+    unit.configure(&["one"]);
+    let started = unit.start();
+    let mut session = started.login("one").unwrap();
+    session.write(0, &[1; 512]).unwrap();
+
+    unit.configure(&["one", "two"]);
+    unit.run("ExecReload", |_| ());
+    assert!(!unit.service["ExecReload"].iter().any(|line| line.ends_with(" -f") || line.contains("--force")));
+    assert_eq!(started.targets(), [full_name("one"), full_name("two")]);
+    assert_eq!(session.read(0, 1).unwrap(), [1; 512], "a reload leaves sessions alone");
+    started.login("two").unwrap();
+    started.stop();
+
+    let again = unit.start();
+    assert_eq!(again.targets(), [full_name("one"), full_name("two")]);
+    assert_eq!(again.login("one").unwrap().read(0, 1).unwrap(), [1; 512]);
+    again.stop();
+}
+
+#[test]
+fn a_second_daemon_runs_beside_on_another_control_port() {
+    let unit = Unit::new();
+    unit.configure(&["one"]);
+    let second = Unit::beside(&unit, 1);
+    second.configure(&["one", "other"]);
+    let (first_started, second_started) = (unit.start(), second.start());
+    assert_eq!(first_started.targets(), [full_name("one")]);
+    assert_eq!(second_started.targets(), [full_name("one"), full_name("other")]);
+    second_started.stop();
+    first_started.login("one").unwrap();
+    first_started.stop();
+}
+
+#[test]
+fn a_hang_up_does_not_end_a_daemon_without_a_terminal() {
+    let unit = Unit::new();
+    unit.configure(&["one"]);
+    let started = unit.start();
+    rustix::process::kill_process(Pid::from_child(&started.daemon), Signal::HUP).unwrap();
+    wait_until("the signal is told", || started.log().contains("ignored; tgt-admin --update ALL"));
+    started.login("one").unwrap();
+    started.stop();
+}
