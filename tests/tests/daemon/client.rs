@@ -80,7 +80,25 @@ impl Client {
         target: &str,
         lun: u16,
     ) -> Result<Self, End> {
-        let mut client = Self {
+        let mut client = Self::connect(portal, from, lun)?;
+        let text = format!("InitiatorName={name}\0TargetName={target}\0SessionType=Normal\0");
+        // The target may want to say what it declares before it moves on.
+        let mut text = text.into_bytes();
+        loop {
+            let (next, _) = client.ask(
+                Stage::OperationalNegotiation,
+                Some(Stage::FullFeature),
+                &std::mem::take(&mut text),
+            )?;
+            if next == Some(Stage::FullFeature) {
+                return Ok(client);
+            }
+        }
+    }
+
+    /// A connection on which nothing was said yet.
+    pub(crate) fn connect(portal: SocketAddr, from: Ipv4Addr, lun: u16) -> Result<Self, End> {
+        Ok(Self {
             socket: connect(portal, from)?,
             reader: PduReader::new(Limits::default()),
             lun: lun.into(),
@@ -88,35 +106,36 @@ impl Client {
             exp_stat_sn: StatSn(0),
             asked_to_leave: false,
             received: 0,
-        };
-        let text = format!("InitiatorName={name}\0TargetName={target}\0SessionType=Normal\0");
+        })
+    }
+
+    /// One request of a login: where it leads, and what the target says to it.
+    pub(crate) fn ask(
+        &mut self,
+        stage: Stage,
+        next: Option<Stage>,
+        text: &[u8],
+    ) -> Result<(Option<Stage>, String), End> {
         let request = LoginRequest {
-            next: Some(Stage::FullFeature),
+            next,
             continues: false,
-            stage: Stage::OperationalNegotiation,
+            stage,
             version_max: 0,
             version_min: 0,
             isid: Isid([0x80, 0, 0, 0, 0, 1]),
             tsih: Tsih::NEW,
             itt: Itt(0),
             cid: Cid(0),
-            cmd_sn: client.cmd_sn,
-            exp_stat_sn: client.exp_stat_sn,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
         };
-        // The target may want to say what it declares before it moves on.
-        let mut text = text.into_bytes();
-        loop {
-            client.send(request, &text)?;
-            text.clear();
-            let (Pdu::LoginResponse(response), _) = client.receive()? else { panic!("no login response") };
-            client.exp_stat_sn = response.stat_sn.next();
-            if !response.status.is_success() {
-                return Err(End::Refused(response.status));
-            }
-            if response.next == Some(Stage::FullFeature) {
-                return Ok(client);
-            }
+        self.send(request, text)?;
+        let (Pdu::LoginResponse(response), said) = self.receive()? else { panic!("no login response") };
+        self.exp_stat_sn = response.stat_sn.next();
+        if !response.status.is_success() {
+            return Err(End::Refused(response.status));
         }
+        Ok((response.next, String::from_utf8(said.to_vec()).expect("text")))
     }
 
     /// WRITE(10); returns when it is acknowledged.

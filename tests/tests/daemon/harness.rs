@@ -319,7 +319,8 @@ impl Daemon {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    fn log(&self) -> String {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("tgtd.log")).unwrap_or_default()
     }
 }

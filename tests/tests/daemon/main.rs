@@ -7,6 +7,7 @@
 
 mod access;
 mod admin;
+mod chap;
 mod client;
 mod harness;
 

@@ -28,13 +28,32 @@ impl Control {
             warn_of_weakness(user);
         }
         if let Some(incoming) = self.shares_secret(&bound) {
-            let outgoing = bound.outgoing().unwrap_or_default();
-            let whose = tid.map_or("discovery".to_owned(), |tid| format!("target {tid}"));
+            let (outgoing, whose) = (bound.outgoing().unwrap_or_default(), whose(tid));
             log::warn!(
                 "{whose}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
                  (RFC 7143 12.1.3): {incoming:?} is refused where it asks the target to prove itself"
             );
         }
+        done(Ok(()))
+    }
+
+    pub(super) fn account_unbind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
+        let bound = self.model.bound_accounts(tid)?;
+        let asked_for_proof = !bound.incoming().is_empty();
+        bound.unbind(user, direction)?;
+        if asked_for_proof && bound.incoming().is_empty() {
+            warn_of_openness(tid);
+        }
+        done(Ok(()))
+    }
+
+    pub(super) fn account_delete(&mut self, user: &str) -> Reply {
+        let is_last = |bound: &BoundAccounts| bound.incoming() == [user];
+        let targets = self.model.targets().filter(|target| is_last(&target.accounts));
+        let mut opened: Vec<_> = targets.map(|target| Some(target.tid)).collect();
+        opened.extend(is_last(&self.model.discovery_accounts).then_some(None));
+        self.model.remove_account(user)?;
+        opened.into_iter().for_each(warn_of_openness);
         done(Ok(()))
     }
 
@@ -46,6 +65,14 @@ impl Control {
         };
         bound.incoming().iter().find(is_same).map(String::as_str)
     }
+}
+
+fn whose(tid: Option<Tid>) -> String {
+    tid.map_or("discovery".to_owned(), |tid| format!("target {tid}"))
+}
+
+fn warn_of_openness(tid: Option<Tid>) {
+    log::warn!("{}: no incoming account is left, so no proof is asked for any more", whose(tid));
 }
 
 fn warn_of_weakness(user: &str) {

@@ -198,14 +198,12 @@ impl Control {
                 Ok(Report::Connections(report::sessions(target, &self.sessions)))
             }
             Request::AccountNew { user, password } => self.account_new(user, password),
-            Request::AccountDelete { user } => done(self.model.remove_account(&user)),
+            Request::AccountDelete { user } => self.account_delete(&user),
             Request::AccountShow => {
                 Ok(Report::Accounts(self.model.accounts.users().map(str::to_owned).collect()))
             }
             Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
-            Request::AccountUnbind { tid, user, direction } => {
-                done(self.model.bound_accounts(tid)?.unbind(&user, direction))
-            }
+            Request::AccountUnbind { tid, user, direction } => self.account_unbind(tid, &user, direction),
             Request::SystemStat | Request::TargetStat(None) => Ok(Report::UnitCounts(self.system_stat())),
             Request::TargetStat(Some(tid)) => self.target_stat(tid),
             Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
