@@ -138,6 +138,13 @@ pub const TICK: Duration = Duration::from_millis(500);
 /// A task management function is answered by then, even if the store has not given back what it was to abort.
 pub const ABORT_WAIT: Duration = Duration::from_secs(10);
 
+/// When nothing has come back from a unit's store for so long though data is out, the unit takes no more commands for
+/// it. Initiators wait longer before they abort.
+pub const HANG_AFTER: Duration = Duration::from_secs(10);
+
+/// How long initiators are told to try again later; then their commands fail.
+pub const HANG_BUSY: Duration = Duration::from_secs(60);
+
 /// Letters that wait for one loop.
 pub const LOOP_LETTERS_MAX: usize = 4096;
 

@@ -12,6 +12,8 @@ pub struct Pool {
     idle_bytes: usize,
     used_bytes: usize,
     reserved_bytes: usize,
+    /// Of those in use, what hangs in stores and is not to stand in others' way.
+    written_off: usize,
 }
 
 const SMALLEST_SHIFT: u32 = 12;
@@ -52,8 +54,8 @@ impl Pool {
     /// Sets `bytes` aside for data that was asked for and is still to come; false when the budget is spent. What is
     /// above the whole budget may come when nothing else is asked for.
     pub fn reserve(&mut self, bytes: usize) -> bool {
-        let fits =
-            self.used_bytes + self.reserved_bytes + bytes <= PAYLOAD_BYTES_MAX || self.reserved_bytes == 0;
+        let wanted = self.counted_bytes() + self.reserved_bytes + bytes;
+        let fits = wanted <= PAYLOAD_BYTES_MAX || self.reserved_bytes == 0;
         if fits {
             self.reserved_bytes += bytes;
         }
@@ -69,6 +71,22 @@ impl Pool {
     pub fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.reserved_bytes, "what is released was reserved");
         self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+    }
+
+    /// Takes bytes that are out from the budget: they hang in a store. Those beyond one more budget stay in it.
+    pub fn write_off(&mut self, bytes: usize) {
+        self.written_off += bytes;
+    }
+
+    /// Ends `write_off`: they came back.
+    pub fn count_again(&mut self, bytes: usize) {
+        self.written_off = self.written_off.saturating_sub(bytes);
+    }
+
+    /// Bytes of blocks that are out and count against the budget.
+    #[must_use]
+    pub fn counted_bytes(&self) -> usize {
+        self.used_bytes.saturating_sub(self.written_off.min(PAYLOAD_BYTES_MAX))
     }
 
     /// Bytes of blocks that are out.
@@ -122,5 +140,21 @@ mod tests {
         assert!(!pool.reserve(1));
         pool.release(PAYLOAD_BYTES_MAX);
         assert!(pool.reserve(1));
+    }
+
+    #[test]
+    fn what_hangs_does_not_count_up_to_one_more_budget() {
+        let mut pool = Pool::default();
+        let blocks: Vec<_> =
+            (0..PAYLOAD_BYTES_MAX / SEGMENT_LEN_MAX).map(|_| pool.take(SEGMENT_LEN_MAX)).collect();
+        assert!(pool.reserve(0) && pool.reserve(1), "the first is never refused");
+        assert!(!pool.reserve(1));
+        pool.write_off(SEGMENT_LEN_MAX);
+        assert!(pool.reserve(SEGMENT_LEN_MAX - 1) && !pool.reserve(1));
+        pool.write_off(2 * PAYLOAD_BYTES_MAX);
+        assert_eq!(pool.counted_bytes(), 0);
+        pool.count_again(2 * PAYLOAD_BYTES_MAX + SEGMENT_LEN_MAX);
+        assert_eq!(pool.counted_bytes(), PAYLOAD_BYTES_MAX);
+        blocks.into_iter().for_each(|block| pool.give(block));
     }
 }

@@ -75,6 +75,7 @@ impl TargetShard {
             data_sn: DataSn(0),
             sent: 0,
             last_segment: None,
+            hangs: None,
             aborted: None,
         };
         session.tasks += 1;
@@ -89,7 +90,7 @@ impl TargetShard {
             incoming.data.discard(env.pool);
             return self.finish(index, direction::refusal(), env);
         }
-        if data_len > 0 && env.pool.used_bytes() >= 2 * PAYLOAD_BYTES_MAX {
+        if data_len > 0 && env.pool.counted_bytes() >= 2 * PAYLOAD_BYTES_MAX {
             // What came unasked by many commands has no budget; it must end somewhere.
             incoming.data.discard(env.pool);
             let full = Outcome { status: Status::TaskSetFull, sense: None, data_in: Vec::new() };

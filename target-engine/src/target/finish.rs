@@ -136,9 +136,13 @@ impl TargetShard {
         session.asking -= usize::from(task.r2ts > 0);
         if task.immediate {
             session.immediate -= 1;
-        } else {
+        } else if task.hangs.is_none() {
             session.window.finished();
         }
+        if let Some(bytes) = task.hangs {
+            self.came_back(&task, bytes, env);
+        }
+        let session = &mut self.sessions[task.session];
         if task.data_out.is_unsolicited() {
             session.unsolicited.retain(|&other| other != index);
         }

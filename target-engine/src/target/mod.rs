@@ -4,7 +4,7 @@
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
 //! - `receive`, `command`, `direction`, `transfer`, `bulk`, `finish`: the way of a command
-//! - [`task_management`]: how commands are ended early
+//! - [`task_management`]: how commands are ended early; `quarantine`: what is done about those that do not end
 
 pub mod buffers;
 mod bulk;
@@ -13,6 +13,7 @@ mod direction;
 mod finish;
 #[doc(hidden)]
 pub mod fuzzing;
+mod quarantine;
 mod receive;
 pub mod session;
 pub mod settings;

@@ -89,7 +89,7 @@ impl TargetShard {
                 self.execute_early(session, env);
             }
             Arrival::Early
-                if !pdu.data.as_slice().is_empty() && env.pool.used_bytes() >= PAYLOAD_BYTES_MAX =>
+                if !pdu.data.as_slice().is_empty() && env.pool.counted_bytes() >= PAYLOAD_BYTES_MAX =>
             {
                 let peer = self.connections[place].peer;
                 self.warnings.warn(env.now, format_args!("{peer}: no memory for early data, closed"));

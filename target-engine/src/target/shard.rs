@@ -17,6 +17,7 @@ use slab::Slab;
 
 use super::buffers::Pool;
 use super::bulk::Long;
+use super::quarantine::Pulse;
 use super::session::Session;
 use super::settings::TargetSettings;
 use super::task_management::{Reach, Waits};
@@ -91,6 +92,7 @@ pub(super) struct UnitEntry {
     pub(super) seen: u64,
     /// Commands that run on it.
     pub(super) tasks: usize,
+    pub(super) pulse: Pulse,
     /// No new commands; forget it when the last has ended.
     pub(super) leaving: bool,
 }
@@ -165,7 +167,8 @@ impl TargetShard {
         if self.units.len() <= place {
             self.units.resize_with(place + 1, || None);
         }
-        self.units[place] = Some(UnitEntry { port, store, medium, seen, tasks: 0, leaving: false });
+        self.units[place] =
+            Some(UnitEntry { port, store, medium, seen, tasks: 0, pulse: Pulse::default(), leaving: false });
         self.luns_changed();
         Ok(())
     }
@@ -346,7 +349,7 @@ impl TargetShard {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && !self.connections.is_empty();
-        if !pings && self.waits.is_empty() && self.starved.is_empty() && self.draining.is_empty() {
+        if !pings && self.waits.is_empty() && self.tasks.is_empty() && self.draining.is_empty() {
             self.next_tick = None;
             return None;
         }
@@ -360,6 +363,7 @@ impl TargetShard {
         }
         self.next_tick = Some(env.now + TICK);
         self.expire_waits(env);
+        self.feel_pulses(env);
         self.ask_starved(env);
         self.close_drained(env);
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
@@ -481,6 +485,7 @@ impl UnitEntry {
         if same {
             return;
         }
+        self.pulse.begin_anew();
         if let Some(old) = self.store.take() {
             engines.engine(old.engine).detach(old.slot);
         }

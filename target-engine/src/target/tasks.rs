@@ -74,6 +74,8 @@ pub struct Task {
     pub sent: u32,
     /// The last segment of Data-In, which waits for the status it may carry.
     pub last_segment: Option<Payload>,
+    /// Its store hangs: bytes that are not in the budget any more.
+    pub hangs: Option<u32>,
     /// Aborted: it ends without a response; who waits for that.
     pub aborted: Option<Aborted>,
 }

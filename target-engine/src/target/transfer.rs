@@ -1,8 +1,7 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
-use scsi_core::device::{IoDone, IoResult, Outcome, Step};
-use scsi_core::status::Status;
+use scsi_core::device::{IoDone, IoResult, Step};
 use scsi_core::store::{
     Block, BlockOp, Completed, Completion, EngineIndex, InlineOp, IoEngine, IoError, Now, Slot,
 };
@@ -33,9 +32,12 @@ impl TargetShard {
                 _ => {}
             }
             let unit = self.tasks[index].lun.and_then(|lun| self.unit(lun));
-            if unit.is_some_and(|unit| unit.port.unit().keeps_off(&step)) {
-                let busy = Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
-                return self.finish(index, busy, env);
+            if let Some(unit) = unit
+                && (unit.pulse.hangs() && self.tasks[index].hangs.is_none()
+                    || unit.port.unit().keeps_off(&step))
+            {
+                let refusal = unit.pulse.refusal(env.now);
+                return self.finish(index, refusal, env);
             }
             self.begin(index, &step);
             match self.run(index, borrowed, env) {
@@ -65,6 +67,9 @@ impl TargetShard {
             return;
         };
         self.freed = true;
+        if let Some(unit) = self.tasks[index].lun.and_then(|lun| self.unit_mut(lun)) {
+            unit.pulse.beat();
+        }
         let transfer = &mut self.tasks[index].transfer;
         transfer.in_flight -= 1;
         transfer.out.remove(chunk);

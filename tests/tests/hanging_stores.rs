@@ -1,0 +1,163 @@
+//! A store that hangs holds up its own commands and nothing else: neither the other units of its sessions, nor other
+//! sessions of its loop, nor task management.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scsi_core::device::unit::{Unit, UnitConfig};
+use scsi_core::lun::Lun;
+use scsi_core::status::Status;
+use target_engine::limits::{HANG_AFTER, HANG_BUSY};
+use target_engine::target::shard::ShardEvent;
+use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::pair::Pair;
+use tgt_tests::setup::{DISK, Setup};
+use tgt_tests::sim_store::{Behaviour, SimStore};
+
+const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 4, 0];
+const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 4, 0];
+const SYNCHRONIZE_CACHE: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 36, 0];
+const OTHER: u64 = 2;
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// A target with two disks, of which the first will hang, and a session that knows both.
+fn two_disks() -> (Pair, SimStore, Initiator) {
+    let (mut setup, store) = Setup::sim();
+    let other = Arc::new(SimStore::new(4 << 20, 2));
+    setup.units.push((OTHER, Unit::new(UnitConfig::disk(1, 2), Some(other))));
+    let pair = Pair::new(setup);
+    let session = log_in(&pair, 1);
+    (pair, store, session)
+}
+
+fn log_in(pair: &Pair, number: u8) -> Initiator {
+    let mut session = Initiator::login_as(pair, &Wish::of(number));
+    for lun in [OTHER, DISK] {
+        session.lun = lun;
+        let _ = session.run(&[0; 6], Io::None);
+    }
+    session
+}
+
+#[test]
+fn a_unit_that_hangs_takes_nothing_new_until_all_is_back() {
+    let (pair, store, mut session) = two_disks();
+    store.behave(Behaviour::DEAD);
+    // All that the session may send.
+    let hanging: Vec<_> = (0..32).map(|_| session.begin(&READ, Io::Read(2048))).collect();
+    let room = |session: &Initiator| {
+        let (expected, max) = session.window.expect("told");
+        max.0.wrapping_add(1).wrapping_sub(expected.0)
+    };
+    session.poll();
+    assert_eq!(session.cmd_sn.0, session.window.unwrap().1.0 + 1, "the window is shut");
+    pair.advance(HANG_AFTER + MOMENT);
+    session.poll();
+    assert_eq!(room(&session), 32, "what hangs has no place in it any more");
+
+    session.lun = OTHER;
+    session.run(&WRITE, Io::Write(&[1; 2048])).good();
+    assert_eq!(session.run(&READ, Io::Read(2048)).good(), [1; 2048]);
+    session.lun = DISK;
+    for cdb in [READ, SYNCHRONIZE_CACHE] {
+        let io = if cdb == READ { Io::Read(2048) } else { Io::None };
+        assert_eq!(session.run(&cdb, io).status, Status::Busy as u8, "{cdb:02x?}");
+    }
+    session.run(&INQUIRY, Io::Read(36)).good();
+    pair.advance(HANG_BUSY);
+    let (key, code) = session.run(&READ, Io::Read(2048)).check().expect("an error in the end");
+    assert_eq!((key, code.asc, code.ascq), (4, 0x08, 0));
+
+    store.behave(Behaviour::INLINE);
+    store.release();
+    for itt in hanging {
+        session.wait(itt).good();
+    }
+    session.run(&READ, Io::Read(2048)).good();
+    assert_eq!(room(&session), 32, "and it is as it was");
+    session.hang_up();
+    pair.assert_clean();
+}
+
+#[test]
+fn other_sessions_are_told_busy_too_and_others_units_go_on() {
+    let (pair, store, mut session) = two_disks();
+    let mut neighbour = log_in(&pair, 2);
+    store.behave(Behaviour::DEAD);
+    session.begin(&WRITE, Io::Write(&[1; 2048]));
+    pair.advance(HANG_AFTER + MOMENT);
+    let beside = [0x28, 0, 0, 0, 0, 64, 0, 0, 4, 0];
+    assert_eq!(neighbour.run(&beside, Io::Read(2048)).status, Status::Busy as u8);
+    neighbour.lun = OTHER;
+    neighbour.run(&READ, Io::Read(2048)).good();
+    store.release();
+    pair.settle();
+    session.hang_up();
+    neighbour.hang_up();
+    pair.assert_clean();
+}
+
+#[test]
+fn a_store_that_is_slow_but_moves_does_not_hang_nor_does_a_long_flush() {
+    let (pair, store, mut session) = two_disks();
+    store.behave(Behaviour::DEAD);
+    let stuck = session.begin(&READ, Io::Read(2048));
+    store.behave(Behaviour::LATER);
+    for _ in 0..20 {
+        pair.advance(MOMENT);
+        session.run(&READ, Io::Read(2048)).good();
+    }
+    store.release();
+    session.wait(stuck).good();
+    store.behave(Behaviour::DEAD);
+    let flush = session.begin(&SYNCHRONIZE_CACHE, Io::None);
+    pair.advance(2 * HANG_AFTER);
+    store.behave(Behaviour::INLINE);
+    session.run(&READ, Io::Read(2048)).good();
+    store.release();
+    session.wait(flush).good();
+}
+
+#[test]
+fn another_store_in_its_place_serves_at_once() {
+    let (setup, store) = Setup::sim();
+    let unit = setup.unit(DISK);
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    store.behave(Behaviour::DEAD);
+    let stuck = session.begin(&READ, Io::Read(2048));
+    let _ = (session.begin(&READ, Io::Read(2048)), session.run(&INQUIRY, Io::Read(36)));
+    pair.advance(HANG_AFTER + MOMENT);
+    assert_eq!(session.run(&READ, Io::Read(2048)).status, Status::Busy as u8);
+    unit.set_store(Some(Arc::new(SimStore::new(4 << 20, 3))));
+    session.run(&READ, Io::Read(2048)).good();
+    // What hangs in the old one does not make the new one suspect.
+    pair.advance(2 * HANG_AFTER);
+    session.run(&READ, Io::Read(2048)).good();
+    store.release();
+    session.wait(stuck);
+    session.hang_up();
+    pair.settle();
+    pair.assert_clean();
+}
+
+#[test]
+fn a_unit_that_is_removed_while_it_hangs_keeps_its_buffers_until_they_are_back() {
+    let (pair, store, mut session) = two_disks();
+    store.behave(Behaviour::DEAD);
+    session.begin(&WRITE, Io::Write(&[1; 2048]));
+    pair.advance(HANG_AFTER + MOMENT);
+    let lun = Lun::new(DISK).expect("a number");
+    pair.side().with_env(|shard, env| shard.remove_unit(lun, env));
+    pair.settle();
+    assert!(pair.side().pool.used_bytes() > 0, "the kernel may still read them");
+    assert!(!pair.side().events.contains(&ShardEvent::UnitGone(lun)));
+    session.lun = OTHER;
+    session.run(&READ, Io::Read(2048)).good();
+    store.release();
+    pair.settle();
+    assert!(pair.side().events.contains(&ShardEvent::UnitGone(lun)));
+    session.hang_up();
+    pair.assert_clean();
+}
