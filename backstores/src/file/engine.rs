@@ -1,6 +1,7 @@
 //! One loop's way to all files: at once from the page cache where that needs no waiting, else by the loop's ring, and
 //! by the workers what the ring does not do, or all of it where there is no ring.
 
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ struct SlotEntry {
     write_inline: Inline,
     /// Submitted and not yet reaped; the file stays while there are some.
     ops: usize,
+    /// Of them, those that the ring has.
+    in_ring: usize,
+    /// Beyond the file's share of the ring.
+    waiting: VecDeque<(usize, BlockOp)>,
     detached: bool,
 }
 
@@ -59,6 +64,7 @@ struct Op {
 /// Who has an operation.
 #[derive(Clone, Copy)]
 enum Place {
+    Waiting,
     Ring(RingKey),
     Workers(JobId),
 }
@@ -121,7 +127,15 @@ impl FileEngine {
         };
         let never_writes = file.mode.read_only || (file.mode.sync && read_inline != Inline::Plain);
         let write_inline = if never_writes { Inline::Never } else { read_inline };
-        let entry = SlotEntry { file, read_inline, write_inline, ops: 0, detached: false };
+        let entry = SlotEntry {
+            file,
+            read_inline,
+            write_inline,
+            ops: 0,
+            in_ring: 0,
+            waiting: VecDeque::new(),
+            detached: false,
+        };
         Slot(self.slots.insert(entry) as u32)
     }
 
@@ -132,7 +146,15 @@ impl FileEngine {
         let vacant = self.ops.vacant_entry();
         let key = vacant.key();
         let place = match &mut self.ring {
-            Some(ring) if Ring::takes(&op) => Place::Ring(ring.start(key, file, op)),
+            Some(ring) if Ring::takes(&op) => {
+                if entry.waiting.is_empty() && ring.has_room_for(&file, entry.in_ring) {
+                    entry.in_ring += 1;
+                    Place::Ring(ring.start(key, file, op))
+                } else {
+                    entry.waiting.push_back((key, op));
+                    Place::Waiting
+                }
+            }
             _ => {
                 self.at_workers += 1;
                 let flush = file.flushes.number();
@@ -146,11 +168,29 @@ impl FileEngine {
         vacant.insert(Op { tag, slot, place });
     }
 
+    /// It was not begun.
+    fn cancel_waiting(&mut self, slot: usize, key: usize) {
+        let waiting = &mut self.slots[slot].waiting;
+        let Some(at) = waiting.iter().position(|(other, _)| *other == key) else { return };
+        if let Some((key, op)) = waiting.remove(at) {
+            let completion = self.finish(Returned { key, op, result: Err(IoError::Cancelled) });
+            self.done.push(completion);
+        }
+    }
+
     fn finish(&mut self, Returned { key, op, result }: Returned) -> Completion {
         let Op { tag, slot, place } = self.ops.remove(key);
         self.at_workers -= usize::from(matches!(place, Place::Workers(_)));
         let entry = &mut self.slots[slot];
         entry.ops -= 1;
+        if let (Place::Ring(_), Some(ring)) = (place, &mut self.ring) {
+            entry.in_ring -= 1;
+            while !entry.waiting.is_empty() && ring.has_room_for(&entry.file, entry.in_ring) {
+                let Some((key, op)) = entry.waiting.pop_front() else { break };
+                entry.in_ring += 1;
+                self.ops[key].place = Place::Ring(ring.start(key, entry.file.clone(), op));
+            }
+        }
         if entry.detached && entry.ops == 0 {
             self.slots.remove(slot);
         }
@@ -207,10 +247,12 @@ impl IoEngine for FileEngine {
     }
 
     fn cancel(&mut self, tag: IoTag) {
-        let Some((_, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) else { return };
+        let Some((key, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) else { return };
+        let slot = op.slot;
         match (op.place, &mut self.ring) {
+            (Place::Waiting, _) => self.cancel_waiting(slot, key),
             (Place::Workers(job), _) => {
-                let file = &self.slots[op.slot].file;
+                let file = &self.slots[slot].file;
                 file.workers.cancel(job);
                 file.flushes.queue.cancel(job);
             }

@@ -47,6 +47,14 @@ pub(crate) enum WhatElse {
     Type(&'static str),
 }
 
+/// Whether the kernel may need a thread of its own for each request of an io_uring, because the file system cannot
+/// wait otherwise: those of the network and in user space, and all that are not known.
+pub(crate) fn takes_threads(fd: BorrowedFd<'_>, medium: Medium) -> bool {
+    let known =
+        || rustix::fs::fstatfs(fd).is_ok_and(|stat| WAIT_WITHOUT_THREADS.contains(&(stat.f_type as u32)));
+    medium == Medium::File && !known()
+}
+
 /// What a file that is no store is called.
 pub(crate) fn type_name(file_type: FileType) -> &'static str {
     match file_type {
@@ -174,6 +182,8 @@ fn device_attribute(fd: BorrowedFd<'_>, name: &str) -> Option<u64> {
     std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{name}")).ok()?.trim().parse().ok()
 }
 
+/// ext2 to ext4, XFS, Btrfs, F2FS.
+const WAIT_WITHOUT_THREADS: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 /// Network file systems report a transfer size here, which is no block length.

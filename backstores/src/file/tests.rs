@@ -4,13 +4,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use scsi_core::store::{Backstore, Block, BlockOp, Completed, Engines, InlineOp, IoError, Now};
+use scsi_core::store::{
+    Backstore, Block, BlockOp, Completed, Completion, Engines, InlineOp, IoError, IoTag, Now,
+};
 
-use super::FileEngine;
+use super::open::open_file;
+use super::{File, FileEngine};
 use crate::contract::{self, Subject};
 use crate::registry::{OpenError, OpenFlags, OpenOptions, Registry};
 use crate::waiting::Waiting;
+use crate::workers::Workers;
 
 /// Which engine does the submitted operations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,6 +109,50 @@ fn files_in_memory_keep_the_contract() {
 fn read_only_files_keep_the_contract() {
     let (_dir, options) = new_file(1 << 20);
     keep_the_contract("rdwr", &OpenOptions { read_only: true, ..options });
+}
+
+/// A file that never answers: a pipe without anything in it. Its writer keeps it so.
+fn dead_file(options: &OpenOptions) -> (File, std::os::fd::OwnedFd) {
+    let mut file = open_file("rdwr", options, true, Workers::shared()).unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    Arc::get_mut(&mut file.file).unwrap().fd = reader;
+    (file, writer)
+}
+
+#[test]
+fn files_that_hang_leave_room_in_the_ring_to_others() {
+    let (_dir, options) = new_file(1 << 20);
+    open("rdwr", &options);
+    let mut engines = engines(By::Ring);
+    let dead: Vec<_> = (0..3).map(|_| dead_file(&options)).collect();
+    let mut ports: Vec<_> = dead.iter().map(|(file, _)| file.attach(&mut engines).unwrap()).collect();
+    ports.push(open("aio", &options).attach(&mut engines).unwrap());
+    let engine = engines.engine(ports[0].engine);
+    let read = || BlockOp::Read { offset: 0, into: Block::new(4096) };
+    let alive = 1_000_000;
+    for tag in 0..1500 {
+        (0..3).for_each(|file| engine.submit(ports[file].slot, IoTag(file as u64 * 10_000 + tag), read()));
+    }
+    engine.submit(ports[3].slot, IoTag(alive), read());
+    let mut done = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while done.is_empty() && Instant::now() < deadline {
+        engine.kick();
+        engine.reap(&mut done);
+    }
+    assert_eq!(done.iter().map(|done: &Completion| done.tag).collect::<Vec<_>>(), [IoTag(alive)]);
+    // What was not begun is given back at once.
+    engine.cancel(IoTag(1499));
+    done.clear();
+    engine.reap(&mut done);
+    assert_eq!(done[0].result, Err(IoError::Cancelled));
+    // And what waits begins when what is before it is over.
+    drop(dead);
+    while done.len() < 4500 && Instant::now() < deadline {
+        engine.kick();
+        engine.reap(&mut done);
+    }
+    assert_eq!(done.len(), 4500);
 }
 
 #[test]

@@ -26,6 +26,8 @@ use super::outbox::{Outbox, Returned};
 pub(crate) struct Ring {
     ring: IoUring,
     ops: Slab<Running>,
+    /// Of them, those of files whose requests may take one of the kernel's threads each.
+    threaded: usize,
     /// Operations that wait for room, in order.
     backlog: VecDeque<usize>,
     /// Cancelled before the kernel had them.
@@ -88,6 +90,7 @@ impl Ring {
             requests_max: ring.params().cq_entries() as usize,
             ring,
             ops: Slab::new(),
+            threaded: 0,
             backlog: VecDeque::new(),
             dropped: Vec::new(),
             requests: 0,
@@ -113,9 +116,22 @@ impl Ring {
         self.requests == 0 && self.dropped.is_empty()
     }
 
+    /// Whether a file that has `held` operations here may have one more: half of what the others leave, of requests
+    /// and of the kernel's threads, so that files that hang leave something to all others. One is never refused.
+    pub(crate) fn has_room_for(&self, file: &OpenFile, held: usize) -> bool {
+        let half_of_the_rest = |all: usize, taken: usize| (all + held).saturating_sub(taken) / 2;
+        let requests = half_of_the_rest(self.requests_max, self.ops.len());
+        let threads = match file.takes_threads {
+            true => half_of_the_rest(KERNEL_THREADS_MAX as usize, self.threaded),
+            false => usize::MAX,
+        };
+        held < requests.min(threads).max(1)
+    }
+
     /// Takes an operation; it begins with the next `kick`.
     pub(crate) fn start(&mut self, key: usize, file: Arc<OpenFile>, op: BlockOp) -> RingKey {
         debug_assert!(Self::takes(&op));
+        self.threaded += usize::from(file.takes_threads);
         let running = Running { key, file, op, moved: 0, generation: 0, queued: false, cancelled: false };
         let index = self.ops.insert(running);
         self.enqueue(index);
@@ -245,7 +261,8 @@ impl Ring {
     }
 
     fn finish(&mut self, index: usize, result: Result<Completed, IoError>, returned: &mut Vec<Returned>) {
-        let Running { key, op, .. } = self.ops.remove(index);
+        let Running { key, file, op, .. } = self.ops.remove(index);
+        self.threaded -= usize::from(file.takes_threads);
         returned.push(Returned { key, op, result });
     }
 

@@ -5,10 +5,13 @@
 //!
 //! The one lock is a leaf: taken to push, pop or remove a job, never held while a job runs or a thread starts.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use slab::Slab;
@@ -37,6 +40,8 @@ pub struct Limits {
     pub threads_per_unit_max: usize,
     /// A thread without work ends after this time.
     pub idle: Duration,
+    /// A thread whose job takes longer than this hangs, and another one may take its place.
+    pub hangs_after: Duration,
 }
 
 /// One unit's queue in a pool. Dropping it abandons what was not begun.
@@ -92,7 +97,12 @@ static SHARED: OnceLock<Workers> = OnceLock::new();
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { threads_max: 32, threads_per_unit_max: 8, idle: Duration::from_secs(10) }
+        Self {
+            threads_max: 32,
+            threads_per_unit_max: 8,
+            idle: Duration::from_secs(10),
+            hangs_after: Duration::from_secs(10),
+        }
     }
 }
 
@@ -106,8 +116,8 @@ impl Unit {
         self.shared.list_if_runnable(&mut state, self.key);
         let spawn = self.shared.summon(&mut state);
         drop(state);
-        if spawn {
-            self.shared.spawn();
+        if let Some(thread) = spawn {
+            self.shared.spawn(thread);
         }
         id
     }
@@ -152,6 +162,16 @@ impl std::fmt::Debug for Unit {
     }
 }
 
+/// What a thread of a pool does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Thread {
+    Worker,
+    Watcher,
+}
+
+/// Threads that hang, beyond which no more are replaced.
+const HANGING_MAX: usize = 1024;
+
 struct Shared {
     limits: Limits,
     state: Mutex<State>,
@@ -166,6 +186,10 @@ struct State {
     threads: usize,
     /// Threads that wait for work.
     idle: usize,
+    /// Since when each job runs.
+    running: Slab<Instant>,
+    /// Somebody looks now and then whether threads hang.
+    watched: bool,
     next_id: u64,
 }
 
@@ -190,23 +214,63 @@ impl Shared {
     }
 
     /// Wakes a thread, or counts a new one that the caller must spawn once the lock is free.
-    fn summon(&self, state: &mut State) -> bool {
-        if state.runnable.len() > state.idle && state.threads < self.limits.threads_max {
-            state.threads += 1;
-            return true;
+    fn summon(&self, state: &mut State) -> Option<Thread> {
+        if state.runnable.len() > state.idle {
+            if state.threads < self.limits.threads_max + self.hanging(state) {
+                state.threads += 1;
+                return Some(Thread::Worker);
+            }
+            if !std::mem::replace(&mut state.watched, true) {
+                return Some(Thread::Watcher);
+            }
         }
         if !state.runnable.is_empty() {
             self.work.notify_one();
         }
-        false
+        None
     }
 
-    fn spawn(self: &Arc<Self>) {
+    /// Threads whose jobs hang; each unit's quota bounds them. Looked at when there are too few threads.
+    fn hanging(&self, state: &State) -> usize {
+        if state.threads < self.limits.threads_max {
+            return 0;
+        }
+        let now = Instant::now();
+        let hangs = |since: &Instant| now.saturating_duration_since(*since) >= self.limits.hangs_after;
+        state.running.iter().filter(|(_, since)| hangs(since)).count().min(HANGING_MAX)
+    }
+
+    /// While there is more to do than the threads can, sees to it that those that hang are replaced.
+    fn watch(self: Arc<Self>) {
+        loop {
+            std::thread::sleep(self.limits.hangs_after / 4);
+            let mut state = self.state.lock();
+            state.watched = !state.runnable.is_empty();
+            if !state.watched {
+                return;
+            }
+            let spawn = self.summon(&mut state);
+            drop(state);
+            if let Some(thread) = spawn {
+                self.spawn(thread);
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, thread: Thread) {
         let shared = self.clone();
-        let thread = std::thread::Builder::new().name("tgt-worker".to_owned());
-        if let Err(error) = thread.spawn(move || shared.serve()) {
+        let builder = std::thread::Builder::new().name("tgt-worker".to_owned());
+        let spawned = match thread {
+            Thread::Worker => builder.spawn(move || shared.serve()),
+            Thread::Watcher => builder.spawn(move || shared.watch()),
+        };
+        if let Err(error) = spawned {
             log::error!("cannot start a worker thread: {error}");
             let mut state = self.state.lock();
+            if thread == Thread::Watcher {
+                state.watched = false;
+                return;
+            }
             state.threads -= 1;
             if state.threads == 0 {
                 let abandoned: Vec<_> =
@@ -239,14 +303,16 @@ impl Shared {
             queue.running += 1;
             self.list_if_runnable(&mut state, key);
             let spawn = self.summon(&mut state);
+            let place = state.running.insert(Instant::now());
             drop(state);
-            if spawn {
-                self.spawn();
+            if let Some(thread) = spawn {
+                self.spawn(thread);
             }
             if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
                 log::error!("a storage job panicked and was abandoned");
             }
             state = self.state.lock();
+            state.running.remove(place);
             state.units[key].running -= 1;
             self.list_if_runnable(&mut state, key);
             state.remove_if_over(key);
@@ -260,170 +326,5 @@ impl State {
         if queue.closed && queue.running == 0 && !queue.listed {
             self.units.remove(key);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    /// Says its name when begun and then waits for its gate; says `-name` when cancelled, `!name` when abandoned.
-    struct Gated {
-        name: &'static str,
-        said: Sender<String>,
-        gate: Option<Receiver<()>>,
-        over: bool,
-    }
-
-    impl Job for Gated {
-        fn run(mut self: Box<Self>) {
-            self.over = true;
-            self.said.send(self.name.to_owned()).unwrap();
-            if let Some(gate) = &self.gate {
-                let _ = gate.recv();
-            }
-        }
-
-        fn cancelled(mut self: Box<Self>) {
-            self.over = true;
-            self.said.send(format!("-{}", self.name)).unwrap();
-        }
-    }
-
-    impl Drop for Gated {
-        fn drop(&mut self) {
-            if !self.over {
-                let _ = self.said.send(format!("!{}", self.name));
-            }
-        }
-    }
-
-    fn pool(threads_max: usize, threads_per_unit_max: usize) -> Workers {
-        Workers::new(Limits { threads_max, threads_per_unit_max, idle: Duration::from_millis(50) })
-    }
-
-    fn gated(name: &'static str, said: &Sender<String>) -> (Box<Gated>, Sender<()>) {
-        let (open, gate) = channel();
-        (Box::new(Gated { name, said: said.clone(), gate: Some(gate), over: false }), open)
-    }
-
-    fn free(name: &'static str, said: &Sender<String>) -> Box<Gated> {
-        Box::new(Gated { name, said: said.clone(), gate: None, over: false })
-    }
-
-    #[test]
-    fn a_pool_in_use_keeps_its_bounds() {
-        let limits = Workers::shared().shared.limits;
-        assert!(!Workers::limit_shared(Limits { threads_max: limits.threads_max + 1, ..limits }));
-        assert_eq!(Workers::shared().shared.limits, limits);
-    }
-
-    #[test]
-    fn a_unit_that_hangs_leaves_threads_to_others() {
-        let pool = pool(3, 2);
-        let (said, heard) = channel();
-        let (dead, alive) = (pool.unit(), pool.unit());
-        let (a, open_a) = gated("a", &said);
-        let (b, open_b) = gated("b", &said);
-        dead.push(a);
-        dead.push(b);
-        let mut begun = [heard.recv().unwrap(), heard.recv().unwrap()];
-        begun.sort();
-        assert_eq!(begun, ["a", "b"]);
-        dead.push(free("c", &said));
-        alive.push(free("d", &said));
-        assert_eq!(heard.recv().unwrap(), "d", "c is beyond its unit's quota");
-        drop(open_a);
-        assert_eq!(heard.recv().unwrap(), "c");
-        drop(open_b);
-    }
-
-    #[test]
-    fn a_single_file_has_one_thread_whatever_the_quota() {
-        let pool = pool(3, 3);
-        let (said, heard) = channel();
-        let (file, other) = (pool.single_file(), pool.unit());
-        let (a, open) = gated("a", &said);
-        file.push(a);
-        assert_eq!(heard.recv().unwrap(), "a");
-        file.push(free("b", &said));
-        other.push(free("c", &said));
-        assert_eq!(heard.recv().unwrap(), "c", "b waits for a");
-        drop(open);
-        assert_eq!(heard.recv().unwrap(), "b");
-    }
-
-    #[test]
-    fn the_pool_is_bounded_and_ends_when_idle() {
-        let pool = pool(2, 2);
-        let (said, heard) = channel();
-        let units: Vec<_> = (0..4).map(|_| pool.unit()).collect();
-        let gates: Vec<_> = ["a", "b", "c", "d"]
-            .into_iter()
-            .zip(&units)
-            .map(|(name, unit)| {
-                let (job, open) = gated(name, &said);
-                unit.push(job);
-                open
-            })
-            .collect();
-        let _ = (heard.recv().unwrap(), heard.recv().unwrap());
-        assert_eq!(pool.shared.state.lock().threads, 2);
-        drop(gates);
-        let _ = (heard.recv().unwrap(), heard.recv().unwrap());
-        while pool.shared.state.lock().threads > 0 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    #[test]
-    fn queued_jobs_can_be_cancelled_and_begun_ones_cannot() {
-        let pool = pool(1, 1);
-        let (said, heard) = channel();
-        let unit = pool.unit();
-        let (a, open) = gated("a", &said);
-        let running = unit.push(a);
-        assert_eq!(heard.recv().unwrap(), "a");
-        let queued = unit.push(free("b", &said));
-        unit.push(free("c", &said));
-        unit.cancel(queued);
-        unit.cancel(running);
-        drop(open);
-        assert_eq!((heard.recv().unwrap(), heard.recv().unwrap()), ("-b".to_owned(), "c".to_owned()));
-    }
-
-    #[test]
-    fn a_dropped_unit_abandons_what_was_not_begun() {
-        let pool = pool(1, 1);
-        let (said, heard) = channel();
-        let unit = pool.unit();
-        let (a, open) = gated("a", &said);
-        unit.push(a);
-        assert_eq!(heard.recv().unwrap(), "a");
-        unit.push(free("b", &said));
-        drop(unit);
-        assert_eq!(heard.recv().unwrap(), "!b");
-        drop(open);
-        while !pool.shared.state.lock().units.is_empty() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    #[test]
-    fn a_panic_costs_its_job_only() {
-        struct Panics;
-        impl Job for Panics {
-            fn run(self: Box<Self>) {
-                panic!("as expected");
-            }
-            fn cancelled(self: Box<Self>) {}
-        }
-        let pool = pool(1, 1);
-        let (said, heard) = channel();
-        let unit = pool.unit();
-        unit.push(Box::new(Panics));
-        unit.push(free("after", &said));
-        assert_eq!(heard.recv().unwrap(), "after");
     }
 }
