@@ -10,10 +10,11 @@
 //! - [`clock`], [`random`]: what the world is made of
 //!
 //! Apart from it, for measurements: [`bare`], bytes straight into the engine, and [`load`], a load generator on
-//! real sockets.
+//! real sockets; and [`control`], a client of the control socket.
 
 pub mod bare;
 pub mod clock;
+pub mod control;
 pub mod initiator;
 pub mod liar;
 pub mod load;

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -11,7 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use target_engine::control::request::Strings;
+use target_engine::control::wire::{Mode, Op, RequestHeader};
 use tempfile::TempDir;
+use tgt_tests::control;
 
 /// So long anything may take that is waited for; nothing is expected to.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -176,11 +180,27 @@ impl Daemon {
             Brand::Ours => "127.0.0.1:0".to_owned(),
             Brand::Stock => free_port().to_string(),
         };
-        let log = File::create(directory.path().join("tgtd.log")).expect("a log");
         let mut command = Command::new(daemon.program("tgtd"));
         command.args(["-f", "-C", control_port, "--iscsi", &format!("portal={address}")]).args(options);
+        command.stdin(Stdio::null());
+        Self::run(command, directory, manager, control_port)
+    }
+
+    /// Ours, with a further kind of store, `hang`, that hangs when [`Daemon::hold`] says so.
+    #[track_caller]
+    pub(crate) fn start_with_hanging_stores() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hanging_tgtd"));
+        command.arg(directory.path().join(format!("control.{CONTROL_PORT}"))).arg("127.0.0.1:0");
+        command.stdin(Stdio::piped());
+        Self::run(command, directory, Brand::Ours, CONTROL_PORT)
+    }
+
+    #[track_caller]
+    fn run(mut command: Command, directory: TempDir, manager: Brand, control_port: &'static str) -> Self {
+        let log = File::create(directory.path().join("tgtd.log")).expect("a log");
         command.current_dir(directory.path()).env("TGT_IPC_SOCKET", directory.path().join("control"));
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command.env_remove("NOTIFY_SOCKET");
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         let child = command.spawn().expect("the daemon starts");
         let portal = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -194,6 +214,21 @@ impl Daemon {
         let line = portals.lines().find_map(|line| line.strip_prefix("Portal: ")).expect("a portal");
         started.portal = line.strip_suffix(",1").expect("a tag").parse().expect("an address");
         started
+    }
+
+    /// Lets all stores of the kind `hang` hang, or ends that.
+    #[track_caller]
+    pub(crate) fn hold(&self, held: bool) {
+        let word: &[u8] = if held { b"hold\n" } else { b"release\n" };
+        self.child.stdin.as_ref().expect("it listens").write_all(word).expect("it listens");
+        wait_until("the stores hang, or do not", || self.path("held").exists() == held);
+    }
+
+    /// A request without a tool, that must succeed; what it answers.
+    #[track_caller]
+    pub(crate) fn ask(&self, mode: Mode, op: Op, header: &RequestHeader, strings: &Strings) -> String {
+        let socket = self.path(&format!("control.{}", self.control_port));
+        control::ask(&socket, mode, op, header, strings).expect("an answer")
     }
 
     /// Its directory.

@@ -9,6 +9,7 @@ mod access;
 mod admin;
 mod chap;
 mod client;
+mod hanging;
 mod harness;
 
 mod hostile;
@@ -17,6 +18,7 @@ mod judges;
 mod libiscsi;
 mod load;
 mod removal;
+mod scale;
 mod service;
 mod setup_lun;
 mod shared_loops;
