@@ -3,12 +3,13 @@
 //! Scripts and cluster agents drive the stock `tgtadm` and read its messages and exit codes, so this one accepts
 //! what stock accepts, refuses what stock refuses, in the same words: [`getopt`] is the C library's way to read
 //! options, [`options`] the table of them, [`args`] what they mean together, [`rules`] which of them go with which
-//! operation, [`client`] the exchange with the daemon. [`setup_lun`] and [`image`] are tools
-//! of their own.
+//! operation, [`client`] the exchange with the daemon, [`completions`] what shells offer. [`setup_lun`] and [`image`]
+//! are tools of their own.
 
 pub mod admin;
 pub mod args;
 pub mod client;
+pub mod completions;
 pub mod getopt;
 pub mod image;
 pub mod options;

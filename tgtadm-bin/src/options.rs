@@ -20,6 +20,31 @@ impl AsRef<Spec> for Row {
 }
 
 impl Row {
+    /// The letter after one dash.
+    pub(crate) const fn letter(&self) -> u8 {
+        self.spec.short
+    }
+
+    /// The name after two dashes.
+    pub(crate) const fn long(&self) -> &'static str {
+        self.spec.long
+    }
+
+    /// Whether the letter wants a value that the long name does not take.
+    pub(crate) const fn letter_differs(&self) -> bool {
+        self.spec.short_value != self.spec.long_value
+    }
+
+    /// The value's name; empty where the long form takes none.
+    pub(crate) const fn value(&self) -> &'static str {
+        self.value
+    }
+
+    /// Its line of help.
+    pub(crate) const fn about(&self) -> &'static str {
+        self.about
+    }
+
     const fn flag(short: u8, long: &'static str, about: &'static str) -> Self {
         Self { spec: Spec { short, long, short_value: false, long_value: false }, value: "", about }
     }

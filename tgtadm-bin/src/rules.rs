@@ -66,6 +66,19 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     needed(rule, given)
 }
 
+/// The letters of the options that an operation has a use for; `None` where a mode has no such operation.
+pub(crate) fn letters(mode: Mode, op: Op) -> Option<&'static str> {
+    match (mode, op) {
+        (Mode::Session, Op::Stat) => Some("LmosC"),
+        (Mode::Connection, Op::Show) => Some("LmotC"),
+        (Mode::Connection, Op::Stat | Op::Delete) => Some("LmotscC"),
+        _ => {
+            let rule = RULES.iter().find(|rule| rule.mode == mode && rule.op == op)?;
+            Some(rule.letters.unwrap_or("LmoC"))
+        }
+    }
+}
+
 /// The numbers that say what the request is about.
 fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     let zero = match mode {

@@ -211,6 +211,10 @@ TGT_IPC_SOCKET names the control socket without its suffix .N. By default it is
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use clap_complete::Shell;
+
     use super::*;
 
     fn read(line: &str) -> Result<Args, clap::Error> {
@@ -303,6 +307,26 @@ mod tests {
         assert_eq!(read("").unwrap().chap_algorithms, Algorithm::ALL);
         let chosen = read("--chap-algorithms sha1,sha256").unwrap().chap_algorithms;
         assert_eq!(chosen, [Algorithm::Sha1, Algorithm::Sha256]);
+    }
+
+    /// `TGT_WRITE=1 cargo test` writes the files anew.
+    #[test]
+    fn the_completions_are_of_these_options() {
+        let whole = Args::command();
+        let shown = whole.get_arguments().filter(|option| !option.is_hide_set());
+        let mut command = clap::Command::new("tgtd").disable_version_flag(true).args(shown);
+        for (shell, file) in
+            [(Shell::Bash, "bash/tgtd"), (Shell::Zsh, "zsh/_tgtd"), (Shell::Fish, "fish/tgtd.fish")]
+        {
+            let mut generated = Vec::new();
+            clap_complete::generate(shell, &mut command, "tgtd", &mut generated);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/completions").join(file);
+            if std::env::var_os("TGT_WRITE").is_some() {
+                std::fs::write(&path, &generated).unwrap();
+            }
+            let same = std::fs::read(&path).unwrap() == generated;
+            assert!(same, "{file} is of other options: TGT_WRITE=1 cargo test writes it anew");
+        }
     }
 
     #[test]

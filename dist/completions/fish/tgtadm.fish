@@ -1,0 +1,132 @@
+# Completes the modes, operations and options of tgtadm.
+function __tgtadm_value
+    set -l words (commandline -opc)
+    set -l found
+    for i in (seq (count $words))
+        if contains -- $words[$i] $argv
+            set found $words[(math $i + 1)]
+        end
+    end
+    echo "$found"
+end
+function __tgtadm_ops
+    switch (__tgtadm_value -m --mode)
+        case system sys
+            printf 'delete\nshow\nupdate\nstat\n'
+        case target tgt
+            printf 'new\ndelete\nshow\nbind\nunbind\nupdate\nstat\n'
+        case logicalunit lu
+            printf 'new\ndelete\nupdate\nstat\n'
+        case portal pt
+            printf 'new\ndelete\nshow\n'
+        case lld
+            printf 'show\nstart\nstop\n'
+        case session sess
+            printf 'stat\n'
+        case connection conn
+            printf 'delete\nshow\nstat\n'
+        case account
+            printf 'new\ndelete\nshow\nbind\nunbind\n'
+        case '*'
+            printf 'new\ndelete\nshow\nbind\nunbind\nupdate\nstat\nstart\nstop\n'
+    end
+end
+function __tgtadm_letters
+    switch (__tgtadm_value -m --mode),(__tgtadm_value -o --op)
+        case system,delete sys,delete
+            echo dLmoC
+        case system,show sys,show
+            echo dLmoC
+        case system,update sys,update
+            echo dLmonvC
+        case system,stat sys,stat
+            echo dLmoC
+        case target,new tgt,new
+            echo dLmotTC
+        case target,delete tgt,delete
+            echo dLmotCF
+        case target,show tgt,show
+            echo dLmotC
+        case target,bind tgt,bind
+            echo dLmotIQBHC
+        case target,unbind tgt,unbind
+            echo dLmotIQBHC
+        case target,update tgt,update
+            echo dLmotnvC
+        case target,stat tgt,stat
+            echo dLmotC
+        case logicalunit,new lu,new
+            echo dLmofytlbEYCS
+        case logicalunit,delete lu,delete
+            echo dLmotlC
+        case logicalunit,update lu,update
+            echo dLmofytlPC
+        case logicalunit,stat lu,stat
+            echo dLmotlC
+        case portal,new pt,new
+            echo dLmoCP
+        case portal,delete pt,delete
+            echo dLmoCP
+        case portal,show pt,show
+            echo dLmoC
+        case lld,show
+            echo dLmoC
+        case lld,start
+            echo dLmoC
+        case lld,stop
+            echo dLmoC
+        case session,stat sess,stat
+            echo dLmosC
+        case connection,delete conn,delete
+            echo dLmotscC
+        case connection,show conn,show
+            echo dLmotC
+        case connection,stat conn,stat
+            echo dLmotscC
+        case account,new
+            echo dLmoupfC
+        case account,delete
+            echo dLmouC
+        case account,show
+            echo dLmoC
+        case account,bind
+            echo dLmotuOC
+        case account,unbind
+            echo dLmotuOC
+        case '*'
+            echo dhVLomtsclnvbESfyTIQupHFPBYOC
+    end
+end
+function __tgtadm_takes
+    string match -q -- "*$argv[1]*" (__tgtadm_letters)
+end
+complete -c tgtadm -f
+complete -c tgtadm -n '__tgtadm_takes d' -s d -l debug -d 'say on standard error what is sent'
+complete -c tgtadm -n '__tgtadm_takes h' -s h -l help -d 'print this help and exit'
+complete -c tgtadm -n '__tgtadm_takes V' -s V -l version -d 'print the version and exit'
+complete -c tgtadm -n '__tgtadm_takes L' -s L -l lld -x -d 'the driver: iscsi (default)'
+complete -c tgtadm -n '__tgtadm_takes o' -s o -l op -x -a '(__tgtadm_ops)' -d 'new, delete, bind, unbind, show, update, stat, start or stop'
+complete -c tgtadm -n '__tgtadm_takes m' -s m -l mode -x -a 'system target logicalunit portal lld session connection account' -d 'system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld'
+complete -c tgtadm -n '__tgtadm_takes t' -s t -l tid -x -d 'the target\'s number, 1 or more'
+complete -c tgtadm -n '__tgtadm_takes s' -s s -l sid -x -d 'the session\'s number'
+complete -c tgtadm -n '__tgtadm_takes c' -s c -l cid -x -d 'the connection\'s number'
+complete -c tgtadm -n '__tgtadm_takes l' -s l -l lun -x -d 'the logical unit\'s number'
+complete -c tgtadm -n '__tgtadm_takes n' -s n -l name -x -d 'the parameter to update'
+complete -c tgtadm -n '__tgtadm_takes v' -s v -l value -x -d 'its new value'
+complete -c tgtadm -n '__tgtadm_takes b' -s b -l backing-store -r -F -d 'the file or block device behind a new logical unit'
+complete -c tgtadm -n '__tgtadm_takes E' -s E -l bstype -x -d 'the kind of backing store; `--mode system --op show` lists them'
+complete -c tgtadm -n '__tgtadm_takes S' -s S -l bsopts -x -d 'options of that kind of backing store'
+complete -c tgtadm -n '__tgtadm_takes f' -s f -l bsoflags -x -d 'how to open it: sync, direct or sync:direct'
+complete -c tgtadm -n '__tgtadm_takes y' -s y -l blocksize -x -d 'the logical block\'s size, a power of two from 512; default 512'
+complete -c tgtadm -n '__tgtadm_takes T' -s T -l targetname -x -d 'the new target\'s name'
+complete -c tgtadm -n '__tgtadm_takes I' -s I -l initiator-address -x -d 'an address, a network (a.b.c.d/n) or ALL'
+complete -c tgtadm -n '__tgtadm_takes Q' -s Q -l initiator-name -x -d 'an initiator\'s name'
+complete -c tgtadm -n '__tgtadm_takes u' -s u -l user -x -d 'an account\'s name'
+complete -c tgtadm -n '__tgtadm_takes p' -s p -l password -x -d 'its secret'
+complete -c tgtadm -n '__tgtadm_takes H' -s H -l host -x -d 'a SCSI host\'s number, for drivers that have one'
+complete -c tgtadm -n '__tgtadm_takes F' -l force -d 'delete a target that initiators use (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes P' -s P -l params -x -d 'parameters of a logical unit, or portal=ADDRESS[:PORT]'
+complete -c tgtadm -n '__tgtadm_takes B' -s B -l bus -x -d 'a SCSI host by its place in /sys/bus'
+complete -c tgtadm -n '__tgtadm_takes Y' -s Y -l device-type -x -a 'disk tape cd changer osd pt' -d 'disk (default), tape, ssc, cd, changer, osd or pt'
+complete -c tgtadm -n '__tgtadm_takes O' -l outgoing -d 'an account the target uses itself (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes C' -s C -l control-port -x -d 'which daemon: 0 (default) to 32767'
