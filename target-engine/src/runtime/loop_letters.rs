@@ -184,7 +184,8 @@ impl DataLoop {
         let key = match self.poller.register(&attach.socket, Source::Stream(stream), Interest::Read) {
             Ok(key) => key,
             Err(error) => {
-                log::error!("{}: cannot be watched: {error}", attach.peer);
+                let text = format_args!("{}: cannot be watched: {error}", attach.peer);
+                self.warnings.say(self.now, log::Level::Error, text);
                 return self.refuse(&attach, LoginStatus::OutOfResources);
             }
         };

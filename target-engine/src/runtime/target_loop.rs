@@ -22,6 +22,7 @@ use crate::model::Tid;
 use crate::target::buffers::Pool;
 use crate::target::shard::{Env, ShardEvent, TargetShard};
 use crate::target::tasks::Tasks;
+use crate::warnings::Warnings;
 
 /// A loop as the control thread holds it.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub struct DataLoop {
     pub(super) engines: Engines,
     pub(super) pool: Pool,
     pub(super) now: Instant,
+    pub(super) warnings: Warnings,
     /// Ending: nothing new is taken in, the loop ends when all is done or this is over.
     pub(super) end_by: Option<Instant>,
     scratch: Box<[u8]>,
@@ -147,6 +149,7 @@ impl DataLoop {
             engines: Engines::default(),
             pool: Pool::default(),
             now: Instant::now(),
+            warnings: Warnings::default(),
             end_by: None,
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
             watched_engines: 0,

@@ -151,7 +151,8 @@ impl DataLoop {
         if wanted != stream.interest {
             stream.interest = wanted;
             if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
-                log::error!("loop {}: cannot watch a connection: {error}", self.id.0);
+                let text = format_args!("loop {}: cannot watch a connection: {error}", self.id.0);
+                self.warnings.say(self.now, log::Level::Error, text);
             }
         }
     }
