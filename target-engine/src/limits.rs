@@ -14,6 +14,9 @@ pub const CONTROL_IDLE: Duration = Duration::from_secs(60);
 /// A reply is sent by then, whatever a store or a loop is doing; the operation itself may go on.
 pub const CONTROL_REPLY: Duration = Duration::from_secs(20);
 
+/// How long a deletion may let commands finish.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
+
 /// CHAP accounts of the daemon.
 pub const ACCOUNTS_MAX: usize = 4096;
 

@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iscsi_proto::ids::{Cid, Tsih};
 use scsi_core::device::NexusId;
@@ -38,22 +38,24 @@ pub enum ToLoop {
     UpdateTarget(Tid, Arc<TargetSettings>),
     /// The loops that serve the same target, this one left out; not answered.
     Siblings(Tid, Vec<(LoopId, Mailbox<Self>)>),
-    /// End the target: close its sessions, forget its units. Answered when the last operation is in.
-    RemoveTarget(Tid, Ticket),
+    /// End the target: take no new commands, close its sessions when what runs is done or by this time, forget its
+    /// units. Answered when the last operation is in.
+    RemoveTarget(Tid, Instant, Ticket),
     /// Serve this unit. Answered at once.
     AddUnit(Tid, Lun, Arc<Unit>, Ticket),
-    /// Forget this unit. Without force: `LoopError::Busy` while commands run on it. Answered when its last
-    /// operation is in.
+    /// Forget this unit. Answered when its last operation is in.
     RemoveUnit {
         /// Of which target.
         tid: Tid,
         /// Which unit.
         lun: Lun,
-        /// End running commands.
-        force: bool,
+        /// What runs may finish until then; `None`: `LoopError::Busy` while commands run.
+        by: Option<Instant>,
         /// For the answer.
         ticket: Ticket,
     },
+    /// Answered when nothing runs at this unit, which is offline; what does so after this time ends early.
+    StopUnit(Tid, Lun, Instant, Ticket),
     /// A connection that has logged in. Answered by `SessionStarted` or `AttachFailed`.
     Attach(Box<Attach>),
     /// End one connection with its commands. Answered when it is closed.

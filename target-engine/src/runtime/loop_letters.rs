@@ -2,7 +2,7 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::login::LoginStatus;
@@ -10,11 +10,12 @@ use scsi_core::device::Nexus;
 use scsi_core::lun::Lun;
 
 use super::letters::{
-    Attach, AttachMode, CrossReset, Life, LoopError, NewTarget, ResetId, Ticket, ToControl, ToLoop,
+    Attach, AttachMode, CrossReset, Life, LoopError, LoopId, NewTarget, ResetId, Ticket, ToControl, ToLoop,
 };
+use super::mailbox::Mailbox;
 use super::poller::Interest;
 use super::stream::Stream;
-use super::target_loop::{DataLoop, Served, Source};
+use super::target_loop::{DataLoop, Source};
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::model::Tid;
@@ -25,8 +26,37 @@ use crate::target::task_management::Reach;
 /// A ticket whose answer waits for something to end.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// The unit's last operation.
+    /// The unit's last operation, after which it is forgotten.
     Unit(Lun, Ticket),
+    /// The unit's last operation, after which it may have another medium.
+    Stop(Lun, Ticket),
+}
+
+/// A shard with what the loop knows around it.
+pub(super) struct Served {
+    pub(super) tid: Tid,
+    pub(super) life: Life,
+    pub(super) shard: TargetShard,
+    /// The streams of its connections, by place.
+    pub(super) streams: Vec<Option<usize>>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) siblings: Vec<(LoopId, Mailbox<ToLoop>)>,
+    /// Resets of siblings that run here: who is to be told.
+    pub(super) resets: Vec<(u64, ResetId, Mailbox<ToLoop>)>,
+    pub(super) reset_count: u64,
+    /// Being removed: these are answered when nothing is left.
+    pub(super) leaving: Vec<Ticket>,
+    /// Among `ready_shards`.
+    pub(super) is_ready: bool,
+    /// Among `completed`.
+    pub(super) completed: bool,
+}
+
+impl Served {
+    /// Being removed.
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
 }
 
 impl DataLoop {
@@ -45,7 +75,7 @@ impl DataLoop {
                     self.shards[index].siblings = siblings;
                 }
             }
-            ToLoop::RemoveTarget(tid, ticket) => self.remove_target(tid, ticket),
+            ToLoop::RemoveTarget(tid, by, ticket) => self.remove_target(tid, by, ticket),
             ToLoop::AddUnit(tid, lun, unit, ticket) => {
                 let result = self.find(tid).ok_or(LoopError::NoTarget).and_then(|index| {
                     let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
@@ -57,7 +87,8 @@ impl DataLoop {
                 });
                 self.answer(ticket, result);
             }
-            ToLoop::RemoveUnit { tid, lun, force, ticket } => self.remove_unit(tid, lun, force, ticket),
+            ToLoop::RemoveUnit { tid, lun, by, ticket } => self.remove_unit(tid, lun, by, ticket),
+            ToLoop::StopUnit(tid, lun, by, ticket) => self.stop_unit(tid, lun, by, ticket),
             ToLoop::Attach(attach) => self.attach(*attach),
             ToLoop::CloseConnection { tid, tsih, cid, ticket } => {
                 self.close_connection(tid, tsih, cid, ticket)
@@ -76,7 +107,7 @@ impl DataLoop {
     /// The target's present life here; one that is ending is found only where no other has begun.
     fn find(&self, tid: Tid) -> Option<usize> {
         let lives = self.shards.iter().filter(|(_, served)| served.tid == tid);
-        lives.min_by_key(|(_, served)| served.leaving.is_some()).map(|(index, _)| index)
+        lives.min_by_key(|(_, served)| served.is_leaving()).map(|(index, _)| index)
     }
 
     fn find_life(&self, life: Life) -> Option<usize> {
@@ -101,42 +132,44 @@ impl DataLoop {
             siblings: Vec::new(),
             resets: Vec::new(),
             reset_count: 0,
-            leaving: None,
+            leaving: Vec::new(),
             is_ready: false,
             completed: false,
         });
     }
 
-    fn remove_target(&mut self, tid: Tid, ticket: Ticket) {
+    fn remove_target(&mut self, tid: Tid, by: Instant, ticket: Ticket) {
         let Some(index) = self.find(tid) else { return self.answer(ticket, Err(LoopError::NoTarget)) };
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
         let served = &mut self.shards[index];
-        served.leaving = Some(ticket);
-        served.shard.close_all(&mut env);
-        for number in 0..=Lun::MAX {
-            match Lun::new(number.into()) {
-                Some(lun) if served.shard.unit_tasks(lun).is_some() => {
-                    served.shard.remove_unit(lun, &mut env)
-                }
-                _ => {}
-            }
-        }
+        served.leaving.push(ticket);
+        served.shard.end(by, &mut env);
         self.after(index, None);
     }
 
-    fn remove_unit(&mut self, tid: Tid, lun: Lun, force: bool, ticket: Ticket) {
+    fn remove_unit(&mut self, tid: Tid, lun: Lun, by: Option<Instant>, ticket: Ticket) {
         let Some(index) = self.find(tid) else { return self.answer(ticket, Err(LoopError::NoTarget)) };
         let served = &mut self.shards[index];
-        match served.shard.unit_tasks(lun) {
-            None => self.answer(ticket, Err(LoopError::NoUnit)),
-            Some(tasks) if tasks > 0 && !force => self.answer(ticket, Err(LoopError::Busy)),
-            Some(_) => {
+        match (served.shard.unit_tasks(lun), by) {
+            (None, _) => self.answer(ticket, Err(LoopError::NoUnit)),
+            (Some(tasks), None) if tasks > 0 => self.answer(ticket, Err(LoopError::Busy)),
+            (Some(_), by) => {
                 served.pending.push(Pending::Unit(lun, ticket));
                 let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-                served.shard.remove_unit(lun, &mut env);
+                served.shard.remove_unit(lun, by.unwrap_or(self.now), &mut env);
                 self.after(index, None);
             }
         }
+    }
+
+    fn stop_unit(&mut self, tid: Tid, lun: Lun, by: Instant, ticket: Ticket) {
+        let index = self.find(tid).filter(|&index| self.shards[index].shard.unit_tasks(lun).is_some());
+        let Some(index) = index else { return self.answer(ticket, Err(LoopError::NoUnit)) };
+        let served = &mut self.shards[index];
+        served.pending.push(Pending::Stop(lun, ticket));
+        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+        served.shard.stop_unit(lun, by, &mut env);
+        self.after(index, None);
     }
 
     fn close_connection(&mut self, tid: Tid, tsih: Tsih, cid: Cid, ticket: Ticket) {
@@ -176,7 +209,7 @@ impl DataLoop {
 
     /// A connection that has logged in becomes the loop's own, or is refused.
     fn attach(&mut self, attach: Attach) {
-        let index = self.find(attach.tid).filter(|&index| self.shards[index].leaving.is_none());
+        let index = self.find(attach.tid).filter(|&index| !self.shards[index].is_leaving());
         let Some(index) = index.filter(|_| self.end_by.is_none()) else {
             return self.refuse(&attach, LoginStatus::TargetRemoved);
         };
@@ -270,6 +303,10 @@ impl DataLoop {
     pub(super) fn tell(&mut self, index: usize) {
         let mut events = self.take_event_list();
         while let Some(served) = self.shards.get_mut(index) {
+            if served.is_leaving() {
+                let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                served.shard.close_if_done(&mut env);
+            }
             served.shard.take_events(&mut events);
             if events.is_empty() {
                 break;
@@ -293,15 +330,12 @@ impl DataLoop {
             ShardEvent::SessionEnded(tsih, nexus) => {
                 self.to_control(ToControl::SessionEnded(self.id, tid, tsih, nexus));
             }
-            ShardEvent::UnitGone(lun) => {
-                let pending = std::mem::take(&mut self.shards[index].pending);
-                for Pending::Unit(waits_for, ticket) in pending {
-                    if waits_for == lun {
-                        self.answer(ticket, Ok(()));
-                    } else {
-                        self.shards[index].pending.push(Pending::Unit(waits_for, ticket));
-                    }
-                }
+            ShardEvent::UnitGone(lun) => self.answer_pending(
+                index,
+                |pending| matches!(*pending, Pending::Unit(of, _) | Pending::Stop(of, _) if of == lun),
+            ),
+            ShardEvent::UnitIdle(lun) => {
+                self.answer_pending(index, |pending| matches!(*pending, Pending::Stop(of, _) if of == lun));
             }
             ShardEvent::ResetSiblings(reach, id) => self.reset_siblings(index, &reach, id),
             ShardEvent::ResetDone(id) => {
@@ -311,6 +345,13 @@ impl DataLoop {
                     let _ = back.send_reserved(ToLoop::ResetDone(served.life, theirs));
                 }
             }
+        }
+    }
+
+    fn answer_pending(&mut self, index: usize, is_over: impl Fn(&Pending) -> bool) {
+        let over: Vec<_> = self.shards[index].pending.extract_if(.., |pending| is_over(pending)).collect();
+        for Pending::Unit(_, ticket) | Pending::Stop(_, ticket) in over {
+            self.answer(ticket, Ok(()));
         }
     }
 
@@ -338,10 +379,11 @@ impl DataLoop {
     }
 
     fn remove_if_over(&mut self, index: usize) {
-        let Some(served) = self.shards.get(index) else { return };
-        if let (Some(ticket), true) = (served.leaving, served.shard.is_idle()) {
-            self.shards.remove(index);
-            self.answer(ticket, Ok(()));
+        let is_over = |served: &Served| served.is_leaving() && served.shard.is_idle();
+        if self.shards.get(index).is_some_and(is_over) {
+            for ticket in self.shards.remove(index).leaving {
+                self.answer(ticket, Ok(()));
+            }
         }
     }
 }

@@ -11,16 +11,15 @@ use std::time::{Duration, Instant};
 use scsi_core::store::{Completion, EngineIndex, Engines};
 use slab::Slab;
 
-use super::letters::{Life, LoopError, LoopId, Ticket, ToControl, ToLoop};
-use super::loop_letters::Pending;
+use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
+use super::loop_letters::Served;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::poller::{Interest, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
-use crate::model::Tid;
 use crate::target::buffers::Pool;
-use crate::target::shard::{Env, ShardEvent, TargetShard};
+use crate::target::shard::{Env, ShardEvent};
 use crate::target::tasks::Tasks;
 use crate::warnings::Warnings;
 
@@ -99,26 +98,6 @@ pub struct DataLoop {
     /// When shards are to be asked for their timeouts, and when they last were.
     due: Option<Instant>,
     asked: Instant,
-}
-
-/// A shard with what the loop knows around it.
-pub(super) struct Served {
-    pub(super) tid: Tid,
-    pub(super) life: Life,
-    pub(super) shard: TargetShard,
-    /// The streams of its connections, by place.
-    pub(super) streams: Vec<Option<usize>>,
-    pub(super) pending: Vec<Pending>,
-    pub(super) siblings: Vec<(LoopId, Mailbox<ToLoop>)>,
-    /// Resets of siblings that run here: who is to be told.
-    pub(super) resets: Vec<(u64, super::letters::ResetId, Mailbox<ToLoop>)>,
-    pub(super) reset_count: u64,
-    /// Being removed: answered when nothing is left.
-    pub(super) leaving: Option<Ticket>,
-    /// Among `ready_shards`.
-    pub(super) is_ready: bool,
-    /// Among `completed`.
-    pub(super) completed: bool,
 }
 
 /// What a descriptor is.

@@ -12,6 +12,7 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::closing::UnitLife;
 use super::direction::{self, Direction};
 use super::shard::{Env, TargetShard};
 use super::tasks::{Blocks, State, Task, TaskIndex, Transfer};
@@ -129,7 +130,7 @@ impl TargetShard {
             WireAttribute::Ordered | WireAttribute::Aca => TaskAttribute::Ordered,
             WireAttribute::HeadOfQueue => TaskAttribute::HeadOfQueue,
         };
-        let unit = lun.and_then(|lun| self.unit_mut(lun)).filter(|unit| !unit.leaving);
+        let unit = lun.and_then(|lun| self.unit_mut(lun)).filter(|unit| unit.life != UnitLife::Leaving);
         match unit {
             Some(unit) => {
                 unit.tasks += 1;

@@ -6,6 +6,7 @@ use scsi_core::device::{NexusIndex, Outcome};
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::closing::UnitLife;
 use super::session::Session;
 use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, State, Task, TaskIndex};
@@ -108,7 +109,13 @@ impl TargetShard {
             return;
         }
         let window = self.window(task.session);
-        let sense = Sense::new(SenseKey::IllegalRequest, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED);
+        let stays =
+            task.lun.and_then(|lun| self.unit(lun)).is_some_and(|unit| unit.life != UnitLife::Leaving);
+        let sense = if stays {
+            Sense::new(SenseKey::NotReady, AdditionalSense::MEDIUM_NOT_PRESENT)
+        } else {
+            Sense::new(SenseKey::IllegalRequest, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED)
+        };
         let ending = Ending {
             status: Status::CheckCondition as u8,
             residual: Residual::of(task.expected_len, task.sent.into()),
@@ -167,7 +174,7 @@ impl TargetShard {
                 self.ready.push_back((next as TaskIndex, task.generation));
             }
         }
-        if unit.leaving && unit.tasks == 0 {
+        if unit.life != UnitLife::Serving && unit.tasks == 0 {
             self.reap_unit(lun, env);
         }
     }

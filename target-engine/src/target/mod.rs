@@ -4,10 +4,12 @@
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
 //! - `receive`, `command`, `direction`, `transfer`, `bulk`, `finish`: the way of a command
+//! - `closing`: how units and the target end
 //! - [`task_management`]: how commands are ended early; `quarantine`: what is done about those that do not end
 
 pub mod buffers;
 mod bulk;
+mod closing;
 mod command;
 mod direction;
 mod finish;

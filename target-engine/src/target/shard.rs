@@ -17,6 +17,7 @@ use slab::Slab;
 
 use super::buffers::Pool;
 use super::bulk::Long;
+use super::closing::{Closing, UnitLife};
 use super::quarantine::Pulse;
 use super::session::Session;
 use super::settings::TargetSettings;
@@ -44,6 +45,7 @@ pub struct TargetShard {
     pub(super) starved: VecDeque<(TaskIndex, u16)>,
     pub(super) waits: Waits,
     pub(super) siblings: usize,
+    pub(super) closing: Closing,
     /// Connections that are closed once all is sent, and when at the latest.
     draining: Vec<(usize, Option<Instant>)>,
     pub(super) warnings: Warnings,
@@ -77,6 +79,8 @@ pub enum ShardEvent {
     SessionEnded(Tsih, NexusId),
     /// The unit is forgotten: its last operation is in.
     UnitGone(Lun),
+    /// Nothing runs at the unit that was to stop.
+    UnitIdle(Lun),
     /// The loops that serve the same target must end their commands too, and answer `sibling_reset_done`.
     ResetSiblings(Reach, u64),
     /// A sibling's reset is done here.
@@ -87,14 +91,14 @@ pub enum ShardEvent {
 pub(super) struct UnitEntry {
     pub(super) port: UnitPort,
     pub(super) store: Option<store::Port>,
-    medium: Option<Arc<dyn Backstore>>,
+    pub(super) medium: Option<Arc<dyn Backstore>>,
     /// The unit's generation the store is of.
     pub(super) seen: u64,
     /// Commands that run on it.
     pub(super) tasks: usize,
     pub(super) pulse: Pulse,
-    /// No new commands; forget it when the last has ended.
-    pub(super) leaving: bool,
+    /// What follows when the last has ended.
+    pub(super) life: UnitLife,
 }
 
 /// The units' numbers, for REPORT LUNS.
@@ -124,6 +128,7 @@ impl TargetShard {
             starved: VecDeque::new(),
             waits: Waits::default(),
             siblings: 0,
+            closing: Closing::default(),
             draining: Vec::new(),
             warnings: Warnings::default(),
             freed: false,
@@ -167,8 +172,9 @@ impl TargetShard {
         if self.units.len() <= place {
             self.units.resize_with(place + 1, || None);
         }
+        let life = UnitLife::Serving;
         self.units[place] =
-            Some(UnitEntry { port, store, medium, seen, tasks: 0, pulse: Pulse::default(), leaving: false });
+            Some(UnitEntry { port, store, medium, seen, tasks: 0, pulse: Pulse::default(), life });
         self.luns_changed();
         Ok(())
     }
@@ -177,17 +183,6 @@ impl TargetShard {
     #[must_use]
     pub fn unit_tasks(&self, lun: Lun) -> Option<usize> {
         self.unit(lun).map(|unit| unit.tasks)
-    }
-
-    /// Forgets a unit: its commands end early, and their initiators are told. `UnitGone` follows when the last is
-    /// over.
-    pub fn remove_unit(&mut self, lun: Lun, env: &mut Env<'_>) {
-        let Some(unit) = self.unit_mut(lun) else { return };
-        unit.leaving = true;
-        let cause = Aborted { unit_gone: true, ..Aborted::default() };
-        self.abort_where(|task| task.lun == Some(lun), cause, env);
-        self.reap_unit(lun, env);
-        self.luns_changed();
     }
 
     /// A session begins with its first connection; answers the connection's place.
@@ -349,7 +344,8 @@ impl TargetShard {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && !self.connections.is_empty();
-        if !pings && self.waits.is_empty() && self.tasks.is_empty() && self.draining.is_empty() {
+        let ends = !self.draining.is_empty() || !self.closing.is_empty();
+        if !pings && !ends && self.waits.is_empty() && self.tasks.is_empty() {
             self.next_tick = None;
             return None;
         }
@@ -366,6 +362,8 @@ impl TargetShard {
         self.feel_pulses(env);
         self.ask_starved(env);
         self.close_drained(env);
+        self.end_late(env);
+        self.close_if_done(env);
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
         for place in self.connections.iter().map(|(place, _)| place).collect::<Vec<_>>() {
             if self.connections[place].state == ConnectionState::Closed {
@@ -435,19 +433,6 @@ impl TargetShard {
         self.units.get_mut(usize::from(lun.number()))?.as_mut()
     }
 
-    /// Forgets a unit that is leaving and has nothing running.
-    pub(super) fn reap_unit(&mut self, lun: Lun, env: &mut Env<'_>) {
-        let Some(unit) = self.unit_mut(lun) else { return };
-        if !unit.leaving || unit.tasks > 0 {
-            return;
-        }
-        if let Some(store) = unit.store {
-            env.engines.engine(store.engine).detach(store.slot);
-        }
-        self.units[usize::from(lun.number())] = None;
-        self.events.push(ShardEvent::UnitGone(lun));
-    }
-
     /// Forgets a session that is closing and has nothing running.
     pub(super) fn reap_session(&mut self, index: usize) {
         let Some(session) = self.sessions.get(index) else { return };
@@ -461,41 +446,14 @@ impl TargetShard {
         self.events.push(ShardEvent::SessionEnded(session.tsih, session.nexus.id));
     }
 
-    fn luns_changed(&mut self) {
+    pub(super) fn luns_changed(&mut self) {
         self.luns.0.clear();
         for (number, unit) in self.units.iter().enumerate() {
             if let (Some(unit), Some(lun)) = (unit, Lun::new(number as u64))
-                && !unit.leaving
+                && unit.life != UnitLife::Leaving
             {
                 self.luns.0.push(lun);
             }
         }
-    }
-}
-
-impl UnitEntry {
-    /// Reaches the unit's present medium, if it is another one than before.
-    pub(super) fn change_store(&mut self, engines: &mut Engines) {
-        let medium = self.port.unit().store();
-        let same = match (&medium, &self.medium) {
-            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
-            return;
-        }
-        self.pulse.begin_anew();
-        if let Some(old) = self.store.take() {
-            engines.engine(old.engine).detach(old.slot);
-        }
-        self.store = medium.as_ref().and_then(|store| match store.attach(engines) {
-            Ok(port) => Some(port),
-            Err(error) => {
-                log::error!("a new medium cannot be reached: {error}");
-                None
-            }
-        });
-        self.medium = medium;
     }
 }

@@ -10,6 +10,7 @@ use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use slab::Slab;
 
+use super::closing::UnitLife;
 use super::session::{HeldPdu, Session};
 use super::shard::{Env, ShardEvent, TargetShard};
 use super::tasks::{Aborted, State, Task, TaskIndex, Tasks, Transfer};
@@ -62,7 +63,8 @@ impl TargetShard {
             return self.refuse(place, bhs, RejectReason::INVALID_PDU_FIELD, Data::Borrowed(&[]), env);
         };
         let session = self.connections[place].session;
-        let lun = Lun::from_wire(request.lun).filter(|&lun| self.unit(lun).is_some_and(|unit| !unit.leaving));
+        let lun = Lun::from_wire(request.lun)
+            .filter(|&lun| self.unit(lun).is_some_and(|unit| unit.life != UnitLife::Leaving));
         let of_session = move |task: &Task| task.session == session && task.lun == lun;
         let then = Then::Respond { connection: place, itt: request.itt, cold: false };
         if self.waits.is_full_for(place) {

@@ -100,7 +100,7 @@ pub enum State {
 pub struct Aborted {
     /// The task management functions that wait for its end.
     pub waiters: Vec<WaitIndex>,
-    /// The unit went away under it, which its initiator is told; nobody else aborted it.
+    /// The unit or its medium went away under it, which its initiator is told; nobody else aborted it.
     pub unit_gone: bool,
     /// What it may still change.
     pub fence: Option<FenceId>,

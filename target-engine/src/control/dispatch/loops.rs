@@ -5,10 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use scsi_core::store::Backstore;
+
 use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::State;
-use super::{Control, MaybeWaiting, Outside, Work};
+use super::store::close;
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, target_gone};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
 use crate::model::parameters::Key;
@@ -28,8 +31,18 @@ pub(super) struct Service {
 pub struct Retire {
     /// Gone from the configuration too: its number is free afterwards.
     pub(super) target: Option<Tid>,
-    /// Loops of its own, which end with it.
-    own: Vec<LoopId>,
+    /// The loops that served it.
+    loops: Vec<LoopId>,
+    /// What its units were on, to be closed once no loop uses it.
+    stores: Vec<StoreHandle>,
+}
+
+struct StoreHandle(Arc<dyn Backstore>);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Backstore")
+    }
 }
 
 impl Control {
@@ -76,7 +89,8 @@ impl Control {
         }
         let loops = self.choose_loops(tid, count, out)?;
         // A loop that goes on serving it forgets its former life first.
-        self.leave_loops((None, Instant::now()), tid, false, out);
+        let now = Instant::now();
+        self.leave_loops((None, now), tid, (None, now), out);
         self.begin_life(tid, loops, out)?;
         self.model.target_mut(tid)?.loops = count;
         Ok(Report::Done)
@@ -191,28 +205,49 @@ impl Control {
         Ok(())
     }
 
-    /// Has a target's loops forget it; those of its own end.
+    /// Has a target's loops forget it; those of its own end. What runs may finish `by` that time.
     pub(super) fn leave_loops(
         &mut self,
         (client, due): MaybeWaiting,
         tid: Tid,
-        gone: bool,
+        (gone, by): (Option<Target>, Instant),
         out: &mut dyn Outside,
     ) {
         let loops = self.loops.remove(&tid).map(|service| service.loops).unwrap_or_default();
-        let own = loops.iter().copied().filter(|id| !self.shared.contains(id)).collect();
-        let work = Work::Retire(Retire { target: gone.then_some(tid), own });
-        self.tell(client, due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, ticket), out);
+        let target = gone.as_ref().map(|target| target.tid);
+        let units = gone.into_iter().flat_map(|target| target.units.into_values());
+        let stores = units.filter_map(|entry| entry.unit.store()).map(StoreHandle).collect();
+        let work = Work::Retire(Retire { target, loops: loops.clone(), stores });
+        self.tell(client, due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
+    }
+
+    /// Cuts the time short that a target has which is on its way out of its loops already.
+    pub(super) fn hurry(
+        &mut self,
+        (client, due): Waiting,
+        tid: Tid,
+        by: Instant,
+        out: &mut dyn Outside,
+    ) -> Result<(), ControlError> {
+        let loops = self.pending.works().find_map(|work| match work {
+            Work::Retire(retire) if retire.target == Some(tid) => Some(retire.loops.clone()),
+            _ => None,
+        });
+        let loops = loops.ok_or_else(target_gone)?;
+        let work = Work::Retire(Retire { target: None, loops: Vec::new(), stores: Vec::new() });
+        self.tell(Some(client), due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
+        Ok(())
     }
 
     /// The target is gone from its loops: those of its own end, and its number is free.
-    pub(super) fn retired(&mut self, retire: &Retire, out: &mut dyn Outside) -> Reply {
+    pub(super) fn retired(&mut self, retire: Retire, out: &mut dyn Outside) -> Reply {
         if let Some(tid) = retire.target {
             self.leaving.remove(&tid);
         }
-        for id in &retire.own {
+        for id in retire.loops.iter().filter(|id| !self.shared.contains(id)) {
             send(out, *id, ToLoop::End(Duration::ZERO));
         }
+        retire.stores.into_iter().for_each(|StoreHandle(store)| close(Some(store), out));
         Ok(Report::Done)
     }
 

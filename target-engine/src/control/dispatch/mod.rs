@@ -14,6 +14,7 @@ mod store;
 mod system;
 mod target;
 mod unit;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -126,7 +127,9 @@ pub enum Work {
     /// A loop that did forget a unit serves it again, because another would not.
     RestoreUnit,
     /// A unit is changed, one change after the other.
-    UpdateUnit(unit::UpdateUnit),
+    UpdateUnit(update::UpdateUnit),
+    /// A unit's medium is exchanged once nothing runs on it.
+    SwapMedium(update::Swap),
     /// A target leaves its loops.
     Retire(loops::Retire),
     /// A connection is closed.
@@ -155,12 +158,16 @@ impl Control {
             Request::UnitNew { tid, lun, device_type, strings } => {
                 refusal(self.unit_new((client, due), tid, lun, device_type, strings, out))
             }
-            Request::UnitDelete { tid, lun } => refusal(self.unit_delete((client, due), tid, lun, out)),
+            Request::UnitDelete { tid, lun, within } => {
+                let (by, due) = (within.map(|time| now + time), due + within.unwrap_or_default());
+                refusal(self.unit_delete((client, due), tid, lun, by, out))
+            }
             Request::UnitUpdate { tid, lun, changes } => {
                 self.unit_update((client, due), tid, lun, changes, out)
             }
-            Request::TargetDelete { tid, force } => {
-                refusal(self.target_delete((client, due), tid, force, out))
+            Request::TargetDelete { tid, within } => {
+                let (by, due) = (within.map(|time| now + time), due + within.unwrap_or_default());
+                refusal(self.target_delete((client, due), tid, by, out))
             }
             Request::PortalNew(options) => self.portal_new((client, due), options, out),
             Request::ConnectionDelete { tid, sid, cid } => {
@@ -269,11 +276,12 @@ impl Control {
 
     /// The last loop has answered.
     fn finish(&mut self, operation: Operation<Work>, out: &mut dyn Outside) {
-        let Operation { client, answers, work, .. } = operation;
+        let Operation { client, deadline, answers, work, .. } = operation;
         let reply = match work {
             Work::NewUnit(new) => self.unit_added(new, &answers, out),
             Work::RemoveUnit(remove) => self.unit_removed(remove, &answers, out),
-            Work::Retire(retire) => self.retired(&retire, out),
+            Work::Retire(retire) => self.retired(retire, out),
+            Work::SwapMedium(swap) => return self.medium_idle((client, deadline), swap, out),
             Work::CloseConnection => answers
                 .into_iter()
                 .try_for_each(|(_, answer)| answer.map_err(loop_refused))
@@ -294,8 +302,15 @@ impl Control {
     /// Replies to those who have waited long enough.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
         for (client, work) in self.pending.overdue(now) {
-            // A target that is removed is no longer there, whatever its loops still have to wait for.
-            let reply = if matches!(work, Work::Retire(_)) { Ok(Report::Done) } else { Err(overdue()) };
+            let reply = match work {
+                // What is removed is no longer there, whatever its loops still have to wait for.
+                Work::Retire(_) => Ok(Report::Done),
+                Work::RemoveUnit(remove) if remove.is_certain() => Ok(Report::Done),
+                Work::SwapMedium(_) => Err(TgtadmError::LunActive.because(
+                    "the commands on the present medium have not ended yet; it is exchanged when they have",
+                )),
+                _ => Err(overdue()),
+            };
             out.reply(client, reply);
         }
     }

@@ -3,7 +3,7 @@
 use super::super::error::{ControlError, TgtadmError};
 use super::super::request::UnitChange;
 use super::Control;
-use super::unit::{UpdateUnit, unit_gone};
+use super::update::{UpdateUnit, unit_gone};
 use crate::model::identity::{self, Identity};
 use crate::model::store::StoreSpec;
 use crate::model::unit::cut;

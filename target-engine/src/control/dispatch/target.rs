@@ -1,11 +1,14 @@
 //! Targets: made with their loops, removed with their sessions, opened and closed to initiators.
 
+use std::time::Instant;
+
 use iscsi_proto::ids::Cid;
 
 use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::Binding;
 use super::{Control, Outside, Waiting, Work, done};
+use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
 use crate::model::acl::Acl;
 use crate::model::sessions::Session;
@@ -27,24 +30,29 @@ impl Control {
         Ok(Report::Done)
     }
 
-    /// Removes a target; with `force` whoever is logged in.
+    /// Removes a target. Without `by` it stays if anybody is logged in; with it what runs may finish until then, and
+    /// it goes whatever happens.
     pub(super) fn target_delete(
         &mut self,
         (client, due): Waiting,
         tid: Tid,
-        force: bool,
+        by: Option<Instant>,
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
+        if let Some(by) = by.filter(|_| self.leaving.contains(&tid)) {
+            return self.hurry((client, due), tid, by, out);
+        }
         self.model.target(tid)?;
         let sessions = self.sessions.of_target(tid).count();
-        if !force && sessions > 0 {
-            let reason = format!("--tid {tid}: {sessions} sessions use it; end them, or give --force");
+        if by.is_none() && sessions > 0 {
+            let reason =
+                format!("--tid {tid}: {sessions} sessions use it; end them, or give --drain or --force");
             return Err(TgtadmError::TargetActive.because(reason));
         }
-        self.model.remove_target(tid);
+        let target = self.model.remove_target(tid);
         self.leaving.insert(tid);
         log::info!("target {tid}: removed");
-        self.leave_loops((Some(client), due), tid, true, out);
+        self.leave_loops((Some(client), due), tid, (target, by.unwrap_or(due - CONTROL_REPLY)), out);
         Ok(())
     }
 

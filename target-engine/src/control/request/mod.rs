@@ -10,6 +10,8 @@ mod unit;
 pub use strings::{Strings, c_number};
 pub use unit::{ModePage, UnitChange, UnitStrings};
 
+use std::time::Duration;
+
 use super::error::ControlError;
 use crate::model::Tid;
 use crate::model::portal::PortalOptions;
@@ -36,8 +38,8 @@ pub enum Request {
     TargetDelete {
         /// Whose.
         tid: Tid,
-        /// End its sessions first.
-        force: bool,
+        /// End its sessions first: what runs may finish within this time. `None`: only if there are none.
+        within: Option<Duration>,
     },
     /// The tree of all targets.
     TargetShowAll,
@@ -85,6 +87,8 @@ pub enum Request {
         tid: Tid,
         /// Its number.
         lun: u64,
+        /// What runs may finish within this time. `None`: only if nothing runs.
+        within: Option<Duration>,
     },
     /// Change a logical unit.
     UnitUpdate {

@@ -1,9 +1,12 @@
 //! Records become requests: the header's numbers and the strings' pairs, mode by mode.
 
+use std::time::Duration;
+
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
-use super::strings::{after, pairs, text};
+use super::strings::{after, c_number, pairs, text};
 use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, unit};
+use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
 use crate::model::portal::PortalOptions;
 
@@ -70,6 +73,20 @@ fn no_operation(mode: Mode, op: Op) -> ControlError {
     kind.because(format!("--op {} is no operation of mode {}; accepted: {known}", op.word(), mode.word()))
 }
 
+/// Whether what is in use may be deleted, and how long what runs there has; no time at all with force alone. A stock
+/// daemon does not look at the payload.
+fn within(header: &RequestHeader, payload: &str) -> Result<Option<Duration>, ControlError> {
+    let Some((_, seconds)) = pairs(payload).find(|(key, _)| *key == "drain") else {
+        return Ok((header.force != 0).then_some(Duration::ZERO));
+    };
+    let time = c_number(seconds).map(Duration::from_secs).filter(|time| *time <= DRAIN_MAX);
+    time.map(Some).ok_or_else(|| {
+        let most = DRAIN_MAX.as_secs();
+        TgtadmError::InvalidRequest
+            .because(format!("--drain {seconds:?} is no time; accepted: 0 to {most} seconds"))
+    })
+}
+
 fn system(op: Op, payload: &str) -> Result<Request, ControlError> {
     match op {
         Op::Show => Ok(Request::SystemShow),
@@ -115,7 +132,7 @@ fn target(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, Cont
             target_name(name)?;
             Ok(Request::TargetNew { tid, name: name.to_owned() })
         }
-        Op::Delete => Ok(Request::TargetDelete { tid: tid(header)?, force: header.force != 0 }),
+        Op::Delete => Ok(Request::TargetDelete { tid: tid(header)?, within: within(header, payload)? }),
         Op::Show if header.tid < 0 => Ok(Request::TargetShowAll),
         Op::Show => Ok(Request::TargetShow(tid(header)?)),
         Op::Stat if header.tid < 0 => Ok(Request::TargetStat(None)),
@@ -180,7 +197,7 @@ fn logical_unit(op: Op, header: &RequestHeader, payload: &str) -> Result<Request
         // Stock misses the unit before it misses the target.
         Op::Delete => {
             let tid = tid(header).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
-            Request::UnitDelete { tid, lun }
+            Request::UnitDelete { tid, lun, within: within(header, payload)? }
         }
         Op::Update => Request::UnitUpdate { tid: tid(header)?, lun, changes: unit::changes(payload) },
         Op::Stat => Request::UnitStat { tid: tid(header)?, lun, sid: header.sid },

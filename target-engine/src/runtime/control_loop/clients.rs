@@ -12,7 +12,7 @@ use crate::control::pending::ClientId;
 use crate::control::report::{Reply, text};
 use crate::control::request::Request;
 use crate::control::wire::RecordReader;
-use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
 use crate::runtime::poller::{Key, Ready};
 
 /// An admin connection.
@@ -147,7 +147,7 @@ impl ControlLoop {
                     Ok(None) => {}
                     Ok(Some(record)) => {
                         client.state = State::Waiting;
-                        client.deadline = now + CONTROL_REPLY + CONTROL_IDLE;
+                        client.deadline = now + DRAIN_MAX + CONTROL_REPLY + CONTROL_IDLE;
                         let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
                         let reply = match Request::parse(&record) {
                             Ok(request) => self.control.request(id, request, now, &mut self.world),

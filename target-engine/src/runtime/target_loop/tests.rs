@@ -7,8 +7,9 @@ use scsi_core::device::unit::UnitConfig;
 use scsi_core::lun::Lun;
 
 use super::*;
+use crate::model::Tid;
 use crate::model::unit::TargetUnit;
-use crate::runtime::letters::{CrossReset, NewTarget, ResetId, TargetSettings};
+use crate::runtime::letters::{CrossReset, Life, NewTarget, ResetId, TargetSettings};
 use crate::target::task_management::Reach;
 
 const LOOP: LoopId = LoopId(7);
@@ -68,7 +69,7 @@ impl Running {
     }
 
     fn remove(&mut self, number: u32) -> Result<(), LoopError> {
-        self.ask(|ticket| ToLoop::RemoveTarget(tid(number), ticket))
+        self.ask(|ticket| ToLoop::RemoveTarget(tid(number), Instant::now(), ticket))
     }
 
     /// What a sibling is told that asks for a reset.

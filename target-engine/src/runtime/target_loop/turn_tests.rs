@@ -23,6 +23,7 @@ use scsi_core::store::*;
 
 use super::*;
 use crate::iscsi::login::LoggedIn;
+use crate::model::Tid;
 use crate::runtime::letters::{Attach, AttachMode, Life, NewTarget, TargetSettings};
 
 const SIZE: u64 = 1 << 30;

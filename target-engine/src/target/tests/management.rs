@@ -157,7 +157,7 @@ fn a_unit_that_goes_takes_its_commands_along() {
     let lun = Lun::new(1).unwrap();
     assert_eq!(bench.shard.unit_tasks(lun), Some(1));
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-    bench.shard.remove_unit(lun, &mut env);
+    bench.shard.remove_unit(lun, bench.now, &mut env);
     assert_eq!(events(&mut bench), []);
     bench.settle();
     assert_eq!(events(&mut bench), [ShardEvent::UnitGone(lun)]);

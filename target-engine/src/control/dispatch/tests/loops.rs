@@ -9,7 +9,7 @@ fn set_loops(number: u32, value: &str) -> Request {
 }
 
 fn delete(number: u32) -> Request {
-    Request::TargetDelete { tid: tid(number), force: true }
+    Request::TargetDelete { tid: tid(number), within: Some(Duration::ZERO) }
 }
 
 impl Bench {
@@ -34,7 +34,7 @@ impl Bench {
         let letters = self.out.letters(LoopId(id));
         let short = letters.iter().map(|letter| match letter {
             ToLoop::AddTarget(new) => format!("add {}", new.tid),
-            ToLoop::RemoveTarget(tid, _) => format!("remove {tid}"),
+            ToLoop::RemoveTarget(tid, ..) => format!("remove {tid}"),
             ToLoop::Siblings(tid, others) => {
                 let others: Vec<_> = others.iter().map(|(id, _)| id.0).collect();
                 format!("siblings of {tid}: {others:?}")
@@ -71,7 +71,7 @@ fn loops_are_exchanged_while_nobody_is_there() {
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Ok(String::new())));
     assert_eq!(bench.out.names, ["tgt/1", "tgt/1.0", "tgt/1.1"]);
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveTarget(_, _, ticket)] = letters[..] else { panic!("{letters:?}") };
     bench.answer(LoopId(1), ticket, Ok(()));
     assert_eq!(bench.read(1), ["end"]);
     assert_eq!(bench.loops(1), [2, 3]);
@@ -107,7 +107,7 @@ fn a_shared_loop_survives_its_targets() {
     bench.read(1);
     assert_eq!(bench.ask(delete(1)), None);
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(gone, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveTarget(gone, _, ticket)] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(gone, tid(1));
     assert_eq!(
         bench.ask(target_new(1, "iqn.x:1")),
@@ -175,7 +175,8 @@ fn shared_loops_are_exchanged_as_well() {
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Ok(String::new())));
     assert_eq!(bench.loops(1), [1, 2]);
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, ticket), ToLoop::AddTarget(new), ToLoop::Siblings(..)] = &letters[..] else {
+    let [ToLoop::RemoveTarget(_, _, ticket), ToLoop::AddTarget(new), ToLoop::Siblings(..)] = &letters[..]
+    else {
         panic!("{letters:?}")
     };
     assert_eq!(new.life, Life(2), "another one than the loop forgets");
@@ -229,7 +230,7 @@ fn a_unit_for_a_target_that_came_again_on_the_same_loop_is_not_its() {
     bench.read(1);
     assert_eq!(bench.ask(delete(1)), None);
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, removal)] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveTarget(_, _, removal)] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(bench.answer(LoopId(1), removal, Ok(())), [Ok(String::new())]);
     bench.make(1);
     bench.read(1);

@@ -2,6 +2,7 @@
 
 mod logins;
 mod loops;
+mod removal;
 mod stat;
 mod targets;
 mod units;
@@ -203,6 +204,13 @@ impl Bench {
         let store = store.map(|size| Arc::new(Blocks(size)) as Arc<dyn Backstore>).map_err(str::to_owned);
         self.control.job_done(JobDone::Opened(ticket, store), &mut self.out);
         Ticket(ticket.0 + 1)
+    }
+
+    /// The only loop, which was told to stop a unit, has done so; the replies that come of it.
+    fn stopped(&mut self) -> Vec<Said> {
+        let letters = self.out.letters(LoopId(1));
+        let Some(ToLoop::StopUnit(.., ticket)) = letters.last() else { panic!("{letters:?}") };
+        self.answer(LoopId(1), *ticket, Ok(()))
     }
 
     /// A loop answers; the replies that come of it.

@@ -49,14 +49,14 @@ fn without_a_thread_there_is_no_target() {
 fn a_target_that_is_in_use_goes_by_force_only() {
     let mut bench = Bench::with_target();
     let (tsih, nexus) = log_in(&mut bench, 1);
-    let delete = |force| Request::TargetDelete { tid: tid(1), force };
+    let delete = |force: bool| Request::TargetDelete { tid: tid(1), within: force.then_some(Duration::ZERO) };
     assert_eq!(bench.ask(delete(false)), Some(Err(TgtadmError::TargetActive.into())));
     assert!(bench.out.letters(LoopId(1)).is_empty());
 
     assert_eq!(bench.ask(delete(true)), None);
     assert_eq!(bench.show(), "");
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveTarget(_, _, ticket)] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(
         bench.ask(target_new(1, "iqn.x:one")),
         Some(Err(TgtadmError::TargetExists.into())),
@@ -75,7 +75,7 @@ fn a_target_that_is_in_use_goes_by_force_only() {
 fn removal_by_force_succeeds_while_a_loop_hangs() {
     let mut bench = Bench::with_unit();
     log_in(&mut bench, 1);
-    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: true }), None);
+    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), within: Some(Duration::ZERO) }), None);
     bench.now += CONTROL_REPLY - Duration::from_millis(1);
     bench.control.handle_timeout(bench.now, &mut bench.out);
     assert_eq!(bench.replies(), []);
@@ -93,7 +93,7 @@ fn a_loop_that_died_hinders_no_removal() {
     log_in(&mut bench, 1);
     bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
     assert!(!bench.show().contains("I_T nexus: 1"), "its sessions went with it");
-    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), force: false }), None);
+    assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), within: None }), None);
     assert_eq!(bench.replies(), [Ok(String::new())]);
 }
 

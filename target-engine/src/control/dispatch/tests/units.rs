@@ -5,7 +5,7 @@ use crate::control::request::UnitChange;
 use crate::model::identity::Identity;
 
 fn delete(lun: u64) -> Request {
-    Request::UnitDelete { tid: tid(1), lun }
+    Request::UnitDelete { tid: tid(1), lun, within: None }
 }
 
 fn update(lun: u64, changes: Vec<Result<UnitChange, ControlError>>) -> Request {
@@ -55,7 +55,7 @@ fn refusals_before_anything_is_opened() {
         (new(1, 2, 0, strings(None, Some("swift"))), TgtadmError::InvalidRequest),
         (delete(0), TgtadmError::InvalidRequest),
         (delete(9), TgtadmError::NoLun),
-        (Request::UnitDelete { tid: tid(9), lun: 1 }, TgtadmError::NoLun),
+        (Request::UnitDelete { tid: tid(9), lun: 1, within: None }, TgtadmError::NoLun),
         (update(9, vec![]), TgtadmError::NoLun),
     ];
     for (request, error) in cases {
@@ -92,9 +92,9 @@ fn an_open_that_hangs_ends_the_reply_and_not_the_daemon() {
 fn a_target_removed_meanwhile_gets_no_unit_nor_does_its_successor() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(unit_new(1, 1)), None);
-    bench.ask(Request::TargetDelete { tid: tid(1), force: true });
+    bench.ask(Request::TargetDelete { tid: tid(1), within: Some(Duration::ZERO) });
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveTarget(_, _, ticket)] = letters[..] else { panic!("{letters:?}") };
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
     bench.ask(target_new(1, "iqn.x:one"));
     bench.out.letters(LoopId(2));
@@ -116,7 +116,7 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     bench.out.letters(LoopId(1));
     let failure = Err(LoopError::Store(IoError::NotReady));
     assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest.into())]);
-    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { force: true, .. }]));
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { by: Some(_), .. }]));
     assert!(!bench.show().contains("LUN: 1"));
 
     assert_eq!(bench.ask(unit_new(1, 1)), None);
@@ -127,7 +127,7 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     bench.out.letters(LoopId(2));
     assert_eq!(bench.ask(delete(1)), None);
     let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveUnit { force: false, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
+    let [ToLoop::RemoveUnit { by: None, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
     bench.answer(LoopId(1), ticket, Ok(()));
     let busy = Err(LoopError::Busy);
     assert_eq!(bench.answer(LoopId(2), ticket, busy), [Err(TgtadmError::LunActive.into())]);
@@ -171,7 +171,7 @@ fn another_medium_while_offline_only() {
 
     assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(UnitChange::Readonly(true))])), None);
     bench.opened(Err("no such file"));
-    assert_eq!(bench.replies(), [Err(TgtadmError::InvalidRequest.into())]);
+    assert_eq!(bench.stopped(), [Err(TgtadmError::InvalidRequest.into())]);
     let shown = bench.show();
     assert!(shown.contains("Size: 0 MB, Block size: 512\n            Online: No"), "{shown}");
     assert!(shown.contains("Readonly: Yes"), "what came after the medium was done");
@@ -240,7 +240,7 @@ fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
 
     assert_eq!(bench.ask(online(true)), None);
     bench.opened(Ok(64 * MIB));
-    assert_eq!(bench.replies(), [Ok(String::new())]);
+    assert_eq!(bench.stopped(), [Ok(String::new())]);
     assert!(bench.show().contains("Online: Yes"));
     assert!(!unit.store().unwrap().has_lost_writes());
 }

@@ -1,0 +1,182 @@
+//! Units and targets that are removed or get another medium while their stores are busy, or hang.
+
+use super::targets::log_in;
+use super::*;
+use crate::control::request::UnitChange;
+
+const WITHIN: Duration = Duration::from_secs(30);
+const DONE: &[Said] = &[Ok(String::new())];
+
+fn unit_delete(within: Option<Duration>) -> Request {
+    Request::UnitDelete { tid: tid(1), lun: 1, within }
+}
+
+fn target_delete(within: Option<Duration>) -> Request {
+    Request::TargetDelete { tid: tid(1), within }
+}
+
+fn update(changes: Vec<UnitChange>) -> Request {
+    Request::UnitUpdate { tid: tid(1), lun: 1, changes: changes.into_iter().map(Ok).collect() }
+}
+
+fn path(path: &str) -> UnitChange {
+    UnitChange::Path(path.to_owned())
+}
+
+impl Bench {
+    /// A target with a unit and a session, all letters read.
+    fn in_use() -> Self {
+        let mut bench = Self::with_unit();
+        log_in(&mut bench, 1);
+        bench.out.letters(LoopId(1));
+        bench
+    }
+
+    /// By when the loop is to be done with a unit or its target, and for whom.
+    fn told(&mut self) -> (Option<Instant>, Ticket) {
+        match self.out.letters(LoopId(1))[..] {
+            [ToLoop::RemoveUnit { by, ticket, .. }] => (by, ticket),
+            [ToLoop::RemoveTarget(_, by, ticket)] => (Some(by), ticket),
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Said> {
+        self.now += time;
+        self.control.handle_timeout(self.now, &mut self.out);
+        self.replies()
+    }
+}
+
+#[test]
+fn commands_get_the_time_that_a_deletion_gives_them_and_not_more() {
+    for request in [unit_delete, target_delete] {
+        let mut bench = Bench::in_use();
+        assert_eq!(bench.ask(request(Some(WITHIN))), None);
+        let (by, ticket) = bench.told();
+        assert_eq!(by, Some(bench.now + WITHIN));
+        assert!(!bench.show().contains("LUN: 1"));
+        assert_eq!(bench.pass(WITHIN + CONTROL_REPLY - Duration::from_millis(1)), []);
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), DONE);
+        assert!(bench.out.jobs.iter().any(|job| matches!(job, Job::Close(_))), "its store is closed aside");
+    }
+}
+
+#[test]
+fn a_deletion_by_force_succeeds_whatever_hangs() {
+    for request in [unit_delete, target_delete] {
+        let mut bench = Bench::in_use();
+        assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
+        let (by, ticket) = bench.told();
+        assert_eq!(by, Some(bench.now));
+        assert_eq!(bench.pass(CONTROL_REPLY), DONE);
+        assert!(!bench.show().contains("LUN: 1"));
+        let again = [unit_new(1, 1), target_new(1, "iqn.x:two")];
+        let taken = again.map(|request| bench.ask(request));
+        assert!(taken.iter().all(|reply| matches!(reply, Some(Err(_)))), "its number is not free: {taken:?}");
+
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "the hanging operation came back");
+        assert!(bench.out.jobs.iter().any(|job| matches!(job, Job::Close(_))));
+        assert!(bench.ask(unit_new(1, 1)).is_none() || bench.ask(target_new(1, "iqn.x:one")).is_some());
+    }
+}
+
+#[test]
+fn the_time_of_a_deletion_can_be_cut_short() {
+    for request in [unit_delete, target_delete] {
+        let mut bench = Bench::in_use();
+        assert_eq!(bench.ask(request(Some(WITHIN))), None);
+        let (_, patient) = bench.told();
+        assert!(matches!(
+            bench.ask(request(None)),
+            Some(Err(ControlError { kind: TgtadmError::NoLun | TgtadmError::NoTarget, .. }))
+        ));
+        assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
+        let (by, hurried) = bench.told();
+        assert_eq!(by, Some(bench.now));
+        assert_eq!(bench.answer(LoopId(1), patient, Ok(())), DONE);
+        assert_eq!(bench.answer(LoopId(1), hurried, Ok(())), DONE);
+    }
+}
+
+#[test]
+fn without_force_a_unit_stays_while_its_commands_run() {
+    let mut bench = Bench::in_use();
+    assert_eq!(bench.ask(unit_delete(None)), None);
+    let (by, ticket) = bench.told();
+    assert_eq!(by, None);
+    assert_eq!(bench.answer(LoopId(1), ticket, Err(LoopError::Busy)), [Err(TgtadmError::LunActive.into())]);
+    assert!(bench.show().contains("LUN: 1"));
+}
+
+/// One command's data must not be on two media.
+#[test]
+fn another_medium_waits_for_what_runs_on_the_present_one() {
+    let mut bench = Bench::in_use();
+    assert_eq!(bench.ask(update(vec![UnitChange::Online(false)])), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update(vec![path("/b"), UnitChange::Readonly(true)])), None);
+    bench.opened(Ok(100 * MIB));
+    assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
+    assert_eq!(bench.stopped(), DONE);
+    let shown = bench.show();
+    assert!(shown.contains("Backing store path: /b\n") && shown.contains("Readonly: Yes"), "{shown}");
+    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]));
+}
+
+#[test]
+fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is_in_time() {
+    let mut bench = Bench::in_use();
+    bench.ask(update(vec![UnitChange::Online(false)]));
+    assert_eq!(bench.ask(update(vec![path("/b")])), None);
+    bench.opened(Ok(MIB));
+    let letters = bench.out.letters(LoopId(1));
+    let [ToLoop::StopUnit(_, _, by, ticket)] = letters[..] else { panic!("{letters:?}") };
+    assert!(by < bench.now + CONTROL_REPLY, "they are aborted before the reply is due");
+    assert_eq!(bench.pass(CONTROL_REPLY), [Err(TgtadmError::LunActive.into())]);
+    assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+    assert!(bench.show().contains("Backing store path: /b\n"));
+}
+
+#[test]
+fn a_medium_that_was_put_online_meanwhile_stays() {
+    let mut bench = Bench::in_use();
+    bench.ask(update(vec![UnitChange::Online(false)]));
+    assert_eq!(bench.ask(update(vec![path("/b")])), None);
+    bench.opened(Ok(MIB));
+    bench.ask(update(vec![UnitChange::Online(true)]));
+    assert_eq!(bench.stopped(), [Err(TgtadmError::InvalidRequest.into())]);
+    assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
+}
+
+/// Whatever hangs, everything that is asked has its answer by its deadline.
+#[test]
+fn what_is_asked_of_a_unit_that_hangs_is_answered_in_time() {
+    let mut bench = Bench::in_use();
+    for request in [
+        Request::TargetShowAll,
+        Request::TargetShow(tid(1)),
+        Request::SystemStat,
+        Request::TargetStat(Some(tid(1))),
+        Request::UnitStat { tid: tid(1), lun: 1, sid: 0 },
+        Request::ConnectionShow(tid(1)),
+        update(vec![UnitChange::Readonly(true), UnitChange::ScsiSn("x".to_owned())]),
+        update(vec![UnitChange::Online(false)]),
+        Request::TargetUpdate { tid: tid(1), name: "state".to_owned(), value: "offline".to_owned() },
+    ] {
+        let shown = format!("{request:?}");
+        assert!(matches!(bench.ask(request), Some(Ok(_))), "{shown} waits for nobody");
+    }
+    for request in [
+        update(vec![UnitChange::DiskSize]),
+        update(vec![path("/b")]),
+        unit_new(1, 2),
+        unit_delete(None),
+        Request::ConnectionDelete { tid: tid(1), sid: 1, cid: 0 },
+    ] {
+        let shown = format!("{request:?}");
+        assert_eq!(bench.ask(request), None, "{shown}");
+        assert_eq!(bench.control.next_deadline(), Some(bench.now + CONTROL_REPLY), "{shown}");
+        assert!(matches!(bench.pass(CONTROL_REPLY)[..], [Err(_)]), "{shown}");
+    }
+}

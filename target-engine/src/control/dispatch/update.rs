@@ -1,0 +1,288 @@
+//! Units that are changed, one change after the other, and media that come and go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use scsi_core::device::unit::{DeviceType, Unit};
+use scsi_core::store::{Backstore, IoError};
+
+use super::super::error::{ControlError, TgtadmError};
+use super::super::report::{Reply, Report};
+use super::super::request::UnitChange;
+use super::store::{close, not_opened};
+use super::unit::{Opened, Place, no_unit};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
+use crate::limits::CONTROL_REPLY;
+use crate::model::Tid;
+use crate::model::store::StoreSpec;
+use crate::model::unit::{self, TargetUnit};
+use crate::runtime::letters::{Ticket, ToLoop};
+use crate::runtime::openers::Job;
+
+/// A unit that is being changed, one change after the other.
+#[derive(Debug)]
+pub struct UpdateUnit {
+    place: Place,
+    unit: UnitHandle,
+    changes: VecDeque<Result<UnitChange, ControlError>>,
+    error: Option<ControlError>,
+    /// The medium that is being opened.
+    spec: Option<StoreSpec>,
+}
+
+/// Another medium, opened, while what runs on the present one comes to its end.
+pub struct Swap {
+    update: UpdateUnit,
+    spec: StoreSpec,
+    /// `None`: it could not be opened, and the drive will be empty.
+    store: Option<Arc<dyn Backstore>>,
+}
+
+impl std::fmt::Debug for Swap {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Swap")
+            .field("update", &self.update)
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
+    }
+}
+
+struct UnitHandle(Arc<Unit>);
+
+impl std::fmt::Debug for UnitHandle {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Unit")
+    }
+}
+
+impl Control {
+    pub(super) fn unit_update(
+        &mut self,
+        (client, due): Waiting,
+        tid: Tid,
+        lun: u64,
+        changes: Vec<Result<UnitChange, ControlError>>,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let target = match self.model.target(tid) {
+            Ok(target) => target,
+            Err(error) => return Some(Err(error)),
+        };
+        let found = super::unit::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
+        let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
+        let update = UpdateUnit {
+            unit: UnitHandle(Arc::clone(&entry.unit)),
+            place: Place { tid, lun, life: self.life_of(tid) },
+            changes: changes.into(),
+            error: None,
+            spec: None,
+        };
+        self.change_on((Some(client), due), update, out)
+    }
+
+    /// Makes the changes up to the next that takes time. `None`: it is under way.
+    fn change_on(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        while let Some(change) = update.changes.pop_front() {
+            let made =
+                match change {
+                    Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
+                        Ok(spec) => return self.open_medium(waiting, update, spec, out),
+                        Err(error) => Err(error),
+                    },
+                    // Putting it online again accepts the loss; what is left is opened anew.
+                    Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
+                        let Some(spec) = self.lost_medium(&update) else { continue };
+                        return self.open_medium(waiting, update, spec, out);
+                    }
+                    Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
+                        let unit = Arc::clone(&update.unit.0);
+                        return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
+                    }
+                    Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation
+                        .because("--params disksize: the unit has no medium")),
+                    Ok(change) => self
+                        .own_name(&update, &change)
+                        .and_then(|()| unit::change(&update.unit.0, change, self.model.identity)),
+                    Err(error) => Err(error),
+                };
+            update.error = made.err().or(update.error);
+        }
+        Some(update.error.map_or_else(|| Ok(Report::Done), Err))
+    }
+
+    fn open_medium(
+        &mut self,
+        waiting: MaybeWaiting,
+        update: UpdateUnit,
+        spec: StoreSpec,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let update = UpdateUnit { spec: Some(spec.clone()), ..update };
+        self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out)
+    }
+
+    fn begin_change(
+        &mut self,
+        (client, due): MaybeWaiting,
+        update: UpdateUnit,
+        job: impl FnOnce(Ticket) -> Job,
+        out: &mut dyn Outside,
+    ) -> Option<Reply> {
+        let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
+        if out.job(job(ticket)).is_err() {
+            self.pending.take(ticket);
+            return Some(Err(too_busy()));
+        }
+        None
+    }
+
+    /// What another medium is opened by; only while the present one is out.
+    fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, ControlError> {
+        let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
+        let config = entry.unit.config();
+        let why_not = if config.device_type != DeviceType::Disk {
+            Some("a controller has no medium")
+        } else if config.online && entry.has_medium() {
+            Some("the present medium is in; take it out by --params online=0 first")
+        } else if path.is_empty() {
+            Some("it is empty; accepted: the path of a file or block device")
+        } else {
+            None
+        };
+        if let Some(why_not) = why_not {
+            return Err(TgtadmError::InvalidRequest.because(format!("--params path={path:?}: {why_not}")));
+        }
+        let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
+        self.own_name(update, &UnitChange::Path(path))?;
+        Ok(spec)
+    }
+
+    /// What a medium that has lost writes is opened by once more, when it comes back from being offline.
+    fn lost_medium(&self, update: &UpdateUnit) -> Option<StoreSpec> {
+        let entry = self.entry(update)?;
+        let lost = entry.unit.store().is_some_and(|store| store.has_lost_writes());
+        (lost && !entry.unit.config().online).then(|| entry.store.clone())
+    }
+
+    /// The opener is done with another medium. It goes in when nothing runs on the present one: no command has its
+    /// data on two. One that cannot be opened leaves the drive empty, as in stock.
+    pub(super) fn medium_opened(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        store: Opened,
+        out: &mut dyn Outside,
+    ) {
+        let (store, opened) = match store {
+            Ok(store) => (Some(store), Ok(())),
+            Err(why) => {
+                log::error!("{}: {why}", update.place);
+                (None, Err(not_opened(&why)))
+            }
+        };
+        update.error = opened.err().or(update.error);
+        match (self.entry(&update), update.spec.take()) {
+            // The same once more, and it cannot be had: the one there is can still be read.
+            (Some(entry), Some(spec)) if store.is_none() && spec == entry.store => {
+                self.reply_when_changed(waiting, update, out);
+            }
+            (Some(entry), Some(spec)) => {
+                let Place { tid, lun, .. } = update.place;
+                let loops =
+                    if entry.unit.store().is_some() { self.loops_of(tid).to_vec() } else { Vec::new() };
+                // What hangs is aborted in time for the reply.
+                let by = waiting.1 - CONTROL_REPLY / 2;
+                let work = Work::SwapMedium(Swap { update, spec, store });
+                let letter = |ticket| ToLoop::StopUnit(tid, lun, by, ticket);
+                self.tell(waiting.0, waiting.1, &loops, work, letter, out);
+            }
+            _ => self.give_up(waiting, update, store, out),
+        }
+    }
+
+    /// Nothing runs on the unit's medium any more: the other one goes in.
+    pub(super) fn medium_idle(&mut self, waiting: MaybeWaiting, swap: Swap, out: &mut dyn Outside) {
+        let Swap { mut update, spec, store } = swap;
+        let Some(entry) = self.entry_mut(&update) else {
+            return self.give_up(waiting, update, store, out);
+        };
+        if entry.has_medium() && entry.unit.look_at_config(|config| config.online) {
+            close(store, out);
+            let reason = "--params path: the present medium was put online in the meantime";
+            update.error = Some(TgtadmError::InvalidRequest.because(reason));
+            return self.reply_when_changed(waiting, update, out);
+        }
+        let online = store.is_some();
+        entry.store.path = if online { spec.path } else { String::new() };
+        let unit = Arc::clone(&entry.unit);
+        let old = unit.store();
+        let read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
+        unit.set_store(store);
+        let changed = unit.update(|config| {
+            config.online = online;
+            config.read_only |= read_only;
+        });
+        close(old, out);
+        update.error = changed.map_err(unit::refused).err().or(update.error);
+        self.reply_when_changed(waiting, update, out);
+    }
+
+    /// The unit is gone, and its changes with it.
+    fn give_up(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        store: Option<Arc<dyn Backstore>>,
+        out: &mut dyn Outside,
+    ) {
+        close(store, out);
+        update.error = Some(unit_gone(&update));
+        update.changes.clear();
+        self.reply_when_changed(waiting, update, out);
+    }
+
+    /// The opener has asked the store for its size.
+    pub(super) fn size_read(
+        &mut self,
+        waiting: MaybeWaiting,
+        mut update: UpdateUnit,
+        answer: Result<(), IoError>,
+        out: &mut dyn Outside,
+    ) {
+        let answer = answer.map_err(|error| {
+            log::error!("{}: size: {error}", update.place);
+            TgtadmError::InvalidRequest
+                .because(format!("--params disksize: the store does not tell it: {error}"))
+        });
+        update.error = answer.err().or(update.error);
+        self.reply_when_changed(waiting, update, out);
+    }
+
+    fn reply_when_changed(&mut self, waiting: MaybeWaiting, update: UpdateUnit, out: &mut dyn Outside) {
+        if let Some(reply) = self.change_on(waiting, update, out)
+            && let Some(client) = waiting.0
+        {
+            out.reply(client, reply);
+        }
+    }
+
+    /// The unit that is being updated, if it is still the same.
+    pub(super) fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
+        let entry = self.model.target(update.place.tid).ok()?.units.get(&update.place.lun)?;
+        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+    }
+
+    fn entry_mut(&mut self, update: &UpdateUnit) -> Option<&mut TargetUnit> {
+        let entry = self.model.target_mut(update.place.tid).ok()?.units.get_mut(&update.place.lun)?;
+        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+    }
+}
+
+pub(super) fn unit_gone(update: &UpdateUnit) -> ControlError {
+    no_unit(update.place.tid, update.place.lun.number().into())
+}
