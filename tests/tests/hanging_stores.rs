@@ -149,7 +149,7 @@ fn a_unit_that_is_removed_while_it_hangs_keeps_its_buffers_until_they_are_back()
     session.begin(&WRITE, Io::Write(&[1; 2048]));
     pair.advance(HANG_AFTER + MOMENT);
     let lun = Lun::new(DISK).expect("a number");
-    pair.side().with_env(|shard, env| shard.remove_unit(lun, env));
+    pair.side().with_env(|shard, env| shard.remove_unit(lun, env.now, env));
     pair.settle();
     assert!(pair.side().pool.used_bytes() > 0, "the kernel may still read them");
     assert!(!pair.side().events.contains(&ShardEvent::UnitGone(lun)));

@@ -105,6 +105,7 @@ impl Given {
             b'B' => self.header.host_no = host_of_bus(value, Path::new("/sys/bus"))?,
             b'Y' => self.header.device_type = word(value, EINVAL, "target type", device_type)?,
             b'F' => self.header.force = 1,
+            b'D' => strings.drain = text(letter, value)?,
             b'O' => self.header.ac_dir = 1,
             b'n' => self.name = text(letter, value)?,
             b'v' => self.value = text(letter, value)?,

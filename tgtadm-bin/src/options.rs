@@ -92,8 +92,9 @@ pub const OPTIONS: &[Row] = &[
     Row::quirk(
         b'F',
         "force",
-        "delete a target that initiators use (the letter wants a word, which is ignored)",
+        "delete a target or logical unit that is in use, whatever hangs (the letter wants a word, which is ignored)",
     ),
+    Row::valued(b'D', "drain", "SECONDS", "the same, but let what runs finish within this time"),
     Row::valued(b'P', "params", "K=V,K=V", "parameters of a logical unit, or portal=ADDRESS[:PORT]"),
     Row::valued(b'B', "bus", "BUS,ID", "a SCSI host by its place in /sys/bus"),
     Row::valued(b'Y', "device-type", "TYPE", "disk (default), tape, ssc, cd, changer, osd or pt"),
@@ -120,6 +121,7 @@ Examples:
   tgtadm --mode portal --op new --param portal=192.0.2.1:3260
   tgtadm --mode connection --op show --tid 1
   tgtadm --mode target --op delete --force --tid 1
+  tgtadm --mode logicalunit --op delete --drain 30 --tid 1 --lun 1
   tgtadm --mode system --op delete
 ";
 

@@ -59,7 +59,8 @@ fn a_name_that_another_disk_has_is_refused() {
     daemon.unit(1, 2, LEN, &[]);
     daemon.set_unit(1, DISK, "scsi_sn=one");
     let words = ["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "2", "-P", "scsi_sn=one"];
-    assert_eq!(daemon.try_adm(&words).status.code(), Some(22));
-    let log = std::fs::read_to_string(daemon.path("tgtd.log")).expect("a log");
-    assert!(log.contains("target 1 lun 2: target 1 lun 1 is called like this already"), "{log}");
+    let refused = daemon.try_adm(&words);
+    assert_eq!(refused.status.code(), Some(22));
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(why.contains("target 1 lun 1 is called like this already"), "{why}");
 }

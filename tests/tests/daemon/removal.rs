@@ -122,3 +122,39 @@ fn an_interrupt_ends_an_idle_daemon() {
     daemon.signal(Signal::INT);
     assert!(daemon.ended().success());
 }
+
+#[test]
+fn a_deletion_that_gives_commands_time_ends_none_of_them() {
+    let daemon = Daemon::start();
+    let file = daemon.disk(1, LOADED_DISK_LEN);
+    let second = daemon.unit(1, SECOND, LOADED_DISK_LEN, &[]);
+    let doomed = Load::start_by(Client::login(&daemon, 1, SECOND), 0, Manners::Stubborn);
+    let neighbour = Load::start(&daemon, 1, 0);
+    doomed.wait_rounds(ROUNDS);
+    let unit = ["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "2", "--drain", "30"];
+    daemon.adm(&unit);
+    let outcome = doomed.join();
+    let Some(End::Status(_, Some(sense))) = &outcome.end else { panic!("{:?}", outcome.end) };
+    assert_eq!(sense.code, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED);
+    outcome.assert_in(&second);
+
+    neighbour.wait_rounds(ROUNDS);
+    daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "1", "--drain", "30"]);
+    let outcome = neighbour.join();
+    assert!(matches!(outcome.end, Some(End::Closed(_) | End::Status(..))), "{:?}", outcome.end);
+    outcome.assert_in(&file);
+    assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
+}
+
+/// It does not look at what it is told beside the number.
+#[test]
+fn a_stock_daemon_deletes_as_it_always_does_when_it_is_asked_to_give_time() {
+    let daemon = Daemon::start_as(Brand::Stock, Brand::Ours, &[]);
+    daemon.disk(1, LOADED_DISK_LEN);
+    let session = Client::login(&daemon, 1, DISK);
+    let target = ["--mode", "target", "--op", "delete", "--tid", "1", "--drain", "5"];
+    assert_eq!(daemon.try_adm(&target).status.code(), Some(22), "it is in use");
+    daemon.adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1", "--drain", "5"]);
+    drop(session);
+    wait_until("the target is deleted", || daemon.try_adm(&target).status.success());
+}

@@ -27,6 +27,8 @@ pub struct Strings {
     pub user: Option<String>,
     /// `--password`.
     pub password: Option<String>,
+    /// `--drain`, which stock has not and does not look at.
+    pub drain: Option<String>,
     /// `--params`, for all modes but portal.
     pub target_ops: Option<String>,
     /// `--params`, for mode portal.
@@ -53,6 +55,7 @@ impl Strings {
             ("initiator-name", &self.initiator_name),
             ("user", &self.user),
             ("password", &self.password),
+            ("drain", &self.drain),
         ];
         let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
         let operations = [("targetOps", &self.target_ops), ("portalOps", &self.portal_ops)];

@@ -189,6 +189,30 @@ fn units() {
 }
 
 #[test]
+fn a_deletion_says_what_becomes_of_what_is_in_use() {
+    let ask = |mode, force, payload: &[u8]| {
+        let mut record = record(mode, Op::Delete, payload);
+        (record.header.lun, record.header.force) = (2, force);
+        reasoned(&record)
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (force, payload, within) in [
+        (0, &b""[..], None),
+        (1, b"", seconds(0)),
+        (0, b"drain=30\0", seconds(30)),
+        (1, b"drain=3600\0", seconds(3600)),
+    ] {
+        assert_eq!(ask(Mode::Target, force, payload), Ok(Request::TargetDelete { tid: tid(1), within }));
+        let unit = Request::UnitDelete { tid: tid(1), lun: 2, within };
+        assert_eq!(ask(Mode::LogicalUnit, force, payload), Ok(unit));
+    }
+    for wrong in [&b"drain=\0"[..], b"drain=-1\0", b"drain=3601\0", b"drain=soon\0"] {
+        let error = ask(Mode::Target, 1, wrong).unwrap_err();
+        assert!(error.reason.contains("0 to 3600 seconds"), "{error:?}");
+    }
+}
+
+#[test]
 fn portals() {
     let new = parse(Mode::Portal, Op::New, b"portalOps portal=[::1]:860,\0");
     let options = PortalOptions::parse("portal=[::1]:860").unwrap();
