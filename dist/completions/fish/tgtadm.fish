@@ -44,7 +44,7 @@ function __tgtadm_letters
         case target,new tgt,new
             echo dLmotTC
         case target,delete tgt,delete
-            echo dLmotCF
+            echo dLmotCFD
         case target,show tgt,show
             echo dLmotC
         case target,bind tgt,bind
@@ -58,7 +58,7 @@ function __tgtadm_letters
         case logicalunit,new lu,new
             echo dLmofytlbEYCS
         case logicalunit,delete lu,delete
-            echo dLmotlC
+            echo dLmotlCFD
         case logicalunit,update lu,update
             echo dLmofytlPC
         case logicalunit,stat lu,stat
@@ -94,7 +94,7 @@ function __tgtadm_letters
         case account,unbind
             echo dLmotuOC
         case '*'
-            echo dhVLomtsclnvbESfyTIQupHFPBYOC
+            echo dhVLomtsclnvbESfyTIQupHFDPBYOC
     end
 end
 function __tgtadm_takes
@@ -124,7 +124,8 @@ complete -c tgtadm -n '__tgtadm_takes Q' -s Q -l initiator-name -x -d 'an initia
 complete -c tgtadm -n '__tgtadm_takes u' -s u -l user -x -d 'an account\'s name'
 complete -c tgtadm -n '__tgtadm_takes p' -s p -l password -x -d 'its secret'
 complete -c tgtadm -n '__tgtadm_takes H' -s H -l host -x -d 'a SCSI host\'s number, for drivers that have one'
-complete -c tgtadm -n '__tgtadm_takes F' -l force -d 'delete a target that initiators use (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes F' -l force -d 'delete a target or logical unit that is in use, whatever hangs (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes D' -s D -l drain -x -d 'the same, but let what runs finish within this time'
 complete -c tgtadm -n '__tgtadm_takes P' -s P -l params -x -d 'parameters of a logical unit, or portal=ADDRESS[:PORT]'
 complete -c tgtadm -n '__tgtadm_takes B' -s B -l bus -x -d 'a SCSI host by its place in /sys/bus'
 complete -c tgtadm -n '__tgtadm_takes Y' -s Y -l device-type -x -a 'disk tape cd changer osd pt' -d 'disk (default), tape, ssc, cd, changer, osd or pt'
