@@ -30,6 +30,15 @@ pub fn exchange(order: &Order) -> Result<Vec<u8>, Refusal> {
     Ok(text)
 }
 
+/// The process of the daemon at this control port, where it is one of ours to see.
+#[must_use]
+pub fn daemon_process(control_port: &str) -> Option<u32> {
+    let base = std::env::var_os("TGT_IPC_SOCKET").unwrap_or_else(|| DEFAULT_BASE.into());
+    let socket = UnixStream::connect(socket_path(base, control_port.parse().ok()?)).ok()?;
+    let process = rustix::net::sockopt::socket_peercred(&socket).ok()?.pid;
+    process.as_raw_nonzero().get().try_into().ok()
+}
+
 /// `BASE.N`.
 fn socket_path(base: OsString, control_port: u16) -> PathBuf {
     let mut path = base.into_vec();

@@ -162,7 +162,7 @@ const STOCK_PARAMETERS: [&str; 20] = [
 ];
 
 /// What the daemon has besides, which stock's tool leaves out without a word.
-const MORE_PARAMETERS: [&str; 11] = [
+const MORE_PARAMETERS: [&str; 13] = [
     "InitiatorRecvDataSegmentLength",
     "MaxOutstandingUnexpectedPDUs",
     "MaxQueueCmd",
@@ -172,6 +172,8 @@ const MORE_PARAMETERS: [&str; 11] = [
     "RedirectPort",
     "RedirectReason",
     "TargetRecvDataSegmentLength",
+    "acl-match",
+    "loops",
     "nop_count",
     "nop_interval",
 ];

@@ -11,7 +11,7 @@ pub use target::{Parameter, Target};
 use std::collections::BTreeMap;
 
 use super::directives::{self, Global};
-use super::{Block, Entry, Item, Mistake, Place};
+use super::{Block, Entry, Item, Mistake, PASSWORD_TO_CORRECT, Place};
 
 /// A configuration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -156,6 +156,10 @@ fn account(key: &str, given: Given, warnings: &mut Vec<Mistake>) -> Result<Accou
         let text = format!("Option {key} has a missing value! Write '{key} NAME PASSWORD'.");
         return Err(Mistake { place, text });
     };
+    if password == PASSWORD_TO_CORRECT {
+        let text = format!("'{key} {user}' has the password that a dump puts there; everybody knows it");
+        warnings.push(Mistake { place: place.clone(), text });
+    }
     if words.next().is_some() {
         let text = format!("'{key}' takes a name and a password; what follows them is ignored");
         warnings.push(Mistake { place, text });

@@ -31,6 +31,12 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
 }
 
+/// An `initiator-address` that nobody has, so that rules by name can stand alone.
+pub(super) const NO_ADDRESS: &str = "none";
+
+/// What a dump has for a password.
+pub(super) const PASSWORD_TO_CORRECT: &str = "PLEASE_CORRECT_THE_PASSWORD";
+
 /// A line of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {

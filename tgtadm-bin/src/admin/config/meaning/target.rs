@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::store::{Options, Store, StoreKind};
 use super::{Account, Given, account, option, present, unknown};
 use crate::admin::config::directives::{self, StoreKey, TargetKey};
-use crate::admin::config::{Entry, Item, Mistake, Place};
+use crate::admin::config::{Entry, Item, Mistake, NO_ADDRESS, Place};
 
 /// A target as the file has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,9 +45,6 @@ pub struct Parameter {
     pub repeated: bool,
 }
 
-/// An address that admits nobody, so that rules by name can stand alone.
-const NONE: &str = "none";
-
 impl Target {
     /// Reads all of its blocks.
     pub(super) fn read(
@@ -72,10 +69,11 @@ impl Target {
         }
         let mut values = |key| lists.remove(key).unwrap_or_default();
         let (addresses, names) = (values("initiator-address"), values("initiator-name"));
-        if addresses.is_empty() && !names.is_empty() {
+        let both = parameters.get("acl-match").is_some_and(|parameter| parameter.value == "all");
+        if addresses.is_empty() && !names.is_empty() && !both {
             let text = format!(
                 "target {name} has rules by name only and is open to every address all the same; \
-                 'initiator-address {NONE}' closes it"
+                 'initiator-address {NO_ADDRESS}' closes it"
             );
             warnings.push(Mistake { place: place.clone(), text });
         }
@@ -100,7 +98,7 @@ impl Target {
         if self.addresses.is_empty() {
             return vec!["ALL"];
         }
-        self.addresses.iter().map(String::as_str).filter(|address| *address != NONE).collect()
+        self.addresses.iter().map(String::as_str).filter(|address| *address != NO_ADDRESS).collect()
     }
 }
 

@@ -1,0 +1,347 @@
+//! The requests this tool makes, as `tgtadm` commands: what is printed is what is sent, for the record is read from
+//! the same words.
+
+use std::fmt::Write;
+
+use crate::args::{self, Invocation};
+use crate::{Refusal, client};
+
+/// One `tgtadm` command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Command {
+    /// As a shell would take it, with stock's quotes and spaces.
+    text: String,
+    /// What the shell would make of it.
+    words: Vec<Vec<u8>>,
+}
+
+impl Command {
+    /// For the daemon at this control port.
+    fn new(port: &str) -> Self {
+        Self { text: "tgtadm".to_owned(), words: vec![b"tgtadm".to_vec()] }.words("-C").value("", port)
+    }
+
+    /// The command as a line.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Words without special signs.
+    fn words(mut self, words: &str) -> Self {
+        for word in words.split(' ') {
+            self = self.push(word, word);
+        }
+        self
+    }
+
+    /// A word that ends in what the user gave; quoted only where a shell would misread it.
+    fn value(self, before: &str, value: &str) -> Self {
+        let special = |sign: char| sign.is_whitespace() || sign.is_control() || SHELL_SIGNS.contains(sign);
+        let shown = if value.is_empty() || value.contains(special) {
+            format!("{before}'{}'", value.replace('\'', r"'\''"))
+        } else {
+            format!("{before}{value}")
+        };
+        self.push(&shown, &format!("{before}{value}"))
+    }
+
+    /// A word whose end always has quotes.
+    fn quoted(self, before: &str, value: &str) -> Self {
+        let mut shown = format!("{before}\"");
+        for sign in value.chars() {
+            if ['\\', '"', '$', '`'].contains(&sign) {
+                shown.push('\\');
+            }
+            shown.push(sign);
+        }
+        shown.push('"');
+        self.push(&shown, &format!("{before}{value}"))
+    }
+
+    /// An option that may be left out, and the space that stock leaves for it.
+    fn maybe(self, option: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.words(option).value("", value),
+            None => self.space(),
+        }
+    }
+
+    fn space(mut self) -> Self {
+        self.text.push(' ');
+        self
+    }
+
+    fn push(mut self, shown: &str, word: &str) -> Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, " {shown}");
+        self.words.push(word.as_bytes().to_vec());
+        self
+    }
+
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// As `tgtadm` has them.
+    pub fn send(&self) -> Result<String, Refusal> {
+        match args::parse(&self.words, true)? {
+            Invocation::Send(order) => {
+                client::exchange(&order).map(|text| String::from_utf8_lossy(&text).into_owned())
+            }
+            Invocation::Help | Invocation::Version => Ok(String::new()),
+        }
+    }
+}
+
+/// Makes commands for one daemon.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// Its control port, as given.
+    pub port: String,
+}
+
+/// An account's direction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// Initiators prove themselves by it.
+    Incoming,
+    /// The target proves itself by it.
+    Outgoing,
+}
+
+/// A rule on who may log in.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Rule {
+    /// By address.
+    Address(String),
+    /// By name.
+    Name(String),
+}
+
+/// What a new unit is made with.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NewUnit {
+    /// What stands behind it; `None` for a unit without a medium.
+    pub path: Option<String>,
+    /// Its type's word.
+    pub device_type: Option<String>,
+    /// Its store's kind.
+    pub bs_type: Option<String>,
+    /// Options of that kind.
+    pub bs_opts: Option<String>,
+    /// How it is opened.
+    pub bso_flags: Option<String>,
+    /// Its block's size.
+    pub block_size: Option<String>,
+}
+
+impl Commands {
+    fn start(&self, driver: Option<&str>) -> Command {
+        let command = Command::new(&self.port);
+        match driver {
+            Some(driver) => command.words("--lld").value("", driver),
+            None => command,
+        }
+    }
+
+    /// Asks for a report: `target`, `account`, `sys`, or the connections or parameters of a target.
+    pub(super) fn show(&self, mode: &str, tid: Option<u32>) -> Command {
+        let command = self.start(None).words("--op show --mode").words(mode);
+        match tid {
+            Some(tid) => command.words("--tid").value("", &tid.to_string()),
+            None => command,
+        }
+    }
+
+    pub(super) fn isns(&self, name: &str, value: &str) -> Command {
+        self.start(None).words("--op update --mode sys --name").words(name).words("-v").value("", value)
+    }
+
+    pub(super) fn new_target(&self, driver: &str, tid: u32, name: &str) -> Command {
+        self.start(Some(driver))
+            .words("--op new --mode target --tid")
+            .value("", &tid.to_string())
+            .words("-T")
+            .value("", name)
+    }
+
+    pub(super) fn delete_target(&self, tid: u32) -> Command {
+        self.start(None).words("--mode target --op delete").value("--tid=", &tid.to_string())
+    }
+
+    /// With its sessions.
+    pub(super) fn force_delete_target(&self, tid: u32) -> Command {
+        self.start(None).words("--mode target --op delete --force").value("--tid=", &tid.to_string())
+    }
+
+    pub(super) fn parameter(&self, driver: &str, tid: u32, name: &str, value: &str) -> Command {
+        self.start(Some(driver))
+            .words("--mode target --op update --tid")
+            .value("", &tid.to_string())
+            .words("--name")
+            .value("", name)
+            .words("--value")
+            .value("", value)
+    }
+
+    /// Changes the state of a target that was named by its number, or by its name too.
+    pub(super) fn state(&self, tid: &str, name: Option<&str>, state: &str) -> Command {
+        let mut command = self.start(None).words("--op update --mode target").value("--tid=", tid);
+        if let Some(name) = name {
+            command = command.quoted("--name=", name);
+        }
+        command.words("-n state -v").words(state)
+    }
+
+    pub(super) fn new_unit(&self, driver: &str, tid: u32, lun: u64, unit: &NewUnit) -> Command {
+        let mut command = self
+            .start(Some(driver))
+            .words("--op new --mode logicalunit --tid")
+            .value("", &tid.to_string())
+            .words("--lun")
+            .value("", &lun.to_string());
+        if let Some(path) = &unit.path {
+            command = command.words("-b").quoted("", path);
+        }
+        command
+            .maybe("--device-type", unit.device_type.as_deref())
+            .maybe("--bstype", unit.bs_type.as_deref())
+            .maybe("--bsopts", unit.bs_opts.as_deref())
+            .maybe("--bsoflags", unit.bso_flags.as_deref())
+            .maybe("--blocksize", unit.block_size.as_deref())
+    }
+
+    pub(super) fn delete_unit(&self, driver: &str, tid: u32, lun: u64) -> Command {
+        self.start(Some(driver))
+            .words("--op delete --mode logicalunit --tid")
+            .value("", &tid.to_string())
+            .words("--lun")
+            .value("", &lun.to_string())
+    }
+
+    fn update_unit(&self, driver: &str, tid: u32, lun: u64) -> Command {
+        self.start(Some(driver))
+            .words("--op update --mode logicalunit --tid")
+            .value("", &tid.to_string())
+            .value("--lun=", &lun.to_string())
+            .words("--params")
+    }
+
+    pub(super) fn write_cache_off(&self, driver: &str, tid: u32, lun: u64) -> Command {
+        self.update_unit(driver, tid, lun).value("mode_page=", WRITE_CACHE_OFF)
+    }
+
+    pub(super) fn unit_parameter(
+        &self,
+        driver: &str,
+        tid: u32,
+        lun: u64,
+        name: &str,
+        value: &str,
+    ) -> Command {
+        self.update_unit(driver, tid, lun).quoted(&format!("{name}="), value)
+    }
+
+    pub(super) fn unit_parameters(&self, driver: &str, tid: u32, lun: u64, text: &str) -> Command {
+        self.update_unit(driver, tid, lun).quoted("", text)
+    }
+
+    pub(super) fn new_account(&self, driver: Option<&str>, user: &str, password: &str) -> Command {
+        self.start(driver)
+            .words("--mode account --op new")
+            .value("--user=", user)
+            .value("--password=", password)
+    }
+
+    pub(super) fn delete_account(&self, user: &str) -> Command {
+        self.start(None).words("--mode account --op delete").value("--user=", user)
+    }
+
+    /// Gives a target an account, or takes it.
+    pub(super) fn target_account(
+        &self,
+        driver: &str,
+        op: &str,
+        tid: u32,
+        user: &str,
+        direction: Direction,
+    ) -> Command {
+        let command = self
+            .start(Some(driver))
+            .words("--mode account --op")
+            .words(op)
+            .value("--tid=", &tid.to_string())
+            .value("--user=", user);
+        if direction == Direction::Outgoing { command.words("--outgoing") } else { command }
+    }
+
+    /// The same for discovery.
+    pub(super) fn discovery_account(&self, op: &str, user: &str, direction: Direction) -> Command {
+        let command = self.start(None).words("--mode account --op").words(op).value("--user=", user).space();
+        if direction == Direction::Outgoing { command.words("--outgoing") } else { command }
+    }
+
+    pub(super) fn bind(&self, driver: &str, tid: u32, rule: &Rule) -> Command {
+        self.rule(self.start(Some(driver)), "bind", tid, rule)
+    }
+
+    pub(super) fn unbind(&self, tid: u32, rule: &Rule) -> Command {
+        self.rule(self.start(None), "unbind", tid, rule)
+    }
+
+    fn rule(&self, start: Command, op: &str, tid: u32, rule: &Rule) -> Command {
+        let command = start.words("--op").words(op).words("--mode target --tid").value("", &tid.to_string());
+        match rule {
+            Rule::Address(address) => command.words("-I").value("", address),
+            Rule::Name(name) => command.words("-Q").value("", name),
+        }
+    }
+
+    pub(super) fn close(&self, tid: u32, sid: u64, cid: u32) -> Command {
+        self.start(None)
+            .words("--op delete --mode conn --tid")
+            .value("", &tid.to_string())
+            .words("--sid")
+            .value("", &sid.to_string())
+            .words("--cid")
+            .value("", &cid.to_string())
+    }
+}
+
+/// The caching page (SBC-3 6.4.5) with WCE clear, as stock's tool writes it.
+pub(super) const WRITE_CACHE_OFF: &str =
+    "8:0:18:0x10:0:0xff:0xff:0:0:0xff:0xff:0xff:0xff:0x80:0x14:0:0:0:0:0:0";
+const SHELL_SIGNS: &str = "'\"`$\\;&|<>()#!*?{}~";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(command: &Command) -> Vec<&str> {
+        command.words.iter().map(|word| std::str::from_utf8(word).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_printed_is_what_a_shell_makes_of_it() {
+        let commands = Commands { port: "0".to_owned() };
+        let unit = NewUnit {
+            path: Some("/a b/$c\"d".to_owned()),
+            bs_opts: Some("a=b;c=d".to_owned()),
+            ..NewUnit::default()
+        };
+        let cases = [
+            commands.new_unit("iscsi", 1, 2, &unit),
+            commands.unit_parameter("iscsi", 1, 2, "vendor_id", "My `Co` \\"),
+            commands.new_account(None, "it's", "a b"),
+            commands.new_account(None, "#", ""),
+            commands.bind("iscsi", 3, &Rule::Address("[fe80::1]".to_owned())),
+            commands.state("4", Some("iqn.a"), "offline"),
+        ];
+        for command in cases {
+            let script = format!("printf '%s\\n' {}", command.text());
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            let shell = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(shell.lines().collect::<Vec<_>>(), words(&command), "{}", command.text());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The daemon as it is, read from the texts of its `show` operations, which are the same for stock's and for ours.
+
+use std::collections::BTreeMap;
+
+use super::command::{Commands, Rule};
+use crate::Refusal;
+
+/// A daemon's targets, accounts and settings.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Running {
+    /// By their numbers.
+    pub targets: Vec<Target>,
+    /// Names of all accounts.
+    pub accounts: Vec<String>,
+    /// iSNS settings by name.
+    pub isns: BTreeMap<String, String>,
+    /// Accounts for discovery.
+    pub incoming_discovery: Vec<String>,
+    /// The daemon's own account in discovery.
+    pub outgoing_discovery: Vec<String>,
+}
+
+/// A target.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Target {
+    /// Its number.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// `ready` or `offline`.
+    pub state: String,
+    /// Numbers of its sessions.
+    pub sessions: Vec<u64>,
+    /// Its units without the controller, by number.
+    pub units: Vec<Unit>,
+    /// Accounts of initiators.
+    pub incoming: Vec<String>,
+    /// Its own account.
+    pub outgoing: Vec<String>,
+    /// Who may log in.
+    pub rules: Vec<Rule>,
+}
+
+/// A logical unit: the lines of its report by their names, such as `Type` or `Backing store path`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Unit {
+    /// Its number.
+    pub lun: u64,
+    lines: BTreeMap<String, String>,
+}
+
+impl Running {
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// It is not there, or refuses.
+    pub(super) fn ask(commands: &Commands) -> Result<Self, Refusal> {
+        let mut running =
+            Self { targets: targets(&commands.show("target", None).send()?), ..Self::default() };
+        running.accounts = accounts(&commands.show("account", None).send()?);
+        running.read_system(&commands.show("sys", None).send()?);
+        Ok(running)
+    }
+
+    /// The target of this name.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<&Target> {
+        self.targets.iter().find(|target| target.name == name)
+    }
+
+    /// The number stock gives to the next target.
+    #[must_use]
+    pub fn next_tid(&self) -> u32 {
+        self.targets.iter().map(|target| target.tid).max().unwrap_or_default() + 1
+    }
+
+    fn read_system(&mut self, text: &str) {
+        let mut part = "";
+        for line in text.lines() {
+            let content = line.trim();
+            if content.ends_with(':') {
+                part = content;
+            } else if let (true, Some((name, value))) = (part == "iSNS:", content.split_once('=')) {
+                self.isns.insert(name.to_owned(), value.to_owned());
+            } else if part == "Account information:" && !content.is_empty() {
+                sort_account(content, &mut self.incoming_discovery, &mut self.outgoing_discovery);
+            }
+        }
+    }
+}
+
+impl Unit {
+    /// A line's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        self.lines.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether a line says `Yes`.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.get(name) == "Yes"
+    }
+
+    /// What stands behind it.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        Some(self.get("Backing store path")).filter(|path| *path != "None")
+    }
+
+    /// Its type as the word that makes one.
+    #[must_use]
+    pub fn device_type(&self) -> &str {
+        match self.get("Type") {
+            "cd/dvd" => "cd",
+            "passthrough" => "pt",
+            other => other,
+        }
+    }
+
+    /// Its block's size in bytes.
+    #[must_use]
+    pub fn block_size(&self) -> &str {
+        self.get("Size").split_once("Block size: ").map_or("", |(_, size)| size)
+    }
+}
+
+/// Reads the report of all targets.
+#[must_use]
+pub fn targets(text: &str) -> Vec<Target> {
+    let mut found: Vec<Target> = Vec::new();
+    let mut part = "";
+    for line in text.lines() {
+        let content = line.trim_start();
+        let depth = line.len() - content.len();
+        if let (0, Some((tid, name))) =
+            (depth, content.strip_prefix("Target ").and_then(|rest| rest.split_once(": ")))
+        {
+            let tid = tid.parse().unwrap_or_default();
+            found.push(Target { tid, name: name.to_owned(), ..Target::default() });
+            part = "";
+        } else if depth == TAB {
+            part = content;
+        } else if let Some(target) = found.last_mut() {
+            target.read(part, depth, content);
+        }
+    }
+    for target in &mut found {
+        target.units.retain(|unit| unit.device_type() != "controller");
+    }
+    found
+}
+
+impl Target {
+    fn read(&mut self, part: &str, depth: usize, line: &str) {
+        // A value at the end of its line may be empty.
+        let (name, value) =
+            line.split_once(':').map_or((line, ""), |(name, value)| (name, value.trim_start()));
+        match (part, depth) {
+            ("System information:", DEEPER) => match name {
+                "Driver" => value.clone_into(&mut self.driver),
+                "State" => value.clone_into(&mut self.state),
+                _ => {}
+            },
+            ("I_T nexus information:", DEEPER) => self.sessions.extend(value.parse::<u64>()),
+            ("LUN information:", DEEPER) => {
+                let lun = value.parse().unwrap_or_default();
+                self.units.push(Unit { lun, lines: BTreeMap::new() });
+            }
+            ("LUN information:", DEEPEST) => {
+                if let Some(unit) = self.units.last_mut() {
+                    unit.lines.insert(name.to_owned(), value.to_owned());
+                }
+            }
+            ("Account information:", DEEPER) => sort_account(line, &mut self.incoming, &mut self.outgoing),
+            ("ACL information:", DEEPER) => self.rules.push(rule(line)),
+            _ => {}
+        }
+    }
+
+    /// Whether initiators are logged in.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+}
+
+/// The report lists addresses, then names, and does not say where these begin.
+fn rule(text: &str) -> Rule {
+    let address = text.split('/').next().unwrap_or_default();
+    let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let is_address = text == "ALL" || address.parse::<std::net::IpAddr>().is_ok();
+    // Initiators' names begin so (RFC 7143 4.2.7); what is left are hosts' names.
+    let is_name = ["iqn.", "eui.", "naa."]
+        .iter()
+        .any(|start| text.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start)));
+    if is_address || !is_name { Rule::Address(text.to_owned()) } else { Rule::Name(text.to_owned()) }
+}
+
+fn sort_account(line: &str, incoming: &mut Vec<String>, outgoing: &mut Vec<String>) {
+    match line.strip_suffix(" (outgoing)") {
+        Some(user) => outgoing.push(user.to_owned()),
+        None => incoming.push(line.to_owned()),
+    }
+}
+
+fn accounts(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
+}
+
+/// Reads `NAME=VALUE` lines: a target's parameters.
+pub(super) fn parameters(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Reads the connections of a target: session and connection.
+pub(super) fn connections(text: &str) -> Vec<(u64, u32)> {
+    let mut session = None;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some(number) = line.strip_prefix("Session: ") {
+            session = number.parse().ok();
+        } else if let (Some(session), Some(number)) =
+            (session, line.trim_start().strip_prefix("Connection: "))
+        {
+            found.extend(number.parse().map(|number| (session, number)));
+        }
+    }
+    found
+}
+
+const TAB: usize = 4;
+const DEEPER: usize = 8;
+const DEEPEST: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: &str = "\
+Target 1: iqn.a:1
+    System information:
+        Driver: iscsi
+        State: ready
+        Nop interval: 5
+    I_T nexus information:
+        I_T nexus: 2
+            Initiator: iqn.i alias: none
+            Connection: 0
+                IP Address: 127.0.0.1
+    LUN information:
+        LUN: 0
+            Type: controller
+            Backing store path: None
+        LUN: 3
+            Type: cd/dvd
+            SCSI ID: IET     00010003
+            Size: 67 MB, Block size: 4096
+            Online: No
+            Readonly: Yes
+            Backing store path: None
+            Backing store flags: 
+    Account information:
+        fujita
+        mike (outgoing)
+    ACL information:
+        ALL
+        192.168.0.0/24
+        [fe80::1]
+        fe80::/64
+        host.example
+        iqn.1993-08.org.debian:01:abc
+Target 12: iqn.b:2: c
+    System information:
+        Driver: iser
+        State: offline
+    I_T nexus information:
+    LUN information:
+    Account information:
+    ACL information:
+";
+
+    #[test]
+    fn the_tree_is_read() {
+        let found = targets(TREE);
+        assert_eq!(found.len(), 2);
+        let one = &found[0];
+        assert_eq!((one.tid, one.name.as_str(), one.driver.as_str()), (1, "iqn.a:1", "iscsi"));
+        assert_eq!((one.sessions.as_slice(), one.in_use()), (&[2][..], true));
+        assert_eq!(one.units.len(), 1, "the controller is none");
+        let unit = &one.units[0];
+        assert_eq!((unit.lun, unit.device_type(), unit.block_size(), unit.path()), (3, "cd", "4096", None));
+        assert_eq!((unit.is("Readonly"), unit.is("Online")), (true, false));
+        assert_eq!(
+            (one.incoming.join(" "), one.outgoing.join(" ")),
+            ("fujita".to_owned(), "mike".to_owned())
+        );
+        let addresses = ["ALL", "192.168.0.0/24", "[fe80::1]", "fe80::/64", "host.example"];
+        let mut rules: Vec<Rule> = addresses.map(|address| Rule::Address(address.to_owned())).into();
+        rules.push(Rule::Name("iqn.1993-08.org.debian:01:abc".to_owned()));
+        assert_eq!(one.rules, rules);
+        let two = &found[1];
+        assert_eq!((two.tid, two.name.as_str(), two.state.as_str()), (12, "iqn.b:2: c", "offline"));
+        assert!(!two.in_use());
+        let running = Running { targets: found, ..Running::default() };
+        assert_eq!((running.next_tid(), Running::default().next_tid()), (13, 1));
+    }
+
+    #[test]
+    fn settings_and_lists_are_read() {
+        let mut running = Running::default();
+        running.read_system(
+            "System:\n    State: ready\nLLDs:\n    iscsi: ready\nDevice types:\n    disk\n    Account information:\n\n    \
+             u\n    v (outgoing)\niSNS:\n    iSNS=On\n    iSNSServerIP=\n",
+        );
+        assert_eq!(
+            (running.incoming_discovery.join(" "), running.outgoing_discovery.join(" ")),
+            ("u".into(), "v".into())
+        );
+        assert_eq!((running.isns["iSNS"].as_str(), running.isns["iSNSServerIP"].as_str()), ("On", ""));
+        assert_eq!(accounts("Account list:\n    a\n    b\n"), ["a", "b"]);
+        assert_eq!(parameters("a=b\nc=d=e\n")["c"], "d=e");
+        let two = "Session: 2\n    Connection: 0\n        Initiator: x\nSession: 1\n    Connection: 3\n";
+        assert_eq!(connections(two), [(2, 0), (1, 3)]);
+    }
+}
