@@ -21,7 +21,8 @@ impl TargetShard {
         if self.tasks[index].aborted.is_some() {
             return self.drop_task(index, env);
         }
-        let mut task = self.leave(index, env);
+        self.leave(index, env);
+        let mut task = self.tasks.remove(index);
         let session = &mut self.sessions[task.session];
         count(session, &task, outcome.status);
         let window = session.window();
@@ -87,7 +88,8 @@ impl TargetShard {
         if let (Some(fence), Some(unit)) = (fence, task.lun.and_then(|lun| self.unit(lun))) {
             unit.port.unit().lift(fence);
         }
-        let mut task = self.leave(index, env);
+        self.leave(index, env);
+        let mut task = self.tasks.remove(index);
         if let Some(Payload::Block(block)) = task.last_segment.take() {
             env.pool.give(block);
         }
@@ -126,13 +128,13 @@ impl TargetShard {
         self.touch(task.connection);
     }
 
-    /// Takes a task out of the slab, its task set, its session's window.
+    /// Takes a task out of its task set and its session's window; what it holds goes back.
     #[inline]
-    fn leave(&mut self, index: TaskIndex, env: &mut Env<'_>) -> Task {
-        let mut task = self.tasks.remove(index);
-        task.blocks.clear(env.pool);
+    fn leave(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         self.freed = true;
-        for (_, block) in task.transfer.early.drain(..) {
+        let task = &mut self.tasks[index];
+        task.blocks.clear(env.pool);
+        while let Some((_, block)) = task.transfer.early.pop() {
             env.pool.give(block);
         }
         if task.reserved > 0 {
@@ -146,17 +148,16 @@ impl TargetShard {
         } else if task.hangs.is_none() {
             session.window.finished();
         }
-        if let Some(bytes) = task.hangs {
-            self.came_back(&task, bytes, env);
-        }
-        let session = &mut self.sessions[task.session];
         if task.data_out.is_unsolicited() {
             session.unsolicited.retain(|&other| other != index);
         }
-        if let Some(lun) = task.lun {
-            self.leave_unit(index, task.session, lun, env);
+        let (session, lun) = (task.session, task.lun);
+        if let Some(bytes) = task.hangs {
+            self.came_back(lun, bytes, env);
         }
-        task
+        if let Some(lun) = lun {
+            self.leave_unit(index, session, lun, env);
+        }
     }
 
     #[inline]

@@ -133,10 +133,10 @@ impl TargetShard {
 
     /// A command that hung is over.
     #[cold]
-    pub(super) fn came_back(&mut self, task: &Task, bytes: u32, env: &mut Env<'_>) {
+    pub(super) fn came_back(&mut self, lun: Option<Lun>, bytes: u32, env: &mut Env<'_>) {
         env.pool.count_again(bytes as usize);
         let name = &self.settings.name;
-        let Some(lun) = task.lun else { return };
+        let Some(lun) = lun else { return };
         let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else {
             return;
         };

@@ -434,7 +434,11 @@ impl Blocks {
     }
 
     /// Gives every block back.
+    #[inline]
     pub fn clear(&mut self, pool: &mut Pool) {
+        if self.is_empty() {
+            return;
+        }
         for block in self.first.take().into_iter().chain(self.rest.drain(..).flatten()) {
             pool.give(block);
         }

@@ -183,7 +183,7 @@ impl TargetShard {
                 return Progress::Waits;
             }
             let burst_left = max_burst - transfer.begun % max_burst;
-            let len = left.min(burst_left).min(connection.max_xmit_len() as u64) as usize;
+            let len = left.min(burst_left).min(connection.segment_len() as u64) as usize;
             let offset = transfer.offset + transfer.begun;
             let mut block = env.pool.take(len);
             transfer.begun += len as u64;

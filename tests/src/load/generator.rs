@@ -98,11 +98,13 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn count(&mut self, len: u32, submitted: u64) {
+    pub(super) fn count(&mut self, len: u32, submitted: Option<u64>) {
         if self.counting {
             self.commands += 1;
             self.bytes += u64::from(len);
-            self.latency.record(self.now.saturating_sub(submitted));
+            if let Some(submitted) = submitted {
+                self.latency.record(self.now.saturating_sub(submitted));
+            }
         }
     }
 }
@@ -148,7 +150,9 @@ impl<'a> Generator<'a> {
                 return Err(odd("the unit is too small"));
             }
             let stamps = plan.verify || fill;
-            sessions.push(Session::new(dialled, unit, depth, stamps, transfer_len));
+            let mut session = Session::new(dialled, unit, depth, stamps, transfer_len);
+            session.timed = plan.mix.first().is_none_or(|first| Some(first) == mixed);
+            sessions.push(session);
         }
         let shared = Shared {
             now: 0,

@@ -13,7 +13,7 @@ mod outbox;
 mod session;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use iscsi_proto::frame::{Digests, FrameError};
@@ -42,7 +42,7 @@ pub struct Plan {
     /// Bytes of one command: a multiple of the unit's block length.
     pub transfer_len: u32,
     /// What the sessions do instead of these two, one after the other and again from the first; empty: all do the
-    /// same.
+    /// same. The latency is then that of the first shape alone.
     pub mix: &'static [Shape],
     /// What the commands are.
     pub work: Work,
@@ -112,6 +112,26 @@ pub struct Outcome {
     pub own_cpu: Duration,
     /// Commands of each session that were counted.
     pub sessions: Vec<u64>,
+}
+
+/// Sessions that are logged in and ask for nothing, until it is dropped.
+pub struct Idle {
+    _sessions: Vec<TcpStream>,
+}
+
+impl Idle {
+    /// Logs in as many sessions as the plan says.
+    ///
+    /// # Errors
+    /// The first that does not get in.
+    pub fn log_in(plan: &Plan) -> Result<Self, LoadError> {
+        let numbers = 0..plan.units.len() * plan.sessions;
+        let log_in = |number| {
+            let unit = &plan.units[number % plan.units.len()];
+            Ok(dial::dial(plan.portal, unit, plan.digests, number as u32)?.socket)
+        };
+        Ok(Self { _sessions: numbers.map(log_in).collect::<Result<_, LoadError>>()? })
+    }
 }
 
 impl Outcome {

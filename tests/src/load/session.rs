@@ -43,6 +43,8 @@ pub(super) struct Session {
     known_digest: [u8; DIGEST_LEN],
     /// Commands that ended since it was set to 0.
     pub(super) counted: u64,
+    /// Whether its latency is of interest.
+    pub(super) timed: bool,
     transfer_len: u32,
 }
 
@@ -102,6 +104,7 @@ impl Session {
             buffers,
             known_digest,
             counted: 0,
+            timed: true,
             transfer_len,
         }
     }
@@ -351,7 +354,7 @@ impl Session {
         }
         self.free.push(itt.0);
         self.counted += 1;
-        shared.count(transfer.len, submitted);
+        shared.count(transfer.len, self.timed.then_some(submitted));
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ pub struct Connection {
     pub receiver: Receiver,
     /// What is to be sent.
     pub transmit: Transmit,
-    /// Bytes in `transmit` from which on its reads wait.
+    /// Bytes in `transmit` from which on its reads wait, whole multiples of 4 KiB.
     pub ring_len: usize,
     /// Reads that wait for room in `transmit`, in their order.
     pub reads: VecDeque<TaskIndex>,
@@ -135,6 +135,13 @@ impl Connection {
     #[must_use]
     pub fn max_xmit_len(&self) -> usize {
         self.max_xmit_len
+    }
+
+    /// The longest data segment to be made now: no more than the ring is to hold.
+    #[inline]
+    #[must_use]
+    pub fn segment_len(&self) -> usize {
+        self.max_xmit_len.min(self.ring_len)
     }
 
     /// The initiator declared another MaxRecvDataSegmentLength by a text request.

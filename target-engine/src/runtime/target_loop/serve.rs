@@ -8,12 +8,13 @@ use crate::runtime::stream::Received;
 /// Bytes that all connections together take in in a turn, and that they send. Of long writes several fit, and their
 /// answers go out together.
 const TURN_BYTES: usize = 1024 * 1024;
-/// The least share: with less, the calls would cost more than what they move.
+/// Shares are whole multiples of it: with less, the calls would cost more than what they move.
 const SHARE_MIN: usize = 64 * 1024;
 
 /// Bytes that each of so many connections takes in in a turn, and sends.
 pub(super) fn share(connections: usize) -> usize {
-    (TURN_BYTES / connections.max(1)).max(SHARE_MIN)
+    let fair = TURN_BYTES / connections.max(1);
+    (fair - fair % SHARE_MIN).max(SHARE_MIN)
 }
 
 impl DataLoop {

@@ -4,6 +4,7 @@
 //! round after round, so that whatever else the machine does hurts both. The peer that is not measured is stopped.
 //! docs/performance.md says how to read the result.
 
+mod memory;
 mod peer;
 mod report;
 mod site;
@@ -80,6 +81,9 @@ struct Options {
     /// Size of each disk image in MiB
     #[arg(long, default_value_t = 256)]
     size: u64,
+    /// Instead of workloads: threads and memory with many idle sessions, and with many units
+    #[arg(long)]
+    memory: bool,
     /// First write every image through the target and check what it gives back
     #[arg(long)]
     verify: bool,
@@ -117,6 +121,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let peer = Peer::start(programs, &site)?;
         peer.freeze()?;
         peers.push(peer);
+    }
+    if options.memory {
+        println!("{}", memory::markdown(&memory::measure(&peers, &site)?));
+        return Ok(());
     }
     if options.verify {
         for peer in &peers {
@@ -245,13 +253,29 @@ fn measure(
 /// it is alone.
 fn fairness(plan: &Plan, outcome: &load::Outcome) -> Result<Fairness, load::LoadError> {
     let mut shares = outcome.rates();
+    let mut known: Vec<(Shape, f64)> = Vec::new();
     for (number, share) in shares.iter_mut().enumerate().take_while(|_| !plan.mix.is_empty()) {
-        let Shape { transfer_len, depth } = plan.mix[number / plan.units.len() % plan.mix.len()];
-        let (time, warm_up) = (plan.time / ALONE, plan.warm_up / ALONE);
-        let alone = Plan { sessions: 1, mix: &[], transfer_len, depth, time, warm_up, ..plan.clone() };
-        *share /= load::run(&alone)?.iops();
+        let shape = plan.mix[number / plan.units.len() % plan.mix.len()];
+        let alone = match known.iter().find(|(other, _)| *other == shape) {
+            Some((_, alone)) => *alone,
+            None => {
+                let alone = alone(plan, shape)?;
+                known.push((shape, alone));
+                alone
+            }
+        };
+        *share /= alone;
     }
     Ok(Fairness::of(&shares))
+}
+
+/// Commands per second of one such session when there is no other.
+fn alone(plan: &Plan, shape: Shape) -> Result<f64, load::LoadError> {
+    let Shape { transfer_len, depth } = shape;
+    let (time, warm_up) = (plan.time / ALONE, plan.warm_up / ALONE);
+    let units = plan.units[..1].to_vec();
+    let plan = Plan { units, sessions: 1, mix: &[], transfer_len, depth, time, warm_up, ..plan.clone() };
+    Ok(load::run(&plan)?.iops())
 }
 
 /// A session by itself is measured by so much less time.

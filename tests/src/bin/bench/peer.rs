@@ -124,6 +124,13 @@ impl Peer {
         Ok(())
     }
 
+    /// One more unit of the first target.
+    pub(super) fn add_unit(&self, lun: usize, image: &Path) -> Result<(), Box<dyn Error>> {
+        let (tid, lun) = (tid(Backing::ALL[0], 0).to_string(), lun.to_string());
+        let image = image.to_str().ok_or("a path that is not UTF-8")?;
+        self.admin(&["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", &lun, "-b", image])
+    }
+
     fn admin(&self, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         let output = Command::new(&self.programs.tgtadm)
             .args(["-C", &self.control_port.to_string(), "--lld", "iscsi"])

@@ -71,6 +71,13 @@ impl Site {
         folder.join(format!("unit{unit}.img"))
     }
 
+    /// A small image of that name on tmpfs, with nothing in it.
+    pub(super) fn sparse(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.shm.join(name);
+        File::create(&path)?.set_len(MIB as u64)?;
+        Ok(path)
+    }
+
     /// A folder of a peer's own.
     pub(super) fn folder(&self, peer: &str) -> io::Result<PathBuf> {
         let folder = self.work.join(peer);

@@ -51,7 +51,7 @@ impl fmt::Display for Workload {
         if self.mix.is_empty() {
             write!(f, "{len} {order} {work}, depth {}, {}", self.depth, self.backing)?;
         } else {
-            write!(f, "{order} {work} of different lengths and depths, {}", self.backing)?;
+            write!(f, "{order} {work} of {} lengths and depths, {}", shapes(self.mix), self.backing)?;
         }
         if self.targets > 1 {
             write!(f, ", {} targets", self.targets)?;
@@ -67,6 +67,11 @@ impl fmt::Display for Workload {
         }
         Ok(())
     }
+}
+
+/// How many of a mix's shapes differ.
+fn shapes(mix: &[Shape]) -> usize {
+    mix.iter().enumerate().filter(|&(at, shape)| !mix[..at].contains(shape)).count()
 }
 
 const SMALL: Workload = Workload {
@@ -87,6 +92,7 @@ const LARGE: Workload = Workload { transfer_len: 128 << 10, depth: 16, random: f
 const HUGE: Workload = Workload { transfer_len: 1 << 20, depth: 8, random: false, ..SMALL };
 
 const FAIR: Workload = Workload { sessions: SHAPES.len(), mix: &SHAPES, ..SMALL };
+const BESIDE: Workload = Workload { sessions: GREEDY.len(), mix: &GREEDY, ..SMALL };
 
 /// Four lengths at four depths each.
 const SHAPES: [Shape; 16] = {
@@ -97,6 +103,13 @@ const SHAPES: [Shape; 16] = {
         shapes[at] = Shape { transfer_len: lens[at / 4], depth: depths[at % 4] };
         at += 1;
     }
+    shapes
+};
+
+/// One that asks for little at a time beside fifteen that ask for as much as they can.
+const GREEDY: [Shape; 16] = {
+    let mut shapes = [Shape { transfer_len: 1 << 20, depth: 8 }; 16];
+    shapes[0] = Shape { transfer_len: 4 << 10, depth: 1 };
     shapes
 };
 
@@ -130,8 +143,11 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "dig-w128k", digests: true, work: Work::Write, ..LARGE },
     Workload { name: "s8", sessions: 8, depth: 4, ..SMALL },
     Workload { name: "s64", sessions: 64, depth: 4, ..SMALL },
+    Workload { name: "s256", sessions: 256, depth: 4, ..SMALL },
     Workload { name: "fair16", ..FAIR },
     Workload { name: "fair16-w", work: Work::Write, ..FAIR },
+    Workload { name: "beside1m", ..BESIDE },
+    Workload { name: "beside1m-w", work: Work::Write, ..BESIDE },
 ];
 
 /// The workloads meant by names, in the order of the names.
