@@ -273,7 +273,7 @@ pub fn blank(mam: &Mam) -> [u8; BLANK_LEN] {
 }
 
 fn checksum(header: &[u8; HEADER_LEN]) -> u32 {
-    crc32c::crc32c(&header[4..])
+    crc_fast::crc32_iscsi(&header[4..])
 }
 
 /// Callers' constants lie inside.

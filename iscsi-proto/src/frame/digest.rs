@@ -1,36 +1,47 @@
-//! CRC32C digests (RFC 7143 13.1). The only place that calls the `crc32c` crate.
+//! CRC32C digests (RFC 7143 13.1), by the `crc-fast` crate: of those that use the processor's instructions it is the
+//! fastest by far, as it folds with carry-less multiplication as well.
+
+use crc_fast::CrcAlgorithm::Crc32Iscsi;
 
 use super::DIGEST_LEN;
 use crate::pdu::Bhs;
 
 /// A CRC32C taken piece by piece.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Crc32c(u32);
+
+impl Default for Crc32c {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Crc32c {
     /// Of nothing.
     #[inline]
     pub fn new() -> Self {
-        Self(0)
+        Self(u32::MAX)
     }
 
     /// Adds bytes.
     #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0 = crc32c::crc32c_append(self.0, bytes);
+        let mut digest = crc_fast::Digest::new_with_init_state(Crc32Iscsi, self.0.into());
+        digest.update(bytes);
+        self.0 = digest.get_state() as u32;
     }
 
     /// The number; [`Self::to_wire`] gives the bytes that travel.
     #[inline]
     pub fn finish(self) -> u32 {
-        self.0
+        !self.0
     }
 
     /// The digest as it travels: least significant byte first (RFC 7143 13.1, and the examples of
     /// RFC 3720 B.4).
     #[inline]
     pub fn to_wire(self) -> [u8; DIGEST_LEN] {
-        self.0.to_le_bytes()
+        self.finish().to_le_bytes()
     }
 }
 
