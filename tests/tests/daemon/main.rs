@@ -17,6 +17,7 @@ mod identity;
 mod judges;
 mod libiscsi;
 mod load;
+mod redirect;
 mod removal;
 mod scale;
 mod service;
