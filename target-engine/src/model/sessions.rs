@@ -47,6 +47,8 @@ pub struct Session {
     pub loop_index: usize,
     /// As the initiator wrote it.
     pub alias: Option<String>,
+    /// The account that its first connection has proven to know.
+    pub user: Option<String>,
     /// Its loop has not confirmed it yet.
     pub pending: bool,
     /// Its connections, the first one first.
@@ -88,7 +90,7 @@ impl SessionDirectory {
         loop_index: usize,
         alias: Option<String>,
         first: Connection,
-    ) -> Option<&Session> {
+    ) -> Option<&mut Session> {
         if self.sessions.len() >= SESSIONS_MAX {
             return None;
         }
@@ -102,6 +104,7 @@ impl SessionDirectory {
             key,
             loop_index,
             alias,
+            user: None,
             pending: true,
             connections: vec![first],
             joining: Vec::new(),

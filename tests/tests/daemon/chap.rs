@@ -290,7 +290,7 @@ fn no_secret_and_no_proof_is_logged_however_much_is() {
     fail("iscsi-inq", [&daemon.url_as("alice", "a wrong secret", "")]);
     let has = |text: &str| daemon.log().to_lowercase().contains(&text.to_lowercase());
     wait_until("the log tells of the logins", || {
-        has("logged in from 127.0.0.1") && has("wrong name or secret")
+        has("logged in from 127.0.0.1 as \"alice\"") && has("wrong name or secret")
     });
     for secret in [ALICE, DISKS, "bob's other secret", "a wrong secret", &response[2..], &asked.chap_c()[2..]]
     {

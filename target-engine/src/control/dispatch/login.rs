@@ -227,6 +227,7 @@ impl Control {
                 let Some(session) = self.sessions.open(key, loop_index, alias, connection) else {
                     return Err(refused(socket, &login, LoginStatus::OutOfResources));
                 };
+                session.user.clone_from(&login.chap_user);
                 (session.tsih, session.nexus, loop_index, mode)
             }
         };
@@ -271,7 +272,11 @@ impl Control {
                     let initiator = session.key.initiator_name.as_str();
                     let peer = session.connections.iter().chain(&session.joining).next();
                     let from = peer.map_or(String::new(), |connection| format!(" from {}", connection.peer));
-                    out.note(format_args!("target {tid}: {initiator:?} logged in{from}, session {}", tsih.0));
+                    let user = session.user.as_ref().map_or(String::new(), |user| format!(" as {user:?}"));
+                    out.note(format_args!(
+                        "target {tid}: {initiator:?} logged in{from}{user}, session {}",
+                        tsih.0
+                    ));
                 }
             }
             ToControl::ConnectionJoined(_, _, tsih, cid) => {
