@@ -3,10 +3,11 @@
 //! - [`shard`]: sessions, connections and units; what happens to them
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
-//! - `receive`, `command`, `direction`, `transfer`, `bulk`, `finish`: the way of a command
+//! - `receive`, `command`, `direction`, `ask`, `transfer`, `bulk`, `finish`: the way of a command
 //! - `closing`: how units and the target end
 //! - [`task_management`]: how commands are ended early; `quarantine`: what is done about those that do not end
 
+mod ask;
 pub mod buffers;
 mod bulk;
 mod closing;
