@@ -71,6 +71,23 @@ impl<T> CommandWindow<T> {
         Some(command)
     }
 
+    /// Whether commands with smaller numbers than this are still to come. A number that no command of this window may
+    /// have says nothing.
+    #[must_use]
+    pub fn misses_before(&self, cmd_sn: CmdSn) -> bool {
+        self.expected.is_before(cmd_sn) && !self.advertised.next().is_before(cmd_sn)
+    }
+
+    /// Takes all that is still to come before this number as come (RFC 7143 4.2.3.3 b); answers what was held of it.
+    pub fn plug(&mut self, cmd_sn: CmdSn) -> Vec<T> {
+        let mut held = Vec::new();
+        while self.misses_before(cmd_sn) {
+            held.extend(self.early.remove(&self.expected.0));
+            self.expected = self.expected.next();
+        }
+        held
+    }
+
     /// Takes out what is held and `gone` picks: its connection ended.
     pub fn drop_early(&mut self, gone: impl Fn(&T) -> bool) -> Vec<T> {
         let numbers: Vec<u32> =
@@ -125,6 +142,20 @@ mod tests {
         assert_eq!(window.next_early(), Some("second"));
         assert_eq!((window.expected(), window.outstanding()), (CmdSn(1), 2));
         assert_eq!(window.arrive(CmdSn(0)), Arrival::Ignored, "a duplicate of one run");
+    }
+
+    #[test]
+    fn gaps_are_plugged_up_to_a_number_of_the_window() {
+        let mut window = CommandWindow::new(CmdSn(u32::MAX - 1), 8);
+        window.hold(CmdSn(u32::MAX), "lost with the gap");
+        window.hold(CmdSn(2), "behind it");
+        assert!(window.misses_before(CmdSn(1)) && !window.misses_before(CmdSn(u32::MAX - 1)));
+        assert!(!window.misses_before(CmdSn(7)), "beyond the window");
+        assert_eq!(window.plug(CmdSn(7)), [""; 0]);
+        assert_eq!(window.plug(CmdSn(1)), ["lost with the gap"]);
+        assert_eq!((window.expected(), window.outstanding()), (CmdSn(1), 0));
+        assert_eq!(window.arrive(CmdSn(1)), Arrival::InOrder);
+        assert_eq!(window.next_early(), Some("behind it"));
     }
 
     #[test]

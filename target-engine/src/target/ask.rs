@@ -1,13 +1,28 @@
 //! Asking for Data-Out: R2Ts, as far as there is memory for what they ask for (RFC 7143 11.8).
 
+use super::command::plain_write;
 use super::shard::{Env, TargetShard};
-use super::tasks::TaskIndex;
-use crate::limits::BURST_LEN_MAX;
+use super::tasks::{State, Task, TaskIndex};
+use crate::limits::{BURST_LEN_MAX, STREAM_LEN_MIN};
+
+/// A long write that older commands hold back: it is asked for nothing before its turn, and then for as much as goes on
+/// to the store. So it needs no memory while it waits, however long it is and however many there are.
+pub(super) fn is_put_off(task: &Task) -> bool {
+    task.state == State::Collecting && !task.streaming && is_long(task)
+}
+
+/// Its data goes to the store while it comes.
+pub(super) fn is_long(task: &Task) -> bool {
+    plain_write(task.cdb[0]) && task.data_out.received() + task.data_out.left() >= STREAM_LEN_MIN
+}
 
 impl TargetShard {
     /// Sends the R2Ts that may be sent now, as far as there is memory for what they ask for: piece by piece for a
     /// command whose data goes on to the store, else for all of it, so that what began to come can be finished.
     pub(super) fn ask(&mut self, index: TaskIndex, env: &mut Env<'_>) -> bool {
+        if is_put_off(&self.tasks[index]) {
+            return true;
+        }
         let (session, place) = (self.tasks[index].session, self.tasks[index].connection);
         let rules = self.sessions[session].rules;
         while let Some(next) = self.tasks[index].data_out.peek_r2t(&rules) {

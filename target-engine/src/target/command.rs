@@ -12,6 +12,7 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::ask::{is_long, is_put_off};
 use super::closing::UnitLife;
 use super::direction::{self, Direction};
 use super::shard::{Env, TargetShard};
@@ -20,7 +21,7 @@ use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutR
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::limits::{
     DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, INLINE_BYTES_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX,
-    SEGMENT_LEN_MAX, STREAM_LEN_MIN,
+    SEGMENT_LEN_MAX,
 };
 
 /// Received pieces from this length on are kept as they came instead of being copied together, in bytes.
@@ -106,9 +107,11 @@ impl TargetShard {
                 }
             };
         }
-        let long = plain_write(command.cdb[0]) && expected_out >= STREAM_LEN_MIN;
-        if admitted == Admit::Run && long {
-            self.stream(index, incoming.data, env);
+        if admitted == Admit::Run && is_long(&self.tasks[index]) {
+            self.tasks[index].streaming = true;
+            self.keep(index, incoming.data, env);
+            self.expect_more(index);
+            self.stream(index, env);
         } else {
             self.collect(index, incoming.data, admitted, env);
         }
@@ -157,13 +160,11 @@ impl TargetShard {
         }
     }
 
-    /// A long write starts at once, and its data goes to the store as it comes.
-    fn stream(&mut self, index: TaskIndex, data: Data<'_>, env: &mut Env<'_>) {
-        self.keep(index, data, env);
+    /// A long write starts at once when it is its turn, and its data goes to the store as it comes.
+    fn stream(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         let task = &mut self.tasks[index];
         (task.enabled, task.streaming) = (true, true);
         let generation = task.generation;
-        self.expect_more(index);
         self.start(index, Data::Borrowed(&[]), env);
         self.ask_if_alive(index, generation, env);
     }
@@ -289,7 +290,8 @@ impl TargetShard {
                 task.blocks.push(block);
             }
             data => {
-                let remaining = len + task.data_out.left() as usize;
+                let to_come = if is_put_off(task) { 0 } else { task.data_out.left() };
+                let remaining = len + to_come as usize;
                 task.blocks.append(data.as_slice(), remaining, env.pool);
                 data.discard(env.pool);
             }
@@ -381,6 +383,7 @@ impl TargetShard {
                 task.state = State::Running;
                 self.resume(index, env);
             }
+            State::Collecting if is_put_off(task) => self.stream(index, env),
             State::Collecting | State::Running | State::Paused => {}
         }
     }
@@ -408,7 +411,7 @@ fn data_out_len(command: &ScsiCommand, rules: &DataOutRules) -> u32 {
 
 /// WRITE (6), (10), (12), (16): their data goes to the store and nowhere else.
 #[inline]
-fn plain_write(opcode: u8) -> bool {
+pub(super) fn plain_write(opcode: u8) -> bool {
     matches!(opcode, 0x0a | 0x2a | 0x8a | 0xaa)
 }
 

@@ -6,6 +6,7 @@ use scsi_core::device::{NexusIndex, Outcome};
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
+use super::ask::is_put_off;
 use super::closing::UnitLife;
 use super::session::Session;
 use super::shard::{Env, TargetShard};
@@ -171,7 +172,7 @@ impl TargetShard {
         while let Some(TaskKey(next)) = unit.port.next_ready(nexus) {
             let Some(task) = self.tasks.get_mut(next as TaskIndex) else { continue };
             task.enabled = true;
-            if task.state == State::Held {
+            if task.state == State::Held || is_put_off(task) {
                 self.ready.push_back((next as TaskIndex, task.generation));
             }
         }

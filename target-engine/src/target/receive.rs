@@ -118,6 +118,9 @@ impl TargetShard {
             let pdu = Incoming { bhs: held.bhs, ahs: held.ahs, data, intact: true };
             self.execute(held.connection, pdu, env);
         }
+        if !self.waits.deferred.is_empty() {
+            self.run_deferred(session, env);
+        }
     }
 
     #[inline]

@@ -11,6 +11,7 @@ use scsi_core::store::IoError;
 use slab::Slab;
 
 use super::closing::UnitLife;
+use super::deferred::Deferred;
 use super::session::{HeldPdu, Session};
 use super::shard::{Env, ShardEvent, TargetShard};
 use super::tasks::{Aborted, State, Task, TaskIndex, Tasks, Transfer};
@@ -25,6 +26,8 @@ pub type WaitIndex = usize;
 #[derive(Debug, Default)]
 pub struct Waits {
     slab: Slab<Wait>,
+    /// Functions that wait for commands to come.
+    pub(super) deferred: Vec<Deferred>,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,9 @@ impl TargetShard {
         if self.waits.is_full_for(place) {
             return self.answer(place, &request, TaskResponse::REJECTED);
         }
+        if self.is_deferred(place, &request, bhs, env) {
+            return;
+        }
         match request.function {
             TaskFunction::ABORT_TASK => self.abort_task(place, &request, then, env),
             TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET if lun.is_some() => {
@@ -80,7 +86,10 @@ impl TargetShard {
                 Some(lun) => self.reset_unit(lun, then, env),
                 None => self.answer(place, &request, TaskResponse::NO_LUN),
             },
-            TaskFunction::TARGET_WARM_RESET => self.reset_target(then, env),
+            TaskFunction::TARGET_WARM_RESET => {
+                self.reset_target(then, env);
+                self.execute_early(session, env);
+            }
             TaskFunction::TARGET_COLD_RESET => {
                 let then = Then::Respond { connection: place, itt: request.itt, cold: true };
                 self.reset_target(then, env);
@@ -95,7 +104,7 @@ impl TargetShard {
         }
     }
 
-    fn answer(&mut self, place: usize, request: &TaskManagementRequest, response: TaskResponse) {
+    pub(super) fn answer(&mut self, place: usize, request: &TaskManagementRequest, response: TaskResponse) {
         let window = self.window(self.connections[place].session);
         self.connections[place].task_response(request.itt, response, window);
         self.touch(place);
@@ -318,6 +327,7 @@ impl TargetShard {
 
     /// Functions that waited too long are answered with a rejection; their tasks stay aborted.
     pub(super) fn expire_waits(&mut self, env: &mut Env<'_>) {
+        self.expire_deferred(env.now);
         let late: Vec<WaitIndex> = self
             .waits
             .slab
@@ -363,18 +373,19 @@ impl Waits {
     /// Whether nothing is waited for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+        self.slab.is_empty() && self.deferred.is_empty()
     }
 
     /// Whether a connection has enough functions waiting, or all together have.
     fn is_full_for(&self, place: usize) -> bool {
         let of_it = |(_, wait): &(usize, &Wait)| matches!(wait.then, Then::Respond { connection, .. } if connection == place);
         self.slab.len() >= TASK_FUNCTION_WAITS_MAX
-            || self.slab.iter().filter(of_it).count() >= TASK_FUNCTIONS_MAX
+            || self.slab.iter().filter(of_it).count() + self.deferred_of(place) >= TASK_FUNCTIONS_MAX
     }
 
     /// Nobody is left to be answered on this connection.
     pub(super) fn forget_connection(&mut self, place: usize) {
+        self.deferred.retain(|deferred| !deferred.is_of(place));
         for (_, wait) in &mut self.slab {
             if matches!(wait.then, Then::Respond { connection, .. } if connection == place) {
                 wait.then = Then::Nothing;

@@ -328,3 +328,56 @@ fn no_loop_of_a_unit_touches_what_an_aborted_write_may_still_change() {
     two.hang_up();
     loops.iter().for_each(Pair::assert_clean);
 }
+
+/// RFC 7143 4.2.3.3 b): an immediate function is for the commands with smaller numbers, also for those that are late.
+#[test]
+fn an_immediate_function_for_many_waits_for_the_commands_before_it() {
+    for function in
+        [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET, TaskFunction::LOGICAL_UNIT_RESET]
+    {
+        let (setup, store) = Setup::sim();
+        let pair = Pair::new(setup);
+        let mut session = Initiator::login(&pair);
+        let _ = session.run(&TEST_UNIT_READY, Io::None);
+        store.behave(Behaviour::HANG);
+        let (first, second) =
+            (session.command(&READ, Io::Read(2048)), session.command(&READ, Io::Read(2048)));
+        session.send(second, &[]);
+        let itt = session.manage(function, None);
+        assert_eq!(session.managed(itt), None, "{function:?}: one is missing");
+        session.send(first, &[]);
+        assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE), "{function:?}");
+        assert_eq!(pair.side().shard.running(), 0, "{function:?}: both are gone");
+        assert_eq!(session.lines(), [""; 0], "{function:?}: without a word");
+
+        // What comes behind it is not its own.
+        store.behave(Behaviour::INLINE);
+        let (late, behind) = (session.command(&READ, Io::Read(2048)), session.cmd_sn);
+        let itt = session.manage(function, None);
+        pair.advance(Duration::from_secs(11));
+        assert_eq!(session.managed(itt), Some(TaskResponse::REJECTED), "{function:?}: it does not come");
+        session.send(late, &[]);
+        assert_eq!(session.lines().len(), 1, "{function:?}");
+        assert_eq!(session.cmd_sn, behind);
+    }
+}
+
+#[test]
+fn a_target_reset_takes_what_is_late_as_come() {
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = Initiator::login(&pair);
+    let _ = session.run(&TEST_UNIT_READY, Io::None);
+    let (lost, early) =
+        (session.command(&WRITE, Io::Write(&[1; 2048])), session.command(&WRITE, Io::Write(&[1; 2048])));
+    session.send(early, &[1; 2048]);
+    let itt = session.manage(TaskFunction::TARGET_WARM_RESET, None);
+    assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
+    session.send(lost, &[1; 2048]);
+    assert_eq!(session.lines(), [""; 0], "it is ignored when it comes after all");
+    assert_eq!(store.bytes(0, 2048), [0; 2048], "neither is carried out");
+    attentions(&mut session);
+    session.run(&WRITE, Io::Write(&[2; 2048])).good();
+    session.hang_up();
+    pair.assert_clean();
+}

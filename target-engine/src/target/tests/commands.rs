@@ -1,6 +1,6 @@
 //! Reads and writes of every shape.
 
-use iscsi_proto::pdu::{DataIn, R2t, Residual, ScsiResponse};
+use iscsi_proto::pdu::{DataIn, R2t, Residual, ScsiCommand, ScsiResponse, TaskAttribute};
 use iscsi_proto::sn::CmdSn;
 
 use super::*;
@@ -174,6 +174,53 @@ fn a_long_write_reaches_the_store_while_it_comes() {
         assert!(lens.into_iter().all(|len| len % 4096 == 0));
         assert_eq!((bench.pool.used_bytes(), bench.pool.reserved_bytes(), bench.shard.running()), (0, 0, 0));
     }
+}
+
+#[test]
+fn long_writes_that_are_held_back_need_no_memory_until_their_turn() {
+    let mut bench = Bench::new();
+    bench.set_mode(Mode::Hang);
+    bench.command(&read10(0, 8), Expect::In(4096));
+    let ordered = ScsiCommand { attribute: TaskAttribute::Ordered, ..bench.pdu(&[0], Expect::Nothing) };
+    let mut bhs = [0; 48];
+    ordered.encode(&mut bhs);
+    bench.send(&bhs, &[]);
+    bench.cmd_sn += 1;
+    let data: Vec<u8> = (0..1 << 20).map(|n| (n % 233) as u8).collect();
+    let write = |bench: &mut Bench, place: u32, immediate, last| {
+        bench.command(&write10(place * 2048, 2048), Expect::Out(1 << 20, &data[..immediate], last))
+    };
+    let held: Vec<_> = (1..4).map(|place| write(&mut bench, place, 8192, true)).collect();
+    // One of them has more to come unasked.
+    let unsolicited = write(&mut bench, 0, 0, false);
+    bench.data_out(unsolicited, None, 0, 0, &data[..65536], true);
+    bench.settle();
+    assert_eq!(bench.drain().len(), 0, "nothing is asked for");
+    assert_eq!(bench.pool.reserved_bytes(), 0);
+    assert!(bench.pool.used_bytes() <= (65536 + 4096) + 3 * 16384 + 4096, "{}", bench.pool.used_bytes());
+
+    bench.set_mode(Mode::Later);
+    let mut good = Vec::new();
+    for _ in 0..100 {
+        bench.settle();
+        for (bhs, _) in bench.drain() {
+            if bhs[0] == ScsiResponse::OPCODE {
+                let response = ScsiResponse::decode(&bhs).unwrap();
+                assert_eq!(response.status, 0);
+                good.push(response.itt);
+            } else if let Ok(r2t) = R2t::decode(&bhs) {
+                let all = &data[r2t.buffer_offset as usize..][..r2t.desired_len as usize];
+                for (sn, piece) in all.chunks(65536).enumerate() {
+                    let offset = r2t.buffer_offset + sn as u32 * 65536;
+                    let last = (sn + 1) * 65536 >= all.len();
+                    bench.data_out(r2t.itt, Some(&r2t), sn as u32, offset, piece, last);
+                }
+            }
+        }
+    }
+    assert!(held.iter().chain([&unsolicited]).all(|itt| good.contains(itt)), "{good:?}");
+    assert!((0..4).all(|place| bench.bytes(place << 20, 1 << 20) == data));
+    assert_eq!((bench.pool.used_bytes(), bench.pool.reserved_bytes(), bench.shard.running()), (0, 0, 0));
 }
 
 #[test]
