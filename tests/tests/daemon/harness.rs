@@ -55,7 +55,7 @@ impl Brand {
 }
 
 /// Where this workspace's binaries are, built by the profile of the tests.
-fn binaries() -> &'static Path {
+pub(crate) fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let this = std::env::current_exe().expect("a test knows its file");

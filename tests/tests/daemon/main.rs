@@ -17,6 +17,7 @@ mod identity;
 mod judges;
 mod libiscsi;
 mod load;
+mod package;
 mod redirect;
 mod removal;
 mod scale;

@@ -1,0 +1,154 @@
+//! The Debian package: built from this workspace's programs, put into a root of its own, run from there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::harness::{CONTROL_PORT, binaries, wait_until};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+#[track_caller]
+fn succeed(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The package's file.
+fn build(into: &Path) -> PathBuf {
+    let mut command = Command::new(repository().join("dist/deb/build"));
+    succeed(command.arg("--binaries").arg(binaries()).arg("--out").arg(into));
+    let name = succeed(Command::new("sh").arg("-c").arg("echo tgt-rs_*.deb").current_dir(into));
+    into.join(name.trim_end())
+}
+
+/// Paths in a package with their modes.
+fn content(package: &Path) -> BTreeMap<String, String> {
+    let list = succeed(Command::new("dpkg-deb").arg("-c").arg(package));
+    let files = list.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[1], "root/root", "{line}");
+        Some((words.get(5)?.strip_prefix('.')?.to_owned(), words[0].to_owned()))
+    });
+    files.collect()
+}
+
+/// A root directory without anything but dpkg's own files.
+fn empty_root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["info", "updates", "triggers"] {
+        std::fs::create_dir_all(root.path().join("var/lib/dpkg").join(folder)).unwrap();
+    }
+    std::fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+    root
+}
+
+/// dpkg on that root; the scripts run outside of it and are told where it is.
+#[track_caller]
+fn dpkg(root: &Path, words: &[&str]) {
+    let mut command = Command::new("dpkg");
+    command.arg(format!("--root={}", root.display())).args(["--force-script-chrootless", "--force-depends"]);
+    command.args(["--log=/dev/null", "--force-confold", "--no-triggers"]).args(words);
+    succeed(command.env("DEBIAN_FRONTEND", "noninteractive"));
+}
+
+/// A package of tgt's name, with two of its files.
+fn stand_in_for_tgt(into: &Path, unit: &str) -> PathBuf {
+    let root = into.join("tgt");
+    for (path, text) in [
+        (
+            "DEBIAN/control",
+            "Package: tgt\nVersion: 1:1.0.85\nArchitecture: all\nMaintainer: x\nDescription: x\n",
+        ),
+        ("usr/sbin/tgtd", "stock"),
+        (unit.trim_start_matches('/'), "stock"),
+    ] {
+        std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        std::fs::write(root.join(path), text).unwrap();
+    }
+    let package = into.join("tgt.deb");
+    succeed(Command::new("dpkg-deb").arg("--build").arg(root).arg(&package));
+    package
+}
+
+#[test]
+fn the_package_takes_tgts_place_and_its_programs_run() {
+    let place = tempfile::tempdir().unwrap();
+    let package = build(place.path());
+    let control = succeed(Command::new("dpkg-deb").arg("-I").arg(&package));
+    for line in ["Package: tgt-rs", "Conflicts: tgt", "Replaces: tgt", "Provides: tgt"] {
+        assert!(control.lines().any(|found| found.trim() == line), "{line}: {control}");
+    }
+
+    let content = content(&package);
+    let mode = |path: &str| content.get(path).map(String::as_str);
+    for program in ["tgtd", "tgtadm", "tgt-setup-lun", "tgtimg"] {
+        assert_eq!(mode(&format!("/usr/sbin/{program}")), Some("-rwxr-xr-x"), "{program}");
+        assert_eq!(mode(&format!("/usr/share/man/man8/{program}.8.gz")), Some("-rw-r--r--"), "{program}");
+        for completion in [
+            format!("bash-completion/completions/{program}"),
+            format!("zsh/vendor-completions/_{program}"),
+            format!("fish/vendor_completions.d/{program}.fish"),
+        ] {
+            assert_eq!(mode(&format!("/usr/share/{completion}")), Some("-rw-r--r--"));
+        }
+    }
+    let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
+    let conffiles = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];
+    assert_eq!(
+        succeed(Command::new("dpkg-deb").arg("-I").arg(&package).arg("conffiles")),
+        conffiles.join("\n") + "\n"
+    );
+    assert!(conffiles.iter().all(|path| mode(path) == Some("-rw-r--r--")));
+
+    let root = empty_root();
+    let stock = stand_in_for_tgt(place.path(), unit);
+    dpkg(root.path(), &["-i", stock.to_str().unwrap()]);
+    dpkg(root.path(), &["-i", package.to_str().unwrap()]);
+    let status = std::fs::read_to_string(root.path().join("var/lib/dpkg/status")).unwrap();
+    assert!(!status.contains("Package: tgt\n"), "{status}");
+    let installed = |path: &str| root.path().join(path.trim_start_matches('/'));
+    let found = std::fs::read(installed(unit)).unwrap();
+    assert_eq!(found, std::fs::read(repository().join("dist/tgt.service")).unwrap());
+    assert!(
+        installed("/etc/systemd/system/multi-user.target.wants/tgt.service").is_symlink(),
+        "it is enabled"
+    );
+    assert_serves(&installed("/usr/sbin"));
+
+    std::fs::write(installed(conffiles[2]), "changed\n").unwrap();
+    dpkg(root.path(), &["-i", package.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(installed(conffiles[2])).unwrap(), "changed\n", "an upgrade keeps it");
+    dpkg(root.path(), &["-r", "tgt-rs"]);
+    assert!(!installed("/usr/sbin/tgtd").exists() && installed(conffiles[2]).exists());
+    std::fs::create_dir_all(installed("/var/lib/tgt")).unwrap();
+    dpkg(root.path(), &["-P", "tgt-rs"]);
+    assert!(!installed("/etc/tgt").exists() && !installed("/var/lib/tgt").exists());
+    assert!(!installed("/etc/systemd/system/multi-user.target.wants/tgt.service").is_symlink());
+}
+
+/// The installed programs: a daemon, and a request to it that also ends it.
+fn assert_serves(programs: &Path) {
+    let place = tempfile::tempdir().unwrap();
+    let command = |program: &str| {
+        let mut command = Command::new(programs.join(program));
+        command.args(["-C", CONTROL_PORT]).env("TGT_IPC_SOCKET", place.path().join("socket"));
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let mut daemon =
+        command("tgtd").args(["-f", "--iscsi", "portal=127.0.0.1:0"]).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("the daemon serves", || {
+        assert_eq!(daemon.try_wait().unwrap(), None);
+        command("tgtadm").args(["--mode", "sys", "--op", "show"]).output().unwrap().status.success()
+    });
+    std::fs::write(place.path().join("disk.img"), [0; 4096]).unwrap();
+    let disk = place.path().join("disk.img");
+    succeed(command("tgt-setup-lun").args(["-n", "iqn.2026-01.org.example:disk", "-d"]).arg(disk));
+    succeed(command("tgtadm").args(["--mode", "target", "--op", "delete", "--tid", "1"]));
+    succeed(command("tgtadm").args(["--mode", "system", "--op", "delete"]));
+    assert!(daemon.wait().unwrap().success());
+}
