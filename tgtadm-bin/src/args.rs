@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use target_engine::control::request::Strings;
-use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
+use target_engine::control::wire::{Form, JSON_LLD, Mode, Op, Record, RequestHeader};
 
 use crate::getopt::{Getopt, Item};
 use crate::options::OPTIONS;
@@ -34,6 +34,8 @@ pub struct Order {
     pub control_port: u16,
     /// Whether to say what is sent.
     pub debug: bool,
+    /// In which form the answer is asked for.
+    pub form: Form,
 }
 
 impl Order {
@@ -57,6 +59,7 @@ pub(crate) struct Given {
     op: Option<Op>,
     control_port: u16,
     debug: bool,
+    pub(crate) form: Form,
 }
 
 /// Reads the command line, the program's name first. The first mistake in the order of the words is reported.
@@ -91,6 +94,10 @@ impl Given {
         match letter {
             b'd' => {
                 self.debug = true;
+                return Ok(());
+            }
+            b'j' => {
+                self.form = Form::Json;
                 return Ok(());
             }
             b'L' => self.header.lld = String::from_utf8_lossy(value).into_owned(),
@@ -134,8 +141,13 @@ impl Given {
         if self.header.device_type == TAPE {
             self.strings.bstype = Some("ssc".to_owned());
         }
+        if self.form == Form::Json {
+            let driver = std::mem::take(&mut self.header.lld);
+            let name = if driver.is_empty() { JSON_LLD.to_owned() } else { format!("{JSON_LLD}/{driver}") };
+            self.header.lld = name;
+        }
         let record = Record::new(self.header, self.strings.payload());
-        Order { record, control_port: self.control_port, debug: self.debug }
+        Order { record, control_port: self.control_port, debug: self.debug, form: self.form }
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use target_engine::control::error;
-use target_engine::control::wire::{REPLY_HEADER_LEN, ReplyHeader};
+use target_engine::control::wire::{Form, REPLY_HEADER_LEN, ReplyHeader};
 
 use crate::args::Order;
 use crate::{EINVAL, Refusal};
@@ -70,7 +70,7 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
     let announced = header.text_len();
     let read = socket.take(announced as u64).read_to_end(&mut text);
     if header.error != 0 {
-        return Err(refused(header.error, &text));
+        return Err(refused(header.error, up_to_nul(&text), order.form));
     }
     read.map_err(|error| broken(&error))?;
     if text.len() < announced {
@@ -80,15 +80,21 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
     Ok(text)
 }
 
-/// Stock's line; below it, indented, the reason that a daemon of ours gives.
-fn refused(number: u32, reason: &[u8]) -> Refusal {
-    let mut refusal = Refusal::named(EINVAL, error::text(number));
-    let reason = up_to_nul(reason);
-    if !reason.is_empty() {
-        refusal.text.extend_from_slice(&[b"  ", reason, b"\n"].concat());
-    }
-    refusal
+/// Stock's line; below it, indented, the reason that a daemon of ours gives. In a document the reason is inside.
+fn refused(number: u32, payload: &[u8], form: Form) -> Refusal {
+    let refusal = Refusal::named(EINVAL, error::text(number));
+    let reason = match form {
+        Form::Json if !payload.is_empty() => return Refusal { document: payload.to_vec(), ..refusal },
+        // Only a daemon that knows the form has anything to say.
+        Form::Json => NO_JSON.as_bytes(),
+        Form::Text if payload.is_empty() => return refusal,
+        Form::Text => payload,
+    };
+    let text = [&refusal.text, &b"  "[..], reason, b"\n"].concat();
+    Refusal { text, ..refusal }
 }
+
+const NO_JSON: &str = "--json: this daemon does not speak it; ask without";
 
 fn up_to_nul(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
@@ -152,7 +158,8 @@ mod tests {
     use super::*;
 
     fn order() -> Order {
-        Order { record: Record::new(RequestHeader::default(), Vec::new()), control_port: 0, debug: false }
+        let record = Record::new(RequestHeader::default(), Vec::new());
+        Order { record, control_port: 0, debug: false, form: Form::Text }
     }
 
     /// What the client makes of these bytes from a daemon that then closes.
@@ -173,7 +180,7 @@ mod tests {
         answer
     }
 
-    fn refused(exit: u8, message: &str) -> Result<Vec<u8>, Refusal> {
+    fn says(exit: u8, message: &str) -> Result<Vec<u8>, Refusal> {
         Err(Refusal::named(exit, message))
     }
 
@@ -186,14 +193,14 @@ mod tests {
             (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', b'i', 0],          Ok(b"hi".to_vec())),
             (&[0, 0, 0, 0, 10, 0, 0, 0, b'h', b'i'],             Ok(b"hi".to_vec())),
             (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', 0, b'i', b'x'],    Ok(b"h".to_vec())),
-            (&[4, 0, 0, 0, 8, 0, 0, 0],                          refused(22, "can't find the target")),
-            (&[24, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "this device has Prevent Removal set")),
-            (&[99, 0, 0, 0, 8, 0, 0, 0],                         refused(22, "(unknown tgtadm_errno)")),
-            (&[5, 0, 0, 0, 12, 0, 0, 0, b'w', b'h', b'y', 0],    refused(22, "can't find the logical unit\n  why")),
-            (&[5, 0, 0, 0, 99, 0, 0, 0, b'w', b'h', b'y'],       refused(22, "can't find the logical unit\n  why")),
-            (&[],                                                refused(0, "tgtd closed the socket")),
-            (&[0, 0, 0],                                         refused(0, "a partial response")),
-            (&[0, 0, 0, 0, 20, 0, 0, 0, b'h', b'i'],             refused(5, "a partial response")),
+            (&[4, 0, 0, 0, 8, 0, 0, 0],                          says(22, "can't find the target")),
+            (&[24, 0, 0, 0, 8, 0, 0, 0],                         says(22, "this device has Prevent Removal set")),
+            (&[99, 0, 0, 0, 8, 0, 0, 0],                         says(22, "(unknown tgtadm_errno)")),
+            (&[5, 0, 0, 0, 12, 0, 0, 0, b'w', b'h', b'y', 0],    says(22, "can't find the logical unit\n  why")),
+            (&[5, 0, 0, 0, 99, 0, 0, 0, b'w', b'h', b'y'],       says(22, "can't find the logical unit\n  why")),
+            (&[],                                                says(0, "tgtd closed the socket")),
+            (&[0, 0, 0],                                         says(0, "a partial response")),
+            (&[0, 0, 0, 0, 20, 0, 0, 0, b'h', b'i'],             says(5, "a partial response")),
         ];
         for (reply, expected) in cases {
             assert_eq!(answered_by(reply), *expected, "{reply:?}");
@@ -201,11 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_in_a_document_goes_to_standard_output() {
+        let document = refused(17, b"{}\n", Form::Json);
+        assert_eq!((document.exit, document.document.as_slice()), (22, &b"{}\n"[..]));
+        assert_eq!(document.text, b"tgtadm: invalid request\n");
+        let stock = refused(3, b"", Form::Json);
+        let text = format!("tgtadm: can't find the driver\n  {NO_JSON}\n");
+        assert_eq!((stock.document.as_slice(), stock.text.as_slice()), (&b""[..], text.as_bytes()));
+    }
+
+    #[test]
     fn no_daemon_is_107() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("nobody.0");
         let message = "failed to send request hdr to tgt daemon, Transport endpoint is not connected";
-        assert_eq!(exchange_at(&path, &order()), refused(107, message));
+        assert_eq!(exchange_at(&path, &order()), says(107, message));
 
         let long = PathBuf::from(format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX)));
         let refusal = exchange_at(&long, &order()).unwrap_err();

@@ -31,6 +31,8 @@ pub struct Refusal {
     pub exit: u8,
     /// Whole lines; bytes, because they repeat what the user typed.
     pub text: Vec<u8>,
+    /// With `--json`, the daemon's refusal as it was written; for standard output.
+    pub document: Vec<u8>,
 }
 
 impl Refusal {
@@ -39,14 +41,14 @@ impl Refusal {
         let mut text = b"tgtadm: ".to_vec();
         text.extend_from_slice(message.as_ref());
         text.push(b'\n');
-        Self { exit, text }
+        Self { exit, text, document: Vec::new() }
     }
 
     /// One line as it is, and the advice to ask for help.
     fn with_advice(message: impl AsRef<[u8]>) -> Self {
         let mut text = message.as_ref().to_vec();
         text.extend_from_slice(b"\nTry `tgtadm --help' for more information.\n");
-        Self { exit: EINVAL, text }
+        Self { exit: EINVAL, text, document: Vec::new() }
     }
 }
 
@@ -59,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             // A reader that went away is no reason to change the exit code.
+            print(&refusal.document);
             let _ = std::io::stderr().write_all(&refusal.text);
             ExitCode::from(refusal.exit)
         }

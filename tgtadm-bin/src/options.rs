@@ -62,6 +62,7 @@ impl Row {
 /// All options, in the order in which an ambiguous abbreviation lists them.
 pub const OPTIONS: &[Row] = &[
     Row::flag(b'd', "debug", "say on standard error what is sent"),
+    Row::flag(b'j', "json", "be answered in JSON, and strict about what is asked"),
     Row::flag(b'h', "help", "print this help and exit"),
     Row::flag(b'V', "version", "print the version and exit"),
     Row::valued(b'L', "lld", "DRIVER", "the driver: iscsi (default)"),
@@ -114,6 +115,7 @@ Examples:
   tgtadm --mode target --op bind --tid 1 --initiator-address 192.0.2.0/24
   tgtadm --mode target --op show
   tgtadm --mode target --op show --tid 1
+  tgtadm --json --mode target --op show
   tgtadm --mode target --op update --tid 1 --name state --value offline
   tgtadm --mode logicalunit --op update --tid 1 --lun 1 --params readonly=1
   tgtadm --mode account --op new --user alice --password ask-me-not

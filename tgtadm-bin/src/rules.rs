@@ -2,7 +2,7 @@
 //!
 //! The letters and the wording of each refusal are stock's, its two slips included: scripts match on them.
 
-use target_engine::control::wire::{Mode, Op};
+use target_engine::control::wire::{Form, Mode, Op};
 
 use crate::args::{CD, DISK, Given, TAPE};
 use crate::{EINVAL, Refusal};
@@ -46,7 +46,8 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
         return Ok(());
     }
     numbers(mode, op, given)?;
-    let Some(rule) = RULES.iter().find(|rule| rule.mode == mode && rule.op == op) else {
+    let rules = RULES.iter().chain(JSON_RULES.iter().filter(|_| given.form == Form::Json));
+    let Some(rule) = rules.into_iter().find(|rule| rule.mode == mode && rule.op == op) else {
         return refuse(match mode {
             Mode::Lld => format!("option {} not supported in lld mode", op as u32),
             _ => format!("operation {} not supported in {} mode", op.word(), mode.word()),
@@ -86,10 +87,11 @@ fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
         Mode::LogicalUnit => "'tid' must not be 0",
         _ => return Ok(()),
     };
+    let shows_units = op == Op::Show && given.form == Form::Json;
     match given.header.tid {
         ..0 => refuse("'tid' option is necessary"),
         0 => refuse(zero),
-        1.. if mode == Mode::LogicalUnit && given.header.lun == u64::MAX => {
+        1.. if mode == Mode::LogicalUnit && given.header.lun == u64::MAX && !shows_units => {
             refuse("'lun' option is necessary")
         }
         1.. => Ok(()),
@@ -164,3 +166,6 @@ const RULES: &[Rule] = &[
     rule(Mode::Account, Op::Bind, "LmotuOC", Need::User),
     rule(Mode::Account, Op::Unbind, "LmotuOC", Need::User),
 ];
+
+/// What stock has no text for.
+const JSON_RULES: &[Rule] = &[rule(Mode::LogicalUnit, Op::Show, "LmotlC", Need::Nothing)];

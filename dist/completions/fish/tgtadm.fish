@@ -94,7 +94,7 @@ function __tgtadm_letters
         case account,unbind
             echo dLmotuOC
         case '*'
-            echo dhVLomtsclnvbESfyTIQupHFDPBYOC
+            echo djhVLomtsclnvbESfyTIQupHFDPBYOC
     end
 end
 function __tgtadm_takes
@@ -102,6 +102,7 @@ function __tgtadm_takes
 end
 complete -c tgtadm -f
 complete -c tgtadm -n '__tgtadm_takes d' -s d -l debug -d 'say on standard error what is sent'
+complete -c tgtadm -n '__tgtadm_takes j' -s j -l json -d 'be answered in JSON, and strict about what is asked'
 complete -c tgtadm -n '__tgtadm_takes h' -s h -l help -d 'print this help and exit'
 complete -c tgtadm -n '__tgtadm_takes V' -s V -l version -d 'print the version and exit'
 complete -c tgtadm -n '__tgtadm_takes L' -s L -l lld -x -d 'the driver: iscsi (default)'

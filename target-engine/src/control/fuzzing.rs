@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use iscsi_proto::name::IscsiName;
 
 use super::request::Request;
-use super::wire::{Record, RecordReader, RequestHeader};
+use super::wire::{JSON_LLD, Record, RecordReader, RequestHeader};
 use crate::model::acl::{Acl, Matching};
 
 /// A connection's bytes, in two pieces: read as a record, understood or refused.
@@ -31,7 +31,14 @@ pub fn management_request(bytes: &[u8]) {
     // The same strings for every mode and operation: the fuzzer need not find each by itself.
     for (mode, op) in (0..8).flat_map(|mode| (0..9).map(move |op| (mode, op))) {
         let header = RequestHeader { mode, op, ..record.header.clone() };
-        let _ = Request::parse(&Record { header, payload: record.payload.clone() });
+        let lenient = Record { header, payload: record.payload.clone() };
+        let mut strict = lenient.clone();
+        JSON_LLD.clone_into(&mut strict.header.lld);
+        let (meant, strict) = (Request::parse(&lenient), Request::parse(&strict));
+        // What only one form knows has its own operations.
+        if let (Ok(strict), Ok(meant)) = (strict, meant) {
+            assert_eq!(strict, meant, "what the strict form takes means the same in the other");
+        }
     }
 }
 

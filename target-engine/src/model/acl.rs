@@ -117,8 +117,17 @@ impl Acl {
 
     /// The rules as written: addresses, then names, each kind from its eldest on.
     pub fn rules(&self) -> impl Iterator<Item = &str> {
-        let addresses = self.addresses.iter().map(|(rule, _)| rule.as_str());
-        addresses.chain(self.names.iter().map(|(name, _)| name.as_str()))
+        self.addresses().chain(self.names())
+    }
+
+    /// The rules on addresses as written, from the eldest on.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.addresses.iter().map(|(rule, _)| rule.as_str())
+    }
+
+    /// The rules on names as written, from the eldest on.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(name, _)| name.as_str())
     }
 
     /// What an operator may not expect of these rules, in a sentence.

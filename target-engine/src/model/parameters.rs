@@ -42,6 +42,27 @@ pub enum Key {
     MaxQueueCmd,
 }
 
+/// A parameter's value, as reports have it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Value {
+    /// A number.
+    Number(u32),
+    /// Yes or no.
+    Switch(bool),
+    /// One of some words.
+    Word(&'static str),
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(out),
+            Self::Switch(on) => ["No", "Yes"][usize::from(*on)].fmt(out),
+            Self::Word(word) => word.fmt(out),
+        }
+    }
+}
+
 struct Row {
     key: Key,
     name: &'static str,
@@ -185,7 +206,7 @@ impl Parameters {
     }
 
     /// Names and values as `target show` has them, in its order.
-    pub fn shown(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub fn shown(&self) -> impl Iterator<Item = (&'static str, Value)> {
         KEYS.iter().zip(self.values).map(|(row, value)| (row.name, row.kind.show(value)))
     }
 }
@@ -218,14 +239,13 @@ impl Kind {
         }
     }
 
-    fn show(self, value: u32) -> String {
-        let word = match self {
-            Self::Number(..) | Self::OnlyLowest(..) => return value.to_string(),
-            Self::Bool | Self::OnlyOff => ["No", "Yes"][usize::from(value != 0)],
-            Self::Digest => ["None", "CRC32C"][usize::from(value > 1)],
-            Self::MarkerInterval => ["Reject", "Irrelevant"][usize::from(value != 0)],
-        };
-        word.to_owned()
+    fn show(self, value: u32) -> Value {
+        match self {
+            Self::Number(..) | Self::OnlyLowest(..) => Value::Number(value),
+            Self::Bool | Self::OnlyOff => Value::Switch(value != 0),
+            Self::Digest => Value::Word(["None", "CRC32C"][usize::from(value > 1)]),
+            Self::MarkerInterval => Value::Word(["Reject", "Irrelevant"][usize::from(value != 0)]),
+        }
     }
 }
 
@@ -265,7 +285,7 @@ mod tests {
         for (name, value) in
             fast.shown().filter(|(name, _)| !name.ends_with("Digest") && !name.ends_with("MarkInt"))
         {
-            set.set(name, &value).unwrap();
+            set.set(name, &value.to_string()).unwrap();
         }
         assert_eq!(set, fast);
         assert!(!fast.flag(Key::InitialR2T) && Parameters::new(Defaults::Stock).flag(Key::InitialR2T));
@@ -330,11 +350,13 @@ mod tests {
         parameters.set("HeaderDigest", "None,CRC32C").unwrap();
         parameters.set("IFMarkInt", "1").unwrap();
         let shown: Vec<_> = parameters.shown().collect();
-        assert_eq!(shown[1], ("HeaderDigest", "CRC32C".to_owned()));
-        assert_eq!(shown[2], ("DataDigest", "None".to_owned()));
-        assert_eq!(shown[3], ("InitialR2T", "Yes".to_owned()));
-        assert_eq!(shown[15], ("OFMarkInt", "Reject".to_owned()));
-        assert_eq!(shown[16], ("IFMarkInt", "Irrelevant".to_owned()));
-        assert_eq!(shown[23], ("MaxQueueCmd", "128".to_owned()));
+        let text = |place: usize| format!("{}={}", shown[place].0, shown[place].1);
+        assert_eq!(text(1), "HeaderDigest=CRC32C");
+        assert_eq!(text(2), "DataDigest=None");
+        assert_eq!(text(3), "InitialR2T=Yes");
+        assert_eq!(text(11), "IFMarker=No");
+        assert_eq!(text(15), "OFMarkInt=Reject");
+        assert_eq!(text(16), "IFMarkInt=Irrelevant");
+        assert_eq!(text(23), "MaxQueueCmd=128");
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use iscsi_proto::ids::{Cid, Isid, Tsih};
+use iscsi_proto::params::{ConnectionParams, SessionParams};
 use scsi_core::device::NexusId;
 
 use super::Tid;
@@ -55,6 +56,8 @@ pub struct Session {
     pub connections: Vec<Connection>,
     /// Connections that its loop has not confirmed yet.
     pub joining: Vec<Connection>,
+    /// What was agreed with the initiator.
+    pub params: SessionParams,
     /// What it did to each unit; its loop counts.
     pub stats: Arc<SessionStats>,
 }
@@ -66,6 +69,8 @@ pub struct Connection {
     pub cid: Cid,
     /// The initiator's address.
     pub peer: IpAddr,
+    /// What was agreed with the initiator.
+    pub params: ConnectionParams,
     /// What went over it; its loop counts.
     pub stats: Arc<ConnectionStats>,
 }
@@ -89,6 +94,7 @@ impl SessionDirectory {
         key: SessionKey,
         loop_index: usize,
         alias: Option<String>,
+        params: SessionParams,
         first: Connection,
     ) -> Option<&mut Session> {
         if self.sessions.len() >= SESSIONS_MAX {
@@ -108,6 +114,7 @@ impl SessionDirectory {
             pending: true,
             connections: vec![first],
             joining: Vec::new(),
+            params,
             stats: Arc::default(),
         };
         Some(self.sessions.entry(tsih).or_insert(session))
@@ -205,11 +212,18 @@ mod tests {
     }
 
     fn connection(cid: u16, peer: &str) -> Connection {
-        Connection { cid: Cid(cid), peer: peer.parse().unwrap(), stats: Arc::default() }
+        Connection {
+            cid: Cid(cid),
+            peer: peer.parse().unwrap(),
+            params: ConnectionParams::default(),
+            stats: Arc::default(),
+        }
     }
 
     fn open(directory: &mut SessionDirectory, key: SessionKey, loop_index: usize) -> (Tsih, NexusId) {
-        let session = directory.open(key, loop_index, None, connection(0, "127.0.0.1")).unwrap();
+        let session = directory
+            .open(key, loop_index, None, SessionParams::default(), connection(0, "127.0.0.1"))
+            .unwrap();
         (session.tsih, session.nexus)
     }
 

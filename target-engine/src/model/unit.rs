@@ -21,6 +21,12 @@ pub struct TargetUnit {
 
 /// Block length in bytes where none is given.
 pub const DEFAULT_BLOCK_LEN: u32 = 512;
+/// Whether a number can be a block length.
+#[must_use]
+pub fn is_block_len(len: u64) -> bool {
+    len.is_power_of_two() && len >= 512 && len <= u32::MAX.into()
+}
+
 /// The kind of store a disk has where none is given.
 pub const DEFAULT_KIND: &str = "rdwr";
 /// The controller's kind of store.

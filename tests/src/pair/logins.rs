@@ -103,7 +103,7 @@ impl Side {
             portal_group: login.portal_group_tag,
         };
         let stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
-        let entry = Entry { cid: login.cid, peer: peer().ip(), stats };
+        let entry = Entry { cid: login.cid, peer: peer().ip(), params: login.connection, stats };
         let opened =
             if login.tsih.is_new() { self.begin(key, entry, login) } else { self.join(&key, entry, login) };
         let (place, tsih) = match opened {
@@ -133,7 +133,8 @@ impl Side {
     ) -> Result<(usize, Tsih), LoginStatus> {
         let former = self.directory.find(&key).map(|session| session.tsih);
         let connection = connection(login, &entry);
-        let session = self.directory.open(key, 0, None, entry).ok_or(LoginStatus::OutOfResources)?;
+        let session =
+            self.directory.open(key, 0, None, login.session, entry).ok_or(LoginStatus::OutOfResources)?;
         let (tsih, nexus, stats) = (session.tsih, session.nexus, Arc::clone(&session.stats));
         if let Some(former) = former {
             self.with_env(|shard, env| shard.close_session(former, env));

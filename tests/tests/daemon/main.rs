@@ -14,6 +14,7 @@ mod harness;
 
 mod hostile;
 mod identity;
+mod json;
 mod judges;
 mod libiscsi;
 mod load;

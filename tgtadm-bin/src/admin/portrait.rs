@@ -49,7 +49,8 @@ fn nowhere() -> Place {
 fn changed(target: &Target, parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
     let defaults = [Defaults::Stock, Defaults::Fast].map(|defaults| {
         let pairs = Parameters::new(defaults);
-        pairs.shown().collect::<BTreeMap<&str, String>>()
+        let texts = pairs.shown().map(|(name, value)| (name, value.to_string()));
+        texts.collect::<BTreeMap<&str, String>>()
     });
     let is_default = |name: &str, value: &str| {
         let of_session = defaults.iter().all(|known| known.get(name).is_some_and(|default| default == value));

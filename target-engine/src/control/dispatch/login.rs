@@ -208,6 +208,7 @@ impl Control {
         let connection = Connection {
             cid: login.cid,
             peer: peer.ip().to_canonical(),
+            params: login.connection,
             stats: Arc::clone(&connection_stats),
         };
         let (tsih, nexus, loop_index, mode) = match (login.tsih.is_new(), known) {
@@ -224,7 +225,8 @@ impl Control {
                     None => (self.least_loaded(tid), AttachMode::New),
                 };
                 let alias = login.initiator_alias.clone();
-                let Some(session) = self.sessions.open(key, loop_index, alias, connection) else {
+                let params = login.session;
+                let Some(session) = self.sessions.open(key, loop_index, alias, params, connection) else {
                     return Err(refused(socket, &login, LoginStatus::OutOfResources));
                 };
                 session.user.clone_from(&login.chap_user);

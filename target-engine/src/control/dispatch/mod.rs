@@ -188,7 +188,8 @@ impl Control {
                 Ok(Report::Targets(targets.collect()))
             }
             Request::TargetShow(tid) => {
-                self.model.target(tid).map(|target| Report::Parameters(report::parameters(target)))
+                let target = self.model.target(tid)?;
+                Ok(Report::Target(Box::new(report::target(target, &self.sessions))))
             }
             Request::TargetBind { tid, rule } => self.target_bind(tid, rule),
             Request::TargetUnbind { tid, rule } => self.target_unbind(tid, rule),
@@ -201,9 +202,11 @@ impl Control {
             Request::LldStart(_) => self.driver_start(out),
             Request::LldStop(_) => self.driver_stop(out),
             Request::ConnectionShow(tid) => {
-                let target = self.model.target(tid)?;
-                Ok(Report::Connections(report::sessions(target, &self.sessions)))
+                self.model.target(tid)?;
+                Ok(Report::Sessions(report::sessions(self.sessions.of_target(tid))))
             }
+            Request::SessionShow { tid, sid } => self.session_show(tid, sid),
+            Request::UnitShow { tid, lun } => self.unit_show(tid, lun),
             Request::AccountNew { user, password } => self.account_new(user, password),
             Request::AccountDelete { user } => self.account_delete(&user),
             Request::AccountShow => {

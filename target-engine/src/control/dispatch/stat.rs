@@ -1,8 +1,9 @@
-//! The statistics: read from the counters that the loops write, without asking a loop.
+//! The statistics: read from the counters that the loops write, without asking a loop. And what only the JSON form
+//! shows: sessions and units by themselves.
 
 use scsi_core::lun::Lun;
 
-use super::super::report::{Reply, Report};
+use super::super::report::{self, Reply, Report};
 use super::Control;
 use super::target::no_connection;
 use super::unit::no_unit;
@@ -31,6 +32,31 @@ impl Control {
         let rows: Vec<_> =
             self.rows_of(target, lun).filter(|row| sid == 0 || u64::from(row.sid) == sid).collect();
         Ok(Report::UnitCounts(rows))
+    }
+
+    /// Newest first, of one target, or the one of that number where it is not 0.
+    pub(super) fn session_show(&self, tid: Option<Tid>, sid: u64) -> Reply {
+        if let Some(tid) = tid {
+            self.model.target(tid)?;
+        }
+        if sid != 0 {
+            self.session(sid)?;
+        }
+        let is_asked = |session: &&Session| {
+            tid.is_none_or(|tid| session.key.tid == tid) && (sid == 0 || u64::from(session.tsih.0) == sid)
+        };
+        Ok(Report::Sessions(report::sessions(self.sessions.all().filter(is_asked))))
+    }
+
+    /// A target's units, or one of them.
+    pub(super) fn unit_show(&self, tid: Tid, lun: u64) -> Reply {
+        let units = &self.model.target(tid)?.units;
+        if lun == u64::MAX {
+            return Ok(Report::Units(units.iter().map(|(lun, entry)| report::unit(*lun, entry)).collect()));
+        }
+        let known = super::unit::lun(lun).and_then(|lun| Some((lun, units.get(&lun)?)));
+        let (lun, entry) = known.ok_or_else(|| no_unit(tid, lun))?;
+        Ok(Report::Units(vec![report::unit(lun, entry)]))
     }
 
     /// The session's units, the highest number first, and its connections. A target is not asked for: sessions are

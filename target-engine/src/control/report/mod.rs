@@ -1,22 +1,30 @@
-//! What reports say, as structs; [`text`] renders them as stock does.
+//! What reports say, as structs; [`text`] renders them as stock does, [`json`] for programs.
 
+pub mod json;
+#[cfg(test)]
+mod samples;
 pub mod stat;
 pub mod text;
 
 use std::net::IpAddr;
 
-use scsi_core::device::unit::DeviceType;
+use iscsi_proto::ids::Isid;
+use iscsi_proto::params::{ConnectionParams, SessionParams};
+use scsi_core::device::unit::{DeviceType, UnitConfig};
+use scsi_core::lun::Lun;
 
 use crate::model::acl::Matching;
+use crate::model::parameters::Value;
 use crate::model::portal::PortalSpec;
-use crate::model::sessions::{Session, SessionDirectory};
-use crate::model::store::StoreKind;
+use crate::model::sessions::{Connection, Session, SessionDirectory};
+use crate::model::store::{StoreKind, StoreSpec};
 use crate::model::target::{Redirect, Target};
 use crate::model::unit::TargetUnit;
 use crate::model::{DriverState, Isns, Model};
 
 use super::error::ControlError;
 use super::request::{Driver, State};
+use super::wire::Form;
 use stat::{ConnectionRow, UnitRow};
 
 /// What a daemon answers: a report, or why not.
@@ -32,7 +40,7 @@ pub enum Report {
     /// `target show`: all of them.
     Targets(Vec<TargetReport>),
     /// `target show --tid`.
-    Parameters(ParametersReport),
+    Target(Box<TargetReport>),
     /// `lld show`.
     Drivers(Vec<DriverReport>),
     /// `portal show`, newest first.
@@ -40,7 +48,9 @@ pub enum Report {
     /// `account show`: names, newest first.
     Accounts(Vec<String>),
     /// `conn show`: sessions with their connections, newest first.
-    Connections(Vec<SessionReport>),
+    Sessions(Vec<SessionReport>),
+    /// `logicalunit show`, by number; a stock client cannot ask for it.
+    Units(Vec<UnitReport>),
     /// `stat` of system, target and logical unit.
     UnitCounts(Vec<UnitRow>),
     /// `session stat`: its units, its connections.
@@ -52,6 +62,8 @@ pub enum Report {
 /// `sys show`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SystemReport {
+    /// The daemon's version.
+    pub version: &'static str,
     /// Whether new connections are served.
     pub state: State,
     /// Whether debug messages are logged.
@@ -90,8 +102,10 @@ pub struct TargetReport {
     pub driver: Driver,
     /// Whether it takes logins.
     pub state: State,
-    /// Interval in seconds and count, where it pings.
-    pub nop: Option<(u32, u32)>,
+    /// Loops that serve it.
+    pub loops: usize,
+    /// What it negotiates with, and where it sends initiators.
+    pub parameters: ParametersReport,
     /// Who is logged in, by session number.
     pub sessions: Vec<SessionReport>,
     /// Its units, by number.
@@ -99,7 +113,18 @@ pub struct TargetReport {
     /// The accounts it uses.
     pub accounts: AccountsReport,
     /// Who may log in.
-    pub acl: Vec<String>,
+    pub acl: AclReport,
+}
+
+/// A target's access rules as written.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AclReport {
+    /// How the two kinds go together.
+    pub matching: Matching,
+    /// Rules on addresses.
+    pub addresses: Vec<String>,
+    /// Rules on names.
+    pub names: Vec<String>,
 }
 
 /// A session, which is an I_T nexus.
@@ -107,12 +132,31 @@ pub struct TargetReport {
 pub struct SessionReport {
     /// Its number.
     pub sid: u16,
+    /// Its target's number.
+    pub tid: u32,
     /// The initiator's name.
     pub initiator: String,
     /// The initiator's alias, safe to print.
     pub alias: Option<String>,
-    /// Number and address of each connection.
-    pub connections: Vec<(u16, IpAddr)>,
+    /// The initiator's part of the session's identifier.
+    pub isid: Isid,
+    /// Which of its target's loops serves it.
+    pub loop_index: usize,
+    /// What was agreed.
+    pub params: SessionParams,
+    /// Its connections, the first one first.
+    pub connections: Vec<ConnectionReport>,
+}
+
+/// A connection of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConnectionReport {
+    /// Its number.
+    pub cid: u16,
+    /// The initiator's address.
+    pub address: IpAddr,
+    /// What was agreed.
+    pub params: ConnectionParams,
 }
 
 /// A logical unit.
@@ -120,34 +164,18 @@ pub struct SessionReport {
 pub struct UnitReport {
     /// Its number.
     pub lun: u16,
-    /// Its device type.
-    pub device_type: DeviceType,
-    /// Its T10 designator.
-    pub scsi_id: String,
-    /// Its serial number.
-    pub scsi_sn: String,
+    /// What an administrator set of it.
+    pub config: UnitConfig,
     /// Bytes of the medium.
     pub size: u64,
-    /// Logical block length in bytes; 1 for what has no blocks.
-    pub block_len: u32,
-    /// The medium is there.
-    pub online: bool,
-    /// The medium can be ejected.
-    pub removable: bool,
-    /// An initiator prevents that.
+    /// The medium's physical block length in bytes, where there is one.
+    pub physical_block_len: Option<u32>,
+    /// An initiator prevents that the medium is taken out.
     pub removal_prevented: bool,
-    /// Writes are refused.
-    pub read_only: bool,
-    /// Software write protect.
-    pub swp: bool,
-    /// Logical block provisioning is offered.
-    pub thin_provisioning: bool,
-    /// The kind of store.
-    pub store_kind: String,
-    /// Where it is, if it is.
-    pub store_path: Option<String>,
-    /// How it is opened.
-    pub store_flags: &'static str,
+    /// Its store lost writes that were acknowledged.
+    pub lost_writes: bool,
+    /// What its store was opened by; an empty path where there is no medium.
+    pub store: StoreSpec,
 }
 
 /// A target's parameters: `target show --tid`.
@@ -158,9 +186,8 @@ pub struct ParametersReport {
     /// Pings without an answer.
     pub nop_count: u32,
     /// The keys and their values.
-    pub keys: Vec<(&'static str, String)>,
+    pub keys: Vec<(&'static str, Value)>,
     /// How rules on addresses and on names go together.
-    pub acl_match: Matching,
     /// Where initiators are sent.
     pub redirect: Redirect,
 }
@@ -176,6 +203,15 @@ pub struct DriverReport {
     pub targets: Vec<(u32, String)>,
 }
 
+/// The bytes for the socket.
+#[must_use]
+pub fn encode(form: Form, reply: &Reply) -> Vec<u8> {
+    match form {
+        Form::Text => text::encode(reply),
+        Form::Json => json::encode(reply),
+    }
+}
+
 /// The device types that a unit can have, in stock's order.
 pub const DEVICE_TYPES: [DeviceType; 2] = [DeviceType::Disk, DeviceType::Controller];
 
@@ -183,6 +219,7 @@ pub const DEVICE_TYPES: [DeviceType; 2] = [DeviceType::Disk, DeviceType::Control
 #[must_use]
 pub fn system(model: &Model, stores: Vec<StoreKind>) -> SystemReport {
     SystemReport {
+        version: env!("CARGO_PKG_VERSION"),
         state: model.state,
         debug: model.debug,
         remark: model.remark.clone(),
@@ -205,31 +242,32 @@ pub fn target(target: &Target, sessions: &SessionDirectory) -> TargetReport {
         name: target.name.clone(),
         driver: Driver::Iscsi,
         state: target.state,
-        nop: (target.nop_interval != 0).then_some((target.nop_interval, target.nop_count)),
+        loops: target.loops,
+        parameters: parameters(target),
         sessions: sessions.of_target(target.tid).filter(|session| !session.pending).map(session).collect(),
-        units: target.units.iter().map(|(lun, entry)| unit(lun.number(), entry)).collect(),
+        units: target.units.iter().map(|(lun, entry)| unit(*lun, entry)).collect(),
         accounts: AccountsReport {
             incoming: target.accounts.incoming().to_vec(),
             outgoing: target.accounts.outgoing().map(str::to_owned),
         },
-        acl: target.acl.rules().map(str::to_owned).collect(),
+        acl: AclReport {
+            matching: target.acl.matching(),
+            addresses: target.acl.addresses().map(str::to_owned).collect(),
+            names: target.acl.names().map(str::to_owned).collect(),
+        },
     }
 }
 
-/// The connections of `conn show`: newest session first.
-#[must_use]
-pub fn sessions(target: &Target, sessions: &SessionDirectory) -> Vec<SessionReport> {
-    sessions.of_target(target.tid).rev().filter(|session| !session.pending).map(session).collect()
+/// `conn show`, or `session show`: newest session first.
+pub fn sessions<'a>(sessions: impl DoubleEndedIterator<Item = &'a Session>) -> Vec<SessionReport> {
+    sessions.rev().filter(|session| !session.pending).map(session).collect()
 }
 
-/// `target show --tid`.
-#[must_use]
-pub fn parameters(target: &Target) -> ParametersReport {
+fn parameters(target: &Target) -> ParametersReport {
     ParametersReport {
         nop_interval: target.nop_interval,
         nop_count: target.nop_count,
         keys: target.parameters.shown().collect(),
-        acl_match: target.acl.matching(),
         redirect: target.redirect.clone(),
     }
 }
@@ -247,36 +285,33 @@ pub fn drivers(model: &Model) -> Vec<DriverReport> {
 fn session(session: &Session) -> SessionReport {
     SessionReport {
         sid: session.tsih.0,
+        tid: session.key.tid.number(),
         initiator: session.key.initiator_name.clone(),
         alias: session.alias.as_deref().map(printable),
-        connections: session
-            .connections
-            .iter()
-            .map(|connection| (connection.cid.0, connection.peer))
-            .collect(),
+        isid: session.key.isid,
+        loop_index: session.loop_index,
+        params: session.params,
+        connections: session.connections.iter().map(connection).collect(),
     }
 }
 
-fn unit(lun: u16, entry: &TargetUnit) -> UnitReport {
-    let config = entry.unit.config();
-    let size = entry.unit.store().map_or(0, |store| store.geometry().size);
-    let block_len = if config.device_type == DeviceType::Disk { config.block_len } else { 1 };
+fn connection(connection: &Connection) -> ConnectionReport {
+    ConnectionReport { cid: connection.cid.0, address: connection.peer, params: connection.params }
+}
+
+/// A unit in `target show`.
+#[must_use]
+pub fn unit(lun: Lun, entry: &TargetUnit) -> UnitReport {
+    let store = entry.unit.store();
+    let geometry = store.as_ref().map(|store| store.geometry());
     UnitReport {
-        lun,
-        device_type: config.device_type,
-        scsi_id: config.scsi_id,
-        scsi_sn: config.scsi_sn,
-        size,
-        block_len,
-        online: config.online,
-        removable: config.removable,
+        lun: lun.number(),
+        config: entry.unit.config(),
+        size: geometry.map_or(0, |geometry| geometry.size),
+        physical_block_len: geometry.map(|geometry| geometry.physical_block_len),
         removal_prevented: entry.unit.removal_prevented(),
-        read_only: config.read_only,
-        swp: config.swp,
-        thin_provisioning: config.thin_provisioning,
-        store_kind: entry.store.kind.clone(),
-        store_path: entry.has_medium().then(|| entry.store.path.clone()),
-        store_flags: entry.store.flags.word(),
+        lost_writes: store.is_some_and(|store| store.has_lost_writes()),
+        store: entry.store.clone(),
     }
 }
 

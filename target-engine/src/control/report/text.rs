@@ -29,11 +29,12 @@ pub fn report(report: &Report) -> String {
         Report::Done => String::new(),
         Report::System(report) => system(report),
         Report::Targets(reports) => targets(reports),
-        Report::Parameters(report) => parameters(report),
+        Report::Target(report) => parameters(report),
         Report::Drivers(reports) => drivers(reports),
         Report::Portals(portals) => self::portals(portals),
         Report::Accounts(users) => accounts(users),
-        Report::Connections(reports) => connections(reports),
+        Report::Sessions(reports) => connections(reports),
+        Report::Units(reports) => units(reports),
         Report::UnitCounts(rows) => stat::units(rows),
         Report::SessionCounts(units, connections) => stat::session(units, connections),
         Report::ConnectionCounts(rows) => stat::connections(rows),
@@ -89,7 +90,8 @@ pub fn targets(reports: &[TargetReport]) -> String {
 
 /// `target show --tid`.
 #[must_use]
-pub fn parameters(report: &ParametersReport) -> String {
+pub fn parameters(target: &TargetReport) -> String {
+    let report = &target.parameters;
     let redirect = &report.redirect;
     let mut out = Text::default();
     if !redirect.callback.is_empty() {
@@ -106,8 +108,8 @@ pub fn parameters(report: &ParametersReport) -> String {
             out.line(0, format_args!("{key}={value}"));
         }
         // Stock knows no other way, and does not say so.
-        if report.acl_match != Matching::default() {
-            out.line(0, format_args!("acl-match={}", report.acl_match.word()));
+        if target.acl.matching != Matching::default() {
+            out.line(0, format_args!("acl-match={}", target.acl.matching.word()));
         }
     }
     out.0
@@ -155,12 +157,22 @@ pub fn accounts(users: &[String]) -> String {
 pub fn connections(reports: &[SessionReport]) -> String {
     let mut out = Text::default();
     for report in reports {
-        for (cid, address) in &report.connections {
+        for connection in &report.connections {
             out.line(0, format_args!("Session: {}", report.sid));
-            out.line(1, format_args!("Connection: {cid}"));
+            out.line(1, format_args!("Connection: {}", connection.cid));
             out.line(2, format_args!("Initiator: {}", report.initiator));
-            out.line(2, format_args!("IP Address: {address}"));
+            out.line(2, format_args!("IP Address: {}", connection.address));
         }
+    }
+    out.0
+}
+
+/// `logicalunit show`, as in a target's tree.
+#[must_use]
+pub fn units(reports: &[UnitReport]) -> String {
+    let mut out = Text::default();
+    for report in reports {
+        out.unit(report);
     }
     out.0
 }
@@ -180,9 +192,10 @@ impl Text {
         self.line(1, "System information:");
         self.line(2, format_args!("Driver: {}", report.driver.name()));
         self.line(2, format_args!("State: {}", report.state.word()));
-        if let Some((interval, count)) = report.nop {
-            self.line(2, format_args!("Nop interval: {interval}"));
-            self.line(2, format_args!("Nop count: {count}"));
+        let ParametersReport { nop_interval, nop_count, .. } = report.parameters;
+        if nop_interval != 0 {
+            self.line(2, format_args!("Nop interval: {nop_interval}"));
+            self.line(2, format_args!("Nop count: {nop_count}"));
         }
         self.line(1, "I_T nexus information:");
         for session in &report.sessions {
@@ -195,7 +208,7 @@ impl Text {
         self.line(1, "Account information:");
         self.accounts(2, &report.accounts);
         self.line(1, "ACL information:");
-        for rule in &report.acl {
+        for rule in report.acl.addresses.iter().chain(&report.acl.names) {
             self.line(2, rule);
         }
     }
@@ -205,28 +218,31 @@ impl Text {
         let alias = report.alias.as_deref().unwrap_or("none");
         self.line(2, format_args!("I_T nexus: {}", report.sid));
         self.line(3, format_args!("Initiator: {} alias: {alias}", report.initiator));
-        if let Some((cid, address)) = report.connections.first() {
-            self.line(3, format_args!("Connection: {cid}"));
-            self.line(4, format_args!("IP Address: {address}"));
+        if let Some(connection) = report.connections.first() {
+            self.line(3, format_args!("Connection: {}", connection.cid));
+            self.line(4, format_args!("IP Address: {}", connection.address));
         }
     }
 
     fn unit(&mut self, report: &UnitReport) {
+        let UnitReport { config, store, .. } = report;
         self.line(2, format_args!("LUN: {}", report.lun));
-        self.line(3, format_args!("Type: {}", device_type_word(report.device_type)));
-        self.line(3, format_args!("SCSI ID: {}", report.scsi_id));
-        self.line(3, format_args!("SCSI SN: {}", report.scsi_sn));
-        let megabytes = megabytes(report.size);
-        self.line(3, format_args!("Size: {megabytes} MB, Block size: {}", report.block_len));
-        self.line(3, format_args!("Online: {}", yes_no(report.online)));
-        self.line(3, format_args!("Removable media: {}", yes_no(report.removable)));
+        self.line(3, format_args!("Type: {}", device_type_word(config.device_type)));
+        self.line(3, format_args!("SCSI ID: {}", config.scsi_id));
+        self.line(3, format_args!("SCSI SN: {}", config.scsi_sn));
+        // Stock's block length of what has no blocks is 1.
+        let block_len = if config.device_type == DeviceType::Disk { config.block_len } else { 1 };
+        self.line(3, format_args!("Size: {} MB, Block size: {block_len}", megabytes(report.size)));
+        self.line(3, format_args!("Online: {}", yes_no(config.online)));
+        self.line(3, format_args!("Removable media: {}", yes_no(config.removable)));
         self.line(3, format_args!("Prevent removal: {}", yes_no(report.removal_prevented)));
-        self.line(3, format_args!("Readonly: {}", yes_no(report.read_only)));
-        self.line(3, format_args!("SWP: {}", yes_no(report.swp)));
-        self.line(3, format_args!("Thin-provisioning: {}", yes_no(report.thin_provisioning)));
-        self.line(3, format_args!("Backing store type: {}", report.store_kind));
-        self.line(3, format_args!("Backing store path: {}", report.store_path.as_deref().unwrap_or("None")));
-        self.line(3, format_args!("Backing store flags: {}", report.store_flags));
+        self.line(3, format_args!("Readonly: {}", yes_no(config.read_only)));
+        self.line(3, format_args!("SWP: {}", yes_no(config.swp)));
+        self.line(3, format_args!("Thin-provisioning: {}", yes_no(config.thin_provisioning)));
+        self.line(3, format_args!("Backing store type: {}", store.kind));
+        let path = if store.path.is_empty() { "None" } else { &store.path };
+        self.line(3, format_args!("Backing store path: {path}"));
+        self.line(3, format_args!("Backing store flags: {}", store.flags.word()));
     }
 
     fn accounts(&mut self, depth: usize, report: &AccountsReport) {
@@ -252,7 +268,7 @@ fn megabytes(size: u64) -> u64 {
     sectors.wrapping_sub(correction) / 1950
 }
 
-fn device_type_word(device_type: DeviceType) -> &'static str {
+pub(super) fn device_type_word(device_type: DeviceType) -> &'static str {
     match device_type {
         DeviceType::Disk => "disk",
         DeviceType::Controller => "controller",

@@ -4,6 +4,7 @@
 //! that is missing, has no end or is not text is refused.
 
 mod parse;
+mod strict;
 mod strings;
 mod unit;
 
@@ -99,6 +100,13 @@ pub enum Request {
         /// In their order; all that are right are done, and the last error is the answer.
         changes: Vec<Result<UnitChange, ControlError>>,
     },
+    /// A target's units, or one of them; only the JSON form has it.
+    UnitShow {
+        /// Whose.
+        tid: Tid,
+        /// Its number; all ones for all of them.
+        lun: u64,
+    },
     /// Counters of one unit, or of one session.
     UnitStat {
         /// Whose.
@@ -120,6 +128,13 @@ pub enum Request {
     LldStart(Driver),
     /// Stop a driver; only without targets.
     LldStop(Driver),
+    /// Sessions, of one target or one of them or all; only the JSON form has it.
+    SessionShow {
+        /// Whose.
+        tid: Option<Tid>,
+        /// Only this one, where it is not 0.
+        sid: u64,
+    },
     /// Counters of a session and its connections.
     SessionStat {
         /// The session's number.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::super::error::{ControlError, TgtadmError};
-use super::super::wire::{Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
+use super::super::wire::{Form, Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
 use super::strings::{after, c_number, pairs, text};
-use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, unit};
+use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, strict, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
 use crate::model::portal::PortalOptions;
@@ -17,14 +17,26 @@ impl Request {
     /// The number that the reply carries.
     pub fn parse(record: &Record) -> Result<Self, ControlError> {
         let header = &record.header;
-        let driver = Driver::from_name(&header.lld).ok_or_else(|| {
+        let (form, name) = Form::of(&header.lld);
+        let driver = Driver::from_name(name).ok_or_else(|| {
             let known = Driver::ALL.map(Driver::name).join(", ");
-            TgtadmError::NoDriver.because(format!("--lld {:?} is no driver; accepted: {known}", header.lld))
+            TgtadmError::NoDriver.because(format!("--lld {name:?} is no driver; accepted: {known}"))
         })?;
         let mode = Mode::from_number(header.mode)
             .ok_or_else(|| wrong(format!("mode {} is not known; accepted: 0 to 7", header.mode)))?;
         let op = Op::from_number(header.op)
             .ok_or_else(|| wrong(format!("operation {} is not known; accepted: 0 to 8", header.op)))?;
+        if form == Form::Json {
+            strict::check(mode, op, record)?;
+            let request =
+                json_only(mode, op, header).unwrap_or_else(|| Self::of(mode, op, driver, record))?;
+            return strict::check_meaning(&request).map(|()| request);
+        }
+        Self::of(mode, op, driver, record)
+    }
+
+    fn of(mode: Mode, op: Op, driver: Driver, record: &Record) -> Result<Self, ControlError> {
+        let header = &record.header;
         let payload = text(&record.payload)?;
         match mode {
             Mode::System => system(op, payload),
@@ -36,6 +48,19 @@ impl Request {
             Mode::Connection => connection(op, header),
             Mode::Account => account(op, header, payload),
         }
+    }
+}
+
+/// What stock has no text for.
+fn json_only(mode: Mode, op: Op, header: &RequestHeader) -> Option<Result<Request, ControlError>> {
+    match (mode, op) {
+        (Mode::Session, Op::Show) => {
+            Some(Ok(Request::SessionShow { tid: Tid::from_wire(header.tid), sid: header.sid }))
+        }
+        (Mode::LogicalUnit, Op::Show) => {
+            Some(tid(header).map(|tid| Request::UnitShow { tid, lun: header.lun }))
+        }
+        _ => None,
     }
 }
 

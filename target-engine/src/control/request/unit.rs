@@ -2,6 +2,7 @@
 
 use super::super::error::{ControlError, TgtadmError};
 use super::strings::{c_number, pairs};
+use crate::model::unit::is_block_len;
 
 /// What `logicalunit new` says of the unit's store.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -174,8 +175,7 @@ fn byte_count(len: u64) -> Option<usize> {
 }
 
 fn block_len(value: &str) -> Option<u32> {
-    let len = c_number(value).and_then(|len| u32::try_from(len).ok());
-    let len = len.filter(|len| len.is_power_of_two() && *len >= 512);
+    let len = c_number(value).filter(|len| is_block_len(*len)).and_then(|len| u32::try_from(len).ok());
     if len.is_none() {
         log::warn!("blocksize {value:?} is no power of two from 512; taking 512");
     }

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::pending::ClientId;
-use crate::control::report::{Reply, text};
+use crate::control::report::{self, Reply};
 use crate::control::request::Request;
-use crate::control::wire::RecordReader;
+use crate::control::wire::{Form, RecordReader};
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
 use crate::runtime::poller::{Key, Ready};
 
@@ -20,6 +20,8 @@ pub(super) struct Client {
     stream: UnixStream,
     key: Key,
     state: State,
+    /// How it wants its answer.
+    form: Form,
     /// When it is closed, unless something happens.
     pub(super) deadline: Instant,
 }
@@ -79,7 +81,10 @@ impl World {
         match registered {
             Ok(key) => {
                 let state = State::Reading(RecordReader::default());
-                self.clients.insert(id, Client { stream, key, state, deadline: now + CONTROL_IDLE });
+                self.clients.insert(
+                    id,
+                    Client { stream, key, state, form: Form::Text, deadline: now + CONTROL_IDLE },
+                );
             }
             Err(error) => self.warn(now, format_args!("management socket: {error}")),
         }
@@ -94,7 +99,7 @@ impl World {
     /// Begins a reply; a client that is gone gets none.
     pub(super) fn send_reply(&mut self, id: ClientId, reply: &Reply) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.state = State::Replying(text::encode(reply), 0);
+        client.state = State::Replying(report::encode(client.form, reply), 0);
         client.deadline = Instant::now() + CONTROL_IDLE;
         self.push_reply(id);
     }
@@ -147,6 +152,7 @@ impl ControlLoop {
                     Ok(None) => {}
                     Ok(Some(record)) => {
                         client.state = State::Waiting;
+                        client.form = Form::of(&record.header.lld).0;
                         client.deadline = now + DRAIN_MAX + CONTROL_REPLY + CONTROL_IDLE;
                         let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
                         let reply = match Request::parse(&record) {

@@ -1,6 +1,7 @@
 //! The statistics through the dispatcher: whose counters, in which order.
 
 use iscsi_proto::ids::{Cid, Tsih};
+use iscsi_proto::params::ConnectionParams;
 use scsi_core::lun::Lun;
 
 use super::targets::log_in;
@@ -96,7 +97,12 @@ fn of_a_unit() {
 fn of_a_session() {
     let mut bench = bench();
     let session = bench.control.sessions.get_mut(Tsih(1), None).unwrap();
-    let further = Connection { cid: Cid(7), peer: "127.0.0.1".parse().unwrap(), stats: Arc::default() };
+    let further = Connection {
+        cid: Cid(7),
+        peer: "127.0.0.1".parse().unwrap(),
+        params: ConnectionParams::default(),
+        stats: Arc::default(),
+    };
     session.connections.push(further);
     let connections = "  1   0           244            92            0           0        1        0
   1   7             0             0            0           0        0        0

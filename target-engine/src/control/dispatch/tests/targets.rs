@@ -4,6 +4,7 @@ use super::*;
 use crate::control::request::Binding;
 use crate::model::sessions::{Connection, SessionKey};
 use iscsi_proto::ids::{Cid, Isid, Tsih};
+use iscsi_proto::params::{ConnectionParams, SessionParams};
 
 /// A session that its loop has confirmed.
 pub(super) fn log_in(bench: &mut Bench, number: u32) -> (Tsih, scsi_core::device::NexusId) {
@@ -18,8 +19,13 @@ pub(super) fn log_in_on(bench: &mut Bench, number: u32, index: usize) -> (Tsih, 
         tid: tid(number),
         portal_group: 1,
     };
-    let first = Connection { cid: Cid(0), peer: "127.0.0.1".parse().unwrap(), stats: Arc::default() };
-    let session = bench.control.sessions.open(key, index, None, first).unwrap();
+    let first = Connection {
+        cid: Cid(0),
+        peer: "127.0.0.1".parse().unwrap(),
+        params: ConnectionParams::default(),
+        stats: Arc::default(),
+    };
+    let session = bench.control.sessions.open(key, index, None, SessionParams::default(), first).unwrap();
     let (tsih, nexus) = (session.tsih, session.nexus);
     let from = bench.control.loops_of(tid(number))[index];
     bench.control.letter(ToControl::SessionStarted(from, tid(number), tsih, nexus), &mut bench.out);

@@ -1,10 +1,11 @@
 //! The expected texts are captures of a stock daemon.
 
+use super::super::samples::{session, system as sample, target, unit};
 use super::*;
+use crate::control::report::AclReport;
 use crate::control::request::{Driver, State};
 use crate::model::acl::Matching;
-use crate::model::parameters::{Defaults, Parameters};
-use crate::model::target::{Redirect, RedirectReason};
+use crate::model::target::RedirectReason;
 use crate::model::{DriverState, Isns};
 
 #[test]
@@ -20,58 +21,6 @@ fn sizes_as_stock_rounds_them() {
     ];
     for (size, expected) in cases {
         assert_eq!(megabytes(size), expected, "{size} bytes");
-    }
-}
-
-fn unit(lun: u16) -> UnitReport {
-    UnitReport {
-        lun,
-        device_type: DeviceType::Controller,
-        scsi_id: format!("IET     0001{lun:04x}"),
-        scsi_sn: format!("beaf1{lun}"),
-        size: 0,
-        block_len: 1,
-        online: true,
-        removable: false,
-        removal_prevented: false,
-        read_only: false,
-        swp: false,
-        thin_provisioning: false,
-        store_kind: "null".to_owned(),
-        store_path: None,
-        store_flags: "",
-    }
-}
-
-fn session() -> SessionReport {
-    SessionReport {
-        sid: 2,
-        initiator: "iqn.2007-10.com.github:test".to_owned(),
-        alias: None,
-        connections: vec![(0, "127.0.0.1".parse().unwrap()), (1, "127.0.0.2".parse().unwrap())],
-    }
-}
-
-fn target() -> TargetReport {
-    let disk = UnitReport {
-        device_type: DeviceType::Disk,
-        size: 64 << 20,
-        block_len: 4096,
-        store_kind: "rdwr".to_owned(),
-        store_path: Some("/srv/d2.img".to_owned()),
-        store_flags: "sync:direct",
-        ..unit(3)
-    };
-    TargetReport {
-        tid: 1,
-        name: "iqn.2001-04.com.example:storage.disk1.sys1".to_owned(),
-        driver: Driver::Iscsi,
-        state: State::Ready,
-        nop: Some((5, 3)),
-        sessions: vec![session()],
-        units: vec![unit(0), disk],
-        accounts: AccountsReport { incoming: vec!["fujita".to_owned()], outgoing: Some("mike".to_owned()) },
-        acl: ["ALL", "192.168.0.0/24", "iqn.1993-08.org.debian:01:abc"].map(str::to_owned).to_vec(),
     }
 }
 
@@ -134,21 +83,23 @@ Target 1: iqn.2001-04.com.example:storage.disk1.sys1
 fn each_switch_of_a_unit_shows() {
     let all_no = {
         let mut report = target();
-        report.units = vec![UnitReport { online: false, ..unit(1) }];
+        report.units = vec![unit(1)];
+        report.units[0].config.online = false;
         targets(&[report])
     };
     type Switch = (fn(&mut UnitReport), &'static str);
     let switches: [Switch; 6] = [
-        (|unit| unit.online = true, "Online: Yes"),
-        (|unit| unit.removable = true, "Removable media: Yes"),
+        (|unit| unit.config.online = true, "Online: Yes"),
+        (|unit| unit.config.removable = true, "Removable media: Yes"),
         (|unit| unit.removal_prevented = true, "Prevent removal: Yes"),
-        (|unit| unit.read_only = true, "Readonly: Yes"),
-        (|unit| unit.swp = true, "SWP: Yes"),
-        (|unit| unit.thin_provisioning = true, "Thin-provisioning: Yes"),
+        (|unit| unit.config.read_only = true, "Readonly: Yes"),
+        (|unit| unit.config.swp = true, "SWP: Yes"),
+        (|unit| unit.config.thin_provisioning = true, "Thin-provisioning: Yes"),
     ];
     for (switch, line) in switches {
         let mut report = target();
-        report.units = vec![UnitReport { online: false, ..unit(1) }];
+        report.units = vec![unit(1)];
+        report.units[0].config.online = false;
         switch(&mut report.units[0]);
         assert_eq!(targets(&[report]), all_no.replace(&line.replace("Yes", "No"), line), "{line}");
     }
@@ -156,15 +107,15 @@ fn each_switch_of_a_unit_shows() {
 
 #[test]
 fn a_target_without_anything() {
-    let report = TargetReport {
+    let mut report = TargetReport {
         state: State::Offline,
-        nop: None,
         sessions: Vec::new(),
         units: Vec::new(),
         accounts: AccountsReport::default(),
-        acl: Vec::new(),
+        acl: AclReport::default(),
         ..target()
     };
+    report.parameters.nop_interval = 0;
     let expected = "\
 Target 1: iqn.2001-04.com.example:storage.disk1.sys1
     System information:
@@ -180,9 +131,9 @@ Target 1: iqn.2001-04.com.example:storage.disk1.sys1
 
 #[test]
 fn target_parameters() {
-    let keys = Parameters::new(Defaults::Stock).shown().collect();
-    let (acl_match, redirect) = (Matching::Any, Redirect::default());
-    let mut report = ParametersReport { nop_interval: 0, nop_count: 0, keys, acl_match, redirect };
+    let mut report = target();
+    report.parameters.nop_interval = 0;
+    report.parameters.nop_count = 0;
     let expected = "\
 nop_interval=0
 nop_count=0
@@ -212,36 +163,23 @@ MaxXmitDataSegmentLength=8192
 MaxQueueCmd=128
 ";
     assert_eq!(parameters(&report), expected);
-    report.acl_match = Matching::All;
+    report.acl.matching = Matching::All;
     assert_eq!(parameters(&report), format!("{expected}acl-match=all\n"));
-    report.redirect.address = "10.0.0.9".to_owned();
-    report.redirect.port = "3261".to_owned();
+    report.parameters.redirect.address = "10.0.0.9".to_owned();
+    report.parameters.redirect.port = "3261".to_owned();
     assert_eq!(parameters(&report), "RedirectAddress=10.0.0.9\nRedirectPort=3261\nRedirectReason=Unknown\n");
-    report.redirect.reason = Some(RedirectReason::Temporary);
+    report.parameters.redirect.reason = Some(RedirectReason::Temporary);
     assert_eq!(
         parameters(&report),
         "RedirectAddress=10.0.0.9\nRedirectPort=3261\nRedirectReason=Temporary\n"
     );
-    report.redirect.callback = "/bin/x y".to_owned();
+    report.parameters.redirect.callback = "/bin/x y".to_owned();
     assert_eq!(parameters(&report), "RedirectCallback=/bin/x y\n");
 }
 
 #[test]
 fn system_with_and_without_discovery_accounts() {
-    let mut report = SystemReport {
-        state: State::Ready,
-        debug: false,
-        remark: None,
-        drivers: vec![(Driver::Iscsi, DriverState::Ready)],
-        stores: vec![
-            StoreKind { name: "null", takes_flags: false },
-            StoreKind { name: "rdwr", takes_flags: true },
-            StoreKind { name: "aio", takes_flags: false },
-        ],
-        device_types: super::super::DEVICE_TYPES.to_vec(),
-        accounts: AccountsReport::default(),
-        isns: Isns { on: false, server: String::new(), port: 3205, access_control: false },
-    };
+    let mut report = sample();
     let expected = "\
 System:
     State: ready

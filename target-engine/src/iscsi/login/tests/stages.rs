@@ -82,7 +82,7 @@ fn the_last_response_may_still_be_a_refusal() {
     let response = LoginResponse::decode(&bhs).unwrap();
     assert_eq!((response.status, response.next), (LoginStatus::OutOfResources, None));
     assert_eq!((response.itt, response.stat_sn), (REQUEST.itt, StatSn(70)));
-    assert_eq!(data, []);
+    assert!(data.is_empty());
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! What the strict form refuses, beside what the text form makes of the same.
+
+use super::*;
+use crate::control::request::UnitChange;
+use crate::control::wire::JSON_LLD;
+
+/// The numbers in tgtadm's letters (`t1 l2`), the strings with their NUL.
+fn record(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Record {
+    let mut header = RequestHeader { mode: mode as u32, op: op as u32, ..RequestHeader::default() };
+    for word in given.split_whitespace() {
+        let number = word[1..].parse::<i64>().unwrap();
+        match &word[..1] {
+            "t" => header.tid = i32::try_from(number).unwrap(),
+            "l" => header.lun = number.cast_unsigned(),
+            "s" => header.sid = number.cast_unsigned(),
+            "c" => header.cid = u32::try_from(number).unwrap(),
+            "H" => header.host_no = u32::try_from(number).unwrap(),
+            "Y" => header.device_type = u32::try_from(number).unwrap(),
+            "O" => header.ac_dir = u32::try_from(number).unwrap(),
+            "F" => header.force = u32::try_from(number).unwrap(),
+            "p" => header.pack = u32::try_from(number).unwrap(),
+            other => panic!("{other}"),
+        }
+    }
+    Record::new(header, payload.to_vec())
+}
+
+fn strict(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Result<Request, ControlError> {
+    let mut record = record(mode, op, given, payload);
+    record.header.lld = JSON_LLD.to_owned();
+    Request::parse(&record)
+}
+
+/// The least that each operation needs, as tgtadm sends it.
+const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
+    (Mode::System, Op::Show, "", b""),
+    (Mode::System, Op::Stat, "", b""),
+    (Mode::System, Op::Update, "", b"debug=on\0"),
+    (
+        Mode::System,
+        Op::Update,
+        "",
+        b"iSNS=On,iSNSServerIP=10.0.0.1,iSNSServerPort=3205,iSNSAccessControl=Off\0",
+    ),
+    (Mode::System, Op::Delete, "", b""),
+    (Mode::Target, Op::New, "t1", b"targetname=iqn.x\0"),
+    (Mode::Target, Op::Delete, "t1 F1", b""),
+    (Mode::Target, Op::Bind, "t1", b"initiator-address=ALL,initiator-name=iqn.a\0"),
+    (Mode::Target, Op::Unbind, "t1 H3", b""),
+    (Mode::Target, Op::Update, "t1", b"HeaderDigest=None,CRC32C\0"),
+    (Mode::Target, Op::Update, "t1", b"RedirectReason=Permanent\0"),
+    (Mode::Target, Op::Show, "", b""),
+    (Mode::Target, Op::Show, "t1", b""),
+    (Mode::Target, Op::Stat, "t1", b""),
+    (Mode::LogicalUnit, Op::New, "t1 l1", b"path=/x,bstype=rdwr,bsoflags=direct,blocksize=4096\0"),
+    (Mode::LogicalUnit, Op::New, "t1 l1 Y1", b"bstype=ssc\0"),
+    (Mode::LogicalUnit, Op::Delete, "t1 l1", b""),
+    (Mode::LogicalUnit, Op::Update, "t1 l1", b"targetOps online=0,scsi_id=x,\0"),
+    (Mode::LogicalUnit, Op::Stat, "t1 l1 s2", b""),
+    (Mode::Portal, Op::New, "", b"portalOps portal=[::1]:7,nop_count=3,\0"),
+    (Mode::Portal, Op::Delete, "", b"portalOps portal=10.0.0.1,\0"),
+    (Mode::Portal, Op::Show, "", b""),
+    (Mode::Lld, Op::Start, "", b""),
+    (Mode::Lld, Op::Stop, "", b""),
+    (Mode::Lld, Op::Show, "", b""),
+    (Mode::Session, Op::Stat, "s1", b""),
+    (Mode::Connection, Op::Show, "t1", b""),
+    (Mode::Connection, Op::Stat, "s1 c1", b""),
+    (Mode::Connection, Op::Delete, "t1 s1", b""),
+    (Mode::Account, Op::New, "", b"user=u,password=p,q=r\0"),
+    (Mode::Account, Op::Delete, "", b"user=u\0"),
+    (Mode::Account, Op::Bind, "t1 O1", b"user=u\0"),
+    (Mode::Account, Op::Unbind, "", b"user=u\0"),
+    (Mode::Account, Op::Show, "", b""),
+];
+
+#[test]
+fn what_is_whole_means_the_same_in_both_forms() {
+    for (mode, op, given, payload) in WHOLE {
+        let answer = strict(*mode, *op, given, payload);
+        assert!(answer.is_ok(), "{mode:?} {op:?} {given}: {answer:?}");
+        assert_eq!(answer, Request::parse(&record(*mode, *op, given, payload)), "{mode:?} {op:?} {given}");
+    }
+    for shape in SHAPES {
+        let is_json_only = matches!(shape.mode, Mode::Session | Mode::LogicalUnit) && shape.op == Op::Show;
+        let is_tried = WHOLE.iter().any(|(mode, op, ..)| (*mode, *op) == (shape.mode, shape.op));
+        assert!(is_tried || is_json_only, "{:?} {:?}", shape.mode, shape.op);
+    }
+}
+
+#[test]
+fn sessions_and_units_are_shown_by_themselves() {
+    let tid = crate::model::Tid::new(1);
+    assert_eq!(strict(Mode::Session, Op::Show, "", b""), Ok(Request::SessionShow { tid: None, sid: 0 }));
+    assert_eq!(strict(Mode::Session, Op::Show, "t1 s3", b""), Ok(Request::SessionShow { tid, sid: 3 }));
+    let unit = |lun| Ok(Request::UnitShow { tid: tid.unwrap(), lun });
+    assert_eq!(strict(Mode::LogicalUnit, Op::Show, "t1", b""), unit(u64::MAX));
+    assert_eq!(strict(Mode::LogicalUnit, Op::Show, "t1 l3", b""), unit(3));
+}
+
+/// Each number that an operation does not take, each that it needs taken away, and each that is none.
+#[test]
+fn numbers_belong_to_their_operation() {
+    for (mode, op, given, payload) in WHOLE {
+        let shape = SHAPES.iter().find(|shape| (shape.mode, shape.op) == (*mode, *op)).unwrap();
+        for word in ["t1", "s1", "l1", "c1", "H1", "Y5", "O1", "F1"] {
+            let letter = &word[..1];
+            if !shape.needs.contains(letter) && !shape.takes.contains(letter) {
+                let answer = strict(*mode, *op, &format!("{given} {word}"), payload).unwrap_err();
+                assert!(answer.reason.contains("does not belong"), "{mode:?} {op:?} {word}: {answer:?}");
+            }
+            if shape.needs.contains(letter) {
+                let rest: Vec<_> = given.split(' ').filter(|given| !given.starts_with(letter)).collect();
+                let answer = strict(*mode, *op, &rest.join(" "), payload).unwrap_err();
+                assert!(answer.reason.contains("is missing"), "{mode:?} {op:?} {word}: {answer:?}");
+            }
+        }
+        for (word, name) in
+            [("t0", "--tid 0"), ("t-2", "--tid -2"), ("F2", "force 2"), ("O2", "ac_dir 2"), ("p1", "pack 1")]
+        {
+            let letter = &word[..1];
+            if letter == "p" || shape.needs.contains(letter) || shape.takes.contains(letter) {
+                let answer = strict(*mode, *op, &format!("{given} {word}"), payload).unwrap_err();
+                assert!(answer.reason.contains(name), "{mode:?} {op:?} {word}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
+    for (mode, op, given, payload) in WHOLE {
+        if let Some((_, bare)) = payload.split_last() {
+            assert!(strict(*mode, *op, given, bare).unwrap_err().reason.contains("no NUL"));
+        }
+        let longer = [payload, &b"\0"[..]].concat();
+        let longer = if payload.is_empty() { b"a\0b\0".to_vec() } else { longer };
+        let answer = strict(*mode, *op, given, &longer).unwrap_err();
+        assert!(answer.reason.contains("left over"), "{mode:?} {op:?}: {answer:?}");
+    }
+    let answer = strict(Mode::Target, Op::Show, "", b"targetname=x\0").unwrap_err();
+    assert!(answer.reason.contains("left over"), "{answer:?}");
+}
+
+#[test]
+fn strings_are_known_come_once_and_have_a_value() {
+    use Mode::{Account, LogicalUnit, Portal, System, Target};
+    use Op::{Bind, Delete, New, Update};
+    #[rustfmt::skip]
+    let cases: &[(Mode, Op, &str, &[u8], &str)] = &[
+        (Target, New, "t1", b"targetname=iqn.x,colour=red\0", "\"colour\" does not belong"),
+        (Target, New, "t1", b"targetname=iqn.x,targetname=iqn.y\0", "targetname comes twice"),
+        (Target, New, "t1", b"targetname=\0", "targetname has no value"),
+        (Target, New, "t1", b"", "--targetname is missing"),
+        (Target, New, "t1", b"targetname=iqn.x,\0", "\"\" is no key=value"),
+        (Target, New, "t1", b"targetname=\xff\0", "not UTF-8"),
+        (Target, Bind, "t1", b"initiator-adress=ALL\0", "accepted: initiator-address, initiator-name"),
+        (Target, Update, "t1", b"RedirectReason=Permanently\0", "accepted: Temporary, Permanent"),
+        (Target, Update, "t1", b"RedirectPorts=1\0", "\"RedirectPorts\" is not known"),
+        (Target, Update, "t1", b"state\0", "no name=value"),
+        (Target, Update, "t1", b"=x\0", "no name=value"),
+        (LogicalUnit, New, "t1 l1", b"path=/a,b\0", "\"b\" is no key=value"),
+        (LogicalUnit, New, "t1 l1", b"path=/x,blocksize=1000\0", "--blocksize \"1000\" is not possible"),
+        (LogicalUnit, New, "t1 l1", b"path=/x,blocksize=256\0", "--blocksize \"256\" is not possible"),
+        (LogicalUnit, New, "t1 l1", b"path=/x,size=7\0", "\"size\" does not belong"),
+        (LogicalUnit, Update, "t1 l1", b"", "--params KEY=VALUE"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps ,\0", "--params KEY=VALUE"),
+        (LogicalUnit, Update, "t1 l1", b"online=1\0", "--params KEY=VALUE"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps online=1,online=0,\0", "online comes twice"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps online=2,\0", "accepted: 0, 1"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps online,\0", "\"online\" is no key=value"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps readonly=1,colour=red,\0", "\"colour\" is no parameter of a unit"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps lbppbe=256,\0", "accepted: 0 to 255"),
+        (System, Update, "", b"", "no name=value"),
+        (System, Update, "", b"debug=only\0", "accepted: on, off"),
+        (System, Update, "", b"iSNSAccessControl=Maybe\0", "accepted: On, Off"),
+        (System, Update, "", b"iSNSServerPort=65536\0", "accepted: 0 to 65535"),
+        (System, Update, "", b"colour=red\0", "\"colour\" is not known"),
+        (Portal, New, "", b"portal=10.0.0.1\0", "--params portal="),
+        (Portal, New, "", b"portalOps nop_count=1,\0", "names no portal"),
+        (Portal, New, "", b"portalOps portal=1.2.3.4,colour=red,\0", "\"colour=red\" does not belong"),
+        (Portal, New, "", b"portalOps portal=1.2.3.4:99999,\0", "no valid port"),
+        (Portal, Delete, "", b"portalOps portal=1.2.3.4,nop_count=1,\0", "accepted: portal="),
+        (Account, New, "", b"user=u\0", "--password"),
+        (Account, New, "", b"user=u,password=\0", "not empty"),
+        (Account, New, "", b"x=y,user=u,password=p\0", "nothing else"),
+        (Account, Delete, "", b"user=u,password=p\0", "\"password\" does not belong"),
+    ];
+    for (mode, op, given, payload, expected) in cases {
+        let answer = strict(*mode, *op, given, payload).unwrap_err();
+        assert_eq!(answer.kind, TgtadmError::InvalidRequest, "{answer:?}");
+        assert!(answer.reason.contains(expected), "{mode:?} {op:?} {payload:?}: {answer:?}");
+    }
+}
+
+/// The text form does what is right of an update, and then tells the error.
+#[test]
+fn an_update_is_done_whole_or_not_at_all() {
+    let payload = b"targetOps readonly=1,lbppbe=x,\0";
+    let lenient = Request::parse(&record(Mode::LogicalUnit, Op::Update, "t1 l1", payload)).unwrap();
+    let Request::UnitUpdate { changes, .. } = lenient else { panic!("{lenient:?}") };
+    assert_eq!((&changes[0], changes[1].is_err()), (&Ok(UnitChange::Readonly(true)), true));
+    assert!(strict(Mode::LogicalUnit, Op::Update, "t1 l1", payload).is_err());
+}
+
+#[test]
+fn an_operation_that_a_mode_does_not_have_is_told_those_it_has() {
+    let answer = strict(Mode::LogicalUnit, Op::Bind, "t1 l1", b"").unwrap_err();
+    assert!(answer.reason.ends_with("accepted: new, delete, update, show, stat"), "{answer:?}");
+    let mut other = record(Mode::Lld, Op::Start, "", b"");
+    other.header.lld = "json.1/fcoe".to_owned();
+    let answer = Request::parse(&other).unwrap_err();
+    assert_eq!(
+        (answer.kind, answer.reason.contains("\"fcoe\"")),
+        (TgtadmError::NoDriver, true),
+        "{answer:?}"
+    );
+}
