@@ -24,7 +24,7 @@ pub struct Args {
     name: String,
 
     /// The file or block device behind the unit
-    #[arg(short = 'd', value_name = "DEVICE", value_parser = without_comma)]
+    #[arg(short = 'd', value_name = "DEVICE", value_parser = without_comma, value_hint = clap::ValueHint::FilePath)]
     device: String,
 
     /// The kind of backing store; by default rdwr

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use tgtadm_bin::admin::invocation;
 use tgtadm_bin::{completions, image, setup_lun};
 
 fn folder() -> PathBuf {
@@ -39,6 +40,7 @@ fn of(mut command: clap::Command) -> [Vec<u8>; 3] {
 
 #[test]
 fn the_completions_are_of_the_tools_options() {
+    assert_files("tgt-admin", of(invocation::described()));
     assert_files("tgt-setup-lun", of(setup_lun::Args::command()));
     assert_files("tgtimg", of(image::Args::command()));
     assert_files(

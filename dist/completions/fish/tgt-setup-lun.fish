@@ -1,5 +1,5 @@
 complete -c tgt-setup-lun -s n -d 'The target\'s name; one that does not start with iqn becomes iqn.2001-04.com.HOST-NAME' -r
-complete -c tgt-setup-lun -s d -d 'The file or block device behind the unit' -r
+complete -c tgt-setup-lun -s d -d 'The file or block device behind the unit' -r -F
 complete -c tgt-setup-lun -s b -d 'The kind of backing store; by default rdwr' -r
 complete -c tgt-setup-lun -s B -d 'The unit\'s block size, a power of two from 512; by default 512' -r
 complete -c tgt-setup-lun -s t -d 'The driver' -r

@@ -85,9 +85,8 @@ fn the_package_takes_tgts_place_and_its_programs_run() {
 
     let content = content(&package);
     let mode = |path: &str| content.get(path).map(String::as_str);
-    for program in ["tgtd", "tgtadm", "tgt-setup-lun", "tgtimg"] {
+    for program in ["tgtd", "tgtadm", "tgt-admin", "tgt-setup-lun", "tgtimg"] {
         assert_eq!(mode(&format!("/usr/sbin/{program}")), Some("-rwxr-xr-x"), "{program}");
-        assert_eq!(mode(&format!("/usr/share/man/man8/{program}.8.gz")), Some("-rw-r--r--"), "{program}");
         for completion in [
             format!("bash-completion/completions/{program}"),
             format!("zsh/vendor-completions/_{program}"),
@@ -95,6 +94,11 @@ fn the_package_takes_tgts_place_and_its_programs_run() {
         ] {
             assert_eq!(mode(&format!("/usr/share/{completion}")), Some("-rw-r--r--"));
         }
+    }
+    for page in std::fs::read_dir(repository().join("doc/man")).unwrap() {
+        let page = page.unwrap().file_name().into_string().unwrap();
+        let (_, section) = page.rsplit_once('.').unwrap();
+        assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
     let conffiles = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];

@@ -95,10 +95,9 @@ impl Unit {
             }
         }
         let program = words[0].strip_prefix("/usr/sbin/").expect("where the package installs it");
-        let brand = if program == "tgt-admin" { Brand::Stock } else { Brand::Ours };
-        let mut command = Command::new(brand.program(program));
+        let mut command = Command::new(Brand::Ours.program(program));
         command.args(&words[1..]).env("TGT_IPC_SOCKET", &self.socket).env_remove("NOTIFY_SOCKET");
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        command.stdin(Stdio::null());
         (command, may_fail)
     }
 

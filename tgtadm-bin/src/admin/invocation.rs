@@ -68,6 +68,22 @@ const ROWS: [Row; 15] = [
     Row { short: Some('h'), long: "help", value: "", about: "print this help" },
 ];
 
+/// The same options in the words of a parser crate, for what is generated from those.
+#[must_use]
+pub fn described() -> clap::Command {
+    let options = ROWS.iter().map(|row| {
+        let option = clap::Arg::new(row.long).long(row.long).help(row.about);
+        let option = row.short.map_or(option.clone(), |letter| option.short(letter));
+        match row.value {
+            "" => option.action(clap::ArgAction::SetTrue),
+            "FILE" => option.value_hint(clap::ValueHint::FilePath),
+            "X" | "[X]" => option.value_parser(["ALL", "help"]),
+            _ => option.value_hint(clap::ValueHint::Other),
+        }
+    });
+    clap::Command::new("tgt-admin").disable_help_flag(true).args(options)
+}
+
 impl Invocation {
     /// Reads the words after the program's name.
     #[must_use]
