@@ -27,10 +27,13 @@ pub fn ask(
     let Some((header, text)) = reply.split_first_chunk::<REPLY_HEADER_LEN>() else {
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
-    let number = ReplyHeader::decode(header).error;
-    if number != 0 {
-        return Err(io::Error::other(format!("{} {}: {}", mode.word(), op.word(), error::text(number))));
-    }
     let text = text.strip_suffix(&[0]).unwrap_or(text);
-    String::from_utf8(text.to_vec()).map_err(|_| io::ErrorKind::InvalidData.into())
+    let text = String::from_utf8(text.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    match ReplyHeader::decode(header).error {
+        0 => Ok(text),
+        number => {
+            let (mode, op, error) = (mode.word(), op.word(), error::text(number));
+            Err(io::Error::other(format!("{mode} {op}: {error} {text}")))
+        }
+    }
 }

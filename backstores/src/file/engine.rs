@@ -122,7 +122,7 @@ impl FileEngine {
     pub(crate) fn attach(&mut self, file: Arc<OpenFile>) -> Slot {
         let read_inline = match file.medium {
             Medium::MemoryFile => Inline::Plain,
-            Medium::File | Medium::Device if file.mode.direct => Inline::Never,
+            Medium::File | Medium::Device if file.mode.direct || file.ignores_nowait => Inline::Never,
             Medium::File | Medium::Device => Inline::Cached,
         };
         let never_writes = file.mode.read_only || (file.mode.sync && read_inline != Inline::Plain);

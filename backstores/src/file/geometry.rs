@@ -55,6 +55,12 @@ pub(crate) fn takes_threads(fd: BorrowedFd<'_>, medium: Medium) -> bool {
     medium == Medium::File && !known()
 }
 
+/// Whether reading and writing may wait even where the kernel is told that they must not: FUSE does, past the page
+/// cache, although its files promise otherwise.
+pub(crate) fn ignores_nowait(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u32 == FUSE_MAGIC)
+}
+
 /// What a file that is no store is called.
 pub(crate) fn type_name(file_type: FileType) -> &'static str {
     match file_type {
@@ -184,6 +190,7 @@ fn device_attribute(fd: BorrowedFd<'_>, name: &str) -> Option<u64> {
 
 /// ext2 to ext4, XFS, Btrfs, F2FS.
 const WAIT_WITHOUT_THREADS: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+const FUSE_MAGIC: u32 = 0x6573_5546;
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 /// Network file systems report a transfer size here, which is no block length.

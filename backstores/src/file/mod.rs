@@ -104,6 +104,8 @@ pub(crate) struct OpenFile {
     physical_block_len: u32,
     /// The kernel may need a thread for each request of a ring.
     takes_threads: bool,
+    /// A loop must not even try.
+    ignores_nowait: bool,
     capabilities: Capabilities,
     /// Whether zeroing a range by fallocate is worth trying; cleared when the file system does not know it.
     zero_range: AtomicBool,

@@ -80,6 +80,7 @@ pub(crate) fn open_file(
         mode,
         size: AtomicU64::new(size),
         takes_threads: geometry::takes_threads(fd.as_fd(), medium),
+        ignores_nowait: geometry::ignores_nowait(fd.as_fd()),
         physical_block_len: geometry::physical_block_len(fd.as_fd(), medium),
         capabilities: geometry::capabilities(fd.as_fd(), medium, mode, size),
         zero_range: AtomicBool::new(true),

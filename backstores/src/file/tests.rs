@@ -76,6 +76,28 @@ pub(super) fn keep_the_contract(kind: &'static str, options: &OpenOptions) {
     }
 }
 
+/// A file as on FUSE.
+fn on_fuse(options: &OpenOptions) -> Arc<dyn Backstore> {
+    let mut file = open_file("rdwr", options, false, Workers::shared()).unwrap();
+    Arc::get_mut(&mut file.file).unwrap().ignores_nowait = true;
+    Arc::new(file)
+}
+
+#[test]
+fn a_loop_does_not_even_try_what_may_wait_against_the_promise() {
+    let (_dir, options) = new_file(64 << 20);
+    for by in [By::Ring, By::Workers] {
+        let of_subject = options.clone();
+        contract::check(&Subject::new(move || on_fuse(&of_subject)).with_engines(move || engines(by)));
+        let mut store = Waiting::with_engines(&*on_fuse(&options), engines(by)).unwrap();
+        store.write(0, &[7; 4096], false).unwrap();
+        // In the page cache now.
+        assert_eq!(store.try_now(InlineOp::Read { offset: 0, into: &mut [0; 4096] }), None);
+        assert_eq!(store.try_now(InlineOp::Write { offset: 0, from: &[7; 4096] }), None);
+        assert_eq!(*store.read(0, 4096).unwrap(), [7; 4096]);
+    }
+}
+
 #[test]
 fn files_keep_the_contract() {
     let (_dir, options) = new_file(2 << 20);

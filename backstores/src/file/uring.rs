@@ -214,7 +214,9 @@ impl Ring {
         self.generation = self.generation.wrapping_add(1) & GENERATION_MASK;
         let running = &mut self.ops[index];
         running.generation = self.generation;
-        let entry = running.request().user_data(user_data(index, self.generation));
+        // Otherwise the kernel first tries in our name.
+        let flags = if running.file.ignores_nowait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        let entry = running.request().flags(flags).user_data(user_data(index, self.generation));
         let pushed = self.push(&entry);
         self.ops[index].queued = !pushed;
         pushed

@@ -58,12 +58,7 @@ pub(super) fn dial(
     if settled != digests {
         return Err(odd(format!("digests {digests:?} wanted, {settled:?} settled")));
     }
-    for _ in 0..ATTENTIONS_MAX {
-        if dialler.command(&cdb(&Cdb::TestUnitReady)?, 0)?.0 == GOOD {
-            break;
-        }
-    }
-    let capacity = dialler.capacity()?;
+    let capacity = dialler.settle()?;
     let Dialler { socket, negotiation, lun, cmd_sn, max_cmd_sn, exp_stat_sn, .. } = dialler;
     socket.set_read_timeout(None)?;
     socket.set_nonblocking(true)?;
@@ -82,19 +77,19 @@ pub(super) fn dial(
 
 const GOOD: u8 = 0;
 
-struct Dialler {
+pub(super) struct Dialler {
     socket: TcpStream,
     reader: PduReader,
     negotiation: Negotiation,
     digests: Digests,
     lun: [u8; 8],
-    cmd_sn: CmdSn,
+    pub(super) cmd_sn: CmdSn,
     max_cmd_sn: CmdSn,
-    exp_stat_sn: StatSn,
+    pub(super) exp_stat_sn: StatSn,
 }
 
 impl Dialler {
-    fn connect(portal: SocketAddr, unit: &UnitName, digests: Digests) -> Result<Self, LoadError> {
+    pub(super) fn connect(portal: SocketAddr, unit: &UnitName, digests: Digests) -> Result<Self, LoadError> {
         let lun = Lun::new(unit.lun.into()).ok_or_else(|| odd(format!("no such LUN: {}", unit.lun)))?;
         let socket = TcpStream::connect(portal)?;
         socket.set_nodelay(true)?;
@@ -123,7 +118,7 @@ impl Dialler {
         })
     }
 
-    fn login(&mut self, unit: &UnitName, number: u32) -> Result<(), LoadError> {
+    pub(super) fn login(&mut self, unit: &UnitName, number: u32) -> Result<(), LoadError> {
         let process = std::process::id();
         let mut text = TextBuilder::new();
         text.pair(Key::InitiatorName.name(), format_args!("iqn.2001-04.com.example:load-{process}-{number}"));
@@ -187,6 +182,16 @@ impl Dialler {
         }
     }
 
+    /// Hears the unit's news out, and asks for its capacity.
+    pub(super) fn settle(&mut self) -> Result<ReadCapacity, LoadError> {
+        for _ in 0..ATTENTIONS_MAX {
+            if self.command(&cdb(&Cdb::TestUnitReady)?, 0)?.0 == GOOD {
+                break;
+            }
+        }
+        self.capacity()
+    }
+
     fn capacity(&mut self) -> Result<ReadCapacity, LoadError> {
         let ask = Cdb::ReadCapacity16 { allocation_len: 32 };
         match self.command(&cdb(&ask)?, 32)? {
@@ -232,7 +237,7 @@ impl Dialler {
         }
     }
 
-    fn send(&mut self, pdu: Pdu, data: &[u8]) -> Result<(), LoadError> {
+    pub(super) fn send(&mut self, pdu: Pdu, data: &[u8]) -> Result<(), LoadError> {
         let (mut bhs, mut bytes) = ([0; BHS_LEN], BytesMut::new());
         pdu.encode(&mut bhs);
         encode_pdu(&mut bytes, &bhs, &[], data, self.digests);
@@ -240,7 +245,7 @@ impl Dialler {
     }
 
     /// The next PDU that is not a ping, which is answered on the way.
-    fn receive(&mut self) -> Result<(Pdu, Bytes), LoadError> {
+    pub(super) fn receive(&mut self) -> Result<(Pdu, Bytes), LoadError> {
         loop {
             let raw = self.receive_raw()?;
             match Pdu::decode(&raw.bhs)? {
@@ -276,6 +281,6 @@ impl Dialler {
     }
 }
 
-fn cdb(cdb: &Cdb) -> Result<CdbBytes, LoadError> {
+pub(super) fn cdb(cdb: &Cdb) -> Result<CdbBytes, LoadError> {
     encode(cdb).ok_or_else(|| odd("no such CDB"))
 }

@@ -11,6 +11,7 @@ mod generator;
 mod histogram;
 mod outbox;
 mod session;
+mod visit;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -27,6 +28,7 @@ pub use cost::{Cost, own_cpu_time, process_cost};
 pub use fairness::Fairness;
 pub use generator::run;
 pub use histogram::Histogram;
+pub use visit::{leave_reads, visit};
 
 /// What to do to which target.
 #[derive(Clone, Debug)]

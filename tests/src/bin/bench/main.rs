@@ -4,6 +4,8 @@
 //! round after round, so that whatever else the machine does hurts both. The peer that is not measured is stopped.
 //! docs/performance.md says how to read the result.
 
+mod hanging_file;
+mod management;
 mod memory;
 mod peer;
 mod report;
@@ -36,6 +38,9 @@ struct Options {
     /// List the workloads, and do nothing
     #[arg(long)]
     list: bool,
+    /// Instead of workloads, measure how long `show` takes, also while initiators come and go and a disk hangs
+    #[arg(long)]
+    management: bool,
     /// Rounds; what is printed are medians over them
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -114,7 +119,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.nice != 0 {
         be_nice(options.nice)?;
     }
-    let site = Site::new(options.work.as_deref(), &options.shm, options.size)?;
+    let size = if options.management { 1 } else { options.size };
+    let site = Site::new(options.work.as_deref(), &options.shm, size)?;
     let mut peers = Vec::new();
     for programs in programs {
         eprintln!("start {} ({})", programs.name, programs.tgtd.display());
@@ -124,6 +130,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     if options.memory {
         println!("{}", memory::markdown(&memory::measure(&peers, &site)?));
+        return Ok(());
+    }
+    if options.management {
+        let time = Duration::try_from_secs_f64(options.time)?;
+        println!("{}", management::run(&peers, &site, time)?);
         return Ok(());
     }
     if options.verify {

@@ -85,6 +85,16 @@ impl Peer {
         self.programs.name
     }
 
+    /// Where it serves.
+    pub(super) fn portal(&self) -> SocketAddr {
+        self.portal
+    }
+
+    /// Where it is managed.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        target_engine::runtime::server::socket_path(Some(self.socket.as_os_str()), self.control_port)
+    }
+
     fn wait_until_it_listens(&mut self) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         while TcpStream::connect(self.portal).is_err() {
