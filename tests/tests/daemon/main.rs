@@ -28,5 +28,6 @@ mod setup_lun;
 mod shared_loops;
 mod statistics;
 mod tape;
+mod targets_conf;
 mod threads;
 mod transcript;

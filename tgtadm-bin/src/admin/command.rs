@@ -118,6 +118,16 @@ pub enum Rule {
     Name(String),
 }
 
+impl Rule {
+    /// The address or name.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Address(text) | Self::Name(text) => text,
+        }
+    }
+}
+
 /// What a new unit is made with.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NewUnit {

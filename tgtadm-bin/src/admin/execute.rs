@@ -53,7 +53,7 @@ impl Admin {
                 self.send(&self.commands.isns(name, value))?;
             }
         }
-        for command in self.discovery(config, running, accounts) {
+        for (command, _) in self.discovery(config, running, accounts) {
             self.send(&command)?;
         }
         match isns {
@@ -67,13 +67,13 @@ impl Admin {
         Ok(())
     }
 
-    /// Accounts for discovery that the daemon has not yet.
+    /// Accounts for discovery that the daemon has not yet, and what takes them back.
     pub(super) fn discovery(
         &self,
         config: &Config,
         running: &Running,
         accounts: &mut BTreeSet<String>,
-    ) -> Vec<Command> {
+    ) -> Vec<(Command, Command)> {
         let mut found = Vec::new();
         for (account, bound, direction) in [
             (&config.incoming_discovery, &running.incoming_discovery, Direction::Incoming),
@@ -83,9 +83,12 @@ impl Admin {
                 continue;
             };
             if accounts.insert(account.user.clone()) {
-                found.push(self.commands.new_account(None, &account.user, &account.password));
+                let new = self.commands.new_account(None, &account.user, &account.password);
+                found.push((new, self.commands.delete_account(&account.user)));
             }
-            found.push(self.commands.discovery_account("bind", &account.user, direction));
+            let [bind, unbind] =
+                ["bind", "unbind"].map(|op| self.commands.discovery_account(op, &account.user, direction));
+            found.push((bind, unbind));
         }
         found
     }

@@ -80,13 +80,14 @@ impl Admin {
             plan.targets.push(self.deletion(target)?);
         }
         let mut devices = self.devices(config, running, &plan);
-        let mut next_tid = running.next_tid();
+        let given = config.targets.iter().filter_map(|target| target.tid).max().unwrap_or_default();
+        let mut next_tid = running.next_tid().max(given.saturating_add(1));
         for target in config.targets.iter().filter(|target| wanted(&target.name)) {
             let step = match running.target(&target.name) {
                 Some(now) => self.changes(config, target, now, &mut accounts, &mut devices)?,
                 None => {
                     let tid = target.tid.unwrap_or(next_tid);
-                    next_tid = next_tid.max(tid.saturating_add(1));
+                    next_tid += u32::from(target.tid.is_none());
                     self.creation(config, target, tid, &mut accounts, &mut devices)
                 }
             };
@@ -155,8 +156,8 @@ impl Admin {
                 changes.push(one(self.commands.isns(name, value), vec![self.commands.isns(name, now)]));
             }
         }
-        for command in self.discovery(config, running, accounts) {
-            changes.push(one(command, Vec::new()));
+        for (command, undo) in self.discovery(config, running, accounts) {
+            changes.push(one(command, vec![undo]));
         }
         for (wanted, bound, direction) in [
             (&config.incoming_discovery, &running.incoming_discovery, Direction::Incoming),

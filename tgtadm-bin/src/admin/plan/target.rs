@@ -241,6 +241,8 @@ impl Admin {
         plan.unseen.extend(all.into_iter().filter(|command| !shown.contains(command.text())));
     }
 
+    /// Accounts and rules. What closes comes before what opens, and a target whose accounts all change is closed to new
+    /// logins meanwhile, for without any it asks for no password.
     fn access_changes(
         &self,
         maker: &Maker<'_>,
@@ -248,51 +250,62 @@ impl Admin {
         accounts: &mut BTreeSet<String>,
         plan: &mut TargetPlan,
     ) {
-        let (commands, driver, tid) = (&self.commands, maker.driver, maker.tid);
-        let change = |command, undo| Change { command, undo, disturbs: false };
-        let bind =
-            |op: &str, user: &str, direction| commands.target_account(driver, op, tid, user, direction);
-        let (mut first, mut last) = (Vec::new(), Vec::new());
+        let bind = |rule| self.commands.bind(maker.driver, maker.tid, rule);
+        let unbind = |rule| self.commands.unbind(maker.tid, rule);
+        let change = |command, undo| Change { command, undo: vec![undo], disturbs: false };
         let outgoing = &maker.target.outgoing[..maker.target.outgoing.len().min(1)];
-        for (wanted, bound, direction) in [
-            (outgoing, &now.outgoing, Direction::Outgoing),
-            (&maker.target.incoming[..], &now.incoming, Direction::Incoming),
-        ] {
-            let goes = bound.iter().filter(|user| !wanted.iter().any(|account| account.user == **user));
-            let goes =
-                goes.map(|user| change(bind("unbind", user, direction), vec![bind("bind", user, direction)]));
-            // There can be one outgoing account only; of incoming ones the last goes when its successor is there.
-            if direction == Direction::Outgoing {
-                first.extend(goes)
-            } else {
-                last.extend(goes)
-            }
-            for account in wanted.iter().filter(|account| !bound.contains(&account.user)) {
-                if accounts.insert(account.user.clone()) {
-                    let undo = vec![commands.delete_account(&account.user)];
-                    first.push(change(
-                        commands.new_account(Some(driver), &account.user, &account.password),
-                        undo,
-                    ));
-                }
-                let undo = vec![bind("unbind", &account.user, direction)];
-                first.push(change(bind("bind", &account.user, direction), undo));
-            }
-        }
-        let wanted = maker.rules();
-        let text = |rule: &Rule| match rule {
-            Rule::Address(text) | Rule::Name(text) => text.clone(),
-        };
+        let outgoing = self.account_changes(maker, outgoing, &now.outgoing, Direction::Outgoing, accounts);
+        let wanted = &maker.target.incoming;
+        let incoming = self.account_changes(maker, wanted, &now.incoming, Direction::Incoming, accounts);
+        let stays = |user: &String| wanted.iter().any(|account| account.user == *user);
+        let all_change = !wanted.is_empty() && now.incoming.first().is_some_and(|first| !stays(first));
+        let rules = maker.rules();
         // By their texts: a report does not say which of them are names.
-        let has = |rules: &[Rule], rule: &Rule| rules.iter().any(|other| text(other) == text(rule));
-        for rule in wanted.iter().filter(|rule| !has(&now.rules, rule)) {
-            first.push(change(commands.bind(driver, tid, rule), vec![commands.unbind(tid, rule)]));
+        let lacks = |rules: &[Rule], rule: &Rule| !rules.iter().any(|other| other.text() == rule.text());
+        plan.changes.extend(outgoing);
+        if all_change {
+            plan.changes.extend(now.rules.iter().map(|rule| change(unbind(rule), bind(rule))));
+            plan.changes.extend(incoming);
+            plan.changes.extend(rules.iter().map(|rule| change(bind(rule), unbind(rule))));
+            return;
         }
-        for rule in now.rules.iter().filter(|rule| !has(&wanted, rule)) {
-            first.push(change(commands.unbind(tid, rule), vec![commands.bind(driver, tid, rule)]));
+        let new = rules.iter().filter(|rule| lacks(&now.rules, rule));
+        let old = now.rules.iter().filter(|rule| lacks(&rules, rule));
+        let closing = !wanted.is_empty();
+        let (before, after) = if closing { (incoming, Vec::new()) } else { (Vec::new(), incoming) };
+        plan.changes.extend(before);
+        plan.changes.extend(new.map(|rule| change(bind(rule), unbind(rule))));
+        plan.changes.extend(old.map(|rule| change(unbind(rule), bind(rule))));
+        plan.changes.extend(after);
+    }
+
+    /// Takes accounts from the end of the list only and puts new ones there: a stock daemon whose list has a gap dies of
+    /// the next report.
+    fn account_changes(
+        &self,
+        maker: &Maker<'_>,
+        wanted: &[config::Account],
+        bound: &[String],
+        direction: Direction,
+        accounts: &mut BTreeSet<String>,
+    ) -> Vec<Change> {
+        let (commands, driver, tid) = (&self.commands, maker.driver, maker.tid);
+        let change = |command, undo| Change { command, undo: vec![undo], disturbs: false };
+        let bind = |op: &str, user: &str| commands.target_account(driver, op, tid, user, direction);
+        let kept =
+            bound.iter().take_while(|user| wanted.iter().any(|account| account.user == **user)).count();
+        let taken = bound[kept..].iter().rev().map(|user| change(bind("unbind", user), bind("bind", user)));
+        let mut changes: Vec<Change> = taken.collect();
+        for config::Account { user, password } in
+            wanted.iter().filter(|one| !bound[..kept].contains(&one.user))
+        {
+            if accounts.insert(user.clone()) {
+                let new = commands.new_account(Some(driver), user, password);
+                changes.push(change(new, commands.delete_account(user)));
+            }
+            changes.push(change(bind("bind", user), bind("unbind", user)));
         }
-        plan.changes.extend(first);
-        plan.changes.extend(last);
+        changes
     }
 }
 

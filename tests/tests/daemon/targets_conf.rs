@@ -1,0 +1,344 @@
+//! Configuration files and daemons: ours and the stock ones, each tool with each daemon.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::client::Client;
+use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, target_name, wait_until};
+
+const LEN: u64 = 16 << 20;
+const OUR_DAEMON: &[&str] = &["--compat-defaults", "--compat-ids"];
+
+/// How `tgt-admin` ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    text: String,
+}
+
+/// Runs a tool in the daemon's directory on a file where `@` is that directory.
+fn tgt_admin(tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> Ended {
+    let here = daemon.path("");
+    let here = here.to_str().unwrap().trim_end_matches('/');
+    fs::write(daemon.path("targets.conf"), conf.replace('@', here)).unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60"]).arg(tool.program("tgt-admin")).args(options);
+    command.args(["-C", CONTROL_PORT, "-c", "targets.conf"]).stdin(Stdio::null()).current_dir(here);
+    let output = command.env("TGT_IPC_SOCKET", daemon.path("control")).output().unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Ended { code: output.status.code(), text: text.replace(here, "@") }
+}
+
+#[track_caller]
+fn ends(expected: i32, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> String {
+    let ended = tgt_admin(tool, daemon, conf, options);
+    assert_eq!(ended.code, Some(expected), "{tool:?} {options:?}: {}", ended.text);
+    ended.text
+}
+
+fn with_files(daemon: Daemon) -> Daemon {
+    for name in ["a", "b", "c", "d", "B", "a9", "a10", "z", "used", "with space"] {
+        fs::File::create(daemon.path(&format!("{name}.img"))).unwrap().set_len(LEN).unwrap();
+    }
+    daemon
+}
+
+/// All that a daemon shows of its configuration.
+fn shown(daemon: &Daemon) -> String {
+    let mut text = daemon.adm(&["--mode", "target", "--op", "show"]);
+    let tids: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Target ")?.split_once(':').map(|(tid, _)| tid.to_owned()))
+        .collect();
+    for tid in tids {
+        text += &daemon.adm(&["--mode", "target", "--op", "show", "--tid", &tid]);
+    }
+    text += &daemon.adm(&["--mode", "account", "--op", "show"]);
+    let system = daemon.adm(&["--mode", "sys", "--op", "show"]);
+    text += system.split_once("Account information:").map_or("", |(_, rest)| rest);
+    text.replace(daemon.path("").to_str().unwrap(), "@/")
+}
+
+/// A file with something of everything that both daemons know.
+const RICH: &str = "\
+default-driver iscsi
+incomingdiscoveryuser alice secretpass12
+<target iqn.2001-04.com.example:a>
+    <backing-store @/a.img>
+        lun 3
+        scsi_sn SN-A
+        vendor_id ACME
+        write-cache off
+    </backing-store>
+    <backing-store @/b.img>
+        bs-type aio
+        block-size 4096
+        readonly 1
+        removable 1
+        params thin_provisioning=1
+    </backing-store>
+    incominguser bob secretpass23
+    outgoinguser carol secretpass34
+    initiator-address 192.0.2.0/24
+    initiator-address 2001:db8::1
+    initiator-name iqn.1993-08.org.debian:01:abc
+    MaxConnections 2
+    HeaderDigest None,CRC32C
+</target>
+<target iqn.2001-04.com.example:b>
+    controller_tid 7
+    backing-store \"@/with space.img\"
+    state offline
+</target>
+";
+
+#[test]
+fn every_tool_makes_the_same_of_a_file_on_every_daemon() {
+    let mut seen = Vec::new();
+    for (brand, options) in [(Brand::Stock, &[][..]), (Brand::Ours, OUR_DAEMON)] {
+        for tool in [Brand::Stock, Brand::Ours] {
+            let daemon = with_files(Daemon::start_as(brand, Brand::Ours, options));
+            ends(0, tool, &daemon, RICH, &["-e"]);
+            seen.push(shown(&daemon));
+        }
+    }
+    assert!(seen.iter().all(|text| *text == seen[0]), "{}", seen.join("\n===\n"));
+    assert!(seen[0].contains("SCSI SN: SN-A") && seen[0].contains("alice"));
+}
+
+/// Files of which the tools' commands are held side by side without a daemon, here with one.
+#[test]
+fn stocks_tool_does_with_our_daemon_what_ours_does() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tgtadm-bin/tests/targets_conf/same");
+    // Of these stock sends a part in an order of chance, or they are about what has no daemon.
+    let left_out =
+        ["device_types", "params", "bs_types", "includes", "device_in_use", "allow_in_use", "state"];
+    let daemon = with_files(Daemon::start_as(Brand::Ours, Brand::Ours, OUR_DAEMON));
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if left_out.iter().any(|name| path.file_stem().unwrap() == *name) {
+            continue;
+        }
+        let conf = fs::read_to_string(&path).unwrap();
+        let by = |tool| {
+            let code = tgt_admin(tool, &daemon, &conf, &["-e"]).code;
+            let text = shown(&daemon);
+            ends(0, tool, &daemon, "", &["--delete", "ALL"]);
+            for (user, more) in [("alice", &[][..]), ("bob", &["--outgoing"][..])] {
+                daemon
+                    .try_adm(&[&["--mode", "account", "--op", "unbind", "--user", user][..], more].concat());
+            }
+            for user in ["alice", "bob", "carol", "dave"] {
+                daemon.try_adm(&["--mode", "account", "--op", "delete", "--user", user]);
+            }
+            daemon.try_adm(&["--mode", "sys", "--op", "update", "-n", "iSNS", "-v", "Off"]);
+            (code, text)
+        };
+        assert_eq!(by(Brand::Ours), by(Brand::Stock), "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn stocks_tool_drives_our_daemon_through_all_it_can() {
+    let daemon = with_files(Daemon::start_as(Brand::Ours, Brand::Ours, OUR_DAEMON));
+    let conf = RICH.replace("incomingdiscoveryuser alice secretpass12\n", "");
+    let stock = |conf: &str, options: &[&str]| ends(0, Brand::Stock, &daemon, conf, options);
+    stock(&conf, &["-e"]);
+    let made = shown(&daemon);
+    assert!(stock(&conf, &["-e", "-v"]).contains("# Target iqn.2001-04.com.example:a already exists!"));
+    stock(&conf, &["--update", "ALL"]);
+    assert_eq!(shown(&daemon), made, "an update to the same");
+    stock(&conf.replace("state offline", ""), &["--update", "tid=7"]);
+    assert!(!shown(&daemon).contains("State: offline"));
+    stock(&conf, &["--offline", "ALL"]);
+    assert_eq!(shown(&daemon).matches("State: offline").count(), 2);
+    stock(&conf, &["--ready", "iqn.2001-04.com.example:a"]);
+    assert_eq!(shown(&daemon).matches("State: offline").count(), 1);
+    let dump = stock(&conf, &["--dump"]);
+    assert!(dump.contains("\tincominguser bob PLEASE_CORRECT_THE_PASSWORD\n"), "{dump}");
+    stock(&conf, &["--delete", "tid=7"]);
+    stock(&conf, &["--delete", "ALL"]);
+    assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
+}
+
+fn daemons() -> [Daemon; 2] {
+    [with_files(Daemon::start_as(Brand::Stock, Brand::Ours, &[])), with_files(Daemon::start())]
+}
+
+#[test]
+fn a_dump_is_a_file_for_the_same_daemon() {
+    for daemon in daemons() {
+        ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
+        let names_only = "<target iqn.2001-04.com.example:a>\n</target>\n<target iqn.2001-04.com.example:b>\n</target>\n\
+             <target iqn.2001-04.com.example:names>\ninitiator-name iqn.a\ninitiator-address none\n\
+             backing-store NONE:x\n</target>\n";
+        ends(0, Brand::Ours, &daemon, names_only, &["-e"]);
+        let before = shown(&daemon);
+        let dump = ends(0, Brand::Ours, &daemon, "", &["--dump"]);
+        assert!(dump.contains("incomingdiscoveryuser alice PLEASE_CORRECT_THE_PASSWORD"), "{dump}");
+        ends(0, Brand::Ours, &daemon, "", &["--delete", "ALL"]);
+        assert_ne!(shown(&daemon), before);
+        ends(0, Brand::Ours, &daemon, &dump, &["-e"]);
+        assert_eq!(shown(&daemon), before, "{dump}");
+        ends(0, Brand::Ours, &daemon, &dump, &["--plan"]);
+    }
+}
+
+#[test]
+fn a_plan_is_what_an_update_does() {
+    for daemon in daemons() {
+        ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
+        let text = ends(0, Brand::Ours, &daemon, RICH, &["--plan"]);
+        assert!(text.contains("0 to make, 0 to delete, 0 to change, 2 as the file has them"), "{text}");
+        let before = shown(&daemon);
+        let conf = RICH
+            .replace("MaxConnections 2", "MaxConnections 3")
+            .replace("192.0.2.0/24", "198.51.100.0/24")
+            .replace("incominguser bob", "incominguser dave")
+            .replace("SN-A", "SN-B")
+            .replace("readonly 1", "readonly 0")
+            .replace("bs-type aio", "bs-type rdwr")
+            .replace("state offline", "state ready\nbacking-store @/c.img")
+            + "<target iqn.2001-04.com.example:c>\n</target>\n";
+        let plan = ends(3, Brand::Ours, &daemon, &conf, &["--plan"]);
+        assert!(plan.contains("# Targets: 1 to make, 0 to delete, 2 to change"), "{plan}");
+        assert_eq!(shown(&daemon), before, "a plan changes nothing");
+        let done = ends(0, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
+        let commands = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with("tgtadm")).map(str::to_owned).collect()
+        };
+        let planned = commands(&plan);
+        assert!(planned.len() > 8 && planned.iter().all(|line| commands(&done).contains(line)), "{done}");
+        ends(0, Brand::Ours, &daemon, &conf, &["--plan"]);
+        let after = shown(&daemon);
+        for text in ["SCSI SN: SN-B", "dave", "198.51.100.0/24", "MaxConnections=3", "@/c.img"] {
+            assert!(after.contains(text), "{text}: {after}");
+        }
+        // As if it had been made from nothing.
+        ends(0, Brand::Ours, &daemon, "", &["--delete", "ALL"]);
+        ends(0, Brand::Ours, &daemon, &conf.replace("state ready", ""), &["-e"]);
+        assert!(shown(&daemon).contains("MaxConnections=3"));
+        ends(0, Brand::Ours, &daemon, "", &["--update", "ALL"]);
+        assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
+    }
+}
+
+#[test]
+fn sessions_go_on_unless_what_they_use_must_change() {
+    for daemon in daemons() {
+        let name = target_name(1);
+        let conf =
+            format!("<target {name}>\n<backing-store @/a.img>\nlun {DISK}\n</backing-store>\n</target>\n");
+        ends(0, Brand::Ours, &daemon, &conf, &["-e"]);
+        let mut client = Client::login(&daemon, 1, DISK);
+        client.read(0, 1).unwrap();
+
+        let more = conf
+            .replace("</target>", "<backing-store @/b.img>\n</backing-store>\nMaxConnections 2\n</target>");
+        ends(0, Brand::Ours, &daemon, &more, &["--update", "ALL"]);
+        assert!(shown(&daemon).contains("b.img"));
+        client.read(0, 1).expect("the session goes on");
+
+        for conf in
+            [more.replace("a.img", "c.img"), "<target iqn.2001-04.com.example:other>\n</target>".to_owned()]
+        {
+            let text = ends(0, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
+            assert!(text.contains(&format!("# Target with tid 1 ({name}) is in use, it won't be")), "{text}");
+            ends(3, Brand::Ours, &daemon, &conf, &["--plan"]);
+            client.read(0, 1).expect("the session goes on");
+            assert!(shown(&daemon).contains("a.img"));
+        }
+        ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
+        assert!(shown(&daemon).contains(&name), "in use");
+
+        ends(0, Brand::Ours, &daemon, &more.replace("a.img", "c.img"), &["--update", &name, "-f"]);
+        let after = shown(&daemon);
+        assert!(after.contains("c.img") && !after.contains("a.img"), "{after}");
+        ends(0, Brand::Ours, &daemon, "", &["--delete", "tid=1", "-f"]);
+        assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
+    }
+}
+
+#[test]
+fn an_update_that_fails_is_undone() {
+    for daemon in daemons() {
+        ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
+        let before = shown(&daemon);
+        let conf = RICH
+            .replace("MaxConnections 2", "MaxConnections 3")
+            .replace("192.0.2.0/24", "198.51.100.0/24")
+            .replace("incominguser bob", "incominguser dave")
+            .replace("SN-A", "SN-B")
+            .replace("controller_tid 7", "controller_tid 8")
+            .replace("bs-type aio", "bs-type rdwr")
+            .replace("alice", "erin")
+            + "<target iqn.2001-04.com.example:y>\nincominguser frank secretpass45\n</target>\n\
+               <target iqn.2001-04.com.example:z>\nMaxConnections 0\n</target>\n";
+        let text = ends(22, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
+        assert!(text.contains("Command:\n\ttgtadm -C 7 --lld iscsi --mode target --op update"), "{text}");
+        assert!(text.contains("undoing what was done"), "{text}");
+        assert_eq!(sorted(&shown(&daemon)), sorted(&before), "{text}");
+    }
+}
+
+/// Rules and accounts that were taken away and given back stand in another order.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn what_another_process_uses_is_not_exported() {
+    let daemon = with_files(Daemon::start());
+    let used = fs::File::open(daemon.path("used.img")).unwrap();
+    let mut user = Command::new("sleep").arg("600").stdin(Stdio::from(used)).spawn().unwrap();
+    let conf = "<target iqn.2001-04.com.example:a>\nbacking-store @/used.img\nbacking-store @/z.img\n</target>\n\
+                <target iqn.2001-04.com.example:b>\nbacking-store @/z.img\n</target>\n";
+    for options in [&["-e"][..], &["--update", "ALL"]] {
+        let text = ends(0, Brand::Ours, &daemon, conf, options);
+        assert!(text.contains("used.img is used"), "{text}");
+        let tree = daemon.adm(&["--mode", "target", "--op", "show"]);
+        assert_eq!((tree.matches("used.img").count(), tree.matches("z.img").count()), (0, 1), "{options:?}");
+        ends(0, Brand::Ours, &daemon, conf, &["--delete", "ALL"]);
+    }
+    user.kill().unwrap();
+    user.wait().unwrap();
+    ends(0, Brand::Ours, &daemon, conf, &["-e"]);
+    wait_until("it is exported", || shown(&daemon).contains("used.img"));
+}
+
+#[test]
+fn failures_have_stocks_exit_codes_and_words() {
+    for daemon in daemons() {
+        let refused =
+            "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nMaxConnections 0\n</target>\n";
+        let absent = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\n</target>\n";
+        #[rustfmt::skip]
+        let cases: &[(&str, &[&str])] = &[
+            (refused, &["-e"]),
+            (refused, &["-e", "--ignore-errors"]),
+            (absent, &["--update", "tid=99"]),
+            (absent, &["--update", "iqn.2001-04.com.example:nobody"]),
+            (absent, &["--offline", "iqn.2001-04.com.example:nobody"]),
+            (absent, &["--offline", "tid=99"]),
+            (absent, &["--delete", "tid=99", "-v"]),
+            (absent, &["--delete", "iqn.2001-04.com.example:nobody", "-v"]),
+        ];
+        for (conf, options) in cases {
+            let by = |tool| {
+                let ended = tgt_admin(tool, &daemon, conf, options);
+                tgt_admin(tool, &daemon, absent, &["--delete", "ALL"]);
+                // The reason a refusal has is our tool's own line.
+                let said = ended.text.lines().filter(|line| !line.starts_with("  ")).map(str::to_owned);
+                (ended.code, said.collect::<Vec<_>>())
+            };
+            assert_eq!(by(Brand::Ours), by(Brand::Stock), "{options:?}");
+        }
+    }
+}
