@@ -86,6 +86,11 @@ impl SimStore {
         store
     }
 
+    /// From now on it does nothing but multiples of `alignment` bytes.
+    pub fn align(&self, alignment: u32) {
+        self.lock().capabilities.alignment = alignment;
+    }
+
     /// Changes how it behaves.
     pub fn behave(&self, behaviour: Behaviour) {
         self.lock().behaviour = behaviour;
@@ -171,7 +176,8 @@ impl IoEngine for SimEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
         let mut inner = self.stores[slot.0 as usize].lock();
         let inner = &mut *inner;
-        if !inner.random.permille(inner.behaviour.inline) {
+        // As direct I/O, which always waits.
+        if inner.capabilities.alignment > 1 || !inner.random.permille(inner.behaviour.inline) {
             return None;
         }
         if inner.random.permille(inner.behaviour.fail) {
@@ -249,7 +255,15 @@ impl Inner {
     fn run(&mut self, op: BlockOp) -> (Option<Block>, Result<Completed, IoError>) {
         let failed = self.random.permille(self.behaviour.fail);
         let size = self.bytes.len() as u64;
+        let alignment = u64::from(self.capabilities.alignment);
+        let askew = |offset: u64, len: usize| (offset | len as u64) % alignment != 0;
         let (block, result) = match op {
+            BlockOp::Read { offset, into } if askew(offset, into.len()) => {
+                (Some(into), Err(IoError::Medium(offset)))
+            }
+            BlockOp::Write { offset, from, .. } if askew(offset, from.len()) => {
+                (Some(from), Err(IoError::Medium(offset)))
+            }
             BlockOp::Read { into, .. } if failed => (Some(into), Err(self.error)),
             BlockOp::Write { from, .. } if failed => (Some(from), Err(self.error)),
             _ if failed => (None, Err(self.error)),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use scsi_core::lun::Lun;
 use scsi_core::store::Engines;
 
-use super::shard::{Env, ShardEvent, TargetShard, UnitEntry};
+use super::shard::{Env, ShardEvent, TargetShard, UnitEntry, alignment_of};
 use super::tasks::Aborted;
 use crate::iscsi::connection::ConnectionState;
 
@@ -145,6 +145,7 @@ impl UnitEntry {
                 None
             }
         });
+        self.alignment = alignment_of(medium.as_ref());
         self.medium = medium;
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct UnitEntry {
     pub(super) port: UnitPort,
     pub(super) store: Option<store::Port>,
     pub(super) medium: Option<Arc<dyn Backstore>>,
+    /// What its operations must be a multiple of, in bytes.
+    pub(super) alignment: u32,
     /// The unit's generation the store is of.
     pub(super) seen: u64,
     /// Commands that run on it.
@@ -99,6 +101,11 @@ pub(super) struct UnitEntry {
     pub(super) pulse: Pulse,
     /// What follows when the last has ended.
     pub(super) life: UnitLife,
+}
+
+/// What operations of a medium must be a multiple of, in bytes.
+pub(super) fn alignment_of(medium: Option<&Arc<dyn Backstore>>) -> u32 {
+    medium.map_or(1, |store| store.capabilities().alignment)
 }
 
 /// The units' numbers, for REPORT LUNS.
@@ -172,9 +179,9 @@ impl TargetShard {
         if self.units.len() <= place {
             self.units.resize_with(place + 1, || None);
         }
-        let life = UnitLife::Serving;
-        self.units[place] =
-            Some(UnitEntry { port, store, medium, seen, tasks: 0, pulse: Pulse::default(), life });
+        let (alignment, life) = (alignment_of(medium.as_ref()), UnitLife::Serving);
+        let pulse = Pulse::default();
+        self.units[place] = Some(UnitEntry { port, store, medium, alignment, seen, tasks: 0, pulse, life });
         self.luns_changed();
         Ok(())
     }

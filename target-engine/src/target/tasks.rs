@@ -127,6 +127,8 @@ pub struct Transfer {
     pub out: Chunks,
     /// Number of the operation whose data is to be sent next.
     pub next_send: u8,
+    /// Its pieces are longer than the initiator takes at once: the store has no shorter ones.
+    pub coarse: bool,
     /// Reads that came back before their turn.
     pub early: Vec<(u8, Block)>,
     /// Where `Compare` found a difference.

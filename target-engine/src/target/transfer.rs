@@ -1,6 +1,7 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
+use bytes::Bytes;
 use scsi_core::device::{IoDone, IoResult, Step};
 use scsi_core::store::{
     Block, BlockOp, Completed, Completion, EngineIndex, InlineOp, IoEngine, IoError, Now, Slot,
@@ -82,7 +83,9 @@ impl TargetShard {
         let (kind, failed) = (transfer.kind, transfer.error.is_some());
         let aborted = self.tasks[index].aborted.is_some();
         match completion.block {
-            Some(block) if kind == Kind::Read && !failed && !aborted => self.read_back(index, chunk, block),
+            Some(block) if kind == Kind::Read && !failed && !aborted => {
+                self.read_back(index, chunk, block, env)
+            }
             Some(block) => {
                 if !failed && !aborted {
                     self.compared(index, &block);
@@ -126,7 +129,7 @@ impl TargetShard {
 
     fn run(&mut self, index: TaskIndex, borrowed: &[u8], env: &mut Env<'_>) -> Progress {
         let transfer = &self.tasks[index].transfer;
-        let Some((engine, slot)) = self.store_of(index) else {
+        let Some((engine, slot, alignment)) = self.store_of(index) else {
             return Progress::Over(match (transfer.kind, transfer.error) {
                 (Kind::Idle, None) => Ok(IoDone::Done),
                 (_, error) => Err(error.unwrap_or(IoError::NotReady)),
@@ -136,7 +139,7 @@ impl TargetShard {
             return if transfer.in_flight == 0 { Progress::Over(Err(error)) } else { Progress::Waits };
         }
         match transfer.kind {
-            Kind::Read => self.run_read(index, engine, slot, env),
+            Kind::Read => self.run_read(index, (engine, slot, alignment), env),
             Kind::Write { fua } => self.run_write(index, engine, slot, fua, borrowed, env),
             Kind::Compare { .. } | Kind::Probe => self.run_compare(index, engine, slot, env),
             Kind::Fill { pattern_len, fua } => self.run_fill(index, engine, slot, (pattern_len, fua), env),
@@ -148,13 +151,18 @@ impl TargetShard {
     }
 
     #[inline]
-    fn store_of(&self, index: TaskIndex) -> Option<(EngineIndex, Slot)> {
+    fn store_of(&self, index: TaskIndex) -> Option<(EngineIndex, Slot, u32)> {
         let unit = self.unit(self.tasks[index].lun?)?;
-        unit.store.map(|port| (port.engine, port.slot))
+        unit.store.map(|port| (port.engine, port.slot, unit.alignment))
     }
 
     #[inline]
-    fn run_read(&mut self, index: TaskIndex, engine: EngineIndex, slot: Slot, env: &mut Env<'_>) -> Progress {
+    fn run_read(
+        &mut self,
+        index: TaskIndex,
+        (engine, slot, alignment): (EngineIndex, Slot, u32),
+        env: &mut Env<'_>,
+    ) -> Progress {
         let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
         let max_burst = u64::from(self.sessions[session].rules.max_burst_len);
         loop {
@@ -183,9 +191,14 @@ impl TargetShard {
                 return Progress::Waits;
             }
             let burst_left = max_burst - transfer.begun % max_burst;
-            let len = left.min(burst_left).min(connection.segment_len() as u64) as usize;
+            let mut len = left.min(burst_left).min(connection.segment_len() as u64) as usize;
+            let mut block_len = len;
+            if len & (alignment as usize - 1) != 0 {
+                (len, block_len) = whole_blocks(len, left, connection.segment_len(), alignment as usize);
+                transfer.coarse |= len as u64 > burst_left || len > connection.segment_len();
+            }
             let offset = transfer.offset + transfer.begun;
-            let mut block = env.pool.take(len);
+            let mut block = env.pool.take(block_len);
             transfer.begun += len as u64;
             let engine = env.engines.engine(engine);
             let done = match transfer.in_flight {
@@ -195,13 +208,16 @@ impl TargetShard {
             match done {
                 Some(Ok(now)) => {
                     let payload = match now {
-                        Now::Moved => Payload::Block(block),
+                        Now::Moved => {
+                            block.set_len(len);
+                            Payload::Block(block)
+                        }
                         Now::Zeroes => {
                             env.pool.give(block);
                             Payload::Zeroes(len)
                         }
                     };
-                    self.read_piece(index, len, payload);
+                    self.read_piece(index, len, payload, env);
                 }
                 Some(Err(error)) => {
                     env.pool.give(block);
@@ -213,22 +229,57 @@ impl TargetShard {
     }
 
     /// A piece of a read is back; it goes out when all before it have.
-    fn read_back(&mut self, index: TaskIndex, chunk: u8, block: Block) {
+    fn read_back(&mut self, index: TaskIndex, chunk: u8, block: Block, env: &mut Env<'_>) {
         let transfer = &mut self.tasks[index].transfer;
         transfer.early.push((chunk, block));
         loop {
             let transfer = &mut self.tasks[index].transfer;
             let next = transfer.next_send;
             let Some(at) = transfer.early.iter().position(|(chunk, _)| *chunk == next) else { return };
-            let (_, block) = transfer.early.swap_remove(at);
+            let (_, mut block) = transfer.early.swap_remove(at);
             transfer.next_send = next.wrapping_add(1);
-            self.read_piece(index, block.len(), Payload::Block(block));
+            // The last piece may be less than the store has to read for it.
+            let len = (transfer.len - transfer.through).min(block.len() as u64) as usize;
+            block.set_len(len);
+            self.read_piece(index, len, Payload::Block(block), env);
         }
     }
 
     /// The next piece of a read is there: it is queued, or kept back if it is the last and may carry the status.
     #[inline]
-    fn read_piece(&mut self, index: TaskIndex, len: usize, payload: Payload) {
+    fn read_piece(&mut self, index: TaskIndex, len: usize, payload: Payload, env: &mut Env<'_>) {
+        if self.tasks[index].transfer.coarse {
+            self.read_in_parts(index, payload, env);
+        } else {
+            self.send_piece(index, len, payload);
+        }
+    }
+
+    /// The store has no pieces as short as the initiator wants them.
+    #[cold]
+    fn read_in_parts(&mut self, index: TaskIndex, payload: Payload, env: &mut Env<'_>) {
+        let mut data = match payload {
+            Payload::Block(block) => {
+                let data = Bytes::copy_from_slice(&block);
+                env.pool.give(block);
+                data
+            }
+            Payload::Zeroes(len) => vec![0; len].into(),
+            Payload::Bytes(data) => data,
+            Payload::Empty => return,
+        };
+        let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
+        let max_burst = self.sessions[session].rules.max_burst_len;
+        let segment_len = self.connections[place].segment_len();
+        while !data.is_empty() {
+            let burst_left = max_burst - self.tasks[index].sent % max_burst;
+            let part = data.split_to(data.len().min(segment_len).min(burst_left as usize));
+            self.send_piece(index, part.len(), Payload::Bytes(part));
+        }
+    }
+
+    #[inline]
+    fn send_piece(&mut self, index: TaskIndex, len: usize, payload: Payload) {
         let task = &mut self.tasks[index];
         task.transfer.through += len as u64;
         if task.transfer.through == task.transfer.len {
@@ -334,4 +385,13 @@ impl TargetShard {
         engine.submit(slot, Tasks::io_tag(self.id, index, task.generation, chunk), op);
         self.submitted = true;
     }
+}
+
+/// A piece of a read from a store that does nothing but whole blocks: what is read for the initiator, and how much of
+/// the store that takes. `len` bytes would be best, `left` are left; in the end some may be read in vain.
+#[cold]
+fn whole_blocks(len: usize, left: u64, segment_len: usize, alignment: usize) -> (usize, usize) {
+    let at_once = segment_len.max(alignment).next_multiple_of(alignment) as u64;
+    let len = if (len as u64) < left { left.min(at_once) as usize } else { len };
+    (len, len.next_multiple_of(alignment))
 }

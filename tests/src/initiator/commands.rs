@@ -173,6 +173,7 @@ impl Initiator {
         assert_eq!(data_in.data_sn.0, task.data_in, "DataSN");
         assert_eq!(data_in.buffer_offset as usize, task.read.len(), "offset");
         assert!(task.reply.is_none(), "no data after the end");
+        assert!(data.len() <= self.connection.max_recv_data_segment_len as usize, "a segment");
         task.data_in += 1;
         task.read.extend_from_slice(data);
         if let Some(end) = data_in.status {

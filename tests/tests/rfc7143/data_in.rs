@@ -1,12 +1,15 @@
 //! RFC 7143 11.7: Data-In in segments and bursts, status in the last of them, residuals.
 
+use std::sync::Arc;
+
 use iscsi_proto::pdu::{TaskFunction, TaskResponse};
+use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::store::IoError;
 use tgt_tests::initiator::{Initiator, Io, Wish};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::{Setup, each_chunk};
-use tgt_tests::sim_store::Behaviour;
+use tgt_tests::sim_store::{Behaviour, SimStore};
 
 use super::READ;
 
@@ -34,6 +37,41 @@ fn data_comes_in_segments_and_bursts_and_ends_with_status() {
             ]
         );
     });
+}
+
+/// Direct I/O on a device of 4 KiB blocks, and initiators that take less at once.
+#[test]
+fn a_store_of_long_blocks_serves_short_segments() {
+    for (segment, burst) in [(512, 1024), (1000, 1500), (2048, 65_536), (8192, 8192), (65_536, 262_144)] {
+        let store = SimStore::new(1 << 20, 1);
+        store.align(4096);
+        let unit = Unit::new(
+            UnitConfig { block_len: 4096, ..UnitConfig::disk(1, 1) },
+            Some(Arc::new(store.clone())),
+        );
+        let mut setup = Setup::sim().0;
+        setup.units[1].1 = unit;
+        let data: Vec<u8> = (0..1 << 20).map(|n| (n % 241) as u8).collect();
+        store.put(0, &data);
+        let pair = Pair::new(setup);
+        let mut wish = Wish::default();
+        wish.keys.max_recv_data_segment_len = segment;
+        wish.keys.session.max_burst_len = burst;
+        wish.keys.session.first_burst_len = burst;
+        let mut session = Initiator::login_as(&pair, &wish);
+        let _ = session.run(&[0; 6], Io::None);
+        for behaviour in [Behaviour::LATER, Behaviour { unruly: true, ..Behaviour::LATER }] {
+            store.behave(behaviour);
+            for (blocks, expected) in [(1, 4096), (5, 20_480), (5, 20_000), (5, 700), (100, 409_600)] {
+                let cdb = [0x28, 0, 0, 0, 0, 3, 0, 0, blocks, 0];
+                let reply = session.run(&cdb, Io::Read(expected));
+                assert_eq!((reply.status, reply.sense), (0, None), "{segment} {burst} {expected}");
+                assert!(reply.data == data[12_288..][..expected as usize], "{segment} {burst} {expected}");
+            }
+        }
+        session.hang_up();
+        pair.assert_clean();
+    }
 }
 
 #[test]
@@ -108,11 +146,11 @@ fn a_medium_error_in_the_middle_ends_a_read_that_has_begun() {
 #[test]
 fn pieces_that_come_back_in_any_order_go_out_in_order() {
     for seed in 0..20 {
-        let store = tgt_tests::sim_store::SimStore::new(1 << 20, seed);
+        let store = SimStore::new(1 << 20, seed);
         let data = Random::new(seed).bytes(1 << 20);
         store.put(0, &data);
         store.behave(Behaviour { unruly: true, ..Behaviour::LATER });
-        let pair = Pair::new(Setup::disk(std::sync::Arc::new(store)));
+        let pair = Pair::new(Setup::disk(Arc::new(store)));
         let mut session = Initiator::login(&pair);
         assert_eq!(session.run(&[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], Io::Read(1 << 20)).good(), data);
         session.hang_up();
@@ -143,10 +181,10 @@ fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
 #[test]
 fn pieces_that_are_very_late_hold_up_the_rest_and_mix_up_nothing() {
     for seed in 0..10 {
-        let store = tgt_tests::sim_store::SimStore::new(1 << 20, seed);
+        let store = SimStore::new(1 << 20, seed);
         let data = Random::new(seed).bytes(1 << 20);
         store.put(0, &data);
-        let pair = Pair::new(Setup::disk(std::sync::Arc::new(store.clone())));
+        let pair = Pair::new(Setup::disk(Arc::new(store.clone())));
         let mut session = small_segments(&pair);
         store.behave(Behaviour { hang: 50, unruly: true, ..Behaviour::LATER });
         let cdb = [0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0];
