@@ -76,6 +76,15 @@ fn discard(file: &OpenFile, offset: u64, len: u64) -> Result<(), IoError> {
 }
 
 fn write_zeroes(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), IoError> {
+    zero(file, offset, len, may_unmap)?;
+    if file.mode.sync && file.medium == Medium::Device {
+        // A device zeroes without looking at O_DSYNC, and nobody flushes a unit that has no cache.
+        retry(|| rustix::fs::fdatasync(&file.fd)).map_err(|errno| file.error(errno, offset))?;
+    }
+    Ok(())
+}
+
+fn zero(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), IoError> {
     if may_unmap && file.capabilities.discard {
         match retry(|| rustix::fs::fallocate(&file.fd, PUNCH_HOLE, offset, len)) {
             Err(Errno::OPNOTSUPP) => {}

@@ -59,6 +59,9 @@ struct Op {
     tag: IoTag,
     slot: usize,
     place: Place,
+    /// What is to be done after the piece that a worker has.
+    rest: Option<BlockOp>,
+    cancelled: bool,
 }
 
 /// Who has an operation.
@@ -139,7 +142,8 @@ impl FileEngine {
         Slot(self.slots.insert(entry) as u32)
     }
 
-    fn start(&mut self, slot: usize, tag: IoTag, op: BlockOp) {
+    fn start(&mut self, slot: usize, tag: IoTag, mut op: BlockOp) {
+        let mut rest = None;
         let entry = &mut self.slots[slot];
         entry.ops += 1;
         let file = entry.file.clone();
@@ -157,15 +161,11 @@ impl FileEngine {
             }
             _ => {
                 self.at_workers += 1;
-                let flush = file.flushes.number();
-                let is_flush = matches!(op, BlockOp::Flush);
-                let (outbox, op) = (self.outbox.clone(), Some(op));
-                let job = Box::new(FileJob { key, file: file.clone(), outbox, op, flush });
-                let queue = if is_flush { &file.flushes.queue } else { &file.workers };
-                Place::Workers(queue.push(job))
+                (op, rest) = first_piece(op);
+                Place::Workers(to_workers(key, &file, &self.outbox, op))
             }
         };
-        vacant.insert(Op { tag, slot, place });
+        vacant.insert(Op { tag, slot, place, rest, cancelled: false });
     }
 
     /// It was not begun.
@@ -174,12 +174,24 @@ impl FileEngine {
         let Some(at) = waiting.iter().position(|(other, _)| *other == key) else { return };
         if let Some((key, op)) = waiting.remove(at) {
             let completion = self.finish(Returned { key, op, result: Err(IoError::Cancelled) });
-            self.done.push(completion);
+            self.done.extend(completion);
         }
     }
 
-    fn finish(&mut self, Returned { key, op, result }: Returned) -> Completion {
-        let Op { tag, slot, place } = self.ops.remove(key);
+    /// `None`: its next piece was begun.
+    fn finish(&mut self, Returned { key, op, mut result }: Returned) -> Option<Completion> {
+        let whole = &mut self.ops[key];
+        if let (Ok(_), Some(rest)) = (result, whole.rest.take()) {
+            if !whole.cancelled {
+                let (piece, rest) = first_piece(rest);
+                whole.rest = rest;
+                whole.place =
+                    Place::Workers(to_workers(key, &self.slots[whole.slot].file, &self.outbox, piece));
+                return None;
+            }
+            result = Err(IoError::Cancelled);
+        }
+        let Op { tag, slot, place, .. } = self.ops.remove(key);
         self.at_workers -= usize::from(matches!(place, Place::Workers(_)));
         let entry = &mut self.slots[slot];
         entry.ops -= 1;
@@ -194,9 +206,42 @@ impl FileEngine {
         if entry.detached && entry.ops == 0 {
             self.slots.remove(slot);
         }
-        Completion { tag, block: into_block(op), result }
+        Some(Completion { tag, block: into_block(op), result })
     }
 }
+
+/// Gives an operation to the workers of its file.
+fn to_workers(key: usize, file: &Arc<OpenFile>, outbox: &Arc<Outbox>, op: BlockOp) -> JobId {
+    let queue = if matches!(op, BlockOp::Flush) { &file.flushes.queue } else { &file.workers };
+    let (flush, outbox) = (file.flushes.number(), outbox.clone());
+    queue.push(Box::new(FileJob { key, file: file.clone(), outbox, op: Some(op), flush }))
+}
+
+/// What a worker does of a long operation at once, and the rest: it is cancelled between two pieces, and others of its
+/// file get their turn. Pieces end where those of other operations do, at multiples of their length.
+fn first_piece(op: BlockOp) -> (BlockOp, Option<BlockOp>) {
+    let cut = |offset: u64, len: u64, piece: u64| {
+        let first = (piece - offset % piece).min(len);
+        (first, (offset + first, len - first))
+    };
+    match op {
+        BlockOp::WriteZeroes { offset, len, may_unmap } => {
+            let (first, (next, left)) = cut(offset, len, ZEROES_AT_ONCE);
+            let piece = |offset, len| BlockOp::WriteZeroes { offset, len, may_unmap };
+            (piece(offset, first), (left > 0).then(|| piece(next, left)))
+        }
+        BlockOp::Discard { offset, len } => {
+            let (first, (next, left)) = cut(offset, len, DISCARD_AT_ONCE);
+            let piece = |offset, len| BlockOp::Discard { offset, len };
+            (piece(offset, first), (left > 0).then(|| piece(next, left)))
+        }
+        op => (op, None),
+    }
+}
+
+/// Bytes that may have to be written.
+const ZEROES_AT_ONCE: u64 = 64 << 20;
+const DISCARD_AT_ONCE: u64 = 1 << 30;
 
 impl IoEngine for FileEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
@@ -237,7 +282,7 @@ impl IoEngine for FileEngine {
             ring.reap(&mut returned);
         }
         self.outbox.take(&mut returned);
-        done.extend(returned.drain(..).map(|returned| self.finish(returned)));
+        done.extend(returned.drain(..).filter_map(|returned| self.finish(returned)));
         self.returned = returned;
         self.kick();
     }
@@ -247,7 +292,8 @@ impl IoEngine for FileEngine {
     }
 
     fn cancel(&mut self, tag: IoTag) {
-        let Some((key, op)) = self.ops.iter().find(|(_, op)| op.tag == tag) else { return };
+        let Some((key, op)) = self.ops.iter_mut().find(|(_, op)| op.tag == tag) else { return };
+        op.cancelled = true;
         let slot = op.slot;
         match (op.place, &mut self.ring) {
             (Place::Waiting, _) => self.cancel_waiting(slot, key),

@@ -142,6 +142,31 @@ fn dead_file(options: &OpenOptions) -> (File, std::os::fd::OwnedFd) {
 }
 
 #[test]
+fn long_zeroing_goes_on_from_piece_to_piece_and_ends_between_two_when_cancelled() {
+    const PIECE: u64 = 64 << 20;
+    let (_dir, options) = new_file(5 * PIECE);
+    let file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
+    let mut store = Waiting::with_engines(&file, engines(By::Ring)).unwrap();
+    let at = [0, 4096, PIECE - 4096, PIECE, 3 * PIECE - 4096, 3 * PIECE + 4096, 4 * PIECE];
+    at.iter().for_each(|&at| store.write(at, &[7; 4096], false).unwrap());
+    let zeroes = |offset, len, may_unmap| BlockOp::WriteZeroes { offset, len, may_unmap };
+    store.run(zeroes(4096, 3 * PIECE, true)).unwrap();
+    let left: Vec<_> = at.iter().filter(|&&at| store.read(at, 4096).unwrap()[..] != [0; 4096]).collect();
+    assert_eq!(left, [&0, &(3 * PIECE + 4096), &(4 * PIECE)]);
+    store.run(BlockOp::Discard { offset: 0, len: 5 * PIECE }).unwrap();
+
+    // Zeroes that must be written out.
+    file.file.zero_range.store(false, std::sync::atomic::Ordering::Relaxed);
+    let tag = store.submit(zeroes(0, 5 * PIECE, false));
+    store.engine().cancel(tag);
+    let done = store.wait_for(1, Duration::from_secs(60)).unwrap();
+    assert_eq!(done[0].result, Err(IoError::Cancelled));
+    use std::os::unix::fs::MetadataExt;
+    let written = std::fs::metadata(&options.path).unwrap().blocks() * 512;
+    assert!(written <= PIECE + (1 << 20), "{written} bytes");
+}
+
+#[test]
 fn files_that_hang_leave_room_in_the_ring_to_others() {
     let (_dir, options) = new_file(1 << 20);
     open("rdwr", &options);
