@@ -256,7 +256,7 @@ impl Inner {
         let failed = self.random.permille(self.behaviour.fail);
         let size = self.bytes.len() as u64;
         let alignment = u64::from(self.capabilities.alignment);
-        let askew = |offset: u64, len: usize| (offset | len as u64) % alignment != 0;
+        let askew = |offset: u64, len: usize| !(offset | len as u64).is_multiple_of(alignment);
         let (block, result) = match op {
             BlockOp::Read { offset, into } if askew(offset, into.len()) => {
                 (Some(into), Err(IoError::Medium(offset)))
