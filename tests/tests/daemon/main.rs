@@ -9,6 +9,7 @@ mod access;
 mod admin;
 mod chap;
 mod client;
+mod consumers;
 mod documents;
 mod hanging;
 mod harness;
