@@ -136,8 +136,17 @@ impl Unit {
         started.portal = portal.expect("a portal").parse().unwrap();
         let last = self.service["ExecStartPost"].len() - 1;
         assert!(matches!(started.login("one"), Err(End::Closed(_))));
+        let first = |op: &[&str]| {
+            self.adm(&[&["--mode", "target", "--tid", "99", "--op"], op].concat());
+        };
         self.run("ExecStartPost", |index| {
             let login = started.login("one");
+            // Without any target connections are closed anyway: for a while there is one, as when only some are made.
+            match index {
+                0 => first(&["new", "-T", "iqn.2026-01.org.example:first"]),
+                1 => first(&["delete"]),
+                _ => {}
+            }
             match login {
                 Ok(_) => assert_eq!(index, last),
                 Err(End::Closed(_)) => assert_ne!(index, last),
