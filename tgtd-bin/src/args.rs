@@ -63,8 +63,9 @@ pub(crate) struct Args {
     )]
     portal_lists: Vec<PortalOptions>,
 
-    /// Accepted for compatibility; iSER is not built in, and only a warning is logged
-    #[arg(long, value_name = "LIST", action = ArgAction::Append)]
+    /// Accepted for compatibility: port=, nop=, pool_sz_mb=, buf_sz_kb=, cq_vector=. There is no RDMA, and only a
+    /// warning is logged
+    #[arg(long, value_name = "LIST", value_parser = crate::iser::check, action = ArgAction::Append)]
     pub(crate) iser: Vec<String>,
 
     /// Export a file or block device, in the foreground; a file that does not exist is made when a size
@@ -280,6 +281,7 @@ mod tests {
             ("--loops 0",                  22, "1 to 256, or auto"),
             ("--chap-algorithms sha256,",  22, "sha3-256, sha256, sha1, md5"),
             ("--chap-algorithms sha-256",  22, "sha3-256, sha256, sha1, md5"),
+            ("--iser port=x",              22, "1 to 65535"),
             ("--identity me",              22, "a UUID, or the path of a file"),
             ("--compat-ids --identity /x", 1,  "--identity <UUID|FILE>"),
             ("--export a:1x3 --export :",  22, "--export <PATH[:SIZE]>"),

@@ -7,6 +7,7 @@ mod daemon;
 mod export;
 mod failure;
 mod identity;
+mod iser;
 mod logging;
 
 use std::io::{IsTerminal, Write};
@@ -43,7 +44,9 @@ fn run(args: &Args) -> Result<u8, Failure> {
     // Nobody expects them of a disk for the moment, nor of a user who may not set them.
     daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
     if !args.iser.is_empty() {
-        log::warn!("--iser has no effect: iSER is not built in");
+        log::warn!(
+            "--iser has no effect: there is no support of RDMA, and the driver iser is in the state error"
+        );
     }
     let (server, shutdown) = assembly::bind(args)?;
     if args.detached {

@@ -3,7 +3,7 @@ complete -c tgtd -s t -l nr_iothreads -d 'I/O threads of each unit whose store b
 complete -c tgtd -s p -l pid-file -d 'Write the daemon\'s process id to this file; only when it goes to the background' -r -F
 complete -c tgtd -s d -l debug -d '1 logs what the daemon does in detail' -r
 complete -c tgtd -l iscsi -d 'Where to listen, and how often to ping: portal=ADDRESS[:PORT],nop_interval=SECONDS,nop_count=N' -r
-complete -c tgtd -l iser -d 'Accepted for compatibility; iSER is not built in, and only a warning is logged' -r
+complete -c tgtd -l iser -d 'Accepted for compatibility: port=, nop=, pool_sz_mb=, buf_sz_kb=, cq_vector=. There is no RDMA, and only a warning is logged' -r
 complete -c tgtd -l export -d 'Export a file or block device, in the foreground; a file that does not exist is made when a size (1G, 512M …) is given. May be repeated' -r
 complete -c tgtd -l loops -d 'Let all targets share N polling loops, or one per two processors, however many targets there are; without this each has loops of its own' -r
 complete -c tgtd -l target-loops -d 'Polling loops of each target, or `auto` for one per two processors' -r

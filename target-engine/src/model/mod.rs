@@ -82,6 +82,8 @@ pub enum DriverState {
     Ready,
     /// It was stopped.
     Stopped,
+    /// It cannot serve here.
+    Error,
 }
 
 /// The iSNS client's settings.
@@ -276,6 +278,7 @@ impl Model {
     pub fn driver(&self, driver: Driver) -> DriverState {
         match driver {
             Driver::Iscsi => self.iscsi,
+            Driver::Iser => DriverState::Error,
         }
     }
 }
@@ -291,6 +294,7 @@ impl DriverState {
         match self {
             Self::Ready => "ready",
             Self::Stopped => "stopped",
+            Self::Error => "error",
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
 use crate::model::sessions::SessionDirectory;
 use crate::model::store::StoreKind;
-use crate::model::{DriverState, Model, PortalId, Tid};
+use crate::model::{Model, PortalId, Tid};
 use crate::runtime::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::openers::{Job, JobDone};
@@ -149,10 +149,6 @@ impl Control {
         now: Instant,
         out: &mut dyn Outside,
     ) -> Option<Reply> {
-        if self.model.iscsi == DriverState::Stopped && needs_driver(&request) {
-            let reason = "the driver iscsi is stopped; start it by --mode lld --op start";
-            return Some(Err(TgtadmError::NoDriver.because(reason)));
-        }
         let due = now + CONTROL_REPLY;
         match request {
             Request::UnitNew { tid, lun, device_type, strings } => {
@@ -199,8 +195,8 @@ impl Control {
                 Ok(Report::Portals(self.model.portals.iter().map(|portal| portal.spec.clone()).collect()))
             }
             Request::LldShow => Ok(Report::Drivers(report::drivers(&self.model))),
-            Request::LldStart(_) => self.driver_start(out),
-            Request::LldStop(_) => self.driver_stop(out),
+            Request::LldStart(driver) => self.driver_start(driver, out),
+            Request::LldStop(driver) => self.driver_stop(driver, out),
             Request::ConnectionShow(tid) => {
                 self.model.target(tid)?;
                 Ok(Report::Sessions(report::sessions(self.sessions.of_target(tid))))
@@ -362,19 +358,6 @@ fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
 
 fn done(result: Result<(), ControlError>) -> Reply {
     result.map(|()| Report::Done)
-}
-
-fn needs_driver(request: &Request) -> bool {
-    !matches!(
-        request,
-        Request::SystemShow
-            | Request::SystemUpdate(_)
-            | Request::SystemDelete
-            | Request::SystemStat
-            | Request::LldShow
-            | Request::LldStart(_)
-            | Request::LldStop(_)
-    )
 }
 
 /// What a loop's refusal is on the wire.

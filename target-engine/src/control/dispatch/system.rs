@@ -1,27 +1,75 @@
 //! Modes system and lld.
 
-use super::super::error::TgtadmError;
+use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
-use super::super::request::SystemChange;
+use super::super::request::{Driver, SystemChange};
+use super::super::wire::{Mode, RequestHeader};
 use super::{Control, Outside, done};
 use crate::model::DriverState;
+use crate::model::portal::PortalSpec;
 
 impl Control {
-    pub(super) fn system_update(&mut self, changes: Vec<SystemChange>, out: &mut dyn Outside) -> Reply {
+    /// Makes the changes that are right; an error among them is the answer, as in stock.
+    pub(super) fn system_update(
+        &mut self,
+        changes: Vec<Result<SystemChange, ControlError>>,
+        out: &mut dyn Outside,
+    ) -> Reply {
+        let mut reply = Ok(Report::Done);
         for change in changes {
             match change {
-                SystemChange::Debug(on) => {
-                    self.model.debug = on;
-                    out.set_debug(on);
-                }
-                SystemChange::State(state) => self.model.state = state,
-                SystemChange::Isns(on) => self.model.isns.on = on,
-                SystemChange::IsnsServer(server) => self.model.isns.server = server,
-                SystemChange::IsnsPort(port) => self.model.isns.port = port,
-                SystemChange::IsnsAccessControl(on) => self.model.isns.access_control = on,
+                Ok(change) => self.change_system(change, out),
+                Err(error) => reply = Err(error),
             }
         }
-        Ok(Report::Done)
+        reply
+    }
+
+    fn change_system(&mut self, change: SystemChange, out: &mut dyn Outside) {
+        let isns = &mut self.model.isns;
+        match change {
+            SystemChange::Debug(on) => {
+                self.model.debug = on;
+                out.set_debug(on);
+            }
+            SystemChange::State(state) => self.model.state = state,
+            SystemChange::Isns(on) => {
+                // Stock's client does not start without a server either.
+                isns.on = on && !isns.server.is_empty();
+                if on {
+                    log::warn!(
+                        "iSNS=On is kept and shown, but there is no iSNS client: no target is registered"
+                    );
+                }
+            }
+            SystemChange::IsnsServer(server) => isns.server = server,
+            SystemChange::IsnsPort(port) => isns.port = port,
+            SystemChange::IsnsAccessControl(on) => {
+                isns.access_control = on;
+                if on {
+                    log::warn!(
+                        "iSNSAccessControl=On is kept and shown, but there is no iSNS client: access is what \
+                         targets' rules say"
+                    );
+                }
+            }
+        }
+    }
+
+    /// A driver that a client names must be ready, but to be started, stopped or looked at. One that names none is not
+    /// asked, as in stock.
+    ///
+    /// # Errors
+    /// [`TgtadmError::NoDriver`].
+    pub fn admit(&self, header: &RequestHeader) -> Result<(), ControlError> {
+        let named = Driver::from_name(&header.lld).filter(|_| !header.lld.is_empty());
+        let Some(driver) = named.filter(|_| header.mode != Mode::Lld as u32) else { return Ok(()) };
+        let why_not = match self.model.driver(driver) {
+            DriverState::Ready => return Ok(()),
+            DriverState::Stopped => "is stopped; start it by --mode lld --op start",
+            DriverState::Error => NO_RDMA,
+        };
+        Err(TgtadmError::NoDriver.because(format!("the driver {} {why_not}", driver.name())))
     }
 
     /// Only without targets: this is not the way to end sessions.
@@ -33,11 +81,19 @@ impl Control {
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_start(&mut self, out: &mut dyn Outside) -> Reply {
-        if self.model.iscsi == DriverState::Ready {
-            return Ok(Report::Done);
+    pub(super) fn driver_start(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+        match self.model.driver(driver) {
+            DriverState::Ready => return Ok(Report::Done),
+            DriverState::Stopped => {}
+            DriverState::Error => {
+                let reason = format!("the driver {} {NO_RDMA}", driver.name());
+                return Err(TgtadmError::Unknown.because(reason));
+            }
         }
-        for spec in self.startup_portals.clone() {
+        let listened_on = |spec: &PortalSpec| self.model.portals.iter().any(|portal| portal.spec == *spec);
+        let missing: Vec<_> =
+            self.startup_portals.iter().filter(|spec| !listened_on(spec)).cloned().collect();
+        for spec in missing {
             let Some(address) = spec.address() else { continue };
             if let Err(error) = self.listen(address, out) {
                 log::error!("portal {spec}: {error}");
@@ -49,7 +105,10 @@ impl Control {
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_stop(&mut self, out: &mut dyn Outside) -> Reply {
+    pub(super) fn driver_stop(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+        if self.model.driver(driver) != DriverState::Ready {
+            return Ok(Report::Done);
+        }
         if !self.model.is_empty() {
             return Err(TgtadmError::DriverActive.because(targets_exist(self.model.targets().len())));
         }
@@ -63,3 +122,6 @@ impl Control {
 fn targets_exist(count: usize) -> String {
     format!("{count} targets exist; delete them first")
 }
+
+/// Why iSER is not there.
+const NO_RDMA: &str = "cannot serve: there is no support of RDMA";

@@ -275,10 +275,14 @@ fn parameters(target: &Target) -> ParametersReport {
 /// `lld show`.
 #[must_use]
 pub fn drivers(model: &Model) -> Vec<DriverReport> {
-    let targets =
-        || model.targets_by_age().map(|target| (target.tid.number(), target.name.clone())).collect();
+    let targets = |driver| match driver {
+        Driver::Iscsi => {
+            model.targets_by_age().map(|target| (target.tid.number(), target.name.clone())).collect()
+        }
+        Driver::Iser => Vec::new(),
+    };
     Driver::ALL
-        .map(|driver| DriverReport { driver, state: model.driver(driver), targets: targets() })
+        .map(|driver| DriverReport { driver, state: model.driver(driver), targets: targets(driver) })
         .to_vec()
 }
 

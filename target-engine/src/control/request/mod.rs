@@ -24,8 +24,8 @@ pub enum Request {
     SystemShow,
     /// Counters of all targets.
     SystemStat,
-    /// Changes of the daemon's own settings, in their order.
-    SystemUpdate(Vec<SystemChange>),
+    /// Changes of the daemon's own settings, in their order; all that are right are made, and an error is the answer.
+    SystemUpdate(Vec<Result<SystemChange, ControlError>>),
     /// End the daemon; only without targets.
     SystemDelete,
     /// Make a target with its controller.
@@ -238,6 +238,8 @@ pub enum Binding {
 pub enum Driver {
     /// iSCSI over TCP.
     Iscsi,
+    /// iSCSI over RDMA: known by its name, and never ready.
+    Iser,
 }
 
 /// Whose proof an account is for.
@@ -298,13 +300,14 @@ impl State {
 
 impl Driver {
     /// All drivers there are.
-    pub const ALL: [Self; 1] = [Self::Iscsi];
+    pub const ALL: [Self; 2] = [Self::Iscsi, Self::Iser];
 
     /// The name after `--lld`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Iscsi => "iscsi",
+            Self::Iser => "iser",
         }
     }
 

@@ -120,7 +120,7 @@ fn system(op: Op, payload: &str) -> Result<Request, ControlError> {
         Op::Update if payload.is_empty() => {
             Err(wrong(format!("--name and --value are missing; accepted names: {SYSTEM_NAMES}")))
         }
-        Op::Update => pairs(payload).map(system_change).collect::<Result<_, _>>().map(Request::SystemUpdate),
+        Op::Update => Ok(Request::SystemUpdate(pairs(payload).map(system_change).collect())),
         _ => Err(no_operation(Mode::System, op)),
     }
 }

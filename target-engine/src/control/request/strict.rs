@@ -115,6 +115,9 @@ pub(super) fn check_meaning(request: &Request) -> Result<(), ControlError> {
         Request::UnitUpdate { changes, .. } => {
             changes.iter().find_map(|change| change.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
         }
+        Request::SystemUpdate(changes) => {
+            changes.iter().find_map(|change| change.as_ref().err()).map_or(Ok(()), |error| Err(error.clone()))
+        }
         _ => Ok(()),
     }
 }

@@ -147,7 +147,7 @@ fn target_updates_split_once() {
 #[test]
 fn system_updates() {
     let update = |payload: &[u8]| match parse(Mode::System, Op::Update, payload)? {
-        Request::SystemUpdate(changes) => Ok::<_, ControlError>(changes),
+        Request::SystemUpdate(changes) => changes.into_iter().collect::<Result<Vec<_>, ControlError>>(),
         other => panic!("{other:?}"),
     };
     assert_eq!(update(b"debug=on\0"), Ok(vec![SystemChange::Debug(true)]));

@@ -155,7 +155,8 @@ impl ControlLoop {
                         client.form = Form::of(&record.header.lld).0;
                         client.deadline = now + DRAIN_MAX + CONTROL_REPLY + CONTROL_IDLE;
                         let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
-                        let reply = match Request::parse(&record) {
+                        let admitted = self.control.admit(&record.header);
+                        let reply = match admitted.and_then(|()| Request::parse(&record)) {
                             Ok(request) => self.control.request(id, request, now, &mut self.world),
                             Err(error) => Some(Err(error)),
                         };

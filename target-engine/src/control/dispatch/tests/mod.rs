@@ -4,6 +4,7 @@ mod logins;
 mod loops;
 mod removal;
 mod stat;
+mod system;
 mod targets;
 mod units;
 
@@ -241,57 +242,6 @@ fn target_new(number: u32, name: &str) -> Request {
 fn unit_new(number: u32, lun: u64) -> Request {
     let strings = UnitStrings { path: Some("/srv/disk.img".to_owned()), ..UnitStrings::default() };
     Request::UnitNew { tid: tid(number), lun, device_type: 0, strings }
-}
-
-#[test]
-fn system_settings() {
-    use crate::control::request::{State, SystemChange};
-    let mut bench = Bench::new();
-    let changes = vec![
-        SystemChange::Debug(true),
-        SystemChange::State(State::Offline),
-        SystemChange::Isns(true),
-        SystemChange::IsnsServer("10.0.0.1".to_owned()),
-        SystemChange::IsnsPort(99),
-        SystemChange::IsnsAccessControl(true),
-    ];
-    assert_eq!(bench.ask(Request::SystemUpdate(changes)), Some(Ok(String::new())));
-    assert!(bench.out.debug);
-    let shown = bench.ask(Request::SystemShow).unwrap().unwrap();
-    for line in [
-        "    State: offline\n    debug: on\n",
-        "    rdwr (bsoflags sync:direct)\n    aio\n",
-        "    iSNS=On\n    iSNSServerIP=10.0.0.1\n    iSNSServerPort=99\n    iSNSAccessControl=On\n",
-    ] {
-        assert!(shown.contains(line), "{line} is not in\n{shown}");
-    }
-}
-
-#[test]
-fn the_daemon_ends_only_without_targets() {
-    let mut bench = Bench::with_target();
-    assert_eq!(bench.ask(Request::SystemDelete), Some(Err(TgtadmError::InvalidRequest.into())));
-    assert!(!bench.out.ending);
-    let mut bench = Bench::new();
-    assert_eq!(bench.ask(Request::SystemDelete), Some(Ok(String::new())));
-    assert!(bench.out.ending);
-}
-
-#[test]
-fn a_stopped_driver_listens_nowhere_and_comes_back_where_it_began() {
-    use crate::control::request::Driver::Iscsi;
-    let mut bench = Bench::new();
-    bench.control.listen("127.0.0.1:3260".parse().unwrap(), &mut bench.out).unwrap();
-    bench.control.remember_portals();
-    bench.ask(Request::PortalNew(PortalOptions::parse("portal=127.0.0.1:3261").unwrap()));
-    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Ok(String::new())));
-    assert!(bench.out.listening.is_empty() && bench.out.logins_closed);
-    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Err(TgtadmError::NoDriver.into())));
-    assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("iscsi: stopped"));
-    assert_eq!(bench.ask(Request::LldStart(Iscsi)), Some(Ok(String::new())));
-    assert_eq!(bench.ask(Request::PortalShow), Some(Ok("Portal: 127.0.0.1:3260,1\n".to_owned())));
-    assert_eq!(bench.ask(target_new(1, "iqn.x")), Some(Ok(String::new())));
-    assert_eq!(bench.ask(Request::LldStop(Iscsi)), Some(Err(TgtadmError::DriverActive.into())));
 }
 
 #[test]
