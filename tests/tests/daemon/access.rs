@@ -3,7 +3,7 @@
 use iscsi_proto::login::LoginStatus;
 
 use crate::client::{Client, End, LOCALHOST, next_name};
-use crate::harness::{DISK, Daemon, fail, run, target_name};
+use crate::harness::{DISK, Daemon, fail, run, target_name, wait_until};
 
 const LEN: u64 = 1 << 20;
 
@@ -154,6 +154,6 @@ fn who_is_refused_is_told_little_and_the_log_more() {
         "to iqn.2026-01.org.example:none: login refused: NotFound (there is no such target)",
         "login refused: TargetError (the target is offline)",
     ] {
-        assert!(daemon.log().contains(reason), "{reason}: {}", daemon.log());
+        wait_until(reason, || daemon.log().contains(reason));
     }
 }

@@ -154,7 +154,7 @@ fn a_challenge_sent_back_on_another_connection_proves_nothing() {
     daemon.bind_account(&["--user", "disk", "--tid", "1", "--outgoing"]);
     let (_waiting, _, asked) = challenged(&daemon, "5").unwrap();
     assert_refused(&daemon, &Proof { targets: Some((asked, DISKS)), ..ONE_WAY });
-    assert!(daemon.log().contains("it sends back a challenge of ours"));
+    wait_until("the log says why", || daemon.log().contains("it sends back a challenge of ours"));
 }
 
 #[test]
