@@ -274,8 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_option() {
+    fn help_and_page_name_every_option() {
         let help = help();
-        assert!(ROWS.iter().all(|row| help.contains(&format!("--{}", row.long))));
+        let page = include_str!("../../../doc/man/tgt-admin.8");
+        for Row { long, .. } in &ROWS {
+            assert!(help.contains(&format!("--{long}")), "{long}");
+            assert!(page.contains(&format!(" -{long}")), "{long}");
+        }
     }
 }

@@ -203,3 +203,20 @@ const STORES: [(&str, StoreKey); 23] = [
     ("sense_format", StoreKey::Parameter),
     ("vendor_id", StoreKey::Parameter),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_directive() {
+        let page = include_str!("../../../../doc/man/targets.conf.5");
+        let words: Vec<&str> = page.split([' ', '\n', '<']).collect();
+        let names = GLOBALS.iter().map(|row| row.0).chain(TARGETS.iter().map(|row| row.0));
+        let names =
+            names.chain(STORES.iter().map(|row| row.0)).chain(STOCK_PARAMETERS).chain(MORE_PARAMETERS);
+        for name in names {
+            assert!(words.contains(&name), "{name}");
+        }
+    }
+}
