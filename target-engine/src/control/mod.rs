@@ -2,8 +2,9 @@
 //!
 //! [`wire`] is the bytes, [`request`] makes a [`request::Request`] of them that cannot be wrong, [`error`] is the
 //! numbers a reply carries. An admin tool needs these three only. [`report`] is what a reply says, `dispatch` does
-//! what is asked, and `pending` keeps what takes time.
+//! what is asked, and `pending` keeps what takes time; [`audit`] is what the log says of it.
 
+pub mod audit;
 #[cfg(feature = "runtime")]
 pub mod dispatch;
 pub mod error;

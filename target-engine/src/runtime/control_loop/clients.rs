@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::peer;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
+use crate::control::audit::{Change, Peer};
 use crate::control::pending::ClientId;
 use crate::control::report::{self, Reply};
 use crate::control::request::Request;
@@ -18,8 +20,11 @@ use crate::runtime::poller::{Key, Ready};
 /// An admin connection.
 pub(super) struct Client {
     stream: UnixStream,
+    peer: Peer,
     key: Key,
     state: State,
+    /// What it asked for, until that is answered.
+    change: Option<Change>,
     /// How it wants its answer.
     form: Form,
     /// When it is closed, unless something happens.
@@ -70,9 +75,11 @@ impl World {
     }
 
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
-        if !is_trusted(&stream) {
-            return self.warn(now, format_args!("management socket: permission error"));
-        }
+        let peer = match peer::credentials(&stream) {
+            Ok(peer) if peer::is_trusted(&peer) => peer,
+            Ok(peer) => return self.warn(now, format_args!("management socket: permission error: {peer}")),
+            Err(error) => return self.warn(now, format_args!("management socket: {error}")),
+        };
         self.last_client += 1;
         let id = ClientId(self.last_client);
         let registered = stream
@@ -81,10 +88,8 @@ impl World {
         match registered {
             Ok(key) => {
                 let state = State::Reading(RecordReader::default());
-                self.clients.insert(
-                    id,
-                    Client { stream, key, state, form: Form::Text, deadline: now + CONTROL_IDLE },
-                );
+                let (form, deadline) = (Form::Text, now + CONTROL_IDLE);
+                self.clients.insert(id, Client { stream, peer, key, state, change: None, form, deadline });
             }
             Err(error) => self.warn(now, format_args!("management socket: {error}")),
         }
@@ -99,6 +104,9 @@ impl World {
     /// Begins a reply; a client that is gone gets none.
     pub(super) fn send_reply(&mut self, id: ClientId, reply: &Reply) {
         let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Some(change) = client.change.take() {
+            log::info!("{}", change.line(Some(reply)));
+        }
         client.state = State::Replying(report::encode(client.form, reply), 0);
         client.deadline = Instant::now() + CONTROL_IDLE;
         self.push_reply(id);
@@ -124,6 +132,9 @@ impl World {
 
     fn close_client(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(&id) {
+            if let Some(change) = client.change {
+                log::info!("{}", change.line(None));
+            }
             self.poller.deregister(client.key, &client.stream);
             self.watch_admin(true);
         }
@@ -153,6 +164,7 @@ impl ControlLoop {
                     Ok(Some(record)) => {
                         client.state = State::Waiting;
                         client.form = Form::of(&record.header.lld).0;
+                        client.change = Change::of(&record, || peer::named(&client.peer));
                         client.deadline = now + DRAIN_MAX + CONTROL_REPLY + CONTROL_IDLE;
                         let _ = self.world.poller.modify(client.key, &client.stream, interest(false, false));
                         let admitted = self.control.admit(&record.header);
@@ -181,12 +193,6 @@ impl ControlLoop {
             self.world.close_client(id);
         }
     }
-}
-
-/// Whether the peer runs as the daemon does. There is no exception for root and no list of groups.
-fn is_trusted(stream: &UnixStream) -> bool {
-    rustix::net::sockopt::socket_peercred(stream)
-        .is_ok_and(|peer| peer.uid == rustix::process::getuid() && peer.gid == rustix::process::getgid())
 }
 
 pub(super) fn is_temporary(error: &std::io::Error) -> bool {

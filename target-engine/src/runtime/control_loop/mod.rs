@@ -5,6 +5,7 @@
 
 mod clients;
 mod logins;
+mod peer;
 mod portals;
 mod world;
 

@@ -1,0 +1,170 @@
+//! A line for each change that somebody asked for: who, what, and what became of it. Its form is described in
+//! tgtd(8); programs read it. Secrets are not in it.
+
+use std::fmt;
+
+use super::report::Reply;
+use super::wire::{Form, Mode, Op, Record, RequestHeader};
+
+/// Who asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// The user it runs as.
+    pub uid: u32,
+    /// The group it runs as.
+    pub gid: u32,
+    /// Its process; 0 where the daemon cannot see it, as from another PID namespace.
+    pub pid: i32,
+    /// That process' name, if it could be read.
+    pub command: Option<String>,
+}
+
+/// A change, until it is answered.
+#[derive(Debug)]
+pub struct Change {
+    peer: Peer,
+    what: String,
+}
+
+impl Change {
+    /// What a request asks for; `None` for what only looks. The peer is asked for where it matters.
+    pub fn of(record: &Record, peer: impl FnOnce() -> Peer) -> Option<Self> {
+        let op = Op::from_number(record.header.op);
+        (!matches!(op, Some(Op::Show | Op::Stat))).then(|| Self { peer: peer(), what: what(record) })
+    }
+
+    /// The line, once it is known what became of it; without a reply nobody waited for the end.
+    #[must_use]
+    pub fn line(&self, reply: Option<&Reply>) -> String {
+        let result = match reply {
+            Some(Ok(_)) => "success".to_owned(),
+            Some(Err(error)) if error.reason.is_empty() => format!("{:?}", error.kind.to_string()),
+            Some(Err(error)) => format!("{:?} reason={:?}", error.kind.to_string(), error.reason),
+            None => "unknown".to_owned(),
+        };
+        format!("audit: {} {} result={result}", self.peer, self.what)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, pid, command } = self;
+        write!(out, "uid={uid} gid={gid} pid={pid}")?;
+        command.iter().try_for_each(|command| write!(out, " comm={command:?}"))
+    }
+}
+
+/// Mode and operation, each number that was given, and the strings up to a secret.
+fn what(record: &Record) -> String {
+    let header = &record.header;
+    let none = RequestHeader::default();
+    let mode =
+        Mode::from_number(header.mode).map_or_else(|| header.mode.to_string(), |mode| mode.word().to_owned());
+    let op = Op::from_number(header.op).map_or_else(|| header.op.to_string(), |op| op.word().to_owned());
+    let mut text = format!("mode={mode} op={op}");
+    let (_, driver) = Form::of(&header.lld);
+    let words = [
+        (!driver.is_empty(), format!("lld={driver:?}")),
+        (header.tid != none.tid, format!("tid={}", header.tid)),
+        (header.sid != none.sid, format!("sid={}", header.sid)),
+        (header.lun != none.lun, format!("lun={}", header.lun)),
+        (header.cid != none.cid, format!("cid={}", header.cid)),
+        (header.host_no != none.host_no, format!("host={}", header.host_no)),
+        (header.device_type != none.device_type, format!("type={}", header.device_type)),
+        (header.ac_dir != none.ac_dir, "outgoing".to_owned()),
+        (header.force != none.force, "force".to_owned()),
+    ];
+    for (_, word) in words.into_iter().filter(|(is_given, _)| *is_given) {
+        text.push(' ');
+        text.push_str(&word);
+    }
+    let strings = strings(&record.payload);
+    if !strings.is_empty() {
+        text.push_str(&format!(" params={strings:?}"));
+    }
+    text
+}
+
+/// What is behind a password may be a part of it, commas included.
+fn strings(payload: &[u8]) -> String {
+    let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
+    let secret = payload[..end].windows(SECRET.len()).position(|window| window == SECRET);
+    let shown = secret.map_or(end, |at| at + SECRET.len());
+    let mut text = String::from_utf8_lossy(&payload[..shown]).into_owned();
+    if secret.is_some() {
+        text.push_str("***");
+    }
+    text
+}
+
+const SECRET: &[u8] = b"password=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::error::TgtadmError;
+    use crate::control::report::Report;
+
+    fn line(header: RequestHeader, payload: &[u8], reply: Option<&Reply>) -> Option<String> {
+        let peer = || Peer { uid: 0, gid: 7, pid: 42, command: Some("tgt adm".to_owned()) };
+        Change::of(&Record::new(header, payload.to_vec()), peer).map(|change| change.line(reply))
+    }
+
+    fn header(mode: Mode, op: Op) -> RequestHeader {
+        RequestHeader { mode: mode as u32, op: op as u32, ..RequestHeader::default() }
+    }
+
+    #[test]
+    fn lines() {
+        let new = RequestHeader { tid: 1, lun: 3, force: 1, ..header(Mode::LogicalUnit, Op::New) };
+        let done = line(new.clone(), b"path=/srv/a b.img,bstype=rdwr\0", Some(&Ok(Report::Done)));
+        let expected = "audit: uid=0 gid=7 pid=42 comm=\"tgt adm\" mode=logicalunit op=new tid=1 lun=3 force \
+                        params=\"path=/srv/a b.img,bstype=rdwr\" result=success";
+        assert_eq!(done.as_deref(), Some(expected));
+        let refused = Err(TgtadmError::NoTarget.because("--tid 1: no target has this number"));
+        let refused = line(new.clone(), b"", Some(&refused)).unwrap();
+        let end = "force result=\"can't find the target\" reason=\"--tid 1: no target has this number\"";
+        assert!(refused.ends_with(end), "{refused}");
+        assert!(
+            line(new, b"x\n\x1b=\xff\0", None)
+                .unwrap()
+                .ends_with("params=\"x\\n\\u{1b}=\u{fffd}\" result=unknown")
+        );
+        let strange =
+            RequestHeader { mode: 9, op: 99, lld: "json.1/iscsi".to_owned(), ..RequestHeader::default() };
+        assert!(line(strange, b"", None).unwrap().ends_with("mode=9 op=99 lld=\"iscsi\" result=unknown"));
+    }
+
+    #[test]
+    fn what_only_looks_has_none() {
+        for mode in Mode::ALL {
+            for op in Op::ALL {
+                let is_change = !matches!(op, Op::Show | Op::Stat);
+                assert_eq!(line(header(mode, op), b"", None).is_some(), is_change, "{mode:?} {op:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_seen_has_no_name() {
+        let peer = Peer { uid: 1, gid: 2, pid: 0, command: None };
+        assert_eq!(peer.to_string(), "uid=1 gid=2 pid=0");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_password_is_told(
+            mode in 0u32..9,
+            op in 0u32..10,
+            before in "[a-z=, ]{0,30}",
+            secret in "[A-Z]{6,40}",
+            after in "(,[a-z=]{0,10}){0,2}",
+        ) {
+            let header = RequestHeader { mode, op, ..RequestHeader::default() };
+            let payload = format!("{before}password={secret}{after}\0");
+            if let Some(line) = line(header, payload.as_bytes(), None) {
+                proptest::prop_assert!(!line.contains(&secret), "{line}");
+            }
+        }
+    }
+}
