@@ -1,4 +1,4 @@
-//! `targets.conf`: text to lines ([`lines`]), lines to a tree ([`tree`]), the tree to what it means ([`meaning`]).
+//! `targets.conf`: text to lines (`lines`), lines to a tree (`tree`), the tree to what it means (`meaning`).
 //!
 //! Nothing here touches the system: files come through [`Files`].
 
