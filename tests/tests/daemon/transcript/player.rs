@@ -82,6 +82,10 @@ impl Player {
                 self.clients.insert(who.clone(), client);
             }
             Step::Use(who) => use_all(self.client(who)),
+            Step::Prevent(who) => {
+                let prevent = [0x1e, 0, 0, 0, 1, 0];
+                self.client(who).command(&prevent, 0, &[]).expect("PREVENT ALLOW MEDIUM REMOVAL");
+            }
             Step::Leave(who) => {
                 drop(self.clients.remove(who));
                 self.wait_until_gone(who);

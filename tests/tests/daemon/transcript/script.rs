@@ -19,6 +19,8 @@ pub(super) enum Step {
     Login { who: String, tid: u32, lun: u16 },
     /// It sends commands.
     Use(String),
+    /// It prevents the removal of the medium.
+    Prevent(String),
     /// It goes away.
     Leave(String),
     /// The daemon has ended its session.
@@ -67,6 +69,7 @@ fn step(line: &str, section: &Section) -> Option<Step> {
             Step::Login { who: who.to_owned(), tid: tid.parse().ok()?, lun: lun.parse().ok()? }
         }
         ["use", who] => Step::Use(who.to_owned()),
+        ["prevent", who] => Step::Prevent(who.to_owned()),
         ["leave", who] => Step::Leave(who.to_owned()),
         ["ended", who] => Step::Ended(who.to_owned()),
         _ => return None,
