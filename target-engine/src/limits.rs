@@ -41,7 +41,7 @@ pub const SESSIONS_MAX: usize = 16_384;
 /// Accepted connections that are not logged in yet, in all.
 pub const LOGINS_MAX: usize = 1024;
 
-/// Accepted connections that are not logged in yet, from one address.
+/// Accepted connections that are not logged in yet, from one IPv4 address or one IPv6 network of 64 bits.
 pub const LOGINS_PER_ADDRESS_MAX: usize = 256;
 
 /// TCP connections in all, those of sessions among them.

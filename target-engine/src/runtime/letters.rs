@@ -87,7 +87,7 @@ pub enum ToControl {
     /// A further connection joined its session.
     ConnectionJoined(LoopId, Tid, Tsih, Cid),
     /// The letter came too late: no such target or session here any more.
-    AttachFailed(LoopId, Tid, Tsih, NexusId),
+    AttachFailed(LoopId, Tid, Tsih, NexusId, Cid),
     /// A connection of a session that goes on has ended.
     ConnectionEnded(LoopId, Tid, Tsih, Cid),
     /// A session and its nexus are gone, with all that ran in it.

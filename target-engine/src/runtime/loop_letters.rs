@@ -296,7 +296,8 @@ impl DataLoop {
             rustix::net::SendFlags::NOSIGNAL,
         );
         let _ = TcpStream::shutdown(&attach.socket, Shutdown::Write);
-        self.to_control(ToControl::AttachFailed(self.id, attach.tid, attach.tsih, attach.nexus));
+        let Attach { tid, tsih, nexus, .. } = *attach;
+        self.to_control(ToControl::AttachFailed(self.id, tid, tsih, nexus, attach.login.cid));
     }
 
     /// Acts on what happened in a shard.

@@ -139,7 +139,7 @@ impl Server {
     pub fn run(mut self) -> Result<(), ServerError> {
         self.control.share_loops(self.shared_loops)?;
         for request in self.requests.drain(..) {
-            let shown = format!("{request:?}");
+            let shown = told(&request);
             let reply = self.control.prepare(request)?;
             reply.map_err(|error| ServerError::Request { request: shown, error })?;
         }
@@ -154,6 +154,19 @@ impl Server {
     #[must_use]
     pub fn portals(&self) -> Vec<PortalSpec> {
         self.control.control.model.portals.iter().rev().map(|portal| portal.spec.clone()).collect()
+    }
+}
+
+/// What was asked for, in words.
+fn told(request: &Request) -> String {
+    match request {
+        Request::TargetNew { tid, name } => format!("target {tid}, {name}"),
+        Request::UnitNew { tid, lun, strings, .. } => {
+            let path = strings.path.as_deref().unwrap_or("no medium");
+            format!("logical unit {lun} of target {tid}, {path}")
+        }
+        Request::TargetBind { tid, .. } => format!("the access to target {tid}"),
+        _ => "the server".to_owned(),
     }
 }
 

@@ -291,10 +291,13 @@ impl Control {
                     session.connections.retain(|connection| connection.cid != cid);
                 }
             }
-            ToControl::AttachFailed(_, _, tsih, nexus) => {
-                if self.sessions.get_mut(tsih, Some(nexus)).is_some_and(|session| session.pending) {
+            ToControl::AttachFailed(_, _, tsih, nexus, cid) => {
+                let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) else { return };
+                if session.pending {
                     self.sessions.end(tsih, nexus);
                     self.sessions.find_again();
+                } else if let Some(place) = session.joining.iter().position(|joining| joining.cid == cid) {
+                    session.joining.remove(place);
                 }
             }
             ToControl::SessionEnded(_, tid, tsih, nexus) => {

@@ -38,10 +38,20 @@ impl World {
     }
 
     fn has_room_for(&self, peer: IpAddr, established: usize) -> bool {
-        let from_there = || self.logins.values().filter(|login| login.peer.ip() == peer).count();
+        let from_there =
+            || self.logins.values().filter(|login| network(login.peer.ip()) == network(peer)).count();
         self.logins.len() < LOGINS_MAX
             && self.logins.len() + established < CONNECTIONS_MAX
             && from_there() < LOGINS_PER_ADDRESS_MAX
+    }
+}
+
+/// Who counts as one when connections are counted: an IPv4 address, or an IPv6 network of 64 bits, all of whose
+/// addresses one machine may have.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
     }
 }
 
@@ -102,4 +112,18 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(300))
         .with_retries(6);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_peer() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+    }
 }

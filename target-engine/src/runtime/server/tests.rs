@@ -183,7 +183,7 @@ fn a_first_request_that_fails_ends_it_with_its_name() {
     let server = builder(&directory.path().join("s")).requests(requests).bind().unwrap();
     match server.run() {
         Err(ServerError::Request { request, error }) => {
-            assert!(request.contains("iqn.x:one"), "{request}");
+            assert_eq!(request, "target 1, iqn.x:one");
             assert_eq!(error, crate::control::error::TgtadmError::TargetExists.into());
         }
         other => panic!("{other:?}"),

@@ -164,3 +164,15 @@ fn connections_are_shown_and_closed() {
     assert_eq!(closed, tsih);
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
 }
+
+#[test]
+fn a_connection_that_could_not_join_is_not_waited_for() {
+    let mut bench = Bench::with_target();
+    let (tsih, nexus) = log_in(&mut bench, 1);
+    let session = bench.control.sessions.get_mut(tsih, None).unwrap();
+    session.joining.push(Connection { cid: Cid(1), ..session.connections[0].clone() });
+    assert_eq!(bench.control.sessions.connections(), 2);
+    let failed = ToControl::AttachFailed(LoopId(1), tid(1), tsih, nexus, Cid(1));
+    bench.control.letter(failed, &mut bench.out);
+    assert_eq!(bench.control.sessions.connections(), 1, "its session goes on");
+}
