@@ -18,6 +18,7 @@ pub mod control;
 pub mod initiator;
 pub mod liar;
 pub mod load;
+pub mod loops;
 pub mod pair;
 pub mod random;
 pub mod setup;

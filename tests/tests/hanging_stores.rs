@@ -161,3 +161,21 @@ fn a_unit_that_is_removed_while_it_hangs_keeps_its_buffers_until_they_are_back()
     session.hang_up();
     pair.assert_clean();
 }
+
+#[test]
+fn a_store_that_hangs_after_its_initiator_is_gone_is_found_out_all_the_same() {
+    let (pair, store, mut session) = two_disks();
+    let mut neighbour = log_in(&pair, 2);
+    store.behave(Behaviour::DEAD);
+    session.begin(&WRITE, Io::Write(&[1; 2048]));
+    session.hang_up();
+    pair.advance(HANG_AFTER + MOMENT);
+    let beside = [0x28, 0, 0, 0, 0, 64, 0, 0, 4, 0];
+    assert_eq!(neighbour.run(&beside, Io::Read(2048)).status, Status::Busy as u8);
+    store.release();
+    store.behave(Behaviour::INLINE);
+    pair.settle();
+    neighbour.run(&beside, Io::Read(2048)).good();
+    neighbour.hang_up();
+    pair.assert_clean();
+}

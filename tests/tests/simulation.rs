@@ -11,6 +11,7 @@ use iscsi_proto::ids::Itt;
 use iscsi_proto::pdu::{TaskFunction, TaskResponse, set_lengths};
 use iscsi_proto::text::negotiate::DigestChoice;
 use tgt_tests::initiator::{Initiator, Io, Reply, Wish};
+use tgt_tests::loops::Loops;
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::{CHUNKS, Setup};
@@ -23,7 +24,7 @@ const STEPS: usize = 250;
 const IN_FLIGHT_MAX: usize = 8;
 
 struct World {
-    pair: Pair,
+    loops: Loops,
     store: SimStore,
     random: Random,
     hosts: Vec<Host>,
@@ -127,8 +128,7 @@ impl World {
         let mut setup = Setup::disk(std::sync::Arc::new(store.clone()));
         (setup.settings.nop_interval, setup.settings.nop_count) = (Duration::from_secs(5), 3);
         setup.keys.max_recv_data_segment_len = [512, 4096, 65_536][random.below(3) as usize];
-        let pair = Pair::new(setup);
-        pair.side().manual = true;
+        let loops = Loops::new(&setup, 1 + random.below(3) as usize);
         let hosts = (0..count).map(|number| Host {
             number: number as u8,
             session: None,
@@ -137,12 +137,12 @@ impl World {
             running: Vec::new(),
         });
         let hosts = hosts.collect();
-        Self { pair, store, random, hosts, stamp: 0, compared: 0 }
+        Self { loops, store, random, hosts, stamp: 0, compared: 0 }
     }
 
     fn step(&mut self) {
-        self.pair.side().setup.chunk = CHUNKS[self.random.below(CHUNKS.len() as u64) as usize];
         let host = self.random.below(self.hosts.len() as u64) as usize;
+        self.loops.of(host).side().setup.chunk = CHUNKS[self.random.below(CHUNKS.len() as u64) as usize];
         if self.hosts[host].session.is_none() {
             self.log_in(host);
         }
@@ -155,11 +155,11 @@ impl World {
             71..75 => self.stall(host),
             75..85 => self.misbehave(),
             85..90 => self.store.release(),
-            90..94 => self.pair.advance(Duration::from_secs(self.random.below(4))),
+            90..94 => self.loops.advance(Duration::from_secs(self.random.below(8))),
             _ => self.flush(host),
         }
         for _ in 0..self.random.below(4) {
-            self.pair.side().step();
+            self.loops.step();
         }
         self.take_ends();
     }
@@ -183,7 +183,7 @@ impl World {
             wish.keys.data_digest = DigestChoice::Crc32c;
         }
         self.take_ends();
-        let session = Initiator::try_login(&self.pair, &wish).expect("nobody is refused");
+        let session = Initiator::try_login(self.loops.of(host), &wish).expect("nobody is refused");
         let host = &mut self.hosts[host];
         host.lose_all();
         (host.session, host.stalled) = (Some(session), false);
@@ -230,7 +230,7 @@ impl World {
         let Some(session) = &mut host.session else { return };
         let itt = host.running[victim].itt;
         let abort = session.manage(TaskFunction::ABORT_TASK, Some(itt));
-        self.pair.settle();
+        self.loops.settle();
         let answer = session.managed(abort);
         if session.is_closed() {
             return;
@@ -246,6 +246,12 @@ impl World {
                 }
             }
             Some(TaskResponse::NO_TASK) => {}
+            // A dead store: it will not be answered all the same.
+            None => {
+                session.forget(itt);
+                let aborted = host.running.swap_remove(victim);
+                host.lost(&aborted);
+            }
             other => panic!("ABORT TASK: {other:?}"),
         }
     }
@@ -257,11 +263,13 @@ impl World {
         }
         let Some(session) = &mut self.hosts[host].session else { return };
         let reset = session.manage(TaskFunction::LOGICAL_UNIT_RESET, None);
-        self.pair.settle();
+        self.loops.settle();
         let answer = session.managed(reset);
         self.take_ends();
-        if answer.is_some() {
-            assert_eq!(answer, Some(TaskResponse::COMPLETE));
+        // Without an answer yet, for a dead store has not given all back, they have ended too.
+        let gone = self.hosts[host].session.is_none();
+        if !gone {
+            assert!(answer.is_none_or(|answer| answer == TaskResponse::COMPLETE), "{answer:?}");
             for host in &mut self.hosts {
                 if let Some(session) = &mut host.session {
                     host.running.iter().for_each(|running| session.forget(running.itt));
@@ -296,17 +304,18 @@ impl World {
         let host = &mut self.hosts[host];
         if let Some(session) = &host.session {
             host.stalled = !host.stalled;
-            self.pair.stall(session.wire, host.stalled);
+            self.loops.of(host.number.into()).stall(session.wire, host.stalled);
         }
     }
 
     fn misbehave(&mut self) {
-        let behaviour = match self.random.below(5) {
+        let behaviour = match self.random.below(6) {
             0 => Behaviour::INLINE,
             1 => Behaviour::LATER,
             2 => Behaviour { inline: 300, unruly: true, ..Behaviour::INLINE },
             3 => Behaviour { inline: 200, unruly: true, fail: 100, hang: 0, deaf: false },
-            _ => Behaviour { inline: 0, unruly: true, fail: 20, hang: 300, deaf: false },
+            4 => Behaviour { inline: 0, unruly: true, fail: 20, hang: 300, deaf: false },
+            _ => Behaviour { inline: 500, unruly: true, fail: 0, hang: 300, deaf: true },
         };
         self.store.behave(behaviour);
     }
@@ -316,16 +325,17 @@ impl World {
         self.store.behave(Behaviour::INLINE);
         for host in &mut self.hosts {
             if let Some(session) = &host.session {
-                self.pair.stall(session.wire, false);
+                self.loops.of(host.number.into()).stall(session.wire, false);
             }
         }
         for _ in 0..1000 {
+            // Also what was aborted and not given back.
+            self.store.release();
+            self.loops.settle();
+            self.take_ends();
             if self.hosts.iter().all(|host| host.running.is_empty()) {
                 break;
             }
-            self.store.release();
-            self.pair.settle();
-            self.take_ends();
         }
         for index in 0..self.hosts.len() {
             let left = self.hosts[index].running.len();
@@ -337,7 +347,7 @@ impl World {
             let cdb = [0x28, 0, lba[0], lba[1], lba[2], lba[3], 0, 0, REGION as u8, 0];
             let itt = session.begin(&cdb, Io::Read((REGION * BLOCK) as u32));
             self.hosts[index].running.push(Running { itt, first: 0, count: REGION, stamp: None });
-            self.pair.settle();
+            self.loops.settle();
             self.take_ends();
             assert!(self.hosts[index].running.is_empty(), "the last read of host {index}");
         }
@@ -346,8 +356,8 @@ impl World {
                 session.hang_up();
             }
         }
-        self.pair.settle();
-        self.pair.assert_clean();
+        self.loops.settle();
+        self.loops.iter().for_each(Pair::assert_clean);
         self.compared
     }
 }

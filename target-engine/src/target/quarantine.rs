@@ -13,7 +13,7 @@ use scsi_core::status::Status;
 
 use super::shard::{Env, TargetShard};
 use super::tasks::{Kind, State, Task};
-use crate::iscsi::connection::ConnectionState;
+use crate::iscsi::connection::{Connection, ConnectionState};
 use crate::limits::{HANG_AFTER, HANG_BUSY};
 
 /// Whether a unit's store is alive.
@@ -123,12 +123,15 @@ impl TargetShard {
 
     /// The window is wider, and no response may come that says so.
     fn tell_window(&mut self, place: usize) {
-        let session = self.connections[place].session;
-        if self.connections[place].state == ConnectionState::Open {
-            let window = self.window(session);
-            self.connections[place].ping(Ttt(0), window);
-            self.touch(place);
-        }
+        // Of a command that was aborted the connection may be gone.
+        let open = |connection: &&Connection| connection.state == ConnectionState::Open;
+        let Some(session) = self.connections.get(place).filter(open).map(|connection| connection.session)
+        else {
+            return;
+        };
+        let window = self.window(session);
+        self.connections[place].ping(Ttt(0), window);
+        self.touch(place);
     }
 
     /// A command that hung is over.
