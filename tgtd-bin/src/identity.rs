@@ -96,10 +96,11 @@ fn read(path: &Path) -> Result<Option<Uuid>, Failure> {
 /// Makes a number and the file that holds it, or takes that of a daemon that was first. The file appears whole.
 fn make(path: &Path) -> Result<Uuid, Failure> {
     let number = random()?;
+    // Nobody else makes a draft of this name, also where several containers have the directory in common.
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
+    draft.push(format!(".{number}"));
     let draft = PathBuf::from(draft);
-    let made = write(&draft, number).and_then(|()| fs::hard_link(&draft, path));
+    let made = write(&draft, number).and_then(|()| fs::hard_link(&draft, path)).and_then(|()| keep(path));
     // It may not have been made.
     let _ = fs::remove_file(&draft);
     match made {
@@ -109,9 +110,14 @@ fn make(path: &Path) -> Result<Uuid, Failure> {
 }
 
 fn write(path: &Path, number: Uuid) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
     writeln!(file, "{number}")?;
     file.sync_all()
+}
+
+/// A file that a loss of power takes away is another identity after it.
+fn keep(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
 }
 
 /// machine-id(5): the machine's number is not for others to see, but what is made of it is.
@@ -183,6 +189,7 @@ mod tests {
         let other = Installation::File(directory.path().join("other"));
         assert_ne!(of(Some(&other)).unwrap(), first);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "no draft stays behind");
+        assert!(write(&path, random().unwrap()).is_err(), "nobody has put anything where a draft goes");
 
         fs::write(&path, "hello").unwrap();
         let error = of(Some(&asked)).unwrap_err().to_string();
