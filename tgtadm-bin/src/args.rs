@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use target_engine::control::request::Strings;
+use target_engine::control::request::{Secret, Strings};
 use target_engine::control::wire::{Form, JSON_LLD, Mode, Op, Record, RequestHeader};
 
 use crate::getopt::{Getopt, Item};
@@ -125,7 +125,7 @@ impl Given {
             b'I' => strings.initiator_address = text(letter, value)?,
             b'Q' => strings.initiator_name = text(letter, value)?,
             b'u' => strings.user = text(letter, value)?,
-            b'p' => strings.password = text(letter, value)?,
+            b'p' => strings.password = text(letter, value)?.map(Secret::new),
             b'P' if self.mode == Some(Mode::Portal) => strings.portal_ops = text(letter, value)?,
             b'P' => strings.target_ops = text(letter, value)?,
             other => unreachable!("the table has no option -{}", char::from(other)),

@@ -7,7 +7,7 @@ use crate::args::{self, Invocation};
 use crate::{Refusal, client};
 
 /// One `tgtadm` command.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Command {
     /// As a shell would take it, with stock's quotes and spaces.
     text: String,
@@ -25,6 +25,14 @@ impl Command {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The same for those who did not ask for it: without a password, which is the last word.
+    #[must_use]
+    pub fn text_without_secret(&self) -> String {
+        let has_secret = self.words.last().is_some_and(|word| word.starts_with(PASSWORD.as_bytes()));
+        let secret = self.text.find(PASSWORD).filter(|_| has_secret);
+        secret.map_or_else(|| self.text.clone(), |at| format!("{}{PASSWORD}***", &self.text[..at]))
     }
 
     /// Words without special signs.
@@ -90,6 +98,12 @@ impl Command {
             }
             Invocation::Help | Invocation::Version => Ok(String::new()),
         }
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Command").field(&self.text_without_secret()).finish()
     }
 }
 
@@ -257,10 +271,7 @@ impl Commands {
     }
 
     pub(super) fn new_account(&self, driver: Option<&str>, user: &str, password: &str) -> Command {
-        self.start(driver)
-            .words("--mode account --op new")
-            .value("--user=", user)
-            .value("--password=", password)
+        self.start(driver).words("--mode account --op new").value("--user=", user).value(PASSWORD, password)
     }
 
     pub(super) fn delete_account(&self, user: &str) -> Command {
@@ -321,6 +332,8 @@ impl Commands {
 /// The caching page (SBC-3 6.4.5) with WCE clear, as stock's tool writes it.
 pub(super) const WRITE_CACHE_OFF: &str =
     "8:0:18:0x10:0:0xff:0xff:0:0:0xff:0xff:0xff:0xff:0x80:0x14:0:0:0:0:0:0";
+/// What stands before a password.
+const PASSWORD: &str = "--password=";
 const SHELL_SIGNS: &str = "'\"`$\\;&|<>()#!*?{}~";
 
 #[cfg(test)]
@@ -329,6 +342,18 @@ mod tests {
 
     fn words(command: &Command) -> Vec<&str> {
         command.words.iter().map(|word| std::str::from_utf8(word).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_password_is_shown_to_those_only_who_ask_for_the_command() {
+        let commands = Commands { port: "0".to_owned() };
+        let account = commands.new_account(Some("iscsi"), "mike --password=x", "hush 'hush' --password=hush");
+        assert!(account.text().contains("hush"));
+        for shown in [account.text_without_secret(), format!("{account:?}")] {
+            assert!(shown.contains("--user='mike --password=***") && !shown.contains("hush"), "{shown}");
+        }
+        let user = commands.delete_account("--password=name");
+        assert_eq!(user.text_without_secret(), user.text());
     }
 
     #[test]

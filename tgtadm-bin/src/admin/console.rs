@@ -33,10 +33,10 @@ pub(super) fn warn(line: impl Display) {
     complain(format_args!("tgt-admin: {line}"));
 }
 
-/// What stock prints of a command that failed.
+/// What stock prints of a command that failed, but for a password: it may be systemd's journal that is printed to.
 pub(super) fn refused(command: &Command, refusal: &Refusal) -> Stop {
     let _ = std::io::stderr().write_all(&refusal.text);
-    say(format_args!("Command:\n\t{}\nexited with code: {}.", command.text(), refusal.exit));
+    say(format_args!("Command:\n\t{}\nexited with code: {}.", command.text_without_secret(), refusal.exit));
     Stop(refusal.exit)
 }
 

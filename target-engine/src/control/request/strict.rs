@@ -97,6 +97,10 @@ pub(super) fn check(mode: Mode, op: Op, record: &Record) -> Result<(), ControlEr
     })?;
     numbers(shape, &record.header)?;
     let text = whole_text(&record.payload)?;
+    // Before anything repeats it.
+    if has_stray_secret(shape.strings, text) {
+        return Err(wrong("--password does not belong to this operation"));
+    }
     match shape.strings {
         Strings::None if text.is_empty() => Ok(()),
         Strings::None => Err(wrong(format!("{text:?} is left over; this operation takes no strings"))),
@@ -106,6 +110,16 @@ pub(super) fn check(mode: Mode, op: Op, record: &Record) -> Result<(), ControlEr
         Strings::Account => account(text),
         Strings::Parameters => parameters(text),
         Strings::Portals(takes) => portals(text, takes),
+    }
+}
+
+/// Whether there is a password where none is wanted, which no reason and no line of the log may show.
+fn has_stray_secret(strings: Strings, text: &str) -> bool {
+    let is_secret = |item: &str| item.starts_with("password=");
+    match strings {
+        Strings::Account => false,
+        Strings::Pair => is_secret(text),
+        _ => text.split(',').any(is_secret),
     }
 }
 

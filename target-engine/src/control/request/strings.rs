@@ -1,6 +1,7 @@
 //! The strings of a request: how a client joins them, and the pieces a daemon takes them apart with.
 
 use super::super::error::{ControlError, TgtadmError};
+use super::Secret;
 
 /// The textual options of one `tgtadm` call, as they are joined into a payload.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -26,7 +27,7 @@ pub struct Strings {
     /// `--user`.
     pub user: Option<String>,
     /// `--password`.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// `--drain`, which stock has not and does not look at.
     pub drain: Option<String>,
     /// `--params`, for all modes but portal.
@@ -45,19 +46,19 @@ impl Strings {
             .as_ref()
             .map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("(null)")));
         let pairs = [
-            ("path", &self.path),
-            ("bstype", &self.bstype),
-            ("bsopts", &self.bsopts),
-            ("bsoflags", &self.bsoflags),
-            ("blocksize", &self.blocksize),
-            ("targetname", &self.targetname),
-            ("initiator-address", &self.initiator_address),
-            ("initiator-name", &self.initiator_name),
-            ("user", &self.user),
-            ("password", &self.password),
-            ("drain", &self.drain),
+            ("path", self.path.as_deref()),
+            ("bstype", self.bstype.as_deref()),
+            ("bsopts", self.bsopts.as_deref()),
+            ("bsoflags", self.bsoflags.as_deref()),
+            ("blocksize", self.blocksize.as_deref()),
+            ("targetname", self.targetname.as_deref()),
+            ("initiator-address", self.initiator_address.as_deref()),
+            ("initiator-name", self.initiator_name.as_deref()),
+            ("user", self.user.as_deref()),
+            ("password", self.password.as_ref().map(Secret::reveal)),
+            ("drain", self.drain.as_deref()),
         ];
-        let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+        let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
         let operations = [("targetOps", &self.target_ops), ("portalOps", &self.portal_ops)];
         let operations =
             operations.into_iter().filter_map(|(word, value)| Some(format!("{word} {},", value.as_ref()?)));
@@ -121,8 +122,10 @@ mod tests {
         assert_eq!(name.payload(), b"state=(null)\0");
         let params = Strings { target_ops: some("online=1,readonly=0"), ..Strings::default() };
         assert_eq!(params.payload(), b"targetOps online=1,readonly=0,\0");
-        let account = Strings { password: some("p"), user: some("u"), ..Strings::default() };
-        assert_eq!(account.payload(), b"user=u,password=p\0");
+        let password = Some(Secret::new("hush".to_owned()));
+        let account = Strings { password, user: some("u"), ..Strings::default() };
+        assert_eq!(account.payload(), b"user=u,password=hush\0");
+        assert!(!format!("{account:?}").contains("hush"));
         let portal = Strings { portal_ops: some("portal=1.2.3.4"), user: some("u"), ..Strings::default() };
         assert_eq!(portal.payload(), b"user=u,portalOps portal=1.2.3.4,\0");
     }

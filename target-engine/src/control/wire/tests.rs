@@ -114,3 +114,14 @@ fn words_and_numbers_name_the_same() {
     assert_eq!(Mode::from_word("lu"), Some(Mode::LogicalUnit));
     assert_eq!((Mode::from_word("pool"), Op::from_word("stats")), (None, None));
 }
+
+#[test]
+fn no_strings_are_printed() {
+    let payload = b"user=mike,password=hush\0";
+    let record = Record::new(RequestHeader { tid: 5, ..RequestHeader::default() }, payload.to_vec());
+    let shown = format!("{record:?}");
+    assert!(shown.contains("tid: 5") && !shown.contains("payload"), "{shown}");
+    let mut reader = RecordReader::default();
+    assert_eq!(reader.receive(payload), Ok(None));
+    assert_eq!(format!("{reader:?}"), format!("RecordReader {{ received: {} }}", payload.len()));
+}

@@ -46,12 +46,18 @@ pub struct Refused {
 }
 
 /// A name and a password.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Account {
     /// The name.
     pub user: String,
     /// In the clear, as the file has it.
     pub password: String,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// A value and where it stands.

@@ -143,6 +143,29 @@ fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
 }
 
 #[test]
+fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+    for (mode, op, given, payload) in
+        WHOLE.iter().filter(|whole| (whole.0, whole.1) != (Mode::Account, Op::New))
+    {
+        let strings = payload.strip_suffix(b"\0").unwrap_or_default();
+        for secret in ["hush", "hush,hush,a=hush"] {
+            let stray = format!("password={secret}\0").into_bytes();
+            let separator = if strings.is_empty() { &b""[..] } else { b"," };
+            let behind = [strings, separator, &stray].concat();
+            // The value of one pair may have commas.
+            let is_value = (*mode, *op) == (Mode::Target, Op::Update);
+            for payload in [&stray, if is_value { &stray } else { &behind }] {
+                let reason =
+                    strict(*mode, *op, given, payload).map_or_else(|error| error.reason, |_| String::new());
+                assert!(!reason.contains("hush"), "{mode:?} {op:?}: {reason}");
+            }
+            let reason = strict(*mode, *op, given, &stray).unwrap_err().reason;
+            assert!(reason.contains("--password does not belong"), "{mode:?} {op:?}: {reason}");
+        }
+    }
+}
+
+#[test]
 fn strings_are_known_come_once_and_have_a_value() {
     use Mode::{Account, LogicalUnit, Portal, System, Target};
     use Op::{Bind, Delete, New, Update};
@@ -184,7 +207,7 @@ fn strings_are_known_come_once_and_have_a_value() {
         (Account, New, "", b"user=u\0", "--password"),
         (Account, New, "", b"user=u,password=\0", "not empty"),
         (Account, New, "", b"x=y,user=u,password=p\0", "nothing else"),
-        (Account, Delete, "", b"user=u,password=p\0", "\"password\" does not belong"),
+        (Account, Delete, "", b"user=u,password=p\0", "--password does not belong"),
     ];
     for (mode, op, given, payload, expected) in cases {
         let answer = strict(*mode, *op, given, payload).unwrap_err();
