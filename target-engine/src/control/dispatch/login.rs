@@ -112,16 +112,16 @@ impl Control {
         Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag: PORTAL_GROUP_TAG }))
     }
 
-    /// After redirection: state, access, session, authentication, keys.
+    /// After redirection: access, state, session, authentication, keys.
     pub(super) fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
         let Some(target) = self.model.find_target(name) else { return refuse(LoginStatus::NotFound) };
-        if target.state == State::Offline {
-            return refuse_because(LoginStatus::TargetError, "the target is offline");
-        }
         if !target.acl.allows(peer.ip(), &question.initiator_name) {
             // As stock says it: who may not see a target is not told that it is there.
             return refuse_because(LoginStatus::NotFound, "no rule of access lets it in");
+        }
+        if target.state == State::Offline {
+            return refuse_because(LoginStatus::TargetError, "the target is offline");
         }
         if !question.tsih.is_new() {
             let key = key(question.initiator_name.normalized(), question.isid, target.tid);

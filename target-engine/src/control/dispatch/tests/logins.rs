@@ -12,6 +12,7 @@ use crate::iscsi::login::{
     AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetQuestion,
 };
 use crate::model::account::Algorithm;
+use crate::model::acl::Acl;
 
 const LOGIN: LoginId = LoginId(4);
 
@@ -63,6 +64,12 @@ fn only_whom_the_rules_name_may_come_in() {
     assert_eq!(bench.status(question("IQN.X:ONE")), LoginStatus::Success);
     bench.control.model.target_mut(tid(1)).unwrap().state = State::Offline;
     assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::TargetError);
+    bench.control.model.target_mut(tid(1)).unwrap().acl = Acl::default();
+    assert_eq!(
+        bench.status(question("iqn.x:one")),
+        LoginStatus::NotFound,
+        "it is not told that there is one"
+    );
 }
 
 #[test]
