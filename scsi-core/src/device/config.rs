@@ -125,8 +125,8 @@ impl UnitConfig {
         digits.fold(0, |number, digit| number << 4 | u128::from(digit))
     }
 
-    /// Replaces or adds a mode page; of a page without subpage 255 bytes are kept, more it cannot have. Of the caching and control pages the bits the unit obeys (WCE, SWP,
-    /// D_SENSE) take effect.
+    /// Replaces or adds a mode page; of a page without subpage 255 bytes are kept, more it cannot have. Of the caching
+    /// and control pages the bits the unit obeys (WCE, SWP, D_SENSE) take effect.
     pub fn set_mode_page(&mut self, mut page: ModePage) {
         if page.subpage == 0 {
             page.bytes.truncate(u8::MAX.into());

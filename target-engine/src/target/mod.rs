@@ -5,7 +5,8 @@
 //! - [`stats`]: what is counted
 //! - `receive`, `command`, `direction`, `ask`, `transfer`, `bulk`, `finish`: the way of a command
 //! - `closing`: how units and the target end
-//! - [`task_management`], `deferred`: how commands are ended early; `quarantine`: what is done about those that do not end
+//! - [`task_management`], `deferred`: how commands are ended early; `quarantine`: what is done about those that do not
+//!   end
 
 mod ask;
 pub mod buffers;

@@ -100,6 +100,7 @@ fn the_package_takes_tgts_place_and_its_programs_run() {
         let (_, section) = page.rsplit_once('.').unwrap();
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
+    assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) names it");
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
     let conffiles = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];
     assert_eq!(

@@ -187,7 +187,6 @@ pub struct ParametersReport {
     pub nop_count: u32,
     /// The keys and their values.
     pub keys: Vec<(&'static str, Value)>,
-    /// How rules on addresses and on names go together.
     /// Where initiators are sent.
     pub redirect: Redirect,
 }

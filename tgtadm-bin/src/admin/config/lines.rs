@@ -76,8 +76,8 @@ fn uncomment(line: &[u8]) -> &[u8] {
     first.map_or(line, |at| &line[..at])
 }
 
-/// What stands after the `*/` (but not that of a comment within it) that belongs to the `/*` this line begins with, and in which line; `None` when there is
-/// none.
+/// What stands after the `*/` (but not that of a comment within it) that belongs to the `/*` this line begins with, and
+/// in which line; `None` when there is none.
 fn skip_comment<'text>(
     mut number: u32,
     first: &'text [u8],
