@@ -3,7 +3,7 @@
 use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::{Driver, SystemChange};
-use super::super::wire::{Mode, RequestHeader};
+use super::super::wire::{Form, Mode, RequestHeader};
 use super::{Control, Outside, done};
 use crate::model::DriverState;
 use crate::model::portal::PortalSpec;
@@ -62,7 +62,8 @@ impl Control {
     /// # Errors
     /// [`TgtadmError::NoDriver`].
     pub fn admit(&self, header: &RequestHeader) -> Result<(), ControlError> {
-        let named = Driver::from_name(&header.lld).filter(|_| !header.lld.is_empty());
+        let (_, name) = Form::of(&header.lld);
+        let named = Driver::from_name(name).filter(|_| !name.is_empty());
         let Some(driver) = named.filter(|_| header.mode != Mode::Lld as u32) else { return Ok(()) };
         let why_not = match self.model.driver(driver) {
             DriverState::Ready => return Ok(()),

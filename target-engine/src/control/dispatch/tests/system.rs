@@ -82,11 +82,14 @@ fn a_driver_that_is_named_must_be_ready() {
     let refused = Err(TgtadmError::NoDriver);
     assert_eq!(admitted(&bench, Mode::Target, "iscsi"), Ok(()));
     assert_eq!(admitted(&bench, Mode::Target, "iser"), refused);
+    assert_eq!(admitted(&bench, Mode::Target, "json.1/iser"), refused);
+    assert_eq!(admitted(&bench, Mode::Target, "json.1/iscsi"), Ok(()));
     assert_eq!(admitted(&bench, Mode::Lld, "iser"), Ok(()));
     bench.ask(Request::LldStop(Driver::Iscsi));
     assert_eq!(admitted(&bench, Mode::System, "iscsi"), refused);
     assert_eq!(admitted(&bench, Mode::Lld, "iscsi"), Ok(()));
     assert_eq!(admitted(&bench, Mode::Target, ""), Ok(()), "as in stock");
+    assert_eq!(admitted(&bench, Mode::Target, "json.1"), Ok(()));
 }
 
 #[test]
