@@ -39,7 +39,11 @@ impl Change {
         let result = match reply {
             Some(Ok(_)) => "success".to_owned(),
             Some(Err(error)) if error.reason.is_empty() => format!("{:?}", error.kind.to_string()),
-            Some(Err(error)) => format!("{:?} reason={:?}", error.kind.to_string(), error.reason),
+            Some(Err(error)) => {
+                // It may repeat what was sent.
+                let reason = without_secret(error.reason.as_bytes());
+                format!("{:?} reason={reason:?}", error.kind.to_string())
+            }
             None => "unknown".to_owned(),
         };
         format!("audit: {} {} result={result}", self.peer, self.what)
@@ -85,12 +89,15 @@ fn what(record: &Record) -> String {
     text
 }
 
-/// What is behind a password may be a part of it, commas included.
 fn strings(payload: &[u8]) -> String {
-    let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
-    let secret = payload[..end].windows(SECRET.len()).position(|window| window == SECRET);
-    let shown = secret.map_or(end, |at| at + SECRET.len());
-    let mut text = String::from_utf8_lossy(&payload[..shown]).into_owned();
+    without_secret(payload.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
+/// What is behind a password may be a part of it, commas included.
+fn without_secret(bytes: &[u8]) -> String {
+    let secret = bytes.windows(SECRET.len()).position(|window| window == SECRET);
+    let shown = secret.map_or(bytes.len(), |at| at + SECRET.len());
+    let mut text = String::from_utf8_lossy(&bytes[..shown]).into_owned();
     if secret.is_some() {
         text.push_str("***");
     }
@@ -133,6 +140,17 @@ mod tests {
         let strange =
             RequestHeader { mode: 9, op: 99, lld: "json.1/iscsi".to_owned(), ..RequestHeader::default() };
         assert!(line(strange, b"", None).unwrap().ends_with("mode=9 op=99 lld=\"iscsi\" result=unknown"));
+    }
+
+    #[test]
+    fn a_reason_does_not_repeat_a_password() {
+        let refused = Err(TgtadmError::NoUser.because("--user \"mike,password=hush,hush\": no account"));
+        let line = line(header(Mode::Account, Op::Delete), b"user=mike,password=hush,hush\0", Some(&refused))
+            .unwrap();
+        assert!(
+            line.ends_with("reason=\"--user \\\"mike,password=***\"") && !line.contains("hush"),
+            "{line}"
+        );
     }
 
     #[test]
