@@ -17,8 +17,8 @@ pub struct UnitConfig {
     pub scsi_sn: String,
     /// The locally assigned designator of VPD page 83h (NAA 3h): its lower 60 bits.
     pub naa_local: u64,
-    /// The IEEE registered extended designator of VPD page 83h (NAA 6h), for a unit that has one: its lower 124 bits.
-    pub naa_extended: Option<u128>,
+    /// The IEEE registered extended designator of VPD page 83h (NAA 6h): its lower 124 bits.
+    pub naa_extended: u128,
     /// Logical block length in bytes: a power of two, at least 512.
     pub block_len: u32,
     /// RMB: the medium can be ejected.
@@ -86,7 +86,7 @@ impl UnitConfig {
             vendor_id: "IET".to_owned(),
             product_id: "VIRTUAL-DISK".to_owned(),
             product_rev: "0001".to_owned(),
-            naa_extended: Some(Self::naa_of_digits(&scsi_id)),
+            naa_extended: Self::naa_of_digits(&scsi_id),
             scsi_id,
             scsi_sn: format!("beaf{tid}{lun}"),
             naa_local: u64::from(tid) << 32 | u64::from(lun),

@@ -1,9 +1,10 @@
 //! What initiators know a logical unit by: made of the installation, the target's name and the unit's number, or
 //! given by an administrator.
 //!
-//! There is no IEEE company identifier of ours, so a name that is made is no NAA 6h one: it is NAA 3h (locally
-//! assigned, 60 bits of a hash), the T10 vendor ID based designator and the serial number, both with 112 bits of the
-//! same hash. The target's number and the time are no part of it: it is the same after every restart.
+//! A name that is made has four forms of one hash: NAA 3h (locally assigned) with 60 bits of it, NAA 6h with 100 bits,
+//! the T10 vendor ID based designator and the serial number with 112 bits each. There is no IEEE company identifier of
+//! ours: in NAA 6h it is zero, as in stock. The target's number and the time are no part of a name: it is the same
+//! after every restart.
 
 use scsi_core::device::unit::{DeviceType, UnitConfig};
 use scsi_core::lun::Lun;
@@ -37,20 +38,24 @@ impl Identity {
             config.scsi_id = format!("{VENDOR}{serial}");
             config.scsi_sn = serial;
             config.naa_local = naa_local(&hash);
-            config.naa_extended = None;
+            config.naa_extended = naa_extended(&hash);
         }
         config
     }
 
-    /// Gives a unit a SCSI ID. An NAA 6h designator comes of one that is a hexadecimal number, alone or after `IET`;
-    /// of other texts stock makes one too, the same for many of them. The same ID is the same unit on every host.
+    /// Gives a unit a SCSI ID. One that is a hexadecimal number, alone or after `IET`, is the NAA 6h designator too, as
+    /// in stock; of other texts stock makes the same one for many, and here it is of a hash. The same ID is the same
+    /// unit on every host.
     pub fn rename(self, config: &mut UnitConfig, scsi_id: String) {
         let digits = scsi_id.strip_prefix(VENDOR.trim_end()).map_or(scsi_id.as_str(), str::trim_start);
         let is_number =
             (1..=NAA_DIGITS).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        config.naa_extended = (is_number || self == Self::Stock).then(|| UnitConfig::naa_of_digits(&scsi_id));
+        let hash = hash(GIVEN, &[scsi_id.as_bytes()]);
+        let as_stock = is_number || self == Self::Stock;
+        config.naa_extended =
+            if as_stock { UnitConfig::naa_of_digits(&scsi_id) } else { naa_extended(&hash) };
         if self != Self::Stock {
-            config.naa_local = naa_local(&hash(GIVEN, &[scsi_id.as_bytes()]));
+            config.naa_local = naa_local(&hash);
         }
         config.scsi_id = scsi_id;
     }
@@ -59,8 +64,7 @@ impl Identity {
 /// Whether an initiator could take the one for the other.
 #[must_use]
 pub fn same(one: &UnitConfig, other: &UnitConfig) -> bool {
-    let extended = one.naa_extended.is_some() && one.naa_extended == other.naa_extended;
-    extended || one.scsi_id == other.scsi_id || one.scsi_sn == other.scsi_sn
+    one.naa_extended == other.naa_extended || one.scsi_id == other.scsi_id || one.scsi_sn == other.scsi_sn
 }
 
 fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {
@@ -71,6 +75,11 @@ fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 /// The first 15 digits of the serial number.
 fn naa_local(hash: &[u8; 32]) -> u64 {
     hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)) >> 4
+}
+
+/// The first 25 digits of the serial number after a company identifier of zero.
+fn naa_extended(hash: &[u8; 32]) -> u128 {
+    hash[..16].iter().fold(0, |number, byte| number << 8 | u128::from(*byte)) >> 28
 }
 
 /// What a hash is of, so that none is taken for another.
@@ -99,7 +108,8 @@ mod tests {
         let config = disk(HERE, 1, "iqn.2001-04.com.example:disk", 1);
         assert_eq!(config.scsi_sn, "d9150fdfc1783ca779209b790a00");
         assert_eq!(config.scsi_id, "IET     d9150fdfc1783ca779209b790a00");
-        assert_eq!((config.naa_local, config.naa_extended), (0x0d91_50fd_fc17_83ca, None));
+        assert_eq!(config.naa_local, 0x0d91_50fd_fc17_83ca);
+        assert_eq!(config.naa_extended, 0x0d_9150_fdfc_1783_ca77_9209_b790);
         assert_eq!(config.scsi_id.len(), UnitConfig::IDENTIFIER_LEN);
         assert_eq!(
             disk(HERE, 9, "IQN.2001-04.com.example:DISK", 1),
@@ -108,7 +118,8 @@ mod tests {
         );
         let mut given = disk(HERE, 1, "iqn.x", 1);
         HERE.rename(&mut given, "volume-1".to_owned());
-        assert_eq!((given.naa_local, given.naa_extended), (0x059b_ce43_018b_0056, None));
+        assert_eq!(given.naa_local, 0x059b_ce43_018b_0056);
+        assert_eq!(given.naa_extended >> 40, given.naa_local.into());
     }
 
     #[test]
@@ -124,6 +135,7 @@ mod tests {
         ];
         for other in others {
             assert!(!same(&one, &other) && one.naa_local != other.naa_local, "{other:?}");
+            assert_ne!(one.naa_extended, other.naa_extended, "{other:?}");
         }
         assert!(same(&one, &disk(HERE, 2, "iqn.x:a", 1)));
     }
@@ -149,9 +161,13 @@ mod tests {
         for (text, number) in cases {
             let (mut ours, mut stock) = (disk(HERE, 1, "iqn.x", 1), disk(Identity::Stock, 1, "iqn.x", 1));
             HERE.rename(&mut ours, text.to_owned());
-            assert_eq!((ours.naa_extended, ours.scsi_id.as_str()), (number, text));
+            assert_eq!(ours.scsi_id, text);
+            match number {
+                Some(number) => assert_eq!(ours.naa_extended, number),
+                None => assert_eq!(ours.naa_extended >> 40, ours.naa_local.into(), "{text}: of the hash"),
+            }
             Identity::Stock.rename(&mut stock, text.to_owned());
-            assert_eq!(stock.naa_extended, Some(UnitConfig::naa_of_digits(text)));
+            assert_eq!(stock.naa_extended, UnitConfig::naa_of_digits(text));
             assert_eq!(stock.naa_local, 0x1_0000_0001);
         }
         let mut elsewhere = disk(Identity::Installation([9; 16]), 2, "iqn.y", 5);

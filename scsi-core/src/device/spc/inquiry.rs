@@ -83,11 +83,14 @@ fn peripheral(config: &UnitConfig) -> Peripheral {
 }
 
 /// What initiators know the unit by.
-fn designators(config: &UnitConfig) -> Vec<Designator> {
+fn designators(config: &UnitConfig) -> [Designator; 3] {
     let mut text: Vec<u8> = config.scsi_id.bytes().take(IDENTIFIER_LEN).collect();
     text.resize(IDENTIFIER_LEN, 0);
-    let always = [Designator::t10_vendor_id(&text), Designator::naa_locally_assigned(config.naa_local)];
-    always.into_iter().chain(config.naa_extended.map(Designator::naa_registered_extended)).collect()
+    [
+        Designator::t10_vendor_id(&text),
+        Designator::naa_locally_assigned(config.naa_local),
+        Designator::naa_registered_extended(config.naa_extended),
+    ]
 }
 
 fn block_limits(state: &UnitState) -> BlockLimits {
@@ -190,13 +193,12 @@ mod tests {
         assert_eq!(data[60..], 0x6000_0000_0000_0000_0e00_0000_0001_0001_u128.to_be_bytes());
 
         let mut bench = Bench::disk(
-            |config| (config.naa_local, config.naa_extended) = (0x0123_4567_89ab_cdef, None),
+            |config| (config.naa_local, config.naa_extended) = (0x0123_4567_89ab_cdef, 0x89),
             FILE,
         );
-        assert_eq!(
-            page(&mut bench, 0x83)[44..],
-            [1, 3, 0, 8, 0x31, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]
-        );
+        let data = page(&mut bench, 0x83);
+        assert_eq!(data[44..56], [1, 3, 0, 8, 0x31, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+        assert_eq!(data[60..], 0x6000_0000_0000_0000_0000_0000_0000_0089_u128.to_be_bytes());
     }
 
     #[test]
