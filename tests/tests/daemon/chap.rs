@@ -271,6 +271,10 @@ fn accounts_count_from_the_next_login_on() {
     early.write(0, &[1; 512]).unwrap();
     fail("iscsi-inq", [&daemon.url(1)]);
     let mut proven = login(&daemon, &ONE_WAY).unwrap().0;
+    let shown = daemon.adm(&["--json", "--mode", "session", "--op", "show"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let users = [0, 1].map(|session| shown["sessions"][session]["user"].as_str());
+    assert_eq!(users, [Some("alice"), None], "the newest first");
     daemon.adm(&["--mode", "account", "--op", "delete", "--user", "alice"]);
     proven.write(0, &[2; 512]).unwrap();
     early.read(0, 1).unwrap();

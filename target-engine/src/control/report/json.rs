@@ -138,6 +138,7 @@ fn session(report: &SessionReport) -> Value {
         "tid": report.tid,
         "initiator": report.initiator,
         "alias": report.alias,
+        "user": report.user,
         "isid": report.isid.to_string(),
         "loop": report.loop_index,
         "parameters": session_parameters(&report.params),

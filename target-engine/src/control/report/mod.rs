@@ -138,6 +138,8 @@ pub struct SessionReport {
     pub initiator: String,
     /// The initiator's alias, safe to print.
     pub alias: Option<String>,
+    /// The account by which it logged in, where it had to prove one.
+    pub user: Option<String>,
     /// The initiator's part of the session's identifier.
     pub isid: Isid,
     /// Which of its target's loops serves it.
@@ -291,6 +293,7 @@ fn session(session: &Session) -> SessionReport {
         tid: session.key.tid.number(),
         initiator: session.key.initiator_name.clone(),
         alias: session.alias.as_deref().map(printable),
+        user: session.user.clone(),
         isid: session.key.isid,
         loop_index: session.loop_index,
         params: session.params,

@@ -68,6 +68,7 @@ pub(super) fn session() -> SessionReport {
         tid: 1,
         initiator: "iqn.2007-10.com.github:test".to_owned(),
         alias: None,
+        user: Some("fujita".to_owned()),
         isid: Isid([0x80, 0, 0, 0x12, 0xab, 0]),
         loop_index: 0,
         params: SessionParams { initial_r2t: false, ..SessionParams::default() },

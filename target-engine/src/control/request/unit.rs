@@ -77,6 +77,22 @@ const KEYS: [&str; 18] = [
     "disksize",
 ];
 
+/// Stock's keys that only its media changers know.
+const CHANGER_KEYS: [&str; 12] = [
+    "element_type",
+    "start_address",
+    "quantity",
+    "sides",
+    "clear_slot",
+    "address",
+    "barcode",
+    "volume_tag",
+    "tid",
+    "lun",
+    "dump",
+    "media_home",
+];
+
 impl UnitStrings {
     /// Keys that are not known are ignored; of a key that comes twice the last counts.
     pub(super) fn parse(text: &str) -> Self {
@@ -136,7 +152,12 @@ fn change(key: &str, value: &str) -> Result<UnitChange, ControlError> {
             return Err(ControlError { kind: TgtadmError::UnknownParameter, ..wrong(key, value, "auto") });
         }
         _ => {
-            let reason = format!("--params {key:?} is no parameter of a unit; accepted: {}", KEYS.join(", "));
+            let what = if CHANGER_KEYS.contains(&key) {
+                "is for changers, which there are none of"
+            } else {
+                "is no parameter of a unit"
+            };
+            let reason = format!("--params {key:?} {what}; accepted: {}", KEYS.join(", "));
             return Err(TgtadmError::InvalidRequest.because(reason));
         }
     })
@@ -248,6 +269,20 @@ mod tests {
         );
         assert_eq!(changes(""), []);
         assert_eq!(changes("targetOps ,"), []);
+    }
+
+    #[test]
+    fn what_is_a_changers_is_told_so() {
+        for (key, told) in [
+            (
+                "element_type",
+                "--params \"element_type\" is for changers, which there are none of; accepted: vendor_id, ",
+            ),
+            ("nonsense", "--params \"nonsense\" is no parameter of a unit; accepted: vendor_id, "),
+        ] {
+            let refused = changes(&format!("{key}=1")).remove(0).unwrap_err();
+            assert!(refused.reason.starts_with(told), "{key}");
+        }
     }
 
     #[test]
