@@ -4,14 +4,15 @@
 //! checks, so order and checks are part of the interface.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use target_engine::control::request::{Secret, Strings};
 use target_engine::control::wire::{Form, JSON_LLD, Mode, Op, Record, RequestHeader};
 
-use crate::getopt::{Getopt, Item};
-use crate::options::OPTIONS;
+use crate::getopt::{Complaint, Getopt, Item};
+use crate::options::{self, OPTIONS};
 use crate::{EINVAL, Refusal, rules};
 
 /// What to do.
@@ -65,12 +66,12 @@ pub(crate) struct Given {
 /// Reads the command line, the program's name first. The first mistake in the order of the words is reported.
 ///
 /// # Errors
-/// What stock `tgtadm` prints for the same words, and its exit code.
+/// What stock `tgtadm` prints for the same words, a line more on what would be right, and its exit code.
 pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation, Refusal> {
     let mut getopt = Getopt::new(OPTIONS, arguments, posixly_correct);
     let mut given = Given::default();
     let mut operand = None;
-    while let Some(item) = getopt.next_item().map_err(Refusal::with_advice)? {
+    while let Some(item) = getopt.next_item().map_err(refused_word)? {
         match item {
             Item::Option(b'h', _) => return Ok(Invocation::Help),
             Item::Option(b'V', _) => return Ok(Invocation::Version),
@@ -80,10 +81,11 @@ pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation,
     }
     if let Some(word) = operand {
         let message = [b"tgtadm: unrecognized option '", word, b"'"].concat();
-        return Err(Refusal::with_advice(message));
+        return Err(Refusal::with_advice(message, &known_options()));
     }
-    let op = given.op.ok_or_else(|| Refusal::named(EINVAL, "specify the operation type"))?;
-    let mode = given.mode.ok_or_else(|| Refusal::named(EINVAL, "specify the mode"))?;
+    let missing = |what, letter| Refusal::named(EINVAL, what).but(options::usage(&[letter]));
+    let op = given.op.ok_or_else(|| missing("specify the operation type", b'o'))?;
+    let mode = given.mode.ok_or_else(|| missing("specify the mode", b'm'))?;
     rules::check(mode, op, &given)?;
     Ok(Invocation::Send(given.into_order(mode, op)))
 }
@@ -101,16 +103,16 @@ impl Given {
                 return Ok(());
             }
             b'L' => self.header.lld = String::from_utf8_lossy(value).into_owned(),
-            b'o' => self.op = Some(word(value, 1, "operation", Op::from_word)?),
-            b'm' => self.mode = Some(word(value, 1, "mode", Mode::from_word)?),
-            b't' => self.header.tid = number(letter, value)?,
-            b's' => self.header.sid = number(letter, value)?,
-            b'c' => self.header.cid = number(letter, value)?,
-            b'l' => self.header.lun = number(letter, value)?,
-            b'C' => self.control_port = number::<i16>(letter, value)?.cast_unsigned(),
-            b'H' => self.header.host_no = number(letter, value)?,
+            b'o' => self.op = Some(word(letter, value, "operation", Op::from_word)?),
+            b'm' => self.mode = Some(word(letter, value, "mode", Mode::from_word)?),
+            b't' => self.header.tid = number(letter, value, i32::MAX)?,
+            b's' => self.header.sid = number(letter, value, u64::MAX - 1)?,
+            b'c' => self.header.cid = number(letter, value, u32::MAX)?,
+            b'l' => self.header.lun = number(letter, value, u64::MAX - 1)?,
+            b'C' => self.control_port = number(letter, value, i16::MAX)?.cast_unsigned(),
+            b'H' => self.header.host_no = number(letter, value, u32::MAX)?,
             b'B' => self.header.host_no = host_of_bus(value, Path::new("/sys/bus"))?,
-            b'Y' => self.header.device_type = word(value, EINVAL, "target type", device_type)?,
+            b'Y' => self.header.device_type = word(letter, value, "target type", device_type)?,
             b'F' => self.header.force = 1,
             b'D' => strings.drain = text(letter, value)?,
             b'O' => self.header.ac_dir = 1,
@@ -154,17 +156,32 @@ impl Given {
 /// A string for the daemon, which refuses what is not UTF-8.
 fn text(letter: u8, value: &[u8]) -> Result<Option<String>, Refusal> {
     let text = String::from_utf8(value.to_vec());
-    text.map(Some).map_err(|_| refused_value(letter, value, "is not UTF-8"))
+    text.map(Some).map_err(|_| refused_value(letter, value, "is not UTF-8", "text in UTF-8"))
 }
 
-fn refused_value(letter: u8, value: &[u8], why: &str) -> Refusal {
+fn refused_word(complaint: Complaint) -> Refusal {
+    let right = match complaint.meant.as_slice() {
+        [only] => options::usage(&[*only]),
+        several => format!("accepted: {}", options::names(several)),
+    };
+    Refusal::with_advice(complaint.text, &right)
+}
+
+fn known_options() -> String {
+    let all: Vec<u8> = OPTIONS.iter().map(options::Row::letter).collect();
+    format!("accepted: {}", options::names(&all))
+}
+
+fn refused_value(letter: u8, value: &[u8], why: &str, accepted: &str) -> Refusal {
     let message = [b"-", &[letter][..], b" argument value '", value, b"' ", why.as_bytes()].concat();
-    Refusal::with_advice(message)
+    Refusal::with_advice(message, &format!("{}; accepted: {accepted}", options::names(&[letter])))
 }
 
-fn word<T>(value: &[u8], exit: u8, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Refusal> {
+fn word<T>(letter: u8, value: &[u8], what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Refusal> {
+    let exit = if letter == b'Y' { EINVAL } else { 1 };
+    let unknown = || Refusal::named(exit, [b"unknown ", what.as_bytes(), b": ", value].concat());
     let found = std::str::from_utf8(value).ok().and_then(read);
-    found.ok_or_else(|| Refusal::named(exit, [b"unknown ", what.as_bytes(), b": ", value].concat()))
+    found.ok_or_else(|| unknown().but(options::usage(&[letter])))
 }
 
 /// Peripheral device types (SPC-4 6.6.2) a new unit can have.
@@ -181,10 +198,12 @@ fn device_type(word: &str) -> Option<u32> {
 }
 
 /// A number as C reads it: the value ends where the digits end, `-2` wraps around, and all ones is no number.
-fn number<T: TryFrom<u64>>(letter: u8, value: &[u8]) -> Result<T, Refusal> {
+/// `max` is for the refusal.
+fn number<T: TryFrom<u64> + Display>(letter: u8, value: &[u8], max: T) -> Result<T, Refusal> {
+    let refused = |why| refused_value(letter, value, why, &format!("0 to {max}"));
     match leading_number(value) {
-        None | Some(u64::MAX) => Err(refused_value(letter, value, "invalid")),
-        Some(number) => T::try_from(number).map_err(|_| refused_value(letter, value, "out of range")),
+        None | Some(u64::MAX) => Err(refused("invalid")),
+        Some(number) => T::try_from(number).map_err(|_| refused("out of range")),
     }
 }
 
@@ -219,13 +238,16 @@ fn leading_number(text: &[u8]) -> Option<u64> {
 /// The SCSI host behind `BUS,ID`: the `hostN` in the device's directory.
 fn host_of_bus(value: &[u8], buses: &Path) -> Result<u32, Refusal> {
     let Some(comma) = value.iter().position(|byte| *byte == b',') else {
-        return Err(refused_value(b'B', value, "invalid"));
+        return Err(refused_value(b'B', value, "invalid", "BUS,ID"));
     };
     let (bus, id) = (&value[..comma], &value[comma + 1..]);
     let device = buses.join(OsStr::from_bytes(bus)).join("devices").join(OsStr::from_bytes(id));
     let entries = std::fs::read_dir(device).into_iter().flatten().flatten();
     let hosts = entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok());
-    hosts.min().ok_or_else(|| Refusal::named(EINVAL, [b"can't find bus: ", bus].concat()))
+    let unknown = || Refusal::named(EINVAL, [b"can't find bus: ", bus].concat());
+    hosts
+        .min()
+        .ok_or_else(|| unknown().but("--bus; accepted: BUS,ID where /sys/bus/BUS/devices/ID has a SCSI host"))
 }
 
 /// The type that always comes with its own backing store.
@@ -274,7 +296,8 @@ mod tests {
         assert_eq!(host_of_bus(b"pci,0000:00:1f.2", buses.path()), Ok(12));
 
         let unknown = host_of_bus(b"pci,0000:00:1f.3", buses.path()).unwrap_err();
-        assert_eq!((unknown.exit, unknown.text.as_slice()), (22, &b"tgtadm: can't find bus: pci\n"[..]));
+        assert_eq!(unknown.exit, 22);
+        assert!(unknown.text.starts_with(b"tgtadm: can't find bus: pci\n"));
         let no_comma = host_of_bus(b"pci", buses.path()).unwrap_err();
         assert!(no_comma.text.starts_with(b"-B argument value 'pci' invalid\n"));
     }

@@ -105,7 +105,8 @@ fn connect(path: &Path) -> Result<UnixStream, Refusal> {
     let no_daemon = || not_sent(ENOTCONN, "Transport endpoint is not connected");
     if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
         let message = [b"management path too long: ", path.as_os_str().as_bytes()].concat();
-        let mut refusal = Refusal::named(0, message);
+        let limit = format!("TGT_IPC_SOCKET and its suffix; accepted: up to {SOCKET_PATH_LEN_MAX} bytes");
+        let mut refusal = Refusal::named(0, message).but(limit);
         let no_daemon = no_daemon();
         refusal.text.extend_from_slice(&no_daemon.text);
         return Err(Refusal { exit: no_daemon.exit, ..refusal });
@@ -227,7 +228,9 @@ mod tests {
         let long = PathBuf::from(format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX)));
         let refusal = exchange_at(&long, &order()).unwrap_err();
         assert_eq!(refusal.exit, 107);
-        let text = format!("tgtadm: management path too long: {}\ntgtadm: {message}\n", long.display());
+        let limit = "  TGT_IPC_SOCKET and its suffix; accepted: up to 107 bytes\n";
+        let text =
+            format!("tgtadm: management path too long: {}\n{limit}tgtadm: {message}\n", long.display());
         assert_eq!(String::from_utf8(refusal.text).unwrap(), text);
     }
 

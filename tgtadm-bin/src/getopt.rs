@@ -26,6 +26,15 @@ pub enum Item<'a> {
     Operand(&'a [u8]),
 }
 
+/// Words that are no option, or not a whole one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Complaint {
+    /// One line without its newline, starting with the program's name.
+    pub text: Vec<u8>,
+    /// The letters of the options that may have been meant.
+    pub meant: Vec<u8>,
+}
+
 /// Walks over the words after the program's name.
 #[derive(Clone, Debug)]
 pub struct Getopt<'a, S> {
@@ -50,8 +59,8 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
     /// The next item, `None` after the last word.
     ///
     /// # Errors
-    /// The complaint, one line without its newline, starting with the program's name.
-    pub fn next_item(&mut self) -> Result<Option<Item<'a>>, Vec<u8>> {
+    /// The first word that is wrong.
+    pub fn next_item(&mut self) -> Result<Option<Item<'a>>, Complaint> {
         if !self.letters.is_empty() {
             return self.letter().map(Some);
         }
@@ -78,12 +87,13 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
         }
     }
 
-    fn letter(&mut self) -> Result<Item<'a>, Vec<u8>> {
+    fn letter(&mut self) -> Result<Item<'a>, Complaint> {
         let (letter, rest) = (self.letters[0], &self.letters[1..]);
         self.letters = rest;
         let Some(spec) = self.specs.iter().map(AsRef::as_ref).find(|spec| spec.short == letter) else {
-            return Err(self.complaint(&[b"invalid option -- '", &[letter], b"'"]));
+            return Err(self.complaint(&[b"invalid option -- '", &[letter], b"'"], |_| true));
         };
+        let this = |other: &Spec| other.short == letter;
         if !spec.short_value {
             return Ok(Item::Option(letter, None));
         }
@@ -93,31 +103,34 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
         }
         match self.words.next() {
             Some(value) => Ok(Item::Option(letter, Some(value))),
-            None => Err(self.complaint(&[b"option requires an argument -- '", &[letter], b"'"])),
+            None => Err(self.complaint(&[b"option requires an argument -- '", &[letter], b"'"], this)),
         }
     }
 
-    fn long(&mut self, word: &'a [u8]) -> Result<Item<'a>, Vec<u8>> {
+    fn long(&mut self, word: &'a [u8]) -> Result<Item<'a>, Complaint> {
         let equals = word.iter().position(|byte| *byte == b'=');
         let (name, attached) = equals.map_or((word, None), |at| (&word[..at], Some(&word[at + 1..])));
         let spec = self.resolve(word, name)?;
+        let this = |other: &Spec| other.short == spec.short;
         match (spec.long_value, attached) {
             (false, None) => Ok(Item::Option(spec.short, None)),
             (false, Some(_)) => {
-                Err(self.complaint(&[b"option '--", spec.long.as_bytes(), b"' doesn't allow an argument"]))
+                let parts: &[&[u8]] = &[b"option '--", spec.long.as_bytes(), b"' doesn't allow an argument"];
+                Err(self.complaint(parts, this))
             }
             (true, Some(value)) => Ok(Item::Option(spec.short, Some(value))),
             (true, None) => match self.words.next() {
                 Some(value) => Ok(Item::Option(spec.short, Some(value))),
                 None => {
-                    Err(self.complaint(&[b"option '--", spec.long.as_bytes(), b"' requires an argument"]))
+                    let parts: &[&[u8]] = &[b"option '--", spec.long.as_bytes(), b"' requires an argument"];
+                    Err(self.complaint(parts, this))
                 }
             },
         }
     }
 
     /// The option of this name, or the only one that starts with it.
-    fn resolve(&self, word: &[u8], name: &[u8]) -> Result<Spec, Vec<u8>> {
+    fn resolve(&self, word: &[u8], name: &[u8]) -> Result<Spec, Complaint> {
         let starting =
             || self.specs.iter().map(AsRef::as_ref).filter(|s| s.long.as_bytes().starts_with(name));
         if let Some(exact) = starting().find(|spec| spec.long.len() == name.len()) {
@@ -125,18 +138,19 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
         }
         match (starting().next(), starting().count()) {
             (Some(only), 1) => Ok(*only),
-            (None, _) => Err(self.complaint(&[b"unrecognized option '--", word, b"'"])),
+            (None, _) => Err(self.complaint(&[b"unrecognized option '--", word, b"'"], |_| true)),
             _ => {
                 let candidates: String = starting().map(|spec| format!(" '--{}'", spec.long)).collect();
                 let parts: &[&[u8]] =
                     &[b"option '--", word, b"' is ambiguous; possibilities:", candidates.as_bytes()];
-                Err(self.complaint(parts))
+                Err(self.complaint(parts, |spec| spec.long.as_bytes().starts_with(name)))
             }
         }
     }
 
-    fn complaint(&self, parts: &[&[u8]]) -> Vec<u8> {
-        [self.program, b": ", &parts.concat()].concat()
+    fn complaint(&self, parts: &[&[u8]], meant: impl Fn(&Spec) -> bool) -> Complaint {
+        let meant = self.specs.iter().map(AsRef::as_ref).filter(|spec| meant(spec)).map(|spec| spec.short);
+        Complaint { text: [self.program, b": ", &parts.concat()].concat(), meant: meant.collect() }
     }
 }
 
@@ -173,7 +187,7 @@ mod tests {
                     seen.push(format!("-{}<{}>", char::from(letter), text(value)));
                 }
                 Err(complaint) => {
-                    seen.push(text(&complaint));
+                    seen.push(text(&complaint.text));
                     return seen;
                 }
             }

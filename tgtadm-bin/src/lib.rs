@@ -44,11 +44,18 @@ impl Refusal {
         Self { exit, text, document: Vec::new() }
     }
 
-    /// One line as it is, and the advice to ask for help.
-    fn with_advice(message: impl AsRef<[u8]>) -> Self {
-        let mut text = message.as_ref().to_vec();
-        text.extend_from_slice(b"\nTry `tgtadm --help' for more information.\n");
-        Self { exit: EINVAL, text, document: Vec::new() }
+    /// One line as it is, what would be right, and the advice to ask for help.
+    fn with_advice(message: impl AsRef<[u8]>, right: &str) -> Self {
+        let text = [message.as_ref(), b"\n"].concat();
+        let mut refusal = Self { exit: EINVAL, text, document: Vec::new() }.but(right);
+        refusal.text.extend_from_slice(b"Try `tgtadm --help' for more information.\n");
+        refusal
+    }
+
+    /// The same, and a line on what would be right: indented, since stock has none.
+    fn but(mut self, right: impl AsRef<[u8]>) -> Self {
+        self.text.extend_from_slice(&[b"  ", right.as_ref(), b"\n"].concat());
+        self
     }
 }
 

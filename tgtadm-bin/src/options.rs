@@ -127,6 +127,24 @@ Examples:
   tgtadm --mode system --op delete
 ";
 
+/// What these options are: `--tid N: the target's number, 1 or more; --lun N: …`.
+pub(crate) fn usage(letters: &[u8]) -> String {
+    let usage = |row: &Row| {
+        let space = if row.value.is_empty() { "" } else { " " };
+        format!("--{}{space}{}: {}", row.spec.long, row.value, row.about)
+    };
+    rows(letters).map(usage).collect::<Vec<_>>().join("; ")
+}
+
+/// Their long names: `--tid, --lun`.
+pub(crate) fn names(letters: &[u8]) -> String {
+    rows(letters).map(|row| format!("--{}", row.spec.long)).collect::<Vec<_>>().join(", ")
+}
+
+fn rows(letters: &[u8]) -> impl Iterator<Item = &'static Row> {
+    OPTIONS.iter().filter(move |row| letters.contains(&row.spec.short))
+}
+
 /// What `--help` prints.
 #[must_use]
 pub fn help() -> String {

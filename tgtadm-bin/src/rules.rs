@@ -5,7 +5,7 @@
 use target_engine::control::wire::{Form, Mode, Op};
 
 use crate::args::{CD, DISK, Given, TAPE};
-use crate::{EINVAL, Refusal};
+use crate::{EINVAL, Refusal, options};
 
 /// What an operation accepts.
 struct Rule {
@@ -40,29 +40,34 @@ enum Need {
 /// Says whether the request can be sent.
 ///
 /// # Errors
-/// Stock's message for the first thing that is wrong, and exit code 22.
+/// Stock's message for the first thing that is wrong, what would be right, and exit code 22.
 pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     if matches!(mode, Mode::Session | Mode::Connection) {
         return Ok(());
     }
     numbers(mode, op, given)?;
     let rules = RULES.iter().chain(JSON_RULES.iter().filter(|_| given.form == Form::Json));
-    let Some(rule) = rules.into_iter().find(|rule| rule.mode == mode && rule.op == op) else {
-        return refuse(match mode {
+    let Some(rule) = rules.clone().find(|rule| rule.mode == mode && rule.op == op) else {
+        let message = match mode {
             Mode::Lld => format!("option {} not supported in lld mode", op as u32),
             _ => format!("operation {} not supported in {} mode", op.word(), mode.word()),
-        });
+        };
+        let ops: Vec<&str> = rules.filter(|rule| rule.mode == mode).map(|rule| rule.op.word()).collect();
+        return refuse(message, format!("--op; accepted with --mode {}: {}", mode.word(), ops.join(", ")));
     };
     let strange = rule.letters.and_then(|letters| {
         given.letters.iter().map(|letter| char::from(*letter)).find(|letter| !letters.contains(*letter))
     });
     if let Some(letter) = strange {
-        return refuse(match rule.wording {
+        let message = match rule.wording {
             Wording::NotAllowed => {
                 format!("{} mode: option '-{letter}' is not allowed/supported", mode.word())
             }
             Wording::NotSupported => format!("option '-{letter}' not supported in {} mode", mode.word()),
-        });
+        };
+        let accepted = options::names(rule.letters.unwrap_or_default().as_bytes());
+        let (mode, op) = (mode.word(), op.word());
+        return refuse(message, format!("accepted with --mode {mode} --op {op}: {accepted}"));
     }
     needed(rule, given)
 }
@@ -89,10 +94,10 @@ fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     };
     let shows_units = op == Op::Show && given.form == Form::Json;
     match given.header.tid {
-        ..0 => refuse("'tid' option is necessary"),
-        0 => refuse(zero),
+        ..0 => refuse("'tid' option is necessary", options::usage(b"t")),
+        0 => refuse(zero, options::usage(b"t")),
         1.. if mode == Mode::LogicalUnit && given.header.lun == u64::MAX && !shows_units => {
-            refuse("'lun' option is necessary")
+            refuse("'lun' option is necessary", options::usage(b"l"))
         }
         1.. => Ok(()),
     }
@@ -101,32 +106,37 @@ fn numbers(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
 fn needed(rule: &Rule, given: &Given) -> Result<(), Refusal> {
     let (user, password) = (given.strings.user.is_some(), given.strings.password.is_some());
     let no_initiator = given.strings.initiator_address.is_none() && given.strings.initiator_name.is_none();
-    match rule.needs {
+    let (message, needed) = match rule.needs {
         Need::TargetName if given.strings.targetname.is_none() => {
-            refuse("creating new target requires a name, use --targetname")
+            ("creating new target requires a name, use --targetname".to_owned(), "T")
         }
         Need::Initiator if no_initiator && given.header.host_no == 0 => {
-            refuse(format!("{} operation requires initiator-address, initiator-nameor bus", rule.op.word()))
+            let op = rule.op.word();
+            (format!("{op} operation requires initiator-address, initiator-nameor bus"), "IQBH")
         }
         Need::NameAndValue if given.name.is_none() || given.value.is_none() => {
-            refuse("update operation requires 'name' and 'value' options")
+            ("update operation requires 'name' and 'value' options".to_owned(), "nv")
         }
-        Need::UserAndPassword if !user || !password => refuse("'user' and 'password' options are required"),
-        Need::User if !user => refuse("'user' option is necessary"),
+        Need::UserAndPassword if !user || !password => {
+            ("'user' and 'password' options are required".to_owned(), "up")
+        }
+        Need::User if !user => ("'user' option is necessary".to_owned(), "u"),
         Need::Store
             if given.strings.path.is_none() && !matches!(given.header.device_type, DISK | CD | TAPE) =>
         {
-            refuse("'backing-store' option is necessary")
+            ("'backing-store' option is necessary".to_owned(), "b")
         }
         Need::Portal if given.strings.portal_ops.is_none() => {
-            refuse("you must specify --param portal=<portal>")
+            let right = "--params portal=ADDRESS[:PORT], behind --mode portal";
+            return refuse("you must specify --param portal=<portal>", right);
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    refuse(message, options::usage(needed.as_bytes()))
 }
 
-fn refuse(message: impl AsRef<[u8]>) -> Result<(), Refusal> {
-    Err(Refusal::named(EINVAL, message))
+fn refuse(message: impl AsRef<[u8]>, right: impl AsRef<[u8]>) -> Result<(), Refusal> {
+    Err(Refusal::named(EINVAL, message).but(right))
 }
 
 const fn rule(mode: Mode, op: Op, letters: &'static str, needs: Need) -> Rule {

@@ -171,12 +171,82 @@ fn every_line_sends_or_says_what_it_should() {
                 assert_eq!(in_short(&order.record), *short, "{line}");
             }
             (Err(refusal), Says(exit, message, advice)) => {
-                let text = String::from_utf8(refusal.text).unwrap();
+                let (text, right) = apart(&refusal.text);
                 assert_eq!((refusal.exit, text), (*exit, format!("{message}{advice}")), "{line}");
+                assert_eq!(right.len(), 1, "{line}: {right:?}");
             }
             (got, expected) => panic!("{line}: {got:?} instead of {expected:?}"),
         }
     }
+}
+
+/// Stock's words, and the indented lines among them on what would be right, which stock has none of.
+fn apart(text: &[u8]) -> (String, Vec<String>) {
+    let text = String::from_utf8_lossy(text);
+    let (right, stocks): (Vec<&str>, Vec<&str>) =
+        text.split_inclusive('\n').partition(|line| line.starts_with("  "));
+    (stocks.concat(), right.into_iter().map(|line| line.trim().to_owned()).collect())
+}
+
+#[test]
+fn a_refusal_names_the_option_and_what_is_accepted() {
+    let ops = "--op OP: new, delete, bind, unbind, show, update, stat, start or stop";
+    let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld";
+    let user = "--user NAME: an account's name";
+    #[rustfmt::skip]
+    let cases = [
+        ("-m target",                       ops),
+        ("-o xx",                           ops),
+        ("--op",                            ops),
+        ("-o show",                         modes),
+        ("-m xx",                           modes),
+        ("-Y xx",                           "--device-type TYPE: disk (default), tape, ssc, cd, changer, osd or pt"),
+        ("--bs x",                          "accepted: --bstype, --bsopts, --bsoflags"),
+        ("--json=1",                        "--json: be answered in JSON, and strict about what is asked"),
+        ("-t x",                            "--tid; accepted: 0 to 2147483647"),
+        ("-c 4294967296",                   "--cid; accepted: 0 to 4294967295"),
+        ("-H -1",                           "--host; accepted: 0 to 4294967295"),
+        ("-l -1",                           "--lun; accepted: 0 to 18446744073709551614"),
+        ("-s x",                            "--sid; accepted: 0 to 18446744073709551614"),
+        ("-C 32768",                        "--control-port; accepted: 0 to 32767"),
+        ("-B x",                            "--bus; accepted: BUS,ID"),
+        ("-B nobus,1",                      "--bus; accepted: BUS,ID where /sys/bus/BUS/devices/ID has a SCSI host"),
+        ("-m tgt -o new",                   "--tid N: the target's number, 1 or more"),
+        ("-m lu -o new -t 0",               "--tid N: the target's number, 1 or more"),
+        ("-m lu -o new -t 1",               "--lun N: the logical unit's number"),
+        ("-m tgt -o new -t 1",              "--targetname IQN: the new target's name"),
+        ("-m tgt -o update -t 1 -n x",      "--name NAME: the parameter to update; --value VALUE: its new value"),
+        ("-m tgt -o start -t 1",            "--op; accepted with --mode target: new, delete, show, stat, bind, unbind, update"),
+        ("-m lu -o show -t 1 -l 1",         "--op; accepted with --mode logicalunit: new, delete, stat, update"),
+        ("-m lld -o new",                   "--op; accepted with --mode lld: start, stop, show"),
+        ("-m tgt -o new -t 1 -b x",         "accepted with --mode target --op new: --lld, --op, --mode, --tid, --targetname, --control-port"),
+        ("-m pt -o show -t 1",              "accepted with --mode portal --op show: --lld, --op, --mode, --control-port"),
+        ("-m pt -o new",                    "--params portal=ADDRESS[:PORT], behind --mode portal"),
+        ("-m lu -o new -t 1 -l 1 -Y osd",   "--backing-store PATH: the file or block device behind a new logical unit"),
+        ("-m account -o bind",              user),
+        ("-m account -o new",               &format!("{user}; --password SECRET: its secret")),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(right_of(words(line).into_iter().map(String::into_bytes)), expected, "{line}");
+    }
+    let text = [b"-b".to_vec(), vec![0xff]];
+    assert_eq!(right_of(text.into_iter()), "--backing-store; accepted: text in UTF-8");
+    for line in ["--bogus", "-z", "x"] {
+        let all = right_of([line.as_bytes().to_vec()].into_iter());
+        let named = |option: &str| all.split([' ', ',']).any(|word| word == option);
+        assert!(["--debug", "--op", "--control-port"].into_iter().all(named), "{line}: {all}");
+    }
+    let host = right_of(words("-m tgt -o bind -t 1").into_iter().map(String::into_bytes));
+    for option in ["--initiator-address ADDRESS: ", "--initiator-name IQN: ", "--bus BUS,ID: "] {
+        assert!(host.contains(option), "{host}");
+    }
+}
+
+/// The line on what would be right of words that are refused.
+fn right_of(words: impl Iterator<Item = Vec<u8>>) -> String {
+    let arguments: Vec<Vec<u8>> = [b"tgtadm".to_vec()].into_iter().chain(words).collect();
+    let refusal = args::parse(&arguments, false).unwrap_err();
+    apart(&refusal.text).1.concat()
 }
 
 /// `tgtadm -L iscsi -m logicalunit -o new -t 258 -l 3 -b /x`, as it was on the socket.
@@ -227,7 +297,8 @@ fn the_daemons_answer_decides_output_and_exit_code() {
 /// Both tools, the same words, the same daemon.
 fn assert_alike(line: &[String]) {
     let reply = b"\0\0\0\0\x0a\0\0\0!\0";
-    let (ours, stock) = (run(OURS, line, reply), run(STOCK, line, reply));
+    let (mut ours, stock) = (run(OURS, line, reply), run(STOCK, line, reply));
+    ours.stderr = apart(&ours.stderr).0.into_bytes();
     assert_eq!(ours, stock, "{line:?}");
 }
 
