@@ -73,7 +73,7 @@ pub struct Env<'a> {
 pub enum ShardEvent {
     /// Close this connection's socket and `release` its place.
     ConnectionClosed(usize),
-    /// A session's connection is gone, the session goes on.
+    /// A session's connection is gone, the session goes on; or none is left, but commands that have yet to end.
     ConnectionEnded(Tsih, Cid),
     /// The session is gone, with all that ran in it.
     SessionEnded(Tsih, NexusId),
@@ -281,11 +281,12 @@ impl TargetShard {
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.connections.retain(|&other| other != place);
         session.drop_held(|held| held.connection == place, env.pool);
-        if session.connections.is_empty() {
-            session.closing = true;
-            self.reap_session(index);
-        } else {
-            self.events.push(ShardEvent::ConnectionEnded(session.tsih, cid));
+        session.closing |= session.connections.is_empty();
+        let tsih = session.tsih;
+        self.reap_session(index);
+        // It has other connections, or commands that have yet to come back from a store.
+        if self.sessions.contains(index) {
+            self.events.push(ShardEvent::ConnectionEnded(tsih, cid));
         }
     }
 

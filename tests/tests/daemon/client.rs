@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// A command from its begin to its end.
-    fn command_once(&mut self, cdb: &[u8], expected: u32, data: &[u8]) -> Result<Vec<u8>, End> {
+    pub(crate) fn command_once(&mut self, cdb: &[u8], expected: u32, data: &[u8]) -> Result<Vec<u8>, End> {
         let mut padded = [0; 16];
         padded[..cdb.len()].copy_from_slice(cdb);
         let itt = Itt(self.cmd_sn.0);

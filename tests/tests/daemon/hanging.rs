@@ -140,6 +140,7 @@ fn a_connection_whose_command_hangs_is_ended_by_management_and_leaves_nothing() 
     let connections = show(&daemon, Mode::Connection);
     let sid = connections.lines().find_map(|line| line.strip_prefix("Session: ")).unwrap();
     daemon.adm(&["--mode", "conn", "--op", "delete", "--tid", "1", "--sid", sid, "--cid", "0"]);
+    assert_eq!(show(&daemon, Mode::Connection), "", "it is gone, although its command is not");
     assert!(matches!(reader.join().unwrap(), Err(End::Closed(_))), "closed while the store hangs");
     Client::login(&daemon, 1, GOOD).read(0, 8).unwrap();
     daemon.hold(false);

@@ -21,6 +21,7 @@ mod json;
 mod judges;
 mod libiscsi;
 mod load;
+mod news;
 mod package;
 mod redirect;
 mod removal;

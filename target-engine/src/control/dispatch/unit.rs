@@ -271,8 +271,12 @@ impl Control {
         Report::Done
     }
 
-    /// Initiators are told that they should ask for the list of units again (SPC-4 6.33).
+    /// Initiators are told that they should ask for the list of units again (SPC-4 6.33). Where there is none, nobody is
+    /// told: making many units would take the longer the more there are.
     fn units_changed(&self, tid: Tid) {
+        if self.sessions.of_target(tid).next().is_none() {
+            return;
+        }
         for entry in self.model.target(tid).into_iter().flat_map(|target| target.units.values()) {
             entry.unit.raise(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
         }

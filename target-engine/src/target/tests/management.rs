@@ -142,7 +142,11 @@ fn a_session_ends_only_when_its_last_operation_is_in() {
     }
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.close_connection(bench.place, &mut env);
-    assert_eq!(events(&mut bench), [ShardEvent::ConnectionClosed(bench.place)]);
+    let gone = events(&mut bench);
+    assert!(
+        matches!(gone[..], [ShardEvent::ConnectionClosed(_), ShardEvent::ConnectionEnded(..)]),
+        "{gone:?}"
+    );
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     done.into_iter().for_each(|completion| bench.shard.complete(completion, &mut env));
     assert!(matches!(events(&mut bench)[..], [ShardEvent::SessionEnded(..)]));
