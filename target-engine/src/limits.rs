@@ -50,6 +50,9 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Connections accepted in one go before others get their turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
 
+/// How long no connection is accepted once one could be neither accepted nor turned away.
+pub const ACCEPT_REST: Duration = Duration::from_millis(500);
+
 /// Letters that wait for the control thread, beside those that must not be lost.
 pub const CONTROL_LETTERS_MAX: usize = 65_536;
 
@@ -74,8 +77,14 @@ pub const LOGIN_PDUS_MAX: u32 = 64;
 /// Bytes kept of what arrives while a login or a discovery session waits for an answer.
 pub const LOGIN_UNREAD_LEN_MAX: usize = 64 * 1024;
 
-/// Silence of a discovery session, after which it is closed.
-pub const DISCOVERY_IDLE: Duration = Duration::from_secs(300);
+/// Silence of a discovery session, after which it is closed. Initiators that look for news keep theirs.
+pub const DISCOVERY_IDLE: Duration = Duration::from_secs(600);
+
+/// Discovery sessions in all; a further one ends the one that was silent for the longest time.
+pub const DISCOVERIES_MAX: usize = LOGINS_MAX / 2;
+
+/// Discovery sessions from one IPv4 address or one IPv6 network of 64 bits, in the same manner.
+pub const DISCOVERIES_PER_ADDRESS_MAX: usize = LOGINS_PER_ADDRESS_MAX / 2;
 
 /// Commands that a discovery session may send ahead.
 pub const DISCOVERY_WINDOW: u32 = 8;

@@ -11,6 +11,7 @@ mod audit;
 mod chap;
 mod client;
 mod consumers;
+mod descriptors;
 mod documents;
 mod hanging;
 mod harness;

@@ -54,13 +54,15 @@ pub(super) struct DiscoveryStart {
 }
 
 impl Discovery {
-    /// Goes on where a login ended: what it had to transmit, what it had not read, when it was to end.
+    /// Goes on where a login ended: what it had to transmit, what it had not read, when it was to end at the latest,
+    /// from where on silence counts.
     pub(super) fn new(
         start: DiscoveryStart,
         transmit: VecDeque<Bytes>,
         received: BytesMut,
-        deadline: Instant,
+        login_end: Instant,
     ) -> Self {
+        let deadline = login_end + start.idle;
         let text = TextExchange::new(TextSession::Discovery, SessionParams::default(), start.connection);
         let mut discovery =
             Self { start, deadline, received, transmit, events: VecDeque::new(), text, over: false };

@@ -26,7 +26,8 @@ pub fn drive(input: &[u8]) {
         side.receive(bytes, now);
         side = side.settle(choice & 0x80 != 0);
     }
-    side.handle_timeout(now + LoginConfig::default().discovery_idle);
+    let LoginConfig { timeout, discovery_idle, .. } = LoginConfig::default();
+    side.handle_timeout(now + timeout + discovery_idle);
     assert!(matches!(side.settle(false), Side::Over), "time ends whatever goes on");
 }
 

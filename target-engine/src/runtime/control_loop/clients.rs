@@ -7,6 +7,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::peer;
+use super::portals::is_gone;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::audit::{Change, Peer};
@@ -57,7 +58,7 @@ impl World {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.warn(now, format_args!("management socket: {error}"));
-                    return self.turn_client_away();
+                    return self.turn_client_away(now);
                 }
             }
         }
@@ -66,12 +67,14 @@ impl World {
     }
 
     /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
-    fn turn_client_away(&mut self) {
+    fn turn_client_away(&mut self, now: Instant) {
+        let Some((listener, _)) = &self.admin else { return };
         self.spare = None;
-        if let Some((listener, _)) = &self.admin {
-            drop(listener.accept());
-        }
+        let is_gone = is_gone(&listener.accept());
         self.spare = open_spare();
+        if !is_gone {
+            self.rest(now);
+        }
     }
 
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
@@ -95,7 +98,7 @@ impl World {
         }
     }
 
-    fn watch_admin(&self, read: bool) {
+    pub(super) fn watch_admin(&self, read: bool) {
         if let Some((listener, key)) = &self.admin {
             let _ = self.poller.modify(*key, listener, interest(read, false));
         }

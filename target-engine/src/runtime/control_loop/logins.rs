@@ -1,7 +1,7 @@
 //! Connections of initiators until they have logged in, and discovery sessions to their end.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -9,11 +9,13 @@ use iscsi_proto::login::StatusClass;
 use log::Level;
 
 use super::clients::is_temporary;
+use super::portals::network;
 use super::world::{Source, World};
 use super::{ControlLoop, interest};
 use crate::control::dispatch::LoginId;
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginConfig, LoginEvent, Question};
+use crate::limits::{DISCOVERIES_MAX, DISCOVERIES_PER_ADDRESS_MAX};
 use crate::runtime::poller::{Key, Ready};
 
 /// A connection that is not a loop's yet.
@@ -154,6 +156,19 @@ impl World {
         Ok(())
     }
 
+    /// Before a discovery session begins: ends those for which it leaves no room, who were silent for the longest time.
+    fn make_room_for_discovery(&mut self, peer: IpAddr) {
+        let sessions = self.logins.iter().filter(|(_, entry)| entry.closing.is_none());
+        let sessions = sessions.filter_map(|(id, entry)| match &entry.phase {
+            Phase::Discovery(discovery) => Some((discovery.poll_timeout()?, *id, entry.peer.ip())),
+            Phase::Login(_) => None,
+        });
+        if let Some(id) = most_silent(sessions.collect(), peer) {
+            log::debug!("{peer}: begins a discovery session, in the place of one that was silent");
+            self.close_login(id);
+        }
+    }
+
     /// Tells the log of an end; what is no fault of the peer's only where it is wanted in detail.
     fn log_end(&mut self, entry: &LoginEntry, reason: CloseReason, now: Instant) {
         let level = match reason {
@@ -259,7 +274,10 @@ impl ControlLoop {
                         entry.phase.answer(answer);
                     }
                 }
-                Some(Event::Discovery(discovery)) => entry.phase = Phase::Discovery(discovery),
+                Some(Event::Discovery(discovery)) => {
+                    self.world.make_room_for_discovery(entry.peer.ip());
+                    entry.phase = Phase::Discovery(discovery);
+                }
                 // Who has not taken our responses cannot have read them: something is wrong with the peer.
                 Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Fate::Closes,
                 Some(Event::Attach(logged_in)) => return Fate::Leaves(logged_in),
@@ -283,6 +301,17 @@ impl ControlLoop {
     }
 }
 
+/// Of discovery sessions, with the end of their time, the one that gives way to a further one of this peer.
+fn most_silent(sessions: Vec<(Instant, LoginId, IpAddr)>, peer: IpAddr) -> Option<LoginId> {
+    let is_near = |(_, _, other): &(Instant, LoginId, IpAddr)| network(*other) == network(peer);
+    let near = sessions.iter().filter(|session| is_near(session)).count();
+    let is_full = sessions.len() >= DISCOVERIES_MAX;
+    let is_full_near = near >= DISCOVERIES_PER_ADDRESS_MAX;
+    let candidates =
+        sessions.into_iter().filter(|session| if is_full_near { is_near(session) } else { is_full });
+    candidates.min().map(|(_, id, _)| id)
+}
+
 /// Who asks for what, as a line of the log begins.
 fn names(question: &Question) -> String {
     match question {
@@ -291,5 +320,42 @@ fn names(question: &Question) -> String {
             None => format!("{} to discovery: ", question.initiator_name),
         },
         Question::SendTargets(question) => format!("{} in discovery: ", question.initiator_name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn far(number: usize) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap()))
+    }
+
+    /// Sessions of these peers, the last of which was silent for the longest time.
+    fn sessions(peers: impl Iterator<Item = IpAddr>) -> Vec<(Instant, LoginId, IpAddr)> {
+        let end = Instant::now() + Duration::from_secs(3600);
+        let session = |(number, peer)| (end - Duration::from_secs(number), LoginId(number), peer);
+        (0..).zip(peers).map(session).collect()
+    }
+
+    #[test]
+    fn a_further_discovery_session_of_a_peer_that_has_many_ends_its_most_silent_one() {
+        let room = std::iter::repeat_n(NEAR, DISCOVERIES_PER_ADDRESS_MAX - 1);
+        assert_eq!(most_silent(sessions(room.clone().chain([far(1)])), NEAR), None);
+        let full = room.chain([NEAR, far(1)]);
+        let last = LoginId(DISCOVERIES_PER_ADDRESS_MAX as u64 - 1);
+        assert_eq!(most_silent(sessions(full.clone()), NEAR), Some(last));
+        assert_eq!(most_silent(sessions(full), far(1)), None);
+    }
+
+    #[test]
+    fn where_there_are_many_discovery_sessions_a_further_one_ends_the_most_silent_of_all() {
+        let peers = (0..DISCOVERIES_MAX).map(far);
+        assert_eq!(most_silent(sessions(peers.clone().skip(1)), NEAR), None);
+        assert_eq!(most_silent(sessions(peers), NEAR), Some(LoginId(DISCOVERIES_MAX as u64 - 1)));
     }
 }

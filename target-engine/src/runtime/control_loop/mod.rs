@@ -140,6 +140,7 @@ impl ControlLoop {
         self.client_timeouts(now);
         self.login_timeouts(now);
         self.late_answers(now);
+        self.world.end_rest(now);
         Ok(())
     }
 

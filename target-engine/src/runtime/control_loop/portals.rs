@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::ControlLoop;
+use super::clients::is_temporary;
 use super::world::{Source, World, open_spare};
+use super::{ControlLoop, interest};
 use crate::control::request::State;
-use crate::limits::{ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use crate::limits::{ACCEPT_REST, ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
 use crate::model::PortalId;
 use crate::runtime::poller::{Interest, Key};
 
@@ -29,12 +30,36 @@ impl World {
     }
 
     /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
-    fn turn_away(&mut self, id: PortalId) {
+    fn turn_away(&mut self, id: PortalId, now: Instant) {
+        let Some(listener) = self.listeners.get(&id) else { return };
         self.spare = None;
-        if let Some(listener) = self.listeners.get(&id) {
-            drop(listener.socket.accept());
-        }
+        let is_gone = is_gone(&listener.socket.accept());
         self.spare = open_spare();
+        if !is_gone {
+            self.rest(now);
+        }
+    }
+
+    /// Accepts nothing for a while: what waits can be neither taken nor closed, and would keep us awake.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.watch_listeners(false);
+        self.rests_until = Some(now + ACCEPT_REST);
+    }
+
+    /// Accepts again when the rest is over.
+    pub(super) fn end_rest(&mut self, now: Instant) {
+        if self.rests_until.is_some_and(|until| until <= now) {
+            self.rests_until = None;
+            self.spare = self.spare.take().or_else(open_spare);
+            self.watch_listeners(true);
+        }
+    }
+
+    fn watch_listeners(&self, read: bool) {
+        self.watch_admin(read);
+        for Listener { socket, key } in self.listeners.values() {
+            let _ = self.poller.modify(*key, socket, interest(read, false));
+        }
     }
 
     fn has_room_for(&self, peer: IpAddr, established: usize) -> bool {
@@ -46,9 +71,14 @@ impl World {
     }
 }
 
+/// Whether an attempt to accept a connection only to close it leaves none that keeps us awake.
+pub(super) fn is_gone<T>(accepted: &io::Result<T>) -> bool {
+    accepted.as_ref().err().is_none_or(is_temporary)
+}
+
 /// Who counts as one when connections are counted: an IPv4 address, or an IPv6 network of 64 bits, all of whose
 /// addresses one machine may have.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
         v4 => v4,
@@ -69,7 +99,7 @@ impl ControlLoop {
                     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => {
                     self.world.warn(now, format_args!("portal: {error}"));
-                    return self.world.turn_away(id);
+                    return self.world.turn_away(id, now);
                 }
             }
         }

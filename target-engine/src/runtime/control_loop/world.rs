@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(super) answers: Vec<(LoginId, Answer)>,
     /// Closed and opened again to accept and close a connection when no descriptor is left.
     pub(super) spare: Option<File>,
+    /// Until when no connection is accepted, not even to be closed.
+    pub(super) rests_until: Option<Instant>,
     pub(super) internal_reply: Option<Reply>,
     loops: BTreeMap<LoopId, LoopHandle>,
     letters: Inbox<ToControl>,
@@ -89,6 +91,7 @@ impl World {
             last_login: 0,
             answers: Vec::new(),
             spare: open_spare(),
+            rests_until: None,
             internal_reply: None,
             loops: BTreeMap::new(),
             letters,
@@ -177,11 +180,11 @@ impl World {
         done
     }
 
-    /// When a client or a login has waited long enough.
+    /// When a client or a login has waited long enough, or we have rested.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let clients = self.clients.values().map(|client| client.deadline);
         let logins = self.logins.values().filter_map(LoginEntry::deadline);
-        clients.chain(logins).min()
+        clients.chain(logins).chain(self.rests_until).min()
     }
 
     pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<ToLoop>> {
