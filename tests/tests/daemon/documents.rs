@@ -32,7 +32,7 @@ fn options_of_page(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn manual_pages_have_the_options_that_help_has() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../doc/man");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man");
     let pages = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let pages: Vec<_> = pages.filter(|path| path.extension().is_some_and(|section| section == "8")).collect();
     assert!(pages.len() >= 4, "{pages:?}");

@@ -95,7 +95,7 @@ fn the_package_takes_tgts_place_and_its_programs_run() {
             assert_eq!(mode(&format!("/usr/share/{completion}")), Some("-rw-r--r--"));
         }
     }
-    for page in std::fs::read_dir(repository().join("doc/man")).unwrap() {
+    for page in std::fs::read_dir(repository().join("docs/man")).unwrap() {
         let page = page.unwrap().file_name().into_string().unwrap();
         let (_, section) = page.rsplit_once('.').unwrap();
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");

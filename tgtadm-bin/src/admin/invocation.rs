@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn help_and_page_name_every_option() {
         let help = help();
-        let page = include_str!("../../../doc/man/tgt-admin.8");
+        let page = include_str!("../../../docs/man/tgt-admin.8");
         for Row { long, .. } in &ROWS {
             assert!(help.contains(&format!("--{long}")), "{long}");
             assert!(page.contains(&format!(" -{long}")), "{long}");

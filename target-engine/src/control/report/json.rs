@@ -1,4 +1,4 @@
-//! The same reports for programs. `doc/json.md` is the contract, the golden files beside the tests are its examples:
+//! The same reports for programs. `docs/json.md` is the contract, the golden files beside the tests are its examples:
 //! members may be added, none is removed, renamed or given another type or unit.
 
 use iscsi_proto::params::{ConnectionParams, SessionParams, TaskReporting};

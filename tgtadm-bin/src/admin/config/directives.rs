@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_page_names_every_directive() {
-        let page = include_str!("../../../../doc/man/targets.conf.5");
+        let page = include_str!("../../../../docs/man/targets.conf.5");
         let words: Vec<&str> = page.split([' ', '\n', '<']).collect();
         let names = GLOBALS.iter().map(|row| row.0).chain(TARGETS.iter().map(|row| row.0));
         let names =

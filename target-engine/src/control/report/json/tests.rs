@@ -60,7 +60,7 @@ fn reports() -> Vec<(&'static str, Report)> {
     ]
 }
 
-/// The files are the contract: a change of them is a change of `doc/json.md`, and only an addition is allowed.
+/// The files are the contract: a change of them is a change of `docs/json.md`, and only an addition is allowed.
 #[test]
 fn documents_are_the_golden_ones() {
     let refused = TgtadmError::InvalidRequest.because("--bsoflags \"x\": \"x\" is not known; accepted: sync");
