@@ -82,7 +82,7 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
 
 /// Stock's line; below it, indented, the reason that a daemon of ours gives. In a document the reason is inside.
 fn refused(number: u32, payload: &[u8], form: Form) -> Refusal {
-    let refusal = Refusal::named(EINVAL, error::text(number));
+    let refusal = Refusal { error: number, ..Refusal::named(EINVAL, error::text(number)) };
     let reason = match form {
         Form::Json if !payload.is_empty() => return Refusal { document: payload.to_vec(), ..refusal },
         // Only a daemon that knows the form has anything to say.
@@ -185,6 +185,10 @@ mod tests {
         Err(Refusal::named(exit, message))
     }
 
+    fn answers(error: u32, message: &str) -> Result<Vec<u8>, Refusal> {
+        Err(Refusal { error, ..Refusal::named(22, message) })
+    }
+
     #[test]
     fn replies() {
         type Case = (&'static [u8], Result<Vec<u8>, Refusal>);
@@ -194,11 +198,11 @@ mod tests {
             (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', b'i', 0],          Ok(b"hi".to_vec())),
             (&[0, 0, 0, 0, 10, 0, 0, 0, b'h', b'i'],             Ok(b"hi".to_vec())),
             (&[0, 0, 0, 0, 11, 0, 0, 0, b'h', 0, b'i', b'x'],    Ok(b"h".to_vec())),
-            (&[4, 0, 0, 0, 8, 0, 0, 0],                          says(22, "can't find the target")),
-            (&[24, 0, 0, 0, 8, 0, 0, 0],                         says(22, "this device has Prevent Removal set")),
-            (&[99, 0, 0, 0, 8, 0, 0, 0],                         says(22, "(unknown tgtadm_errno)")),
-            (&[5, 0, 0, 0, 12, 0, 0, 0, b'w', b'h', b'y', 0],    says(22, "can't find the logical unit\n  why")),
-            (&[5, 0, 0, 0, 99, 0, 0, 0, b'w', b'h', b'y'],       says(22, "can't find the logical unit\n  why")),
+            (&[4, 0, 0, 0, 8, 0, 0, 0],                          answers(4, "can't find the target")),
+            (&[24, 0, 0, 0, 8, 0, 0, 0],                         answers(24, "this device has Prevent Removal set")),
+            (&[99, 0, 0, 0, 8, 0, 0, 0],                         answers(99, "(unknown tgtadm_errno)")),
+            (&[5, 0, 0, 0, 12, 0, 0, 0, b'w', b'h', b'y', 0],    answers(5, "can't find the logical unit\n  why")),
+            (&[5, 0, 0, 0, 99, 0, 0, 0, b'w', b'h', b'y'],       answers(5, "can't find the logical unit\n  why")),
             (&[],                                                says(0, "tgtd closed the socket")),
             (&[0, 0, 0],                                         says(0, "a partial response")),
             (&[0, 0, 0, 0, 20, 0, 0, 0, b'h', b'i'],             says(5, "a partial response")),

@@ -13,6 +13,7 @@ pub mod completions;
 pub mod getopt;
 pub mod image;
 pub mod options;
+mod retries;
 pub mod rules;
 pub mod setup_lun;
 
@@ -20,6 +21,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
+
+use target_engine::control::error::TgtadmError;
 
 use crate::args::Invocation;
 
@@ -29,6 +32,8 @@ pub struct Refusal {
     /// 1 for an unknown mode or operation, 22 for a request that cannot be sent or that the daemon refused,
     /// 107 when there is no daemon.
     pub exit: u8,
+    /// The number that the daemon answered; 0 where the refusal is not the daemon's.
+    pub error: u32,
     /// Whole lines; bytes, because they repeat what the user typed.
     pub text: Vec<u8>,
     /// With `--json`, the daemon's refusal as it was written; for standard output.
@@ -41,15 +46,20 @@ impl Refusal {
         let mut text = b"tgtadm: ".to_vec();
         text.extend_from_slice(message.as_ref());
         text.push(b'\n');
-        Self { exit, text, document: Vec::new() }
+        Self { exit, error: 0, text, document: Vec::new() }
     }
 
     /// One line as it is, what would be right, and the advice to ask for help.
     fn with_advice(message: impl AsRef<[u8]>, right: &str) -> Self {
         let text = [message.as_ref(), b"\n"].concat();
-        let mut refusal = Self { exit: EINVAL, text, document: Vec::new() }.but(right);
+        let mut refusal = Self { exit: EINVAL, error: 0, text, document: Vec::new() }.but(right);
         refusal.text.extend_from_slice(b"Try `tgtadm --help' for more information.\n");
         refusal
+    }
+
+    /// Whether the daemon gave this answer.
+    pub(crate) fn is(&self, error: TgtadmError) -> bool {
+        self.error == error.number()
     }
 
     /// The same, and a line on what would be right: indented, since stock has none.
@@ -94,3 +104,5 @@ fn print(text: &[u8]) {
 
 /// What a request gets that makes no sense.
 const EINVAL: u8 = 22;
+/// There is no daemon at the control socket.
+const NO_DAEMON: u8 = 107;

@@ -9,9 +9,12 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::Refusal;
+use target_engine::control::error::TgtadmError;
+
 use crate::args::{self, Invocation};
 use crate::client;
+use crate::retries::Retries;
+use crate::{NO_DAEMON, Refusal};
 
 /// Makes a target with one logical unit and admits initiators to it.
 ///
@@ -62,7 +65,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let setup = Setup { name: target_name(&args.name, &host), args };
+    let path = match absolute(&args.device) {
+        Ok(path) => path,
+        Err(why) => {
+            say(&format!("Error: {why}"));
+            return ExitCode::from(NOTHING_MADE);
+        }
+    };
+    let setup = Setup { name: target_name(&args.name, &host), path, args };
     match setup.make() {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.into(),
@@ -73,6 +83,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Setup {
     /// The target's whole name.
     name: String,
+    /// The device as the daemon is told.
+    path: String,
     args: Args,
 }
 
@@ -98,11 +110,12 @@ impl Setup {
         })
     }
 
-    /// A new target under the first number that is free; its number. Somebody else may take that number meanwhile.
+    /// A new target under the first number that is free; its number. Another process may take that number meanwhile:
+    /// then it is the next one's turn.
     fn target(&self) -> Result<u32, u8> {
-        let mut tried = 0;
+        let (mut tried, mut retries) = (0, Retries::default());
+        let mut targets = self.targets()?;
         loop {
-            let targets = self.targets()?;
             if targets.iter().any(|(_, name)| *name == self.name) {
                 say(&format!("Error: target named {} already exists", self.name));
                 return Err(NOTHING_MADE);
@@ -113,13 +126,15 @@ impl Setup {
             let number = tid.to_string();
             let words = ["--op", "new", "--mode", "target", "--tid", &number, "--targetname", &self.name];
             let Err(refusal) = self.ask(&words) else { return Ok(tid) };
-            if !self.targets()?.iter().any(|(other, _)| *other == tid) {
-                return Err(failed(
-                    &refusal,
-                    &format!("failed to create target (name={}, tid={tid})", self.name),
-                ));
+            let failure = format!("failed to create target (name={}, tid={tid})", self.name);
+            if !refusal.is(TgtadmError::TargetExists) {
+                return Err(failed(&refusal, &failure));
             }
-            tried = tid;
+            let now = self.targets()?;
+            if !retries.again(now != targets) {
+                return Err(failed(&refusal, &failure));
+            }
+            (tried, targets) = (tid, now);
         }
     }
 
@@ -128,22 +143,34 @@ impl Setup {
         shown.map(|text| targets(&text)).map_err(|refusal| failed(&refusal, "the targets cannot be listed"))
     }
 
+    /// The unit, under the first number that nobody took meanwhile.
     fn unit(&self, tid: u32) -> Result<(), u8> {
         let Args { device, bstype, block_size, .. } = &self.args;
         say(&format!("Adding a logical unit ({device}) to target, tid={tid}"));
-        let (tid, path) = (tid.to_string(), absolute(device));
+        let tid_word = tid.to_string();
         let block_size = block_size.map(|bytes| bytes.to_string());
-        let mut words =
-            vec!["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", "1", "-b", &path];
+        let mut more = Vec::new();
         if let Some(bstype) = bstype {
             say(&format!("Setting backing store type: {bstype}"));
-            words.extend(["--bstype", bstype]);
+            more.extend(["--bstype", bstype]);
         }
         if let Some(block_size) = &block_size {
-            words.extend(["--blocksize", block_size]);
+            more.extend(["--blocksize", block_size]);
         }
-        let failure = format!("failed to add a logical unit ({device}) to target, tid={tid}");
-        self.ask(&words).map(drop).map_err(|refusal| failed(&refusal, &failure))
+        let mut lun = 1_u64;
+        let mut retries = Retries::default();
+        loop {
+            let lun_word = lun.to_string();
+            let words = ["--op", "new", "--mode", "logicalunit", "--tid", &tid_word, "--lun", &lun_word];
+            let Err(refusal) = self.ask(&[&words, &["-b", &self.path][..], &more].concat()) else {
+                return Ok(());
+            };
+            if !refusal.is(TgtadmError::LunExists) || !retries.again(true) {
+                let failure = format!("failed to add a logical unit ({device}) to target, tid={tid}");
+                return Err(failed(&refusal, &failure));
+            }
+            lun += 1;
+        }
     }
 
     fn admit(&self, tid: u32) -> Result<(), u8> {
@@ -208,10 +235,24 @@ fn targets(shown: &[u8]) -> Vec<(u32, String)> {
 
 /// The daemon has a directory of its own: a file here is told by its whole path. What is no file here is another
 /// store's name for something.
-fn absolute(device: &str) -> String {
+///
+/// # Errors
+/// The whole path cannot be sent.
+fn absolute(device: &str) -> Result<String, String> {
     let path = Path::new(device);
-    let whole = path.exists().then(|| std::path::absolute(path).ok()).flatten();
-    whole.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| device.to_owned())
+    if !path.exists() {
+        return Ok(device.to_owned());
+    }
+    let whole = std::path::absolute(path).map_err(|error| format!("{device}: {error}"))?;
+    match whole.into_os_string().into_string() {
+        Ok(whole) if whole.contains(',') => Err(format!(
+            "{whole}: a path with a comma cannot be sent to the daemon, which separates by commas"
+        )),
+        Ok(whole) => Ok(whole),
+        Err(whole) => {
+            Err(format!("{}: a path that is not UTF-8 cannot be sent to the daemon", whole.display()))
+        }
+    }
 }
 
 /// The daemon splits requests at commas.
@@ -231,8 +272,6 @@ fn block_size(text: &str) -> Result<u32, String> {
 const NOTHING_MADE: u8 = 1;
 /// Neither could a step be done nor what was made be deleted.
 const LEFT_BEHIND: u8 = 2;
-/// As with `tgtadm`.
-const NO_DAEMON: u8 = 107;
 const AFTER_HELP: &str = "\
 Examples:
   tgt-setup-lun -n disk1 -d /dev/sdb1 192.0.2.7 192.0.2.8

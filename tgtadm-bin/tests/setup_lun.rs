@@ -112,9 +112,9 @@ fn the_first_free_number_is_taken_also_above_255() {
 
 #[test]
 fn a_number_that_somebody_else_took_meanwhile_is_passed_over() {
-    let ran = run(WORDS, &[listed(0), Error(9), listed(1), listed(1), done(), done(), done()]);
+    let ran = run(WORDS, &[listed(0), Error(9), listed(1), done(), done(), done()]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
-    assert_eq!(ran.sent[4], "target new 2 targetname=iqn.a:b");
+    assert_eq!(ran.sent[3], "target new 2 targetname=iqn.a:b");
 }
 
 #[test]
@@ -124,18 +124,41 @@ fn a_name_that_exists_is_refused_before_anything_is_made() {
     assert!(ran.stdout.ends_with("Error: target named iqn.a:b already exists\n"), "{ran:?}");
 }
 
+/// Only the daemon's word that a number is taken counts, not that another target has it afterwards.
+#[test]
+fn another_refusal_is_a_failure_whoever_has_the_number() {
+    let ran = run(WORDS, &[listed(0), Error(17)]);
+    assert_eq!((ran.exit, ran.sent.len()), (Some(1), 2), "{ran:?}");
+}
+
+#[test]
+fn a_name_that_somebody_else_made_meanwhile_exists() {
+    let ran = run(WORDS, &[listed(0), Error(9), Text("Target 1: iqn.a:b\n".to_owned())]);
+    assert_eq!((ran.exit, ran.sent.len()), (Some(1), 3), "{ran:?}");
+    assert!(ran.stdout.ends_with("Error: target named iqn.a:b already exists\n"), "{ran:?}");
+}
+
+#[test]
+fn a_units_number_that_somebody_else_took_meanwhile_is_passed_over() {
+    let ran = run(WORDS, &[listed(0), done(), Error(10), done(), done()]);
+    assert_eq!(ran.exit, Some(0), "{ran:?}");
+    assert_eq!(ran.sent[3], "logicalunit new 1 2 path=/nowhere/x");
+}
+
 #[test]
 fn what_was_made_is_deleted_where_a_step_fails() {
     let steps = [listed(0), done(), done(), done()];
     for failing in 1..steps.len() {
         let mut answers = steps[..failing].to_vec();
         answers.push(Error(17));
-        // Where nothing was made yet, the tool looks whether somebody else was faster; otherwise it deletes.
-        answers.push(if failing == 1 { listed(0) } else { done() });
+        if failing > 1 {
+            answers.push(done());
+        }
         let ran = run(WORDS, &answers);
         assert_eq!((ran.exit, ran.sent.len()), (Some(1), answers.len()), "{ran:?}");
-        let last = if failing == 1 { "target show -1 " } else { "target delete 1 force " };
-        assert_eq!(ran.sent.last().unwrap(), last);
+        if failing > 1 {
+            assert_eq!(ran.sent.last().unwrap(), "target delete 1 force ");
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod libiscsi;
 mod load;
 mod news;
 mod package;
+mod races;
 mod redirect;
 mod removal;
 mod scale;

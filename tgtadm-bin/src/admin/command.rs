@@ -35,6 +35,27 @@ impl Command {
         secret.map_or_else(|| self.text.clone(), |at| format!("{}{PASSWORD}***", &self.text[..at]))
     }
 
+    /// Whether it lets initiators in by a rule.
+    pub(super) fn binds_a_rule(&self) -> bool {
+        self.has(&["--op", "bind", "--mode", "target"])
+    }
+
+    /// Whether it gives a target an account that initiators must have.
+    pub(super) fn binds_an_incoming_account(&self) -> bool {
+        self.has(&["--mode", "account", "--op", "bind"]) && !self.has(&["--outgoing"])
+    }
+
+    /// Whether it deletes an account.
+    pub(super) fn deletes_an_account(&self) -> bool {
+        self.has(&["--mode", "account", "--op", "delete"])
+    }
+
+    fn has(&self, words: &[&str]) -> bool {
+        let is_here =
+            |window: &[Vec<u8>]| window.iter().zip(words).all(|(one, other)| one == other.as_bytes());
+        self.words.windows(words.len()).any(is_here)
+    }
+
     /// Words without special signs.
     fn words(mut self, words: &str) -> Self {
         for word in words.split(' ') {

@@ -15,6 +15,9 @@ pub(super) const MISTAKE: Stop = Stop(1);
 /// The file is not there, or an option is wrong.
 pub(super) const USAGE: Stop = Stop(2);
 
+/// Nothing can be done without a daemon.
+pub(super) const NO_DAEMON: Stop = Stop(crate::NO_DAEMON);
+
 /// `--plan` found a difference.
 pub(super) const DIFFERENT: Stop = Stop(3);
 

@@ -33,9 +33,14 @@ pub(super) fn driver<'a>(config: &'a Config, target: &'a Target) -> &'a str {
 impl Maker<'_> {
     /// The target itself and the parameters whose names sort before `backing-store`.
     pub(super) fn beginning(&self) -> Vec<Step> {
-        let mut steps = vec![Step::Run(self.commands.new_target(self.driver, self.tid, &self.target.name))];
+        let mut steps = vec![Step::Run(self.new_target())];
         steps.extend(self.parameters(|name| name < "backing-store"));
         steps
+    }
+
+    /// The first step.
+    pub(super) fn new_target(&self) -> Command {
+        self.commands.new_target(self.driver, self.tid, &self.target.name)
     }
 
     /// One unit.

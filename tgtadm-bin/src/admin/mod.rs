@@ -11,6 +11,7 @@ mod execute;
 mod files;
 pub mod invocation;
 mod make;
+mod outcome;
 mod plan;
 mod portrait;
 pub mod running;
@@ -24,8 +25,9 @@ use command::{Command, Commands};
 use config::Config;
 use console::{MISTAKE, Stop, USAGE, complain, passed_over, refused, say, warn};
 use invocation::{Action, Invocation, help, help_on};
-use make::Step;
 use running::Running;
+
+use crate::Refusal;
 
 /// `tgt-admin`, from its arguments (the program's name first) to its exit code.
 #[must_use]
@@ -156,25 +158,22 @@ impl Admin {
 
     /// Sends a command, unless it is a pretence.
     fn send(&self, command: &Command) -> Result<(), Stop> {
-        self.print(command);
-        if self.pretend {
-            return Ok(());
-        }
-        match command.send() {
-            Err(refusal) if self.ignore_errors => passed_over(&refusal),
-            answer => drop(answer.map_err(|refusal| refused(command, &refusal))?),
-        }
-        Ok(())
+        self.try_send(command).or_else(|refusal| self.bear(command, &refusal))
     }
 
-    fn take(&self, steps: &[Step]) -> Result<(), Stop> {
-        steps.iter().try_for_each(|step| match step {
-            Step::Say(line) => {
-                self.tell(line);
-                Ok(())
-            }
-            Step::Run(command) => self.send(command),
-        })
+    /// The same; what the daemon refuses is not said yet.
+    fn try_send(&self, command: &Command) -> Result<(), Refusal> {
+        self.print(command);
+        if self.pretend { Ok(()) } else { command.send().map(drop) }
+    }
+
+    /// Says that a command was refused. It is a failure unless errors are ignored.
+    fn bear(&self, command: &Command, refusal: &Refusal) -> Result<(), Stop> {
+        if self.ignore_errors {
+            passed_over(refusal);
+            return Ok(());
+        }
+        Err(refused(command, refusal))
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod target;
 
+pub(super) use target::is_unit;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Admin;
@@ -65,7 +67,18 @@ impl Admin {
     /// For `ALL`, `tid=N` or a name.
     pub(super) fn plan(&self, config: &Config, running: &Running, which: &str) -> Result<Plan, Stop> {
         let name = self.selected(config, running, which)?;
-        let wanted = |other: &str| name.as_deref().is_none_or(|name| name == other);
+        self.plan_of(config, running, name.as_deref(), 0)
+    }
+
+    /// For all or the target of a name. A new target gets a number above `tried`.
+    pub(super) fn plan_of(
+        &self,
+        config: &Config,
+        running: &Running,
+        name: Option<&str>,
+        tried: u32,
+    ) -> Result<Plan, Stop> {
+        let wanted = |other: &str| name.is_none_or(|name| name == other);
         let is_named = |other: &str| {
             config.targets.iter().any(|target| target.name == other)
                 || config.refused.iter().any(|refused| refused.name == other)
@@ -81,7 +94,7 @@ impl Admin {
         }
         let mut devices = self.devices(config, running, &plan);
         let given = config.targets.iter().filter_map(|target| target.tid).max().unwrap_or_default();
-        let mut next_tid = running.next_tid().max(given.saturating_add(1));
+        let mut next_tid = running.next_tid().max(given.max(tried).saturating_add(1));
         for target in config.targets.iter().filter(|target| wanted(&target.name)) {
             let step = match running.target(&target.name) {
                 Some(now) => self.changes(config, target, now, &mut accounts, &mut devices)?,
@@ -140,7 +153,7 @@ impl Admin {
         }
     }
 
-    fn setting_changes(
+    pub(super) fn setting_changes(
         &self,
         config: &Config,
         running: &Running,

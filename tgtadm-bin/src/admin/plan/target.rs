@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Fate, TargetPlan, is_same_value};
+use crate::admin::Admin;
 use crate::admin::command::{Command, Direction, Rule};
 use crate::admin::config::{self, Config, Store};
 use crate::admin::console::Stop;
-use crate::admin::make::{Devices, Luns, Maker, all_parameters, driver, new_unit, real};
+use crate::admin::make::{Devices, Luns, Maker, Step, all_parameters, driver, new_unit, real};
 use crate::admin::portrait::{DEFAULT_BLOCK, default_store, is_unset, portrait};
 use crate::admin::running::{self, Unit};
-use crate::admin::{Admin, Step};
 
 /// The parameters of a unit that its report shows, and by what name.
 const SHOWN: [(&str, &str); 6] = [
@@ -315,7 +315,7 @@ pub(super) fn is_wanted(target: &config::Target, unit: &Unit) -> bool {
 }
 
 /// Whether a store is the unit, whatever their numbers.
-fn is_unit(store: &Store, unit: &Unit) -> bool {
+pub(in crate::admin) fn is_unit(store: &Store, unit: &Unit) -> bool {
     let new = new_unit(store);
     let path = store.parameters.get("path").or(new.path.as_ref());
     let device_type = match new.device_type.as_deref() {

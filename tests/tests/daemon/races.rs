@@ -1,0 +1,145 @@
+//! Several management tools at the same time, on our daemon and upstream's: each does what it does alone.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use crate::harness::{Brand, CONTROL_PORT, DEADLINE, Daemon};
+
+const PROCESSES: usize = 8;
+const TARGETS: usize = 40;
+
+fn daemons() -> [Daemon; 2] {
+    [Brand::Stock, Brand::Ours].map(|brand| Daemon::start_as(brand, Brand::Ours, &[]))
+}
+
+fn name(number: usize) -> String {
+    format!("iqn.2001-04.com.example:disk{number}")
+}
+
+/// A file of as many targets, each with two disks and an account that all of them have.
+fn configure(daemon: &Daemon, targets: usize) {
+    let mut conf = "default-driver iscsi\n".to_owned();
+    for number in 1..=targets {
+        conf += &format!("<target {}>\n", name(number));
+        for disk in ["a", "b"] {
+            let path = daemon.path(&format!("{number}{disk}.img"));
+            fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
+            conf += &format!("backing-store {}\n", path.display());
+        }
+        conf += "incominguser alice secretpass12\ninitiator-address 192.0.2.1\n</target>\n";
+    }
+    fs::write(daemon.path("targets.conf"), conf).unwrap();
+}
+
+fn run(daemon: &Daemon, tool: &str, words: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(Brand::Ours.program(tool));
+    command.args(["-C", CONTROL_PORT]).args(words).stdin(Stdio::null());
+    command.env("TGT_IPC_SOCKET", daemon.path("control")).output().unwrap()
+}
+
+fn admin(daemon: &Daemon, words: &[&str]) -> Output {
+    let conf = daemon.path("targets.conf");
+    run(daemon, "tgt-admin", &[words, &["-c", conf.to_str().unwrap()]].concat())
+}
+
+/// Calls `work` in as many threads at once, with the thread's number.
+fn at_once(work: impl Fn(usize) + Sync) {
+    thread::scope(|scope| {
+        for process in 0..PROCESSES {
+            scope.spawn({
+                let work = &work;
+                move || work(process)
+            });
+        }
+    });
+}
+
+#[track_caller]
+fn assert_done(output: &Output) {
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The daemon has all targets of the file, whole, and each once.
+#[track_caller]
+fn assert_all_there(daemon: &Daemon, targets: usize) {
+    let plan = admin(daemon, &["--plan"]);
+    let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
+    assert_eq!(plan.status.code(), Some(0), "{plan:?}\n{shown}");
+    assert_eq!(shown.lines().filter(|line| line.starts_with("Target ")).count(), targets, "{shown}");
+    assert_eq!(shown.matches(".img").count(), 2 * targets, "{shown}");
+}
+
+#[test]
+fn parallel_updates_of_different_targets_make_all_of_them() {
+    for daemon in daemons() {
+        configure(&daemon, TARGETS);
+        at_once(|process| {
+            for number in (1..=TARGETS).skip(process).step_by(PROCESSES) {
+                assert_done(&admin(&daemon, &["--update", &name(number)]));
+            }
+        });
+        assert_all_there(&daemon, TARGETS);
+    }
+}
+
+#[test]
+fn parallel_updates_of_one_target_make_it_once() {
+    for daemon in daemons() {
+        configure(&daemon, 3);
+        for number in 1..=3 {
+            at_once(|_| assert_done(&admin(&daemon, &["--update", &name(number)])));
+        }
+        assert_all_there(&daemon, 3);
+    }
+}
+
+#[test]
+fn parallel_executes_of_one_file_make_each_target_once() {
+    for daemon in daemons() {
+        configure(&daemon, 5);
+        at_once(|_| assert_done(&admin(&daemon, &["-e"])));
+        assert_all_there(&daemon, 5);
+    }
+}
+
+#[test]
+fn parallel_setups_make_all_their_targets() {
+    for daemon in daemons() {
+        let disk = daemon.path("disk.img");
+        fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+        at_once(|process| {
+            for number in (1..=TARGETS).skip(process).step_by(PROCESSES) {
+                let words = ["-n", &name(number), "-d", disk.to_str().unwrap()];
+                assert_done(&run(&daemon, "tgt-setup-lun", &words));
+            }
+        });
+        let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
+        for number in 1..=TARGETS {
+            assert!(
+                shown.lines().any(|line| line.ends_with(&format!(": {}", name(number)))),
+                "{number}: {shown}"
+            );
+        }
+        assert_eq!(shown.matches("disk.img").count(), TARGETS, "{shown}");
+    }
+}
+
+/// A number that the file gives is not exchanged for another one.
+#[test]
+fn a_number_of_the_file_that_another_target_has_is_a_failure() {
+    for daemon in daemons() {
+        let conf = format!("default-driver iscsi\n<target {}>\ncontroller_tid 3\n</target>\n", name(1));
+        fs::write(daemon.path("targets.conf"), conf).unwrap();
+        daemon.target(3);
+        for words in [&["-e"][..], &["--update", &name(1)]] {
+            let output = admin(&daemon, words);
+            assert_eq!(output.status.code(), Some(22), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("this target already exists"), "{said}");
+            assert!(said.contains(&format!("targets.conf:2: target {}", name(1))), "{said}");
+        }
+        assert!(daemon.adm(&["--mode", "target", "--op", "show"]).starts_with("Target 3: "));
+    }
+}
