@@ -119,11 +119,15 @@ pub enum OpenError {
         /// What it is.
         what: &'static str,
     },
-    /// There is nothing to export.
-    #[error("{path}: is empty, and a unit needs at least one block")]
-    Empty {
+    /// It has not one whole block.
+    #[error("{path}: has {size} bytes, and a unit needs at least one block of {block_len}")]
+    TooSmall {
         /// What was to be opened.
         path: PathBuf,
+        /// What it has, in bytes.
+        size: u64,
+        /// The logical block's length, in bytes.
+        block_len: u32,
     },
     /// The file system has no direct I/O.
     #[error("{path}: its file system does not do direct I/O; use 'rdwr' without the flag 'direct'")]

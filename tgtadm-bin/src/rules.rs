@@ -69,7 +69,8 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
         let (mode, op) = (mode.word(), op.word());
         return refuse(message, format!("accepted with --mode {mode} --op {op}: {accepted}"));
     }
-    needed(rule, given)
+    needed(rule, given)?;
+    whole(mode, op, given)
 }
 
 /// The letters of the options that an operation has a use for; `None` where a mode has no such operation.
@@ -133,6 +134,52 @@ fn needed(rule: &Rule, given: &Given) -> Result<(), Refusal> {
         _ => return Ok(()),
     };
     refuse(message, options::usage(needed.as_bytes()))
+}
+
+/// The strings of a request are joined by commas, and the daemon takes them apart there: a value with one would reach it
+/// cut, another file for instance. tgt sends it all the same.
+fn whole(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
+    let strings = &given.strings;
+    // In the other operations on accounts the name is all that there is.
+    let user = strings.user.as_ref().filter(|_| (mode, op) == (Mode::Account, Op::New));
+    // A rule that tgt's daemon has taken with a comma can be taken back only by the same words.
+    let rule = |text: &'static [u8; 1], value| (text, Option::filter(value, |_: &&String| op != Op::Unbind));
+    let values = [
+        (b"b", strings.path.as_ref()),
+        (b"E", strings.bstype.as_ref()),
+        (b"S", strings.bsopts.as_ref()),
+        (b"f", strings.bsoflags.as_ref()),
+        (b"y", strings.blocksize.as_ref()),
+        (b"T", strings.targetname.as_ref()),
+        rule(b"I", strings.initiator_address.as_ref()),
+        rule(b"Q", strings.initiator_name.as_ref()),
+        (b"D", strings.drain.as_ref()),
+        (b"u", user),
+    ];
+    for (letter, value) in values {
+        if let Some(value) = value.filter(|value| value.contains(',')) {
+            let name = options::names(letter);
+            return refuse(
+                format!("{name} '{value}' has a comma, at which the daemon would cut it"),
+                format!("{}; accepted: without a comma", options::usage(letter)),
+            );
+        }
+    }
+    match strings.target_ops.as_deref().filter(|_| mode == Mode::LogicalUnit).and_then(cut_path) {
+        Some(path) => refuse(
+            format!("--params '{path}' is a path with a comma, at which the daemon would cut it"),
+            options::usage(b"P"),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// A path among parameters and what follows it, where that is no parameter.
+fn cut_path(params: &str) -> Option<String> {
+    let items: Vec<&str> = params.split(',').collect();
+    let mut pairs = items.windows(2);
+    let cut = pairs.find(|two| two[0].trim_start().starts_with("path=") && !two[1].contains('='));
+    cut.map(|two| two.join(","))
 }
 
 fn refuse(message: impl AsRef<[u8]>, right: impl AsRef<[u8]>) -> Result<(), Refusal> {

@@ -302,6 +302,45 @@ fn assert_alike(line: &[String]) {
     assert_eq!(ours, stock, "{line:?}");
 }
 
+/// tgt's sends all of these, and the daemon makes something else of them.
+#[test]
+fn a_value_with_a_comma_is_refused_before_anything_is_sent() {
+    let unit = "-m lu -o new -t 1 -l 1";
+    #[rustfmt::skip]
+    let cases = [
+        (format!("{unit} -b /srv/a,b.img"),              "--backing-store '/srv/a,b.img'"),
+        (format!("{unit} -b /srv/a,"),                   "--backing-store '/srv/a,'"),
+        (format!("{unit} -b /a -S size=1;a,b"),          "--bsopts 'size=1;a,b'"),
+        (format!("{unit} -b /a -E null,path=/b"),        "--bstype 'null,path=/b'"),
+        (format!("{unit} -b /a -f sync,direct"),         "--bsoflags 'sync,direct'"),
+        (format!("{unit} -b /a -y 512,x"),               "--blocksize '512,x'"),
+        ("-m target -o new -t 1 -T iqn.a:b,c".into(),    "--targetname 'iqn.a:b,c'"),
+        ("-m target -o bind -t 1 -I 10.0.0.1,10.0.0.2".into(), "--initiator-address '10.0.0.1,10.0.0.2'"),
+        ("-m target -o bind -t 1 -Q iqn.a,iqn.b".into(), "--initiator-name 'iqn.a,iqn.b'"),
+        ("-m target -o delete -t 1 -D 5,6".into(),       "--drain '5,6'"),
+        ("-m account -o new -u a,b -p secretpass12".into(), "--user 'a,b'"),
+        ("-m lu -o update -t 1 -l 1 -P path=/a,b.img".into(), "--params 'path=/a,b.img'"),
+        ("-m lu -o update -t 1 -l 1 -P path=/a,".into(), "--params 'path=/a,'"),
+    ];
+    for (line, named) in cases {
+        let outcome = run(OURS, &words(&line), &[0, 0, 0, 0, 8, 0, 0, 0]);
+        let stderr = String::from_utf8(outcome.stderr).unwrap();
+        assert_eq!((outcome.exit, outcome.record), (Some(22), None), "{line}: {stderr}");
+        assert!(stderr.starts_with(&format!("tgtadm: {named} ")), "{line}: {stderr}");
+    }
+    for line in [
+        "-m target -o unbind -t 1 -I 10.0.0.1,10.0.0.2",
+        "-m target -o update -t 1 -n HeaderDigest -v None,CRC32C",
+        "-m account -o new -u a -p secret,pass12",
+        "-m account -o delete -u a,b",
+        "-m lu -o update -t 1 -l 1 -P path=/a,online=1",
+        "-m portal -o new -P portal=[::1],nop_interval=5",
+    ] {
+        let outcome = run(OURS, &words(line), &[0, 0, 0, 0, 8, 0, 0, 0]);
+        assert!(outcome.exit == Some(0) && outcome.record.is_some(), "{line}: {outcome:?}");
+    }
+}
+
 #[test]
 fn the_installed_tool_agrees_on_the_table() {
     require_stock();

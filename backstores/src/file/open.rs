@@ -63,13 +63,13 @@ pub(crate) fn open_file(
     let read_only = read_only || geometry::device_is_read_only(fd.as_fd(), medium);
     let mode = Mode { read_only, sync, direct };
     let size = geometry::size(fd.as_fd(), medium).map_err(io)?;
-    if size == 0 {
-        return Err(OpenError::Empty { path: path.clone() });
+    let block_len = options.block_len;
+    if size < u64::from(block_len.max(1)) {
+        return Err(OpenError::TooSmall { path: path.clone(), size, block_len });
     }
     if direct {
         let alignment = geometry::direct_alignment(fd.as_fd(), medium)
             .ok_or_else(|| OpenError::NoDirect { path: path.clone() })?;
-        let block_len = options.block_len;
         if !block_len.is_multiple_of(alignment) {
             return Err(OpenError::Alignment { path: path.clone(), alignment, block_len });
         }

@@ -311,10 +311,26 @@ fn what_is_no_disk_is_refused_with_its_reason() {
     assert!(matches!(refusal("rdwr", &with(&path)), OpenError::WrongFileType { what: "a pipe", .. }));
     let empty = dir.path().join("empty");
     std::fs::write(&empty, []).unwrap();
-    assert!(matches!(refusal("rdwr", &with(&empty)), OpenError::Empty { .. }));
+    assert!(matches!(refusal("rdwr", &with(&empty)), OpenError::TooSmall { size: 0, .. }));
     assert!(
         refusal("rdwr", &with(&dir.path().join("no/where"))).to_string().contains("no/where: No such file")
     );
+}
+
+#[test]
+fn a_file_of_less_than_one_block_is_refused_with_both_lengths() {
+    for (len, block_len, kind) in [(511, 512, "rdwr"), (512, 4096, "rdwr"), (4095, 4096, "aio")] {
+        let (_dir, options) = new_file(len);
+        let options = OpenOptions { size: None, block_len, ..options };
+        std::fs::write(&options.path, vec![0; len as usize]).unwrap();
+        let expected = format!(
+            "{}: has {len} bytes, and a unit needs at least one block of {block_len}",
+            options.path.display()
+        );
+        assert_eq!(refusal(kind, &options).to_string(), expected);
+        std::fs::write(&options.path, vec![0; block_len as usize]).unwrap();
+        assert_eq!(open(kind, &options).geometry().size, u64::from(block_len));
+    }
 }
 
 #[test]

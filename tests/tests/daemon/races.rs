@@ -126,20 +126,21 @@ fn parallel_setups_make_all_their_targets() {
     }
 }
 
-/// A number that the file gives is not exchanged for another one.
 #[test]
 fn a_number_of_the_file_that_another_target_has_is_a_failure() {
     for daemon in daemons() {
         let conf = format!("default-driver iscsi\n<target {}>\ncontroller_tid 3\n</target>\n", name(1));
         fs::write(daemon.path("targets.conf"), conf).unwrap();
-        daemon.target(3);
-        for words in [&["-e"][..], &["--update", &name(1)]] {
+        for words in [&["--update", &name(1)][..], &["-e"]] {
+            daemon.target(3);
             let output = admin(&daemon, words);
             assert_eq!(output.status.code(), Some(22), "{output:?}");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains("this target already exists"), "{said}");
             assert!(said.contains(&format!("targets.conf:2: target {}", name(1))), "{said}");
+            let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
+            assert!(!shown.contains(&name(1)), "{shown}");
+            admin(&daemon, &["--delete", "ALL"]);
         }
-        assert!(daemon.adm(&["--mode", "target", "--op", "show"]).starts_with("Target 3: "));
     }
 }

@@ -101,15 +101,22 @@ impl Unit {
         (command, may_fail)
     }
 
-    /// Runs all commands of a directive, with a look in between.
+    /// Runs all commands of a directive, with a look in between; how they ended.
     #[track_caller]
-    fn run(&self, directive: &str, mut after: impl FnMut(usize)) {
-        for (index, line) in self.service[directive].iter().enumerate() {
+    fn run(&self, directive: &str, mut after: impl FnMut(usize)) -> Vec<Output> {
+        let run = |(index, line): (usize, &String)| {
             let (mut command, may_fail) = self.command(line);
             let output = command.output().unwrap();
             assert!(output.status.success() || may_fail, "{line}: {output:?}");
             after(index);
-        }
+            output
+        };
+        self.service[directive].iter().enumerate().map(run).collect()
+    }
+
+    /// A file of the directory that the configuration includes.
+    fn include(&self, name: &str, text: &str) {
+        std::fs::write(self.path("conf.d").join(name), text).unwrap();
     }
 
     fn adm(&self, words: &[&str]) -> Output {
@@ -119,21 +126,7 @@ impl Unit {
 
     /// Starts it: the daemon, and once that says it is ready, what follows.
     fn start(&self) -> Started<'_> {
-        assert_eq!(self.service["Type"], ["notify"]);
-        let notify = self.path("notify");
-        let _ = std::fs::remove_file(&notify);
-        let supervisor = UnixDatagram::bind(&notify).unwrap();
-        supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
-        let (mut command, _) = self.command(&self.service["ExecStart"][0]);
-        let log = std::fs::File::create(self.path("log")).unwrap();
-        let daemon = command.env("NOTIFY_SOCKET", &notify).stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        let mut started = Started { unit: self, daemon, portal: ([127, 0, 0, 1], 0).into() };
-        let mut bytes = [0; 256];
-        let count = supervisor.recv(&mut bytes).unwrap();
-        assert!(bytes[..count].starts_with(b"READY=1"), "{}", started.log());
-        let portals = String::from_utf8(self.adm(&["--mode", "portal", "--op", "show"]).stdout).unwrap();
-        let portal = portals.strip_prefix("Portal: ").and_then(|text| text.strip_suffix(",1\n"));
-        started.portal = portal.expect("a portal").parse().unwrap();
+        let started = self.start_daemon();
         let last = self.service["ExecStartPost"].len() - 1;
         assert!(matches!(started.login("one"), Err(End::Closed(_))));
         let first = |op: &[&str]| {
@@ -153,6 +146,34 @@ impl Unit {
                 Err(end) => panic!("an initiator that comes back gives up: {end:?}"),
             }
         });
+        started
+    }
+
+    /// The same where the target `one` is not made.
+    fn start_without_targets(&self) -> Started<'_> {
+        let started = self.start_daemon();
+        let ended = self.run("ExecStartPost", |_| ());
+        assert!(ended.iter().any(|output| !output.status.success()), "{ended:?}");
+        started
+    }
+
+    /// The daemon alone.
+    fn start_daemon(&self) -> Started<'_> {
+        assert_eq!(self.service["Type"], ["notify"]);
+        let notify = self.path("notify");
+        let _ = std::fs::remove_file(&notify);
+        let supervisor = UnixDatagram::bind(&notify).unwrap();
+        supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (mut command, _) = self.command(&self.service["ExecStart"][0]);
+        let log = std::fs::File::create(self.path("log")).unwrap();
+        let daemon = command.env("NOTIFY_SOCKET", &notify).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let mut started = Started { unit: self, daemon, portal: ([127, 0, 0, 1], 0).into() };
+        let mut bytes = [0; 256];
+        let count = supervisor.recv(&mut bytes).unwrap();
+        assert!(bytes[..count].starts_with(b"READY=1"), "{}", started.log());
+        let portals = String::from_utf8(self.adm(&["--mode", "portal", "--op", "show"]).stdout).unwrap();
+        let portal = portals.strip_prefix("Portal: ").and_then(|text| text.strip_suffix(",1\n"));
+        started.portal = portal.expect("a portal").parse().unwrap();
         started
     }
 }
@@ -218,6 +239,48 @@ fn the_units_commands_start_reload_stop_and_start_again() {
     assert_eq!(again.targets(), [full_name("one"), full_name("two")]);
     assert_eq!(again.login("one").unwrap().read(0, 1).unwrap(), [1; 512]);
     again.stop();
+}
+
+#[test]
+fn a_target_that_cannot_be_made_does_not_take_the_others_down() {
+    let unit = Unit::new();
+    unit.configure(&["one"]);
+    let bad = |name: &str, line: &str| format!("<target {}>\n  {line}\n</target>\n", full_name(name));
+    unit.include("0-refused-by-the-daemon.conf", &bad("bad", "initiator-address 10.0.0.256"));
+    unit.include("z-refused-by-the-tool.conf", &bad("worse", "lun 1\n  lun 2"));
+    let started = unit.start();
+    assert_eq!(started.targets(), [full_name("one")]);
+    started.login("one").unwrap();
+    let said = |directive| {
+        let (mut command, _) =
+            unit.command(unit.service[directive].iter().find(|line| line.contains("tgt-admin")).unwrap());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for directive in ["ExecReload", "ExecStartPost"] {
+        let (code, text) = said(directive);
+        assert_eq!(code, Some(22), "{text}");
+        assert!(
+            text.contains(&format!("0-refused-by-the-daemon.conf:1: target {}", full_name("bad"))),
+            "{text}"
+        );
+        assert!(text.contains("z-refused-by-the-tool.conf:3: "), "{text}");
+    }
+    assert_eq!(started.targets(), [full_name("one")]);
+    started.stop();
+}
+
+#[test]
+fn a_file_that_cannot_be_read_leaves_a_daemon_that_a_reload_fills() {
+    let unit = Unit::new();
+    unit.configure(&["one"]);
+    unit.include("bad.conf", "<target iqn.2026-01.org.example:bad>\n");
+    let started = unit.start_without_targets();
+    assert_eq!(started.targets(), [""; 0]);
+    unit.include("bad.conf", "");
+    unit.run("ExecReload", |_| ());
+    started.login("one").unwrap();
+    started.stop();
 }
 
 #[test]

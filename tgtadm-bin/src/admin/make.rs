@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::command::{Command, Commands, Direction, NewUnit, Rule};
-use super::config::{Config, Parameter, Store, StoreKind, Target, WriteCache};
+use super::config::{Config, NO_MEDIUM, Parameter, Store, StoreKind, Target, WriteCache};
 use super::device::{self, Found};
 
 /// What happens next.
@@ -223,7 +223,5 @@ pub(super) fn real(path: &str) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
 }
 
-/// A store's path that begins so has no medium behind it.
-const NO_MEDIUM: &str = "NONE:";
 /// Kinds of store whose paths are no files of this machine.
-const ELSEWHERE: [&str; 4] = ["curve", "glfs", "rbd", "sheepdog"];
+const ELSEWHERE: [&str; 6] = ["curve", "glfs", "memory", "null", "rbd", "sheepdog"];

@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 mod console;
 mod device;
+mod dump;
 mod execute;
 mod files;
 pub mod invocation;

@@ -1,14 +1,13 @@
-//! A running target as a configuration would have it: what `--dump` prints, and what brings a target back that was
+//! A running target as a configuration would have it: what `--dump` writes, and what brings a target back that was
 //! deleted in an update that failed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use target_engine::model::parameters::{Defaults, Parameters};
 
 use super::command::Rule;
 use super::config::{self, Account, Parameter, Place, Store, StoreKind, WriteCache};
-use super::running::{Running, Target, Unit};
+use super::running::{Target, Unit};
 
 /// The target that the file would have to name to get this one. Passwords, and those parameters of units that no
 /// report shows, are not known.
@@ -113,82 +112,6 @@ pub(super) fn default_store(device_type: &str) -> &'static str {
         "tape" => "ssc",
         "changer" => "smc",
         _ => "rdwr",
-    }
-}
-
-/// What `--dump` prints.
-pub(super) fn dump(running: &Running, targets: &[config::Target]) -> String {
-    let mut text = "default-driver iscsi\n".to_owned();
-    if running.isns.get("iSNS").is_some_and(|value| value == "On") {
-        for (name, value) in running.isns.iter().filter(|(_, value)| !value.is_empty()) {
-            line(&mut text, "", name, value);
-        }
-    }
-    for (key, users) in [
-        ("incomingdiscoveryuser", &running.incoming_discovery),
-        ("outgoingdiscoveryuser", &running.outgoing_discovery),
-    ] {
-        for user in users {
-            line(&mut text, "", key, &format!("{user} {PASSWORD}"));
-        }
-    }
-    text.push('\n');
-    for target in targets {
-        one_target(&mut text, target);
-    }
-    text
-}
-
-fn one_target(text: &mut String, target: &config::Target) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "<target {}>", target.name);
-    let driver = target.driver.iter().filter(|driver| *driver != "iscsi");
-    driver.for_each(|driver| line(text, "\t", "driver", driver));
-    target.tid.iter().for_each(|tid| line(text, "\t", "controller_tid", &tid.to_string()));
-    target.parameters.iter().for_each(|parameter| line(text, "\t", &parameter.name, &parameter.value));
-    for store in &target.stores {
-        let _ = writeln!(text, "\t<backing-store {}>", quoted(&store.path));
-        store.lun.iter().for_each(|lun| line(text, "\t\t", "lun", &lun.to_string()));
-        for (key, value) in [
-            ("device-type", &store.device_type),
-            ("bs-type", &store.bs_type),
-            ("bsoflags", &store.bso_flags),
-            ("block-size", &store.block_size),
-        ] {
-            value.iter().for_each(|value| line(text, "\t\t", key, value));
-        }
-        store.parameters.iter().for_each(|(key, value)| line(text, "\t\t", key, value));
-        store.params.iter().for_each(|value| line(text, "\t\t", "params", value));
-        text.push_str("\t</backing-store>\n");
-    }
-    for (key, accounts) in [("incominguser", &target.incoming), ("outgoinguser", &target.outgoing)] {
-        for Account { user, password } in accounts {
-            line(text, "\t", key, &format!("{user} {password}"));
-        }
-    }
-    target.addresses.iter().for_each(|address| line(text, "\t", "initiator-address", address));
-    target.names.iter().for_each(|name| line(text, "\t", "initiator-name", name));
-    text.push_str("</target>\n\n");
-}
-
-fn line(text: &mut String, indent: &str, key: &str, value: &str) {
-    let plain = value.chars().all(|sign| !['\\', '"', '$', '#'].contains(&sign)) && value == value.trim();
-    let mut written = value.to_owned();
-    if !plain || value.is_empty() {
-        written = ['\\', '"', '$', '#']
-            .iter()
-            .fold(written, |text, sign| text.replace(*sign, &format!("\\{sign}")));
-        written = format!("\"{written}\"");
-    }
-    let _ = writeln!(text, "{indent}{key} {written}");
-}
-
-/// A block's name has quotes but no escapes.
-fn quoted(path: &str) -> String {
-    if path.contains(char::is_whitespace) || path.ends_with('/') {
-        format!("\"{path}\"")
-    } else {
-        path.to_owned()
     }
 }
 

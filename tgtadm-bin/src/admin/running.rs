@@ -41,6 +41,8 @@ pub struct Target {
     pub outgoing: Vec<String>,
     /// Who may log in.
     pub rules: Vec<Rule>,
+    /// Lines of its report that are none: what follows a line break in a value.
+    pub strays: Vec<String>,
 }
 
 /// A logical unit: the lines of its report by their names, such as `Type` or `Backing store path`.
@@ -141,10 +143,14 @@ pub fn targets(text: &str) -> Vec<Target> {
             let tid = tid.parse().unwrap_or_default();
             found.push(Target { tid, name: name.to_owned(), ..Target::default() });
             part = "";
-        } else if depth == TAB {
+        } else if depth == TAB && PARTS.contains(&content) {
             part = content;
         } else if let Some(target) = found.last_mut() {
-            target.read(part, depth, content);
+            if is_stray(part, depth, content) {
+                target.strays.push(line.to_owned());
+            } else {
+                target.read(part, depth, content);
+            }
         }
     }
     for target in &mut found {
@@ -153,11 +159,25 @@ pub fn targets(text: &str) -> Vec<Target> {
     found
 }
 
+/// Whether no report has such a line where it is.
+fn is_stray(part: &str, depth: usize, content: &str) -> bool {
+    if depth == TAB {
+        return true;
+    }
+    let depths: &[usize] = match part {
+        "System information:" | "Account information:" | "ACL information:" => &[DEEPER],
+        "LUN information:" => &[DEEPER, DEEPEST],
+        _ => return depth == 0,
+    };
+    !depths.contains(&depth) || part == "LUN information:" && !content.contains(':')
+}
+
 impl Target {
     fn read(&mut self, part: &str, depth: usize, line: &str) {
-        // A value at the end of its line may be empty.
-        let (name, value) =
-            line.split_once(':').map_or((line, ""), |(name, value)| (name, value.trim_start()));
+        // A value at the end of its line may be empty, and may begin with a blank of its own.
+        let (name, value) = line
+            .split_once(':')
+            .map_or((line, ""), |(name, value)| (name, value.strip_prefix(' ').unwrap_or(value)));
         match (part, depth) {
             ("System information:", DEEPER) => match name {
                 "Driver" => value.clone_into(&mut self.driver),
@@ -232,6 +252,13 @@ pub(super) fn connections(text: &str) -> Vec<(u64, u32)> {
     found
 }
 
+const PARTS: [&str; 5] = [
+    "System information:",
+    "I_T nexus information:",
+    "LUN information:",
+    "Account information:",
+    "ACL information:",
+];
 const TAB: usize = 4;
 const DEEPER: usize = 8;
 const DEEPEST: usize = 12;

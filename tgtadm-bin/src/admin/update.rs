@@ -9,9 +9,10 @@ use super::Admin;
 use super::command::Command;
 use super::config::Config;
 use super::console::{DIFFERENT, MISTAKE, Stop, passed_over, refused, say, warn};
+use super::dump::{Dump, dump};
 use super::outcome::{Gate, Outcome, is_outdated};
 use super::plan::{Change, Fate, TargetPlan};
-use super::portrait::{dump, portrait};
+use super::portrait::portrait;
 use super::running::Running;
 use crate::Refusal;
 use crate::retries::Retries;
@@ -210,7 +211,7 @@ impl Admin {
             })
     }
 
-    /// Prints the running targets as a file.
+    /// Prints the running targets as a file; what that cannot have is said.
     pub(super) fn dump(&self) -> Result<(), Stop> {
         let running = Running::ask(&self.commands);
         let running = running.map_err(|refusal| {
@@ -221,7 +222,9 @@ impl Admin {
         for target in &running.targets {
             targets.push(portrait(target, &self.parameters_of(target.tid)?));
         }
-        let _ = std::io::stdout().write_all(dump(&running, &targets).as_bytes());
-        Ok(())
+        let Dump { text, missing } = dump(&running, targets);
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        missing.iter().for_each(warn);
+        if missing.is_empty() { Ok(()) } else { Err(MISTAKE) }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Form, Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
-use super::strings::{after, c_number, pairs, text};
+use super::strings::{after, c_number, pairs, text, whole_values};
 use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, strict, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
@@ -154,6 +154,7 @@ fn target(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, Cont
             let tid = Tid::from_wire(header.tid).ok_or_else(|| no_tid(header))?;
             let name = pairs(payload).filter(|(key, _)| *key == "targetname").map(|(_, value)| value).last();
             let name = name.ok_or_else(|| wrong("--targetname is missing: the new target's iSCSI name"))?;
+            whole_values(payload, &["targetname"])?;
             target_name(name)?;
             Ok(Request::TargetNew { tid, name: name.to_owned() })
         }
@@ -197,6 +198,7 @@ fn binding(header: &RequestHeader, payload: &str) -> Result<Binding, ControlErro
     if header.len as usize == REQUEST_HEADER_LEN {
         return Ok(Binding::Host(header.host_no));
     }
+    whole_values(payload, &["initiator-address", "initiator-name"])?;
     let value = |marker| {
         let value = after(payload, marker)?.split(',').next().unwrap_or_default().trim();
         (!value.is_empty()).then(|| value.to_owned())
@@ -217,7 +219,7 @@ fn logical_unit(op: Op, header: &RequestHeader, payload: &str) -> Result<Request
             tid: tid(header)?,
             lun,
             device_type: header.device_type,
-            strings: UnitStrings::parse(payload),
+            strings: UnitStrings::parse(payload)?,
         },
         // Stock misses the unit before it misses the target.
         Op::Delete => {

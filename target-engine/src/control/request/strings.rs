@@ -95,6 +95,31 @@ pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(',').filter(|item| !item.is_empty()).map(|item| item.split_once('=').unwrap_or((item, "")))
 }
 
+/// Refuses a list of which a value had a comma: it is cut there, and the rest follows a key that is known without being
+/// one. Keys before the first known one are ignored, as by tgt.
+///
+/// # Errors
+/// The key, and what follows its value.
+pub(super) fn whole_values(text: &str, keys: &[&str]) -> Result<(), ControlError> {
+    let mut before = None;
+    for item in text.split(',') {
+        let key = item.split_once('=').map_or(item, |(key, _)| key);
+        match (keys.iter().find(|known| **known == key), before) {
+            (Some(known), _) => before = Some(*known),
+            (None, Some(before)) => return Err(cut(before, item)),
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A value that had a comma: `rest` follows it.
+pub(super) fn cut(key: &str, rest: &str) -> ControlError {
+    TgtadmError::InvalidRequest.because(format!(
+        "the value of {key} is followed by \",{rest}\"; accepted: a value without a comma, which separates"
+    ))
+}
+
 /// A number in decimal, in hexadecimal after `0x`, or in octal after `0`.
 pub fn c_number(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -128,6 +153,21 @@ mod tests {
         assert!(!format!("{account:?}").contains("hush"));
         let portal = Strings { portal_ops: some("portal=1.2.3.4"), user: some("u"), ..Strings::default() };
         assert_eq!(portal.payload(), b"user=u,portalOps portal=1.2.3.4,\0");
+    }
+
+    #[test]
+    fn a_value_with_a_comma_is_seen_by_what_follows_it() {
+        let keys = ["path", "bstype"];
+        for whole in ["", "path=/a", "bstype=x,path=/a=b", "else=1,path=/a,bstype=x", "path=/a,path=/b"] {
+            assert_eq!(whole_values(whole, &keys), Ok(()), "{whole}");
+        }
+        for cut in
+            ["path=/a,b", "path=/a,b=c", "path=/a,", "path=/a,,bstype=x", "bstype=x,path=/a,b,bstype=x"]
+        {
+            assert_eq!(whole_values(cut, &keys), Err(TgtadmError::InvalidRequest.into()), "{cut}");
+        }
+        let reason = whole_values("path=/a,b=c", &keys).unwrap_err().reason;
+        assert!(reason.starts_with("the value of path is followed by \",b=c\""), "{reason}");
     }
 
     #[test]

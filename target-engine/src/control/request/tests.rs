@@ -108,8 +108,10 @@ fn target_names_have_stocks_letters() {
     }
     assert!(name(&"a".repeat(223)));
     assert!(!name(&"a".repeat(224)));
-    let among_others = parse(Mode::Target, Op::New, b"foo=bar,targetname=iqn.x,baz\0");
+    let among_others = parse(Mode::Target, Op::New, b"foo=bar,targetname=iqn.x\0");
     assert_eq!(among_others, Ok(Request::TargetNew { tid: tid(1), name: "iqn.x".to_owned() }));
+    let cut = parse(Mode::Target, Op::New, b"targetname=iqn.x,baz\0");
+    assert_eq!(cut, Err(TgtadmError::InvalidRequest.into()), "a name with a comma is no other name");
 }
 
 #[test]
@@ -122,6 +124,10 @@ fn bindings() {
         Ok(Binding::Initiators { address: address.map(str::to_owned), name: name.map(str::to_owned) })
     };
     assert_eq!(bind(b"initiator-address=ALL\0"), initiators(Some("ALL"), None));
+    for cut in ["address=10.0.0.1,10.0.0.2", "address=10.0.0.1,", "name=iqn.a,iqn.b"] {
+        let refused = bind(format!("initiator-{cut}\0").as_bytes());
+        assert_eq!(refused, Err(TgtadmError::InvalidRequest.into()), "{cut}");
+    }
     assert_eq!(bind(b"initiator-name=iqn.a:b\0"), initiators(None, Some("iqn.a:b")));
     assert_eq!(
         bind(b"initiator-address=10.0.0.0/8,initiator-name=iqn.a\0"),

@@ -1,7 +1,7 @@
 //! The strings of mode logicalunit: what a new unit is made of, and what may be changed on one.
 
 use super::super::error::{ControlError, TgtadmError};
-use super::strings::{c_number, pairs};
+use super::strings::{c_number, cut, pairs, whole_values};
 use crate::model::unit::is_block_len;
 
 /// What `logicalunit new` says of the unit's store.
@@ -55,6 +55,9 @@ pub struct ModePage {
     pub parameters: Vec<u8>,
 }
 
+/// All keys of a new unit.
+const STORE_KEYS: [&str; 5] = ["path", "bstype", "bsopts", "bsoflags", "blocksize"];
+
 /// All keys of an update.
 const KEYS: [&str; 18] = [
     "vendor_id",
@@ -94,8 +97,12 @@ const CHANGER_KEYS: [&str; 12] = [
 ];
 
 impl UnitStrings {
-    /// Keys that are not known are ignored; of a key that comes twice the last counts.
-    pub(super) fn parse(text: &str) -> Self {
+    /// Of a key that comes twice the last counts.
+    ///
+    /// # Errors
+    /// A value had a comma.
+    pub(super) fn parse(text: &str) -> Result<Self, ControlError> {
+        whole_values(text, &STORE_KEYS)?;
         let mut unit = Self::default();
         for (key, value) in pairs(text) {
             let value = value.to_owned();
@@ -108,14 +115,22 @@ impl UnitStrings {
                 _ => {}
             }
         }
-        unit
+        Ok(unit)
     }
 }
 
-/// The changes of one update, in their order. A key that is wrong is the error it gives; those around it count.
+/// The changes of one update, in their order. A key that is wrong is the error it gives; those around it count, but for
+/// a path before a key that is none: the path had a comma, and is another file without its rest.
 pub(super) fn changes(text: &str) -> Vec<Result<UnitChange, ControlError>> {
     let text = text.strip_prefix("targetOps ").unwrap_or(text);
-    pairs(text).map(|(key, value)| change(key.trim_start(), value)).collect()
+    let mut items = pairs(text).map(|(key, value)| (key.trim_start(), value)).peekable();
+    let mut found = Vec::new();
+    while let Some((key, value)) = items.next() {
+        let is_key = |key: &str| KEYS.contains(&key) || CHANGER_KEYS.contains(&key);
+        let rest = items.peek().filter(|(next, _)| key == "path" && !is_key(next));
+        found.push(rest.map_or_else(|| change(key, value), |(rest, _)| Err(cut(key, rest))));
+    }
+    found
 }
 
 fn change(key: &str, value: &str) -> Result<UnitChange, ControlError> {
@@ -210,14 +225,16 @@ mod tests {
     #[test]
     fn new_unit() {
         let unit =
-            UnitStrings::parse("path=/srv/a=b.img,bstype=aio,bsoflags=direct,what=ever,blocksize=4096");
+            UnitStrings::parse("what=ever,path=/srv/a=b.img,bstype=aio,bsoflags=direct,blocksize=4096")
+                .unwrap();
         assert_eq!(unit.path.as_deref(), Some("/srv/a=b.img"));
         assert_eq!(unit.bstype.as_deref(), Some("aio"));
         assert_eq!(unit.bsoflags.as_deref(), Some("direct"));
         assert_eq!(unit.block_len, Some(4096));
-        assert_eq!(UnitStrings::parse("blocksize=1000").block_len, None);
-        assert_eq!(UnitStrings::parse("blocksize=256").block_len, None);
-        assert_eq!(UnitStrings::parse("path="), UnitStrings::default());
+        assert_eq!(UnitStrings::parse("blocksize=1000").unwrap().block_len, None);
+        assert_eq!(UnitStrings::parse("blocksize=256").unwrap().block_len, None);
+        assert_eq!(UnitStrings::parse("path="), Ok(UnitStrings::default()));
+        assert!(UnitStrings::parse("path=/srv/a,b.img").is_err());
     }
 
     #[test]
@@ -269,6 +286,17 @@ mod tests {
         );
         assert_eq!(changes(""), []);
         assert_eq!(changes("targetOps ,"), []);
+    }
+
+    #[test]
+    fn a_path_with_a_comma_does_not_become_another_file() {
+        let wrong = || Err(TgtadmError::InvalidRequest.into());
+        assert_eq!(changes("path=/a,b.img"), [wrong(), wrong()]);
+        assert_eq!(changes("online=0,path=/a,b=c,"), [Ok(UnitChange::Online(false)), wrong(), wrong()]);
+        assert_eq!(
+            changes("path=/a,online=1"),
+            [Ok(UnitChange::Path("/a".to_owned())), Ok(UnitChange::Online(true))]
+        );
     }
 
     #[test]

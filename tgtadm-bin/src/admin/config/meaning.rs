@@ -154,6 +154,15 @@ fn present(key: &str, (place, value): Given) -> Result<(Place, String), Mistake>
     }
 }
 
+/// Refuses a comma in what the daemon gets among other strings: they are joined by commas, and it would be cut there.
+fn whole(key: &str, place: &Place, value: &str) -> Result<(), Mistake> {
+    if !value.contains(',') {
+        return Ok(());
+    }
+    let text = format!("'{key} {value}': the daemon takes requests apart at commas, so this cannot have one");
+    Err(Mistake { place: place.clone(), text })
+}
+
 /// `NAME PASSWORD`; what follows is of no use to anybody.
 fn account(key: &str, given: Given, warnings: &mut Vec<Mistake>) -> Result<Account, Mistake> {
     let (place, value) = present(key, given)?;
@@ -162,6 +171,7 @@ fn account(key: &str, given: Given, warnings: &mut Vec<Mistake>) -> Result<Accou
         let text = format!("Option {key} has a missing value! Write '{key} NAME PASSWORD'.");
         return Err(Mistake { place, text });
     };
+    whole(key, &place, user)?;
     if password == PASSWORD_TO_CORRECT {
         let text = format!("'{key} {user}' has the password that a dump puts there; everybody knows it");
         warnings.push(Mistake { place: place.clone(), text });

@@ -34,6 +34,9 @@ pub trait Files {
 /// An `initiator-address` that nobody has, so that rules by name can stand alone.
 pub(super) const NO_ADDRESS: &str = "none";
 
+/// A store's path that begins so has no medium behind it.
+pub(super) const NO_MEDIUM: &str = "NONE:";
+
 /// What a dump has for a password.
 pub(super) const PASSWORD_TO_CORRECT: &str = "PLEASE_CORRECT_THE_PASSWORD";
 

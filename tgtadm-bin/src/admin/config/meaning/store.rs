@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Given, present};
+use super::{Given, present, whole};
 use crate::admin::config::directives::StoreKey;
 use crate::admin::config::{Mistake, Place};
 
@@ -71,9 +71,13 @@ impl Options {
     pub(super) fn take(&mut self, key: &str, what: StoreKey, given: Given) -> Result<(), Mistake> {
         let (place, value) = present(key, given)?;
         match what {
-            StoreKey::ModePage => self.mode_pages.push(value),
+            StoreKey::ModePage => {
+                whole(key, &place, &value)?;
+                self.mode_pages.push(value);
+            }
             StoreKey::Params => self.params.push(value),
             _ => {
+                whole(key, &place, &value)?;
                 if self.singles.insert(key.to_owned(), (place.clone(), value)).is_some() {
                     let text = format!("Multiple '{key}' definitions not allowed!");
                     return Err(Mistake { place, text });

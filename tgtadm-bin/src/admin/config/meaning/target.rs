@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::store::{Options, Store, StoreKind};
-use super::{Account, Given, account, option, present, unknown};
+use target_engine::model::acl::Acl;
+
+use super::{Account, Given, account, option, present, unknown, whole};
 use crate::admin::config::directives::{self, StoreKey, TargetKey};
-use crate::admin::config::{Entry, Item, Mistake, NO_ADDRESS, Place};
+use crate::admin::config::{Entry, Item, Mistake, NO_ADDRESS, NO_MEDIUM, Place};
 
 /// A target as the file has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +56,7 @@ impl Target {
         warnings: &mut Vec<Mistake>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut draft = Draft::default();
+        draft.mistakes.extend(whole("<target>", &place, &name).err());
         for Entry { key, place, item } in entries {
             if let Err(mistake) = draft.take(&key, place, item, warnings) {
                 draft.mistakes.push(mistake);
@@ -151,7 +154,12 @@ impl Draft {
             TargetKey::IncomingUser => self.incoming.push(account(key, given, warnings)?),
             TargetKey::OutgoingUser => self.outgoing.push(account(key, given, warnings)?),
             TargetKey::InitiatorAddress | TargetKey::InitiatorName => {
-                self.lists.entry(key.to_owned()).or_default().push(present(key, given)?.1);
+                let (place, value) = present(key, given)?;
+                whole(key, &place, &value)?;
+                if what == TargetKey::InitiatorAddress {
+                    warnings.extend(no_address(place, &value));
+                }
+                self.lists.entry(key.to_owned()).or_default().push(value);
             }
             TargetKey::Parameter => {
                 let (_, value) = present(key, given)?;
@@ -185,6 +193,9 @@ impl Draft {
             Item::Value(value) => (present(key, (place.clone(), value))?.1, Vec::new()),
             Item::Block(block) => (present(key, (place.clone(), block.name))?.1, block.entries),
         };
+        if !path.starts_with(NO_MEDIUM) {
+            whole(key, &place, &path)?;
+        }
         let map = if what == TargetKey::BackingStore { &mut self.backing } else { &mut self.direct };
         let (_, options) = map.entry(path).or_insert_with(|| (place, Options::default()));
         for Entry { key, place, item } in entries {
@@ -213,6 +224,14 @@ impl Draft {
         }
         stores
     }
+}
+
+/// What the daemon will say of a rule. tgt takes it, and it admits nobody.
+fn no_address(place: Place, value: &str) -> Option<Mistake> {
+    let refused = Acl::default().add_address(value).err().filter(|_| value != NO_ADDRESS)?;
+    let why = refused.reason.split_once("\": ").map_or(refused.reason.as_str(), |(_, why)| why);
+    let text = format!("'initiator-address {value}': {why}; the daemon will refuse it");
+    Some(Mistake { place, text })
 }
 
 fn tid(place: Place, value: &str) -> Result<u32, Mistake> {

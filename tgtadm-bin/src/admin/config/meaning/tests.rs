@@ -170,3 +170,48 @@ fn nobody_else_is_admitted_where_the_file_says_none() {
     assert!(target("initiator-name x\ninitiator-address none").admitted().is_empty());
     assert_eq!(target("initiator-address none\ninitiator-address 192.0.2.1").admitted(), ["192.0.2.1"]);
 }
+
+#[test]
+fn a_comma_is_refused_where_the_daemon_would_cut_the_value() {
+    for inside in [
+        "backing-store /a,b.img",
+        "<backing-store /a,b.img>\n</backing-store>",
+        "direct-store /dev/a,b",
+        "initiator-address 10.0.0.1,10.0.0.2",
+        "initiator-name iqn.a,iqn.b",
+        "incominguser a,b secretpass12",
+        "outgoinguser a,b secretpass12",
+        "bsopts a=b,c=d",
+        "product_id A,B",
+        "mode_page 8:0:1,2",
+    ] {
+        let said = mistakes(inside);
+        assert!(
+            said.starts_with("2: ") && said.contains("takes requests apart at commas"),
+            "{inside}: {said}"
+        );
+    }
+    let refused = config("<target a,b>\n</target>").unwrap().refused;
+    assert_eq!((refused[0].name.as_str(), refused[0].mistakes[0].place.line), ("a,b", 1));
+    let whole =
+        target("HeaderDigest None,CRC32C\nparams a=b,c=d\nbacking-store NONE:1,2\nincominguser a b,c");
+    assert_eq!((whole.stores.len(), whole.incoming[0].password.as_str()), (1, "b,c"));
+}
+
+#[test]
+fn an_address_that_the_daemon_refuses_is_warned_of_by_its_line() {
+    for (address, is_warned) in [
+        ("10.0.0.256", true),
+        ("10.0.0.0/33", true),
+        ("10.0.0.0/8", false),
+        ("[fe80::1]", false),
+        ("ALL", false),
+        ("none", false),
+        ("host.example", false),
+    ] {
+        let said = warnings(&format!("<target t>\ninitiator-address {address}\n</target>"));
+        let start = format!("f:2: 'initiator-address {address}': ");
+        assert_eq!(said.starts_with(&start), is_warned, "{said}");
+        assert_eq!(said.is_empty(), !is_warned, "{said}");
+    }
+}

@@ -1,0 +1,269 @@
+//! A running daemon as a file. What is written is read again: what does not come back as it was is left out and said.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::config::{self, Account, Config, Files, NO_ADDRESS, NO_MEDIUM, Store, Target};
+use super::make::real;
+use super::portrait::PASSWORD;
+use super::running::{self, Running};
+
+/// A file, and what of the daemon it does not have, one a line.
+pub(super) struct Dump {
+    pub(super) text: String,
+    pub(super) missing: Vec<String>,
+}
+
+/// Writes the targets, as they are known from [`super::portrait`], and the daemon's own settings.
+pub(super) fn dump(running: &Running, mut targets: Vec<Target>) -> Dump {
+    allow_shared(&mut targets);
+    let mut dump = Dump { text: "default-driver iscsi\n".to_owned(), missing: Vec::new() };
+    settings(&mut dump, running);
+    dump.text.push('\n');
+    for (target, now) in targets.into_iter().zip(&running.targets) {
+        let name = target.name.clone();
+        let mut missing = what_is_not_shown(now);
+        dump.text += &written(target, &mut missing);
+        dump.missing.extend(missing.into_iter().map(|what| format!("target {name}: {what}")));
+    }
+    dump
+}
+
+fn settings(dump: &mut Dump, running: &Running) {
+    let mut one = |key: &str, value: &str, is_read: &dyn Fn(&Config) -> bool| {
+        let mut text = String::new();
+        line(&mut text, "", key, value);
+        if read(&text).as_ref().is_some_and(is_read) {
+            dump.text += &text;
+        } else {
+            dump.missing.push(format!("'{key} {}' cannot be written", value.escape_debug()));
+        }
+    };
+    if running.isns.get("iSNS").is_some_and(|value| value == "On") {
+        for (name, value) in running.isns.iter().filter(|(_, value)| !value.is_empty()) {
+            one(name, value, &|config| config.isns.get(name) == Some(value));
+        }
+    }
+    for (index, user) in running.incoming_discovery.iter().enumerate() {
+        let is_read = |config: &Config| index == 0 && is_account(config.incoming_discovery.as_ref(), user);
+        one("incomingdiscoveryuser", &format!("{user} {PASSWORD}"), &is_read);
+    }
+    for (index, user) in running.outgoing_discovery.iter().enumerate() {
+        let is_read = |config: &Config| index == 0 && is_account(config.outgoing_discovery.as_ref(), user);
+        one("outgoingdiscoveryuser", &format!("{user} {PASSWORD}"), &is_read);
+    }
+}
+
+fn is_account(account: Option<&Account>, user: &str) -> bool {
+    account.is_some_and(|account| account.user == user && account.password == PASSWORD)
+}
+
+/// A file that is exported twice is in use when the second unit is made.
+fn allow_shared(targets: &mut [Target]) {
+    let mut seen = BTreeSet::new();
+    let stores = || targets.iter().flat_map(|target| &target.stores);
+    let shared: BTreeSet<PathBuf> = stores()
+        .filter(|store| !store.path.starts_with(NO_MEDIUM))
+        .map(|store| real(&store.path))
+        .filter(|path| !seen.insert(path.clone()))
+        .collect();
+    for target in targets {
+        target.allow_in_use = target.stores.iter().any(|store| shared.contains(&real(&store.path)));
+    }
+}
+
+/// What a target has that its report does not show, or not whole.
+fn what_is_not_shown(target: &running::Target) -> Vec<String> {
+    let mut missing: Vec<String> = target
+        .strays
+        .iter()
+        .map(|line| {
+            format!("a value with a line break is not shown whole: it goes on with '{}'", line.escape_debug())
+        })
+        .collect();
+    for unit in &target.units {
+        let kind = unit.get("Backing store type");
+        let has_size = kind == "memory" || kind == "null" && !unit.get("Size").starts_with(NULL_SIZE);
+        if has_size {
+            missing.push(format!(
+                "LUN {}: no report shows the options (bsopts) of its '{kind}' store",
+                unit.lun
+            ));
+        }
+    }
+    missing
+}
+
+/// A target's block, without what the file cannot have.
+fn written(target: Target, missing: &mut Vec<String>) -> String {
+    let text = block(&target);
+    if comes_back(&text, &target) {
+        return text;
+    }
+    let mut whole = Target {
+        parameters: Vec::new(),
+        stores: Vec::new(),
+        incoming: Vec::new(),
+        outgoing: Vec::new(),
+        addresses: Vec::new(),
+        names: Vec::new(),
+        ..target.clone()
+    };
+    if !comes_back(&block(&whole), &whole) {
+        missing.push("its name cannot be written".to_owned());
+        return String::new();
+    }
+    let mut say = |what: &str, value: &str| {
+        missing.push(format!("{what} '{}' cannot be written", value.escape_debug()));
+    };
+    for parameter in target.parameters {
+        let value = format!("{} {}", parameter.name, parameter.value);
+        keep(&mut whole, |target| &mut target.parameters, parameter, |_| say("parameter", &value));
+    }
+    for store in target.stores {
+        let what = format!("LUN {}: path", store.lun.unwrap_or_default());
+        keep(&mut whole, |target| &mut target.stores, store, |store| say(&what, &store.path));
+    }
+    let had_accounts = !target.incoming.is_empty();
+    for account in target.incoming {
+        keep(&mut whole, |target| &mut target.incoming, account, |account| say("account", &account.user));
+    }
+    for account in target.outgoing {
+        keep(&mut whole, |target| &mut target.outgoing, account, |account| say("account", &account.user));
+    }
+    if had_accounts && whole.incoming.is_empty() {
+        whole.addresses = vec![NO_ADDRESS.to_owned()];
+        missing.push(
+            "it has no account in the file, so its rules are left out and it is closed there".to_owned(),
+        );
+        return block(&whole);
+    }
+    for address in target.addresses {
+        keep(&mut whole, |target| &mut target.addresses, address, |rule| say("rule", rule));
+    }
+    for name in target.names {
+        keep(&mut whole, |target| &mut target.names, name, |rule| say("rule", rule));
+    }
+    if whole.addresses.is_empty() {
+        whole.addresses.push(NO_ADDRESS.to_owned());
+    }
+    block(&whole)
+}
+
+/// Adds a part to a target if it comes back with it.
+fn keep<T>(target: &mut Target, list: impl Fn(&mut Target) -> &mut Vec<T>, part: T, lost: impl FnOnce(&T)) {
+    list(target).push(part);
+    if !comes_back(&block(target), target)
+        && let Some(part) = list(target).pop()
+    {
+        lost(&part);
+    }
+}
+
+/// Whether a target is read from its text as it was. A sign that is no UTF-8 was replaced when the report was read.
+fn comes_back(text: &str, target: &Target) -> bool {
+    let Some(config) = read(text) else { return false };
+    let [read] = config.targets.as_slice() else { return false };
+    let by_path = |stores: &[Store]| {
+        let mut stores = stores.to_vec();
+        stores.sort_by(|one, other| one.path.cmp(&other.path));
+        stores.iter_mut().for_each(|store| store.place.clone_from(&target.place));
+        stores
+    };
+    let driver = read.driver.clone().or_else(|| Some(DEFAULT_DRIVER.to_owned()));
+    let read = Target { driver, place: target.place.clone(), stores: by_path(&read.stores), ..read.clone() };
+    let wanted = Target { stores: by_path(&target.stores), ..target.clone() };
+    !text.contains(char::REPLACEMENT_CHARACTER) && read == wanted
+}
+
+fn read(text: &str) -> Option<Config> {
+    let entries = config::read(Path::new("dump"), &Text(text)).ok()?;
+    config::understand(entries).ok()
+}
+
+/// A file that is not on disk, and no other.
+struct Text<'text>(&'text str);
+
+impl Files for Text<'_> {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn folder(&self, _: &Path) -> Option<Vec<PathBuf>> {
+        None
+    }
+
+    fn matching(&self, _: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+fn block(target: &Target) -> String {
+    // Writing to a string cannot fail.
+    let mut text = format!("<target {}>\n", quoted(&target.name));
+    let driver = target.driver.iter().filter(|driver| *driver != DEFAULT_DRIVER);
+    driver.for_each(|driver| line(&mut text, "\t", "driver", driver));
+    target.tid.iter().for_each(|tid| line(&mut text, "\t", "controller_tid", &tid.to_string()));
+    if target.allow_in_use {
+        line(&mut text, "\t", "allow-in-use", "yes");
+    }
+    target.parameters.iter().for_each(|parameter| line(&mut text, "\t", &parameter.name, &parameter.value));
+    for store in &target.stores {
+        let _ = writeln!(text, "\t<backing-store {}>", quoted(&store.path));
+        store.lun.iter().for_each(|lun| line(&mut text, "\t\t", "lun", &lun.to_string()));
+        for (key, value) in [
+            ("device-type", &store.device_type),
+            ("bs-type", &store.bs_type),
+            ("bsoflags", &store.bso_flags),
+            ("block-size", &store.block_size),
+        ] {
+            value.iter().for_each(|value| line(&mut text, "\t\t", key, value));
+        }
+        store.parameters.iter().for_each(|(key, value)| line(&mut text, "\t\t", key, value));
+        store.params.iter().for_each(|value| line(&mut text, "\t\t", "params", value));
+        text.push_str("\t</backing-store>\n");
+    }
+    for (key, accounts) in [("incominguser", &target.incoming), ("outgoinguser", &target.outgoing)] {
+        for Account { user, password } in accounts {
+            line(&mut text, "\t", key, &format!("{user} {password}"));
+        }
+    }
+    target.addresses.iter().for_each(|address| line(&mut text, "\t", "initiator-address", address));
+    target.names.iter().for_each(|name| line(&mut text, "\t", "initiator-name", name));
+    text.push_str("</target>\n\n");
+    text
+}
+
+fn line(text: &mut String, indent: &str, key: &str, value: &str) {
+    let is_plain = !value.contains(ESCAPED) && !value.starts_with(['<', '=']) && value == value.trim();
+    let mut written = value.to_owned();
+    if !is_plain || value.is_empty() {
+        written = ESCAPED.iter().fold(written, |text, sign| text.replace(*sign, &format!("\\{sign}")));
+        written = format!("\"{written}\"");
+    }
+    let _ = writeln!(text, "{indent}{key} {written}");
+}
+
+/// A block's name has quotes but no escapes.
+fn quoted(name: &str) -> String {
+    if name.contains(char::is_whitespace) || name.starts_with(['"', '<']) || name.ends_with('/') {
+        format!("\"{name}\"")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Before these signs a backslash takes away their meaning; it comes first.
+const ESCAPED: [char; 4] = ['\\', '"', '$', '#'];
+const DEFAULT_DRIVER: &str = "iscsi";
+/// What a report shows of a null store's size where none was asked for: 1 TiB.
+const NULL_SIZE: &str = "1099512 MB";
+
+#[cfg(test)]
+mod tests;

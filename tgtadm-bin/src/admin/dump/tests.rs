@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::admin::portrait::portrait;
+
+/// What a daemon shows of a target with these parts.
+fn shown(units: &[(u64, &str, &str)], accounts: &[&str], rules: &[&str]) -> running::Target {
+    let mut text =
+        "Target 7: iqn.a:b\n    System information:\n        Driver: iscsi\n        State: ready\n\
+                    \u{20}   LUN information:\n"
+            .to_owned();
+    for (lun, kind, path) in units {
+        text += &format!(
+            "        LUN: {lun}\n            Type: disk\n            SCSI ID: IET     0001\n            SCSI SN: beaf\n\
+             \u{20}           Size: 1099512 MB, Block size: 512\n            Online: Yes\n            Removable media: No\n\
+             \u{20}           Readonly: No\n            Thin-provisioning: No\n            Backing store type: {kind}\n\
+             \u{20}           Backing store path: {path}\n            Backing store flags: \n"
+        );
+    }
+    text += "    Account information:\n";
+    accounts.iter().for_each(|account| text += &format!("        {account}\n"));
+    text += "    ACL information:\n";
+    rules.iter().for_each(|rule| text += &format!("        {rule}\n"));
+    running::targets(&text).remove(0)
+}
+
+fn dumped(targets: Vec<running::Target>) -> (Vec<Target>, String, Vec<String>) {
+    let portraits = targets.iter().map(|target| portrait(target, &BTreeMap::new())).collect();
+    let running = Running { targets, ..Running::default() };
+    let Dump { text, missing } = dump(&running, portraits);
+    let config = read(&text).expect("a dump can be read");
+    assert!(config.refused.is_empty(), "{text}");
+    (config.targets, text, missing)
+}
+
+#[test]
+fn a_path_comes_back_as_it_was_or_is_said_not_to() {
+    for path in [
+        "/a b", "/a\"b", "\"a\"", "/a\\", "/a<b>", "<<a", "/a/", "/ä", "/a'b", "/a$b", "/a*", "/a  b", "=a",
+        "/a ", " a", "/a\\#b",
+    ] {
+        let (targets, text, missing) = dumped(vec![shown(&[(1, "rdwr", path)], &[], &["ALL"])]);
+        assert_eq!((targets[0].stores[0].path.as_str(), missing.as_slice()), (path, &[][..]), "{text}");
+    }
+    for path in ["/a#b", "/a /*b*/", "/a,b", "/a\u{fffd}b"] {
+        let units = [(1, "rdwr", path), (2, "rdwr", "/whole")];
+        let (targets, text, missing) = dumped(vec![shown(&units, &[], &["ALL"])]);
+        let paths: Vec<&str> = targets[0].stores.iter().map(|store| store.path.as_str()).collect();
+        assert_eq!(paths, ["/whole"], "{text}");
+        let said = format!("target iqn.a:b: LUN 1: path '{}' cannot be written", path.escape_debug());
+        assert_eq!(missing, [said]);
+    }
+}
+
+#[test]
+fn a_value_with_a_line_break_is_said() {
+    let (_, _, missing) = dumped(vec![shown(&[(1, "rdwr", "/a\nb")], &[], &["ALL"])]);
+    let said = "target iqn.a:b: a value with a line break is not shown whole: it goes on with 'b'";
+    assert_eq!(missing, [said]);
+}
+
+#[test]
+fn one_file_used_twice_is_said_within_a_target_and_allowed_between_targets() {
+    let twice = shown(&[(1, "rdwr", "/a"), (2, "rdwr", "/a")], &[], &["ALL"]);
+    let (targets, text, missing) = dumped(vec![twice]);
+    assert_eq!((targets[0].stores.len(), targets[0].stores[0].lun), (1, Some(1)), "{text}");
+    assert_eq!(missing, ["target iqn.a:b: LUN 2: path '/a' cannot be written"]);
+
+    let once = |name: &str, path| running::Target {
+        name: name.to_owned(),
+        ..shown(&[(1, "rdwr", path)], &[], &["ALL"])
+    };
+    let (targets, text, missing) =
+        dumped(vec![once("iqn.a:1", "/a"), once("iqn.a:2", "/b"), once("iqn.a:3", "/a")]);
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(
+        targets.iter().map(|target| target.allow_in_use).collect::<Vec<_>>(),
+        [true, false, true],
+        "{text}"
+    );
+}
+
+#[test]
+fn a_target_that_loses_its_accounts_is_closed_in_the_file() {
+    let (targets, text, missing) = dumped(vec![shown(&[], &["a b", "whole"], &["ALL"])]);
+    assert_eq!(
+        (targets[0].incoming[0].user.as_str(), targets[0].admitted()),
+        ("whole", vec!["ALL"]),
+        "{text}"
+    );
+    assert_eq!(missing, ["target iqn.a:b: account 'a b' cannot be written"]);
+
+    let (targets, text, missing) =
+        dumped(vec![shown(&[], &["a b"], &["ALL", "iqn.1993-08.org.debian:01:abc"])]);
+    assert!(targets[0].incoming.is_empty() && targets[0].admitted().is_empty(), "{text}");
+    assert!(targets[0].names.is_empty() && missing.len() == 2, "{text}{missing:?}");
+
+    let (targets, text, missing) = dumped(vec![shown(&[], &[], &["10.0.0.1,10.0.0.2"])]);
+    assert!(targets[0].admitted().is_empty(), "a rule that is lost opens nothing: {text}");
+    assert_eq!(missing, ["target iqn.a:b: rule '10.0.0.1,10.0.0.2' cannot be written"]);
+}
+
+#[test]
+fn stores_without_files_come_back_but_for_options_that_no_report_shows() {
+    let units = [(1, "null", "nothing"), (2, "null", "None"), (3, "memory", "m")];
+    let (targets, text, missing) = dumped(vec![shown(&units, &[], &["ALL"])]);
+    let stores: Vec<_> = targets[0].stores.iter().map(|store| (store.path.as_str(), store.lun)).collect();
+    assert_eq!(stores, [("NONE:7.2", Some(2)), ("m", Some(3)), ("nothing", Some(1))], "{text}");
+    assert_eq!(
+        missing,
+        ["target iqn.a:b: LUN 3: no report shows the options (bsopts) of its 'memory' store"]
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_written_are_said() {
+    let discovery = ["alice", "bob"].map(str::to_owned).to_vec();
+    let running = Running {
+        incoming_discovery: discovery,
+        outgoing_discovery: vec!["c d".to_owned()],
+        isns: [("iSNS", "On"), ("iSNSServerIP", "a#b")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..Running::default()
+    };
+    let Dump { text, missing } = dump(&running, Vec::new());
+    let config = read(&text).unwrap();
+    assert!(is_account(config.incoming_discovery.as_ref(), "alice"), "{text}");
+    assert_eq!(config.isns["iSNSServerIP"], "a#b");
+    assert_eq!(
+        missing,
+        ["incomingdiscoveryuser bob", "outgoingdiscoveryuser c d"]
+            .map(|line| format!("'{line} PLEASE_CORRECT_THE_PASSWORD' cannot be written"))
+    );
+    assert!(!text.contains("bob"));
+}
