@@ -1,5 +1,7 @@
 //! Configuration files and daemons: ours and the stock ones, each tool with each daemon.
 
+mod failures;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -200,54 +202,6 @@ fn a_dump_is_a_file_for_the_same_daemon() {
 }
 
 #[test]
-fn a_dump_says_what_it_cannot_have() {
-    for daemon in daemons() {
-        let whole = ["a b", "a\"b", "a\\", "a<b", "ä", " a", "a$b", "a'b"];
-        for name in whole.iter().chain(&["a#b", "a\nb", "twice"]) {
-            fs::File::create(daemon.path(name)).unwrap().set_len(LEN).unwrap();
-        }
-        daemon.target(1);
-        let unit = |tid: &str, lun: usize, path: &str, more: &[&str]| {
-            let lun = lun.to_string();
-            let words = ["--mode", "logicalunit", "--op", "new", "--tid", tid, "--lun", &lun, "-b", path];
-            daemon.adm(&[&words, more].concat());
-        };
-        let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
-        for (index, name) in whole.iter().enumerate() {
-            unit("1", index + 1, &path(name), &[]);
-        }
-        daemon.target(2);
-        unit("1", 20, &path("twice"), &[]);
-        unit("2", 1, &path("twice"), &[]);
-        unit("2", 2, "nothing", &["--bstype", "null"]);
-        let before = shown(&daemon);
-        let dump = ends(0, Brand::Ours, &daemon, "", &["--dump"]);
-        ends(0, Brand::Ours, &daemon, "", &["--delete", "ALL"]);
-        ends(0, Brand::Ours, &daemon, &dump, &["-e"]);
-        assert_eq!(shown(&daemon), before, "{dump}");
-        ends(0, Brand::Ours, &daemon, &dump, &["--plan"]);
-
-        unit("1", 21, &path("a#b"), &[]);
-        unit("1", 22, &path("a\nb"), &[]);
-        unit("1", 23, &path("twice"), &[]);
-        daemon.adm(&["--mode", "account", "--op", "new", "--user", "a b", "--password", "secretpass12"]);
-        daemon.adm(&["--mode", "account", "--op", "bind", "--tid", "2", "--user", "a b"]);
-        let dump = ends(1, Brand::Ours, &daemon, "", &["--dump"]);
-        let said: Vec<&str> = dump.lines().filter(|line| line.starts_with("tgt-admin: ")).collect();
-        let of = |tid| format!("tgt-admin: target {}: ", target_name(tid));
-        let expected = [
-            of(1) + "a value with a line break is not shown whole: it goes on with 'b'",
-            of(1) + "LUN 21: path '@/a#b' cannot be written",
-            of(1) + "LUN 23: path '@/twice' cannot be written",
-            of(2) + "account 'a b' cannot be written",
-            of(2) + "it has no account in the file, so its rules are left out and it is closed there",
-        ];
-        assert_eq!(said, expected, "{dump}");
-        assert!(dump.contains("\tinitiator-address none\n"), "{dump}");
-    }
-}
-
-#[test]
 fn a_plan_is_what_an_update_does() {
     for daemon in daemons() {
         ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
@@ -323,132 +277,6 @@ fn sessions_go_on_unless_what_they_use_must_change() {
 }
 
 #[test]
-fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
-    for daemon in daemons() {
-        ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
-        let before = shown(&daemon);
-        let conf = RICH
-            .replace("MaxConnections 2", "MaxConnections 3")
-            .replace("192.0.2.0/24", "198.51.100.0/24")
-            .replace("incominguser bob", "incominguser dave")
-            .replace("SN-A", "SN-B")
-            .replace("bs-type aio", "bs-type rdwr")
-            // Sent last.
-            .replace("params thin_provisioning=1", "params thin_provisioning=1\nparams bogus=1")
-            .replace("controller_tid 7", "controller_tid 8\nMaxConnections 0")
-            + "<target iqn.2001-04.com.example:m>\nincominguser frank secretpass45\nMaxConnections 0\n</target>\n\
-               <target iqn.2001-04.com.example:y>\nincominguser frank secretpass45\nbacking-store @/d.img\n</target>\n";
-        let text = ends(22, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
-        assert!(text.contains("Command:\n\ttgtadm -C 7 --lld iscsi --mode target --op update"), "{text}");
-        assert!(text.contains("undoing what was done"), "{text}");
-        for (line, name) in [(3, "a"), (25, "b"), (31, "m")] {
-            let said = format!(
-                "tgt-admin: targets.conf:{line}: target iqn.2001-04.com.example:{name} is not as the file has it\n"
-            );
-            assert!(text.contains(&said), "{said}{text}");
-        }
-        let made = shown(&daemon);
-        assert!(made.contains("example:y\n") && made.contains("frank") && made.contains("@/d.img"), "{text}");
-        ends(0, Brand::Ours, &daemon, RICH, &["--update", "iqn.2001-04.com.example:y"]);
-        daemon.adm(&["--mode", "account", "--op", "delete", "--user", "frank"]);
-        assert_eq!(sorted(&shown(&daemon)), sorted(&before), "{text}");
-    }
-}
-
-#[test]
-fn every_target_that_can_be_made_is_made_and_none_is_left_half_made() {
-    for daemon in daemons() {
-        let target = |name: &str, lines: &str| {
-            format!("<target iqn.2001-04.com.example:{name}>\n{lines}\n</target>\n")
-        };
-        let conf = "default-driver iscsi\n".to_owned()
-            + &target("a", "backing-store @/a.img")
-            + &target("b", "backing-store @/b.img\nMaxConnections 0")
-            + &target("c", "backing-store @/b.img\nparams bogus=1")
-            + &target("d", "backing-store @/b.img\nincominguser alice secretpass12");
-        let text = ends(22, Brand::Ours, &daemon, &conf, &["-e"]);
-        let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
-        let names: Vec<&str> =
-            shown.lines().filter_map(|line| line.split_once("example:")).map(|(_, name)| name).collect();
-        assert_eq!(names, ["a", "d"], "{text}");
-        assert!(shown.contains("b.img") && shown.matches("        ALL").count() == 2, "{shown}");
-        for (line, name) in [(5, "b"), (9, "c")] {
-            let said = format!(
-                "tgt-admin: targets.conf:{line}: target iqn.2001-04.com.example:{name} is not made\n"
-            );
-            assert!(text.contains(&said), "{text}");
-        }
-        let mended = conf.replace("MaxConnections 0", "").replace("@/b.img\nparams bogus=1", "@/c.img");
-        let mended = mended.replacen("@/b.img", "@/d.img", 1);
-        ends(0, Brand::Ours, &daemon, &mended, &["-e"]);
-        ends(0, Brand::Ours, &daemon, &mended, &["--plan"]);
-    }
-}
-
-/// tgt's tool gives such a target to everybody.
-#[test]
-fn a_target_without_the_account_it_should_have_stays_closed_also_where_errors_are_ignored() {
-    for daemon in daemons() {
-        let name = format!("u{}", "x".repeat(300));
-        let conf = format!(
-            "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nincominguser {name} secretpass12\n</target>\n"
-        );
-        for action in [&["-e"][..], &["--update", "ALL"]] {
-            let text = ends(0, Brand::Ours, &daemon, &conf, &[action, &["--ignore-errors"]].concat());
-            let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
-            assert!(text.contains("invalid request"), "the account is refused: {text}");
-            assert!(shown.contains("example:a") && !shown.contains("ALL"), "{shown}");
-            ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
-        }
-    }
-}
-
-#[test]
-fn a_target_whose_rule_is_refused_lets_nobody_in() {
-    let daemon = with_files(Daemon::start());
-    let conf = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nbacking-store @/a.img\n\
-                initiator-address 10.0.0.256\n</target>\n<target iqn.2001-04.com.example:b>\n</target>\n";
-    let why = "targets.conf:4: 'initiator-address 10.0.0.256': ";
-    assert!(ends(3, Brand::Ours, &daemon, conf, &["--plan"]).contains(why), "a plan names it");
-    for action in [&["-e"][..], &["--update", "ALL"]] {
-        let text = ends(22, Brand::Ours, &daemon, conf, action);
-        assert!(text.contains(why) && text.contains("targets.conf:2: target "), "{text}");
-        let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
-        assert!(shown.starts_with("Target 2: iqn.2001-04.com.example:b\n"), "{shown}");
-        assert!(!shown.contains("example:a"), "{shown}");
-        ends(0, Brand::Ours, &daemon, conf, &["--delete", "ALL"]);
-    }
-}
-
-/// As tgt's tool, ours does nothing then: the rest of that file might close a target that another one opens.
-#[test]
-fn a_syntax_error_in_an_included_file_spoils_the_whole_run() {
-    for daemon in daemons() {
-        fs::write(
-            daemon.path("bad.inc"),
-            "<target iqn.2001-04.com.example:b>\ninitiator-address 192.0.2.1\n",
-        )
-        .unwrap();
-        let conf = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\n</target>\ninclude bad.inc\n";
-        for tool in [Brand::Stock, Brand::Ours] {
-            for action in [&["-e"][..], &["--update", "ALL"]] {
-                let ended = tgt_admin(tool, &daemon, conf, action);
-                assert!(ended.code.is_some_and(|code| code != 0), "{tool:?} {action:?}: {}", ended.text);
-                assert!(ended.text.contains("bad.inc:1") || tool == Brand::Stock, "{}", ended.text);
-                assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
-            }
-        }
-    }
-}
-
-/// Rules and accounts that were taken away and given back stand in another order.
-fn sorted(text: &str) -> Vec<&str> {
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    lines
-}
-
-#[test]
 fn what_another_process_uses_is_not_exported() {
     let daemon = with_files(Daemon::start());
     let used = fs::File::open(daemon.path("used.img")).unwrap();
@@ -466,36 +294,4 @@ fn what_another_process_uses_is_not_exported() {
     user.wait().unwrap();
     ends(0, Brand::Ours, &daemon, conf, &["-e"]);
     wait_until("it is exported", || shown(&daemon).contains("used.img"));
-}
-
-#[test]
-fn failures_have_stocks_exit_codes_and_words() {
-    for daemon in daemons() {
-        let refused =
-            "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nMaxConnections 0\n</target>\n";
-        let absent = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\n</target>\n";
-        #[rustfmt::skip]
-        let cases: &[(&str, &[&str])] = &[
-            (refused, &["-e"]),
-            (refused, &["-e", "--ignore-errors"]),
-            (absent, &["--update", "tid=99"]),
-            (absent, &["--update", "iqn.2001-04.com.example:nobody"]),
-            (absent, &["--offline", "iqn.2001-04.com.example:nobody"]),
-            (absent, &["--offline", "tid=99"]),
-            (absent, &["--delete", "tid=99", "-v"]),
-            (absent, &["--delete", "iqn.2001-04.com.example:nobody", "-v"]),
-        ];
-        for (conf, options) in cases {
-            let by = |tool| {
-                let ended = tgt_admin(tool, &daemon, conf, options);
-                tgt_admin(tool, &daemon, absent, &["--delete", "ALL"]);
-                // Our tool's own lines: the reason of a refusal, and which target it is about.
-                let own =
-                    |line: &&str| line.starts_with("  ") || line.starts_with("tgt-admin: targets.conf:");
-                let said = ended.text.lines().filter(|line| !own(line)).map(str::to_owned);
-                (ended.code, said.collect::<Vec<_>>())
-            };
-            assert_eq!(by(Brand::Ours), by(Brand::Stock), "{options:?}");
-        }
-    }
 }
