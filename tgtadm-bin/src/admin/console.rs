@@ -40,7 +40,8 @@ pub(super) fn warn(line: impl Display) {
 pub(super) fn refused(command: &Command, refusal: &Refusal) -> Stop {
     let _ = std::io::stderr().write_all(&refusal.text);
     say(format_args!("Command:\n\t{}\nexited with code: {}.", command.text_without_secret(), refusal.exit));
-    Stop(refusal.exit)
+    // `tgtadm` ends with 0 where the daemon went away without an answer; nothing is done all the same.
+    Stop(refusal.exit.max(MISTAKE.0))
 }
 
 /// Only what `tgtadm` prints.

@@ -52,19 +52,27 @@ impl Admin {
             }
         }
         self.tell("");
-        if !config.targets.is_empty() {
-            let named = |name: &str| {
-                config.targets.iter().any(|target| target.name == name)
-                    || config.refused.iter().any(|refused| refused.name == name)
-            };
-            for target in running.targets.iter().filter(|target| !named(&target.name)) {
-                if outcome.note(self.remove(target))? {
-                    warn(format_args!("target {} is not deleted", target.name));
-                }
-            }
-        }
+        self.remove_others(&config, &running, &mut outcome)?;
         outcome.end()?;
         if config.refused.is_empty() { Ok(()) } else { Err(MISTAKE) }
+    }
+
+    /// Deletes targets that the file does not have, if it has any at all.
+    fn remove_others(&self, config: &Config, running: &Running, outcome: &mut Outcome) -> Result<(), Stop> {
+        let is_other = |target: &&running::Target| {
+            !config.targets.iter().any(|other| other.name == target.name)
+                && !config.refused.iter().any(|other| other.name == target.name)
+        };
+        if config.targets.is_empty() || !running.targets.iter().any(|target| is_other(&target)) {
+            return Ok(());
+        }
+        // Their numbers may be those of other targets by now.
+        for target in self.running()?.targets.iter().filter(is_other) {
+            if running.target(&target.name).is_some() && outcome.note(self.remove(target))? {
+                warn(format_args!("target {} is not deleted", target.name));
+            }
+        }
+        Ok(())
     }
 
     /// What is the daemon's own: iSNS is switched on when all is said about it.

@@ -17,14 +17,15 @@ fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
             .replace("SN-A", "SN-B")
             .replace("bs-type aio", "bs-type rdwr")
             // Sent last.
-            .replace("params thin_provisioning=1", "params thin_provisioning=1\nparams bogus=1")
+            .replace("vendor_id ACME", "vendor_id ACME\nparams bogus=1")
             .replace("controller_tid 7", "controller_tid 8\nMaxConnections 0")
             + "<target iqn.2001-04.com.example:m>\nincominguser frank secretpass45\nMaxConnections 0\n</target>\n\
                <target iqn.2001-04.com.example:y>\nincominguser frank secretpass45\nbacking-store @/d.img\n</target>\n";
         let text = ends(22, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
         assert!(text.contains("Command:\n\ttgtadm -C 7 --lld iscsi --mode target --op update"), "{text}");
         assert!(text.contains("undoing what was done"), "{text}");
-        for (line, name) in [(3, "a"), (25, "b"), (31, "m")] {
+        for name in ["a", "b", "m"] {
+            let line = 1 + conf.lines().position(|line| line.ends_with(&format!("example:{name}>"))).unwrap();
             let said = format!(
                 "tgt-admin: targets.conf:{line}: target iqn.2001-04.com.example:{name} is not as the file has it\n"
             );
@@ -72,16 +73,19 @@ fn every_target_that_can_be_made_is_made_and_none_is_left_half_made() {
 #[test]
 fn a_target_without_the_account_it_should_have_stays_closed_also_where_errors_are_ignored() {
     for daemon in daemons() {
-        let name = format!("u{}", "x".repeat(300));
+        // More than a daemon takes in one request.
+        let name = "x".repeat(9000);
         let conf = format!(
             "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nincominguser {name} secretpass12\n</target>\n"
         );
         for action in [&["-e"][..], &["--update", "ALL"]] {
             let text = ends(0, Brand::Ours, &daemon, &conf, &[action, &["--ignore-errors"]].concat());
             let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
-            assert!(text.contains("invalid request"), "the account is refused: {text}");
-            assert!(shown.contains("example:a") && !shown.contains("ALL"), "{shown}");
+            assert!(shown.contains("example:a") && !shown.contains("xxx"), "{shown}{text}");
+            assert!(!shown.contains("ALL"), "{shown}");
             ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
+            let ended = tgt_admin(Brand::Ours, &daemon, &conf, action);
+            assert_ne!(ended.code, Some(0), "a daemon that says nothing has not done it: {}", ended.text);
         }
     }
 }
@@ -97,7 +101,7 @@ fn a_target_whose_rule_is_refused_lets_nobody_in() {
         let text = ends(22, Brand::Ours, &daemon, conf, action);
         assert!(text.contains(why) && text.contains("targets.conf:2: target "), "{text}");
         let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
-        assert!(shown.starts_with("Target 2: iqn.2001-04.com.example:b\n"), "{shown}");
+        assert!(shown.contains(": iqn.2001-04.com.example:b\n"), "{shown}");
         assert!(!shown.contains("example:a"), "{shown}");
         ends(0, Brand::Ours, &daemon, conf, &["--delete", "ALL"]);
     }
