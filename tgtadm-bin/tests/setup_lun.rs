@@ -2,82 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+mod scripted;
+
 use std::process::Command;
-use std::thread;
 
-use target_engine::control::wire::{Mode, Op, RequestHeader};
+use scripted::{Answer, Error, Ran, Text, done};
 
-/// What the daemon says to one request: a text, or the number of an error.
-#[derive(Clone, Debug)]
-enum Answer {
-    Text(String),
-    Error(u32),
-}
-use Answer::{Error, Text};
+const TOOL: &str = env!("CARGO_BIN_EXE_tgt-setup-lun");
 
-fn done() -> Answer {
-    Text(String::new())
-}
-
-/// A run that is over.
-#[derive(Debug)]
-struct Ran {
-    /// The requests: mode, operation, target, unit, strings.
-    sent: Vec<String>,
-    exit: Option<i32>,
-    stdout: String,
-}
-
-/// Runs the tool with `words`, one answer to each request.
 fn run(words: &[&str], answers: &[Answer]) -> Ran {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("socket.0");
-    let listener = UnixListener::bind(&path).unwrap();
-    let answers = answers.to_vec();
-    let daemon = thread::spawn(move || {
-        let mut sent = Vec::new();
-        for (mut socket, _) in std::iter::from_fn(|| listener.accept().ok()) {
-            let Some(request) = request(&mut socket) else { break };
-            match answers.get(sent.len()) {
-                None => panic!("{request} comes unexpected"),
-                Some(Error(number)) => socket.write_all(&reply(*number, &[])).unwrap(),
-                Some(Text(text)) if text.is_empty() => socket.write_all(&reply(0, &[])).unwrap(),
-                Some(Text(text)) => socket.write_all(&reply(0, format!("{text}\0").as_bytes())).unwrap(),
-            }
-            sent.push(request);
-        }
-        sent
-    });
-    let mut tool = Command::new(env!("CARGO_BIN_EXE_tgt-setup-lun"));
-    let output = tool.args(words).env("TGT_IPC_SOCKET", directory.path().join("socket")).output().unwrap();
-    drop(UnixStream::connect(&path));
-    let sent = daemon.join().unwrap();
-    Ran { sent, exit: output.status.code(), stdout: String::from_utf8(output.stdout).unwrap() }
-}
-
-fn reply(error: u32, text: &[u8]) -> Vec<u8> {
-    [&error.to_le_bytes(), &(8 + text.len() as u32).to_le_bytes(), text].concat()
-}
-
-fn request(socket: &mut UnixStream) -> Option<String> {
-    let mut bytes = [0; 120];
-    socket.read_exact(&mut bytes).ok()?;
-    let header = RequestHeader::decode(&bytes);
-    let mut strings = vec![0; header.len as usize - bytes.len()];
-    socket.read_exact(&mut strings).unwrap();
-    let (mode, op) = (Mode::from_number(header.mode).unwrap(), Op::from_number(header.op).unwrap());
-    let strings = String::from_utf8(strings).unwrap();
-    let force = if header.force == 1 { " force" } else { "" };
-    let lun = if header.lun == u64::MAX { String::new() } else { format!(" {}", header.lun) };
-    Some(format!(
-        "{} {} {}{lun}{force} {}",
-        mode.word(),
-        op.word(),
-        header.tid,
-        strings.trim_end_matches('\0')
-    ))
+    scripted::run(TOOL, words, answers)
 }
 
 const WORDS: &[&str] = &["-n", "iqn.a:b", "-d", "/nowhere/x"];
@@ -167,6 +101,20 @@ fn a_target_that_could_not_be_deleted_is_told() {
     let ran = run(WORDS, &[listed(0), done(), Error(17), Error(20)]);
     assert_eq!(ran.exit, Some(2));
     assert!(ran.stdout.ends_with("Error: target tid=1 could not be deleted\n"), "{ran:?}");
+}
+
+#[test]
+fn a_relative_path_in_a_directory_with_a_comma_is_refused_before_anything_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().join("a,b");
+    std::fs::create_dir(&here).unwrap();
+    std::fs::write(here.join("disk"), "").unwrap();
+    let mut tool = Command::new(TOOL);
+    tool.args(["-n", "iqn.a:b", "-d", "disk"]).current_dir(&here).env("TGT_IPC_SOCKET", here.join("none"));
+    let output = tool.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "not 107, the daemon is not asked: {said}");
+    assert!(said.contains("a,b/disk: a path with a comma"), "{said}");
 }
 
 #[test]

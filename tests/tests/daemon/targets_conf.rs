@@ -115,7 +115,7 @@ fn every_tool_makes_the_same_of_a_file_on_every_daemon() {
 fn stocks_tool_does_with_our_daemon_what_ours_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tgtadm-bin/tests/targets_conf/same");
     // In these the daemon refuses one of several parameters of a unit, which stock sends in an order of chance, or they
-    // are about devices that are not here, or it refuses a target, which stock leaves half made, and stops there.
+    // are about devices that are not here, or it refuses a target, which tgt's tool leaves half made, and stops there.
     let left_out = [
         "allow_in_use",
         "bs_types",

@@ -111,7 +111,7 @@ impl Admin {
                 self.tell(THERE);
                 Ok(())
             }
-            Err(refusal) => self.bear(command, &refusal),
+            Err(refusal) => self.fail_unless_ignored(command, &refusal),
             Ok(()) => Ok(()),
         }
     }
@@ -179,7 +179,7 @@ impl Admin {
                 return Ok(Some((maker, rest)));
             };
             if !refusal.is(TgtadmError::TargetExists) {
-                return self.bear(&new, &refusal).map(|()| None);
+                return self.fail_unless_ignored(&new, &refusal).map(|()| None);
             }
             let now = self.running()?;
             let gone_on = now != known.running;
@@ -187,7 +187,7 @@ impl Admin {
             known.running = now;
             let is_there = known.running.target(&target.name).is_some();
             if !is_there && (target.tid.is_some() || !retries.again(gone_on)) {
-                return self.bear(&new, &refusal).map(|()| None);
+                return self.fail_unless_ignored(&new, &refusal).map(|()| None);
             }
         }
     }
@@ -225,7 +225,7 @@ impl Admin {
                 }
                 Err(refusal) => {
                     gate.refused(command);
-                    self.bear(command, &refusal)
+                    self.fail_unless_ignored(command, &refusal)
                 }
             }
         })
@@ -253,10 +253,10 @@ impl Admin {
                         Some(_) if store.lun.is_none() => lun = luns.take(store),
                         // It is not shown before its store is open.
                         None if retries.again(false) => {}
-                        _ => return self.bear(&new, &refusal),
+                        _ => return self.fail_unless_ignored(&new, &refusal),
                     }
                 }
-                Err(refusal) => return self.bear(&new, &refusal),
+                Err(refusal) => return self.fail_unless_ignored(&new, &refusal),
             }
         }
     }

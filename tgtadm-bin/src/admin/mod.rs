@@ -159,7 +159,7 @@ impl Admin {
 
     /// Sends a command, unless it is a pretence.
     fn send(&self, command: &Command) -> Result<(), Stop> {
-        self.try_send(command).or_else(|refusal| self.bear(command, &refusal))
+        self.try_send(command).or_else(|refusal| self.fail_unless_ignored(command, &refusal))
     }
 
     /// The same; what the daemon refuses is not said yet.
@@ -169,7 +169,7 @@ impl Admin {
     }
 
     /// Says that a command was refused. It is a failure unless errors are ignored.
-    fn bear(&self, command: &Command, refusal: &Refusal) -> Result<(), Stop> {
+    fn fail_unless_ignored(&self, command: &Command, refusal: &Refusal) -> Result<(), Stop> {
         if self.ignore_errors {
             passed_over(refusal);
             return Ok(());

@@ -101,7 +101,7 @@ impl Admin {
             }
             let next = self.running().and_then(|now| {
                 if !retries.again(now != *seen) {
-                    return self.bear(&command, &refusal).map(|()| Vec::new());
+                    return self.fail_unless_ignored(&command, &refusal).map(|()| Vec::new());
                 }
                 if refusal.is(TgtadmError::TargetExists) {
                     tried = seen.next_tid().max(tried.saturating_add(1));
