@@ -1,3 +1,5 @@
+//! What comes back from a dump, and what is said of the rest.
+
 use std::collections::BTreeMap;
 
 use super::*;
