@@ -189,7 +189,8 @@ pub fn help() -> String {
     }
     text.push_str(
         "\nX is ALL, tid=N, a target's name, or 'help'.\n\
-         Exit codes: 0 done; 1 a mistake in the file or no such target; 2 no file, or a wrong option;\n\
+         Exit codes: 0 done; 1 a mistake in the file, no such target, or --dump could not write all; 2 no file, or a\n\
+         wrong option;\n\
          3 --plan found a difference; 22 the daemon refused; 107 no daemon.\n\
          TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).\n\
          The file is described in targets.conf(5).\n",
