@@ -48,7 +48,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiationError {
-    /// A key came twice (RFC 7143 6.3).
+    /// A key came twice (RFC 7143 6.3), and not as a declaration of the same value.
     #[error("{0} came more than once")]
     Repeated(Key),
     /// An answer that our offer does not allow.
@@ -88,6 +88,8 @@ pub struct Negotiation {
     sent: KeySet,
     /// Our offers without an answer yet.
     pending: KeySet,
+    /// What the peer has declared.
+    declared: Vec<(Key, Box<str>)>,
 }
 
 impl Negotiation {
@@ -136,6 +138,7 @@ impl Negotiation {
             seen: KeySet::default(),
             sent: KeySet::default(),
             pending: KeySet::default(),
+            declared: Vec::new(),
         }
     }
 
@@ -158,6 +161,7 @@ impl Negotiation {
     /// Begins a new exchange of text requests: keys may come again.
     pub fn begin_exchange(&mut self) {
         (self.seen, self.sent, self.pending) = (KeySet::default(), KeySet::default(), KeySet::default());
+        self.declared.clear();
     }
 
     /// The session's parameters as they stand.

@@ -9,6 +9,8 @@ use crate::text::{INQUIRY, IRRELEVANT, NOT_UNDERSTOOD, REJECT, TextBuilder};
 impl Negotiation {
     /// Takes one pair of the peer's text, in the order they came, and writes the answer if there is one.
     ///
+    /// A declaration may come again with the same value: libiscsi up to 1.15 repeats its names in each stage.
+    ///
     /// # Errors
     /// The peer broke the rules, and the negotiation is over.
     pub fn receive(
@@ -34,7 +36,7 @@ impl Negotiation {
         if value == INQUIRY && self.inquire(row, out) {
             return Ok(Event::Answered(key));
         }
-        if !self.seen.insert(key) && !key.may_repeat() {
+        if !self.seen.insert(key) && !key.may_repeat() && !self.has_declared(key, value) {
             return Err(NegotiationError::Repeated(key));
         }
         if self.confirms(row, value) {
@@ -154,6 +156,10 @@ impl Negotiation {
         answer.map(|()| Event::Settled(row.key)).ok_or(NegotiationError::BadAnswer(row.key))
     }
 
+    fn has_declared(&self, key: Key, value: &str) -> bool {
+        self.declared.iter().any(|(declared, before)| *declared == key && **before == *value)
+    }
+
     fn declared(&mut self, row: &Row, value: &str) -> Result<Event, NegotiationError> {
         match row.key {
             Key::MaxRecvDataSegmentLength => {
@@ -167,6 +173,9 @@ impl Negotiation {
                 self.session_type = SessionType::by_name(value).ok_or(NegotiationError::SessionType)?;
             }
             _ => {}
+        }
+        if !row.key.may_repeat() && !self.has_declared(row.key, value) {
+            self.declared.push((row.key, value.into()));
         }
         Ok(Event::Declared(row.key))
     }

@@ -179,7 +179,10 @@ fn a_peers_receive_limit_has_a_lower_bound_and_is_capped_above() {
 fn a_key_must_not_come_twice() {
     let cases = [
         ("InitialR2T=No;InitialR2T=No", Key::InitialR2t),
-        ("MaxRecvDataSegmentLength=512;MaxRecvDataSegmentLength=512", Key::MaxRecvDataSegmentLength),
+        ("MaxRecvDataSegmentLength=512;MaxRecvDataSegmentLength=513", Key::MaxRecvDataSegmentLength),
+        ("InitiatorName=iqn.x:a;InitiatorName=iqn.x:b", Key::InitiatorName),
+        ("SessionType=Normal;SessionType=Discovery", Key::SessionType),
+        ("SessionType=Normal;SessionType=normal", Key::SessionType),
         ("IFMarker=No;IFMarker=No", Key::IfMarker),
         ("CHAP_A=5;CHAP_A=5", Key::ChapA),
         ("TargetAlias=x;TargetAlias=x", Key::TargetAlias),
@@ -189,6 +192,26 @@ fn a_key_must_not_come_twice() {
     }
     let mut initiator = Negotiation::new(Role::Initiator, wishes());
     assert_eq!(talk(&mut initiator, "TargetAddress=a;TargetAddress=b"), Ok(String::new()));
+}
+
+#[test]
+fn a_declaration_may_repeat_its_value() {
+    let mut target = target();
+    for pair in [
+        "InitiatorName=iqn.x:a",
+        "InitiatorAlias=",
+        "TargetName=iqn.x:t",
+        "SessionType=Normal",
+        "MaxRecvDataSegmentLength=512",
+    ] {
+        assert_eq!(talk(&mut target, &format!("{pair};{pair}")), Ok(String::new()), "{pair}");
+    }
+    for pair in ["TargetName=iqn.x:t", "MaxRecvDataSegmentLength=512"] {
+        assert_eq!(talk(&mut target, pair), Ok(String::new()), "{pair}");
+    }
+    assert_eq!(target.connection().max_xmit_data_segment_len, 512);
+    target.begin_exchange();
+    assert_eq!(talk(&mut target, "MaxRecvDataSegmentLength=1024"), Ok(String::new()));
 }
 
 #[test]
