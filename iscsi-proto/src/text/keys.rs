@@ -282,12 +282,12 @@ impl Key {
     }
 
     /// The key's row.
-    pub fn row(self) -> &'static Row {
+    pub const fn row(self) -> &'static Row {
         &KEYS[self as usize]
     }
 
     /// The key's name.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.row().name
     }
 

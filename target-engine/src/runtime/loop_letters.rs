@@ -17,6 +17,7 @@ use super::poller::Interest;
 use super::stream::Stream;
 use super::target_loop::{DataLoop, Source};
 use crate::iscsi::connection::NewConnection;
+use crate::iscsi::login::CloseReason;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::model::Tid;
 use crate::target::session::Session;
@@ -211,20 +212,20 @@ impl DataLoop {
     fn attach(&mut self, attach: Attach) {
         let index = self.find(attach.tid).filter(|&index| !self.shards[index].is_leaving());
         let Some(index) = index.filter(|_| self.end_by.is_none()) else {
-            return self.refuse(&attach, LoginStatus::TargetRemoved);
+            return self.refuse(&attach, LoginStatus::TargetRemoved, "the target ends");
         };
         let stream = self.streams.vacant_key();
         let key = match self.poller.register(&attach.socket, Source::Stream(stream), Interest::Read) {
             Ok(key) => key,
             Err(error) => {
-                let text = format_args!("{}: cannot be watched: {error}", attach.peer);
-                self.warnings.say(self.now, log::Level::Error, text);
-                return self.refuse(&attach, LoginStatus::OutOfResources);
+                let why = format!("the connection cannot be polled: {error}");
+                return self.refuse(&attach, LoginStatus::OutOfResources, &why);
             }
         };
         let Some(place) = self.make_connection(index, &attach) else {
             self.poller.deregister(key, &attach.socket);
-            return self.refuse(&attach, LoginStatus::SessionDoesNotExist);
+            let why = "TSIH: the session ended during the login";
+            return self.refuse(&attach, LoginStatus::SessionDoesNotExist, why);
         };
         let Attach { tid, socket, login, tsih, nexus, mode, .. } = attach;
         self.streams.insert(Stream::new(socket, key, index, place));
@@ -289,7 +290,9 @@ impl DataLoop {
     }
 
     /// Answers a login that comes too late, best effort: its socket closes with it.
-    fn refuse(&self, attach: &Attach, status: LoginStatus) {
+    fn refuse(&mut self, attach: &Attach, status: LoginStatus, why: &str) {
+        let (peer, names, reason) = (attach.peer, attach.login.names(), CloseReason::Refused(status));
+        self.warnings.warn(self.now, format_args!("{peer}: {names}{reason} ({why})"));
         let _ = rustix::net::send(
             &attach.socket,
             &attach.login.refusal(status),

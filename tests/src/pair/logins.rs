@@ -9,7 +9,7 @@ use scsi_core::device::{Nexus, NexusId};
 use target_engine::iscsi::connection::NewConnection;
 use target_engine::iscsi::discovery::DiscoveryEvent;
 use target_engine::iscsi::login::{
-    Answer, LoggedIn, LoginEvent, Question, TargetAddress, TargetAnswer, TargetRecord,
+    Answer, LoggedIn, LoginEvent, Question, Refusal, TargetAddress, TargetAnswer, TargetRecord,
 };
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
 use target_engine::model::Tid;
@@ -75,7 +75,10 @@ impl Side {
                     return Answer::Refuse(refusal);
                 }
                 if !discovery && !known {
-                    return Answer::Refuse(LoginStatus::NotFound.into());
+                    return Answer::Refuse(Refusal::because(
+                        LoginStatus::NotFound,
+                        "there is no such target",
+                    ));
                 }
                 Answer::Target(Box::new(TargetAnswer {
                     keys: self.setup.keys,

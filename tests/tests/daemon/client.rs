@@ -40,6 +40,21 @@ impl From<io::Error> for End {
     }
 }
 
+/// The login request that others are made of.
+pub(crate) const REQUEST: LoginRequest = LoginRequest {
+    next: None,
+    continues: false,
+    stage: Stage::SecurityNegotiation,
+    version_max: 0,
+    version_min: 0,
+    isid: Isid([0x80, 0, 0, 0, 0, 1]),
+    tsih: Tsih::NEW,
+    itt: Itt(0),
+    cid: Cid(0),
+    cmd_sn: CmdSn(0),
+    exp_stat_sn: StatSn(0),
+};
+
 /// A session in the full feature phase.
 pub(crate) struct Client {
     socket: TcpStream,
@@ -47,6 +62,8 @@ pub(crate) struct Client {
     lun: u64,
     cmd_sn: CmdSn,
     exp_stat_sn: StatSn,
+    /// The session, once it is made.
+    pub(crate) tsih: Tsih,
     /// The target asked for a logout.
     pub(crate) asked_to_leave: bool,
     /// Bytes that came.
@@ -104,6 +121,7 @@ impl Client {
             lun: lun.into(),
             cmd_sn: CmdSn(1),
             exp_stat_sn: StatSn(0),
+            tsih: Tsih::NEW,
             asked_to_leave: false,
             received: 0,
         })
@@ -116,22 +134,25 @@ impl Client {
         next: Option<Stage>,
         text: &[u8],
     ) -> Result<(Option<Stage>, String), End> {
-        let request = LoginRequest {
-            next,
-            continues: false,
-            stage,
-            version_max: 0,
-            version_min: 0,
-            isid: Isid([0x80, 0, 0, 0, 0, 1]),
-            tsih: Tsih::NEW,
-            itt: Itt(0),
-            cid: Cid(0),
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
-        };
-        self.send(request, text)?;
+        self.ask_by(LoginRequest { next, stage, ..REQUEST }, text)
+    }
+
+    /// The same by a request of choice, but for its numbers.
+    pub(crate) fn ask_by(
+        &mut self,
+        request: LoginRequest,
+        text: &[u8],
+    ) -> Result<(Option<Stage>, String), End> {
+        let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+        self.send(LoginRequest { cmd_sn, exp_stat_sn, ..request }, text)?;
+        self.receive_login()
+    }
+
+    /// The answer to a login request.
+    pub(crate) fn receive_login(&mut self) -> Result<(Option<Stage>, String), End> {
         let (Pdu::LoginResponse(response), said) = self.receive()? else { panic!("no login response") };
         self.exp_stat_sn = response.stat_sn.next();
+        self.tsih = response.tsih;
         if !response.status.is_success() {
             return Err(End::Refused(response.status));
         }
@@ -209,6 +230,11 @@ impl Client {
                 (other, _) => panic!("unexpected {other:?}"),
             }
         }
+    }
+
+    /// Its own end of the connection.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.socket.local_addr().expect("an address")
     }
 
     /// Sends bytes that no initiator sends.

@@ -26,6 +26,7 @@ mod news;
 mod package;
 mod races;
 mod redirect;
+mod refused_logins;
 mod removal;
 mod scale;
 mod service;

@@ -131,11 +131,9 @@ fn refusals_have_their_status() {
 #[test]
 fn an_initiator_without_a_right_is_turned_away_or_sent_elsewhere() {
     type Refuse = fn(&TargetQuestion) -> Option<Refusal>;
-    let forbidden: Refuse = |_| Some(LoginStatus::AuthorizationFailure.into());
-    let moved: Refuse = |_| {
-        let target_address = Some("192.0.2.9:3260".to_owned());
-        Some(Refusal { target_address, ..LoginStatus::TargetMovedTemporarily.into() })
-    };
+    let forbidden: Refuse = |_| Some(Refusal::because(LoginStatus::AuthorizationFailure, "as the test asks"));
+    let moved: Refuse =
+        |_| Some(Refusal::redirect(LoginStatus::TargetMovedTemporarily, "192.0.2.9:3260".to_owned()));
     for (refuse, status, address) in [
         (forbidden, LoginStatus::AuthorizationFailure, ""),
         (moved, LoginStatus::TargetMovedTemporarily, "TargetAddress=192.0.2.9:3260 "),

@@ -39,6 +39,10 @@ pub struct Refused {
     pub socket: TcpStream,
     /// The last Login Response.
     pub response: Bytes,
+    /// The status in it.
+    pub status: LoginStatus,
+    /// The reason for the log.
+    pub why: &'static str,
 }
 
 impl Control {
@@ -60,7 +64,7 @@ impl Control {
                 let target =
                     question.target_name.as_ref().and_then(|name| self.model.find_target(name.as_str()));
                 let Some(target) = target else {
-                    return Some(refuse_because(LoginStatus::NotFound, "there is no such target"));
+                    return Some(refuse_because(LoginStatus::NotFound, NO_TARGET));
                 };
                 if !target.redirect.callback.is_empty() {
                     return self.ask_redirect(login, question, peer, now, out);
@@ -115,7 +119,9 @@ impl Control {
     /// After redirection: access, state, session, authentication, keys.
     pub(super) fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
-        let Some(target) = self.model.find_target(name) else { return refuse(LoginStatus::NotFound) };
+        let Some(target) = self.model.find_target(name) else {
+            return refuse_because(LoginStatus::NotFound, NO_TARGET);
+        };
         if !target.acl.allows(peer.ip(), &question.initiator_name) {
             // As stock says it: who may not see a target is not told that it is there.
             return refuse_because(LoginStatus::NotFound, "no rule of access lets it in");
@@ -127,8 +133,8 @@ impl Control {
             let key = key(question.initiator_name.normalized(), question.isid, target.tid);
             let session = self.sessions.find(&key).filter(|session| session.tsih == question.tsih);
             match session.map(|session| has_room(session, question.cid, target)) {
-                None => return refuse(LoginStatus::SessionDoesNotExist),
-                Some(false) => return refuse(LoginStatus::TooManyConnections),
+                None => return refuse_because(LoginStatus::SessionDoesNotExist, NO_SESSION),
+                Some(false) => return refuse_because(LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS),
                 Some(true) => {}
             }
         }
@@ -151,7 +157,10 @@ impl Control {
         let challenger = self.challenger().map_err(no_randomness)?;
         let bound = match tid {
             None => &self.model.discovery_accounts,
-            Some(tid) => &self.model.target(tid).map_err(|_| LoginStatus::NotFound)?.accounts,
+            Some(tid) => {
+                let gone = |_| Refusal::because(LoginStatus::NotFound, NO_TARGET);
+                &self.model.target(tid).map_err(gone)?.accounts
+            }
         };
         if bound.incoming().is_empty() {
             return Ok(AuthRequirement::None);
@@ -192,7 +201,8 @@ impl Control {
     ) -> Result<(), Refused> {
         let target = self.model.find_target(login.target_name.as_str());
         let Some(target) = target else {
-            return Err(refused(socket, &login, LoginStatus::TargetRemoved));
+            let why = "the target was deleted during the login";
+            return Err(refused(socket, &login, LoginStatus::TargetRemoved, why));
         };
         let tid = target.tid;
         let key = key(login.initiator_name.normalized(), login.isid, tid);
@@ -202,7 +212,7 @@ impl Control {
             && session.tsih == login.tsih
             && !has_room(session, login.cid, target)
         {
-            return Err(refused(socket, &login, LoginStatus::TooManyConnections));
+            return Err(refused(socket, &login, LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS));
         }
         let connection_stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
         let connection = Connection {
@@ -218,7 +228,9 @@ impl Control {
                 }
                 (tsih, nexus, loop_index, AttachMode::Join)
             }
-            (false, _) => return Err(refused(socket, &login, LoginStatus::SessionDoesNotExist)),
+            (false, _) => {
+                return Err(refused(socket, &login, LoginStatus::SessionDoesNotExist, NO_SESSION));
+            }
             (true, former) => {
                 let (loop_index, mode) = match former {
                     Some((former, _, loop_index)) => (loop_index, AttachMode::Reinstate(former)),
@@ -227,7 +239,8 @@ impl Control {
                 let alias = login.initiator_alias.clone();
                 let params = login.session;
                 let Some(session) = self.sessions.open(key, loop_index, alias, params, connection) else {
-                    return Err(refused(socket, &login, LoginStatus::OutOfResources));
+                    let why = "all session handles are in use";
+                    return Err(refused(socket, &login, LoginStatus::OutOfResources, why));
                 };
                 session.user.clone_from(&login.chap_user);
                 (session.tsih, session.nexus, loop_index, mode)
@@ -247,7 +260,8 @@ impl Control {
             None => Box::new(attach),
         };
         self.forget_attach(tsih, mode, returned.login.cid);
-        Err(refused(returned.socket, &returned.login, LoginStatus::OutOfResources))
+        let why = "the target's loop takes no more connections";
+        Err(refused(returned.socket, &returned.login, LoginStatus::OutOfResources, why))
     }
 
     fn forget_attach(&mut self, tsih: Tsih, mode: AttachMode, cid: Cid) {
@@ -324,16 +338,12 @@ fn is_open_to(target: &Target, user: Option<&str>) -> bool {
     user.is_none_or(|user| incoming.is_empty() || incoming.iter().any(|known| known == user))
 }
 
-fn refuse(status: LoginStatus) -> Answer {
-    refuse_because(status, "")
-}
-
 fn refuse_because(status: LoginStatus, why: &'static str) -> Answer {
     Answer::Refuse(Refusal::because(status, why))
 }
 
-fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus) -> Refused {
-    Refused { socket, response: login.refusal(status) }
+fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus, why: &'static str) -> Refused {
+    Refused { socket, response: login.refusal(status), status, why }
 }
 
 fn key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
@@ -364,3 +374,7 @@ fn keys(parameters: &Parameters) -> Preferences {
         data_digest: parameters.digests(Key::DataDigest),
     }
 }
+
+const NO_TARGET: &str = "there is no such target";
+const NO_SESSION: &str = "TSIH: the initiator port has no such session";
+const TOO_MANY_CONNECTIONS: &str = "the session has MaxConnections connections";

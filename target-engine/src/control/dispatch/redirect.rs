@@ -87,12 +87,12 @@ fn redirection(address: &str, port: &str, reason: RedirectReason) -> Refusal {
     } else {
         address.to_owned()
     };
-    let target_address = Some(if port.is_empty() { address } else { format!("{address}:{port}") });
+    let address = if port.is_empty() { address } else { format!("{address}:{port}") };
     let status = match reason {
         RedirectReason::Temporary => LoginStatus::TargetMovedTemporarily,
         RedirectReason::Permanent => LoginStatus::TargetMovedPermanently,
     };
-    Refusal { target_address, ..status.into() }
+    Refusal::redirect(status, address)
 }
 
 /// `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.

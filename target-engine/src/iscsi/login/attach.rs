@@ -8,7 +8,7 @@ use iscsi_proto::params::{ConnectionParams, SessionParams};
 use iscsi_proto::pdu::LoginResponse;
 use iscsi_proto::sn::{CmdSn, StatSn};
 
-use super::wire;
+use super::{LoginNames, wire};
 
 /// All that a session needs to know of the login that made or joined it.
 ///
@@ -57,6 +57,11 @@ impl LoggedIn {
     #[must_use]
     pub fn initiator_port(&self) -> String {
         format!("{},i,{}", self.initiator_name.normalized(), self.isid)
+    }
+
+    /// Who logs in where, for the log.
+    pub fn names(&self) -> LoginNames {
+        LoginNames::of(&self.initiator_name, &self.target_name)
     }
 
     /// The last Login Response on the wire; `tsih` is the session's, new or joined.

@@ -31,6 +31,7 @@ pub use iscsi_proto::params::SessionType;
 pub use iscsi_proto::text::negotiate::{DigestChoice, Preferences};
 
 pub use self::attach::LoggedIn;
+pub use self::names::LoginNames;
 use self::phase::{Phase, Verdict};
 pub use self::question::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
@@ -121,6 +122,7 @@ pub struct Login {
     events: VecDeque<LoginEvent>,
     state: State,
     why: Cow<'static, str>,
+    names: LoginNames,
 }
 
 enum State {
@@ -143,6 +145,7 @@ impl Login {
             state: State::Talking(Box::new(Phase::new(config.clone()))),
             config,
             why: Cow::Borrowed(""),
+            names: LoginNames::default(),
         }
     }
 
@@ -166,7 +169,10 @@ impl Login {
                 let verdict = match answer {
                     Answer::Target(terms) => phase.resume(*terms),
                     Answer::Refuse(refusal) => phase.refuse(refusal),
-                    Answer::Targets(_) => phase.refuse(LoginStatus::TargetError.into()),
+                    Answer::Targets(_) => {
+                        let why = "internal error: the answer is one to SendTargets";
+                        phase.refuse(Refusal::because(LoginStatus::TargetError, why))
+                    }
                 };
                 self.conclude(phase, verdict);
                 self.read();
@@ -185,9 +191,14 @@ impl Login {
         self.events.pop_front()
     }
 
-    /// Why it was refused, for the log; empty where the status says all.
+    /// Why it was refused, for the log; empty unless it ended by [`CloseReason::Refused`].
     pub fn why(&self) -> &str {
         &self.why
+    }
+
+    /// Who logs in where, as far as it is known, for the log.
+    pub fn names(&self) -> &LoginNames {
+        &self.names
     }
 
     /// When [`Login::handle_timeout`] is due; `None` once the login is over.
@@ -195,18 +206,19 @@ impl Login {
         (!matches!(self.state, State::Over)).then_some(self.deadline)
     }
 
-    /// Ends the login if its time is up. A peer that waits for us is told so, a silent one is not.
+    /// Ends the login if its time is up. A peer that waits for an answer is refused, a silent one is closed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if now < self.deadline {
             return;
         }
-        if let State::Asking(phase) = &mut self.state
-            && let Verdict::Refuse(response, _) = phase.refuse(LoginStatus::ServiceUnavailable.into())
-        {
-            self.transmit.push_back(response);
-        }
-        if !matches!(self.state, State::Over) {
-            self.close(CloseReason::TimedOut);
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(mut phase) => {
+                let why = "the configuration gave no answer in time";
+                let verdict = phase.refuse(Refusal::because(LoginStatus::ServiceUnavailable, why));
+                self.conclude(phase, verdict);
+            }
+            State::Talking(_) => self.close(CloseReason::TimedOut),
+            State::Over => {}
         }
     }
 
@@ -228,7 +240,10 @@ impl Login {
         }
     }
 
-    fn conclude(&mut self, phase: Box<Phase>, verdict: Verdict) {
+    fn conclude(&mut self, mut phase: Box<Phase>, verdict: Verdict) {
+        if let Some(names) = phase.take_declared() {
+            self.names = names;
+        }
         match verdict {
             Verdict::Respond(response) => {
                 self.octets.1 += response.len() as u64;

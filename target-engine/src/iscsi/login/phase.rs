@@ -1,17 +1,19 @@
 //! The login phase as a sequence of requests and responses: what must stay the same in all of them, stages and
 //! transits, text that goes on over several PDUs, and the way to the end.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes, BytesMut};
-use iscsi_proto::frame::{self, Cut, Digests, Limits};
+use iscsi_proto::frame::{self, Cut, Digests, FrameError, Limits};
 use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::params::{SessionParams, SessionType};
 use iscsi_proto::pdu::{BHS_LEN, Bhs, LoginRequest, LoginResponse};
 use iscsi_proto::sn::StatSn;
-use iscsi_proto::text::keys::Role;
+use iscsi_proto::text::keys::{Key, Role, Rule};
 use iscsi_proto::text::negotiate::{Event, Negotiation, NegotiationError};
 use iscsi_proto::text::{REJECT, TextBuilder, TextError, TextLimits};
 
-use super::names::Names;
+use super::names::{LoginNames, Names, VALUE_SHOWN_MAX, shown};
 use super::question::{Question, Refusal, TargetAnswer};
 use super::security::Security;
 use super::{CloseReason, LoggedIn, LoginConfig, operational, wire};
@@ -54,6 +56,7 @@ pub(super) struct Phase {
     /// An answer too long for one response.
     outgoing: Option<Outgoing>,
     names: Option<Names>,
+    declared: Option<LoginNames>,
     /// From the answer on.
     terms: Option<(TargetAnswer, Negotiation)>,
     /// The first answer was given.
@@ -78,6 +81,7 @@ impl Phase {
             text: BytesMut::new(),
             outgoing: None,
             names: None,
+            declared: None,
             terms: None,
             introduced: false,
             security: Security::new(),
@@ -95,7 +99,7 @@ impl Phase {
             Ok(Cut::More(_)) => return None,
             Ok(Cut::Header(header)) if header.wire_len > received.len() => return None,
             Ok(Cut::Header(header)) => (*header.bhs, header.data_len, header.wire_len),
-            Err(_) => return Some(self.unframed(received)),
+            Err(error) => return Some(self.unframed(received, error)),
         };
         let mut data = received.split_to(wire_len);
         data.advance(BHS_LEN);
@@ -134,6 +138,11 @@ impl Phase {
         Verdict::Refuse(wire::encode(&wire::refusal(&response, refusal.status), &text.finish()), refusal)
     }
 
+    /// The names in the first request, once.
+    pub(super) fn take_declared(&mut self) -> Option<LoginNames> {
+        self.declared.take()
+    }
+
     fn or_refuse(&mut self, verdict: Result<Verdict, Refusal>) -> Verdict {
         verdict.unwrap_or_else(|refusal| self.refuse(refusal))
     }
@@ -143,14 +152,15 @@ impl Phase {
         if self.request.is_none() {
             return CloseReason::NotALogin(opcode).into();
         }
-        self.refuse(LoginStatus::InvalidDuringLogin.into())
+        let why = format!("opcode {opcode:#04x} during login");
+        self.refuse(Refusal::because(LoginStatus::InvalidDuringLogin, why))
     }
 
     /// A login request whose lengths are out of bounds.
-    fn unframed(&mut self, received: &[u8]) -> Verdict {
+    fn unframed(&mut self, received: &[u8], error: FrameError) -> Verdict {
         let Some(bhs) = received.first_chunk() else { return CloseReason::Malformed.into() };
         self.remember_for_refusal(bhs);
-        self.refuse(LoginStatus::InitiatorError.into())
+        self.or_refuse(broken(error.to_string()))
     }
 
     /// What of a broken header is enough to answer it.
@@ -165,9 +175,9 @@ impl Phase {
     fn receive(&mut self, bhs: &Bhs, data: &[u8]) -> Verdict {
         let verdict = match LoginRequest::decode(bhs) {
             Ok(request) => self.admit(request).and_then(|()| self.take(request, data)),
-            Err(_) => {
+            Err(error) => {
                 self.remember_for_refusal(bhs);
-                Err(LoginStatus::InitiatorError.into())
+                broken(error.to_string())
             }
         };
         self.or_refuse(verdict)
@@ -179,23 +189,22 @@ impl Phase {
             self.next_stat_sn = request.exp_stat_sn;
             self.stage = request.stage;
             if request.version_min > VERSION {
-                return Err(LoginStatus::UnsupportedVersion.into());
+                let why = format!("VersionMin {}: expected {VERSION}", request.version_min);
+                return Err(Refusal::because(LoginStatus::UnsupportedVersion, why));
             }
-            return if request.stage == Stage::FullFeature { broken() } else { legal_transit(&request) };
+            return if request.stage == Stage::FullFeature {
+                broken("CSG: a login begins in an earlier stage than FullFeature")
+            } else {
+                legal_transit(&request)
+            };
         };
-        let same = LoginRequest {
-            next: before.next,
-            continues: before.continues,
-            stage: before.stage,
-            exp_stat_sn: before.exp_stat_sn,
-            // Other connections of an existing session may have moved on (RFC 7143 11.12.8).
-            cmd_sn: if before.tsih.is_new() { request.cmd_sn } else { before.cmd_sn },
-            ..request
-        } == before;
         // The refusal names the login that it ends.
         self.request = Some(LoginRequest { stage: self.stage, ..before });
-        if !same || request.stage != self.stage {
-            return broken();
+        if let Some(field) = changed_field(&before, &request) {
+            return broken(format!("{field} changes during login"));
+        }
+        if request.stage != self.stage {
+            return broken(format!("CSG {:?}: expected {:?}", request.stage, self.stage));
         }
         self.request = Some(request);
         legal_transit(&request)
@@ -205,15 +214,19 @@ impl Phase {
     fn take(&mut self, request: LoginRequest, data: &[u8]) -> Result<Verdict, Refusal> {
         self.pdus += 1;
         self.text_len += data.len();
-        if self.pdus > self.config.pdus_max || self.text_len > self.config.text_len_max {
-            return broken();
+        let LoginConfig { pdus_max, text_len_max, .. } = self.config;
+        if self.pdus > pdus_max {
+            return broken(format!("more than {pdus_max} requests"));
+        }
+        if self.text_len > text_len_max {
+            return broken(format!("more than {text_len_max} bytes of text"));
         }
         if let Some(outgoing) = self.outgoing.take() {
             // The initiator has only to ask for the rest (RFC 7143 6.2).
             return if data.is_empty() && !request.continues {
                 self.send(outgoing.rest, outgoing.next)
             } else {
-                broken()
+                broken("text, or the C bit, before the target's own text is sent whole")
             };
         }
         self.text.extend_from_slice(data);
@@ -223,7 +236,9 @@ impl Phase {
         if self.names.is_some() {
             return self.negotiate();
         }
-        let names = Names::of_first_request(&parse(&self.text)?)?;
+        let pairs = parse(&self.text)?;
+        self.declared = Some(LoginNames::declared(&pairs));
+        let names = Names::of_first_request(&pairs)?;
         let question = names.question(&request)?;
         self.names = Some(names);
         Ok(Verdict::Ask(question))
@@ -236,7 +251,7 @@ impl Phase {
         let (Some(request), Some(names), Some((terms, negotiation))) =
             (&self.request, &mut self.names, &mut self.terms)
         else {
-            return Err(LoginStatus::TargetError.into());
+            return Err(lost());
         };
         let mut answer = TextBuilder::new();
         if !std::mem::replace(&mut self.introduced, true) && names.session_type == SessionType::Normal {
@@ -249,12 +264,12 @@ impl Phase {
                 answer.pair(name, REJECT);
                 continue;
             }
-            match negotiation.receive(name, value, &mut answer)? {
+            match negotiation.receive(name, value, &mut answer).map_err(|error| wrong_key(error, value))? {
                 Event::Declared(key) => names.declared(key, value)?,
                 Event::Security(key) if in_security => proofs.push((key, value)),
                 Event::Security(_) | Event::Request(_) => answer.pair(name, REJECT),
                 // What we offer is what we cannot do without.
-                Event::Refused(_) => return broken(),
+                Event::Refused(key) => return broken(format!("{key}: the target's offer is rejected")),
                 Event::Answered(_) | Event::Settled(_) | Event::Unknown => {}
             }
         }
@@ -267,7 +282,10 @@ impl Phase {
             }
             negotiation.pending().is_empty()
         } else {
-            return Err(Refusal::because(LoginStatus::AuthenticationFailure, "it skips the proof"));
+            return Err(Refusal::because(
+                LoginStatus::AuthenticationFailure,
+                "AuthMethod: the security stage is skipped, and a proof is required",
+            ));
         };
         let next = request.next.filter(|_| ready);
         self.send(answer.finish(), next)
@@ -284,7 +302,7 @@ impl Phase {
         } else {
             next
         };
-        let response = self.response(next, continues).ok_or(LoginStatus::TargetError)?;
+        let response = self.response(next, continues).ok_or_else(lost)?;
         self.next_stat_sn = self.next_stat_sn.next();
         match next {
             Some(Stage::FullFeature) => self.finish(response, text),
@@ -299,7 +317,7 @@ impl Phase {
         let (Some(request), Some(names), Some((terms, negotiation))) =
             (self.request, self.names.take(), self.terms.take())
         else {
-            return Err(LoginStatus::TargetError.into());
+            return Err(lost());
         };
         let (session, connection) = (negotiation.session(), negotiation.connection());
         let Some(target_name) = names.target_name.filter(|_| names.session_type == SessionType::Normal)
@@ -359,27 +377,55 @@ impl Phase {
 
 fn parse(text: &[u8]) -> Result<Vec<(&str, &str)>, Refusal> {
     let pairs: Result<_, TextError> = iscsi_proto::text::pairs(text, &TextLimits::default()).collect();
-    pairs.or_else(|_| broken())
+    pairs.or_else(|error| broken(error.to_string()))
 }
 
 fn legal_transit(request: &LoginRequest) -> Result<(), Refusal> {
     match request.next {
-        Some(next) if !request.stage.may_transit_to(next) => broken(),
+        Some(next) if !request.stage.may_transit_to(next) => {
+            broken(format!("NSG {next:?} does not follow CSG {:?}", request.stage))
+        }
         _ => Ok(()),
     }
 }
 
-fn broken<T>() -> Result<T, Refusal> {
-    Err(LoginStatus::InitiatorError.into())
+/// The first field of a request that differs from the one before and must not.
+fn changed_field(before: &LoginRequest, request: &LoginRequest) -> Option<&'static str> {
+    let fields = [
+        ("ISID", before.isid != request.isid),
+        ("TSIH", before.tsih != request.tsih),
+        ("Initiator Task Tag", before.itt != request.itt),
+        ("CID", before.cid != request.cid),
+        // Other connections of an existing session may have moved on (RFC 7143 11.12.8).
+        ("CmdSN", before.tsih.is_new() && before.cmd_sn != request.cmd_sn),
+        ("VersionMax", before.version_max != request.version_max),
+        ("VersionMin", before.version_min != request.version_min),
+    ];
+    fields.into_iter().find_map(|(name, has_changed)| has_changed.then_some(name))
 }
 
-impl From<NegotiationError> for Refusal {
-    fn from(error: NegotiationError) -> Self {
-        match error {
-            NegotiationError::SessionType => LoginStatus::SessionTypeNotSupported.into(),
-            _ => LoginStatus::InitiatorError.into(),
-        }
-    }
+fn broken<T>(why: impl Into<Cow<'static, str>>) -> Result<T, Refusal> {
+    Err(Refusal::because(LoginStatus::InitiatorError, why))
+}
+
+/// The login has lost what an earlier request made: a fault of this program.
+fn lost() -> Refusal {
+    Refusal::because(LoginStatus::TargetError, "internal error: the login has no terms")
+}
+
+/// Names the key and its value, but no value of an authentication.
+fn wrong_key(error: NegotiationError, value: &str) -> Refusal {
+    let (status, key) = match error {
+        NegotiationError::SessionType => (LoginStatus::SessionTypeNotSupported, Some(Key::SessionType)),
+        NegotiationError::Repeated(key)
+        | NegotiationError::BadAnswer(key)
+        | NegotiationError::BadDeclaration(key) => (LoginStatus::InitiatorError, Some(key)),
+        _ => (LoginStatus::InitiatorError, None),
+    };
+    let shown_key = key.filter(|key| !matches!(key.row().rule, Rule::Security));
+    let why = shown_key
+        .map_or_else(|| error.to_string(), |key| format!("{error}: {key}={}", shown(value, VALUE_SHOWN_MAX)));
+    Refusal::because(status, why)
 }
 
 /// Data bytes in one PDU of a login or of a discovery session: the default of RFC 7143 13.12.

@@ -129,20 +129,20 @@ pub struct Refusal {
     pub status: LoginStatus,
     /// With the redirecting statuses (RFC 7143 11.13.5): `address:port` without a group, IPv6 in brackets.
     pub target_address: Option<String>,
-    /// What the log says, and the peer is not told; empty where the status says all.
+    /// The reason for the log, which the peer is not told.
     pub why: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// With a reason for the log.
+    /// With a reason for the log, which names the key or field.
     pub fn because(status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Self {
         Self { status, target_address: None, why: why.into() }
     }
-}
 
-impl From<LoginStatus> for Refusal {
-    fn from(status: LoginStatus) -> Self {
-        Self::because(status, "")
+    /// With another address to log in at.
+    pub fn redirect(status: LoginStatus, address: String) -> Self {
+        let why = format!("the login continues at {address}").into();
+        Self { status, target_address: Some(address), why }
     }
 }
 

@@ -65,13 +65,12 @@ impl Security {
         }
         match auth {
             AuthRequirement::Chap(terms) => self.exchange(terms, &keys, answer)?,
-            AuthRequirement::None if keys.any() => return Err(LoginStatus::InitiatorError.into()),
-            AuthRequirement::None => {}
+            AuthRequirement::None => keys.none_expected("no proof is asked for")?,
         }
         let passed = self.is_passed(auth);
         if !passed && next.is_some() && matches!(self.state, State::Start) {
             // It would leave without a word about who it is.
-            return failed("it offers no proof");
+            return failed("AuthMethod is missing: a proof is required");
         }
         Ok(passed)
     }
@@ -100,9 +99,9 @@ impl Security {
         };
         if choose(offered, &[method]).is_none() {
             return failed(if method == "CHAP" {
-                "it offers no CHAP"
+                "AuthMethod does not offer CHAP"
             } else {
-                "it insists on a proof, and no account is bound"
+                "AuthMethod does not offer None, and no account is bound"
             });
         }
         self.state = state;
@@ -118,7 +117,7 @@ impl Security {
     ) -> Result<(), Refusal> {
         if let (State::Chap, Some(offered)) = (&self.state, keys.algorithms) {
             let algorithm = chap::choose(offered, &terms.algorithms)
-                .map_or_else(|| failed("no CHAP algorithm in common"), Ok)?;
+                .map_or_else(|| failed("CHAP_A offers no algorithm that is allowed"), Ok)?;
             answer.pair("CHAP_A", algorithm.number());
             answer.pair("CHAP_I", terms.challenge.chap_i());
             answer.pair("CHAP_C", terms.challenge.chap_c());
@@ -130,17 +129,26 @@ impl Security {
             let secret = verify(algorithm, terms, name, response)?;
             prove(algorithm, terms, secret, keys, answer)?;
             self.state = State::Proven(name.to_owned());
-        } else if keys.any() {
-            return Err(LoginStatus::InitiatorError.into());
+        } else {
+            keys.none_expected("not at this step of CHAP")?;
         }
         Ok(())
     }
 }
 
 impl ChapKeys<'_> {
-    fn any(&self) -> bool {
-        let all = [self.algorithms, self.name, self.response, self.identifier, self.challenge];
-        all.iter().any(Option::is_some)
+    fn none_expected(&self, why: &str) -> Result<(), Refusal> {
+        let all = [
+            (Key::ChapA, self.algorithms),
+            (Key::ChapN, self.name),
+            (Key::ChapR, self.response),
+            (Key::ChapI, self.identifier),
+            (Key::ChapC, self.challenge),
+        ];
+        match all.iter().find(|(_, value)| value.is_some()) {
+            Some((key, _)) => Err(Refusal::because(LoginStatus::InitiatorError, format!("{key}: {why}"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -159,7 +167,7 @@ fn verify<'a>(
             proven = Some(&account.secret);
         }
     }
-    proven.map_or_else(|| failed("wrong name or secret"), Ok)
+    proven.map_or_else(|| failed("CHAP_N or CHAP_R: wrong name or secret"), Ok)
 }
 
 /// The target's proof, where the initiator wants one. What would be of use to somebody who has not the target's
@@ -177,15 +185,16 @@ fn prove(
         (Some(identifier), Some(challenge)) => Challenge::parse(identifier, challenge).ok(),
         _ => None,
     };
-    let theirs = theirs.ok_or(LoginStatus::InitiatorError)?;
+    let wrong = "CHAP_I and CHAP_C: expected both, a number and a binary value";
+    let theirs = theirs.ok_or_else(|| Refusal::because(LoginStatus::InitiatorError, wrong))?;
     let Some(account) = &terms.outgoing else {
-        return failed("it asks the target to prove itself, and no outgoing account is bound");
+        return failed("CHAP_C asks the target for a proof, and no outgoing account is bound");
     };
     if terms.challenger.has_made(&theirs) {
-        return failed("it sends back a challenge of ours");
+        return failed("CHAP_C is a challenge of this target");
     }
     if account.secret.is_same(initiators) {
-        return failed("it asks the target to prove itself, by the same secret");
+        return failed("CHAP_C asks the target for a proof with the same secret");
     }
     answer.pair("CHAP_N", &account.user);
     answer.pair("CHAP_R", theirs.chap_r(algorithm, &account.secret));

@@ -29,8 +29,6 @@ pub(super) struct LoginEntry {
     unsent: Bytes,
     /// When what is unsent is the last, and then the end.
     closing: Option<Instant>,
-    /// Who wants to log in, and where; for the log.
-    names: String,
 }
 
 enum Phase {
@@ -115,11 +113,11 @@ impl Phase {
         })
     }
 
-    /// Why a login was refused, beyond its status.
-    fn why(&self) -> &str {
+    /// Who logs in where, and why it was refused, if it was; for the log.
+    fn described(&self) -> (String, &str) {
         match self {
-            Self::Login(login) => login.why(),
-            Self::Discovery(_) => "",
+            Self::Login(login) => (login.names().to_string(), login.why()),
+            Self::Discovery(discovery) => (format!("{} in discovery: ", discovery.initiator_name()), ""),
         }
     }
 
@@ -150,8 +148,8 @@ impl World {
         let id = LoginId(self.last_login);
         let key = self.poller.register(&socket, Source::Login(id), interest(true, false))?;
         let phase = Phase::Login(Box::new(Login::new(LoginConfig::default(), now)));
-        let (unsent, closing, names) = (Bytes::new(), None, String::new());
-        let entry = LoginEntry { peer, local, socket, key, phase, unsent, closing, names };
+        let (unsent, closing) = (Bytes::new(), None);
+        let entry = LoginEntry { peer, local, socket, key, phase, unsent, closing };
         self.logins.insert(id, entry);
         Ok(())
     }
@@ -176,11 +174,9 @@ impl World {
             CloseReason::TimedOut | CloseReason::LoggedOut => Level::Debug,
             _ => Level::Warn,
         };
-        let (before, why, after) = match entry.phase.why() {
-            "" => ("", "", ""),
-            why => (" (", why, ")"),
-        };
-        let LoginEntry { peer, names, .. } = entry;
+        let (names, why) = entry.phase.described();
+        let (before, after) = if why.is_empty() { ("", "") } else { (" (", ")") };
+        let peer = entry.peer;
         let text = format_args!("{peer}: {names}{reason}{before}{why}{after}");
         match level {
             Level::Debug => log::debug!("{text}"),
@@ -254,7 +250,7 @@ impl ControlLoop {
             }
             Fate::Leaves(logged_in) => {
                 self.world.poller.deregister(entry.key, &entry.socket);
-                self.hand_over(entry, logged_in);
+                self.hand_over(entry, logged_in, now);
             }
         }
     }
@@ -269,7 +265,6 @@ impl ControlLoop {
                 None => return Fate::Stays,
                 Some(Event::Ask(question)) => {
                     let ends = (entry.peer, entry.local);
-                    entry.names = names(&question);
                     if let Some(answer) = self.control.question(id, question, ends, now, &mut self.world) {
                         entry.phase.answer(answer);
                     }
@@ -290,9 +285,12 @@ impl ControlLoop {
     }
 
     /// Gives the connection to its loop, or tells the initiator why not.
-    fn hand_over(&mut self, entry: LoginEntry, logged_in: Box<LoggedIn>) {
+    fn hand_over(&mut self, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
         let LoginEntry { socket, peer, local, .. } = entry;
+        let names = logged_in.names();
         if let Err(refused) = self.control.attach(logged_in, socket, (peer, local), &mut self.world) {
+            let (reason, why) = (CloseReason::Refused(refused.status), refused.why);
+            self.world.warn(now, format_args!("{peer}: {names}{reason} ({why})"));
             let mut socket = refused.socket;
             // A new connection's buffer takes one PDU; if not, the peer learns it by the close.
             let _ = socket.write(&refused.response);
@@ -310,17 +308,6 @@ fn most_silent(sessions: Vec<(Instant, LoginId, IpAddr)>, peer: IpAddr) -> Optio
     let candidates =
         sessions.into_iter().filter(|session| if is_full_near { is_near(session) } else { is_full });
     candidates.min().map(|(_, id, _)| id)
-}
-
-/// Who asks for what, as a line of the log begins.
-fn names(question: &Question) -> String {
-    match question {
-        Question::Target(question) => match &question.target_name {
-            Some(target) => format!("{} to {target}: ", question.initiator_name),
-            None => format!("{} to discovery: ", question.initiator_name),
-        },
-        Question::SendTargets(question) => format!("{} in discovery: ", question.initiator_name),
-    }
 }
 
 #[cfg(test)]

@@ -164,8 +164,7 @@ fn a_peer_that_waits_for_us_is_told_so() {
     peer.send(LAST, &[INITIATOR, TARGET]);
     peer.question();
     peer.login.handle_timeout(later(peer.now, 3600));
-    assert_eq!(peer.recv().0.status, LoginStatus::ServiceUnavailable);
-    peer.assert_closed(CloseReason::TimedOut);
+    peer.assert_refused(LoginStatus::ServiceUnavailable);
     peer.login.answer(Answer::Target(Box::new(open())));
     assert!(peer.try_recv().is_none() && peer.login.poll_event().is_none());
 }

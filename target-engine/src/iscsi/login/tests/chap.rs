@@ -223,18 +223,22 @@ fn half_a_question_to_the_target_is_the_initiators_mistake() {
 
 #[test]
 fn ways_around_the_proof() {
-    let firsts: [(LoginRequest, &[&str]); 5] = [
-        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=None"]),
-        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=KRB5,SRP"]),
-        (GO_ON, &[INITIATOR, TARGET]),
-        (LoginRequest { next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET]),
-        (LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET]),
+    const NO_CHAP: &str = "AuthMethod does not offer CHAP";
+    const MISSING: &str = "AuthMethod is missing: a proof is required";
+    const SKIPPED: &str = "AuthMethod: the security stage is skipped, and a proof is required";
+    let firsts: [(LoginRequest, &[&str], &str); 5] = [
+        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=None"], NO_CHAP),
+        (GO_ON, &[INITIATOR, TARGET, "AuthMethod=KRB5,SRP"], NO_CHAP),
+        (GO_ON, &[INITIATOR, TARGET], MISSING),
+        (LoginRequest { next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET], MISSING),
+        (LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST }, &[INITIATOR, TARGET], SKIPPED),
     ];
-    for (request, pairs) in firsts {
+    for (request, pairs, why) in firsts {
         each_chunk(|peer| {
             peer.send(request, pairs);
             peer.admit(terms(None));
             peer.assert_refused(LoginStatus::AuthenticationFailure);
+            assert_eq!(peer.reason().1, why);
         });
     }
     for stage in [None, Some(OPERATIONAL), Some(FULL)] {
@@ -256,6 +260,7 @@ fn steps_out_of_order_are_the_initiators_mistake() {
     peer.recv();
     peer.send(GO_ON, &["CHAP_N=joe", "CHAP_R=0x00"]);
     peer.assert_refused(LoginStatus::InitiatorError);
+    assert_eq!(peer.reason().1, "CHAP_N: not at this step of CHAP");
 }
 
 #[test]
@@ -317,4 +322,28 @@ fn a_proof_that_nobody_asked_for_is_the_initiators_mistake() {
     peer.send(GO_ON, &[INITIATOR, TARGET, "AuthMethod=None", "CHAP_A=5"]);
     peer.admit(open());
     peer.assert_refused(LoginStatus::InitiatorError);
+    assert_eq!(peer.reason().1, "CHAP_A: no proof is asked for");
+}
+
+#[test]
+fn proof_that_comes_again_is_refused_and_not_logged() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    challenged(&mut peer, terms(None), "6");
+    let good = format!("CHAP_R={}", proof(Algorithm::Sha1, "joe's secret word"));
+    peer.send(GO_ON, &["CHAP_N=joe", &good, &good]);
+    peer.assert_refused(LoginStatus::InitiatorError);
+    assert_eq!(peer.reason().1, "CHAP_R came more than once");
+}
+
+/// As libiscsi up to 1.15: its names come again after the proof.
+#[test]
+fn names_may_come_again_after_the_proof() {
+    let mut peer = Peer::new(48, LoginConfig::default());
+    challenged(&mut peer, terms(None), "6");
+    let good = format!("CHAP_R={}", proof(Algorithm::Sha1, "joe's secret word"));
+    peer.send(GO_ON, &["CHAP_N=joe", &good]);
+    assert_eq!(peer.recv().0.next, Some(OPERATIONAL));
+    let last = LoginRequest { stage: OPERATIONAL, next: Some(FULL), ..REQUEST };
+    peer.send(last, &[INITIATOR, TARGET, "SessionType=Normal"]);
+    assert_eq!(peer.logged_in().chap_user.as_deref(), Some("joe"));
 }

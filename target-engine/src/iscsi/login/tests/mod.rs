@@ -57,12 +57,19 @@ pub(crate) struct Peer {
     pub(crate) now: Instant,
     chunk: usize,
     inbox: BytesMut,
+    shown_names: String,
 }
 
 impl Peer {
     pub(crate) fn new(chunk: usize, config: LoginConfig) -> Self {
         let now = Instant::now();
-        Self { login: Login::new(config, now), now, chunk, inbox: BytesMut::new() }
+        Self {
+            login: Login::new(config, now),
+            now,
+            chunk,
+            inbox: BytesMut::new(),
+            shown_names: String::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, request: LoginRequest, pairs: &[&str]) {
@@ -136,7 +143,14 @@ impl Peer {
         let (response, text) = self.recv();
         assert_eq!((response.status, text), (status, vec![]));
         assert_eq!((response.next, response.continues), (None, false));
+        assert!(!self.login.why().is_empty(), "a refusal has a reason");
         self.assert_closed(CloseReason::Refused(status));
+    }
+
+    /// Names and reason of a refusal, as the log shows them.
+    pub(crate) fn reason(&mut self) -> (&str, &str) {
+        self.shown_names = self.login.names().to_string();
+        (&self.shown_names, self.login.why())
     }
 
     pub(crate) fn assert_closed(&mut self, expected: CloseReason) {
