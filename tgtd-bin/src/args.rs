@@ -13,6 +13,7 @@ use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
 use crate::identity::Installation;
+use crate::logging;
 
 /// An iSCSI target daemon.
 ///
@@ -125,8 +126,12 @@ impl Args {
     /// Reads the process's own command line; prints help, version and complaints itself.
     pub(crate) fn from_process() -> Result<Self, Ended> {
         let args = Self::read(std::env::args_os()).map_err(|error| {
-            // A reader that went away changes nothing.
-            let _ = error.print();
+            if error.use_stderr() {
+                logging::complain_of(&error.render());
+            } else {
+                // A reader that went away changes nothing.
+                let _ = error.print();
+            }
             ended(&error)
         })?;
         if args.version {

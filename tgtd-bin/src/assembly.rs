@@ -148,7 +148,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .requests(requests)
         .on_ready(move |portals| {
             if !exports.is_empty() {
-                tell(&export::instructions(&exports, portals, &base.path, control_port));
+                tell(export::instructions(&exports, portals, &base.path, control_port));
             }
             ready(detached);
         });
@@ -164,10 +164,15 @@ fn worker_limits(threads_per_unit_max: usize) -> Limits {
     Limits { threads_per_unit_max, threads_max: defaults.threads_max.max(threads_per_unit_max), ..defaults }
 }
 
-/// Prints it. Nobody has to read it.
-fn tell(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// Prints it from a thread of its own: standard output may be a full pipe, and need not be read.
+fn tell(text: String) {
+    let print = move || {
+        let mut out = std::io::stdout();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    };
+    if let Err(error) = std::thread::Builder::new().name("instructions".to_owned()).spawn(print) {
+        log::warn!("the instructions are not printed: {error}");
+    }
 }
 
 /// Tells everybody who waits that the daemon serves.

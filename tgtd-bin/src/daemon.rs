@@ -151,7 +151,10 @@ pub(crate) fn watch_signals(terminal: bool, end: impl Fn() + Send + 'static) -> 
                         asked += 1;
                         end();
                     }
-                    Wish::Exit => std::process::exit(128 + signal),
+                    Wish::Exit => {
+                        crate::logging::flush();
+                        std::process::exit(128 + signal);
+                    }
                     Wish::Nothing => log::info!(
                         "signal {signal}: ignored; tgt-admin --update ALL reads targets.conf again"
                     ),

@@ -10,14 +10,16 @@ mod identity;
 mod iser;
 mod logging;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use args::{Args, Ended};
 use daemon::PidFile;
 use failure::Failure;
+use logging::FlushAtEnd;
 
 fn main() -> ExitCode {
+    let _flush = FlushAtEnd;
     let args = match Args::from_process() {
         Ok(args) => args,
         Err(Ended::Printed) => return ExitCode::SUCCESS,
@@ -26,8 +28,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(code) => code.into(),
         Err(failure) => {
-            // Nobody has to read it: the exit code stays.
-            let _ = writeln!(std::io::stderr(), "tgtd: {failure}");
+            logging::complain(&format_args!("tgtd: {failure}"));
             if !args.logs_to_stderr() {
                 log::error!("{failure}");
             }
@@ -40,7 +41,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
     if !args.stays() {
         return daemon::start_detached();
     }
-    logging::start(args.logs_to_stderr(), args.debug());
+    logging::start(args.logs_to_stderr(), args.debug())?;
     // Nobody expects them of a disk for the moment, nor of a user who may not set them.
     daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
     if !args.iser.is_empty() {

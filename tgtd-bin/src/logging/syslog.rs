@@ -1,58 +1,18 @@
-//! Where the log goes: standard error in the foreground, syslog otherwise.
-//!
-//! Both loggers take everything; `log::max_level` decides, because `tgtadm --mode system --op update --name debug`
-//! changes it while the daemon runs.
+//! The log in syslog, at `/dev/log`.
 
-use std::io::IsTerminal;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
-use simplelog::{ColorChoice, ConfigBuilder, TermLogger, TerminalMode, WriteLogger};
+use log::{Level, Log, Metadata, Record};
 
-/// Starts the log. Where there is no syslog, lines go to standard error, after one that says so.
-pub(crate) fn start(to_stderr: bool, debug: bool) {
-    // The only failure of a logger is that there is one already.
-    let no_syslog = if to_stderr {
-        start_stderr();
-        None
-    } else {
-        match Syslog::open(Path::new("/dev/log")) {
-            Ok(syslog) => {
-                let _ = log::set_boxed_logger(Box::new(syslog));
-                None
-            }
-            Err(error) => {
-                start_stderr();
-                Some(error)
-            }
-        }
-    };
-    log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
-    if let Some(error) = no_syslog {
-        log::warn!("no syslog, logging to standard error: /dev/log: {error}");
-    }
-}
-
-fn start_stderr() {
-    let config = ConfigBuilder::new()
-        .set_time_format_rfc3339()
-        .set_target_level(LevelFilter::Trace)
-        .set_location_level(LevelFilter::Off)
-        .build();
-    let _ = if std::io::stderr().is_terminal() {
-        TermLogger::init(LevelFilter::Trace, config, TerminalMode::Stderr, ColorChoice::Auto)
-    } else {
-        WriteLogger::init(LevelFilter::Trace, config, std::io::stderr())
-    };
-}
+use super::stderr::priority;
 
 /// The machine's log (RFC 3164, as local daemons write it: without time and host, which whoever reads it knows).
 ///
 /// It never waits: a line that syslog does not take at once is lost, and counted for the next that it takes. A syslog
 /// that starts anew is found again.
-struct Syslog {
+pub(super) struct Syslog {
     socket: UnixDatagram,
     path: PathBuf,
     lost: AtomicU64,
@@ -61,7 +21,7 @@ struct Syslog {
 impl Syslog {
     /// # Errors
     /// Nobody listens there.
-    fn open(path: &Path) -> std::io::Result<Self> {
+    pub(super) fn open(path: &Path) -> std::io::Result<Self> {
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -70,13 +30,7 @@ impl Syslog {
 
     /// Whether it was taken.
     fn send(&self, level: Level, text: std::fmt::Arguments<'_>) -> bool {
-        let severity = match level {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info => 6,
-            Level::Debug | Level::Trace => 7,
-        };
-        let line = format!("<{}>tgtd[{}]: {text}", DAEMON | severity, std::process::id());
+        let line = format!("<{}>tgtd[{}]: {text}", DAEMON | priority(level), std::process::id());
         self.socket.send_to(line.as_bytes(), &self.path).is_ok()
     }
 }
@@ -108,6 +62,8 @@ const DAEMON: u8 = 3 << 3;
 
 #[cfg(test)]
 mod tests {
+    use log::LevelFilter;
+
     use super::*;
 
     fn say(syslog: &Syslog, level: Level, text: &str) {

@@ -1,0 +1,108 @@
+//! Where the log goes: standard error in the foreground, syslog otherwise. Neither is ever waited for: a line that is
+//! not taken is lost, counted and reported.
+//!
+//! Both loggers take everything; `log::max_level` decides, because `tgtadm --mode system --op update --name debug`
+//! changes it while the daemon runs.
+
+mod stderr;
+mod syslog;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::{io, panic, thread};
+
+use clap::builder::StyledStr;
+use log::{Level, LevelFilter};
+
+use crate::failure::Failure;
+use stderr::{Format, StderrLog};
+use syslog::Syslog;
+
+/// Starts the log. Without syslog, lines go to standard error, after one that says so. Panics are logged, too.
+///
+/// # Errors
+/// The thread that writes to standard error cannot be started.
+pub(crate) fn start(to_stderr: bool, debug: bool) -> Result<(), Failure> {
+    let syslog = if to_stderr { None } else { Some(Syslog::open(Path::new("/dev/log"))) };
+    let no_syslog = match syslog {
+        Some(Ok(syslog)) => {
+            // The only failure of a logger is that there is one already.
+            let _ = log::set_boxed_logger(Box::new(syslog));
+            None
+        }
+        other => {
+            let _ = log::set_logger(stderr_log().map_err(Failure::process("start the log's thread"))?);
+            other.and_then(Result::err)
+        }
+    };
+    log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+    panic::set_hook(Box::new(log_panic));
+    if let Some(error) = no_syslog {
+        log::warn!("no syslog, logging to standard error: /dev/log: {error}");
+    }
+    Ok(())
+}
+
+/// Says on standard error why the program does not run.
+pub(crate) fn complain(text: &dyn Display) {
+    match stderr_log() {
+        Ok(log) => log.print(Level::Error, &text.to_string()),
+        Err(_) => stderr::print_at_once(&text.to_string()),
+    }
+}
+
+/// The same of a command line, in colours on a terminal.
+pub(crate) fn complain_of(text: &StyledStr) {
+    if Format::of_stderr() == Format::Coloured {
+        complain(&text.ansi().to_string().trim_end());
+    } else {
+        complain(&text.to_string().trim_end());
+    }
+}
+
+/// Waits until standard error has taken what was logged, for at most [`FLUSH_TIME`].
+pub(crate) fn flush() {
+    if let Some(log) = STDERR.get() {
+        log.flush_within(FLUSH_TIME);
+    }
+}
+
+/// Flushes when it is dropped, so also when the main thread panics.
+#[derive(Debug)]
+pub(crate) struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// The default hook would wait for standard error.
+fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let message = info.payload_as_str().unwrap_or("a value that is no text");
+    let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        log::error!("thread {name:?} panicked{place}: {message}\n{backtrace}");
+    } else {
+        log::error!("thread {name:?} panicked{place}: {message}");
+    }
+}
+
+/// The log on standard error, whose thread starts with the first use.
+fn stderr_log() -> io::Result<&'static StderrLog> {
+    if let Some(log) = STDERR.get() {
+        return Ok(log);
+    }
+    let new = StderrLog::start(rustix::stdio::stderr(), Format::of_stderr())?;
+    Ok(STDERR.get_or_init(|| new))
+}
+
+static STDERR: OnceLock<StderrLog> = OnceLock::new();
+/// So long the end of the program waits for standard error.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
