@@ -4,9 +4,11 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
@@ -233,4 +235,49 @@ fn version_and_help_go_to_standard_output() {
     let mut help = String::new();
     place.run(&["--help"]).stdout.as_slice().read_to_string(&mut help).unwrap();
     assert!(help.contains("--export") && help.contains("TGT_IPC_SOCKET"));
+}
+
+/// A pipe that takes no byte more, and its reader.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn standard_error_that_nobody_reads_delays_no_failure_and_no_start() {
+    let place = Place::new();
+    let (_reader, writer) = full_pipe();
+    let ends = |words: &[&str]| {
+        let mut command = place.tgtd(words);
+        command.stdout(Stdio::null()).stderr(writer.try_clone().unwrap());
+        command.status().unwrap().code()
+    };
+    assert_eq!(ends(&["--bogus"]), Some(1));
+    assert_eq!(ends(&["-f", "--iscsi", "portal=192.0.2.1:3260"]), Some(99));
+    assert_eq!(ends(&["--export", "none.img"]), Some(2));
+    let pid_file = place.path("tgtd.pid");
+    let words = ["--pid-file", pid_file.to_str().unwrap(), "--iscsi", "portal=127.0.0.1:0"];
+    assert_eq!(ends(&words), Some(0), "it serves in the background");
+    let pid = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    while pid_file.exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn failure_has_a_priority_in_the_journal() {
+    let place = Place::new();
+    let journal = std::fs::File::create(place.path("journal")).unwrap();
+    let found = rustix::fs::fstat(&journal).unwrap();
+    let mut command = place.tgtd(&["-f", "--iscsi", "portal=192.0.2.1:3260"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.st_dev, found.st_ino));
+    assert_eq!(command.stderr(journal).status().unwrap().code(), Some(99));
+    let text = std::fs::read_to_string(place.path("journal")).unwrap();
+    assert!(text.lines().all(|line| line.starts_with('<') && line.as_bytes()[2] == b'>'), "{text}");
+    assert!(text.contains("<3>tgtd: cannot listen on the portal 192.0.2.1:3260"), "{text}");
 }

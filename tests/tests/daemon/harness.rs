@@ -196,12 +196,30 @@ impl Daemon {
         Self::run(command, directory, Brand::Ours, CONTROL_PORT)
     }
 
+    /// Ours, with a standard error of choice; `JOURNAL_STREAM` as given.
+    #[track_caller]
+    pub(crate) fn start_logging_to(stderr: Stdio, journal_stream: &str, options: &[&str]) -> Self {
+        let mut command = Command::new(Brand::Ours.program("tgtd"));
+        command.args(["-f", "-C", CONTROL_PORT, "--iscsi", "portal=127.0.0.1:0"]).args(options);
+        command
+            .env("JOURNAL_STREAM", journal_stream)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        Self::spawn(command, tempfile::tempdir().expect("a directory"), Brand::Ours, CONTROL_PORT)
+    }
+
     #[track_caller]
     fn run(mut command: Command, directory: TempDir, manager: Brand, control_port: &'static str) -> Self {
         let log = File::create(directory.path().join("tgtd.log")).expect("a log");
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
+        Self::spawn(command, directory, manager, control_port)
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command, directory: TempDir, manager: Brand, control_port: &'static str) -> Self {
         command.current_dir(directory.path()).env("TGT_IPC_SOCKET", directory.path().join("control"));
         command.env_remove("NOTIFY_SOCKET");
-        command.stdout(log.try_clone().expect("a log")).stderr(log);
         let child = command.spawn().expect("the daemon starts");
         let portal = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut started = Self { child, directory, portal, manager, control_port };

@@ -22,6 +22,7 @@ mod json;
 mod judges;
 mod libiscsi;
 mod load;
+mod logging;
 mod news;
 mod package;
 mod races;

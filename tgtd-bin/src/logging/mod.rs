@@ -82,15 +82,19 @@ impl Drop for FlushAtEnd {
 
 /// The default hook would wait for standard error.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    log::error!("{}", panic_text(info));
+}
+
+fn panic_text(info: &panic::PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let name = thread.name().unwrap_or("unnamed");
     let message = info.payload_as_str().unwrap_or("a value that is no text");
     let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        log::error!("thread {name:?} panicked{place}: {message}\n{backtrace}");
+        format!("thread {name:?} panicked{place}: {message}\n{backtrace}")
     } else {
-        log::error!("thread {name:?} panicked{place}: {message}");
+        format!("thread {name:?} panicked{place}: {message}")
     }
 }
 
@@ -106,3 +110,27 @@ fn stderr_log() -> io::Result<&'static StderrLog> {
 static STDERR: OnceLock<StderrLog> = OnceLock::new();
 /// So long the end of the program waits for standard error.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn panic_is_described_by_thread_place_and_message() {
+        let (sender, texts) = mpsc::channel();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let _ = sender.send(panic_text(info));
+        }));
+        let thread = thread::Builder::new().name("tgt/1".to_owned());
+        let ended = thread.spawn(|| panic!("no block {}", 7)).unwrap().join();
+        panic::set_hook(before);
+        assert!(ended.is_err());
+        let expected = "thread \"tgt/1\" panicked at tgtd-bin/src/logging/mod.rs:";
+        let text = texts.iter().find(|text| text.contains("tgt/1")).unwrap();
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with(expected) && first.ends_with(": no block 7"), "{first}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Standard error that is not read, and standard error that is journald's.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+use target_engine::control::request::Strings;
+use target_engine::control::wire::{Mode, Op, RequestHeader};
+use tgt_tests::control;
+
+use crate::client::Client;
+use crate::harness::{CONTROL_PORT, DISK, Daemon, succeed};
+
+const LEN: u64 = 1 << 20;
+const REPORT: &str = "lines were lost: standard error did not take them";
+
+/// A pipe that takes no byte more: its reader, and its writer.
+fn full_pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, b"\n").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader.into(), writer.into())
+}
+
+/// Requests whose lines in the log are longer than what may wait.
+fn log_more_than_may_wait(daemon: &Daemon) {
+    let socket = daemon.path(&format!("control.{CONTROL_PORT}"));
+    let path = format!("/nonexistent/{}", "x".repeat(900));
+    let strings = Strings { path: Some(path), ..Strings::default() };
+    let header = RequestHeader { tid: 1, lun: 9, ..RequestHeader::default() };
+    for _ in 0..1500 {
+        let refused = control::ask(&socket, Mode::LogicalUnit, Op::New, &header, &strings);
+        assert!(refused.is_err());
+    }
+}
+
+#[test]
+fn nobody_reads_standard_error_and_management_discovery_and_logins_go_on() {
+    let (reader, writer) = full_pipe();
+    let mut daemon = Daemon::start_logging_to(Stdio::from(writer), "", &["--debug", "1"]);
+    daemon.disk(1, LEN);
+    log_more_than_may_wait(&daemon);
+    assert!(daemon.adm(&["--mode", "sys", "--op", "show"]).contains("State: ready"));
+    succeed("iscsi-ls", [format!("iscsi://{}", daemon.portal)]);
+    succeed("iscsi-inq", [daemon.url(1)]);
+    let mut client = Client::login(&daemon, 1, DISK);
+    client.write(0, &[7; 512]).unwrap();
+
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("portal 127.0.0.1:")), "what was logged first comes first");
+    assert!(lines.any(|line| line.contains("[WARN]") && line.contains(REPORT)), "and then how much was lost");
+    daemon.signal(Signal::TERM);
+    assert!(lines.any(|line| line.ends_with("[INFO] ended")), "the end is logged");
+    drop(client);
+    assert!(daemon.ended().success());
+}
+
+#[test]
+fn daemon_ends_though_nobody_reads_its_standard_error() {
+    let (_reader, writer) = full_pipe();
+    let mut daemon = Daemon::start_logging_to(Stdio::from(writer), "", &[]);
+    daemon.disk(1, LEN);
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().success());
+}
+
+#[test]
+fn journal_gets_priorities_and_no_time_and_no_other_stream_does() {
+    let directory = tempfile::tempdir().unwrap();
+    for is_journal in [true, false] {
+        let path = directory.path().join("stderr");
+        let stderr = File::create(&path).unwrap();
+        let found = rustix::fs::fstat(&stderr).unwrap();
+        let inode = if is_journal { found.st_ino } else { found.st_ino + 1 };
+        let stream = format!("{}:{inode}", found.st_dev);
+        let mut daemon = Daemon::start_logging_to(Stdio::from(stderr), &stream, &["--debug", "1"]);
+        daemon.disk(1, LEN);
+        daemon.signal(Signal::TERM);
+        assert!(daemon.ended().success());
+        let mut text = String::new();
+        File::open(&path).unwrap().read_to_string(&mut text).unwrap();
+        let begins =
+            |line: &str| line.starts_with("<4>") || line.starts_with("<6>") || line.starts_with("<7>");
+        assert_eq!(text.lines().all(begins), is_journal, "{text}");
+        assert_eq!(text.lines().any(begins), is_journal, "{text}");
+        let target = "target 1: iqn.2026-01.org.example:target1 made";
+        let line = if is_journal { format!("\n<6>{target}\n") } else { format!(" [INFO] {target}\n") };
+        assert!(text.contains(&line), "{text}");
+    }
+}
