@@ -143,7 +143,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
         .chap_algorithms(args.chap_algorithms.clone())
-        .identity(if args.compat_ids { Identity::Stock } else { identity::of(args.identity.as_ref())? })
+        .identity(if args.compat_ids { Identity::Compatible } else { identity::of(args.identity.as_ref())? })
         .debug(args.debug())
         .requests(requests)
         .on_ready(move |portals| {

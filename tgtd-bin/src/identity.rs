@@ -48,7 +48,7 @@ pub(crate) fn of(asked: Option<&Installation>) -> Result<Identity, Failure> {
         None => own(&state_file(), Path::new(MACHINE_ID))?,
     };
     log::info!("identity {number}");
-    Ok(Identity::Installation(number.into_bytes()))
+    Ok(Identity::Given(number.into_bytes()))
 }
 
 /// In this order: what was kept before, what the machine says of itself, a number that is made and kept; for want of

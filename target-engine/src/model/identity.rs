@@ -12,17 +12,54 @@ use sha2::{Digest, Sha256};
 
 use super::Tid;
 
-/// Where the names of units come from.
+/// Which identity a server has. The SCSI ID, serial number and designators of a unit that is given none are made of it,
+/// of the target's name and of the unit's LUN.
+///
+/// An initiator treats units of the same designators as one disk with several paths: two servers that export different
+/// disks must not have the same identity.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Identity {
-    /// tgt's own, of the target's and the unit's number: every host gives the same ones to different disks.
+    /// A number that no other server has, for example the bytes of a UUID that the caller keeps. The names of units are
+    /// the same after each restart, and on each host that is given the same number.
+    Given([u8; 16]),
+    /// A random number, made when the server binds. It lasts as long as the server: after a restart initiators find
+    /// other disks.
     #[default]
-    Stock,
-    /// Of an installation's number, which no other host has, but one that exports the same disks.
-    Installation([u8; 16]),
+    Unique,
+    /// The names of tgt 1.0.85, made of the target's number and the LUN. They are the same on every host, for different
+    /// disks.
+    Compatible,
 }
 
 impl Identity {
+    /// How units are named; makes the number of [`Identity::Unique`].
+    ///
+    /// # Errors
+    /// The operating system has no random numbers.
+    pub fn naming(self) -> Result<Naming, getrandom::Error> {
+        Ok(match self {
+            Self::Given(number) => Naming::Installation(number),
+            Self::Unique => {
+                let mut number = [0; 16];
+                getrandom::fill(&mut number)?;
+                Naming::Installation(number)
+            }
+            Self::Compatible => Naming::Compatible,
+        })
+    }
+}
+
+/// How units are named.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Naming {
+    /// As in tgt 1.0.85, see [`Identity::Compatible`].
+    #[default]
+    Compatible,
+    /// By an installation's number.
+    Installation([u8; 16]),
+}
+
+impl Naming {
     /// A new unit's configuration with the name it gets when it is given none.
     #[must_use]
     pub fn config(self, device_type: DeviceType, tid: Tid, target_name: &str, lun: Lun) -> UnitConfig {
@@ -51,10 +88,10 @@ impl Identity {
         let is_number =
             (1..=NAA_DIGITS).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let hash = hash(GIVEN, &[scsi_id.as_bytes()]);
-        let as_stock = is_number || self == Self::Stock;
+        let as_stock = is_number || self == Self::Compatible;
         config.naa_extended =
             if as_stock { UnitConfig::naa_of_digits(&scsi_id) } else { naa_extended(&hash) };
-        if self != Self::Stock {
+        if self != Self::Compatible {
             config.naa_local = naa_local(&hash);
         }
         config.scsi_id = scsi_id;
@@ -96,10 +133,10 @@ const NAA_DIGITS: usize = 32;
 mod tests {
     use super::*;
 
-    const HERE: Identity = Identity::Installation([7; 16]);
+    const HERE: Naming = Naming::Installation([7; 16]);
 
-    fn disk(identity: Identity, tid: u32, name: &str, lun: u64) -> UnitConfig {
-        identity.config(DeviceType::Disk, Tid::new(tid).unwrap(), name, Lun::new(lun).unwrap())
+    fn disk(naming: Naming, tid: u32, name: &str, lun: u64) -> UnitConfig {
+        naming.config(DeviceType::Disk, Tid::new(tid).unwrap(), name, Lun::new(lun).unwrap())
     }
 
     /// A change of these is a new disk to every initiator.
@@ -125,7 +162,7 @@ mod tests {
     #[test]
     fn installation_name_and_number_each_make_another_unit() {
         let one = disk(HERE, 1, "iqn.x:a", 1);
-        let there = Identity::Installation([8; 16]);
+        let there = Naming::Installation([8; 16]);
         let controller = HERE.config(DeviceType::Controller, Tid::new(1).unwrap(), "iqn.x:a", Lun::ZERO);
         let others = [
             disk(there, 1, "iqn.x:a", 1),
@@ -141,8 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn identity_that_is_given_repeats_and_a_unique_one_does_not() {
+        let serial = |identity: Identity| disk(identity.naming().unwrap(), 1, "iqn.x:a", 1).scsi_sn;
+        assert_eq!(serial(Identity::Given([7; 16])), disk(HERE, 1, "iqn.x:a", 1).scsi_sn);
+        assert_eq!(serial(Identity::Given([7; 16])), serial(Identity::Given([7; 16])));
+        assert_ne!(serial(Identity::Given([8; 16])), serial(Identity::Given([7; 16])));
+        assert_ne!(serial(Identity::Unique), serial(Identity::Unique));
+        assert_eq!(serial(Identity::Compatible), "beaf11");
+        assert_eq!(Identity::default(), Identity::Unique);
+    }
+
+    #[test]
     fn stock_names_are_of_numbers() {
-        let config = disk(Identity::Stock, 1, "iqn.x:a", 0x0b);
+        let config = disk(Naming::Compatible, 1, "iqn.x:a", 0x0b);
         assert_eq!((config.scsi_id.as_str(), config.scsi_sn.as_str()), ("IET     0001000b", "beaf111"));
         assert_eq!(config, UnitConfig::disk(1, 0x0b));
     }
@@ -159,19 +207,19 @@ mod tests {
             ("", None),
         ];
         for (text, number) in cases {
-            let (mut ours, mut stock) = (disk(HERE, 1, "iqn.x", 1), disk(Identity::Stock, 1, "iqn.x", 1));
+            let (mut ours, mut stock) = (disk(HERE, 1, "iqn.x", 1), disk(Naming::Compatible, 1, "iqn.x", 1));
             HERE.rename(&mut ours, text.to_owned());
             assert_eq!(ours.scsi_id, text);
             match number {
                 Some(number) => assert_eq!(ours.naa_extended, number),
                 None => assert_eq!(ours.naa_extended >> 40, ours.naa_local.into(), "{text}: of the hash"),
             }
-            Identity::Stock.rename(&mut stock, text.to_owned());
+            Naming::Compatible.rename(&mut stock, text.to_owned());
             assert_eq!(stock.naa_extended, UnitConfig::naa_of_digits(text));
             assert_eq!(stock.naa_local, 0x1_0000_0001);
         }
-        let mut elsewhere = disk(Identity::Installation([9; 16]), 2, "iqn.y", 5);
-        Identity::Installation([9; 16]).rename(&mut elsewhere, "volume-1".to_owned());
+        let mut elsewhere = disk(Naming::Installation([9; 16]), 2, "iqn.y", 5);
+        Naming::Installation([9; 16]).rename(&mut elsewhere, "volume-1".to_owned());
         let mut here = disk(HERE, 1, "iqn.x", 1);
         HERE.rename(&mut here, "volume-1".to_owned());
         assert_eq!(here.naa_local, elsewhere.naa_local, "one disk, two ways to it");

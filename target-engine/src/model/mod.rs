@@ -19,7 +19,7 @@ use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
-use identity::Identity;
+use identity::Naming;
 use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
 use target::Target;
@@ -46,8 +46,8 @@ pub struct Model {
     pub loops: usize,
     /// For new targets: see [`Target::parameters`].
     pub defaults: Defaults,
-    /// What new units are called.
-    pub identity: Identity,
+    /// How new units are named; as in tgt unless a server sets it.
+    pub naming: Naming,
     /// CHAP accounts.
     pub accounts: Accounts,
     /// What proofs may be made with, the best first.
@@ -141,7 +141,7 @@ impl Default for Model {
             nop_count: 0,
             loops: 1,
             defaults: Defaults::default(),
-            identity: Identity::default(),
+            naming: Naming::default(),
             accounts: Accounts::default(),
             chap_algorithms: Algorithm::ALL.to_vec(),
             discovery_accounts: BoundAccounts::default(),
@@ -174,7 +174,7 @@ impl Model {
         }
         let pings = (self.nop_interval, self.nop_count);
         let controller =
-            TargetUnit::controller(self.identity.config(DeviceType::Controller, tid, name, Lun::ZERO));
+            TargetUnit::controller(self.naming.config(DeviceType::Controller, tid, name, Lun::ZERO));
         let parameters = Parameters::new(self.defaults);
         let target = Target::new(tid, name.to_owned(), controller, parameters, pings, self.loops);
         self.by_age.push(tid);

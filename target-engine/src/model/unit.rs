@@ -5,7 +5,7 @@ use std::sync::Arc;
 use scsi_core::device::unit::{self, Unit, UnitConfig};
 use scsi_core::store::Backstore;
 
-use super::identity::Identity;
+use super::identity::Naming;
 use super::store::StoreSpec;
 use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::UnitChange;
@@ -74,12 +74,12 @@ impl std::fmt::Debug for TargetUnit {
 ///
 /// # Errors
 /// The unit refuses.
-pub fn change(unit: &Unit, change: UnitChange, identity: Identity) -> Result<(), ControlError> {
+pub fn change(unit: &Unit, change: UnitChange, naming: Naming) -> Result<(), ControlError> {
     let edit = |config: &mut UnitConfig| match change {
         UnitChange::VendorId(text) => config.vendor_id = text,
         UnitChange::ProductId(text) => config.product_id = text,
         UnitChange::ProductRev(text) => config.product_rev = text,
-        UnitChange::ScsiId(text) => identity.rename(config, cut(text)),
+        UnitChange::ScsiId(text) => naming.rename(config, cut(text)),
         UnitChange::ScsiSn(text) => config.scsi_sn = cut(text),
         UnitChange::SenseFormat(on) => config.sense_descriptor = on,
         UnitChange::Removable(on) => config.removable = on,
@@ -160,7 +160,7 @@ mod tests {
             UnitChange::ModePage(ModePage { page: 8, subpage: 0, parameters: vec![0x10; 18] }),
         ];
         for change in changes {
-            assert_eq!(super::change(&disk.unit, change, Identity::Stock), Ok(()));
+            assert_eq!(super::change(&disk.unit, change, Naming::Compatible), Ok(()));
         }
         let config = disk.unit.config();
         assert_eq!((config.vendor_id.as_str(), config.product_id.as_str()), ("ACME", "WHEEL"));

@@ -222,7 +222,13 @@ impl Builder {
         self
     }
 
-    /// What units are called that are given no name; without this stock's names, which other hosts give too.
+    /// Of what the SCSI ID and serial number of units are made that are given none; [`Identity::Unique`] without this.
+    ///
+    /// To an initiator a disk is the same after a restart of the server only with [`Identity::Given`] and the same
+    /// number, under the same target name and LUN, or with names of its own (`scsi_id`, `scsi_sn`). With
+    /// [`Identity::Unique`] each server has other disks: what initiators remember by name, such as multipath maps and
+    /// `/dev/disk/by-id`, does not find them again. [`Identity::Compatible`] gives tgt's names, which other hosts give
+    /// to other disks.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = identity;
@@ -261,7 +267,7 @@ impl Builder {
         Ok(ShutdownHandle { stream: theirs })
     }
 
-    /// Takes the lock, the control socket and the portals. No thread is started yet: the caller may still fork.
+    /// Takes the lock, the control socket and the portals, and makes a unique identity. No thread is started yet: the caller may still fork.
     ///
     /// # Errors
     /// What could not be taken.
@@ -282,7 +288,7 @@ impl Builder {
         control.control.model.loops = self.target_loops;
         control.control.model.defaults = self.defaults;
         control.control.model.chap_algorithms = self.chap_algorithms;
-        control.control.model.identity = self.identity;
+        control.control.model.naming = self.identity.naming().map_err(no_random_numbers)?;
         control.control.model.debug = self.debug;
         control.control.model.remark = remark;
         control.control.set_pings(&self.portals);
@@ -324,6 +330,10 @@ pub fn socket_path(base: Option<&OsStr>, control_port: u16) -> PathBuf {
     let mut path = base.unwrap_or_else(|| OsStr::new("/var/run/tgtd/socket")).to_owned();
     path.push(format!(".{control_port}"));
     path.into()
+}
+
+fn no_random_numbers(error: getrandom::Error) -> io::Error {
+    io::Error::other(format!("no random numbers from the operating system: {error}"))
 }
 
 fn default_portals() -> Vec<PortalSpec> {

@@ -4,7 +4,7 @@ use super::super::error::{ControlError, TgtadmError};
 use super::super::request::UnitChange;
 use super::Control;
 use super::update::{UpdateUnit, unit_gone};
-use crate::model::identity::{self, Identity};
+use crate::model::identity::{self, Naming};
 use crate::model::store::StoreSpec;
 use crate::model::unit::cut;
 
@@ -14,11 +14,11 @@ impl Control {
     /// nothing is refused, as in stock.
     pub(super) fn own_name(&self, update: &UpdateUnit, change: &UnitChange) -> Result<(), ControlError> {
         let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
-        let identity = self.model.identity;
+        let naming = self.model.naming;
         let (mut config, mut store) = (entry.unit.config(), entry.store.clone());
         match change {
-            _ if identity == Identity::Stock => return Ok(()),
-            UnitChange::ScsiId(text) => identity.rename(&mut config, cut(text.clone())),
+            _ if naming == Naming::Compatible => return Ok(()),
+            UnitChange::ScsiId(text) => naming.rename(&mut config, cut(text.clone())),
             UnitChange::ScsiSn(text) => config.scsi_sn = cut(text.clone()),
             UnitChange::Path(path) => store.path.clone_from(path),
             _ => return Ok(()),

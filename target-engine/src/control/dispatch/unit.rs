@@ -149,7 +149,7 @@ impl Control {
         let loops = self.loops_of(tid).to_vec();
         // A target that is gone has no loops, and the unit comes to nothing.
         let name = self.model.target(tid).map(|target| target.name.clone()).unwrap_or_default();
-        let config = self.model.identity.config(DeviceType::Disk, tid, &name, lun);
+        let config = self.model.naming.config(DeviceType::Disk, tid, &name, lun);
         let entry = TargetUnit::disk(config, new.spec.clone(), store);
         let unit = Arc::clone(&entry.unit);
         new.entry = Some(entry);

@@ -107,7 +107,7 @@ impl Control {
                         .because("--params disksize: the unit has no medium")),
                     Ok(change) => self
                         .own_name(&update, &change)
-                        .and_then(|()| unit::change(&update.unit.0, change, self.model.identity)),
+                        .and_then(|()| unit::change(&update.unit.0, change, self.model.naming)),
                     Err(error) => Err(error),
                 };
             update.error = made.err().or(update.error);

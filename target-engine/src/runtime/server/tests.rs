@@ -41,12 +41,16 @@ fn builder(path: &Path) -> Builder {
 }
 
 fn start(requests: Vec<Request>) -> Running {
+    start_with(requests, |builder| builder)
+}
+
+fn start_with(requests: Vec<Request>, adjust: impl FnOnce(Builder) -> Builder + Send + 'static) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket.0");
     let (send, bound) = std::sync::mpsc::channel();
     let own = path.clone();
     let thread = std::thread::spawn(move || {
-        let mut builder = builder(&own).requests(requests);
+        let mut builder = adjust(builder(&own).requests(requests));
         let handle = builder.shutdown_handle().unwrap();
         let server = builder.on_ready(|_| {}).bind().unwrap();
         send.send((handle, server.portals())).unwrap();
@@ -106,6 +110,40 @@ fn target() -> Vec<Request> {
     let tid = Tid::new(1).unwrap();
     let rule = Binding::Initiators { address: Some("ALL".to_owned()), name: None };
     vec![Request::TargetNew { tid, name: "iqn.x:one".to_owned() }, Request::TargetBind { tid, rule }]
+}
+
+/// SCSI ID and serial number of target 1's controller, by a server of this identity.
+fn names_by(identity: Option<Identity>) -> [String; 2] {
+    let server = start_with(target(), move |builder| match identity {
+        Some(identity) => builder.identity(identity),
+        None => builder,
+    });
+    let shown = server.ask(Mode::Target, Op::Show, -1, b"").1;
+    server.end();
+    ["SCSI ID: ", "SCSI SN: "].map(|label| {
+        let line = shown.lines().find_map(|line| line.trim_start().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("no {label} in {shown}")).to_owned()
+    })
+}
+
+#[test]
+fn servers_without_an_identity_name_their_units_differently() {
+    let [one, other] = [names_by(None), names_by(None)];
+    assert!(one[0] != other[0] && one[1] != other[1], "{one:?} and {other:?}");
+}
+
+#[test]
+fn server_with_a_given_identity_names_its_units_as_before() {
+    let [first, again, elsewhere] = [7, 7, 8].map(|number| names_by(Some(Identity::Given([number; 16]))));
+    assert_eq!(first, again);
+    assert!(first[0] != elsewhere[0] && first[1] != elsewhere[1], "{first:?} and {elsewhere:?}");
+}
+
+#[test]
+fn names_of_tgt_are_used_on_request_only() {
+    let names = ["IET     00010000", "beaf10"];
+    assert_eq!(names_by(Some(Identity::Compatible)), names);
+    assert_ne!(names_by(None), names);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::request::UnitChange;
-use crate::model::identity::Identity;
+use crate::model::identity::Naming;
 
 fn delete(lun: u64) -> Request {
     Request::UnitDelete { tid: tid(1), lun, within: None }
@@ -270,7 +270,7 @@ fn a_name_belongs_to_one_store() {
     let named = |lun, id: &str| update(lun, vec![Ok(UnitChange::ScsiId(id.to_owned()))]);
     let numbered = |lun, sn: &str| update(lun, vec![Ok(UnitChange::ScsiSn(sn.to_owned()))]);
     let mut bench = Bench::with_target();
-    bench.control.model.identity = Identity::Installation([1; 16]);
+    bench.control.model.naming = Naming::Installation([1; 16]);
     for (lun, path) in [(1, "/a"), (2, "/b"), (3, "/a")] {
         assert_eq!(bench.ask(new(lun, path)), None);
         let ticket = bench.opened(Ok(MIB));
@@ -293,6 +293,6 @@ fn a_name_belongs_to_one_store() {
         refused,
         "no longer the same"
     );
-    bench.control.model.identity = Identity::Stock;
+    bench.control.model.naming = Naming::Compatible;
     assert_eq!(bench.ask(named(2, "0a1")), ok, "stock asks nobody");
 }
