@@ -372,7 +372,21 @@ impl Daemon {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    /// What it has logged.
+    /// What it has logged of all that has happened: lines are written by a thread of their own.
+    #[track_caller]
+    pub(crate) fn whole_log(&self) -> String {
+        static MARKS: AtomicU32 = AtomicU32::new(77_000_000);
+        let tid = MARKS.fetch_add(1, Ordering::Relaxed).to_string();
+        let refused = self.adm_by(Brand::Ours, &["--mode", "target", "--op", "delete", "--tid", &tid]);
+        assert!(!refused.status.success(), "there is no such target: {refused:?}");
+        let mark = format!(" tid={tid} ");
+        wait_until(&mark, || self.log().contains(&mark));
+        let log = self.log();
+        let lines = log.lines().filter(|line| !line.contains(" tid=770"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What it has logged and written until now.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("tgtd.log")).unwrap_or_default()
     }
