@@ -102,7 +102,7 @@ impl IoEngine for MemoryEngine {
                 BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),
                 _ => None,
             };
-            return self.done.push(tag, block, Err(IoError::NotReady));
+            return self.done.push(tag, block, Err(IoError::NOT_READY));
         };
         let (block, result) = match op {
             BlockOp::Read { offset, mut into } => {
@@ -213,7 +213,7 @@ impl Medium {
 
     fn pieces(&self, offset: u64, len: u64) -> Result<impl Iterator<Item = Piece> + use<>, IoError> {
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
-            return Err(IoError::OutOfRange);
+            return Err(IoError::OUT_OF_RANGE);
         }
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
@@ -303,8 +303,8 @@ mod tests {
     #[test]
     fn nothing_is_beyond_the_end() {
         let medium = Memory::new(4096).medium;
-        assert_eq!(medium.read(4096 - 1, &mut [0; 2]), Err(IoError::OutOfRange));
-        assert_eq!(medium.write(u64::MAX, &[0; 2]), Err(IoError::OutOfRange));
-        assert_eq!(medium.zero(0, u64::MAX, true), Err(IoError::OutOfRange));
+        assert_eq!(medium.read(4096 - 1, &mut [0; 2]), Err(IoError::OUT_OF_RANGE));
+        assert_eq!(medium.write(u64::MAX, &[0; 2]), Err(IoError::OUT_OF_RANGE));
+        assert_eq!(medium.zero(0, u64::MAX, true), Err(IoError::OUT_OF_RANGE));
     }
 }

@@ -85,8 +85,8 @@ impl Waiting {
     /// What the store says, or `NotReady` if it says nothing for a long time.
     pub fn run(&mut self, op: BlockOp) -> Result<(Option<Block>, Completed), IoError> {
         self.submit(op);
-        let mut done = self.wait_for(1, PATIENCE).map_err(|_| IoError::NotReady)?;
-        let Completion { block, result, .. } = done.pop().ok_or(IoError::NotReady)?;
+        let mut done = self.wait_for(1, PATIENCE).map_err(|_| IoError::NOT_READY)?;
+        let Completion { block, result, .. } = done.pop().ok_or(IoError::NOT_READY)?;
         result.map(|completed| (block, completed))
     }
 
@@ -96,7 +96,7 @@ impl Waiting {
     /// As of `run`.
     pub fn read(&mut self, offset: u64, len: usize) -> Result<Block, IoError> {
         let (block, _) = self.run(BlockOp::Read { offset, into: Block::new(len) })?;
-        block.ok_or(IoError::Abandoned)
+        block.ok_or(IoError::ABANDONED)
     }
 
     /// Writes `data`.

@@ -4,15 +4,30 @@
 //! [`Engines`], and in it one [`IoEngine`] per kind of store, found by type, so that all files of a loop share
 //! one ring. Nothing here blocks, and nothing here knows SCSI.
 
-use std::any::{Any, TypeId};
+mod engines;
+mod error;
+
+use std::any::Any;
+use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
+pub use self::engines::{Engines, panic_message};
+pub use self::error::{IoError, IoErrorKind};
+
 /// A handle on stored blocks, shared by all loops.
+///
+/// The server catches a panic in any of these methods, or when the store is dropped: opening fails, `attach` and
+/// `refresh` fail, and the other methods answer what they answered before.
 pub trait Backstore: Send + Sync {
     /// The name under which the store is registered (`rdwr`, `null` …), for reports.
     fn kind(&self) -> &'static str;
 
-    /// Size and block lengths as last read.
+    /// What the store is called in messages, as the path of its file; its kind where it has no name.
+    fn name(&self) -> Cow<'_, str> {
+        self.kind().into()
+    }
+
+    /// Size and block lengths as last read. A unit is made only of a [plausible](Geometry::check) geometry.
     fn geometry(&self) -> Geometry;
 
     /// What the store can do; VPD pages, mode pages and the list of supported commands are derived from it.
@@ -25,7 +40,7 @@ pub trait Backstore: Send + Sync {
     fn refresh(&self) -> Result<Geometry, IoError>;
 
     /// Whether it has failed to bring acknowledged writes to the medium: it takes no more of them
-    /// ([`IoError::Lost`]) until it is opened anew.
+    /// ([`IoError::LOST`]) until it is opened again.
     fn has_lost_writes(&self) -> bool {
         false
     }
@@ -38,6 +53,16 @@ pub trait Backstore: Send + Sync {
 }
 
 /// One loop's way to all stores of one kind. Nothing here blocks.
+///
+/// # What the target does about an engine that does not keep this contract
+///
+/// * A completion whose result is not one of its operation, or without the very [`Block`] that was submitted, of the
+///   length that it had, is an error of the operation ([`IoError::MISBEHAVED`]), whatever its result says.
+/// * A completion of an unknown operation, also one that was completed before, is logged; its block is freed.
+/// * An operation that is not completed hangs: after ten seconds its unit takes no more commands.
+/// * After a panic in any method the engine is not called again, nor dropped. What it had fails with
+///   [`IoError::ABANDONED`], and so does every later operation of the stores that are attached to it, on this loop.
+///   A store that is opened again, as by taking its unit offline and online, gets a new engine.
 pub trait IoEngine: Any {
     /// Does it at once if that needs no waiting; borrows the payload. `None`: submit it.
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>>;
@@ -48,7 +73,7 @@ pub trait IoEngine: Any {
     /// The batch is complete: one system call for all of it.
     fn kick(&mut self);
 
-    /// Appends what is done to `done`; every submitted tag comes back exactly once.
+    /// Appends what is done to `done`; every submitted tag comes back exactly once, with its block if it had one.
     fn reap(&mut self, done: &mut Vec<Completion>);
 
     /// Readable when `reap` has something; `None` where all is done at `kick`.
@@ -59,12 +84,6 @@ pub trait IoEngine: Any {
 
     /// Forgets a store once its last operation is in; the slot may be given out again after that.
     fn detach(&mut self, slot: Slot);
-}
-
-/// All engines of one loop.
-#[derive(Default)]
-pub struct Engines {
-    engines: Vec<(TypeId, Box<dyn IoEngine>)>,
 }
 
 /// A store's place on one loop.
@@ -91,12 +110,39 @@ pub struct IoTag(pub u64);
 /// Size and block lengths, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Geometry {
-    /// Size of the store.
+    /// Size of the store, a multiple of 512 up to [`SIZE_MAX`].
     pub size: u64,
     /// Physical block length of the medium, where it is a device's; 512 where it has none, as a file. A power of
     /// two, at least 512.
     pub physical_block_len: u32,
 }
+
+impl Geometry {
+    /// Whether a disk with logical blocks of `block_len` bytes can be made of this geometry and this alignment of
+    /// operations ([`Capabilities::alignment`]).
+    ///
+    /// # Errors
+    /// Returns what is wrong, with what is accepted.
+    pub fn check(&self, alignment: u32, block_len: u32) -> Result<(), String> {
+        let Self { size, physical_block_len } = *self;
+        if !physical_block_len.is_power_of_two() || physical_block_len < 512 {
+            return Err(format!(
+                "physical block length {physical_block_len}; accepted: a power of two from 512"
+            ));
+        }
+        let most = block_len.min(BLOCK_ALIGNMENT as u32);
+        if !alignment.is_power_of_two() || alignment > most {
+            return Err(format!("alignment {alignment}; accepted: a power of two from 1 to {most}"));
+        }
+        if size == 0 || size > SIZE_MAX || !size.is_multiple_of(512) {
+            return Err(format!("size {size} bytes; accepted: a multiple of 512 from 512 to {SIZE_MAX}"));
+        }
+        Ok(())
+    }
+}
+
+/// Largest store, in bytes: a file offset is signed.
+pub const SIZE_MAX: u64 = (1 << 63) - 512;
 
 /// What a store can do. What is not set here is refused above, never attempted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,7 +161,9 @@ pub struct Capabilities {
     pub write_zeroes: bool,
     /// `Allocation` tells holes from data.
     pub allocation: bool,
-    /// Offsets and lengths must be multiples of this (1 for buffered files); buffers are page-aligned.
+    /// Offsets and lengths must be multiples of this (1 for buffered files), a power of two up to the unit's block length
+    /// and [`BLOCK_ALIGNMENT`]; buffers are page-aligned. Where it is less than 512, so may lengths be: an initiator
+    /// may expect or send fewer bytes than its command names.
     pub alignment: u32,
     /// Granularity of a discard in bytes; 0 where unknown.
     pub discard_granularity: u32,
@@ -198,9 +246,9 @@ pub enum BlockOp {
 /// The end of a submitted operation.
 #[derive(Debug)]
 pub struct Completion {
-    /// Whose.
+    /// The tag it was submitted with.
     pub tag: IoTag,
-    /// The buffer comes back, whatever happened.
+    /// The very block that was submitted comes back, as long as it was, whatever happened.
     pub block: Option<Block>,
     /// How it went.
     pub result: Result<Completed, IoError>,
@@ -220,46 +268,16 @@ pub enum Completed {
     },
 }
 
-/// Why an operation failed. Sense is made from it in one place above.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IoError {
-    /// The medium failed.
-    #[error("medium error at byte {0}")]
-    Medium(u64),
-    /// No space for a write.
-    #[error("no space left in the store")]
-    NoSpace,
-    /// Beyond the present end: the store shrank.
-    #[error("beyond the end of the store")]
-    OutOfRange,
-    /// Not among the capabilities.
-    #[error("not supported by this store")]
-    Unsupported,
-    /// A flush failed: writes that were acknowledged may be lost, and no later one is taken.
-    #[error("acknowledged writes may be lost: the store takes no more until it is opened anew")]
-    Lost,
-    /// The store refuses writes.
-    #[error("the store is read-only")]
-    ReadOnly,
-    /// The store cannot be reached.
-    #[error("the store is not ready")]
-    NotReady,
-    /// Ended early because it was asked to.
-    #[error("cancelled")]
-    Cancelled,
-    /// Its engine ended.
-    #[error("abandoned: its engine ended")]
-    Abandoned,
-}
-
 /// A page-aligned buffer, made once and used again and again.
 #[derive(Debug)]
 pub struct Block {
     bytes: Box<[u8]>,
-    start: usize,
-    capacity: usize,
+    start: u32,
+    /// The length when it was lent.
+    lent_len: u32,
     len: usize,
+    /// The operation it was lent for.
+    lent_for: u64,
 }
 
 /// Alignment of every [`Block`], in bytes: enough for direct I/O.
@@ -270,14 +288,14 @@ impl Block {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let bytes = vec![0; capacity + BLOCK_ALIGNMENT].into_boxed_slice();
-        let start = bytes.as_ptr().align_offset(BLOCK_ALIGNMENT);
-        Self { bytes, start, capacity, len: capacity }
+        let start = bytes.as_ptr().align_offset(BLOCK_ALIGNMENT).min(BLOCK_ALIGNMENT) as u32;
+        Self { bytes, start, lent_len: 0, len: capacity, lent_for: 0 }
     }
 
     /// Bytes it could hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.bytes.len() - BLOCK_ALIGNMENT
     }
 
     /// Sets the length in use.
@@ -285,8 +303,29 @@ impl Block {
     /// # Panics
     /// `len` is beyond the capacity, which is a mistake of the caller.
     pub fn set_len(&mut self, len: usize) {
-        assert!(len <= self.capacity, "a block's length is within its capacity");
+        assert!(len <= self.capacity(), "a block's length is within its capacity");
         self.len = len;
+    }
+
+    /// Notes the operation that the block is submitted with, for [`Block::is_lent_for`]. Layers leave that alone.
+    pub fn lend(&mut self, tag: IoTag) {
+        (self.lent_for, self.lent_len) = (tag.0, self.len as u32);
+    }
+
+    /// Whether it is the block that was lent for this operation, of the length that it had.
+    #[must_use]
+    pub fn is_lent_for(&self, tag: IoTag) -> bool {
+        self.lent_for == tag.0 && self.lent_len == self.len as u32
+    }
+}
+
+impl BlockOp {
+    /// Its block, if it has one.
+    pub fn block_mut(&mut self) -> Option<&mut Block> {
+        match self {
+            Self::Read { into: block, .. } | Self::Write { from: block, .. } => Some(block),
+            Self::Flush | Self::Discard { .. } | Self::WriteZeroes { .. } | Self::Allocation { .. } => None,
+        }
     }
 }
 
@@ -294,70 +333,55 @@ impl std::ops::Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
+        &self.bytes[self.start as usize..self.start as usize + self.len]
     }
 }
 
 impl std::ops::DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
-    }
-}
-
-impl Engines {
-    /// The loop's engine of type `E`, made on first use.
-    ///
-    /// # Errors
-    /// What `make` says.
-    pub fn of_kind<E: IoEngine>(
-        &mut self,
-        make: impl FnOnce() -> Result<E, IoError>,
-    ) -> Result<(EngineIndex, &mut E), IoError> {
-        let kind = TypeId::of::<E>();
-        let index = match self.engines.iter().position(|(known, _)| *known == kind) {
-            Some(index) => index,
-            None => {
-                self.engines.push((kind, Box::new(make()?)));
-                self.engines.len() - 1
-            }
-        };
-        let engine: &mut dyn Any = self.engines[index].1.as_mut();
-        let engine = engine.downcast_mut().expect("found by its type");
-        Ok((EngineIndex(index), engine))
-    }
-
-    /// The engine behind a port.
-    ///
-    /// # Panics
-    /// The index is not of this loop.
-    pub fn engine(&mut self, index: EngineIndex) -> &mut dyn IoEngine {
-        self.engines[index.0].1.as_mut()
-    }
-
-    /// All engines, in the order of their indices.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EngineIndex, &mut dyn IoEngine)> {
-        self.engines
-            .iter_mut()
-            .enumerate()
-            .map(|(index, (_, engine))| (EngineIndex(index), engine.as_mut() as _))
-    }
-
-    /// How many kinds there are; grows by `of_kind` only.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.engines.len()
-    }
-
-    /// Whether no store was attached yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.engines.is_empty()
+        &mut self.bytes[self.start as usize..self.start as usize + self.len]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn geometries_that_no_disk_has_are_refused() {
+        let good = Geometry { size: 1 << 20, physical_block_len: 4096 };
+        for (geometry, alignment, block_len, wrong) in [
+            (good, 1, 512, None),
+            (good, 4096, 4096, None),
+            (Geometry { size: SIZE_MAX, ..good }, 512, 512, None),
+            (good, 0, 512, Some("alignment 0")),
+            (good, 3, 512, Some("alignment 3")),
+            (good, 1024, 512, Some("alignment 1024; accepted: a power of two from 1 to 512")),
+            (good, 8192, 8192, Some("alignment 8192")),
+            (Geometry { size: 0, ..good }, 1, 512, Some("size 0")),
+            (Geometry { size: 700, ..good }, 1, 512, Some("size 700")),
+            (Geometry { size: u64::MAX, ..good }, 1, 512, Some("size 18446744073709551615")),
+            (Geometry { size: SIZE_MAX + 512, ..good }, 1, 512, Some("size 9223372036854775808")),
+            (Geometry { physical_block_len: 0, ..good }, 1, 512, Some("physical block length 0")),
+            (Geometry { physical_block_len: 768, ..good }, 1, 512, Some("physical block length 768")),
+        ] {
+            let checked = geometry.check(alignment, block_len);
+            assert_eq!(checked.is_err(), wrong.is_some(), "{geometry:?} {alignment}: {checked:?}");
+            assert!(wrong.is_none_or(|wrong| checked.unwrap_err().starts_with(wrong)), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_knows_the_operation_it_was_lent_for_and_its_length() {
+        let mut block = Block::new(8192);
+        block.set_len(512);
+        assert!(!block.is_lent_for(IoTag(1 << 40)));
+        block.lend(IoTag(1 << 40));
+        assert!(block.is_lent_for(IoTag(1 << 40)) && !block.is_lent_for(IoTag(2 << 40)));
+        block.set_len(511);
+        assert!(!block.is_lent_for(IoTag(1 << 40)));
+        assert_eq!(size_of::<Block>(), 40);
+    }
 
     #[test]
     fn blocks_are_page_aligned_whatever_their_length() {

@@ -126,6 +126,7 @@ impl Bare {
             Store::Memory => Arc::new(Memory::new(SIZE)),
         };
         let settings = TargetSettings {
+            tid: 1,
             name: TARGET.to_owned(),
             max_queue_cmd: BATCH,
             nop_interval: Duration::ZERO,
@@ -216,10 +217,8 @@ impl Bare {
         if !self.shard.take_submitted() {
             return;
         }
-        for (_, engine) in self.engines.iter_mut() {
-            engine.kick();
-            engine.reap(&mut self.done);
-        }
+        self.engines.kick();
+        self.engines.reap(&mut self.done);
         for completion in self.done.drain(..) {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             self.shard.complete(completion, &mut env);

@@ -50,6 +50,7 @@ impl Setup {
         };
         Self {
             settings: TargetSettings {
+                tid: 1,
                 name: TARGET.to_owned(),
                 max_queue_cmd: 32,
                 nop_interval: Duration::ZERO,

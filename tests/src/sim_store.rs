@@ -74,7 +74,7 @@ impl SimStore {
             random: Random::new(seed),
             log: Vec::new(),
             releases: 0,
-            error: IoError::Medium(0),
+            error: IoError::medium(0),
         })))
     }
 
@@ -245,7 +245,7 @@ impl IoEngine for SimEngine {
             BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),
             _ => None,
         };
-        self.cancelled.push(Completion { tag, block, result: Err(IoError::Cancelled) });
+        self.cancelled.push(Completion { tag, block, result: Err(IoError::CANCELLED) });
     }
 
     fn detach(&mut self, _: Slot) {}
@@ -259,16 +259,16 @@ impl Inner {
         let askew = |offset: u64, len: usize| !(offset | len as u64).is_multiple_of(alignment);
         let (block, result) = match op {
             BlockOp::Read { offset, into } if askew(offset, into.len()) => {
-                (Some(into), Err(IoError::Medium(offset)))
+                (Some(into), Err(IoError::medium(offset)))
             }
             BlockOp::Write { offset, from, .. } if askew(offset, from.len()) => {
-                (Some(from), Err(IoError::Medium(offset)))
+                (Some(from), Err(IoError::medium(offset)))
             }
             BlockOp::Read { into, .. } if failed => (Some(into), Err(self.error)),
             BlockOp::Write { from, .. } if failed => (Some(from), Err(self.error)),
             _ if failed => (None, Err(self.error)),
             BlockOp::Read { offset, into } if offset + into.len() as u64 > size => {
-                (Some(into), Err(IoError::OutOfRange))
+                (Some(into), Err(IoError::OUT_OF_RANGE))
             }
             BlockOp::Read { offset, mut into } => {
                 let len = into.len();
@@ -276,7 +276,7 @@ impl Inner {
                 (Some(into), Ok(()))
             }
             BlockOp::Write { offset, from, .. } if offset + from.len() as u64 > size => {
-                (Some(from), Err(IoError::OutOfRange))
+                (Some(from), Err(IoError::OUT_OF_RANGE))
             }
             BlockOp::Write { offset, from, fua } => {
                 self.bytes[offset as usize..][..from.len()].copy_from_slice(&from);
@@ -296,7 +296,7 @@ impl Inner {
 
     fn zero(&mut self, verb: &str, offset: u64, len: u64) -> Result<(), IoError> {
         let range = self.bytes.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..len as usize));
-        range.ok_or(IoError::OutOfRange)?.fill(0);
+        range.ok_or(IoError::OUT_OF_RANGE)?.fill(0);
         self.log.push(format!("{verb} {offset}+{len}"));
         Ok(())
     }
@@ -338,7 +338,7 @@ mod tests {
         store.release();
         engine.reap(&mut done);
         let ends: Vec<_> = done.iter().map(|done| (done.tag.0, done.result)).collect();
-        assert_eq!(ends, [(2, Err(IoError::Cancelled)), (1, Ok(Completed::Done))]);
+        assert_eq!(ends, [(2, Err(IoError::CANCELLED)), (1, Ok(Completed::Done))]);
     }
 
     #[test]

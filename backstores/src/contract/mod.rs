@@ -105,7 +105,7 @@ fn writes_are_refused(subject: &Subject) {
     let before = store.read(0, len).expect("a read-only store is read").to_vec();
     let from = Block::new(len);
     if let Some(done) = store.try_now(scsi_core::store::InlineOp::Write { offset: 0, from: &from }) {
-        assert_eq!(done, Err(IoError::ReadOnly));
+        assert_eq!(done, Err(IoError::READ_ONLY));
     }
     let changes = [
         BlockOp::Write { offset: 0, from, fua: false },
@@ -114,7 +114,7 @@ fn writes_are_refused(subject: &Subject) {
     ];
     for op in changes {
         let what = format!("{op:?}").chars().take(12).collect::<String>();
-        assert_eq!(store.run(op).map(drop), Err(IoError::ReadOnly), "{what}");
+        assert_eq!(store.run(op).map(drop), Err(IoError::READ_ONLY), "{what}");
     }
     assert_eq!(store.flush(), Ok(()), "there is nothing to flush");
     assert_eq!(*store.read(0, len).expect("still"), before);

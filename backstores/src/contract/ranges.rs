@@ -29,7 +29,7 @@ pub(super) fn check(subject: &Subject) {
 }
 
 fn refused(subject: &Subject, op: BlockOp) {
-    assert_eq!(subject.open().run(op).map(drop), Err(IoError::Unsupported));
+    assert_eq!(subject.open().run(op).map(drop), Err(IoError::UNSUPPORTED));
 }
 
 fn only_the_range_changes(subject: &Subject, op: impl Fn(u64, u64) -> BlockOp, reads_as_zeroes: bool) {

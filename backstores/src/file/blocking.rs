@@ -32,7 +32,7 @@ pub(crate) fn read(file: &OpenFile, offset: u64, into: &mut [u8]) -> Result<(), 
     while moved < into.len() {
         let at = offset + moved as u64;
         match retry(|| rustix::io::pread(&file.fd, &mut into[moved..], at)) {
-            Ok(0) => return Err(IoError::OutOfRange),
+            Ok(0) => return Err(IoError::OUT_OF_RANGE),
             Ok(n) => moved += n,
             Err(errno) => return Err(file.error(errno, at)),
         }
@@ -47,7 +47,7 @@ pub(crate) fn write(file: &OpenFile, offset: u64, from: &[u8], fua: bool) -> Res
     while moved < from.len() {
         let at = offset + moved as u64;
         match retry(|| rustix::io::pwritev2(&file.fd, &[IoSlice::new(&from[moved..])], at, flags)) {
-            Ok(0) => return Err(IoError::Medium(at)),
+            Ok(0) => return Err(IoError::medium(at)),
             Ok(n) => moved += n,
             Err(errno) => return Err(file.error(errno, at)),
         }

@@ -109,6 +109,6 @@ fn discarding_reaches_what_is_under_the_device() {
 fn beyond_the_end_is_out_of_range_not_a_full_disk() {
     let Some(device) = LoopDevice::new(1 << 20, &[]) else { return };
     let mut store = Waiting::new(&*open("rdwr", &device.options())).unwrap();
-    assert_eq!(store.write(1 << 20, &[1; 4096], false), Err(IoError::OutOfRange));
-    assert_eq!(store.read(1 << 20, 4096).map(drop), Err(IoError::OutOfRange));
+    assert_eq!(store.write(1 << 20, &[1; 4096], false), Err(IoError::OUT_OF_RANGE));
+    assert_eq!(store.read(1 << 20, 4096).map(drop), Err(IoError::OUT_OF_RANGE));
 }

@@ -96,14 +96,14 @@ impl Drop for SmallDisk {
 
 /// What a file whose flush failed says to everything.
 fn takes_no_more_writes(store: &mut Waiting, by: By) {
-    assert_eq!(store.flush(), Err(IoError::Lost), "{by:?}: the kernel tells once, we do not forget");
-    assert_eq!(store.write(0, &[3; 4096], false), Err(IoError::Lost), "{by:?}");
-    assert_eq!(store.write(0, &[3; 4096], true), Err(IoError::Lost), "{by:?}");
+    assert_eq!(store.flush(), Err(IoError::LOST), "{by:?}: the kernel tells once, we do not forget");
+    assert_eq!(store.write(0, &[3; 4096], false), Err(IoError::LOST), "{by:?}");
+    assert_eq!(store.write(0, &[3; 4096], true), Err(IoError::LOST), "{by:?}");
     let inline = store.try_now(InlineOp::Write { offset: 0, from: &[3; 4096] });
-    assert_eq!(inline, Some(Err(IoError::Lost)), "{by:?}");
+    assert_eq!(inline, Some(Err(IoError::LOST)), "{by:?}");
     let zeroes = BlockOp::WriteZeroes { offset: 0, len: 4096, may_unmap: false };
-    assert_eq!(store.run(zeroes).map(drop), Err(IoError::Lost), "{by:?}");
-    assert_eq!(store.run(BlockOp::Discard { offset: 0, len: 4096 }).map(drop), Err(IoError::Lost), "{by:?}");
+    assert_eq!(store.run(zeroes).map(drop), Err(IoError::LOST), "{by:?}");
+    assert_eq!(store.run(BlockOp::Discard { offset: 0, len: 4096 }).map(drop), Err(IoError::LOST), "{by:?}");
     assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096], "{by:?}: reads go on");
 }
 
@@ -119,7 +119,7 @@ fn after_a_flush_that_failed_nothing_is_written_until_the_file_is_opened_anew() 
         let mut store = Waiting::with_engines(&file, engines(by)).unwrap();
         store.write(0, &[1; 4096], true).unwrap();
         assert!(!file.has_lost_writes());
-        assert_eq!(store.flush(), Err(IoError::Lost), "{by:?}");
+        assert_eq!(store.flush(), Err(IoError::LOST), "{by:?}");
         assert!(file.has_lost_writes());
         takes_no_more_writes(&mut store, by);
         let mut anew = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
@@ -164,7 +164,7 @@ fn flushes_beside_one_that_fails_fail_too() {
     }
     for store in &mut loops {
         let done = store.wait_for(16, Duration::from_secs(60)).unwrap();
-        assert!(done.iter().all(|done| done.result == Err(IoError::Lost)));
+        assert!(done.iter().all(|done| done.result == Err(IoError::LOST)));
     }
 }
 
@@ -175,10 +175,10 @@ fn a_full_disk_is_no_space_and_what_was_there_stays() {
     for by in [By::Ring, By::Workers] {
         let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
         store.write(0, &[1; 4096], false).unwrap();
-        assert_eq!(store.write(1 << 20, &vec![2; 2 << 20], false), Err(IoError::NoSpace), "{by:?}");
+        assert_eq!(store.write(1 << 20, &vec![2; 2 << 20], false), Err(IoError::NO_SPACE), "{by:?}");
         let from = vec![3; 2 << 20];
         let inline = store.try_now(InlineOp::Write { offset: 4 << 20, from: &from });
-        assert_eq!(inline, Some(Err(IoError::NoSpace)), "{by:?}");
+        assert_eq!(inline, Some(Err(IoError::NO_SPACE)), "{by:?}");
         assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096]);
     }
 }

@@ -103,7 +103,7 @@ impl FileEngine {
     pub fn without_ring() -> Result<Self, IoError> {
         let outbox = Outbox::new().map_err(|errno| {
             log::error!("no event descriptor for file I/O: {errno}");
-            IoError::NotReady
+            IoError::NOT_READY
         })?;
         Ok(Self {
             slots: Slab::new(),
@@ -173,7 +173,7 @@ impl FileEngine {
         let waiting = &mut self.slots[slot].waiting;
         let Some(at) = waiting.iter().position(|(other, _)| *other == key) else { return };
         if let Some((key, op)) = waiting.remove(at) {
-            let completion = self.finish(Returned { key, op, result: Err(IoError::Cancelled) });
+            let completion = self.finish(Returned { key, op, result: Err(IoError::CANCELLED) });
             self.done.extend(completion);
         }
     }
@@ -189,7 +189,7 @@ impl FileEngine {
                     Place::Workers(to_workers(key, &self.slots[whole.slot].file, &self.outbox, piece));
                 return None;
             }
-            result = Err(IoError::Cancelled);
+            result = Err(IoError::CANCELLED);
         }
         let Op { tag, slot, place, .. } = self.ops.remove(key);
         self.at_workers -= usize::from(matches!(place, Place::Workers(_)));
@@ -255,7 +255,7 @@ impl IoEngine for FileEngine {
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
         let refusal = match self.slots.get(slot.0 as usize) {
             Some(entry) => entry.file.refusal(&op),
-            None => Some(IoError::NotReady),
+            None => Some(IoError::NOT_READY),
         };
         if let Some(error) = refusal {
             self.done.push(Completion { tag, block: into_block(op), result: Err(error) });
@@ -340,7 +340,7 @@ impl SlotEntry {
 
     fn write_now(&mut self, offset: u64, from: &[u8]) -> Option<Result<Now, IoError>> {
         if self.file.flushes.have_failed() {
-            return Some(Err(IoError::Lost));
+            return Some(Err(IoError::LOST));
         }
         match self.write_inline {
             Inline::Never => None,

@@ -1,15 +1,15 @@
 //! What the kernel's error numbers mean for a store.
 
 use rustix::io::Errno;
-use scsi_core::store::IoError;
+use scsi_core::store::{IoError, IoErrorKind};
 
 /// An operation at byte `offset` failed with `errno`.
 pub(crate) fn from_errno(errno: Errno, offset: u64) -> IoError {
-    match errno {
-        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => IoError::NoSpace,
-        Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS => IoError::Unsupported,
-        Errno::ROFS | Errno::BADF | Errno::PERM | Errno::ACCESS => IoError::ReadOnly,
-        Errno::CANCELED | Errno::INTR => IoError::Cancelled,
+    let kind = match errno {
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => IoErrorKind::NoSpace,
+        Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS => IoErrorKind::Unsupported,
+        Errno::ROFS | Errno::BADF | Errno::PERM | Errno::ACCESS => IoErrorKind::ReadOnly,
+        Errno::CANCELED | Errno::INTR => IoErrorKind::Cancelled,
         Errno::NODEV
         | Errno::NXIO
         | Errno::NOMEDIUM
@@ -18,9 +18,10 @@ pub(crate) fn from_errno(errno: Errno, offset: u64) -> IoError {
         | Errno::NOLINK
         | Errno::HOSTDOWN
         | Errno::HOSTUNREACH
-        | Errno::NOMEM => IoError::NotReady,
-        _ => IoError::Medium(offset),
-    }
+        | Errno::NOMEM => IoErrorKind::NotReady,
+        _ => IoErrorKind::Medium,
+    };
+    IoError::new(kind).at(offset).with_errno(errno.raw_os_error())
 }
 
 #[cfg(test)]
@@ -32,30 +33,32 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             // The file system, the quota, the file's own limit.
-            (Errno::NOSPC,     IoError::NoSpace),
-            (Errno::DQUOT,     IoError::NoSpace),
-            (Errno::FBIG,      IoError::NoSpace),
+            (Errno::NOSPC,     IoError::NO_SPACE),
+            (Errno::DQUOT,     IoError::NO_SPACE),
+            (Errno::FBIG,      IoError::NO_SPACE),
             // The medium, as the file system or the block layer has it; also what has no better place.
-            (Errno::IO,        IoError::Medium(7)),
-            (Errno::NODATA,    IoError::Medium(7)),
-            (Errno::REMOTEIO,  IoError::Medium(7)),
-            (Errno::ILSEQ,     IoError::Medium(7)),
-            (Errno::INVAL,     IoError::Medium(7)),
-            (Errno::OPNOTSUPP, IoError::Unsupported),
-            (Errno::NOSYS,     IoError::Unsupported),
+            (Errno::IO,        IoError::medium(7)),
+            (Errno::NODATA,    IoError::medium(7)),
+            (Errno::REMOTEIO,  IoError::medium(7)),
+            (Errno::ILSEQ,     IoError::medium(7)),
+            (Errno::INVAL,     IoError::medium(7)),
+            (Errno::OPNOTSUPP, IoError::UNSUPPORTED),
+            (Errno::NOSYS,     IoError::UNSUPPORTED),
             // Mounted again read-only, or sealed.
-            (Errno::ROFS,      IoError::ReadOnly),
-            (Errno::PERM,      IoError::ReadOnly),
-            (Errno::CANCELED,  IoError::Cancelled),
+            (Errno::ROFS,      IoError::READ_ONLY),
+            (Errno::PERM,      IoError::READ_ONLY),
+            (Errno::CANCELED,  IoError::CANCELLED),
             // The way to the medium.
-            (Errno::NODEV,     IoError::NotReady),
-            (Errno::NXIO,      IoError::NotReady),
-            (Errno::STALE,     IoError::NotReady),
-            (Errno::TIMEDOUT,  IoError::NotReady),
-            (Errno::NOLINK,    IoError::NotReady),
+            (Errno::NODEV,     IoError::NOT_READY),
+            (Errno::NXIO,      IoError::NOT_READY),
+            (Errno::STALE,     IoError::NOT_READY),
+            (Errno::TIMEDOUT,  IoError::NOT_READY),
+            (Errno::NOLINK,    IoError::NOT_READY),
         ];
         for (errno, expected) in cases {
-            assert_eq!(from_errno(errno, 7), expected, "{errno}");
+            let error = from_errno(errno, 7);
+            assert_eq!(error, expected, "{errno}");
+            assert_eq!((error.offset(), error.errno()), (Some(7), Some(errno.raw_os_error())));
         }
     }
 }

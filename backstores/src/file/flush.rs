@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use scsi_core::store::IoError;
+use scsi_core::store::{IoError, IoErrorKind};
 
 use super::blocking::retry;
 use super::error::from_errno;
@@ -52,7 +52,7 @@ impl Flushes {
     /// Waits until all that was written before this number was given out is on the medium. By `queue` only.
     pub(super) fn flush(&self, FlushNumber(number): FlushNumber, path: &Path) -> Result<(), IoError> {
         if self.have_failed() {
-            return Err(IoError::Lost);
+            return Err(IoError::LOST);
         }
         if self.covered.load(Ordering::Acquire) >= number {
             return Ok(());
@@ -65,9 +65,10 @@ impl Flushes {
                  is taken offline and online again",
                 path.display()
             );
-            match from_errno(errno, 0) {
-                reason @ (IoError::NoSpace | IoError::NotReady) => reason,
-                _ => IoError::Lost,
+            let reason = from_errno(errno, 0);
+            match reason.kind() {
+                IoErrorKind::NoSpace | IoErrorKind::NotReady => reason,
+                _ => IoError::LOST.with_errno(errno.raw_os_error()),
             }
         })?;
         self.covered.store(covers, Ordering::Release);

@@ -62,7 +62,8 @@ impl Backstore for File {
 
     fn geometry(&self) -> Geometry {
         Geometry {
-            size: self.file.size.load(Ordering::Relaxed),
+            // No sector reaches beyond the last whole one.
+            size: self.file.size.load(Ordering::Relaxed) & !511,
             physical_block_len: self.file.physical_block_len,
         }
     }
@@ -75,7 +76,7 @@ impl Backstore for File {
         let size = geometry::size(self.file.fd.as_fd(), self.file.medium)
             .map_err(|errno| error::from_errno(errno, 0))?;
         if size == 0 {
-            return Err(IoError::NotReady);
+            return Err(IoError::NOT_READY);
         }
         self.file.size.store(size, Ordering::Relaxed);
         Ok(self.geometry())
@@ -122,7 +123,7 @@ impl OpenFile {
             BlockOp::Write { .. } | BlockOp::Discard { .. } | BlockOp::WriteZeroes { .. }
                 if can.read_only =>
             {
-                Some(IoError::ReadOnly)
+                Some(IoError::READ_ONLY)
             }
             BlockOp::Write { .. }
             | BlockOp::Discard { .. }
@@ -130,10 +131,10 @@ impl OpenFile {
             | BlockOp::Flush
                 if self.flushes.have_failed() =>
             {
-                Some(IoError::Lost)
+                Some(IoError::LOST)
             }
-            BlockOp::Discard { .. } if !can.discard => Some(IoError::Unsupported),
-            BlockOp::Allocation { .. } if !can.allocation => Some(IoError::Unsupported),
+            BlockOp::Discard { .. } if !can.discard => Some(IoError::UNSUPPORTED),
+            BlockOp::Allocation { .. } if !can.allocation => Some(IoError::UNSUPPORTED),
             _ => None,
         }
     }
@@ -143,6 +144,6 @@ impl OpenFile {
         let shrank = errno == Errno::NOSPC
             && self.medium == Medium::Device
             && geometry::size(self.fd.as_fd(), self.medium).is_ok_and(|size| offset >= size);
-        if shrank { IoError::OutOfRange } else { error::from_errno(errno, offset) }
+        if shrank { IoError::OUT_OF_RANGE } else { error::from_errno(errno, offset) }
     }
 }

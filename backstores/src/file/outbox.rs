@@ -89,13 +89,13 @@ impl Job for FileJob {
     }
 
     fn cancelled(mut self: Box<Self>) {
-        self.finish(Err(IoError::Cancelled));
+        self.finish(Err(IoError::CANCELLED));
     }
 }
 
 /// Neither run nor cancelled, or the run panicked.
 impl Drop for FileJob {
     fn drop(&mut self) {
-        self.finish(Err(IoError::Abandoned));
+        self.finish(Err(IoError::ABANDONED));
     }
 }

@@ -160,7 +160,7 @@ fn long_zeroing_goes_on_from_piece_to_piece_and_ends_between_two_when_cancelled(
     let tag = store.submit(zeroes(0, 5 * PIECE, false));
     store.engine().cancel(tag);
     let done = store.wait_for(1, Duration::from_secs(60)).unwrap();
-    assert_eq!(done[0].result, Err(IoError::Cancelled));
+    assert_eq!(done[0].result, Err(IoError::CANCELLED));
     use std::os::unix::fs::MetadataExt;
     let written = std::fs::metadata(&options.path).unwrap().blocks() * 512;
     assert!(written <= PIECE + (1 << 20), "{written} bytes");
@@ -192,7 +192,7 @@ fn files_that_hang_leave_room_in_the_ring_to_others() {
     engine.cancel(IoTag(1499));
     done.clear();
     engine.reap(&mut done);
-    assert_eq!(done[0].result, Err(IoError::Cancelled));
+    assert_eq!(done[0].result, Err(IoError::CANCELLED));
     // And what waits begins when what is before it is over.
     drop(dead);
     while done.len() < 4500 && Instant::now() < deadline {
@@ -247,8 +247,8 @@ fn a_file_that_shrank_is_out_of_range_and_nothing_else() {
         std::fs::OpenOptions::new().write(true).open(&options.path).unwrap().set_len(6144).unwrap();
         let mut into = [0; 4096];
         assert_eq!(store.try_now(InlineOp::Read { offset: 4096, into: &mut into }), None);
-        assert_eq!(store.read(4096, 4096).map(drop), Err(IoError::OutOfRange), "half of it is there");
-        assert_eq!(store.read(8192, 4096).map(drop), Err(IoError::OutOfRange));
+        assert_eq!(store.read(4096, 4096).map(drop), Err(IoError::OUT_OF_RANGE), "half of it is there");
+        assert_eq!(store.read(8192, 4096).map(drop), Err(IoError::OUT_OF_RANGE));
         assert_eq!(store.read(0, 4096).map(drop), Ok(()));
         assert_eq!(handle.refresh().unwrap().size, 6144);
     }

@@ -166,7 +166,7 @@ impl Ring {
     /// Appends what is done; follows up what the kernel did in part only.
     pub(crate) fn reap(&mut self, returned: &mut Vec<Returned>) {
         for index in std::mem::take(&mut self.dropped) {
-            self.finish(index, Err(IoError::Cancelled), returned);
+            self.finish(index, Err(IoError::CANCELLED), returned);
         }
         if self.requests == 0 {
             return;
@@ -326,9 +326,9 @@ impl Running {
     /// What a request's result makes of the operation; `None` if it must go on.
     fn progress(&mut self, code: i32) -> Option<Result<Completed, IoError>> {
         let (offset, len, at_end) = match &self.op {
-            BlockOp::Read { offset, into } => (*offset, into.len(), IoError::OutOfRange),
-            BlockOp::Write { offset, from, .. } => (*offset, from.len(), IoError::Medium(*offset)),
-            _ => (0, 0, IoError::Unsupported),
+            BlockOp::Read { offset, into } => (*offset, into.len(), IoError::OUT_OF_RANGE),
+            BlockOp::Write { offset, from, .. } => (*offset, from.len(), IoError::medium(*offset)),
+            _ => (0, 0, IoError::UNSUPPORTED),
         };
         let result = match usize::try_from(code) {
             Ok(n) => {
@@ -344,7 +344,7 @@ impl Running {
                 errno => Some(Err(self.file.error(errno, offset + self.moved as u64))),
             },
         };
-        if result.is_none() && self.cancelled { Some(Err(IoError::Cancelled)) } else { result }
+        if result.is_none() && self.cancelled { Some(Err(IoError::CANCELLED)) } else { result }
     }
 }
 

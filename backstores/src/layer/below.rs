@@ -72,5 +72,5 @@ fn watch(events: &OwnedFd, fd: BorrowedFd<'_>) -> Result<(), IoError> {
 
 pub(crate) fn no_descriptor(errno: &rustix::io::Errno) -> IoError {
     log::error!("no event descriptor for a layer: {errno}");
-    IoError::NotReady
+    IoError::NOT_READY
 }

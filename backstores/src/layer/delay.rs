@@ -187,7 +187,7 @@ impl IoEngine for DelayEngine {
                 self.cancelled.push(Completion {
                     tag,
                     block: into_block(op),
-                    result: Err(IoError::NotReady),
+                    result: Err(IoError::NOT_READY),
                 });
             }
         }
@@ -219,7 +219,7 @@ impl IoEngine for DelayEngine {
         let held = self.slots.get(self.waiting[index].slot).is_some_and(|(pace, _)| pace.state.lock().held);
         if !held {
             let Waiting { tag, op, .. } = self.waiting.remove(index);
-            self.cancelled.push(Completion { tag, block: into_block(op), result: Err(IoError::Cancelled) });
+            self.cancelled.push(Completion { tag, block: into_block(op), result: Err(IoError::CANCELLED) });
             let _ = rustix::io::write(&*self.waker, &1u64.to_ne_bytes());
         }
     }
@@ -295,7 +295,7 @@ mod tests {
         slow.engine().kick();
         slow.engine().cancel(tag);
         let done = slow.wait_for(1, PATIENCE).unwrap();
-        assert_eq!((done[0].tag, done[0].result), (tag, Err(IoError::Cancelled)));
+        assert_eq!((done[0].tag, done[0].result), (tag, Err(IoError::CANCELLED)));
         assert_eq!(Waiting::new(&*memory).unwrap().read(0, 512).unwrap()[0], 0);
     }
 }

@@ -181,12 +181,12 @@ mod tests {
     #[test]
     fn fails_what_touches_the_range_and_as_often_as_told() {
         let (fault, mut store) = fault();
-        fault.arm(Rule::new(OpKind::Write, IoError::NoSpace).touching(4096..4097).times(2));
+        fault.arm(Rule::new(OpKind::Write, IoError::NO_SPACE).touching(4096..4097).times(2));
         assert_eq!(store.write(0, &[1; 4096], false), Ok(()));
-        assert_eq!(store.write(2048, &[2; 4096], false), Err(IoError::NoSpace));
+        assert_eq!(store.write(2048, &[2; 4096], false), Err(IoError::NO_SPACE));
         assert_eq!(
             store.try_now(InlineOp::Write { offset: 4096, from: &[3; 512] }),
-            Some(Err(IoError::NoSpace))
+            Some(Err(IoError::NO_SPACE))
         );
         assert!(!fault.is_armed());
         assert_eq!(store.write(4096, &[4; 512], false), Ok(()));
@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn can_fail_after_the_fact() {
         let (fault, mut store) = fault();
-        fault.arm(Rule::new(OpKind::Write, IoError::Medium(0)).after_the_fact());
-        assert_eq!(store.write(0, &[1; 512], false), Err(IoError::Medium(0)));
+        fault.arm(Rule::new(OpKind::Write, IoError::medium(0)).after_the_fact());
+        assert_eq!(store.write(0, &[1; 512], false), Err(IoError::medium(0)));
         fault.disarm();
         assert_eq!(store.read(0, 512).unwrap()[0], 1);
     }

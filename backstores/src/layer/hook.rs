@@ -67,7 +67,7 @@ impl<H: Hook> IoEngine for HookEngine<H> {
         let index = slot.0 as usize;
         let what = What::of(&op);
         let Some((hook, port)) = self.slots.get(index) else {
-            let completion = Completion { tag, block: into_block(op), result: Err(IoError::NotReady) };
+            let completion = Completion { tag, block: into_block(op), result: Err(IoError::NOT_READY) };
             return self.refused.push((index, what, completion));
         };
         match hook.before(tag, what) {

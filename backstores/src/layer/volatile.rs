@@ -134,7 +134,7 @@ impl IoEngine for VolatileEngine {
 
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
         let Some(attached) = self.slots.get_mut(slot.0 as usize) else {
-            return self.done.push(tag, into_block(op), Err(IoError::NotReady));
+            return self.done.push(tag, into_block(op), Err(IoError::NOT_READY));
         };
         let (block, result) = attached.perform(op);
         self.done.push(tag, block, result);
@@ -170,7 +170,7 @@ impl Attached {
                 });
                 (Some(into), result)
             }
-            BlockOp::Write { from, .. } if *read_only => (Some(from), Err(IoError::ReadOnly)),
+            BlockOp::Write { from, .. } if *read_only => (Some(from), Err(IoError::READ_ONLY)),
             BlockOp::Write { offset, from, fua: false } => {
                 cache.write(offset, &from);
                 let full = cache.dirty.len() as u64 * cache.unit >= AT_RISK_MAX;
@@ -366,8 +366,8 @@ mod tests {
         let store = Volatile::new(fault.clone());
         let mut loop_0 = Waiting::new(&store).unwrap();
         loop_0.write(0, &[1; 512], false).unwrap();
-        fault.arm(Rule::new(OpKind::Flush, IoError::Medium(0)).times(1));
-        assert_eq!(loop_0.flush(), Err(IoError::Medium(0)));
+        fault.arm(Rule::new(OpKind::Flush, IoError::medium(0)).times(1));
+        assert_eq!(loop_0.flush(), Err(IoError::medium(0)));
         assert_eq!(store.at_risk(), 512);
         assert_eq!(loop_0.flush(), Ok(()));
         store.crash();

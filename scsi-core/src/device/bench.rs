@@ -53,7 +53,7 @@ impl Backstore for FakeStore {
     }
 
     fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
-        Err(IoError::Unsupported)
+        Err(IoError::UNSUPPORTED)
     }
 }
 

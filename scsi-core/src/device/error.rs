@@ -4,7 +4,7 @@
 use crate::cdb::CdbError;
 use crate::page::ParameterError;
 use crate::sense::{AdditionalSense, Sense, SenseKey};
-use crate::store::IoError;
+use crate::store::{IoError, IoErrorKind};
 
 /// What the store was doing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,17 +23,29 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
         Access::Write => AdditionalSense::WRITE_ERROR,
     };
     let protect = |code| Sense::new(SenseKey::DataProtect, code);
-    match error {
-        IoError::Medium(at) => Sense::new(SenseKey::MediumError, code).with_information(at >> block_shift),
+    match error.kind() {
+        IoErrorKind::Medium => {
+            let sense = Sense::new(SenseKey::MediumError, code);
+            match error.offset() {
+                Some(at) => sense.with_information(at >> block_shift),
+                None => sense,
+            }
+        }
         // Which blocks are lost nobody knows.
-        IoError::Lost => Sense::new(SenseKey::MediumError, AdditionalSense::WRITE_ERROR),
-        IoError::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
-        IoError::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
-        IoError::OutOfRange => Sense::illegal_request(AdditionalSense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE),
-        IoError::Unsupported => Sense::illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE),
-        IoError::NotReady => Sense::not_ready(AdditionalSense::LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE),
-        IoError::Cancelled => Sense::new(SenseKey::AbortedCommand, AdditionalSense::NO_ADDITIONAL_SENSE),
-        IoError::Abandoned => Sense::new(SenseKey::HardwareError, AdditionalSense::INTERNAL_TARGET_FAILURE),
+        IoErrorKind::Lost => Sense::new(SenseKey::MediumError, AdditionalSense::WRITE_ERROR),
+        IoErrorKind::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
+        IoErrorKind::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
+        IoErrorKind::OutOfRange => {
+            Sense::illegal_request(AdditionalSense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE)
+        }
+        IoErrorKind::Unsupported => Sense::illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE),
+        IoErrorKind::NotReady => {
+            Sense::not_ready(AdditionalSense::LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE)
+        }
+        IoErrorKind::Cancelled => Sense::new(SenseKey::AbortedCommand, AdditionalSense::NO_ADDITIONAL_SENSE),
+        IoErrorKind::Abandoned | IoErrorKind::Misbehaved => {
+            Sense::new(SenseKey::HardwareError, AdditionalSense::INTERNAL_TARGET_FAILURE)
+        }
     }
 }
 
@@ -63,16 +75,17 @@ mod tests {
         use SenseKey::{AbortedCommand, DataProtect, HardwareError, IllegalRequest, MediumError, NotReady};
         #[rustfmt::skip]
         let cases = [
-            (IoError::Medium(4096), Read,  MediumError,    (0x11, 0x00), Some(8)),
-            (IoError::Medium(4096), Write, MediumError,    (0x0c, 0x00), Some(8)),
-            (IoError::Lost,         Write, MediumError,    (0x0c, 0x00), None),
-            (IoError::NoSpace,      Write, DataProtect,    (0x27, 0x07), None),
-            (IoError::ReadOnly,     Write, DataProtect,    (0x27, 0x00), None),
-            (IoError::OutOfRange,   Read,  IllegalRequest, (0x21, 0x00), None),
-            (IoError::Unsupported,  Write, IllegalRequest, (0x20, 0x00), None),
-            (IoError::NotReady,     Read,  NotReady,       (0x04, 0x00), None),
-            (IoError::Cancelled,    Read,  AbortedCommand, (0x00, 0x00), None),
-            (IoError::Abandoned,    Read,  HardwareError,  (0x44, 0x00), None),
+            (IoError::medium(4096), Read,  MediumError,    (0x11, 0x00), Some(8)),
+            (IoError::medium(4096), Write, MediumError,    (0x0c, 0x00), Some(8)),
+            (IoError::LOST,         Write, MediumError,    (0x0c, 0x00), None),
+            (IoError::NO_SPACE,      Write, DataProtect,    (0x27, 0x07), None),
+            (IoError::READ_ONLY,     Write, DataProtect,    (0x27, 0x00), None),
+            (IoError::OUT_OF_RANGE,   Read,  IllegalRequest, (0x21, 0x00), None),
+            (IoError::UNSUPPORTED,  Write, IllegalRequest, (0x20, 0x00), None),
+            (IoError::NOT_READY,     Read,  NotReady,       (0x04, 0x00), None),
+            (IoError::CANCELLED,    Read,  AbortedCommand, (0x00, 0x00), None),
+            (IoError::ABANDONED,    Read,  HardwareError,  (0x44, 0x00), None),
+            (IoError::MISBEHAVED,   Read,  HardwareError,  (0x44, 0x00), None),
         ];
         for (error, access, key, (asc, ascq), information) in cases {
             let sense = io_sense(error, access, 9);

@@ -4,7 +4,7 @@
 //! `generation`; ports look at the snapshot only when the generation moved.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,8 @@ pub struct Unit {
     state: Mutex<Arc<UnitState>>,
     generation: AtomicU64,
     fences: Fences,
+    /// See `set_broken`.
+    broken: AtomicBool,
 }
 
 impl std::fmt::Debug for Unit {
@@ -102,6 +104,7 @@ impl Unit {
             state: Mutex::new(Arc::new(state)),
             generation: AtomicU64::new(0),
             fences: Fences::default(),
+            broken: AtomicBool::new(false),
         })
     }
 
@@ -156,6 +159,7 @@ impl Unit {
     /// Puts another medium in, or takes it out. Whether it is there for initiators is `UnitConfig::online`.
     pub fn set_store(&self, store: Option<Arc<dyn Backstore>>) {
         let look = Look::at(store.as_deref());
+        self.broken.store(false, Ordering::Release);
         self.change(|state| {
             state.store = store;
             state.look_again(look);
@@ -165,9 +169,9 @@ impl Unit {
     /// Asks the store for its size again; initiators are told when it changed. Answers what `capacity` does.
     ///
     /// # Errors
-    /// The store cannot be asked, or there is none ([`IoError::NotReady`]).
+    /// The store cannot be asked, or there is none ([`IoError::NOT_READY`]).
     pub fn refresh_capacity(&self) -> Result<(u64, u32), IoError> {
-        let store = self.store().ok_or(IoError::NotReady)?;
+        let store = self.store().ok_or(IoError::NOT_READY)?;
         store.refresh()?;
         let look = Look::at(Some(&*store));
         self.change(|state| {
@@ -183,6 +187,17 @@ impl Unit {
     pub fn capacity(&self) -> (u64, u32) {
         let state = self.snapshot();
         (state.medium.blocks, state.config.block_len)
+    }
+
+    /// Notes that a loop cannot use the store any more: its engine has panicked.
+    pub fn set_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// Whether a loop cannot use the store any more, until it is opened again and set by [`Unit::set_store`].
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// Establishes a unit attention condition for every nexus.

@@ -8,7 +8,7 @@ use crate::control::error::{ControlError, TgtadmError};
 
 /// Opens stores. It may take long: it is called on an opener thread only.
 pub trait StoreOpener: Send + Sync {
-    /// The kinds of stores there are, in the order of `sys show`.
+    /// The kinds of stores there are, in the order of `sys show`; asked once, before the server serves.
     fn kinds(&self) -> Vec<StoreKind>;
 
     /// What `sys show` should say of how I/O is done here, where that is not the usual way.

@@ -94,6 +94,8 @@ pub enum ToControl {
     SessionEnded(LoopId, Tid, Tsih, NexusId),
     /// The loop's thread is about to end.
     LoopEnded(LoopId),
+    /// The loop is no more, and nobody asked it to end.
+    LoopFailed(LoopId),
 }
 
 /// Why a loop did not do what a letter asked.

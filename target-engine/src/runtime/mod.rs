@@ -1,6 +1,7 @@
 //! The threads, sockets and clocks around the engine.
 
 pub mod control_loop;
+mod guarded;
 pub mod letters;
 mod loop_letters;
 pub mod mailbox;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use scsi_core::device::unit::Unit;
-use scsi_core::store::{Backstore, IoError};
+use scsi_core::store::{Backstore, IoError, panic_message};
 
+use super::guarded::Guarded;
 use super::letters::Ticket;
 use super::mailbox::Mailbox;
 use crate::limits::{OPENER_JOBS_MAX, OPENER_THREADS, REDIRECT_ANSWER_LEN_MAX, REDIRECT_TIME};
@@ -165,7 +166,10 @@ impl Shared {
     /// A store's library may panic; that is its error and not ours.
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.opener.open(spec)));
-        opened.unwrap_or_else(|_| Err("the store's opener panicked".to_owned()))
+        let opened = opened.unwrap_or_else(|payload| {
+            Err(format!("{}: the store's opener panicked: {}", spec.path, panic_message(payload)))
+        });
+        Ok(Guarded::new(opened?, spec)?)
     }
 }
 

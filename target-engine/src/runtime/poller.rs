@@ -59,6 +59,9 @@ pub struct Ready<T> {
     pub broken: bool,
 }
 
+// SAFETY: the data of the events in `raw`, which the system declares as a pointer, are keys: nothing is shared.
+unsafe impl<T: Send> Send for Poller<T> {}
+
 impl<T: Copy> Poller<T> {
     /// An empty set that reports up to `events_max` events a wait.
     ///

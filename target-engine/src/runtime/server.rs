@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control_loop::ControlLoop;
+use super::letters::LoopId;
 use super::openers::resolve;
 use crate::control::error::ControlError;
 use crate::control::request::Request;
@@ -107,6 +108,9 @@ pub enum ServerError {
         /// Why not.
         error: ControlError,
     },
+    /// A loop's thread ended that was not asked to; the others were ended in order.
+    #[error("loop {0} failed")]
+    LoopFailed(u32),
     /// No descriptors, memory or threads.
     #[error("out of resources: {0}")]
     Resources(#[from] io::Error),
@@ -135,7 +139,7 @@ impl Server {
     /// Carries out the first requests, says that it is ready, and serves until it is told to end.
     ///
     /// # Errors
-    /// One of the first requests was refused, or the kernel does not let it wait.
+    /// One of the first requests was refused, a loop failed, or the kernel does not let it wait.
     pub fn run(mut self) -> Result<(), ServerError> {
         self.control.share_loops(self.shared_loops)?;
         for request in self.requests.drain(..) {
@@ -147,7 +151,10 @@ impl Server {
             let portals = &self.control.control.model.portals;
             on_ready(&portals.iter().rev().map(|portal| portal.spec.clone()).collect::<Vec<_>>());
         }
-        self.control.run().map_err(ServerError::from)
+        match self.control.run()? {
+            None => Ok(()),
+            Some(LoopId(number)) => Err(ServerError::LoopFailed(number)),
+        }
     }
 
     /// Where it listens, eldest first; a port that was left to the system is told here.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use slab::Slab;
 use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
 use super::loop_letters::Served;
 use super::mailbox::{Inbox, Mailbox, mailbox};
-use super::poller::{Interest, Poller, Ready};
+use super::poller::{Interest, Key, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
@@ -41,22 +42,38 @@ pub struct LoopHandle {
 pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<LoopHandle> {
     let (send, inbox) = mailbox(LOOP_LETTERS_MAX)?;
     let own = send.clone();
+    let poller = poller_of(&inbox)?;
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _farewell = Farewell(id, control.clone());
-        match DataLoop::new(id, inbox, own, control) {
-            Ok(mut data_loop) => data_loop.run(),
-            Err(error) => log::error!("loop {}: cannot start: {error}", id.0),
-        }
+        let mut exit = ExitGuard { id, control: control.clone(), asked: false };
+        let mut data_loop = DataLoop::new(id, inbox, own, control, poller);
+        data_loop.run();
+        exit.asked = data_loop.end_by.is_some();
     })?;
     Ok(LoopHandle { id, mailbox: send, thread })
 }
 
-/// Says that the loop is no more, however it ended.
-struct Farewell(LoopId, Mailbox<ToControl>);
+/// A poller that watches a loop's mailbox.
+fn poller_of(inbox: &Inbox<ToLoop>) -> io::Result<Poller<Source>> {
+    let mut poller = Poller::new(EVENTS_MAX)?;
+    poller.register(inbox, Source::Letters, Interest::Read)?;
+    Ok(poller)
+}
 
-impl Drop for Farewell {
+/// Reports the end of the loop, however it ends.
+struct ExitGuard {
+    id: LoopId,
+    control: Mailbox<ToControl>,
+    /// The loop ended because it was asked to.
+    asked: bool,
+}
+
+impl Drop for ExitGuard {
     fn drop(&mut self) {
-        let _ = self.1.send_reserved(ToControl::LoopEnded(self.0));
+        let _ = self.control.send_reserved(if self.asked {
+            ToControl::LoopEnded(self.id)
+        } else {
+            ToControl::LoopFailed(self.id)
+        });
     }
 }
 
@@ -76,7 +93,8 @@ pub struct DataLoop {
     /// Ending: nothing new is taken in, the loop ends when all is done or this is over.
     pub(super) end_by: Option<Instant>,
     scratch: Box<[u8]>,
-    watched_engines: usize,
+    /// The events of the engines, by their indices.
+    engine_events: Vec<Option<(Key, OwnedFd)>>,
     ready: Vec<Ready<Source>>,
     letters: Vec<ToLoop>,
     done: Vec<Completion>,
@@ -114,10 +132,9 @@ impl DataLoop {
         inbox: Inbox<ToLoop>,
         own: Mailbox<ToLoop>,
         control: Mailbox<ToControl>,
-    ) -> io::Result<Self> {
-        let mut poller = Poller::new(EVENTS_MAX)?;
-        poller.register(&inbox, Source::Letters, Interest::Read)?;
-        Ok(Self {
+        poller: Poller<Source>,
+    ) -> Self {
+        Self {
             id,
             inbox,
             own,
@@ -131,7 +148,7 @@ impl DataLoop {
             warnings: Warnings::default(),
             end_by: None,
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
-            watched_engines: 0,
+            engine_events: Vec::new(),
             ready: Vec::with_capacity(EVENTS_MAX),
             letters: Vec::new(),
             done: Vec::new(),
@@ -146,7 +163,7 @@ impl DataLoop {
             more_done: false,
             due: None,
             asked: Instant::now(),
-        })
+        }
     }
 
     fn run(&mut self) {
@@ -222,17 +239,38 @@ impl DataLoop {
 
     /// Engines come with their first store; their completions must wake the loop.
     fn watch_engines(&mut self) {
-        if self.watched_engines == self.engines.len() {
-            return;
-        }
-        for (index, engine) in self.engines.iter_mut().skip(self.watched_engines) {
-            if let Some(fd) = engine.event_fd()
-                && let Err(error) = self.poller.register(&fd, Source::Engine(index), Interest::Read)
-            {
+        while self.engine_events.len() < self.engines.len() {
+            let index = EngineIndex(self.engine_events.len());
+            let watched = self.engines.event_fd(index).and_then(|event| {
+                let watch =
+                    |event| Ok((self.poller.register(&event, Source::Engine(index), Interest::Read)?, event));
+                event.map(watch).transpose()
+            });
+            if let Err(error) = &watched {
                 log::error!("loop {}: cannot watch an engine: {error}", self.id.0);
             }
+            self.engine_events.push(watched.unwrap_or_default());
         }
-        self.watched_engines = self.engines.len();
+    }
+
+    /// Engines have panicked: nobody takes in what they announce, and all that they had fails.
+    #[cold]
+    fn fail_lost(&mut self) {
+        for (index, event) in self.engine_events.iter_mut().enumerate() {
+            if self.engines.failure(EngineIndex(index)).is_some()
+                && let Some((key, fd)) = event.take()
+            {
+                self.poller.deregister(key, &fd);
+            }
+        }
+        for index in 0..self.shards.capacity() {
+            let Some(served) = self.shards.get_mut(index) else { continue };
+            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+            served.shard.fail_lost(&mut env);
+            self.after(index, None);
+        }
+        // What followed from it may be lost, too.
+        self.more_done = true;
     }
 
     /// Takes in what the stores have done, until they have nothing more or others must have their say.
@@ -240,18 +278,22 @@ impl DataLoop {
         self.more_done = false;
         for _ in 0..REAPS_PER_TURN {
             let mut done = std::mem::take(&mut self.done);
-            for (_, engine) in self.engines.iter_mut() {
-                engine.reap(&mut done);
-            }
+            self.engines.reap(&mut done);
             if done.is_empty() {
                 self.done = done;
+                if self.engines.take_lost() {
+                    self.fail_lost();
+                }
                 return;
             }
             for completion in done.drain(..) {
                 let index = usize::from(Tasks::shard_of(completion.tag));
                 let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
                 let Some(served) = self.shards.get_mut(index) else {
-                    log::error!("loop {}: a completion of nobody", self.id.0);
+                    let (id, tag) = (self.id.0, completion.tag.0);
+                    let text =
+                        format_args!("loop {id}: a store completed an unknown operation, tag {tag:#x}");
+                    self.warnings.say(self.now, log::Level::Error, text);
                     continue;
                 };
                 served.shard.complete(completion, &mut env);

@@ -51,6 +51,11 @@ impl Pool {
         }
     }
 
+    /// Forgets `bytes` of blocks that were taken and never come back.
+    pub fn lose(&mut self, bytes: usize) {
+        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+    }
+
     /// Sets `bytes` aside for data that was asked for and is still to come; false when the budget is spent. What is
     /// above the whole budget may come when nothing else is asked for.
     pub fn reserve(&mut self, bytes: usize) -> bool {

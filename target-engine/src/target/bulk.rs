@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use scsi_core::device::IoDone;
-use scsi_core::store::{BlockOp, EngineIndex, InlineOp, IoError, Now, Slot};
+use scsi_core::store::{BlockOp, InlineOp, IoError, Now, Port};
 
 use super::shard::{Env, TargetShard};
 use super::tasks::{Kind, State, TaskIndex};
@@ -23,13 +23,7 @@ pub(super) struct Long {
 
 impl TargetShard {
     /// One piece after the other: read it and compare it, or only read it.
-    pub(super) fn run_compare(
-        &mut self,
-        index: TaskIndex,
-        engine: EngineIndex,
-        slot: Slot,
-        env: &mut Env<'_>,
-    ) -> Progress {
+    pub(super) fn run_compare(&mut self, index: TaskIndex, store: Port, env: &mut Env<'_>) -> Progress {
         loop {
             let transfer = &self.tasks[index].transfer;
             if let Some(at) = transfer.miscompare {
@@ -48,8 +42,7 @@ impl TargetShard {
             let len = left.min(SEGMENT_LEN_MAX as u64) as usize;
             let offset = transfer.offset + transfer.through;
             let mut block = env.pool.take(len);
-            let store = env.engines.engine(engine);
-            match store.try_now(slot, InlineOp::Read { offset, into: &mut block }) {
+            match env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }) {
                 Some(Ok(now)) => {
                     if now == Now::Zeroes {
                         block.fill(0);
@@ -62,7 +55,7 @@ impl TargetShard {
                     env.pool.give(block);
                     return Progress::Over(Err(error));
                 }
-                None => self.submit(index, store, slot, BlockOp::Read { offset, into: block }),
+                None => self.submit(index, store, BlockOp::Read { offset, into: block }, env.engines),
             }
         }
     }
@@ -102,8 +95,7 @@ impl TargetShard {
     pub(super) fn run_fill(
         &mut self,
         index: TaskIndex,
-        engine: EngineIndex,
-        slot: Slot,
+        store: Port,
         (pattern_len, fua): (u32, bool),
         env: &mut Env<'_>,
     ) -> Progress {
@@ -122,7 +114,7 @@ impl TargetShard {
             }
             let pattern = &task.blocks.front()[..task.blocks.front().len().min(pattern_len as usize)];
             if pattern_len > 0 && pattern.len() < pattern_len as usize {
-                return Progress::Over(Err(IoError::Unsupported));
+                return Progress::Over(Err(IoError::UNSUPPORTED));
             }
             let unit = pattern.len().max(1);
             let len = left.min((SEGMENT_LEN_MAX - SEGMENT_LEN_MAX % unit) as u64) as usize;
@@ -136,9 +128,8 @@ impl TargetShard {
                 }
             }
             let offset = transfer.offset + transfer.through;
-            let store = env.engines.engine(engine);
-            let inline =
-                if fua { None } else { store.try_now(slot, InlineOp::Write { offset, from: &block }) };
+            let op = InlineOp::Write { offset, from: &block };
+            let inline = if fua { None } else { env.engines.try_now(store, op) };
             match inline {
                 Some(Ok(_)) => {
                     self.long.left = self.long.left.saturating_sub(len);
@@ -149,19 +140,13 @@ impl TargetShard {
                     env.pool.give(block);
                     return Progress::Over(Err(error));
                 }
-                None => self.submit(index, store, slot, BlockOp::Write { offset, from: block, fua }),
+                None => self.submit(index, store, BlockOp::Write { offset, from: block, fua }, env.engines),
             }
         }
     }
 
     /// One operation without a payload.
-    pub(super) fn run_single(
-        &mut self,
-        index: TaskIndex,
-        engine: EngineIndex,
-        slot: Slot,
-        env: &mut Env<'_>,
-    ) -> Progress {
+    pub(super) fn run_single(&mut self, index: TaskIndex, store: Port, env: &mut Env<'_>) -> Progress {
         let transfer = &mut self.tasks[index].transfer;
         if transfer.in_flight > 0 {
             return Progress::Waits;
@@ -179,7 +164,7 @@ impl TargetShard {
             Kind::Allocation => BlockOp::Allocation { offset, len },
             _ => BlockOp::Flush,
         };
-        self.submit(index, env.engines.engine(engine), slot, op);
+        self.submit(index, store, op, env.engines);
         Progress::Waits
     }
 

@@ -115,9 +115,11 @@ impl TargetShard {
             return self.events.push(ShardEvent::UnitIdle(lun));
         }
         if let Some(store) = store {
-            env.engines.engine(store.engine).detach(store.slot);
+            env.engines.detach(store);
         }
-        self.units[usize::from(lun.number())] = None;
+        if let Some(mut unit) = self.units[usize::from(lun.number())].take() {
+            unit.health.reset(unit.port.unit());
+        }
         self.events.push(ShardEvent::UnitGone(lun));
     }
 }
@@ -135,10 +137,11 @@ impl UnitEntry {
             return;
         }
         self.pulse.begin_anew();
+        self.health.reset(self.port.unit());
         if let Some(old) = self.store.take() {
-            engines.engine(old.engine).detach(old.slot);
+            engines.detach(old);
         }
-        self.store = medium.as_ref().and_then(|store| match store.attach(engines) {
+        self.store = medium.as_ref().and_then(|store| match engines.attach(&**store) {
             Ok(port) => Some(port),
             Err(error) => {
                 log::error!("a new medium cannot be reached: {error}");

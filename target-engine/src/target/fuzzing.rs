@@ -71,6 +71,7 @@ impl Fuzzed {
     fn new(control: u8) -> Self {
         let flag = |bit: u8| control & 1 << bit != 0;
         let settings = TargetSettings {
+            tid: 1,
             name: TARGET.to_owned(),
             max_queue_cmd: 8,
             nop_interval: Duration::from_secs(if flag(0) { 1 } else { 0 }),
@@ -158,10 +159,8 @@ impl Fuzzed {
 
     fn complete(&mut self) {
         let mut done = Vec::new();
-        for (_, engine) in self.engines.iter_mut() {
-            engine.kick();
-            engine.reap(&mut done);
-        }
+        self.engines.kick();
+        self.engines.reap(&mut done);
         for completion in done {
             self.with_env(|shard, env| shard.complete(completion, env));
         }
@@ -292,7 +291,7 @@ impl IoEngine for Engine {
             }
             InlineOp::Write { offset, from } => in_bounds(offset, from.len() as u64),
         }
-        (!self.late).then_some(if self.fails { Err(IoError::Medium(0)) } else { Ok(Now::Moved) })
+        (!self.late).then_some(if self.fails { Err(IoError::medium(0)) } else { Ok(Now::Moved) })
     }
 
     fn submit(&mut self, _: Slot, tag: IoTag, op: BlockOp) {
@@ -319,7 +318,7 @@ impl IoEngine for Engine {
                 }
                 BlockOp::Flush => Completed::Done,
             };
-            let result = if self.fails { Err(IoError::NoSpace) } else { Ok(completed) };
+            let result = if self.fails { Err(IoError::NO_SPACE) } else { Ok(completed) };
             done.push(Completion { tag, block: block_of(op), result });
         }
     }
@@ -331,7 +330,7 @@ impl IoEngine for Engine {
     fn cancel(&mut self, tag: IoTag) {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == tag) {
             let (tag, op) = self.waiting.remove(at);
-            self.cancelled.push(Completion { tag, block: block_of(op), result: Err(IoError::Cancelled) });
+            self.cancelled.push(Completion { tag, block: block_of(op), result: Err(IoError::CANCELLED) });
         }
     }
 

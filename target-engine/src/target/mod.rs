@@ -4,6 +4,7 @@
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
 //! - `receive`, `command`, `direction`, `ask`, `transfer`, `bulk`, `finish`: the way of a command
+//! - `health`: what the log says of failing stores, and what becomes of the units of an engine that panicked
 //! - `closing`: how units and the target end
 //! - [`task_management`], `deferred`: how commands are ended early; `quarantine`: what is done about those that do not
 //!   end
@@ -18,6 +19,7 @@ mod direction;
 mod finish;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 mod quarantine;
 mod receive;
 pub mod session;

@@ -12,7 +12,7 @@ use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
 use super::shard::{Env, TargetShard};
-use super::tasks::{Kind, State, Task};
+use super::tasks::{State, Task};
 use crate::iscsi::connection::{Connection, ConnectionState};
 use crate::limits::{HANG_AFTER, HANG_BUSY};
 
@@ -153,10 +153,6 @@ impl TargetShard {
 
 /// Whether its store has a piece of data for it to move, which takes no time where all is well.
 fn is_out(task: &Task) -> bool {
-    let moves = match task.transfer.kind {
-        Kind::Read | Kind::Write { .. } | Kind::Compare { .. } | Kind::Probe | Kind::Fill { .. } => true,
-        // These may have much to do.
-        Kind::Idle | Kind::Zeroes { .. } | Kind::Discard | Kind::Flush | Kind::Allocation => false,
-    };
-    moves && task.transfer.in_flight > 0
+    // The others may have much to do.
+    task.transfer.kind.moves_data() && task.transfer.in_flight > 0
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// The parameters that hold for sessions that run. Those that are negotiated come with each session's login.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TargetSettings {
+    /// The target's number, for messages.
+    pub tid: u32,
     /// The iSCSI name.
     pub name: String,
     /// Commands a session may have outstanding (stock's MaxQueueCmd), 1 to 512.

@@ -18,6 +18,7 @@ use slab::Slab;
 use super::buffers::Pool;
 use super::bulk::Long;
 use super::closing::{Closing, UnitLife};
+use super::health::Health;
 use super::quarantine::Pulse;
 use super::session::Session;
 use super::settings::TargetSettings;
@@ -49,6 +50,8 @@ pub struct TargetShard {
     /// Connections that are closed once all is sent, and when at the latest.
     draining: Vec<(usize, Option<Instant>)>,
     pub(super) warnings: Warnings,
+    /// Failures of stores wait for their line in the log.
+    pub(super) failures_left_out: bool,
     /// Memory came back since the starved were last looked at.
     pub(super) freed: bool,
     /// Engines have something that waits for `kick`.
@@ -99,6 +102,7 @@ pub(super) struct UnitEntry {
     /// Commands that run on it.
     pub(super) tasks: usize,
     pub(super) pulse: Pulse,
+    pub(super) health: Health,
     /// What follows when the last has ended.
     pub(super) life: UnitLife,
 }
@@ -138,6 +142,7 @@ impl TargetShard {
             closing: Closing::default(),
             draining: Vec::new(),
             warnings: Warnings::default(),
+            failures_left_out: false,
             freed: false,
             submitted: false,
             events: Vec::new(),
@@ -169,7 +174,7 @@ impl TargetShard {
     pub fn add_unit(&mut self, lun: Lun, unit: Arc<Unit>, env: &mut Env<'_>) -> Result<(), IoError> {
         let seen = unit.generation();
         let medium = unit.store();
-        let store = medium.as_ref().map(|store| store.attach(env.engines)).transpose()?;
+        let store = medium.as_ref().map(|store| env.engines.attach(&**store)).transpose()?;
         let mut port = UnitPort::new(unit);
         for (index, session) in &self.sessions {
             port.attach_nexus(NexusIndex(index as u32), session.nexus.clone());
@@ -180,8 +185,9 @@ impl TargetShard {
             self.units.resize_with(place + 1, || None);
         }
         let (alignment, life) = (alignment_of(medium.as_ref()), UnitLife::Serving);
-        let pulse = Pulse::default();
-        self.units[place] = Some(UnitEntry { port, store, medium, alignment, seen, tasks: 0, pulse, life });
+        let (pulse, health) = (Pulse::default(), Health::default());
+        let entry = UnitEntry { port, store, medium, alignment, seen, tasks: 0, pulse, health, life };
+        self.units[place] = Some(entry);
         self.luns_changed();
         Ok(())
     }
@@ -352,7 +358,7 @@ impl TargetShard {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && !self.connections.is_empty();
-        let ends = !self.draining.is_empty() || !self.closing.is_empty();
+        let ends = !self.draining.is_empty() || !self.closing.is_empty() || self.failures_left_out;
         if !pings && !ends && self.waits.is_empty() && self.tasks.is_empty() {
             self.next_tick = None;
             return None;
@@ -368,6 +374,7 @@ impl TargetShard {
         self.next_tick = Some(env.now + TICK);
         self.expire_waits(env);
         self.feel_pulses(env);
+        self.say_late_failures(env.now);
         self.ask_starved(env);
         self.close_drained(env);
         self.end_late(env);

@@ -270,9 +270,8 @@ impl TargetShard {
         let (generation, out) = (task.generation, task.transfer.out);
         let store = self.tasks[index].lun.and_then(|lun| self.unit(lun)).and_then(|unit| unit.store);
         if let Some(store) = store {
-            let engine = env.engines.engine(store.engine);
             for chunk in out.iter() {
-                engine.cancel(Tasks::io_tag(self.id, index, generation, chunk));
+                env.engines.cancel(store.engine, Tasks::io_tag(self.id, index, generation, chunk));
             }
             self.submitted = true;
         }
@@ -306,7 +305,7 @@ impl TargetShard {
                 let task = self.tasks.get_mut(index).filter(|task| task.generation == generation);
                 if let Some(task) = task {
                     // The others may still write: that must not be reported as good.
-                    task.transfer.error = (response != TaskResponse::COMPLETE).then_some(IoError::Abandoned);
+                    task.transfer.error = (response != TaskResponse::COMPLETE).then_some(IoError::ABANDONED);
                     task.state = State::Yielded;
                     self.ready.push_back((index, generation));
                 }

@@ -121,6 +121,8 @@ pub struct Transfer {
     pub through: u64,
     /// Operations in the store's hands.
     pub in_flight: u8,
+    /// Bytes of the blocks that the store has.
+    pub lent: u32,
     /// Number of the next operation.
     pub next_chunk: u8,
     /// The numbers of those in the store's hands; one that is late is not given out again.
@@ -231,6 +233,18 @@ pub struct Blocks {
     count: usize,
     /// Blocks that were handed to the store already.
     pub handed: usize,
+}
+
+impl Kind {
+    /// Whether its operations have a block.
+    #[inline]
+    #[must_use]
+    pub fn moves_data(self) -> bool {
+        match self {
+            Self::Read | Self::Write { .. } | Self::Compare { .. } | Self::Probe | Self::Fill { .. } => true,
+            Self::Idle | Self::Zeroes { .. } | Self::Discard | Self::Flush | Self::Allocation => false,
+        }
+    }
 }
 
 impl Tasks {

@@ -1,11 +1,11 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use scsi_core::device::{IoDone, IoResult, Step};
-use scsi_core::store::{
-    Block, BlockOp, Completed, Completion, EngineIndex, InlineOp, IoEngine, IoError, Now, Slot,
-};
+use scsi_core::store::{Block, BlockOp, Completed, Completion, Engines, InlineOp, IoError, Now, Port};
 
 use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, State, TaskIndex, Tasks, Transfer};
@@ -42,7 +42,7 @@ impl TargetShard {
             }
             self.begin(index, &step);
             match self.run(index, borrowed, env) {
-                Progress::Over(result) => match self.io_done(index, result) {
+                Progress::Over(result) => match self.io_done(index, result, env.now) {
                     Some(next) => step = next,
                     None => return,
                 },
@@ -54,7 +54,7 @@ impl TargetShard {
     /// Goes on with a step that had to wait.
     pub(super) fn resume(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         if let Progress::Over(result) = self.run(index, &[], env)
-            && let Some(step) = self.io_done(index, result)
+            && let Some(step) = self.io_done(index, result, env.now)
         {
             self.advance(index, step, &[], env);
         }
@@ -62,10 +62,10 @@ impl TargetShard {
 
     /// An operation is back from the store.
     pub fn complete(&mut self, completion: Completion, env: &mut Env<'_>) {
-        let Some((index, chunk)) = self.tasks.find_io(completion.tag) else {
-            debug_assert!(false, "a task outlives its operations");
-            completion.block.into_iter().for_each(|block| env.pool.give(block));
-            return;
+        let known = self.tasks.find_io(completion.tag);
+        let known = known.filter(|&(index, chunk)| self.tasks[index].transfer.out.contains(chunk));
+        let Some((index, chunk)) = known else {
+            return self.unknown_completion(&completion, env.now);
         };
         self.freed = true;
         if let Some(unit) = self.tasks[index].lun.and_then(|lun| self.unit_mut(lun)) {
@@ -74,15 +74,20 @@ impl TargetShard {
         let transfer = &mut self.tasks[index].transfer;
         transfer.in_flight -= 1;
         transfer.out.remove(chunk);
-        if let Err(error) = completion.result {
-            transfer.error.get_or_insert(error);
+        let (block, result) = transfer.take_back(completion);
+        if transfer.in_flight == 0 && transfer.lent > 0 {
+            env.pool.lose(std::mem::take(&mut transfer.lent) as usize);
         }
-        if let Ok(Completed::Allocation { len, hole }) = completion.result {
-            transfer.allocation = Some((len, hole));
+        match result {
+            Ok(Completed::Done) => {}
+            Ok(Completed::Allocation { len, hole }) => transfer.allocation = Some((len, hole)),
+            Err(error) => {
+                transfer.error.get_or_insert(error);
+            }
         }
         let (kind, failed) = (transfer.kind, transfer.error.is_some());
         let aborted = self.tasks[index].aborted.is_some();
-        match completion.block {
+        match block {
             Some(block) if kind == Kind::Read && !failed && !aborted => {
                 self.read_back(index, chunk, block, env)
             }
@@ -101,10 +106,18 @@ impl TargetShard {
         }
     }
 
-    fn io_done(&mut self, index: TaskIndex, result: IoResult) -> Option<Step> {
+    fn io_done(&mut self, index: TaskIndex, result: IoResult, now: Instant) -> Option<Step> {
+        if let Err(error) = result {
+            self.store_failed(index, error, now);
+        }
         let task = &mut self.tasks[index];
-        let unit = self.units.get_mut(usize::from(task.lun?.number()))?.as_mut()?;
-        Some(unit.port.io_done(&mut task.device, result))
+        let lun = task.lun?;
+        let unit = self.units.get_mut(usize::from(lun.number()))?.as_mut()?;
+        let step = unit.port.io_done(&mut task.device, result);
+        if unit.health.failing && result.is_ok() && task.transfer.kind != Kind::Idle {
+            self.store_succeeded(lun);
+        }
+        Some(step)
     }
 
     fn begin(&mut self, index: TaskIndex, step: &Step) {
@@ -129,40 +142,35 @@ impl TargetShard {
 
     fn run(&mut self, index: TaskIndex, borrowed: &[u8], env: &mut Env<'_>) -> Progress {
         let transfer = &self.tasks[index].transfer;
-        let Some((engine, slot, alignment)) = self.store_of(index) else {
+        let Some((store, alignment)) = self.store_of(index) else {
             return Progress::Over(match (transfer.kind, transfer.error) {
                 (Kind::Idle, None) => Ok(IoDone::Done),
-                (_, error) => Err(error.unwrap_or(IoError::NotReady)),
+                (_, error) => Err(error.unwrap_or(IoError::NOT_READY)),
             });
         };
         if let Some(error) = transfer.error {
             return if transfer.in_flight == 0 { Progress::Over(Err(error)) } else { Progress::Waits };
         }
         match transfer.kind {
-            Kind::Read => self.run_read(index, (engine, slot, alignment), env),
-            Kind::Write { fua } => self.run_write(index, engine, slot, fua, borrowed, env),
-            Kind::Compare { .. } | Kind::Probe => self.run_compare(index, engine, slot, env),
-            Kind::Fill { pattern_len, fua } => self.run_fill(index, engine, slot, (pattern_len, fua), env),
+            Kind::Read => self.run_read(index, store, alignment, env),
+            Kind::Write { fua } => self.run_write(index, store, fua, borrowed, env),
+            Kind::Compare { .. } | Kind::Probe => self.run_compare(index, store, env),
+            Kind::Fill { pattern_len, fua } => self.run_fill(index, store, (pattern_len, fua), env),
             Kind::Zeroes { .. } | Kind::Discard | Kind::Flush | Kind::Allocation => {
-                self.run_single(index, engine, slot, env)
+                self.run_single(index, store, env)
             }
             Kind::Idle => Progress::Over(Ok(IoDone::Done)),
         }
     }
 
     #[inline]
-    fn store_of(&self, index: TaskIndex) -> Option<(EngineIndex, Slot, u32)> {
+    fn store_of(&self, index: TaskIndex) -> Option<(Port, u32)> {
         let unit = self.unit(self.tasks[index].lun?)?;
-        unit.store.map(|port| (port.engine, port.slot, unit.alignment))
+        unit.store.map(|port| (port, unit.alignment))
     }
 
     #[inline]
-    fn run_read(
-        &mut self,
-        index: TaskIndex,
-        (engine, slot, alignment): (EngineIndex, Slot, u32),
-        env: &mut Env<'_>,
-    ) -> Progress {
+    fn run_read(&mut self, index: TaskIndex, store: Port, alignment: u32, env: &mut Env<'_>) -> Progress {
         let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
         let max_burst = u64::from(self.sessions[session].rules.max_burst_len);
         loop {
@@ -200,9 +208,8 @@ impl TargetShard {
             let offset = transfer.offset + transfer.begun;
             let mut block = env.pool.take(block_len);
             transfer.begun += len as u64;
-            let engine = env.engines.engine(engine);
             let done = match transfer.in_flight {
-                0 => engine.try_now(slot, InlineOp::Read { offset, into: &mut block }),
+                0 => env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }),
                 _ => None,
             };
             match done {
@@ -223,7 +230,7 @@ impl TargetShard {
                     env.pool.give(block);
                     return Progress::Over(Err(error));
                 }
-                None => self.submit(index, engine, slot, BlockOp::Read { offset, into: block }),
+                None => self.submit(index, store, BlockOp::Read { offset, into: block }, env.engines),
             }
         }
     }
@@ -301,8 +308,7 @@ impl TargetShard {
     fn run_write(
         &mut self,
         index: TaskIndex,
-        engine: EngineIndex,
-        slot: Slot,
+        store: Port,
         fua: bool,
         borrowed: &[u8],
         env: &mut Env<'_>,
@@ -315,7 +321,7 @@ impl TargetShard {
                 None
             } else {
                 let op = InlineOp::Write { offset: task.transfer.offset, from: data };
-                env.engines.engine(engine).try_now(slot, op)
+                env.engines.try_now(store, op)
             };
             match inline {
                 Some(done) => return Progress::Over(done.map(|_| IoDone::Done)),
@@ -339,16 +345,12 @@ impl TargetShard {
                 Some(block) if !more_to_come || block.len().is_multiple_of(4096) => block,
                 _ if more_to_come => return Progress::Waits,
                 // Fewer bytes came than the step takes: the device server was told how many.
-                _ => return Progress::Over(Err(IoError::Abandoned)),
+                _ => return Progress::Over(Err(IoError::ABANDONED)),
             };
             let count = (block.len() as u64).min(len - transfer.begun);
             let offset = transfer.offset + transfer.begun;
-            let engine = env.engines.engine(engine);
-            let inline = if fua {
-                None
-            } else {
-                engine.try_now(slot, InlineOp::Write { offset, from: &block[..count as usize] })
-            };
+            let op = InlineOp::Write { offset, from: &block[..count as usize] };
+            let inline = if fua { None } else { env.engines.try_now(store, op) };
             transfer.begun += count;
             match inline {
                 Some(Ok(_)) if keep => task.blocks.handed += 1,
@@ -369,21 +371,49 @@ impl TargetShard {
                         block.set_len(count as usize);
                         block
                     };
-                    self.submit(index, engine, slot, BlockOp::Write { offset, from, fua });
+                    self.submit(index, store, BlockOp::Write { offset, from, fua }, env.engines);
                 }
             }
         }
     }
 
     /// Gives an operation to the engine; its number tells its completion apart.
-    pub(super) fn submit(&mut self, index: TaskIndex, engine: &mut dyn IoEngine, slot: Slot, op: BlockOp) {
+    pub(super) fn submit(&mut self, index: TaskIndex, store: Port, mut op: BlockOp, engines: &mut Engines) {
         let task = &mut self.tasks[index];
         let chunk = task.transfer.next_chunk;
         task.transfer.next_chunk = chunk.wrapping_add(1);
         task.transfer.in_flight += 1;
         task.transfer.out.insert(chunk);
-        engine.submit(slot, Tasks::io_tag(self.id, index, task.generation, chunk), op);
+        let tag = Tasks::io_tag(self.id, index, task.generation, chunk);
+        if let Some(block) = op.block_mut() {
+            block.lend(tag);
+            task.transfer.lent += block.capacity() as u32;
+        }
+        engines.submit(store, tag, op);
         self.submitted = true;
+    }
+}
+
+impl Transfer {
+    /// Takes a completion of one of its operations: the block if it is the one that was lent, and the result if it is one
+    /// of this operation, or else an error.
+    fn take_back(&mut self, completion: Completion) -> (Option<Block>, Result<Completed, IoError>) {
+        let Completion { tag, block, result } = completion;
+        let lent = self.kind.moves_data();
+        let came_back = block.is_some();
+        let block = block.filter(|block| lent && block.is_lent_for(tag));
+        if let Some(block) = &block {
+            self.lent -= block.capacity() as u32;
+        }
+        let fits = match result {
+            Ok(Completed::Allocation { len, .. }) => {
+                self.kind == Kind::Allocation && (1..=self.len).contains(&len)
+            }
+            Ok(Completed::Done) => self.kind != Kind::Allocation,
+            Err(_) => true,
+        };
+        let kept = fits && block.is_some() == lent && came_back == lent;
+        (block, if kept || result.is_err() { result } else { Err(IoError::MISBEHAVED) })
     }
 }
 

@@ -205,10 +205,8 @@ impl Side {
     /// One turn of the stores, and what follows from it; false: nothing moved.
     pub fn step(&mut self) -> bool {
         let mut done = Vec::new();
-        for (_, engine) in self.engines.iter_mut() {
-            engine.kick();
-            engine.reap(&mut done);
-        }
+        self.engines.kick();
+        self.engines.reap(&mut done);
         let ready = self.shard.has_ready();
         let moved = ready || !done.is_empty();
         for completion in done {
@@ -258,9 +256,7 @@ impl Side {
     /// Sends what there is to be sent, and takes note of what happened.
     fn after(&mut self) {
         if self.shard.take_submitted() {
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-            }
+            self.engines.kick();
         }
         self.shard.take_touched(&mut Vec::new());
         for wire in 0..self.wires.len() {

@@ -130,7 +130,7 @@ fn a_medium_error_in_the_middle_ends_a_read_that_has_begun() {
     let (setup, store) = Setup::sim();
     let mut session = small_segments(&Pair::new(setup));
     store.behave(Behaviour { fail: 500, ..Behaviour::INLINE });
-    store.fail_with(IoError::Medium(0));
+    store.fail_with(IoError::medium(0));
     let mut broken = 0;
     for _ in 0..20 {
         let reply = session.run(&READ, Io::Read(2048));

@@ -101,8 +101,8 @@ fn a_read_only_store_refuses_all_that_writes() {
 #[test]
 fn a_store_that_fails_is_a_medium_error_or_no_space() {
     for (error, check) in [
-        (IoError::Medium(0), (3, AdditionalSense::WRITE_ERROR)),
-        (IoError::NoSpace, (7, AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT)),
+        (IoError::medium(0), (3, AdditionalSense::WRITE_ERROR)),
+        (IoError::NO_SPACE, (7, AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT)),
     ] {
         let (_, store, mut session) = disk();
         store.behave(Behaviour { fail: 1000, ..Behaviour::INLINE });

@@ -396,11 +396,11 @@ fn lengths_beyond_4_gib_do_not_wrap() {
     bench.store.size.store(blocks * 512, std::sync::atomic::Ordering::Relaxed);
     bench.unit.refresh_capacity().unwrap();
     bench.run(&[0; 6], &[]);
-    bench.fail = Some(IoError::Cancelled);
+    bench.fail = Some(IoError::CANCELLED);
     bench.run(&[0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]);
     assert_eq!(bench.steps, [zero(0, blocks, false)]);
     let list = encode(&[UnmapDescriptor { lba: 1 << 32, blocks: u32::MAX }]);
-    bench.fail = Some(IoError::Cancelled);
+    bench.fail = Some(IoError::CANCELLED);
     bench.run(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list);
     assert_eq!(bench.steps, [discard(1 << 32, u32::MAX.into())]);
 }
@@ -467,7 +467,7 @@ fn errors_of_the_store_are_told_by_what_was_done() {
         [(read, Some((3, 0x11, 0))), (write, Some((3, 0x0c, 0))), (verify, Some((3, 0x0c, 0)))]
     {
         let mut bench = disk();
-        bench.fail = Some(IoError::Medium(9 * 512));
+        bench.fail = Some(IoError::medium(9 * 512));
         let outcome = bench.run(cdb, &[0; 1024]);
         assert_eq!(verdict(&outcome), expected, "{cdb:02x?}");
         assert_eq!(outcome.sense.unwrap().information, Some(9));

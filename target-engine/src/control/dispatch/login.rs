@@ -320,7 +320,7 @@ impl Control {
                     out.note(format_args!("target {tid}: {initiator:?} is gone, session {}", tsih.0));
                 }
             }
-            ToControl::Answer(..) | ToControl::LoopEnded(_) => {}
+            ToControl::Answer(..) | ToControl::LoopEnded(_) | ToControl::LoopFailed(_) => {}
         }
     }
 }

@@ -109,17 +109,8 @@ impl Control {
                 self.spawn(thread_name(tid, index, count), out).map(|id| chosen.push(id)).err()
             })
         } else {
-            places.into_iter().take(count).find_map(|place| {
-                // One that came to grief has a successor when it is needed.
-                if out.mailbox(self.shared[place]).is_none() {
-                    match self.spawn(shared_name(place), out) {
-                        Ok(id) => self.shared[place] = id,
-                        Err(error) => return Some(error),
-                    }
-                }
-                chosen.push(self.shared[place]);
-                None
-            })
+            chosen.extend(places.into_iter().take(count).map(|place| self.shared[place]));
+            None
         };
         let Some(error) = failed else { return Ok(chosen) };
         log::error!("target {tid}: no thread for it: {error}");
@@ -251,15 +242,11 @@ impl Control {
         Ok(Report::Done)
     }
 
-    /// A loop that ended has told of the end of each of its sessions, unless it came to grief.
+    /// A loop that ended has reported the end of each of its sessions, unless it failed.
     pub(super) fn forget_sessions_of(&mut self, id: LoopId) {
         let sessions = self.sessions.all().filter(|session| self.loop_of(session) == Some(id));
         for (tsih, nexus) in sessions.map(|session| (session.tsih, session.nexus)).collect::<Vec<_>>() {
             self.sessions.end(tsih, nexus);
-        }
-        let served = self.loops.iter().filter(|(_, service)| service.loops.contains(&id));
-        for (tid, _) in served.filter(|_| !self.ending) {
-            log::error!("target {tid}: its loop {} has ended by itself", id.0);
         }
     }
 
@@ -297,6 +284,7 @@ fn shared_name(place: usize) -> String {
 
 fn settings(target: &Target) -> TargetSettings {
     TargetSettings {
+        tid: target.tid.number(),
         name: target.name.clone(),
         max_queue_cmd: target.parameters.number(Key::MaxQueueCmd),
         nop_interval: Duration::from_secs(target.nop_interval.into()),

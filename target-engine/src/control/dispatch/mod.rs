@@ -83,6 +83,9 @@ pub trait Outside {
     /// A loop has said its last word.
     fn loop_ended(&mut self, id: LoopId);
 
+    /// A loop ended that was not asked to: the server ends, too.
+    fn loop_failed(&mut self, id: LoopId);
+
     /// Gives a job to the openers.
     ///
     /// # Errors
@@ -228,15 +231,21 @@ impl Control {
                     self.finish(operation, out);
                 }
             }
-            ToControl::LoopEnded(id) => {
-                out.loop_ended(id);
-                for operation in self.pending.loop_ended(id) {
-                    self.finish(operation, out);
-                }
-                self.forget_sessions_of(id);
+            ToControl::LoopEnded(id) => self.loop_ended(id, out),
+            ToControl::LoopFailed(id) => {
+                self.loop_ended(id, out);
+                out.loop_failed(id);
             }
             about_a_session => self.session_letter(about_a_session, out),
         }
+    }
+
+    fn loop_ended(&mut self, id: LoopId, out: &mut dyn Outside) {
+        out.loop_ended(id);
+        for operation in self.pending.loop_ended(id) {
+            self.finish(operation, out);
+        }
+        self.forget_sessions_of(id);
     }
 
     /// Takes an opener's result.

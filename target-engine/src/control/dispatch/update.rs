@@ -162,10 +162,11 @@ impl Control {
         Ok(spec)
     }
 
-    /// What a medium that has lost writes is opened by once more, when it comes back from being offline.
+    /// What a medium that has lost writes, or whose engine has panicked, is opened by once more, when it comes back from
+    /// being offline.
     fn lost_medium(&self, update: &UpdateUnit) -> Option<StoreSpec> {
         let entry = self.entry(update)?;
-        let lost = entry.unit.store().is_some_and(|store| store.has_lost_writes());
+        let lost = entry.unit.store().is_some_and(|store| store.has_lost_writes()) || entry.unit.is_broken();
         (lost && !entry.unit.config().online).then(|| entry.store.clone())
     }
 

@@ -20,7 +20,7 @@ use crate::control::report::Reply;
 use crate::control::request::Request;
 use crate::limits::{END_GRACE, END_REPLIES};
 use crate::model::store::StoreOpener;
-use crate::runtime::letters::ToLoop;
+use crate::runtime::letters::{LoopId, ToLoop};
 use crate::runtime::poller::{Interest, Ready};
 
 use world::Source;
@@ -40,6 +40,8 @@ enum End {
     Asked,
     /// The daemon was told to end while it serves.
     Signalled,
+    /// A loop ended that was not asked to.
+    LoopFailed,
 }
 
 impl ControlLoop {
@@ -85,11 +87,12 @@ impl ControlLoop {
         }
     }
 
-    /// Serves until it is told to end, then ends all loops, within a bounded time.
+    /// Serves until it is told to end or a loop fails, then ends all loops, within a bounded time. Returns the loop that
+    /// failed.
     ///
     /// # Errors
     /// The kernel refuses to let it wait.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Option<LoopId>> {
         let end = loop {
             if let Some(end) = self.end_due() {
                 break end;
@@ -100,7 +103,7 @@ impl ControlLoop {
         self.control.ending = true;
         self.world.close_doors();
         self.control.model.portals.clear();
-        let grace = if end == End::Signalled { END_GRACE } else { Duration::ZERO };
+        let grace = if end == End::Asked { Duration::ZERO } else { END_GRACE };
         for mailbox in self.world.mailboxes() {
             let _ = mailbox.send_reserved(ToLoop::End(grace));
         }
@@ -109,11 +112,13 @@ impl ControlLoop {
             self.turn(Some(deadline))?;
         }
         self.world.join_loops();
-        Ok(())
+        Ok(self.world.failed_loop())
     }
 
     fn end_due(&self) -> Option<End> {
-        if self.world.signalled() {
+        if self.world.failed_loop().is_some() {
+            Some(End::LoopFailed)
+        } else if self.world.signalled() {
             Some(End::Signalled)
         } else if self.world.is_ending() {
             Some(End::Asked)

@@ -59,10 +59,12 @@ pub(crate) struct World {
     openers: Openers,
     /// For redirect commands: stores that hang must not delay logins.
     redirectors: Openers,
-    opener: Arc<dyn StoreOpener>,
+    kinds: Vec<StoreKind>,
     shutdown: Option<UnixStream>,
     signals: usize,
     ending: bool,
+    /// The first loop that ended and was not asked to.
+    failed_loop: Option<LoopId>,
     warnings: Warnings,
     /// The life of sessions.
     notices: Warnings,
@@ -99,10 +101,11 @@ impl World {
             jobs,
             openers: Openers::new(Arc::clone(&opener), done.clone()),
             redirectors: Openers::new(Arc::clone(&opener), done),
-            opener,
+            kinds: opener.kinds(),
             shutdown: None,
             signals: 0,
             ending: false,
+            failed_loop: None,
             warnings: Warnings::default(),
             notices: Warnings::default(),
         })
@@ -147,7 +150,11 @@ impl World {
     }
 
     pub(super) fn is_ending(&self) -> bool {
-        self.ending
+        self.ending || self.failed_loop.is_some()
+    }
+
+    pub(super) fn failed_loop(&self) -> Option<LoopId> {
+        self.failed_loop
     }
 
     pub(super) fn internal_client(&mut self) -> ClientId {
@@ -238,8 +245,13 @@ impl Outside for World {
     }
 
     fn loop_ended(&mut self, id: LoopId) {
-        // The thread said its last word; it is not waited for.
+        // The thread ends by itself; it is not waited for.
         self.loops.remove(&id);
+    }
+
+    fn loop_failed(&mut self, id: LoopId) {
+        log::error!("loop {} has failed: the daemon ends", id.0);
+        self.failed_loop.get_or_insert(id);
     }
 
     fn job(&mut self, job: Job) -> Result<(), Job> {
@@ -270,7 +282,7 @@ impl Outside for World {
     }
 
     fn store_kinds(&self) -> Vec<StoreKind> {
-        self.opener.kinds()
+        self.kinds.clone()
     }
 
     fn note(&mut self, text: std::fmt::Arguments<'_>) {

@@ -70,9 +70,7 @@ impl DataLoop {
     pub(in crate::runtime) fn after(&mut self, shard_index: usize, also: Option<usize>) {
         let Some(served) = self.shards.get_mut(shard_index) else { return };
         if served.shard.take_submitted() {
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-            }
+            self.engines.kick();
         }
         let mut touched = std::mem::take(&mut self.touched);
         served.shard.take_touched(&mut touched);
@@ -131,9 +129,7 @@ impl DataLoop {
         let Some(stream) = self.streams.get_mut(index) else { return };
         let Some(served) = self.shards.get_mut(stream.shard) else { return };
         if served.shard.take_submitted() {
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-            }
+            self.engines.kick();
         }
         let Some(connection) = served.shard.connection(stream.place) else { return };
         let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();

@@ -35,6 +35,7 @@ impl Running {
 
     fn add(&self, number: u32, life: u64) {
         let settings = TargetSettings {
+            tid: number,
             name: format!("iqn.x:{number}"),
             max_queue_cmd: 128,
             nop_interval: Duration::ZERO,

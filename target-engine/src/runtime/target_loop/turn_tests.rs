@@ -146,8 +146,10 @@ fn loop_with(store: Zeroes) -> (DataLoop, UnixStream) {
 fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream>) {
     let (own, inbox) = mailbox(64).unwrap();
     let (control, _) = mailbox(8).unwrap();
-    let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control).unwrap();
+    let poller = poller_of(&inbox).unwrap();
+    let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control, poller);
     let settings = TargetSettings {
+        tid: 1,
         name: "iqn.x:t".to_owned(),
         max_queue_cmd: 8,
         nop_interval: Duration::ZERO,

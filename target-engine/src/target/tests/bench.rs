@@ -130,7 +130,7 @@ impl IoEngine for TestEngine {
                 BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),
                 _ => None,
             };
-            self.done.push(Completion { tag, block, result: Err(IoError::Cancelled) });
+            self.done.push(Completion { tag, block, result: Err(IoError::CANCELLED) });
         }
     }
     fn detach(&mut self, _: Slot) {}
@@ -189,6 +189,7 @@ impl Bench {
         let bytes = (0..SIZE).map(|n| (n / 512 + n % 7) as u8).collect();
         let store = TestStore(Arc::new(Mutex::new(Inner { bytes, mode: Mode::Inline, log: Vec::new() })));
         let settings = TargetSettings {
+            tid: 1,
             name: "iqn.2001-04.com.example:t".to_owned(),
             max_queue_cmd: 32,
             nop_interval: Duration::ZERO,
@@ -312,10 +313,8 @@ impl Bench {
     pub(super) fn settle(&mut self) {
         loop {
             let mut done = Vec::new();
-            for (_, engine) in self.engines.iter_mut() {
-                engine.kick();
-                engine.reap(&mut done);
-            }
+            self.engines.kick();
+            self.engines.reap(&mut done);
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             if done.is_empty() && !self.shard.has_ready() {
                 return;

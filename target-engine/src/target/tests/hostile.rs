@@ -30,9 +30,7 @@ fn status(out: &[Out]) -> Vec<u8> {
 /// What the engines have done, without telling the shard yet.
 fn done(bench: &mut Bench) -> Vec<Completion> {
     let mut done = Vec::new();
-    for (_, engine) in bench.engines.iter_mut() {
-        engine.reap(&mut done);
-    }
+    bench.engines.reap(&mut done);
     done
 }
 

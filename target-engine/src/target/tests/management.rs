@@ -137,9 +137,7 @@ fn a_session_ends_only_when_its_last_operation_is_in() {
     bench.command(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0], Expect::Out(4096, &[5; 4096], true));
     // The store has it and does not let it be cancelled in time: it is written.
     let mut done = Vec::new();
-    for (_, engine) in bench.engines.iter_mut() {
-        engine.reap(&mut done);
-    }
+    bench.engines.reap(&mut done);
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.close_connection(bench.place, &mut env);
     let gone = events(&mut bench);

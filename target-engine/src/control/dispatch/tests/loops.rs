@@ -205,20 +205,21 @@ fn a_session_goes_to_the_loop_of_its_target_with_the_fewest_sessions_of_all() {
 }
 
 #[test]
-fn a_shared_loop_that_died_takes_sessions_of_all_its_targets_along_and_has_a_successor() {
+fn a_shared_loop_that_failed_takes_the_sessions_of_its_targets_along_and_ends_the_server() {
     let mut bench = Bench::sharing(2);
     for number in 1..=3 {
         bench.make(number);
         log_in(&mut bench, number);
     }
-    bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
+    bench.control.letter(ToControl::LoopFailed(LoopId(1)), &mut bench.out);
+    assert_eq!(
+        (&bench.out.ended_loops[..], &bench.out.failed_loops[..]),
+        (&[LoopId(1)][..], &[LoopId(1)][..])
+    );
     let left: Vec<_> = bench.control.sessions.all().map(|session| session.key.tid).collect();
     assert_eq!(left, [tid(2)]);
     assert_eq!(bench.ask(delete(1)), None);
     assert_eq!(bench.replies(), [Ok(String::new())], "nobody is waited for");
-    assert_eq!(bench.ask(set_loops(3, "2")), Some(Ok(String::new())));
-    assert_eq!(bench.loops(3), [3, 2]);
-    assert_eq!(bench.out.names, ["tgt/s0", "tgt/s1", "tgt/s0"]);
 }
 
 #[test]

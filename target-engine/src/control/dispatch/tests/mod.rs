@@ -41,6 +41,7 @@ struct Paper {
     listening: BTreeMap<PortalId, SocketAddr>,
     answers: Vec<(LoginId, Answer)>,
     ended_loops: Vec<LoopId>,
+    failed_loops: Vec<LoopId>,
     no_threads: bool,
     notes: Vec<String>,
     debug: bool,
@@ -69,6 +70,10 @@ impl Outside for Paper {
     fn loop_ended(&mut self, id: LoopId) {
         self.boxes.remove(&id);
         self.ended_loops.push(id);
+    }
+
+    fn loop_failed(&mut self, id: LoopId) {
+        self.failed_loops.push(id);
     }
 
     fn job(&mut self, job: Job) -> Result<(), Job> {
@@ -155,7 +160,7 @@ impl Backstore for Blocks {
     }
 
     fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
-        Err(IoError::Unsupported)
+        Err(IoError::UNSUPPORTED)
     }
 }
 

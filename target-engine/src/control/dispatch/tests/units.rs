@@ -114,7 +114,7 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     let ticket = bench.opened(Ok(MIB));
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     bench.out.letters(LoopId(1));
-    let failure = Err(LoopError::Store(IoError::NotReady));
+    let failure = Err(LoopError::Store(IoError::NOT_READY));
     assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { by: Some(_), .. }]));
     assert!(!bench.show().contains("LUN: 1"));
@@ -253,7 +253,7 @@ fn the_size_is_asked_for_aside() {
         Some(Err(TgtadmError::UnsupportedOperation.into()))
     );
     for (answer, reply) in
-        [(Ok(()), Ok(String::new())), (Err(IoError::NotReady), Err(TgtadmError::InvalidRequest.into()))]
+        [(Ok(()), Ok(String::new())), (Err(IoError::NOT_READY), Err(TgtadmError::InvalidRequest.into()))]
     {
         assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::DiskSize)])), None);
         let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
