@@ -5,19 +5,22 @@
 //! - [`setup`]: what the target is like
 //! - [`initiator`]: one connection of an initiator, from login to logout
 //! - [`sim_store`]: a store that may be late, out of order, failing or dead
+//! - [`bad_store`]: a store that breaks the contract of stores
 //! - [`liar`]: a store that lies about durability
-//! - [`trace`]: PDUs as lines
+//! - [`trace`]: PDUs as lines; [`log_lines`]: what the log says
 //! - [`clock`], [`random`]: what the world is made of
 //!
 //! Apart from it, for measurements: [`bare`], bytes straight into the engine, and [`load`], a load generator on
 //! real sockets; and [`control`], a client of the control socket.
 
+pub mod bad_store;
 pub mod bare;
 pub mod clock;
 pub mod control;
 pub mod initiator;
 pub mod liar;
 pub mod load;
+pub mod log_lines;
 pub mod loops;
 pub mod pair;
 pub mod random;

@@ -208,7 +208,11 @@ impl Side {
         self.engines.kick();
         self.engines.reap(&mut done);
         let ready = self.shard.has_ready();
-        let moved = ready || !done.is_empty();
+        let lost = done.is_empty() && self.engines.take_lost();
+        if lost {
+            self.with_env(TargetShard::fail_lost);
+        }
+        let moved = ready || lost || !done.is_empty();
         for completion in done {
             self.with_env(|shard, env| shard.complete(completion, env));
         }

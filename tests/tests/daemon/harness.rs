@@ -209,6 +209,16 @@ impl Daemon {
         Self::spawn(command, tempfile::tempdir().expect("a directory"), Brand::Ours, CONTROL_PORT)
     }
 
+    /// Ours, with stores of the kind `bad`, whose path says how they are.
+    #[track_caller]
+    pub(crate) fn start_with_bad_stores() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bad_tgtd"));
+        command.arg(directory.path().join(format!("control.{CONTROL_PORT}"))).arg("127.0.0.1:0");
+        command.stdin(Stdio::null());
+        Self::run(command, directory, Brand::Ours, CONTROL_PORT)
+    }
+
     #[track_caller]
     fn run(mut command: Command, directory: TempDir, manager: Brand, control_port: &'static str) -> Self {
         let log = File::create(directory.path().join("tgtd.log")).expect("a log");

@@ -8,6 +8,7 @@
 mod access;
 mod admin;
 mod audit;
+mod bad_stores;
 mod chap;
 mod client;
 mod consumers;
