@@ -7,6 +7,7 @@ use super::{AREA, Random, Subject, pattern, read, unit};
 pub(super) fn check(subject: &Subject) {
     both_ways_see_the_same(subject);
     agrees_with_a_model(subject);
+    lengths_below_a_sector(subject);
     loops_see_one_another(subject);
     durable_writes_are_writes(subject);
 }
@@ -65,6 +66,36 @@ fn agrees_with_a_model(subject: &Subject) {
     }
     store.flush().expect("a flush is done");
     assert!(read(&mut store, 0, AREA as usize) == subject.kept(&model, &zeroes), "the whole area");
+}
+
+/// An initiator may expect or send less than its command names.
+fn lengths_below_a_sector(subject: &Subject) {
+    let mut store = subject.open();
+    let alignment = subject.store().capabilities().alignment as usize;
+    if alignment >= 512 {
+        return;
+    }
+    let zeroes = vec![0; 2048];
+    let mut model = pattern(80, 2048);
+    store.write(0, &model, false).expect("the sectors are filled");
+    for (round, len) in [1, 2, 7, 100, 255, 511, 513, 1000].into_iter().enumerate() {
+        let (offset, len) = (512, usize::next_multiple_of(len, alignment));
+        let range = offset..offset + len;
+        let data = pattern(81 + round as u64, len);
+        if round % 2 == 0 {
+            store.write(offset as u64, &data, false).expect("a short write is done");
+        } else if let Some(done) = store.try_now(InlineOp::Write { offset: offset as u64, from: &data }) {
+            assert_eq!(done, Ok(Now::Moved), "a short inline write");
+        } else {
+            store.write(offset as u64, &data, false).expect("declined, submitted");
+        }
+        model[range.clone()].copy_from_slice(&data);
+        let expected = subject.kept(&model[range], &zeroes);
+        assert!(read(&mut store, offset as u64, len) == expected, "{len} bytes at {offset}");
+        let block = store.read(offset as u64, len).expect("a short read is done");
+        assert!(*block == *expected, "{len} bytes at {offset}, submitted");
+        assert!(read(&mut store, 0, 2048) == subject.kept(&model, &zeroes), "around {len} bytes at {offset}");
+    }
 }
 
 fn loops_see_one_another(subject: &Subject) {

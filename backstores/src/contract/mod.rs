@@ -9,31 +9,44 @@
 //!
 //! | room | what is checked |
 //! | --- | --- |
-//! | `data` | what was written is read, at once or submitted, from one loop or another |
+//! | `data` | what was written is read, at once or submitted, from one loop or another, also less than a sector |
+//! | `slots` | two stores on one engine are apart |
 //! | `ranges` | discard, write zeroes, allocation; their neighbours stay |
 //! | `tags` | every tag comes back once, with its buffer, and the event tells; cancel, detach, drop |
 
 mod data;
 mod ranges;
+mod slots;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use scsi_core::store::{Backstore, Block, BlockOp, Engines, IoError};
+use scsi_core::store::{BLOCK_ALIGNMENT, Backstore, Block, BlockOp, Engines, IoError};
 
 use crate::waiting::Waiting;
 
 /// What is checked.
 pub struct Subject {
     make: Box<dyn Fn() -> Arc<dyn Backstore>>,
+    other: Option<Box<dyn Fn() -> Arc<dyn Backstore>>>,
     engines: Box<dyn Fn() -> Engines>,
     keeps_data: bool,
 }
 
 impl Subject {
-    /// `make` gives a store of at least 1 MiB, all of whose contents may be lost; each call may give the same one.
+    /// `make` gives a store of at least 1 MiB, all of whose contents may be lost. Each call gives another one; if it gives
+    /// the same one, there must be [`Subject::beside`].
     pub fn new(make: impl Fn() -> Arc<dyn Backstore> + 'static) -> Self {
-        Self { make: Box::new(make), engines: Box::new(Engines::default), keeps_data: true }
+        Self { make: Box::new(make), other: None, engines: Box::new(Engines::default), keeps_data: true }
+    }
+
+    /// `make` gives another store of the same engine, with contents of its own.
+    #[must_use]
+    pub fn beside(mut self, make: impl Fn() -> Arc<dyn Backstore> + 'static) -> Self {
+        self.other = Some(Box::new(make));
+        self
     }
 
     /// The store is attached to engines made by `engines`, so that one of several can be chosen.
@@ -52,6 +65,10 @@ impl Subject {
 
     fn store(&self) -> Arc<dyn Backstore> {
         (self.make)()
+    }
+
+    fn other(&self) -> Arc<dyn Backstore> {
+        self.other.as_ref().map_or_else(|| self.store(), |make| make())
     }
 
     fn attach(&self, store: &dyn Backstore) -> Waiting {
@@ -80,6 +97,7 @@ pub fn check(subject: &Subject) {
         return;
     }
     data::check(subject);
+    slots::check(subject);
     ranges::check(subject);
     tags::check(subject);
 }
@@ -88,11 +106,11 @@ fn facts_make_sense(subject: &Subject) {
     let store = subject.store();
     let geometry = store.geometry();
     assert!(geometry.size >= 1 << 20, "the suite needs 1 MiB, the store has {}", geometry.size);
-    let block_len = geometry.physical_block_len;
-    assert!(block_len.is_power_of_two() && block_len >= 512, "physical block length {block_len}");
     assert_eq!(store.refresh(), Ok(geometry), "nothing grew");
     let can = store.capabilities();
-    assert!(can.alignment.is_power_of_two(), "alignment {}", can.alignment);
+    if let Err(wrong) = geometry.check(can.alignment, BLOCK_ALIGNMENT as u32) {
+        panic!("no unit can be made of the store: {wrong}");
+    }
     assert!(can.discard || !can.discard_zeroes, "zeroes by a discard that is not there");
     assert!(!can.read_only || !(can.discard || can.write_zeroes), "a read-only store changes nothing");
     assert!(!store.kind().is_empty());

@@ -72,7 +72,13 @@ pub(super) fn new_file(len: u64) -> (tempfile::TempDir, OpenOptions) {
 pub(super) fn keep_the_contract(kind: &'static str, options: &OpenOptions) {
     for by in [By::Ring, By::Workers] {
         let options = options.clone();
-        contract::check(&Subject::new(move || open(kind, &options)).with_engines(move || engines(by)));
+        let (dir, beside) = new_file(2 << 20);
+        let other = move || {
+            let _ = &dir;
+            open(kind, &beside)
+        };
+        let subject = Subject::new(move || open(kind, &options)).beside(other);
+        contract::check(&subject.with_engines(move || engines(by)));
     }
 }
 
@@ -88,7 +94,9 @@ fn a_loop_does_not_even_try_what_may_wait_against_the_promise() {
     let (_dir, options) = new_file(64 << 20);
     for by in [By::Ring, By::Workers] {
         let of_subject = options.clone();
-        contract::check(&Subject::new(move || on_fuse(&of_subject)).with_engines(move || engines(by)));
+        let (_beside, other) = new_file(2 << 20);
+        let subject = Subject::new(move || on_fuse(&of_subject)).beside(move || on_fuse(&other));
+        contract::check(&subject.with_engines(move || engines(by)));
         let mut store = Waiting::with_engines(&*on_fuse(&options), engines(by)).unwrap();
         store.write(0, &[7; 4096], false).unwrap();
         // In the page cache now.
