@@ -293,6 +293,7 @@ impl Block {
     }
 
     /// Bytes it could hold.
+    #[inline]
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.bytes.len() - BLOCK_ALIGNMENT
@@ -302,17 +303,20 @@ impl Block {
     ///
     /// # Panics
     /// `len` is beyond the capacity, which is a mistake of the caller.
+    #[inline]
     pub fn set_len(&mut self, len: usize) {
         assert!(len <= self.capacity(), "a block's length is within its capacity");
         self.len = len;
     }
 
     /// Notes the operation that the block is submitted with, for [`Block::is_lent_for`]. Layers leave that alone.
+    #[inline]
     pub fn lend(&mut self, tag: IoTag) {
         (self.lent_for, self.lent_len) = (tag.0, self.len as u32);
     }
 
     /// Whether it is the block that was lent for this operation, of the length that it had.
+    #[inline]
     #[must_use]
     pub fn is_lent_for(&self, tag: IoTag) -> bool {
         self.lent_for == tag.0 && self.lent_len == self.len as u32
@@ -332,12 +336,14 @@ impl BlockOp {
 impl std::ops::Deref for Block {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.bytes[self.start as usize..self.start as usize + self.len]
     }
 }
 
 impl std::ops::DerefMut for Block {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start as usize..self.start as usize + self.len]
     }

@@ -10,7 +10,7 @@ use std::fmt;
 pub struct IoError {
     kind: IoErrorKind,
     /// 0: not known.
-    errno: u16,
+    errno: u32,
     /// `u64::MAX`: not known.
     offset: u64,
 }
@@ -18,6 +18,7 @@ pub struct IoError {
 /// What kind of failure an [`IoError`] is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum IoErrorKind {
     /// The medium failed.
     #[error("medium error")]
@@ -91,10 +92,10 @@ impl IoError {
         Self { offset, ..self }
     }
 
-    /// The same with the operating system's number (`EIO` is 5); one that no system has is left out.
+    /// The same with the operating system's number (`EIO` is 5); one that is not positive is left out.
     #[must_use]
     pub const fn with_errno(self, errno: i32) -> Self {
-        let errno = if errno > 0 && errno <= u16::MAX as i32 { errno as u16 } else { 0 };
+        let errno = if errno > 0 { errno as u32 } else { 0 };
         Self { errno, ..self }
     }
 
@@ -113,7 +114,7 @@ impl IoError {
     /// The operating system's error number, if there was one.
     #[must_use]
     pub const fn errno(self) -> Option<i32> {
-        if self.errno == 0 { None } else { Some(self.errno as i32) }
+        if self.errno == 0 { None } else { Some(self.errno.cast_signed()) }
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
             (IoErrorKind::NotReady, Some(110), Some(4096))
         );
         assert_eq!((IoError::NOT_READY.errno(), IoError::NOT_READY.offset()), (None, None));
-        assert_eq!(error.with_errno(70_000).errno(), None);
+        assert_eq!(error.with_errno(-5).errno(), None);
         assert_eq!(size_of::<Option<Result<Now, IoError>>>(), 16);
     }
 

@@ -106,8 +106,11 @@ impl TargetShard {
 
     /// A step has succeeded, the first after one that failed.
     #[cold]
-    pub(super) fn store_succeeded(&mut self, lun: Lun) {
+    pub(super) fn store_succeeded(&mut self, index: TaskIndex, lun: Lun) {
         let tid = self.settings.tid;
+        if self.tasks[index].transfer.kind == Kind::Idle {
+            return;
+        }
         let Some(unit) = self.unit_mut(lun) else { return };
         if unit.health.succeeded() {
             log::warn!("target {tid} LUN {lun}: {}: I/O succeeds again", name_of(unit.port.unit()));

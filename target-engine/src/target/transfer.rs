@@ -1,8 +1,6 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use scsi_core::device::{IoDone, IoResult, Step};
 use scsi_core::store::{Block, BlockOp, Completed, Completion, Engines, InlineOp, IoError, Now, Port};
@@ -42,7 +40,7 @@ impl TargetShard {
             }
             self.begin(index, &step);
             match self.run(index, borrowed, env) {
-                Progress::Over(result) => match self.io_done(index, result, env.now) {
+                Progress::Over(result) => match self.io_done(index, result, env) {
                     Some(next) => step = next,
                     None => return,
                 },
@@ -54,7 +52,7 @@ impl TargetShard {
     /// Goes on with a step that had to wait.
     pub(super) fn resume(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         if let Progress::Over(result) = self.run(index, &[], env)
-            && let Some(step) = self.io_done(index, result, env.now)
+            && let Some(step) = self.io_done(index, result, env)
         {
             self.advance(index, step, &[], env);
         }
@@ -106,16 +104,16 @@ impl TargetShard {
         }
     }
 
-    fn io_done(&mut self, index: TaskIndex, result: IoResult, now: Instant) -> Option<Step> {
+    fn io_done(&mut self, index: TaskIndex, result: IoResult, env: &Env<'_>) -> Option<Step> {
         if let Err(error) = result {
-            self.store_failed(index, error, now);
+            self.store_failed(index, error, env.now);
         }
         let task = &mut self.tasks[index];
         let lun = task.lun?;
         let unit = self.units.get_mut(usize::from(lun.number()))?.as_mut()?;
         let step = unit.port.io_done(&mut task.device, result);
-        if unit.health.failing && result.is_ok() && task.transfer.kind != Kind::Idle {
-            self.store_succeeded(lun);
+        if unit.health.failing && result.is_ok() {
+            self.store_succeeded(index, lun);
         }
         Some(step)
     }
