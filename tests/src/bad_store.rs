@@ -334,7 +334,9 @@ impl IoEngine for BadEngine {
     }
 
     fn detach(&mut self, slot: Slot) {
-        assert!(self.stores[slot.0 as usize].fault() != Fault::PanicDetach, "detach panics");
+        let store = &mut self.stores[slot.0 as usize];
+        assert!(store.fault() != Fault::PanicDetach, "detach panics");
+        *store = BadStore::new(Fault::None);
     }
 }
 
