@@ -25,6 +25,7 @@ enum Flaw {
     HugeSize,
 }
 
+#[derive(Clone)]
 struct Toy {
     bytes: Arc<Mutex<Vec<u8>>>,
     flaw: Flaw,
@@ -32,7 +33,7 @@ struct Toy {
 
 #[derive(Default)]
 struct ToyEngine {
-    slots: Vec<Option<(Arc<Mutex<Vec<u8>>>, Flaw)>>,
+    slots: Vec<Option<Toy>>,
     last: usize,
     done: Vec<Completion>,
 }
@@ -75,7 +76,7 @@ impl Backstore for Toy {
         let (engine, toys) = engines.of_kind(|| Ok(ToyEngine::default()))?;
         let free = toys.slots.iter().position(Option::is_none).unwrap_or(toys.slots.len());
         toys.slots.resize(toys.slots.len().max(free + 1), None);
-        toys.slots[free] = Some((self.bytes.clone(), self.flaw));
+        toys.slots[free] = Some(self.clone());
         toys.last = free;
         Ok(Port { engine, slot: Slot(free as u32) })
     }
@@ -83,9 +84,9 @@ impl Backstore for Toy {
 
 impl ToyEngine {
     fn store(&self, slot: Slot, inline: bool) -> (Arc<Mutex<Vec<u8>>>, Flaw) {
-        let (bytes, flaw) = self.slots[slot.0 as usize].clone().unwrap();
+        let Toy { bytes, flaw } = self.slots[slot.0 as usize].clone().unwrap();
         let ignores = flaw == Flaw::IgnoresSlot || !inline && flaw == Flaw::IgnoresSlotOfSubmitted;
-        (if ignores { self.slots[self.last].clone().unwrap().0 } else { bytes }, flaw)
+        (if ignores { self.slots[self.last].clone().unwrap().bytes } else { bytes }, flaw)
     }
 }
 
