@@ -1,7 +1,6 @@
 //! Stores that break their contract harm no other unit, neither the loop that all targets share nor management; a loop
 //! that fails ends the daemon.
 
-use rustix::process::Signal;
 use scsi_core::sense::SenseKey;
 use tgt_tests::bad_store::EDGE;
 
@@ -111,7 +110,10 @@ fn a_store_that_panics_on_the_way_to_or_from_a_unit_takes_nobody_along() {
         assert!(log.contains(line), "{line}: {log}");
     }
     let mut daemon = daemon;
-    daemon.signal(Signal::TERM);
+    for tid in ["1", "2"] {
+        daemon.adm(&["--mode", "target", "--op", "delete", "--tid", tid, "--force"]);
+    }
+    daemon.adm(&["--mode", "system", "--op", "delete"]);
     assert!(daemon.ended().success(), "{}", daemon.log());
 }
 
