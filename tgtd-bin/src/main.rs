@@ -42,8 +42,6 @@ fn run(args: &Args) -> Result<u8, Failure> {
         return daemon::start_detached();
     }
     logging::start(args.logs_to_stderr(), args.debug())?;
-    // One line, where all lines go: a panic of a store does not end the daemon.
-    std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
     // Nobody expects them of a disk for the moment, nor of a user who may not set them.
     daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
     if !args.iser.is_empty() {
