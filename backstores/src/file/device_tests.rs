@@ -70,12 +70,13 @@ fn devices_keep_the_contract() {
     keep_the_contract("aio", &device.options());
 }
 
+/// As tgt: an initiator is told nothing of a device's physical blocks.
 #[test]
-fn devices_tell_their_block_lengths() {
+fn a_device_of_long_blocks_announces_no_physical_blocks_and_refuses_short_ones() {
     let Some(device) = LoopDevice::new(1 << 20, &["--sector-size", "4096"]) else { return };
     let options = OpenOptions { block_len: 4096, ..device.options() };
     let store = open("aio", &options);
-    assert_eq!((store.capabilities().alignment, store.geometry().physical_block_len), (4096, 4096));
+    assert_eq!((store.capabilities().alignment, store.geometry().physical_block_len), (4096, 512));
     assert!(matches!(
         refusal("aio", &device.options()),
         OpenError::Alignment { alignment: 4096, block_len: 512, .. }

@@ -80,22 +80,27 @@ pub(crate) fn size(fd: BorrowedFd<'_>, medium: Medium) -> rustix::io::Result<u64
     }
 }
 
-/// The physical block length that initiators are told, in bytes: a power of two, at least 512. A file has none.
+/// The physical block length that initiators are told, in bytes: a power of two from 512 on. As tgt has it, so that an
+/// initiator sees the same disk whichever daemon serves it: of a file its st_blksize, of a device nothing.
 pub(crate) fn physical_block_len(fd: BorrowedFd<'_>, medium: Medium) -> u32 {
     match medium {
-        Medium::Device => preferred_len(fd, medium),
-        Medium::File | Medium::MemoryFile => 512,
+        Medium::Device => PHYSICAL_LEN_MIN,
+        Medium::File | Medium::MemoryFile => {
+            rustix::fs::fstat(fd).map_or(PHYSICAL_LEN_MIN, |stat| announced_len(stat.st_blksize as u64))
+        }
     }
 }
 
-/// What is written without reading first, in bytes: a power of two, at least 512.
-fn preferred_len(fd: BorrowedFd<'_>, medium: Medium) -> u32 {
-    let told = match medium {
-        Medium::Device => rustix::fs::ioctl_blkpbszget(fd).ok(),
-        Medium::File | Medium::MemoryFile => {
-            rustix::fs::fstat(fd).ok().and_then(|stat| u32::try_from(stat.st_blksize).ok())
-        }
-    };
+/// A block length as it is announced: the next power of two, within what the exponent of READ CAPACITY (16) can say for
+/// logical blocks of 512 bytes.
+fn announced_len(told: u64) -> u32 {
+    let len = told.clamp(PHYSICAL_LEN_MIN.into(), PHYSICAL_LEN_MAX.into());
+    len.next_power_of_two() as u32
+}
+
+/// What of a file is written without reading first, and freed as a whole, in bytes: a power of two, at least 512.
+fn preferred_len(fd: BorrowedFd<'_>) -> u32 {
+    let told = rustix::fs::fstat(fd).ok().and_then(|stat| u32::try_from(stat.st_blksize).ok());
     match told {
         Some(len) if len.is_power_of_two() && (512..=BLOCK_LEN_MAX).contains(&len) => len,
         Some(len) if len > BLOCK_LEN_MAX => 4096,
@@ -139,7 +144,7 @@ pub(crate) fn capabilities(fd: BorrowedFd<'_>, medium: Medium, mode: Mode, size:
         Medium::Device => device_discard(fd),
         Medium::File | Medium::MemoryFile => {
             let punches = can_punch(fd, size);
-            (punches, if punches { preferred_len(fd, medium) } else { 0 })
+            (punches, if punches { preferred_len(fd) } else { 0 })
         }
     };
     Capabilities {
@@ -193,5 +198,20 @@ const WAIT_WITHOUT_THREADS: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5
 const FUSE_MAGIC: u32 = 0x6573_5546;
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
+/// Of what [`physical_block_len`] answers, in bytes.
+const PHYSICAL_LEN_MIN: u32 = 512;
+const PHYSICAL_LEN_MAX: u32 = 512 << 15;
 /// Network file systems report a transfer size here, which is no block length.
 const BLOCK_LEN_MAX: u32 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_lengths_are_powers_of_two_that_the_exponent_can_say() {
+        let told = [0, 256, 512, 3000, 4096, 12_288, 1 << 20, 16 << 20, 32 << 20, u64::MAX];
+        let announced = [512, 512, 512, 4096, 4096, 16_384, 1 << 20, 16 << 20, 16 << 20, 16 << 20];
+        assert_eq!(told.map(announced_len), announced);
+    }
+}

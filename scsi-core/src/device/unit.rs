@@ -314,6 +314,14 @@ impl Look {
     }
 }
 
+impl UnitState {
+    /// Logical blocks per physical block, as a power of two: as configured, else as the store says.
+    pub(super) fn physical_exponent(&self) -> u8 {
+        let of_store = self.medium.physical_block_len.max(1).ilog2().saturating_sub(self.medium.block_shift);
+        self.config.lbppbe.unwrap_or(of_store as u8)
+    }
+}
+
 impl Medium {
     fn new(config: &UnitConfig, Look { geometry, capabilities }: Look) -> Self {
         let block_shift = config.block_len.max(1).ilog2();

@@ -111,12 +111,13 @@ fn block_limits(state: &UnitState) -> BlockLimits {
     }
 }
 
-/// As configured, else what the store writes or frees as a whole.
+/// As configured, else a physical block, or what the store frees as a whole where that is more.
 fn transfer_granularity(state: &UnitState) -> u16 {
-    let Medium { physical_block_len, capabilities, block_shift, .. } = state.medium;
+    let Medium { capabilities, block_shift, .. } = state.medium;
+    let physical = 1 << state.physical_exponent().min(15);
     match state.config.optimal_xfer_gran {
-        0 => u16::try_from(physical_block_len.max(capabilities.discard_granularity) >> block_shift)
-            .unwrap_or(0),
+        0 => u16::try_from(capabilities.discard_granularity >> block_shift)
+            .map_or(physical, |len| len.max(physical)),
         configured => configured,
     }
 }

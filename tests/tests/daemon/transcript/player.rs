@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 
+use scsi_core::page::read_capacity::ReadCapacity;
+
 use super::book::{Answer, Entry};
 use super::script::{Command, Section, Step};
 use crate::client::{Client, End};
@@ -42,12 +44,15 @@ impl Player {
     fn play(mut self, section: &Section) -> Vec<Entry> {
         let mut entries = Vec::new();
         for step in &section.steps {
-            if let Step::Command(command) = step {
-                let answer = self.obey(command);
-                entries.push(Entry { asked: format!("[{}] {}", section.name, command.name), answer });
-            } else {
-                self.prepare(step);
-            }
+            let (command, answer) = match step {
+                Step::Command(command) => (command, self.obey(command)),
+                Step::Capacity(command) => (command, capacity(self.client(&command.words[0]))),
+                step => {
+                    self.prepare(step);
+                    continue;
+                }
+            };
+            entries.push(Entry { asked: format!("[{}] {}", section.name, command.name), answer });
         }
         entries
     }
@@ -72,7 +77,7 @@ impl Player {
 
     fn prepare(&mut self, step: &Step) {
         match step {
-            Step::Command(_) => {}
+            Step::Command(_) | Step::Capacity(_) => {}
             Step::File(name, mib) => {
                 let file = File::create(self.daemon.path(name)).expect("a file");
                 file.set_len(mib << 20).expect("a length");
@@ -140,6 +145,20 @@ pub(super) fn is_alive(daemon: &Daemon) -> bool {
 
 fn initiator(who: &str) -> String {
     format!("iqn.2026-01.org.example:{who}")
+}
+
+/// What READ CAPACITY (16) says of a unit.
+fn capacity(client: &mut Client) -> Answer {
+    client.command(&[0; 6], 0, &[]).expect("TEST UNIT READY");
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x10, 32);
+    let data = client.command(&cdb, 32, &[]).expect("READ CAPACITY (16)");
+    let said = ReadCapacity::decode_16(&data).expect("32 bytes");
+    let mut answer = Answer::default();
+    answer.line(format_args!("last block {}, of {} bytes", said.last_lba, said.block_len));
+    answer.line(format_args!("logical blocks in a physical one: {}", 1 << said.physical_exponent));
+    answer.line(format_args!("lowest aligned block {}", said.lowest_aligned_lba));
+    answer
 }
 
 /// Something of everything, also what goes wrong.

@@ -19,6 +19,8 @@ pub(super) enum Step {
     Login { who: String, tid: u32, lun: u16 },
     /// It sends commands.
     Use(String),
+    /// It asks for the capacity, which counts as an answer.
+    Capacity(Command),
     /// It prevents the removal of the medium.
     Prevent(String),
     /// It goes away.
@@ -68,6 +70,7 @@ fn step(line: &str, section: &Section) -> Option<Step> {
         ["login", who, tid, lun] => {
             Step::Login { who: who.to_owned(), tid: tid.parse().ok()?, lun: lun.parse().ok()? }
         }
+        ["capacity", who] => Step::Capacity(Command { name: line.to_owned(), words: vec![who.to_owned()] }),
         ["use", who] => Step::Use(who.to_owned()),
         ["prevent", who] => Step::Prevent(who.to_owned()),
         ["leave", who] => Step::Leave(who.to_owned()),
