@@ -33,9 +33,10 @@ pub(super) enum Refusal {
     Conflict,
 }
 
-impl Request<'_> {
-    /// A parameter list, complete.
-    pub(super) fn parameter_list(&self, len: u32) -> Result<&[u8], Refusal> {
+impl<'a> Request<'a> {
+    /// A parameter list, complete; it is what the command transfers.
+    pub(super) fn parameter_list(&mut self, len: u32) -> Result<&'a [u8], Refusal> {
+        self.task.transfer_len = len.into();
         let list = self.command.data_out.get(..len as usize);
         list.ok_or_else(|| Sense::parameter_list_length_error().into())
     }

@@ -41,7 +41,6 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
         }
     }
     request.task.access = Access::Write;
-    request.task.transfer_len = parameter_len.into();
     Ok(next(request.task, Box::new(Ranges(ranges.into_iter()))))
 }
 

@@ -78,7 +78,6 @@ pub(super) fn mode_select(request: &mut Request<'_>, options: Select, parameter_
         }
         Ok(())
     })?;
-    request.task.transfer_len = parameter_len.into();
     if before.write_cache && !settings.write_cache && state.medium.present {
         request.task.access = Access::Write;
         return Ok(Step::Flush);
