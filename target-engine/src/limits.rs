@@ -150,6 +150,13 @@ pub const TICK: Duration = Duration::from_millis(500);
 /// A task management function is answered by then, even if the store has not given back what it was to abort.
 pub const ABORT_WAIT: Duration = Duration::from_secs(10);
 
+/// How long the data is waited for that tasks asked for, when their initiator aborts many at once. Some initiators send
+/// it no more.
+pub const ABORT_DATA_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a command that has ended waits for the next Data-Out that it asked for, before its connection is closed.
+pub const DATA_OUT_WAIT: Duration = Duration::from_secs(30);
+
 /// When nothing has come back from a unit's store for so long though data is out, the unit takes no more commands for
 /// it. Initiators wait longer before they abort.
 pub const HANG_AFTER: Duration = Duration::from_secs(10);

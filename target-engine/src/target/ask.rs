@@ -64,7 +64,8 @@ impl TargetShard {
         for _ in 0..self.starved.len() {
             let Some((index, generation)) = self.starved.pop_front() else { return };
             let waits = self.tasks.get_mut(index).filter(|task| {
-                task.generation == generation && task.aborted.is_none() && !task.data_out.is_complete()
+                let ends = task.aborted.is_some() || task.pending_end.is_some();
+                task.generation == generation && !ends && !task.data_out.is_complete()
             });
             let Some(task) = waits else { continue };
             let others = self.sessions[task.session].asking - usize::from(task.r2ts > 0);

@@ -51,7 +51,7 @@ impl TargetShard {
         let started = DataOutProgress::start(expected_out, data_len, last, &session.rules);
         let (data_out, fault) = match started {
             Ok(progress) => (progress, None),
-            Err(fault) => (DataOutProgress::NONE, Some(fault)),
+            Err(fault) => (DataOutProgress::broken(last), Some(fault)),
         };
         let task = Task {
             generation: 0,
@@ -79,6 +79,7 @@ impl TargetShard {
             last_segment: None,
             hangs: None,
             aborted: None,
+            pending_end: None,
         };
         session.tasks += 1;
         session.immediate += usize::from(command.immediate);
@@ -190,10 +191,15 @@ impl TargetShard {
         let rules = self.sessions[session].rules;
         let len = incoming.data.as_slice().len() as u32;
         let task = &mut self.tasks[index];
+        if task.pending_end.is_some() || task.aborted.is_some() {
+            incoming.data.discard(env.pool);
+            return self.skip_data(index, data.last, env);
+        }
         let solicited = !task.data_out.is_unsolicited();
         let accepted = task.data_out.accept(data.data_sn, data.buffer_offset, len, data.last, &rules);
         if let Err(fault) = accepted {
             incoming.data.discard(env.pool);
+            self.skip_data(index, data.last, env);
             return self.fail_data(index, fault, env);
         }
         if solicited {
@@ -231,7 +237,11 @@ impl TargetShard {
     /// A Data-Out that was lost to a digest error fails its command.
     pub(super) fn data_out_lost(&mut self, place: usize, bhs: &Bhs, env: &mut Env<'_>) {
         let Ok(data) = DataOut::decode(bhs) else { return };
-        if let Some(index) = self.data_task(place, &data) {
+        let Some(index) = self.data_task(place, &data) else { return };
+        let task = &self.tasks[index];
+        let ends = task.pending_end.is_some() || task.aborted.is_some();
+        self.skip_data(index, data.last, env);
+        if !ends {
             let code = AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR;
             self.fail(index, Sense::new(SenseKey::AbortedCommand, code), env);
         }
@@ -248,8 +258,8 @@ impl TargetShard {
         };
         let task = &self.tasks[index];
         let receives = task.state == State::Collecting || task.streaming && !task.data_out.is_complete();
-        (task.itt == data.itt && task.connection == place && receives && task.aborted.is_none())
-            .then_some(index)
+        let receives = receives && task.aborted.is_none() || task.data_out.is_outstanding();
+        (task.itt == data.itt && task.connection == place && receives).then_some(index)
     }
 
     fn fail_data(&mut self, index: TaskIndex, fault: DataOutError, env: &mut Env<'_>) {
@@ -262,17 +272,6 @@ impl TargetShard {
             DataOutError::Offset | DataOutError::DataSn => AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR,
         };
         self.fail(index, Sense::new(SenseKey::AbortedCommand, code), env);
-    }
-
-    /// Ends a task for a fault of its data. One that has given some of it to the store already cannot be answered
-    /// before that is back: then the connection ends (RFC 7143 7.1.4.4, session recovery).
-    fn fail(&mut self, index: TaskIndex, sense: Sense, env: &mut Env<'_>) {
-        let task = &self.tasks[index];
-        if task.transfer.in_flight > 0 {
-            return self.close_connection(task.connection, env);
-        }
-        let outcome = Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() };
-        self.finish(index, outcome, env);
     }
 
     /// Keeps what came for a task that cannot start yet.
@@ -384,7 +383,7 @@ impl TargetShard {
                 self.resume(index, env);
             }
             State::Collecting if is_put_off(task) => self.stream(index, env),
-            State::Collecting | State::Running | State::Paused => {}
+            State::Collecting | State::Running | State::Paused | State::Ending => {}
         }
     }
 

@@ -3,35 +3,43 @@
 use iscsi_proto::pdu::Residual;
 use scsi_core::device::task_set::TaskKey;
 use scsi_core::device::{NexusIndex, Outcome};
-use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
 use super::ask::is_put_off;
 use super::closing::UnitLife;
 use super::session::Session;
 use super::shard::{Env, TargetShard};
-use super::tasks::{Direction, State, Task, TaskIndex};
-use crate::iscsi::connection::ConnectionState;
+use super::tasks::{Direction, Kind, State, Task, TaskIndex};
 use crate::iscsi::connection::respond::{Ending, Segment};
 use crate::iscsi::transmit::Payload;
 
 impl TargetShard {
-    /// Answers a command and forgets it.
+    /// Ends a command: answers and forgets it, unless it was aborted or has to wait for data it asked for.
     #[inline]
     pub(super) fn finish(&mut self, index: TaskIndex, outcome: Outcome, env: &mut Env<'_>) {
-        if self.tasks[index].aborted.is_some() {
-            return self.drop_task(index, env);
+        let task = &self.tasks[index];
+        if task.aborted.is_some() || task.pending_end.is_some() || task.data_out.is_outstanding() {
+            return self.finish_later(index, outcome, env);
+        }
+        self.respond(index, outcome, env);
+    }
+
+    /// Answers a command and forgets it.
+    #[inline]
+    pub(super) fn respond(&mut self, index: TaskIndex, mut outcome: Outcome, env: &mut Env<'_>) {
+        let parameter_len = outcome.data_in.len();
+        if parameter_len > 0 {
+            self.parameter_data(index, std::mem::take(&mut outcome.data_in));
         }
         self.leave(index, env);
         let mut task = self.tasks.remove(index);
         let session = &mut self.sessions[task.session];
-        count(session, &task, outcome.status);
+        if task.state != State::Ending {
+            count(session, &task, outcome.status);
+        }
         let window = session.window();
         let place = task.connection;
-        if !outcome.data_in.is_empty() {
-            self.parameter_data(&mut task, &outcome);
-        }
-        let residual = residual(&task, &outcome);
+        let residual = residual(&task, outcome.status, parameter_len as u64);
         let connection = &mut self.connections[place];
         let good = outcome.status == Status::Good;
         if let Some(payload) = task.last_segment.take() {
@@ -54,40 +62,15 @@ impl TargetShard {
         self.touch(place);
     }
 
-    /// Parameter data goes out in segments like any other; the last one is kept back for the status.
-    fn parameter_data(&mut self, task: &mut Task, outcome: &Outcome) {
-        if task.direction != Direction::Read {
-            return;
-        }
-        let window = self.window(task.session);
-        let connection = &mut self.connections[task.connection];
-        let len = outcome.data_in.len().min(task.expected_len as usize);
-        let mut rest = bytes::Bytes::copy_from_slice(&outcome.data_in[..len]);
-        while !rest.is_empty() {
-            let piece = rest.split_to(rest.len().min(connection.max_xmit_len()));
-            if rest.is_empty() {
-                task.last_segment = Some(Payload::Bytes(piece));
-                return;
-            }
-            let segment = Segment {
-                itt: task.itt,
-                data_sn: task.data_sn,
-                offset: task.sent,
-                last: false,
-                status: None,
-            };
-            task.sent += piece.len() as u32;
-            task.data_sn = task.data_sn.next();
-            connection.data_in(segment, Payload::Bytes(piece), window);
-        }
-    }
-
-    /// Forgets a command without answering it: it was aborted.
+    /// Ends a command without answering it: it was aborted.
     pub(super) fn drop_task(&mut self, index: TaskIndex, env: &mut Env<'_>) {
-        let task = &self.tasks[index];
-        let fence = task.aborted.as_ref().and_then(|aborted| aborted.fence);
-        if let (Some(fence), Some(unit)) = (fence, task.lun.and_then(|lun| self.unit(lun))) {
+        let task = &mut self.tasks[index];
+        let fence = task.aborted.as_mut().and_then(|aborted| aborted.fence.take());
+        if let (Some(fence), Some(unit)) = (fence, self.tasks[index].lun.and_then(|lun| self.unit(lun))) {
             unit.port.unit().lift(fence);
+        }
+        if self.ends_aborted_later(index, env) {
+            return;
         }
         self.leave(index, env);
         let mut task = self.tasks.remove(index);
@@ -95,55 +78,21 @@ impl TargetShard {
             env.pool.give(block);
         }
         let aborted = task.aborted.take().unwrap_or_default();
-        if aborted.unit_gone {
-            self.tell_unit_gone(&task);
-        }
         for waiter in aborted.waiters {
             self.wait_over(waiter);
         }
         self.reap_session(task.session);
     }
 
-    fn tell_unit_gone(&mut self, task: &Task) {
-        let open = self.connections.get(task.connection).is_some_and(|connection| {
-            connection.session == task.session && connection.state == ConnectionState::Open
-        });
-        if !open {
-            return;
-        }
-        let window = self.window(task.session);
-        let stays =
-            task.lun.and_then(|lun| self.unit(lun)).is_some_and(|unit| unit.life != UnitLife::Leaving);
-        let sense = if stays {
-            Sense::new(SenseKey::NotReady, AdditionalSense::MEDIUM_NOT_PRESENT)
-        } else {
-            Sense::new(SenseKey::IllegalRequest, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED)
-        };
-        let ending = Ending {
-            status: Status::CheckCondition as u8,
-            residual: Residual::of(task.expected_len, task.sent.into()),
-            sense: &sense.to_bytes(),
-            exp_data_sn: task.data_sn.0 + task.r2ts,
-        };
-        self.connections[task.connection].scsi_response(task.itt, &ending, window);
-        self.touch(task.connection);
-    }
-
     /// Takes a task out of its task set and its session's window; what it holds goes back.
     #[inline]
     fn leave(&mut self, index: TaskIndex, env: &mut Env<'_>) {
-        self.freed = true;
+        if self.tasks[index].state != State::Ending {
+            self.give_back(index, env);
+        }
         let task = &mut self.tasks[index];
-        task.blocks.clear(env.pool);
-        while let Some((_, block)) = task.transfer.early.pop() {
-            env.pool.give(block);
-        }
-        if task.reserved > 0 {
-            env.pool.release(task.reserved as usize);
-        }
         let session = &mut self.sessions[task.session];
         session.tasks -= 1;
-        session.asking -= usize::from(task.r2ts > 0);
         if task.immediate {
             session.immediate -= 1;
         } else if task.hangs.is_none() {
@@ -152,17 +101,35 @@ impl TargetShard {
         if task.data_out.is_unsolicited() {
             session.unsolicited.retain(|&other| other != index);
         }
+        if task.state != State::Ending {
+            self.leave_unit(index, env);
+        }
+    }
+
+    /// Gives back the memory that a task holds.
+    #[inline]
+    pub(super) fn give_back(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+        self.freed = true;
+        let task = &mut self.tasks[index];
+        task.blocks.clear(env.pool);
+        while let Some((_, block)) = task.transfer.early.pop() {
+            env.pool.give(block);
+        }
+        if task.reserved > 0 {
+            env.pool.release(std::mem::take(&mut task.reserved) as usize);
+        }
+        self.sessions[task.session].asking -= usize::from(task.r2ts > 0);
+    }
+
+    /// Takes a task out of its unit's task set.
+    #[inline]
+    pub(super) fn leave_unit(&mut self, index: TaskIndex, env: &mut Env<'_>) {
+        let task = &self.tasks[index];
         let (session, lun) = (task.session, task.lun);
         if let Some(bytes) = task.hangs {
             self.came_back(lun, bytes, env);
         }
-        if let Some(lun) = lun {
-            self.leave_unit(index, session, lun, env);
-        }
-    }
-
-    #[inline]
-    fn leave_unit(&mut self, index: TaskIndex, session: usize, lun: scsi_core::lun::Lun, env: &mut Env<'_>) {
+        let Some(lun) = lun else { return };
         let Some(unit) = self.units.get_mut(usize::from(lun.number())).and_then(Option::as_mut) else {
             return;
         };
@@ -218,7 +185,7 @@ impl TargetShard {
 
 /// Counts the end of a command; one that never went to its unit was not counted before.
 #[inline]
-fn count(session: &Session, task: &Task, status: Status) {
+pub(super) fn count(session: &Session, task: &Task, status: Status) {
     let Some(unit) = session.stats.unit(task.counted_at()) else { return };
     if !matches!(task.state, State::Collecting | State::Held) {
         unit.done(task.direction, task.expected_len);
@@ -228,15 +195,24 @@ fn count(session: &Session, task: &Task, status: Status) {
     }
 }
 
-/// What the initiator expected against what the command was about (RFC 7143 11.4.5).
+/// What the initiator expected against what was transferred (RFC 7143 11.4.5): all that the command is about where it
+/// ends well, `parameter_len` bytes of parameter data among it; what came through before an error, nothing where the
+/// command was not carried out.
 #[inline]
-fn residual(task: &Task, outcome: &Outcome) -> Residual {
-    let sent = u64::from(task.sent) + task.last_segment.as_ref().map_or(0, Payload::len);
-    let wanted = match (outcome.status, task.direction) {
-        (Status::Good, _) if !outcome.data_in.is_empty() => outcome.data_in.len() as u64,
-        (Status::Good, _) => task.device.transfer_len(),
-        (_, Direction::Read) => sent,
-        _ => task.device.transfer_len(),
+fn residual(task: &Task, status: Status, parameter_len: u64) -> Residual {
+    let expects_to_read = task.direction == Direction::Read;
+    let wanted = match status {
+        Status::Good if task.direction == Direction::Write && sends(task, parameter_len) => 0,
+        Status::Good if parameter_len > 0 => parameter_len,
+        Status::Good => task.device.transfer_len(),
+        _ if expects_to_read => u64::from(task.sent) + task.last_segment.as_ref().map_or(0, Payload::len),
+        Status::CheckCondition => task.device.transfer_len().min(task.data_out.received().into()),
+        _ => 0,
     };
     Residual::of(task.expected_len, wanted)
+}
+
+/// Whether a command has data for an initiator that expects to send some itself.
+fn sends(task: &Task, parameter_len: u64) -> bool {
+    task.expected_len > 0 && (parameter_len > 0 || task.transfer.kind == Kind::Read)
 }

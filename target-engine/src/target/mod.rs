@@ -3,7 +3,8 @@
 //! - [`shard`]: sessions, connections and units; what happens to them
 //! - [`session`], [`tasks`], [`buffers`], [`settings`]: what they consist of
 //! - [`stats`]: what is counted
-//! - `receive`, `command`, `direction`, `ask`, `transfer`, `bulk`, `finish`: the way of a command
+//! - `receive`, `command`, `direction`, `ask`, `transfer`, `bulk`, `data_in`, `finish`: the way of a command
+//! - `ending`: commands that end before their data has come
 //! - `health`: what the log says of failing stores, and what becomes of the units of an engine that panicked
 //! - `closing`: how units and the target end
 //! - [`task_management`], `deferred`: how commands are ended early; `quarantine`: what is done about those that do not
@@ -14,8 +15,10 @@ pub mod buffers;
 mod bulk;
 mod closing;
 mod command;
+mod data_in;
 mod deferred;
 mod direction;
+mod ending;
 mod finish;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -372,6 +372,7 @@ impl TargetShard {
             return;
         }
         self.next_tick = Some(env.now + TICK);
+        self.expire_data(env);
         self.expire_waits(env);
         self.feel_pulses(env);
         self.say_late_failures(env.now);

@@ -69,6 +69,7 @@ impl TargetShard {
         let lun = Lun::from_wire(request.lun)
             .filter(|&lun| self.unit(lun).is_some_and(|unit| unit.life != UnitLife::Leaving));
         let of_session = move |task: &Task| task.session == session && task.lun == lun;
+        let issuer = Some(session);
         let then = Then::Respond { connection: place, itt: request.itt, cold: false };
         if self.waits.is_full_for(place) {
             return self.answer(place, &request, TaskResponse::REJECTED);
@@ -80,19 +81,19 @@ impl TargetShard {
             TaskFunction::ABORT_TASK => self.abort_task(place, &request, then, env),
             TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET if lun.is_some() => {
                 // The task set is the nexus' own (TST 001b): clearing it is aborting it.
-                self.abort_and_wait(of_session, then, 0, env);
+                self.abort_and_wait(of_session, then, (0, issuer), env);
             }
             TaskFunction::LOGICAL_UNIT_RESET => match lun {
-                Some(lun) => self.reset_unit(lun, then, env),
+                Some(lun) => self.reset_unit(lun, then, issuer, env),
                 None => self.answer(place, &request, TaskResponse::NO_LUN),
             },
             TaskFunction::TARGET_WARM_RESET => {
-                self.reset_target(then, env);
+                self.reset_target(then, issuer, env);
                 self.execute_early(session, env);
             }
             TaskFunction::TARGET_COLD_RESET => {
                 let then = Then::Respond { connection: place, itt: request.itt, cold: true };
-                self.reset_target(then, env);
+                self.reset_target(then, issuer, env);
             }
             TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET => {
                 self.answer(place, &request, TaskResponse::NO_LUN);
@@ -122,7 +123,7 @@ impl TargetShard {
                 let this = move |task: &Task| {
                     task.generation == generation && task.session == session && task.itt == referenced
                 };
-                self.abort_and_wait(this, then, 0, env);
+                self.abort_and_wait(this, then, (0, None), env);
             }
             None => {
                 let unseen = self.forget_unseen(session, request, env);
@@ -160,21 +161,21 @@ impl TargetShard {
         true
     }
 
-    fn reset_unit(&mut self, lun: Lun, then: Then, env: &mut Env<'_>) {
+    fn reset_unit(&mut self, lun: Lun, then: Then, issuer: Option<usize>, env: &mut Env<'_>) {
         if let Some(unit) = self.unit_mut(lun) {
             unit.port.reset();
         }
         let siblings = self.siblings;
-        let wait = self.abort_and_wait(move |task| task.lun == Some(lun), then, siblings, env);
+        let wait = self.abort_and_wait(move |task| task.lun == Some(lun), then, (siblings, issuer), env);
         self.tell_siblings(Reach { lun: Some(lun), nexuses: None }, wait);
     }
 
-    fn reset_target(&mut self, then: Then, env: &mut Env<'_>) {
+    fn reset_target(&mut self, then: Then, issuer: Option<usize>, env: &mut Env<'_>) {
         for unit in self.units.iter_mut().flatten() {
             unit.port.reset();
         }
         let siblings = self.siblings;
-        let wait = self.abort_and_wait(|_| true, then, siblings, env);
+        let wait = self.abort_and_wait(|_| true, then, (siblings, issuer), env);
         self.tell_siblings(Reach::default(), wait);
     }
 
@@ -188,7 +189,7 @@ impl TargetShard {
         let is_own = move |task: &Task| task.generation == own && task.session == session && task.itt == itt;
         let which = move |task: &Task| !is_own(task) && reached(task);
         let siblings = self.siblings;
-        let wait = self.abort_and_wait(which, Then::Resume(index, own), siblings, env);
+        let wait = self.abort_and_wait(which, Then::Resume(index, own), (siblings, None), env);
         self.tell_siblings(reach, wait);
     }
 
@@ -213,7 +214,7 @@ impl TargetShard {
     /// A loop that serves the same target ends commands: ours end too. `ResetDone` follows.
     pub fn sibling_reset(&mut self, reach: &Reach, id: u64, env: &mut Env<'_>) {
         let reached = self.reached(reach);
-        self.abort_and_wait(reached, Then::Sibling(id), 0, env);
+        self.abort_and_wait(reached, Then::Sibling(id), (0, None), env);
     }
 
     /// A sibling's commands have ended.
@@ -221,16 +222,18 @@ impl TargetShard {
         self.wait_over(wait as WaitIndex);
     }
 
+    /// Aborts tasks; `then` follows when they have ended, and so many `others`. Those of the session that asked for it
+    /// (RFC 7143 4.2.3.3) end when the data has come that they asked for.
     fn abort_and_wait(
         &mut self,
         which: impl Fn(&Task) -> bool,
         then: Then,
-        others: usize,
+        (others, issuer): (usize, Option<usize>),
         env: &mut Env<'_>,
     ) -> WaitIndex {
         // One more than there is, so that it cannot be over before all is counted.
         let wait = self.waits.slab.insert(Wait { left: others + 1, deadline: env.now + ABORT_WAIT, then });
-        self.abort_where(which, Aborted { waiters: vec![wait], ..Aborted::default() }, env);
+        self.abort_where(which, Aborted { waiters: vec![wait], issuer, ..Aborted::default() }, env);
         self.wait_over(wait);
         wait
     }
@@ -251,18 +254,28 @@ impl TargetShard {
             }
         }
         let task = &mut self.tasks[index];
+        if task.state == State::Ending && cause.unit_gone {
+            // It has left the unit before.
+            return;
+        }
         if let Some(aborted) = &mut task.aborted {
             // Twice aborted, it still ends once, and both functions wait for that; an abort by its initiator wins
             // over the unit's end.
             aborted.unit_gone &= cause.unit_gone;
             aborted.waiters.extend(cause.waiters);
+            if cause.issuer != Some(task.session) {
+                aborted.issuer = None;
+            }
+            if task.state == State::Ending {
+                self.drop_task(index, env);
+            }
             return;
         }
         task.aborted = Some(cause);
         if let Some(unit) = task.lun.and_then(|lun| self.units[usize::from(lun.number())].as_mut()) {
             unit.port.abort(&mut task.device);
         }
-        if task.transfer.in_flight == 0 || task.state == State::Collecting {
+        if task.transfer.in_flight == 0 {
             return self.drop_task(index, env);
         }
         self.fence_off(index);

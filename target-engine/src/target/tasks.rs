@@ -3,17 +3,16 @@
 
 use iscsi_proto::ids::{Itt, Ttt};
 use iscsi_proto::sn::DataSn;
-use scsi_core::device::fence::FenceId;
 use scsi_core::device::task::DeviceTask;
 use scsi_core::lun::Lun;
 use scsi_core::store::{Block, IoError, IoTag};
 use slab::Slab;
 
 pub use super::direction::Direction;
+pub use super::ending::{Aborted, PendingEnd};
 use crate::iscsi::connection::data_out::DataOutProgress;
 use crate::iscsi::transmit::Payload;
 use crate::target::buffers::Pool;
-use crate::target::task_management::WaitIndex;
 
 /// A task's place in its shard's slab.
 pub type TaskIndex = u32;
@@ -78,6 +77,8 @@ pub struct Task {
     pub hangs: Option<u32>,
     /// Aborted: it ends without a response; who waits for that.
     pub aborted: Option<Aborted>,
+    /// It has ended, or is to end, but for the data that is still to come.
+    pub pending_end: Option<Box<PendingEnd>>,
 }
 
 /// Where a task stands.
@@ -93,17 +94,8 @@ pub enum State {
     Paused,
     /// In the middle of a long step, others come first for a turn.
     Yielded,
-}
-
-/// An aborted task, while its I/O is still out.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Aborted {
-    /// The task management functions that wait for its end.
-    pub waiters: Vec<WaitIndex>,
-    /// The unit or its medium went away under it, which its initiator is told; nobody else aborted it.
-    pub unit_gone: bool,
-    /// What it may still change.
-    pub fence: Option<FenceId>,
+    /// It has left its unit; Data-Out that its initiator was asked for is still to come.
+    Ending,
 }
 
 /// The progress of one step of the device server.

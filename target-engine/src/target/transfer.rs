@@ -1,13 +1,12 @@
 //! Steps of the device server, done at the store: in pieces of a segment, at once where the store can, through its
 //! engine where it cannot. Reads go out in order as they come; writes are in the store's hands all together.
 
-use bytes::Bytes;
 use scsi_core::device::{IoDone, IoResult, Step};
 use scsi_core::store::{Block, BlockOp, Completed, Completion, Engines, InlineOp, IoError, Now, Port};
 
+use super::data_in::burst_left;
 use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, State, TaskIndex, Tasks, Transfer};
-use crate::iscsi::connection::respond::Segment;
 use crate::iscsi::transmit::Payload;
 use crate::limits::IN_FLIGHT_MAX;
 
@@ -170,7 +169,7 @@ impl TargetShard {
     #[inline]
     fn run_read(&mut self, index: TaskIndex, store: Port, alignment: u32, env: &mut Env<'_>) -> Progress {
         let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
-        let max_burst = u64::from(self.sessions[session].rules.max_burst_len);
+        let max_burst = self.sessions[session].rules.max_burst_len;
         loop {
             let connection = &mut self.connections[place];
             let task = &mut self.tasks[index];
@@ -196,7 +195,7 @@ impl TargetShard {
                 }
                 return Progress::Waits;
             }
-            let burst_left = max_burst - transfer.begun % max_burst;
+            let burst_left = burst_left(max_burst, transfer.begun);
             let mut len = left.min(burst_left).min(connection.segment_len() as u64) as usize;
             let mut block_len = len;
             if len & (alignment as usize - 1) != 0 {
@@ -248,58 +247,6 @@ impl TargetShard {
             block.set_len(len);
             self.read_piece(index, len, Payload::Block(block), env);
         }
-    }
-
-    /// The next piece of a read is there: it is queued, or kept back if it is the last and may carry the status.
-    #[inline]
-    fn read_piece(&mut self, index: TaskIndex, len: usize, payload: Payload, env: &mut Env<'_>) {
-        if self.tasks[index].transfer.coarse {
-            self.read_in_parts(index, payload, env);
-        } else {
-            self.send_piece(index, len, payload);
-        }
-    }
-
-    /// The store has no pieces as short as the initiator wants them.
-    #[cold]
-    fn read_in_parts(&mut self, index: TaskIndex, payload: Payload, env: &mut Env<'_>) {
-        let mut data = match payload {
-            Payload::Block(block) => {
-                let data = Bytes::copy_from_slice(&block);
-                env.pool.give(block);
-                data
-            }
-            Payload::Zeroes(len) => vec![0; len].into(),
-            Payload::Bytes(data) => data,
-            Payload::Empty => return,
-        };
-        let (place, session) = (self.tasks[index].connection, self.tasks[index].session);
-        let max_burst = self.sessions[session].rules.max_burst_len;
-        let segment_len = self.connections[place].segment_len();
-        while !data.is_empty() {
-            let burst_left = max_burst - self.tasks[index].sent % max_burst;
-            let part = data.split_to(data.len().min(segment_len).min(burst_left as usize));
-            self.send_piece(index, part.len(), Payload::Bytes(part));
-        }
-    }
-
-    #[inline]
-    fn send_piece(&mut self, index: TaskIndex, len: usize, payload: Payload) {
-        let task = &mut self.tasks[index];
-        task.transfer.through += len as u64;
-        if task.transfer.through == task.transfer.len {
-            task.last_segment = Some(payload);
-            return;
-        }
-        let (place, session) = (task.connection, task.session);
-        let max_burst = self.sessions[session].rules.max_burst_len;
-        let last = (task.sent + len as u32).is_multiple_of(max_burst);
-        let segment = Segment { itt: task.itt, data_sn: task.data_sn, offset: task.sent, last, status: None };
-        task.sent += len as u32;
-        task.data_sn = task.data_sn.next();
-        let window = self.window(session);
-        self.connections[place].data_in(segment, payload, window);
-        self.touch(place);
     }
 
     #[inline]

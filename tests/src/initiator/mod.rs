@@ -1,8 +1,9 @@
 //! One connection of an initiator, written on `iscsi-proto`: login, commands with their data, and whatever else a
 //! test wants to send. What every initiator may rely on is checked on the way: the numbers of responses, the
-//! window, the order of Data-In.
+//! window, and the rules for each command's PDUs.
 
 mod commands;
+mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,6 +24,7 @@ use scsi_core::lun::Lun;
 
 use self::commands::Task;
 pub use self::commands::{Io, Reply};
+use self::rules::Rules;
 use crate::pair::Pair;
 use crate::setup::{DISK, TARGET};
 use crate::trace::{self, Trace};
@@ -97,6 +99,7 @@ pub struct Initiator {
     pub itt: u32,
     reader: PduReader,
     tasks: BTreeMap<u32, Task>,
+    rules: Rules,
     inbox: VecDeque<(Pdu, Bytes)>,
     trace: Trace,
 }
@@ -120,6 +123,7 @@ impl Initiator {
             itt: 1,
             reader: PduReader::new(Limits { max_data_len: 1 << 24, max_ahs_len: 0 }),
             tasks: BTreeMap::new(),
+            rules: Rules::default(),
             inbox: VecDeque::new(),
             trace: Trace::new(&format!("connection {wire}")),
         }
@@ -217,6 +221,9 @@ impl Initiator {
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.trace.note(&format!("{} bytes", bytes.len()));
+        if let Some(Ok(pdu)) = bytes.first_chunk().map(Pdu::decode) {
+            self.rules.sent(&pdu);
+        }
         self.pair.deliver(self.wire, bytes);
     }
 
@@ -232,6 +239,7 @@ impl Initiator {
     pub fn send(&mut self, pdu: impl Into<Pdu>, data: &[u8]) {
         let pdu = pdu.into();
         self.trace.sent(&pdu, data);
+        self.rules.sent(&pdu);
         let mut bhs = [0; 48];
         pdu.encode(&mut bhs);
         let bytes = self.wire_bytes(&bhs, &[], data);
@@ -288,6 +296,7 @@ impl Initiator {
         let pdu = Pdu::decode(&bhs).expect("a PDU of RFC 7143");
         self.trace.received(&pdu, &data);
         self.check_numbers(&pdu);
+        self.rules.received(&pdu, &data, &self.session, self.connection.max_recv_data_segment_len);
         Some((pdu, data))
     }
 

@@ -39,6 +39,27 @@ fn data_comes_in_segments_and_bursts_and_ends_with_status() {
     });
 }
 
+#[test]
+fn parameter_data_comes_in_segments_and_bursts_too() {
+    each_chunk(|setup, _| {
+        let mut wish = Wish::default();
+        wish.keys.max_recv_data_segment_len = 600;
+        wish.keys.session.max_burst_len = 512;
+        wish.keys.session.first_burst_len = 512;
+        let mut session = Initiator::login_as(&Pair::new(setup), &wish);
+        // REPORT SUPPORTED OPERATION CODES, all, with timeouts.
+        let command = session.command(&[0xa3, 0x0c, 0x80, 0, 0, 0, 0, 0, 4, 88, 0, 0], Io::Read(2048));
+        session.send(command, &[]);
+        assert_eq!(
+            session.lines(),
+            [
+                "DataIn itt=2 sn=0 offset=0 len=512 F",
+                "DataIn itt=2 sn=1 offset=512 len=492 F GOOD under=1044",
+            ]
+        );
+    });
+}
+
 /// Direct I/O on a device of 4 KiB blocks, and initiators that take less at once.
 #[test]
 fn a_store_of_long_blocks_serves_short_segments() {

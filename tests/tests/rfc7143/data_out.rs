@@ -173,7 +173,12 @@ fn wrong_data_fails_its_command() {
         session.send(command, &[]);
         let ttt = r2t(&mut session, 0, 0, 1024);
         broken(&mut session, command, ttt, &data);
-        let lines = session.lines();
+        let mut lines = session.lines();
+        if lines.is_empty() {
+            // It waits for the end of what it asked for.
+            send(&mut session, (command.itt, Some(ttt)), 2, &data, (512, 1024), true);
+            lines = session.lines();
+        }
         assert_eq!(lines.len(), 1, "{name}: {lines:?}");
         assert!(
             lines[0].starts_with("ScsiResponse itt=2 CHECK") && lines[0].ends_with(sense),

@@ -81,6 +81,13 @@ impl DataOutProgress {
         next_r2t_sn: R2tSn(0),
     };
 
+    /// A command whose data breaks the rules from its first PDU on: nothing of it is taken. Unless that was the `last`
+    /// PDU of the unsolicited data, more is to come.
+    #[must_use]
+    pub fn broken(last: bool) -> Self {
+        Self { unsolicited: !last, ..Self::NONE }
+    }
+
     /// A write of `expected` bytes whose command PDU brought `immediate` bytes, and which was the last of the
     /// unsolicited data if `last`.
     ///
@@ -155,6 +162,27 @@ impl DataOutProgress {
         self.next_data_sn = DataSn(0);
         self.sequence_end = self.asked.min(self.received.saturating_add(rules.max_burst_len));
         Ok(())
+    }
+
+    /// The command ends: no more is asked for than was, and nothing that still comes is taken.
+    pub fn stop(&mut self) {
+        self.expected = self.asked;
+    }
+
+    /// Counts a Data-Out that is not taken: its F bit ends a sequence, whatever its data was.
+    pub fn skip(&mut self, last: bool) {
+        if last && self.unsolicited {
+            self.unsolicited = false;
+        } else if last {
+            self.outstanding = self.outstanding.saturating_sub(1);
+        }
+    }
+
+    /// Whether the initiator still sends data: unsolicited, or what an R2T asked for.
+    #[must_use]
+    #[inline]
+    pub fn is_outstanding(&self) -> bool {
+        self.unsolicited || self.outstanding > 0
     }
 
     /// The next R2T that may be sent now; `None`: wait for data, or all was asked for.
@@ -266,6 +294,27 @@ mod tests {
         assert_eq!(DataOutProgress::start(10, 11, true, &RULES), Err(DataOutError::TooMuch));
         assert_eq!(DataOutProgress::start(500, 101, true, &RULES), Err(DataOutError::TooMuch));
         assert_eq!(DataOutProgress::start(500, 0, false, &r2t_first), Err(DataOutError::Unexpected));
+    }
+
+    #[test]
+    fn a_command_that_ends_waits_for_the_sequences_it_asked_for() {
+        let mut data = DataOutProgress::start(900, 40, false, &RULES).unwrap();
+        data.stop();
+        assert_eq!((data.is_outstanding(), data.next_r2t(&RULES)), (true, None));
+        data.skip(true);
+        assert!(!data.is_outstanding(), "the unsolicited data has ended");
+
+        let mut data = DataOutProgress::start(900, 100, true, &RULES).unwrap();
+        assert!(data.next_r2t(&RULES).is_some() && data.next_r2t(&RULES).is_some());
+        data.accept(DataSn(0), 100, 10, false, &RULES).unwrap();
+        data.stop();
+        for (last, outstanding) in [(false, true), (true, true), (false, true), (true, false), (true, false)]
+        {
+            data.skip(last);
+            assert_eq!((data.is_outstanding(), data.next_r2t(&RULES)), (outstanding, None));
+        }
+        assert!(DataOutProgress::broken(false).is_outstanding());
+        assert!(!DataOutProgress::broken(true).is_outstanding());
     }
 
     #[test]
