@@ -63,7 +63,7 @@ impl TargetShard {
         }
         let outcome = task.pending_end.take().and_then(|end| end.outcome).unwrap_or(outcome);
         if !task.data_out.is_outstanding() {
-            return self.respond(index, outcome, env);
+            return self.respond_late(index, outcome, env);
         }
         count(&self.sessions[task.session], task, outcome.status);
         self.await_data(index, PendingEnd { outcome: Some(outcome), by: env.now + DATA_OUT_WAIT }, env);
@@ -115,6 +115,11 @@ impl TargetShard {
         self.tasks[index].state = State::Ending;
     }
 
+    #[cold]
+    fn respond_late(&mut self, index: TaskIndex, outcome: Outcome, env: &mut Env<'_>) {
+        self.respond(index, outcome, env);
+    }
+
     /// Counts a Data-Out that is not taken; with the last one that was waited for its task ends.
     pub(super) fn skip_data(&mut self, index: TaskIndex, last: bool, env: &mut Env<'_>) {
         let task = &mut self.tasks[index];
@@ -134,7 +139,7 @@ impl TargetShard {
     fn end_pending(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         let task = &mut self.tasks[index];
         match task.pending_end.take().and_then(|end| end.outcome) {
-            Some(outcome) if task.aborted.is_none() => self.respond(index, outcome, env),
+            Some(outcome) if task.aborted.is_none() => self.respond_late(index, outcome, env),
             _ => self.drop_task(index, env),
         }
     }

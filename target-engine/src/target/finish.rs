@@ -25,7 +25,7 @@ impl TargetShard {
     }
 
     /// Answers a command and forgets it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn respond(&mut self, index: TaskIndex, mut outcome: Outcome, env: &mut Env<'_>) {
         let parameter_len = outcome.data_in.len();
         if parameter_len > 0 {
@@ -107,7 +107,7 @@ impl TargetShard {
     }
 
     /// Gives back the memory that a task holds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give_back(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         self.freed = true;
         let task = &mut self.tasks[index];
@@ -122,7 +122,7 @@ impl TargetShard {
     }
 
     /// Takes a task out of its unit's task set.
-    #[inline]
+    #[inline(always)]
     pub(super) fn leave_unit(&mut self, index: TaskIndex, env: &mut Env<'_>) {
         let task = &self.tasks[index];
         let (session, lun) = (task.session, task.lun);
