@@ -35,6 +35,7 @@ mod service;
 mod setup_lun;
 mod shared_loops;
 mod statistics;
+mod switch;
 mod tape;
 mod targets_conf;
 mod threads;
