@@ -31,6 +31,7 @@ mod redirect;
 mod refused_logins;
 mod removal;
 mod scale;
+mod secrets;
 mod service;
 mod setup_lun;
 mod shared_loops;
