@@ -120,6 +120,7 @@ Examples:
   tgtadm --mode logicalunit --op update --tid 1 --lun 1 --params readonly=1
   tgtadm --mode account --op new --user alice --password ask-me-not
   tgtadm --mode account --op bind --tid 1 --user alice
+  tgtadm --mode account --op update --user alice --password another-secret
   tgtadm --mode portal --op new --param portal=192.0.2.1:3260
   tgtadm --mode connection --op show --tid 1
   tgtadm --mode target --op delete --force --tid 1

@@ -47,12 +47,17 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     }
     numbers(mode, op, given)?;
     let rules = RULES.iter().chain(JSON_RULES.iter().filter(|_| given.form == Form::Json));
-    let Some(rule) = rules.clone().find(|rule| rule.mode == mode && rule.op == op) else {
+    let Some(rule) = rules.clone().rfind(|rule| rule.mode == mode && rule.op == op) else {
         let message = match mode {
             Mode::Lld => format!("option {} not supported in lld mode", op as u32),
             _ => format!("operation {} not supported in {} mode", op.word(), mode.word()),
         };
-        let ops: Vec<&str> = rules.filter(|rule| rule.mode == mode).map(|rule| rule.op.word()).collect();
+        let mut ops: Vec<&str> = Vec::new();
+        for rule in rules.filter(|rule| rule.mode == mode) {
+            if !ops.contains(&rule.op.word()) {
+                ops.push(rule.op.word());
+            }
+        }
         return refuse(message, format!("--op; accepted with --mode {}: {}", mode.word(), ops.join(", ")));
     };
     let strange = rule.letters.and_then(|letters| {
@@ -218,11 +223,15 @@ const RULES: &[Rule] = &[
     rule(Mode::Lld, Op::Stop, "LmoC", Need::Nothing),
     rule(Mode::Lld, Op::Show, "LmoC", Need::Nothing),
     rule(Mode::Account, Op::New, "LmoupfC", Need::UserAndPassword),
+    rule(Mode::Account, Op::Update, "LmoupC", Need::UserAndPassword),
     rule(Mode::Account, Op::Show, "LmoC", Need::Nothing),
     rule(Mode::Account, Op::Delete, "LmouC", Need::Nothing),
     rule(Mode::Account, Op::Bind, "LmotuOC", Need::User),
     rule(Mode::Account, Op::Unbind, "LmotuOC", Need::User),
 ];
 
-/// What stock has no text for.
-const JSON_RULES: &[Rule] = &[rule(Mode::LogicalUnit, Op::Show, "LmotlC", Need::Nothing)];
+/// What stock has no text for. Each stands for the rule of the same mode and operation above.
+const JSON_RULES: &[Rule] = &[
+    rule(Mode::LogicalUnit, Op::Show, "LmotlC", Need::Nothing),
+    rule(Mode::Account, Op::Show, "LmoupC", Need::Nothing),
+];

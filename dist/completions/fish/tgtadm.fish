@@ -26,7 +26,7 @@ function __tgtadm_ops
         case connection conn
             printf 'delete\nshow\nstat\n'
         case account
-            printf 'new\ndelete\nshow\nbind\nunbind\n'
+            printf 'new\ndelete\nshow\nbind\nunbind\nupdate\n'
         case '*'
             printf 'new\ndelete\nshow\nbind\nunbind\nupdate\nstat\nstart\nstop\n'
     end
@@ -93,6 +93,8 @@ function __tgtadm_letters
             echo dLmotuOC
         case account,unbind
             echo dLmotuOC
+        case account,update
+            echo dLmoupC
         case '*'
             echo djhVLomtsclnvbESfyTIQupHFDPBYOC
     end

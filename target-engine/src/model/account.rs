@@ -45,7 +45,6 @@ impl Accounts {
             let reason = format!("there are {ACCOUNTS_MAX} accounts, and no more can be");
             return Err(TgtadmError::TooManyUsers.because(reason));
         }
-        let is_long = |text: &str| text.len() > ACCOUNT_FIELD_LEN_MAX;
         if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
             let reason = format!(
                 "--user and --password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes each (RFC 7143 12.1.3), and no control \
@@ -54,6 +53,22 @@ impl Accounts {
             return Err(TgtadmError::InvalidRequest.because(reason));
         }
         self.accounts.push(Account { user, password });
+        Ok(())
+    }
+
+    /// Replaces the secret of an account; its bindings stay.
+    ///
+    /// # Errors
+    /// No account has this name, or the secret is too long.
+    pub fn update(&mut self, user: &str, password: Secret) -> Result<(), ControlError> {
+        let account = self.accounts.iter_mut().find(|account| account.user == user);
+        let account = account.ok_or_else(|| no_account(user))?;
+        if is_long(password.reveal()) {
+            let reason =
+                format!("--password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes (RFC 7143 12.1.3)");
+            return Err(TgtadmError::InvalidRequest.because(reason));
+        }
+        account.password = password;
         Ok(())
     }
 
@@ -149,6 +164,11 @@ impl BoundAccounts {
     }
 }
 
+/// Whether a name or a secret is longer than CHAP allows.
+fn is_long(text: &str) -> bool {
+    text.len() > ACCOUNT_FIELD_LEN_MAX
+}
+
 /// No account has this name.
 pub(crate) fn no_account(user: &str) -> ControlError {
     TgtadmError::NoUser.because(format!("--user {user:?}: no account has this name"))
@@ -187,6 +207,22 @@ mod tests {
         assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser.into()));
         assert_eq!(accounts.remove("mike"), Ok(()));
         assert!(accounts.find("mike").is_none());
+    }
+
+    #[test]
+    fn update_replaces_the_secret_in_place() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let mut accounts = Accounts::default();
+        accounts.add("mike".to_owned(), secret("old")).unwrap();
+        accounts.add("fujita".to_owned(), secret("other")).unwrap();
+        assert_eq!(accounts.update("mike", secret("new")), Ok(()));
+        let password = |user| accounts.find(user).unwrap().password.clone();
+        assert_eq!((password("mike"), password("fujita")), (secret("new"), secret("other")));
+        assert_eq!(accounts.users().collect::<Vec<_>>(), ["fujita", "mike"]);
+        assert_eq!(accounts.update("nobody", secret("new")), Err(TgtadmError::NoUser.into()));
+        let longer = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
+        assert_eq!(accounts.update("mike", secret(&longer)), Err(TgtadmError::InvalidRequest.into()));
+        assert_eq!(accounts.find("mike").unwrap().password, secret("new"));
     }
 
     #[test]

@@ -283,6 +283,55 @@ fn accounts_count_from_the_next_login_on() {
 }
 
 #[test]
+fn updated_secret_counts_from_the_next_login_on() {
+    let daemon = guarded(&[]);
+    let mut proven = login(&daemon, &ONE_WAY).unwrap().0;
+    let new = "alice's newest secret";
+    let update = |user: &str, secret: &str| {
+        daemon.adm(&["--mode", "account", "--op", "update", "--user", user, "--password", secret]);
+    };
+    update("alice", new);
+    proven.write(0, &[1; 512]).expect("the session goes on");
+    assert_refused(&daemon, &ONE_WAY);
+    assert!(login(&daemon, &Proof { secret: new, ..ONE_WAY }).is_ok());
+    let bob = Proof { user: "bob", secret: "bob's other secret", ..ONE_WAY };
+    assert!(login(&daemon, &bob).is_ok(), "the other account is as it was");
+
+    // The target's own.
+    daemon.bind_account(&["--user", "disk", "--tid", "1", "--outgoing"]);
+    update("disk", "the disk's newest secret");
+    let targets = Some((our_challenge(), "the disk's newest secret"));
+    assert!(login(&daemon, &Proof { secret: new, targets, ..ONE_WAY }).is_ok());
+
+    update("disk", new);
+    update("bob", "eleven char");
+    let log = daemon.log();
+    for warning in [
+        "target 1: accounts \"alice\" and \"disk\" have the same secret",
+        "account \"bob\": its secret is shorter than the 12 bytes",
+    ] {
+        assert!(log.contains(warning), "{warning}: {log}");
+    }
+}
+
+#[test]
+fn secret_is_compared_without_being_told() {
+    let daemon = guarded(&[]);
+    let compare = |user: &str, secret: &str| {
+        let words = ["--json", "--mode", "account", "--op", "show", "--user", user, "--password", secret];
+        let output = daemon.try_adm(&words);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (document["same_secret"].as_bool(), document["error"]["number"].as_u64())
+    };
+    assert_eq!(compare("alice", ALICE), (Some(true), None));
+    for other in ["a", &ALICE[1..], &format!("{ALICE}x"), "ALICE'S own secret"] {
+        assert_eq!(compare("alice", other), (Some(false), None));
+    }
+    assert_eq!(compare("nobody", ALICE), (None, Some(15)));
+    assert!(!daemon.log().contains(ALICE));
+}
+
+#[test]
 fn no_secret_and_no_proof_is_logged_however_much_is() {
     let daemon = guarded(&["--debug", "1"]);
     daemon.bind_account(&["--user", "disk", "--tid", "1", "--outgoing"]);

@@ -11,14 +11,14 @@ fn repository() -> PathBuf {
 }
 
 #[track_caller]
-fn succeed(command: &mut Command) -> String {
+pub(crate) fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap()
 }
 
 /// The package's file.
-fn build(into: &Path) -> PathBuf {
+pub(crate) fn build(into: &Path) -> PathBuf {
     let mut command = Command::new(repository().join("dist/deb/build"));
     succeed(command.arg("--binaries").arg(binaries()).arg("--out").arg(into));
     let name = succeed(Command::new("sh").arg("-c").arg("echo tgt-rs_*.deb").current_dir(into));

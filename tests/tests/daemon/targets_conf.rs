@@ -21,26 +21,44 @@ struct Ended {
 
 /// Runs a tool in the daemon's directory on a file where `@` is that directory.
 fn tgt_admin(tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> Ended {
+    tgt_admin_at(&daemon.path("control"), tool, daemon, conf, options)
+}
+
+/// The same at another control socket.
+fn tgt_admin_at(socket: &Path, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> Ended {
     let here = daemon.path("");
     let here = here.to_str().unwrap().trim_end_matches('/');
     fs::write(daemon.path("targets.conf"), conf.replace('@', here)).unwrap();
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", "60"]).arg(tool.program("tgt-admin")).args(options);
     command.args(["-C", CONTROL_PORT, "-c", "targets.conf"]).stdin(Stdio::null()).current_dir(here);
-    let output = command.env("TGT_IPC_SOCKET", daemon.path("control")).output().unwrap();
+    let output = command.env("TGT_IPC_SOCKET", socket).output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     Ended { code: output.status.code(), text: text.replace(here, "@") }
 }
 
 #[track_caller]
-fn ends(expected: i32, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> String {
-    let ended = tgt_admin(tool, daemon, conf, options);
+pub(crate) fn ends(expected: i32, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> String {
+    ends_at(&daemon.path("control"), expected, tool, daemon, conf, options)
+}
+
+/// The same at another control socket.
+#[track_caller]
+pub(crate) fn ends_at(
+    socket: &Path,
+    expected: i32,
+    tool: Brand,
+    daemon: &Daemon,
+    conf: &str,
+    options: &[&str],
+) -> String {
+    let ended = tgt_admin_at(socket, tool, daemon, conf, options);
     assert_eq!(ended.code, Some(expected), "{tool:?} {options:?}: {}", ended.text);
     ended.text
 }
 
-fn with_files(daemon: Daemon) -> Daemon {
+pub(crate) fn with_files(daemon: Daemon) -> Daemon {
     for name in ["a", "b", "c", "d", "B", "a9", "a10", "z", "used", "with space"] {
         fs::File::create(daemon.path(&format!("{name}.img"))).unwrap().set_len(LEN).unwrap();
     }
@@ -48,7 +66,7 @@ fn with_files(daemon: Daemon) -> Daemon {
 }
 
 /// All that a daemon shows of its configuration.
-fn shown(daemon: &Daemon) -> String {
+pub(crate) fn shown(daemon: &Daemon) -> String {
     let mut text = daemon.adm(&["--mode", "target", "--op", "show"]);
     let tids: Vec<String> = text
         .lines()

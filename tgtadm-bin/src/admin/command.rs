@@ -181,6 +181,11 @@ pub struct NewUnit {
 }
 
 impl Commands {
+    /// Lets new connections in, or not.
+    pub(super) fn system_state(&self, state: &str) -> Command {
+        self.start(None).words("--op update --mode sys --name State -v").words(state)
+    }
+
     fn start(&self, driver: Option<&str>) -> Command {
         let command = Command::new(&self.port);
         match driver {
@@ -293,6 +298,17 @@ impl Commands {
 
     pub(super) fn new_account(&self, driver: Option<&str>, user: &str, password: &str) -> Command {
         self.start(driver).words("--mode account --op new").value("--user=", user).value(PASSWORD, password)
+    }
+
+    /// Replaces a secret in place.
+    pub(super) fn update_account(&self, user: &str, password: &str) -> Command {
+        self.start(None).words("--mode account --op update").value("--user=", user).value(PASSWORD, password)
+    }
+
+    /// Asks whether an account has this secret.
+    pub(super) fn compare_account(&self, user: &str, password: &str) -> Command {
+        let command = self.start(None).words("--json --mode account --op show");
+        command.value("--user=", user).value(PASSWORD, password)
     }
 
     pub(super) fn delete_account(&self, user: &str) -> Command {

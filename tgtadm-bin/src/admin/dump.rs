@@ -230,7 +230,7 @@ fn block(target: &Target) -> String {
         text.push_str("\t</backing-store>\n");
     }
     for (key, accounts) in [("incominguser", &target.incoming), ("outgoinguser", &target.outgoing)] {
-        for Account { user, password } in accounts {
+        for Account { user, password, .. } in accounts {
             line(&mut text, "\t", key, &format!("{user} {password}"));
         }
     }

@@ -16,6 +16,7 @@ mod outcome;
 mod plan;
 mod portrait;
 pub mod running;
+mod secrets;
 mod update;
 
 use std::ffi::OsString;

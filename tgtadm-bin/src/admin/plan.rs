@@ -1,7 +1,7 @@
 //! What to change so that a running daemon is what the file says, and nothing else: each step with what undoes it.
 //!
 //! Of targets, units, rules and accounts of targets the file is the whole truth; a parameter that it does not speak of
-//! is left as it is. What no report shows (passwords, INQUIRY data, mode pages) cannot be compared.
+//! is left as it is. What no report shows (INQUIRY data, mode pages) cannot be compared.
 
 mod target;
 
@@ -15,6 +15,7 @@ use super::config::Config;
 use super::console::{MISTAKE, Stop, refused, say};
 use super::make::{Devices, real};
 use super::running::{self, Running};
+use super::secrets::Secrets;
 use crate::client;
 
 /// One step.
@@ -61,13 +62,17 @@ impl TargetPlan {
 pub(super) struct Plan {
     pub(super) settings: Vec<Change>,
     pub(super) targets: Vec<TargetPlan>,
+    /// Accounts of the file whose secret is not, or may not be, what the file says.
+    pub(super) secrets: Secrets,
 }
 
 impl Admin {
     /// For `ALL`, `tid=N` or a name.
     pub(super) fn plan(&self, config: &Config, running: &Running, which: &str) -> Result<Plan, Stop> {
         let name = self.selected(config, running, which)?;
-        self.plan_of(config, running, name.as_deref(), 0)
+        let mut plan = self.plan_of(config, running, name.as_deref(), 0)?;
+        plan.secrets = self.secrets(config, running, name.as_deref())?;
+        Ok(plan)
     }
 
     /// For all or the target of a name. A new target gets a number above `tried`.
@@ -224,7 +229,9 @@ fn is_same_value(name: &str, shown: &str, wanted: &str) -> bool {
 impl Plan {
     /// Whether the daemon is not what the file says.
     pub(super) fn is_something(&self) -> bool {
-        !self.settings.is_empty() || self.targets.iter().any(|target| !target.changes.is_empty())
+        !self.settings.is_empty()
+            || !self.secrets.different.is_empty()
+            || self.targets.iter().any(|target| !target.changes.is_empty())
     }
 
     /// One line.
@@ -242,6 +249,11 @@ impl Plan {
         );
         if wait > 0 {
             text += &format!(" {wait} in use, left as they are without --force.");
+        }
+        match self.secrets.different.len() {
+            0 => {}
+            1 => text += " 1 secret changes.",
+            count => text += &format!(" {count} secrets change."),
         }
         if !self.settings.is_empty() {
             text += " The daemon's own settings change.";

@@ -12,7 +12,8 @@ use super::running::{Target, Unit};
 /// The target that the file would have to name to get this one. Passwords, and those parameters of units that no
 /// report shows, are not known.
 pub(super) fn portrait(target: &Target, parameters: &BTreeMap<String, String>) -> config::Target {
-    let account = |user: &String| Account { user: user.clone(), password: PASSWORD.to_owned() };
+    let account =
+        |user: &String| Account { user: user.clone(), password: PASSWORD.to_owned(), place: nowhere() };
     let rules =
         |wanted: fn(&Rule) -> Option<&String>| target.rules.iter().filter_map(wanted).cloned().collect();
     let mut addresses: Vec<String> = rules(|rule| match rule {

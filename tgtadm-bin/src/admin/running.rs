@@ -10,6 +10,8 @@ use crate::Refusal;
 pub struct Running {
     /// By their numbers.
     pub targets: Vec<Target>,
+    /// The daemon's own state: `ready` or `offline`.
+    pub state: String,
     /// Names of all accounts.
     pub accounts: Vec<String>,
     /// iSNS settings by name.
@@ -86,6 +88,8 @@ impl Running {
                 part = content;
             } else if let (true, Some((name, value))) = (part == "iSNS:", content.split_once('=')) {
                 self.isns.insert(name.to_owned(), value.to_owned());
+            } else if let (true, Some(state)) = (part == "System:", content.strip_prefix("State: ")) {
+                state.clone_into(&mut self.state);
             } else if part == "Account information:" && !content.is_empty() {
                 sort_account(content, &mut self.incoming_discovery, &mut self.outgoing_discovery);
             }
@@ -347,6 +351,7 @@ Target 12: iqn.b:2: c
             (running.incoming_discovery.join(" "), running.outgoing_discovery.join(" ")),
             ("u".into(), "v".into())
         );
+        assert_eq!(running.state, "ready");
         assert_eq!((running.isns["iSNS"].as_str(), running.isns["iSNSServerIP"].as_str()), ("On", ""));
         assert_eq!(accounts("Account list:\n    a\n    b\n"), ["a", "b"]);
         assert_eq!(parameters("a=b\nc=d=e\n")["c"], "d=e");

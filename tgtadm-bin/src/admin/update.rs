@@ -29,11 +29,13 @@ impl Admin {
         for target in &plan.targets {
             self.steps(target).iter().for_each(|change| self.print(&change.command));
         }
+        self.say_different_secrets(&plan.secrets);
         for target in &plan.targets {
             for command in &target.unseen {
                 say(format_args!("# No report shows whether this is so: {}", command.text()));
             }
         }
+        self.say_unknown_secrets(&plan.secrets);
         say(plan.summary(self.force));
         match (plan.is_something(), config.refused.is_empty()) {
             (_, false) => Err(MISTAKE),
@@ -68,6 +70,8 @@ impl Admin {
                 warn(format_args!("{place}target {} is not as the file has it", target.name));
             }
         }
+        // Last, for they cannot be undone: nobody knows what they were.
+        self.change_secrets(&plan.secrets, &running, &mut outcome)?;
         outcome.end()?;
         if config.refused.is_empty() { Ok(()) } else { Err(MISTAKE) }
     }

@@ -1,6 +1,6 @@
 //! CHAP accounts: made, bound and removed. What stock takes is taken; what is unwise about it goes to the log.
 
-use super::super::report::Reply;
+use super::super::report::{Reply, Report};
 use super::super::request::{Direction, Secret};
 use super::{Control, done};
 use crate::model::Tid;
@@ -16,6 +16,29 @@ impl Control {
         done(made)
     }
 
+    /// Replaces the secret of an account. The next login needs the new one; sessions stay.
+    pub(super) fn account_update(&mut self, user: &str, password: Secret) -> Reply {
+        let is_weak = password.is_weak();
+        self.model.accounts.update(user, password)?;
+        if is_weak {
+            warn_of_weakness(user);
+        }
+        let targets = self.model.targets().map(|target| (Some(target.tid), &target.accounts));
+        for (tid, bound) in targets.chain([(None, &self.model.discovery_accounts)]) {
+            if bound.outgoing() == Some(user) || bound.incoming().iter().any(|known| known == user) {
+                self.warn_of_shared_secret(tid, bound);
+            }
+        }
+        done(Ok(()))
+    }
+
+    /// Whether an account has this secret. The answer gives nothing to a peer that it could not do without: the
+    /// socket serves only the daemon's own user, who may replace every secret.
+    pub(super) fn account_compare(&self, user: &str, password: &Secret) -> Reply {
+        let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
+        Ok(Report::Secret { user: user.to_owned(), same: account.password == *password })
+    }
+
     /// Takes effect with the next login; sessions stay.
     pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
         self.model.bound_accounts(tid)?;
@@ -27,13 +50,7 @@ impl Control {
         if is_weak {
             warn_of_weakness(user);
         }
-        if let Some(incoming) = self.shares_secret(&bound) {
-            let (outgoing, whose) = (bound.outgoing().unwrap_or_default(), whose(tid));
-            log::warn!(
-                "{whose}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
-                 (RFC 7143 12.1.3): {incoming:?} is refused where it asks the target to prove itself"
-            );
-        }
+        self.warn_of_shared_secret(tid, &bound);
         done(Ok(()))
     }
 
@@ -55,6 +72,16 @@ impl Control {
         self.model.remove_account(user)?;
         opened.into_iter().for_each(warn_of_openness);
         done(Ok(()))
+    }
+
+    fn warn_of_shared_secret(&self, tid: Option<Tid>, bound: &BoundAccounts) {
+        if let Some(incoming) = self.shares_secret(bound) {
+            let (outgoing, whose) = (bound.outgoing().unwrap_or_default(), whose(tid));
+            log::warn!(
+                "{whose}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
+                 (RFC 7143 12.1.3): {incoming:?} is refused where it asks the target to prove itself"
+            );
+        }
     }
 
     /// An incoming account with the secret of the outgoing one.

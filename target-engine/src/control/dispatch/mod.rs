@@ -207,6 +207,8 @@ impl Control {
             Request::SessionShow { tid, sid } => self.session_show(tid, sid),
             Request::UnitShow { tid, lun } => self.unit_show(tid, lun),
             Request::AccountNew { user, password } => self.account_new(user, password),
+            Request::AccountUpdate { user, password } => self.account_update(&user, password),
+            Request::AccountCompare { user, password } => self.account_compare(&user, &password),
             Request::AccountDelete { user } => self.account_delete(&user),
             Request::AccountShow => {
                 Ok(Report::Accounts(self.model.accounts.users().map(str::to_owned).collect()))

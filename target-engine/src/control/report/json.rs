@@ -38,6 +38,7 @@ pub fn report(report: &Report) -> Value {
         Report::Drivers(reports) => json!({ "drivers": list(reports, driver) }),
         Report::Portals(portals) => json!({ "portals": list(portals, portal) }),
         Report::Accounts(users) => json!({ "accounts": list(users, |user| json!({ "user": user })) }),
+        Report::Secret { user, same } => json!({ "user": user, "same_secret": same }),
         Report::Sessions(reports) => json!({ "sessions": list(reports, session) }),
         Report::Units(reports) => json!({ "units": list(reports, unit) }),
         Report::UnitCounts(rows) => json!({ "unit_counters": list(rows, unit_counters) }),

@@ -47,6 +47,13 @@ pub enum Report {
     Portals(Vec<PortalSpec>),
     /// `account show`: names, newest first.
     Accounts(Vec<String>),
+    /// `account show` of a name and a secret: whether it is the account's; only the JSON form has it.
+    Secret {
+        /// The account.
+        user: String,
+        /// Whether the secret is the same.
+        same: bool,
+    },
     /// `conn show`: sessions with their connections, newest first.
     Sessions(Vec<SessionReport>),
     /// `logicalunit show`, by number; a stock client cannot ask for it.

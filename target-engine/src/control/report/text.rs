@@ -33,6 +33,7 @@ pub fn report(report: &Report) -> String {
         Report::Drivers(reports) => drivers(reports),
         Report::Portals(portals) => self::portals(portals),
         Report::Accounts(users) => accounts(users),
+        Report::Secret { user, same } => format!("{user}: {}\n", if *same { "Yes" } else { "No" }),
         Report::Sessions(reports) => connections(reports),
         Report::Units(reports) => units(reports),
         Report::UnitCounts(rows) => stat::units(rows),

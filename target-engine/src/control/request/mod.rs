@@ -165,6 +165,20 @@ pub enum Request {
         /// The secret.
         password: Secret,
     },
+    /// Replace the secret of an account; its bindings stay.
+    AccountUpdate {
+        /// CHAP_N.
+        user: String,
+        /// The new secret.
+        password: Secret,
+    },
+    /// Whether an account has this secret; only the JSON form has it.
+    AccountCompare {
+        /// CHAP_N.
+        user: String,
+        /// The secret to compare with.
+        password: Secret,
+    },
     /// Remove an account and its bindings.
     AccountDelete {
         /// CHAP_N.
@@ -252,8 +266,18 @@ pub enum Direction {
 }
 
 /// A password, never shown and wiped when it is dropped.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct Secret(zeroize::Zeroizing<String>);
+
+/// In constant time: how long a comparison takes does not depend on the stored secret.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let chap = |secret: &Self| iscsi_proto::chap::Secret::new(secret.reveal());
+        chap(self).is_same(&chap(other))
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// Takes it over.

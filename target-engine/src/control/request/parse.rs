@@ -29,7 +29,7 @@ impl Request {
         if form == Form::Json {
             strict::check(mode, op, record)?;
             let request =
-                json_only(mode, op, header).unwrap_or_else(|| Self::of(mode, op, driver, record))?;
+                json_only(mode, op, record).unwrap_or_else(|| Self::of(mode, op, driver, record))?;
             return strict::check_meaning(&request).map(|()| request);
         }
         Self::of(mode, op, driver, record)
@@ -52,8 +52,13 @@ impl Request {
 }
 
 /// What stock has no text for.
-fn json_only(mode: Mode, op: Op, header: &RequestHeader) -> Option<Result<Request, ControlError>> {
+fn json_only(mode: Mode, op: Op, record: &Record) -> Option<Result<Request, ControlError>> {
+    let header = &record.header;
     match (mode, op) {
+        (Mode::Account, Op::Show) if !record.payload.is_empty() => {
+            let account = text(&record.payload).and_then(user_and_password);
+            Some(account.map(|(user, password)| Request::AccountCompare { user, password }))
+        }
         (Mode::Session, Op::Show) => {
             Some(Ok(Request::SessionShow { tid: Tid::from_wire(header.tid), sid: header.sid }))
         }
@@ -89,7 +94,7 @@ fn no_operation(mode: Mode, op: Op) -> ControlError {
         Mode::Lld => "start, stop, show",
         Mode::Session => "stat",
         Mode::Connection => "show, stat, delete",
-        Mode::Account => "new, delete, bind, unbind, show",
+        Mode::Account => "new, delete, bind, unbind, update, show",
     };
     let kind = match mode {
         Mode::LogicalUnit | Mode::Account => TgtadmError::UnsupportedOperation,
@@ -281,12 +286,9 @@ fn account(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, Con
     let scope = || if header.tid == -1 { Ok(None) } else { tid(header).map(Some) };
     let direction = if header.ac_dir == 0 { Direction::Incoming } else { Direction::Outgoing };
     match op {
-        Op::New => {
-            let (user, password) = after(payload, "user=")
-                .and_then(|rest| rest.split_once(",password="))
-                .filter(|(user, _)| !user.is_empty() && !user.contains(','))
-                .ok_or_else(|| wrong("--user (not empty, without a comma) and --password are needed"))?;
-            Ok(Request::AccountNew { user: user.to_owned(), password: Secret::new(password.to_owned()) })
+        Op::New => user_and_password(payload).map(|(user, password)| Request::AccountNew { user, password }),
+        Op::Update => {
+            user_and_password(payload).map(|(user, password)| Request::AccountUpdate { user, password })
         }
         Op::Delete => Ok(Request::AccountDelete { user: user()? }),
         Op::Show => Ok(Request::AccountShow),
@@ -294,4 +296,13 @@ fn account(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, Con
         Op::Unbind => Ok(Request::AccountUnbind { tid: scope()?, user: user()?, direction }),
         _ => Err(no_operation(Mode::Account, op)),
     }
+}
+
+/// The password is the rest, whatever is in it.
+fn user_and_password(payload: &str) -> Result<(String, Secret), ControlError> {
+    let (user, password) = after(payload, "user=")
+        .and_then(|rest| rest.split_once(",password="))
+        .filter(|(user, _)| !user.is_empty() && !user.contains(','))
+        .ok_or_else(|| wrong("--user (not empty, without a comma) and --password are needed"))?;
+    Ok((user.to_owned(), Secret::new(password.to_owned())))
 }

@@ -31,6 +31,8 @@ enum Strings {
     Pair,
     /// `user=…,password=…`; the password is the rest, whatever is in it.
     Account,
+    /// The same, or nothing.
+    MaybeAccount,
     /// `targetOps key=value,…,`
     Parameters,
     /// `portalOps key=value,…,`
@@ -79,7 +81,8 @@ const SHAPES: &[Shape] = &[
     shape(Mode::Account, Op::Delete,     "",    "",   USER),
     shape(Mode::Account, Op::Bind,       "",    "tO", USER),
     shape(Mode::Account, Op::Unbind,     "",    "tO", USER),
-    shape(Mode::Account, Op::Show,       "",    "",   Strings::None),
+    shape(Mode::Account, Op::Update,     "",    "",   Strings::Account),
+    shape(Mode::Account, Op::Show,       "",    "",   Strings::MaybeAccount),
 ];
 
 /// Refuses what the text form would let pass.
@@ -107,7 +110,8 @@ pub(super) fn check(mode: Mode, op: Op, record: &Record) -> Result<(), ControlEr
         Strings::Keys(needs, takes) => keys(text, needs, takes),
         Strings::Pairs => text.split(',').try_for_each(|item| pair(mode, item)),
         Strings::Pair => pair(mode, text),
-        Strings::Account => account(text),
+        Strings::MaybeAccount if text.is_empty() => Ok(()),
+        Strings::Account | Strings::MaybeAccount => account(text),
         Strings::Parameters => parameters(text),
         Strings::Portals(takes) => portals(text, takes),
     }
@@ -117,7 +121,7 @@ pub(super) fn check(mode: Mode, op: Op, record: &Record) -> Result<(), ControlEr
 fn has_stray_secret(strings: Strings, text: &str) -> bool {
     let is_secret = |item: &str| item.starts_with("password=");
     match strings {
-        Strings::Account => false,
+        Strings::Account | Strings::MaybeAccount => false,
         Strings::Pair => is_secret(text),
         _ => text.split(',').any(is_secret),
     }

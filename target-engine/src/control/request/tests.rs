@@ -237,6 +237,11 @@ fn accounts() {
     for wrong in [&b"user=u\0"[..], b"user=,password=p\0", b"password=p,user=u\0", b"user=u,pass=p\0"] {
         assert_eq!(new(wrong), Err(TgtadmError::InvalidRequest.into()), "{wrong:?}");
     }
+    let update = parse(Mode::Account, Op::Update, b"user=u,password=p,x=y\0");
+    let password = Secret::new("p,x=y".to_owned());
+    assert_eq!(update, Ok(Request::AccountUpdate { user: "u".to_owned(), password }));
+    let no_password = parse(Mode::Account, Op::Update, b"user=u\0");
+    assert_eq!(no_password, Err(TgtadmError::InvalidRequest.into()));
     let mut bind = record(Mode::Account, Op::Bind, b"user=u\0");
     bind.header.ac_dir = 1;
     let expected = |tid| Request::AccountBind { tid, user: "u".to_owned(), direction: Direction::Outgoing };

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! [section] tgtadm WORDS...
-//! by our tgtd                    only in a list of differences: or `by our tgtadm`
+//! by our tgtd                    only in a list of differences: or `by our tgtadm`, or `by our tgtd and our tgtadm`
 //! because REASON                 only in a list of differences
 //! exit 0
 //! out a line of standard output
@@ -129,6 +129,7 @@ fn differences(name: &str) -> Vec<Difference> {
         let mut lines = lines.into_iter();
         let by: Brands = match lines.next().as_deref() {
             Some("by our tgtd") => |daemon, _| daemon == Brand::Ours,
+            Some("by our tgtd and our tgtadm") => |daemon, tool| [daemon, tool] == [Brand::Ours; 2],
             Some("by our tgtadm") => |_, tool| tool == Brand::Ours,
             other => panic!("{name}: {asked}: whose difference is it: {other:?}"),
         };

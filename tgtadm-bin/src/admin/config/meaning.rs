@@ -46,12 +46,21 @@ pub struct Refused {
 }
 
 /// A name and a password.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Eq)]
 pub struct Account {
     /// The name.
     pub user: String,
     /// In the clear, as the file has it.
     pub password: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Wherever they stand.
+impl PartialEq for Account {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.user, &self.password) == (&other.user, &other.password)
+    }
 }
 
 impl std::fmt::Debug for Account {
@@ -103,10 +112,51 @@ pub fn understand(entries: Vec<Entry>) -> Result<Config, Vec<Mistake>> {
             Err(mistakes) => config.refused.push(Refused { name, mistakes }),
         }
     }
+    let discovery = config.incoming_discovery.iter().zip(&config.outgoing_discovery);
+    let mistakes: Vec<Mistake> = discovery.filter_map(|(one, other)| one.differs_from(other)).collect();
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    config.refuse_two_secrets();
     Ok(config)
 }
 
+impl Account {
+    /// What is wrong where two places have one account with two secrets.
+    fn differs_from(&self, other: &Self) -> Option<Mistake> {
+        let differs = self.user == other.user && self.password != other.password;
+        differs.then(|| Mistake {
+            place: self.place.clone(),
+            text: format!(
+                "account {} has another password at {}; an account has one password, wherever it is used",
+                self.user, other.place
+            ),
+        })
+    }
+}
+
 impl Config {
+    /// Refuses the targets of which an account has another secret somewhere else in the file.
+    fn refuse_two_secrets(&mut self) {
+        let discovery = self.incoming_discovery.iter().chain(&self.outgoing_discovery);
+        let mut places: BTreeMap<&str, Vec<&Account>> = BTreeMap::new();
+        for account in discovery.chain(self.targets.iter().flat_map(Target::accounts)) {
+            places.entry(&account.user).or_default().push(account);
+        }
+        let mistake = |account: &Account| {
+            places[account.user.as_str()].iter().find_map(|other| account.differs_from(other))
+        };
+        let mistakes: Vec<Vec<Mistake>> =
+            self.targets.iter().map(|target| target.accounts().filter_map(mistake).collect()).collect();
+        for (target, mistakes) in std::mem::take(&mut self.targets).into_iter().zip(mistakes) {
+            if mistakes.is_empty() {
+                self.targets.push(target);
+            } else {
+                self.refused.push(Refused { name: target.name, mistakes });
+            }
+        }
+    }
+
     fn take(&mut self, name: &str, what: Global, given: Given) -> Result<(), Mistake> {
         match what {
             Global::DefaultDriver => self.default_driver = Some(present(name, given)?.1),
@@ -178,9 +228,9 @@ fn account(key: &str, given: Given, warnings: &mut Vec<Mistake>) -> Result<Accou
     }
     if words.next().is_some() {
         let text = format!("'{key}' takes a name and a password; what follows them is ignored");
-        warnings.push(Mistake { place, text });
+        warnings.push(Mistake { place: place.clone(), text });
     }
-    Ok(Account { user: user.to_owned(), password: password.to_owned() })
+    Ok(Account { user: user.to_owned(), password: password.to_owned(), place })
 }
 
 #[cfg(test)]

@@ -296,7 +296,7 @@ impl Admin {
             bound.iter().take_while(|user| wanted.iter().any(|account| account.user == **user)).count();
         let taken = bound[kept..].iter().rev().map(|user| change(bind("unbind", user), bind("bind", user)));
         let mut changes: Vec<Change> = taken.collect();
-        for config::Account { user, password } in
+        for config::Account { user, password, .. } in
             wanted.iter().filter(|one| !bound[..kept].contains(&one.user))
         {
             if accounts.insert(user.clone()) {

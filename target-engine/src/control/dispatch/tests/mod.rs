@@ -300,6 +300,23 @@ fn accounts() {
     assert_eq!(bench.ask(bind(None)), Some(Ok(String::new())));
     assert!(bench.show().contains("    Account information:\n        mike\n    ACL"));
     assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("Account information:\n\n    mike\n"));
+    let same = |bench: &mut Bench, user: &str, password: &str| {
+        let password = Secret::new(password.to_owned());
+        bench.ask(Request::AccountCompare { user: user.to_owned(), password })
+    };
+    let says = |answer: &str| Some(Ok(format!("mike: {answer}\n")));
+    assert_eq!((same(&mut bench, "mike", "pw"), same(&mut bench, "mike", "pv")), (says("Yes"), says("No")));
+    assert_eq!(same(&mut bench, "nobody", "pw"), Some(Err(TgtadmError::NoUser.into())));
+    let update = Request::AccountUpdate { user: user(), password: Secret::new("other".to_owned()) };
+    assert_eq!(bench.ask(update), Some(Ok(String::new())));
+    assert_eq!(
+        (same(&mut bench, "mike", "pw"), same(&mut bench, "mike", "other")),
+        (says("No"), says("Yes"))
+    );
+    assert!(
+        bench.show().contains("    Account information:\n        mike\n    ACL"),
+        "it is bound as before"
+    );
     assert_eq!(bench.ask(Request::AccountDelete { user: user() }), Some(Ok(String::new())));
     assert!(!bench.show().contains("mike"));
     assert_eq!(bench.ask(Request::AccountShow), Some(Ok(String::new())));

@@ -52,6 +52,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("drivers", Report::Drivers(vec![driver])),
         ("portals", Report::Portals(portals)),
         ("accounts", Report::Accounts(["mike", "fujita"].map(str::to_owned).to_vec())),
+        ("secret", Report::Secret { user: "mike".to_owned(), same: true }),
         ("sessions", Report::Sessions(vec![session()])),
         ("units", Report::Units(vec![unit_sample(0), disk(3)])),
         ("unit_counters", Report::UnitCounts(vec![unit_row])),

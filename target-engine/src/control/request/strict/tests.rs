@@ -68,6 +68,7 @@ const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
     (Mode::Connection, Op::Stat, "s1 c1", b""),
     (Mode::Connection, Op::Delete, "t1 s1", b""),
     (Mode::Account, Op::New, "", b"user=u,password=p,q=r\0"),
+    (Mode::Account, Op::Update, "", b"user=u,password=p,q=r\0"),
     (Mode::Account, Op::Delete, "", b"user=u\0"),
     (Mode::Account, Op::Bind, "t1 O1", b"user=u\0"),
     (Mode::Account, Op::Unbind, "", b"user=u\0"),
@@ -96,6 +97,16 @@ fn sessions_and_units_are_shown_by_themselves() {
     let unit = |lun| Ok(Request::UnitShow { tid: tid.unwrap(), lun });
     assert_eq!(strict(Mode::LogicalUnit, Op::Show, "t1", b""), unit(u64::MAX));
     assert_eq!(strict(Mode::LogicalUnit, Op::Show, "t1 l3", b""), unit(3));
+}
+
+/// tgt's text form lists all accounts whatever else it is sent.
+#[test]
+fn only_the_json_form_compares_a_secret() {
+    let payload = b"user=u,password=p,q\0";
+    let secret = crate::control::request::Secret::new("p,q".to_owned());
+    let compare = Request::AccountCompare { user: "u".to_owned(), password: secret };
+    assert_eq!(strict(Mode::Account, Op::Show, "", payload), Ok(compare));
+    assert_eq!(Request::parse(&record(Mode::Account, Op::Show, "", payload)), Ok(Request::AccountShow));
 }
 
 /// Each number that an operation does not take, each that it needs taken away, and each that is none.
@@ -144,8 +155,9 @@ fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
 
 #[test]
 fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+    let takes_it = |op| matches!(op, Op::New | Op::Update | Op::Show);
     for (mode, op, given, payload) in
-        WHOLE.iter().filter(|whole| (whole.0, whole.1) != (Mode::Account, Op::New))
+        WHOLE.iter().filter(|whole| whole.0 != Mode::Account || !takes_it(whole.1))
     {
         let strings = payload.strip_suffix(b"\0").unwrap_or_default();
         for secret in ["hush", "hush,hush,a=hush"] {
@@ -168,7 +180,7 @@ fn a_password_where_none_belongs_is_refused_and_not_repeated() {
 #[test]
 fn strings_are_known_come_once_and_have_a_value() {
     use Mode::{Account, LogicalUnit, Portal, System, Target};
-    use Op::{Bind, Delete, New, Update};
+    use Op::{Bind, Delete, New, Show, Update};
     #[rustfmt::skip]
     let cases: &[(Mode, Op, &str, &[u8], &str)] = &[
         (Target, New, "t1", b"targetname=iqn.x,colour=red\0", "\"colour\" does not belong"),
@@ -207,6 +219,10 @@ fn strings_are_known_come_once_and_have_a_value() {
         (Account, New, "", b"user=u\0", "--password"),
         (Account, New, "", b"user=u,password=\0", "not empty"),
         (Account, New, "", b"x=y,user=u,password=p\0", "nothing else"),
+        (Account, Update, "", b"user=u\0", "--password"),
+        (Account, Update, "", b"user=u,password=\0", "not empty"),
+        (Account, Show, "", b"user=u\0", "--password"),
+        (Account, Show, "", b"password=p\0", "--user"),
         (Account, Delete, "", b"user=u,password=p\0", "--password does not belong"),
     ];
     for (mode, op, given, payload, expected) in cases {

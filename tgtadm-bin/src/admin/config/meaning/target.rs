@@ -95,6 +95,11 @@ impl Target {
         })
     }
 
+    /// The accounts that count.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.incoming.iter().chain(self.outgoing.first())
+    }
+
     /// The rules by address as they are sent: all the world where the file has none.
     #[must_use]
     pub fn admitted(&self) -> Vec<&str> {

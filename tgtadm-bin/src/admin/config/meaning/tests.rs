@@ -57,11 +57,41 @@ fn globals() {
         config.isns.into_iter().collect::<Vec<_>>(),
         [("iSNS".to_owned(), "On".to_owned()), ("iSNSServerPort".to_owned(), "5".to_owned())]
     );
-    let account = |user: &str, password: &str| Some(Account { user: user.into(), password: password.into() });
+    let account = |user: &str, password: &str, line| {
+        let place = Place { file: Path::new("f").into(), line };
+        Some(Account { user: user.into(), password: password.into(), place })
+    };
     assert_eq!(
         (config.incoming_discovery, config.outgoing_discovery),
-        (account("a", "b"), account("c", "d"))
+        (account("a", "b", 6), account("c", "d", 7))
     );
+}
+
+#[test]
+fn account_with_two_passwords_refuses_every_target_that_uses_it() {
+    let text = "incomingdiscoveryuser d one\n\
+                <target a>\nincominguser a one\nincominguser b one\n</target>\n\
+                <target b>\nincominguser c one\noutgoinguser a two\n</target>\n\
+                <target c>\nincominguser c one\noutgoinguser e one\noutgoinguser a three\n</target>\n\
+                <target d>\nincominguser d two\n</target>\n\
+                <target e>\nincominguser e one\nincominguser f one\noutgoinguser f two\n</target>";
+    let config = config(text).unwrap();
+    let stay: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(stay, ["c"], "what does not count is not compared");
+    let mistakes: Vec<String> = config
+        .refused
+        .iter()
+        .flat_map(|refused| refused.mistakes.iter().map(|mistake| format!("{} {mistake}", refused.name)))
+        .collect();
+    let expected =
+        [("a", 3, "a", 8), ("b", 8, "a", 3), ("d", 16, "d", 1), ("e", 20, "f", 21), ("e", 21, "f", 20)];
+    let expected = expected.map(|(target, line, user, other)| {
+        format!(
+            "{target} f:{line}: account {user} has another password at f:{other}; an account has one password, wherever \
+             it is used"
+        )
+    });
+    assert_eq!(mistakes, expected);
 }
 
 #[test]
@@ -71,6 +101,8 @@ fn mistakes_outside_of_targets_refuse_the_file() {
         ("default-driver a\ndefault-driver b",   "f:2: Multiple default-driver definitions are not allowed!"),
         ("control-port",                         "f:1: Option control-port has a missing value!"),
         ("incomingdiscoveryuser a",              "f:1: Option incomingdiscoveryuser has a missing value! Write 'incomingdiscoveryuser NAME PASSWORD'."),
+        ("incomingdiscoveryuser a b\noutgoingdiscoveryuser a c",
+            "f:1: account a has another password at f:2; an account has one password, wherever it is used"),
         ("\ntarget x",                           "f:2: a target is a block: <target NAME>"),
         ("<target>\n</target>",                  "f:1: a target is a block: <target NAME>"),
         ("<iSNS x>\n</iSNS>",                    "f:1: 'iSNS' is no block; write 'iSNS VALUE'"),

@@ -1,0 +1,276 @@
+//! Secrets that change in the configuration: replaced in place by our daemon, and by tgt's with the account made again
+//! while what asks for it is offline.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use target_engine::control::wire::{Mode, Op, Record, RecordReader, encode_reply};
+
+use crate::client::Client;
+use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, run, target_name};
+use crate::targets_conf::{ends, ends_at, shown, with_files};
+
+const OLD: &str = "the-old-secret";
+const NEW: &str = "the-new-secret";
+
+/// Two targets and discovery ask for alice's secret, among others; the first target proves itself by another account.
+fn conf() -> String {
+    format!(
+        "incomingdiscoveryuser alice {OLD}\noutgoingdiscoveryuser disk the-disks-secret\n\
+         <target {}>\nincominguser first first-secret-12\nincominguser alice {OLD}\n\
+         incominguser bob secret-of-bob-12\noutgoinguser disk the-disks-secret\n\
+         <backing-store @/a.img>\nlun {DISK}\n</backing-store>\n</target>\n\
+         <target {}>\nincominguser alice {OLD}\n<backing-store @/b.img>\nlun {DISK}\n</backing-store>\n</target>\n\
+         <target {}>\n<backing-store @/c.img>\nlun {DISK}\n</backing-store>\n</target>\n",
+        target_name(1),
+        target_name(2),
+        target_name(3),
+    )
+}
+
+/// Whether libiscsi gets in by this account; without one as anybody.
+fn gets_in(daemon: &Daemon, tid: u32, account: Option<(&str, &str)>) -> bool {
+    let account = account.map_or(String::new(), |(user, secret)| format!("{user}%{secret}@"));
+    let said = run("iscsi-inq", [format!("iscsi://{account}{}/{}/{DISK}", daemon.portal, target_name(tid))]);
+    said.well
+}
+
+fn discovers(daemon: &Daemon, account: Option<(&str, &str)>) -> bool {
+    let account = account.map_or(String::new(), |(user, secret)| format!("{user}%{secret}@"));
+    let said = run("iscsi-ls", [format!("iscsi://{account}{}", daemon.portal)]);
+    said.well && said.text.contains(&target_name(3))
+}
+
+/// Alice's secret is this one everywhere, the others are as they were, and nobody gets in without any.
+#[track_caller]
+fn assert_secret(daemon: &Daemon, right: &str, wrong: &str) {
+    for tid in [1, 2] {
+        assert!(gets_in(daemon, tid, Some(("alice", right))), "{tid}: the right one");
+        assert!(!gets_in(daemon, tid, Some(("alice", wrong))), "{tid}: the wrong one");
+        assert!(!gets_in(daemon, tid, None), "{tid}: none");
+    }
+    for (user, secret) in [("first", "first-secret-12"), ("bob", "secret-of-bob-12")] {
+        assert!(gets_in(daemon, 1, Some((user, secret))), "{user}");
+    }
+    let seen =
+        [Some(("alice", right)), Some(("alice", wrong)), None].map(|account| discovers(daemon, account));
+    assert_eq!(seen, [true, false, false]);
+}
+
+fn made(brand: Brand) -> Daemon {
+    let daemon = with_files(Daemon::start_as(brand, Brand::Ours, &[]));
+    ends(0, Brand::Ours, &daemon, &conf(), &["-e"]);
+    assert_secret(&daemon, OLD, NEW);
+    daemon
+}
+
+#[test]
+fn changed_secret_is_planned_unseen_and_replaced_in_place() {
+    let daemon = made(Brand::Ours);
+    let text = ends(0, Brand::Ours, &daemon, &conf(), &["--plan"]);
+    assert!(!text.contains("secret"), "nothing differs: {text}");
+    let mut session = Client::login(&daemon, 3, DISK);
+    let before = shown(&daemon);
+
+    let changed = conf().replace(OLD, NEW);
+    let plan = ends(3, Brand::Ours, &daemon, &changed, &["--plan"]);
+    assert!(plan.contains("# The secret of account alice differs\n"), "{plan}");
+    assert!(plan.contains("--op update --user=alice --password=***\n"), "{plan}");
+    assert!(plan.contains("3 as the file has them. 1 secret changes."), "{plan}");
+    assert!(!plan.contains(OLD) && !plan.contains(NEW), "{plan}");
+    assert_secret(&daemon, OLD, NEW);
+
+    let said = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL", "-v"]);
+    assert!(!said.contains(OLD) && !said.contains(NEW) && !said.contains("offline"), "{said}");
+    assert_secret(&daemon, NEW, OLD);
+    assert_eq!(shown(&daemon), before, "nothing else has changed");
+    session.read(0, 1).expect("the session goes on");
+    ends(0, Brand::Ours, &daemon, &changed, &["--plan"]);
+
+    // Of one target alone.
+    ends(3, Brand::Ours, &daemon, &conf(), &["--plan", &target_name(2)]);
+    ends(0, Brand::Ours, &daemon, &conf(), &["--plan", &target_name(3)]);
+    ends(0, Brand::Ours, &daemon, &conf(), &["--update", &target_name(2)]);
+    assert_secret(&daemon, OLD, NEW);
+    let disk = conf().replace("the-disks-secret", "another-of-disk");
+    ends(3, Brand::Ours, &daemon, &disk, &["--plan"]);
+    ends(0, Brand::Ours, &daemon, &disk, &["--update", "ALL"]);
+    ends(0, Brand::Ours, &daemon, &disk, &["--plan"]);
+    let log = daemon.log();
+    assert!(!log.contains(OLD) && !log.contains(NEW) && !log.contains("another-of-disk"), "{log}");
+    assert_eq!(
+        log.matches("mode=account op=update params=\"user=alice,password=***\" result=success").count(),
+        2
+    );
+    assert_eq!(
+        log.matches("mode=account op=update params=\"user=disk,password=***\" result=success").count(),
+        1
+    );
+}
+
+#[test]
+fn refused_target_or_secret_keeps_no_other_secret_from_its_change() {
+    let daemon = made(Brand::Ours);
+    let refused = "<target iqn.2001-04.com.example:z>\nMaxConnections 0\n</target>\n";
+    ends(22, Brand::Ours, &daemon, &(conf().replace(OLD, NEW) + refused), &["--update", "ALL"]);
+    assert_secret(&daemon, NEW, OLD);
+    let long = conf().replace("the-disks-secret", &"x".repeat(256));
+    let said = ends(22, Brand::Ours, &daemon, &long, &["--update", "ALL"]);
+    assert!(said.contains("up to 255 bytes") && !said.contains("xxx"), "{said}");
+    assert_secret(&daemon, OLD, NEW);
+    ends(0, Brand::Ours, &daemon, &long, &["--update", "ALL", "--ignore-errors"]);
+    ends(0, Brand::Ours, &daemon, &conf(), &["--plan"]);
+}
+
+#[test]
+fn secret_that_a_dump_puts_there_replaces_none() {
+    let daemon = made(Brand::Ours);
+    let dump = ends(0, Brand::Ours, &daemon, "", &["--dump"]);
+    ends(0, Brand::Ours, &daemon, &dump, &["--plan"]);
+    ends(0, Brand::Ours, &daemon, &dump, &["--update", "ALL"]);
+    assert_secret(&daemon, OLD, NEW);
+}
+
+#[test]
+fn tgts_daemon_gets_the_account_again_while_its_targets_are_offline() {
+    let daemon = made(Brand::Stock);
+    let before = shown(&daemon);
+    let changed = conf().replace(OLD, NEW);
+    let plan = ends(0, Brand::Ours, &daemon, &changed, &["--plan"]);
+    assert!(plan.contains("# No report shows whether this is so: tgtadm -C 7 --mode account --op new --user=alice --password=***\n"), "{plan}");
+    assert!(!plan.contains(NEW), "{plan}");
+    let said = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL"]);
+    for closed in [format!("target {} (tid 1)", target_name(1)), format!("target {} (tid 2)", target_name(2))]
+    {
+        assert!(said.contains("account alice is deleted and made again; offline meanwhile: "), "{said}");
+        assert!(said.contains(&closed), "{said}");
+    }
+    assert!(!said.contains(NEW), "{said}");
+    assert_secret(&daemon, NEW, OLD);
+    // All but the order in which the accounts were made.
+    let bindings = |text: &str| text.split("Account list:").next().map(str::to_owned);
+    assert_eq!(bindings(&shown(&daemon)), bindings(&before));
+
+    let mut session = Client::login(&daemon, 3, DISK);
+    let open = conf().replace(
+        &format!("<target {}>\n", target_name(3)),
+        &format!("<target {}>\nincominguser alice {NEW}\n", target_name(3)),
+    );
+    let open = open.replace(OLD, NEW);
+    ends(0, Brand::Ours, &daemon, &open, &["--update", "ALL"]);
+    let said = ends(0, Brand::Ours, &daemon, &open.replace(NEW, OLD), &["--update", "ALL"]);
+    let stays =
+        format!("Target with tid 3 ({}) is in use, and this daemon cannot change a secret", target_name(3));
+    assert!(said.contains(&stays), "{said}");
+    assert_secret(&daemon, NEW, OLD);
+    session.read(0, 1).expect("the session goes on");
+}
+
+/// Stands between a tool and a daemon, notes what is asked, and refuses one request.
+struct Between {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Between {
+    /// Listens in this directory, and refuses the request `refused` (counted from 0) of a mode and operation.
+    fn new(directory: &Path, daemon: &Daemon, refused: (Mode, Op, usize)) -> Self {
+        let listener = UnixListener::bind(directory.join(format!("control.{CONTROL_PORT}"))).unwrap();
+        let daemon = daemon.path(&format!("control.{CONTROL_PORT}"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            let mut countdown = refused.2;
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // One that only asks who listens sends nothing.
+                let Some(record) = record(&mut stream) else { continue };
+                let (mode, op) = (record.header.mode, record.header.op);
+                let text = String::from_utf8_lossy(&record.payload).into_owned();
+                notes.lock().unwrap().push(format!("{mode} {op} {} {text}", record.header.tid));
+                if (mode, op) == (refused.0 as u32, refused.1 as u32) {
+                    if countdown == 0 {
+                        countdown = usize::MAX;
+                        stream.write_all(&encode_reply(17, "")).unwrap();
+                        continue;
+                    }
+                    countdown -= 1;
+                }
+                let mut onward = UnixStream::connect(&daemon).unwrap();
+                onward.write_all(&record.encode()).unwrap();
+                let mut reply = Vec::new();
+                onward.read_to_end(&mut reply).unwrap();
+                stream.write_all(&reply).unwrap();
+            }
+        });
+        Self { asked }
+    }
+}
+
+fn record(stream: &mut UnixStream) -> Option<Record> {
+    let mut reader = RecordReader::default();
+    loop {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        if count == 0 {
+            return None;
+        }
+        if let Some(record) = reader.receive(&bytes[..count]).unwrap() {
+            return Some(record);
+        }
+    }
+}
+
+/// Whatever tgt's daemon refuses, and whether or not refusals are passed over.
+#[test]
+fn target_of_tgts_daemon_is_never_left_open_without_its_account() {
+    let cases = [
+        (Mode::Account, Op::Unbind, 0, true),
+        (Mode::Account, Op::Unbind, 3, true),
+        (Mode::Account, Op::Delete, 0, true),
+        (Mode::Account, Op::New, 0, false),
+        (Mode::Account, Op::Bind, 0, false),
+        (Mode::Account, Op::Bind, 2, false),
+        (Mode::Account, Op::Bind, 3, false),
+    ];
+    for (mode, op, which, is_restored) in cases {
+        for options in [&["--update", "ALL"][..], &["--update", "ALL", "--ignore-errors"]] {
+            let daemon = made(Brand::Stock);
+            let place = tempfile::tempdir().unwrap();
+            let between = Between::new(place.path(), &daemon, (mode, op, which));
+            let socket = place.path().join("control");
+            let code = if options.len() == 2 { 22 } else { 0 };
+            // Only alice's is made again: the others' are those of a dump.
+            let changed = conf()
+                .replace(OLD, NEW)
+                .replace("the-disks-secret", "PLEASE_CORRECT_THE_PASSWORD")
+                .replace("first-secret-12", "PLEASE_CORRECT_THE_PASSWORD")
+                .replace("secret-of-bob-12", "PLEASE_CORRECT_THE_PASSWORD");
+            let said = ends_at(&socket, code, Brand::Ours, &daemon, &changed, options);
+            let case = format!("{op:?} {which} {options:?}: {said}");
+            if is_restored {
+                assert_secret(&daemon, OLD, NEW);
+                assert!(!said.contains("stays offline"), "{case}");
+                continue;
+            }
+            assert!(said.contains("account alice is not as it was, so this stays offline: "), "{case}");
+            for tid in [1, 2] {
+                let enters = [None, Some(("alice", OLD)), Some(("alice", NEW))];
+                assert_eq!(enters.map(|account| gets_in(&daemon, tid, account)), [false; 3], "{case}");
+            }
+            assert!(!discovers(&daemon, None), "{case}");
+            let asked = between.asked.lock().unwrap().join("\n");
+            assert!(!asked.contains("state=ready") && !asked.contains("State=ready"), "{asked}");
+
+            // As the message says.
+            let (_, left) = said.split_once("what is left to do: ").unwrap();
+            for command in left.lines().next().unwrap().split("; ") {
+                let command = command.replace("***", NEW);
+                let words: Vec<String> = command.split_whitespace().skip(1).map(str::to_owned).collect();
+                assert!(daemon.plain_adm(Brand::Ours, &words).status.success(), "{command}");
+            }
+            assert_secret(&daemon, NEW, OLD);
+        }
+    }
+}
