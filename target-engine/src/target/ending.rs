@@ -49,7 +49,7 @@ impl TargetShard {
             return self.finish(index, outcome, env);
         }
         task.data_out.stop();
-        task.transfer.error.get_or_insert(IoError::Abandoned);
+        task.transfer.error.get_or_insert(IoError::ABANDONED);
         let by = env.now + DATA_OUT_WAIT;
         task.pending_end.get_or_insert_with(|| Box::new(PendingEnd { outcome: Some(outcome), by }));
     }

@@ -68,7 +68,7 @@ fn send_burst(session: &mut Initiator, tags: (Itt, Ttt), from: usize) {
 #[test]
 fn a_write_whose_store_fails_is_answered_when_what_was_asked_for_has_come() {
     let (pair, mut session, store) = bench();
-    store.fail_with(IoError::Medium(0));
+    store.fail_with(IoError::medium(0));
     store.behave(Behaviour { fail: 1000, ..Behaviour::INLINE });
     let tags = begin(&mut session, &WRITE_LONG);
     send(&mut session, tags, 0, 0);
