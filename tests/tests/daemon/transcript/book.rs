@@ -97,7 +97,6 @@ pub(super) fn hold_or_write(name: &str, entries: &[Entry]) {
             let _ = write!(text, "\n{asked}\n{answer}");
         }
         fs::write(path(name), text).expect("the recording is written");
-        return;
     }
     let recorded = recording(name);
     let differing: Vec<String> = entries
