@@ -28,7 +28,11 @@ report() {
 }
 trap report EXIT
 
-# tool NAME VERSION: installs a program of crates.io unless it is there in this version. It is built without
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# tool NAME VERSION: installs a program of crates.io unless this version is installed. It is built without
 # optimization, which takes a third of the time.
 tool() {
     cargo install --quiet --locked --debug --root "$tools" --target-dir "$target/tools" --version "$2" "$1"
