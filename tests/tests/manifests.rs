@@ -61,9 +61,10 @@ fn code(directory: &Path) -> String {
     let mut left: Vec<PathBuf> = vec![directory.to_owned()];
     while let Some(path) = left.pop() {
         if path.is_dir() {
-            left.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            let entries = fs::read_dir(path).expect("a readable directory");
+            left.extend(entries.map(|entry| entry.expect("a readable entry").path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            all += &fs::read_to_string(path).unwrap();
+            all += &fs::read_to_string(path).expect("a readable file");
         }
     }
     all
