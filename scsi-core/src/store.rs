@@ -16,6 +16,10 @@ pub use self::error::{IoError, IoErrorKind};
 
 /// A handle on stored blocks, shared by all loops.
 ///
+/// It owns whatever is slow to close: files, connections. The engine drops it after every loop has detached it, on a
+/// thread where that may block, and answers a deletion only then. What an engine keeps of it should be a further handle
+/// on the same thing (an `Arc`), which is then never the last one.
+///
 /// The server catches a panic in any of these methods, or when the store is dropped: opening fails, `attach` and
 /// `refresh` fail, and the other methods answer what they answered before.
 pub trait Backstore: Send + Sync {
@@ -82,7 +86,8 @@ pub trait IoEngine: Any {
     /// Asks that an operation end early; it still comes back by `reap`, as what it became.
     fn cancel(&mut self, tag: IoTag);
 
-    /// Forgets a store once its last operation is in; the slot may be given out again after that.
+    /// Forgets a store once its last operation is in; the slot may be given out again after that. Does not block: the
+    /// [`Backstore`] outlives this call.
     fn detach(&mut self, slot: Slot);
 }
 

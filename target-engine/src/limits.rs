@@ -185,6 +185,9 @@ pub const END_GRACE: Duration = Duration::from_secs(5);
 /// How long the last replies and loops may take after that.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 
+/// How long stores may take to close after that.
+pub const END_CLOSE: Duration = Duration::from_secs(5);
+
 /// How long a connection may take to accept the response that refuses it, or the last one before it is closed.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
 

@@ -54,6 +54,11 @@ impl UnitPort {
         &self.unit
     }
 
+    /// Takes the unit's present state over, and drops the one before with its store.
+    pub fn refresh(&mut self) {
+        self.catch_up();
+    }
+
     /// Makes a nexus known; it begins with a power-on unit attention. An index in use is taken over.
     pub fn attach_nexus(&mut self, index: NexusIndex, nexus: Nexus) {
         self.detach_nexus(index);

@@ -88,6 +88,14 @@ impl<W> Pending<W> {
         }
     }
 
+    /// Takes out the operations whose work is over by what has happened.
+    pub fn extract(&mut self, mut is_over: impl FnMut(&mut W) -> bool) -> Vec<Operation<W>> {
+        self.operations
+            .extract_if(.., |_, operation| is_over(&mut operation.work))
+            .map(|(_, operation)| operation)
+            .collect()
+    }
+
     /// When the next reply is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

@@ -16,7 +16,7 @@ pub trait StoreOpener: Send + Sync {
         None
     }
 
-    /// Opens one.
+    /// Opens one. It is dropped on such a thread too, when nothing uses it any more.
     ///
     /// # Errors
     /// Why not, for the log.
@@ -48,6 +48,10 @@ pub struct StoreSpec {
     /// Open it for reading only.
     pub read_only: bool,
 }
+
+/// Names an open store: the number of the ticket it was opened by, so never used twice.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct StoreId(pub u64);
 
 /// How a store's files are opened.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -6,7 +6,7 @@ use scsi_core::device::unit::{self, Unit, UnitConfig};
 use scsi_core::store::Backstore;
 
 use super::identity::Naming;
-use super::store::StoreSpec;
+use super::store::{StoreId, StoreSpec};
 use crate::control::error::{ControlError, TgtadmError};
 use crate::control::request::UnitChange;
 
@@ -17,6 +17,8 @@ pub struct TargetUnit {
     pub unit: Arc<Unit>,
     /// What its store was opened by; an empty path where there is no medium.
     pub store: StoreSpec,
+    /// The open store, where there is one.
+    pub open: Option<StoreId>,
 }
 
 /// Block length in bytes where none is given.
@@ -44,7 +46,7 @@ impl TargetUnit {
             block_len: DEFAULT_BLOCK_LEN,
             read_only: false,
         };
-        Self { unit: Unit::new(config, None), store }
+        Self { unit: Unit::new(config, None), store, open: None }
     }
 
     /// A disk over an opened store; without one it is a drive without a medium.
@@ -54,7 +56,7 @@ impl TargetUnit {
         config.read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
         config.online = store.is_some();
         config.removable = store.is_none();
-        Self { unit: Unit::new(config, store), store: spec }
+        Self { unit: Unit::new(config, store), store: spec, open: None }
     }
 
     /// Whether there is a medium.

@@ -56,6 +56,8 @@ pub enum ToLoop {
     },
     /// Answered when nothing runs at this unit, which is offline; what does so after this time ends early.
     StopUnit(Tid, Lun, Instant, Ticket),
+    /// The unit has another medium, or none: detach the one before. Not answered.
+    ChangeMedium(Tid, Lun),
     /// A connection that has logged in. Answered by `SessionStarted` or `AttachFailed`.
     Attach(Box<Attach>),
     /// End one connection with its commands. Answered when it is closed.

@@ -90,6 +90,11 @@ impl DataLoop {
             }
             ToLoop::RemoveUnit { tid, lun, by, ticket } => self.remove_unit(tid, lun, by, ticket),
             ToLoop::StopUnit(tid, lun, by, ticket) => self.stop_unit(tid, lun, by, ticket),
+            ToLoop::ChangeMedium(tid, lun) => {
+                if let Some(index) = self.find(tid) {
+                    self.shards[index].shard.change_medium(lun, &mut self.engines);
+                }
+            }
             ToLoop::Attach(attach) => self.attach(*attach),
             ToLoop::CloseConnection { tid, tsih, cid, ticket } => {
                 self.close_connection(tid, tsih, cid, ticket)

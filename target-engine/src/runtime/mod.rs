@@ -5,6 +5,7 @@ mod guarded;
 pub mod letters;
 mod loop_letters;
 pub mod mailbox;
+pub mod open_store;
 pub mod openers;
 pub mod poller;
 pub mod server;

@@ -15,16 +15,17 @@ use scsi_core::store::{Backstore, IoError, panic_message};
 use super::guarded::Guarded;
 use super::letters::Ticket;
 use super::mailbox::Mailbox;
+use super::open_store::{Closer, OpenStore};
 use crate::limits::{OPENER_JOBS_MAX, OPENER_THREADS, REDIRECT_ANSWER_LEN_MAX, REDIRECT_TIME};
 use crate::model::portal::PortalSpec;
-use crate::model::store::{StoreOpener, StoreSpec};
+use crate::model::store::{StoreId, StoreOpener, StoreSpec};
 
 /// Something to be done.
 pub enum Job {
     /// Open a store.
     Open(Ticket, StoreSpec),
-    /// Close it, if this is its last handle.
-    Close(Arc<dyn Backstore>),
+    /// Drop a store that nobody uses any more; from [`OpenStore`] only.
+    Close(StoreId, Arc<dyn Backstore>),
     /// Ask a unit's store for its size again.
     Refresh(Ticket, Arc<Unit>),
     /// Look a portal's name up.
@@ -48,6 +49,8 @@ pub struct RedirectCommand {
 pub enum JobDone {
     /// The store, or why not.
     Opened(Ticket, Result<Arc<dyn Backstore>, String>),
+    /// The store is dropped, and with it all that it held open.
+    Closed(StoreId),
     /// The unit has its size.
     Refreshed(Ticket, Result<(), IoError>),
     /// The name's addresses; none where it has none.
@@ -67,6 +70,8 @@ struct Shared {
     more: Condvar,
     opener: Arc<dyn StoreOpener>,
     done: Mailbox<JobDone>,
+    /// Who closes what is opened here; `None`: the same threads.
+    closers: Option<Arc<Self>>,
 }
 
 #[derive(Default)]
@@ -78,10 +83,12 @@ struct Queue {
 }
 
 impl Openers {
-    /// No thread yet: they are started as jobs come. Results go to `done`.
-    pub fn new(opener: Arc<dyn StoreOpener>, done: Mailbox<JobDone>) -> Self {
-        let shared = Shared { queue: Mutex::new(Queue::default()), more: Condvar::new(), opener, done };
-        Self { shared: Arc::new(shared) }
+    /// No thread yet: they are started as jobs come. Results go to `done`. What is opened here is closed by
+    /// `closers`, so that opens that hang do not hold up a close; `None`: by the same threads.
+    pub fn new(opener: Arc<dyn StoreOpener>, done: Mailbox<JobDone>, closers: Option<&Self>) -> Self {
+        let (queue, more) = (Mutex::new(Queue::default()), Condvar::new());
+        let closers = closers.map(|closers| Arc::clone(&closers.shared));
+        Self { shared: Arc::new(Shared { queue, more, opener, done, closers }) }
     }
 
     /// Takes a job.
@@ -89,29 +96,12 @@ impl Openers {
     /// # Errors
     /// The job: too many wait, or there is no thread for the first.
     pub fn push(&self, job: Job) -> Result<(), Job> {
-        let needs_thread = {
-            let mut queue = self.shared.queue.lock();
-            if queue.jobs.len() >= OPENER_JOBS_MAX {
-                return Err(job);
-            }
-            queue.jobs.push_back(job);
-            let needs_thread = queue.idle < queue.jobs.len() && queue.threads < OPENER_THREADS;
-            queue.threads += usize::from(needs_thread);
-            needs_thread
-        };
-        self.shared.more.notify_one();
-        if !needs_thread {
-            return Ok(());
+        if self.shared.queue.lock().jobs.len() >= OPENER_JOBS_MAX {
+            return Err(job);
         }
-        let shared = Arc::clone(&self.shared);
-        let started = std::thread::Builder::new().name("tgt/opener".to_owned()).spawn(move || shared.run());
-        let Err(error) = started else { return Ok(()) };
-        log::error!("no thread to open stores: {error}");
-        let mut queue = self.shared.queue.lock();
-        queue.threads -= 1;
-        match queue.threads {
-            0 => queue.jobs.pop_back().map_or(Ok(()), Err),
-            _ => Ok(()),
+        match self.shared.add(job) {
+            true => Ok(()),
+            false => self.shared.queue.lock().jobs.pop_back().map_or(Ok(()), Err),
         }
     }
 }
@@ -123,13 +113,40 @@ impl Drop for Openers {
     }
 }
 
+impl Closer for Shared {
+    /// Without a thread the store waits for one; the number of such jobs is bounded by that of open stores.
+    fn close(self: Arc<Self>, id: StoreId, store: Arc<dyn Backstore>) {
+        self.add(Job::Close(id, store));
+    }
+}
+
 impl Shared {
-    fn run(&self) {
+    /// Queues a job. `false`: there is no thread for it.
+    fn add(self: &Arc<Self>, job: Job) -> bool {
+        let needs_thread = {
+            let mut queue = self.queue.lock();
+            queue.jobs.push_back(job);
+            let needs_thread = queue.idle < queue.jobs.len() && queue.threads < OPENER_THREADS;
+            queue.threads += usize::from(needs_thread);
+            needs_thread
+        };
+        self.more.notify_one();
+        if !needs_thread {
+            return true;
+        }
+        let shared = Arc::clone(self);
+        let started = std::thread::Builder::new().name("tgt/opener".to_owned()).spawn(move || shared.run());
+        let Err(error) = started else { return true };
+        log::error!("no thread to open or close stores: {error}");
+        let mut queue = self.queue.lock();
+        queue.threads -= 1;
+        queue.threads > 0
+    }
+
+    fn run(self: &Arc<Self>) {
         while let Some(job) = self.next() {
-            if let Some(done) = self.work(job) {
-                // A closed mailbox: the daemon ends, and nobody wants to know.
-                let _ = self.done.send_reserved(done);
-            }
+            // A closed mailbox: the daemon ends, and nobody wants to know.
+            let _ = self.done.send_reserved(self.work(job));
         }
     }
 
@@ -148,28 +165,31 @@ impl Shared {
         }
     }
 
-    fn work(&self, job: Job) -> Option<JobDone> {
-        Some(match job {
-            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(&spec)),
-            Job::Close(store) => {
+    fn work(self: &Arc<Self>, job: Job) -> JobDone {
+        match job {
+            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
+            Job::Close(id, store) => {
+                // A panic in it is caught by `Guarded`.
                 drop(store);
-                return None;
+                JobDone::Closed(id)
             }
             Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
             Job::Resolve(ticket, spec) => JobDone::Resolved(ticket, resolve(&spec).unwrap_or_default()),
             Job::Redirect(ticket, command) => {
                 JobDone::Redirected(ticket, run_redirect(&command, REDIRECT_TIME))
             }
-        })
+        }
     }
 
     /// A store's library may panic; that is its error and not ours.
-    fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+    fn open(self: &Arc<Self>, id: StoreId, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.opener.open(spec)));
         let opened = opened.unwrap_or_else(|payload| {
             Err(format!("{}: the store's opener panicked: {}", spec.path, panic_message(payload)))
         });
-        Ok(Guarded::new(opened?, spec)?)
+        let store = Guarded::new(opened?, spec)?;
+        let closer = Arc::clone(self.closers.as_ref().unwrap_or(self));
+        Ok(OpenStore::new(id, store, closer))
     }
 }
 
@@ -285,7 +305,7 @@ mod tests {
     fn openers() -> (Openers, Inbox<JobDone>, mpsc::Sender<()>) {
         let (release, wait) = mpsc::channel();
         let (done, inbox) = mailbox(16).unwrap();
-        (Openers::new(Arc::new(Refuser(Mutex::new(wait))), done), inbox, release)
+        (Openers::new(Arc::new(Refuser(Mutex::new(wait))), done, None), inbox, release)
     }
 
     #[test]

@@ -84,9 +84,10 @@ pub struct DataLoop {
     pub(super) own: Mailbox<ToLoop>,
     pub(super) control: Mailbox<ToControl>,
     pub(super) poller: Poller<Source>,
+    /// Before the shards, which hold the stores: no engine may have the last handle on a file.
+    pub(super) engines: Engines,
     pub(super) shards: Slab<Served>,
     pub(super) streams: Slab<Stream>,
-    pub(super) engines: Engines,
     pub(super) pool: Pool,
     pub(super) now: Instant,
     pub(super) warnings: Warnings,
@@ -398,6 +399,8 @@ const REAPS_PER_TURN: usize = 8;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 mod serve;
+#[cfg(test)]
+mod store_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -49,6 +49,15 @@ impl TargetShard {
         self.close_unit(lun, UnitLife::Stopping, by, env);
     }
 
+    /// Attaches the unit's present medium and detaches the one before, without waiting for a command.
+    pub fn change_medium(&mut self, lun: Lun, engines: &mut Engines) {
+        if let Some(unit) = self.unit_mut(lun) {
+            unit.port.refresh();
+            unit.seen = unit.port.unit().generation();
+            unit.change_store(engines);
+        }
+    }
+
     fn close_unit(&mut self, lun: Lun, life: UnitLife, by: Instant, env: &mut Env<'_>) {
         let Some(unit) = self.unit_mut(lun) else { return };
         if unit.life != UnitLife::Leaving {

@@ -5,17 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scsi_core::store::Backstore;
-
 use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::State;
-use super::store::close;
+use super::store::Ended;
 use super::{Control, MaybeWaiting, Outside, Waiting, Work, target_gone};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
 use crate::model::parameters::Key;
 use crate::model::sessions::Session;
+use crate::model::store::StoreId;
 use crate::model::target::Target;
 use crate::runtime::letters::{Life, LoopId, NewTarget, TargetSettings, ToLoop};
 
@@ -33,15 +32,13 @@ pub struct Retire {
     pub(super) target: Option<Tid>,
     /// The loops that served it.
     loops: Vec<LoopId>,
-    /// What its units were on, to be closed once no loop uses it.
-    stores: Vec<StoreHandle>,
+    /// What its units were on: closed when no loop uses it any more.
+    stores: Vec<StoreId>,
 }
 
-struct StoreHandle(Arc<dyn Backstore>);
-
-impl std::fmt::Debug for StoreHandle {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Backstore")
+impl Retire {
+    pub(super) fn stores(&self) -> &[StoreId] {
+        &self.stores
     }
 }
 
@@ -207,7 +204,7 @@ impl Control {
         let loops = self.loops.remove(&tid).map(|service| service.loops).unwrap_or_default();
         let target = gone.as_ref().map(|target| target.tid);
         let units = gone.into_iter().flat_map(|target| target.units.into_values());
-        let stores = units.filter_map(|entry| entry.unit.store()).map(StoreHandle).collect();
+        let stores = units.filter_map(|entry| entry.open).collect();
         let work = Work::Retire(Retire { target, loops: loops.clone(), stores });
         self.tell(client, due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
     }
@@ -220,26 +217,26 @@ impl Control {
         by: Instant,
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
-        let loops = self.pending.works().find_map(|work| match work {
-            Work::Retire(retire) if retire.target == Some(tid) => Some(retire.loops.clone()),
+        let retire = self.pending.works().find_map(|work| match work {
+            Work::Retire(retire) if retire.target == Some(tid) => Some(retire),
             _ => None,
         });
-        let loops = loops.ok_or_else(target_gone)?;
-        let work = Work::Retire(Retire { target: None, loops: Vec::new(), stores: Vec::new() });
+        let Retire { loops, stores, .. } = retire.ok_or_else(target_gone)?;
+        let (loops, stores) = (loops.clone(), stores.clone());
+        let work = Work::Retire(Retire { target: None, loops: Vec::new(), stores });
         self.tell(Some(client), due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
         Ok(())
     }
 
     /// The target is gone from its loops: those of its own end, and its number is free.
-    pub(super) fn retired(&mut self, retire: Retire, out: &mut dyn Outside) -> Reply {
+    pub(super) fn retired(&mut self, retire: Retire, out: &mut dyn Outside) -> Ended {
         if let Some(tid) = retire.target {
             self.leaving.remove(&tid);
         }
         for id in retire.loops.iter().filter(|id| !self.shared.contains(id)) {
             send(out, *id, ToLoop::End(Duration::ZERO));
         }
-        retire.stores.into_iter().for_each(|StoreHandle(store)| close(Some(store), out));
-        Ok(Report::Done)
+        Ended { reply: Ok(Report::Done), closing: retire.stores }
     }
 
     /// A loop that ended has reported the end of each of its sessions, unless it failed.
@@ -267,7 +264,7 @@ impl Control {
 }
 
 /// Sends a letter that asks for no answer and must not be lost; a loop that is gone needs none.
-fn send(out: &mut dyn Outside, id: LoopId, letter: ToLoop) {
+pub(super) fn send(out: &mut dyn Outside, id: LoopId, letter: ToLoop) {
     if let Some(mailbox) = out.mailbox(id) {
         let _ = mailbox.send_reserved(letter);
     }

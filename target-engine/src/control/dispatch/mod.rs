@@ -34,13 +34,15 @@ use super::request::Request;
 use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
 use crate::model::sessions::SessionDirectory;
-use crate::model::store::StoreKind;
+use crate::model::store::{StoreId, StoreKind};
 use crate::model::{Model, PortalId, Tid};
 use crate::runtime::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::openers::{Job, JobDone};
 
 pub use login::{LoginId, Refused};
+use loops::send;
+use store::{Opened, still_open};
 
 /// The configuration, the sessions, and what is under way.
 #[derive(Debug, Default)]
@@ -50,6 +52,8 @@ pub struct Control {
     /// The sessions.
     pub sessions: SessionDirectory,
     pending: Pending<Work>,
+    /// Stores that are not closed yet, with their paths; those that no unit has any more among them.
+    open_stores: BTreeMap<StoreId, String>,
     loops: BTreeMap<Tid, loops::Service>,
     /// Loops that serve all targets; none: each has loops of its own.
     shared: Vec<LoopId>,
@@ -135,6 +139,8 @@ pub enum Work {
     SwapMedium(update::Swap),
     /// A target leaves its loops.
     Retire(loops::Retire),
+    /// Stores are closed; all else is done.
+    Close(store::Closing),
     /// A connection is closed.
     CloseConnection,
     /// Portals' names are looked up.
@@ -253,15 +259,19 @@ impl Control {
     /// Takes an opener's result.
     pub fn job_done(&mut self, done: JobDone, out: &mut dyn Outside) {
         match done {
-            JobDone::Opened(ticket, store) => match self.pending.take(ticket) {
-                Some(Operation { client, deadline, work: Work::NewUnit(new), .. }) => {
-                    self.unit_opened((client, deadline), new, store, out);
+            JobDone::Opened(ticket, store) => {
+                let store = store.map(|store| Opened { id: StoreId(ticket.0), store });
+                match self.pending.take(ticket) {
+                    Some(Operation { client, deadline, work: Work::NewUnit(new), .. }) => {
+                        self.unit_opened((client, deadline), new, store, out);
+                    }
+                    Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) => {
+                        self.medium_opened((client, deadline), update, store, out);
+                    }
+                    _ => {}
                 }
-                Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) => {
-                    self.medium_opened((client, deadline), update, store, out);
-                }
-                _ => {}
-            },
+            }
+            JobDone::Closed(id) => self.store_closed(id, out),
             JobDone::Refreshed(ticket, answer) => {
                 if let Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) =
                     self.pending.take(ticket)
@@ -287,20 +297,22 @@ impl Control {
     /// The last loop has answered.
     fn finish(&mut self, operation: Operation<Work>, out: &mut dyn Outside) {
         let Operation { client, deadline, answers, work, .. } = operation;
-        let reply = match work {
+        let ended = match work {
             Work::NewUnit(new) => self.unit_added(new, &answers, out),
             Work::RemoveUnit(remove) => self.unit_removed(remove, &answers, out),
             Work::Retire(retire) => self.retired(retire, out),
             Work::SwapMedium(swap) => return self.medium_idle((client, deadline), swap, out),
-            Work::CloseConnection => answers
-                .into_iter()
-                .try_for_each(|(_, answer)| answer.map_err(loop_refused))
-                .map(|()| Report::Done),
-            Work::RestoreUnit | Work::UpdateUnit(_) | Work::Listen(_) | Work::Redirect(_) => return,
+            Work::CloseConnection => {
+                let closed = answers.into_iter().try_for_each(|(_, answer)| answer.map_err(loop_refused));
+                done(closed).into()
+            }
+            Work::RestoreUnit
+            | Work::UpdateUnit(_)
+            | Work::Close(_)
+            | Work::Listen(_)
+            | Work::Redirect(_) => return,
         };
-        if let Some(client) = client {
-            out.reply(client, reply);
-        }
+        self.reply_when_closed((client, deadline), ended, out);
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -311,11 +323,17 @@ impl Control {
 
     /// Replies to those who have waited long enough.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
+        let open = &self.open_stores;
+        let still_open =
+            |ids: &[StoreId]| still_open(ids.iter().filter_map(|id| open.get(id)).map(String::as_str));
         for (client, work) in self.pending.overdue(now) {
             let reply = match work {
                 // What is removed is no longer there, whatever its loops still have to wait for.
-                Work::Retire(_) => Ok(Report::Done),
-                Work::RemoveUnit(remove) if remove.is_certain() => Ok(Report::Done),
+                Work::Retire(retire) => still_open(retire.stores()).map_or(Ok(Report::Done), Err),
+                Work::RemoveUnit(remove) if remove.is_certain() => {
+                    still_open(remove.store().as_slice()).map_or(Ok(Report::Done), Err)
+                }
+                Work::Close(closing) => closing.overdue(still_open(closing.stores())),
                 Work::SwapMedium(_) => Err(TgtadmError::LunActive.because(
                     "the commands on the present medium have not ended yet; it is exchanged when they have",
                 )),

@@ -1,28 +1,114 @@
-//! The stores behind units: what a client says of one, and its opening and closing by the openers.
+//! The stores behind units: what a client says of one, and replies that wait until a store is closed.
 
 use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::report::Reply;
 use super::super::request::UnitStrings;
-use super::Outside;
-use crate::model::store::{OpenFlags, StoreSpec};
+use super::{Control, MaybeWaiting, Outside, Work};
+use crate::model::store::{OpenFlags, StoreId, StoreSpec};
 use crate::model::unit::{DEFAULT_BLOCK_LEN, DEFAULT_KIND};
-use crate::runtime::openers::Job;
+
+/// A store that an opener has opened. Dropping it has the store closed.
+pub(super) struct Opened {
+    pub(super) id: StoreId,
+    pub(super) store: Arc<dyn Backstore>,
+}
+
+/// How an operation ended, and the stores that must be closed before its client is told.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) reply: Reply,
+    pub(super) closing: Vec<StoreId>,
+}
+
+/// A reply that waits until stores are closed.
+#[derive(Debug)]
+pub struct Closing {
+    reply: Reply,
+    stores: Vec<StoreId>,
+}
+
+impl From<Reply> for Ended {
+    fn from(reply: Reply) -> Self {
+        Self { reply, closing: Vec::new() }
+    }
+}
+
+impl Closing {
+    /// What is told when the stores have not closed in time.
+    pub(super) fn overdue(&self, still_open: Option<ControlError>) -> Reply {
+        self.reply.clone().and_then(|report| still_open.map_or(Ok(report), Err))
+    }
+
+    pub(super) fn stores(&self) -> &[StoreId] {
+        &self.stores
+    }
+}
+
+impl Control {
+    /// Replies once the stores are closed that the operation has dropped.
+    pub(super) fn reply_when_closed(
+        &mut self,
+        (client, due): MaybeWaiting,
+        Ended { reply, closing }: Ended,
+        out: &mut dyn Outside,
+    ) {
+        let Some(client) = client else { return };
+        let stores: Vec<_> = closing.into_iter().filter(|id| self.open_stores.contains_key(id)).collect();
+        if stores.is_empty() {
+            return out.reply(client, reply);
+        }
+        self.pending.begin(Some(client), due, Vec::new(), Work::Close(Closing { reply, stores }));
+    }
+
+    /// A store is closed: whoever waited for it, and for no other one, gets the reply.
+    pub(super) fn store_closed(&mut self, id: StoreId, out: &mut dyn Outside) {
+        let Some(path) = self.open_stores.remove(&id) else { return };
+        log::info!("{path}: closed");
+        let ended = self.pending.extract(|work| match work {
+            Work::Close(closing) => {
+                closing.stores.retain(|store| *store != id);
+                closing.stores.is_empty()
+            }
+            _ => false,
+        });
+        for operation in ended {
+            if let (Some(client), Work::Close(closing)) = (operation.client, operation.work) {
+                out.reply(client, closing.reply);
+            }
+        }
+    }
+
+    /// Drops every unit with its store, and what is under way: the daemon ends.
+    pub(crate) fn drop_units(&mut self) {
+        for tid in self.model.targets().map(|target| target.tid).collect::<Vec<_>>() {
+            self.model.remove_target(tid);
+        }
+        self.pending = super::Pending::default();
+    }
+
+    /// The paths of the stores that are open.
+    pub(crate) fn open_paths(&self) -> impl Iterator<Item = &str> {
+        self.open_stores.values().map(String::as_str)
+    }
+}
+
+/// What is told of stores that do not close in time; `None` where all are closed.
+pub(super) fn still_open<'a>(paths: impl Iterator<Item = &'a str>) -> Option<ControlError> {
+    let paths: Vec<_> = paths.collect();
+    (!paths.is_empty()).then(|| {
+        let paths = paths.join(", ");
+        TgtadmError::LunActive
+            .because(format!("the change is made, but the store has not closed in time; still open: {paths}"))
+    })
+}
 
 /// The opener's own words name the path.
 pub(super) fn not_opened(why: &str) -> ControlError {
     TgtadmError::InvalidRequest.because(format!("--backing-store {why}"))
-}
-
-/// The last handle on a store may be this one, and closing may take long.
-pub(super) fn close(store: Option<Arc<dyn Backstore>>, out: &mut dyn Outside) {
-    if let Some(store) = store
-        && out.job(Job::Close(store)).is_err()
-    {
-        log::warn!("too many stores wait to be closed");
-    }
 }
 
 pub(super) fn store_spec(strings: UnitStrings, out: &mut dyn Outside) -> Result<StoreSpec, ControlError> {

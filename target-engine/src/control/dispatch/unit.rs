@@ -6,15 +6,14 @@ use std::time::Instant;
 use scsi_core::device::unit::DeviceType;
 use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
-use scsi_core::store::Backstore;
 
 use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
+use super::super::report::Report;
 use super::super::request::UnitStrings;
-use super::store::{close, not_opened, store_spec};
+use super::store::{Ended, Opened, not_opened, store_spec};
 use super::{Control, MaybeWaiting, Outside, Waiting, Work, loop_refused, target_gone, too_busy};
 use crate::model::Tid;
-use crate::model::store::StoreSpec;
+use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::TargetUnit;
 use crate::runtime::letters::{Life, LoopError, LoopId, ToLoop};
 use crate::runtime::openers::Job;
@@ -42,14 +41,23 @@ enum Removal {
     IfIdle,
     /// It is out of the configuration already.
     Taken(TargetUnit),
-    /// It was, before, and the time that its commands have is cut short.
-    Hurried,
+    /// It was, before, and the time that its commands have is cut short; its store.
+    Hurried(Option<StoreId>),
 }
 
 impl RemoveUnit {
     /// Whatever a store or a loop is doing, the unit is no longer there.
     pub(super) fn is_certain(&self) -> bool {
         !matches!(self.removal, Removal::IfIdle)
+    }
+
+    /// The store of a unit that goes for certain.
+    pub(super) fn store(&self) -> Option<StoreId> {
+        match &self.removal {
+            Removal::IfIdle => None,
+            Removal::Taken(entry) => entry.open,
+            Removal::Hurried(store) => *store,
+        }
     }
 }
 
@@ -67,7 +75,6 @@ impl std::fmt::Display for Place {
     }
 }
 
-pub(super) type Opened = Result<Arc<dyn Backstore>, String>;
 type Answers = [(LoopId, Result<(), LoopError>)];
 
 impl Control {
@@ -116,33 +123,31 @@ impl Control {
         &mut self,
         waiting: MaybeWaiting,
         new: NewUnit,
-        store: Opened,
+        store: Result<Opened, String>,
         out: &mut dyn Outside,
     ) {
-        let reply = |out: &mut dyn Outside, error| {
-            if let Some(client) = waiting.0 {
-                out.reply(client, Err(error));
-            }
-        };
-        match store {
-            Ok(store) if self.is_alive(&new.place) => self.add_unit(waiting, new, Some(store), out),
+        let ended = match store {
             Ok(store) => {
-                close(Some(store), out);
-                reply(out, target_gone());
+                self.open_stores.insert(store.id, new.spec.path.clone());
+                if self.is_alive(&new.place) {
+                    return self.add_unit(waiting, new, Some(store), out);
+                }
+                Ended { reply: Err(target_gone()), closing: vec![store.id] }
             }
             Err(why) => {
                 log::error!("target {} lun {}: {}: {why}", new.place.tid, new.place.lun, new.spec.path);
                 self.free(&new.place);
-                reply(out, not_opened(&why));
+                Ended::from(Err(not_opened(&why)))
             }
-        }
+        };
+        self.reply_when_closed(waiting, ended, out);
     }
 
     fn add_unit(
         &mut self,
         (client, due): MaybeWaiting,
         mut new: NewUnit,
-        store: Option<Arc<dyn Backstore>>,
+        store: Option<Opened>,
         out: &mut dyn Outside,
     ) {
         let Place { tid, lun, .. } = new.place;
@@ -150,7 +155,9 @@ impl Control {
         // A target that is gone has no loops, and the unit comes to nothing.
         let name = self.model.target(tid).map(|target| target.name.clone()).unwrap_or_default();
         let config = self.model.naming.config(DeviceType::Disk, tid, &name, lun);
-        let entry = TargetUnit::disk(config, new.spec.clone(), store);
+        let open = store.as_ref().map(|store| store.id);
+        let disk = TargetUnit::disk(config, new.spec.clone(), store.map(|store| store.store));
+        let entry = TargetUnit { open, ..disk };
         let unit = Arc::clone(&entry.unit);
         new.entry = Some(entry);
         let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
@@ -158,27 +165,28 @@ impl Control {
     }
 
     /// Every loop has answered: it is there on all of them, or on none.
-    pub(super) fn unit_added(&mut self, new: NewUnit, answers: &Answers, out: &mut dyn Outside) -> Reply {
+    pub(super) fn unit_added(&mut self, new: NewUnit, answers: &Answers, out: &mut dyn Outside) -> Ended {
         let Place { tid, lun, .. } = new.place;
         let failure = answers.iter().find_map(|(_, answer)| answer.err());
         let alive = self.is_alive(&new.place);
         self.free(&new.place);
-        match (failure, new.entry) {
-            (None, Some(entry)) if alive => {
-                self.model.target_mut(tid)?.units.insert(lun, entry);
+        let target = self.model.target_mut(tid);
+        match (failure, new.entry, target) {
+            (None, Some(entry), Ok(target)) if alive => {
+                target.units.insert(lun, entry);
                 self.units_changed(tid);
                 log::info!("target {tid} lun {lun}: {} {} made", new.spec.kind, new.spec.path);
-                Ok(Report::Done)
+                Ok(Report::Done).into()
             }
-            (failure, entry) => {
+            (failure, entry, _) => {
                 // A target that is gone took the unit along.
                 let served = answers.iter().filter(|(_, answer)| alive && answer.is_ok());
                 let served: Vec<_> = served.map(|(id, _)| *id).collect();
                 let now = Instant::now();
                 let letter = |ticket| ToLoop::RemoveUnit { tid, lun, by: Some(now), ticket };
                 self.tell(None, now, &served, Work::RestoreUnit, letter, out);
-                close(entry.and_then(|entry| entry.unit.store()), out);
-                Err(failure.map_or_else(target_gone, loop_refused))
+                let reply = Err(failure.map_or_else(target_gone, loop_refused));
+                Ended { reply, closing: entry.into_iter().filter_map(|entry| entry.open).collect() }
             }
         }
     }
@@ -201,20 +209,20 @@ impl Control {
             return Err(TgtadmError::InvalidRequest.because(reason));
         }
         let place = Place { tid, lun: number, life: self.life_of(tid) };
-        let hurried = by.is_some() && self.is_taken(&place);
+        let hurried = if by.is_some() { self.taken(&place) } else { None };
         let target = self.model.target_mut(tid)?;
-        if !target.units.contains_key(&number) && !hurried {
+        if !target.units.contains_key(&number) && hurried.is_none() {
             return Err(no_unit(tid, lun));
         }
-        if !target.busy_units.insert(number) && !hurried {
+        if !target.busy_units.insert(number) && hurried.is_none() {
             let reason = format!("--lun {lun}: it is being made or removed");
             return Err(TgtadmError::LunActive.because(reason));
         }
         let taken = if by.is_some() { target.units.remove(&number) } else { None };
-        let removal = match taken {
-            Some(entry) => Removal::Taken(entry),
-            None if hurried => Removal::Hurried,
-            None => Removal::IfIdle,
+        let removal = match (taken, hurried) {
+            (Some(entry), _) => Removal::Taken(entry),
+            (None, Some(store)) => Removal::Hurried(store),
+            (None, None) => Removal::IfIdle,
         };
         let loops = self.loops_of(tid).to_vec();
         let letter = |ticket| ToLoop::RemoveUnit { tid, lun: number, by, ticket };
@@ -222,11 +230,13 @@ impl Control {
         Ok(())
     }
 
-    /// Whether the unit is on its way out of the loops already.
-    fn is_taken(&self, place: &Place) -> bool {
-        self.pending.works().any(|work| match work {
-            Work::RemoveUnit(RemoveUnit { place: taken, removal: Removal::Taken(_) }) => taken == place,
-            _ => false,
+    /// If the unit is on its way out of the loops already: its store.
+    fn taken(&self, place: &Place) -> Option<Option<StoreId>> {
+        self.pending.works().find_map(|work| match work {
+            Work::RemoveUnit(RemoveUnit { place: taken, removal: Removal::Taken(entry) }) => {
+                (taken == place).then_some(entry.open)
+            }
+            _ => None,
         })
     }
 
@@ -236,39 +246,40 @@ impl Control {
         remove: RemoveUnit,
         answers: &Answers,
         out: &mut dyn Outside,
-    ) -> Reply {
+    ) -> Ended {
         let Place { tid, lun, .. } = remove.place;
         match remove.removal {
-            Removal::Hurried => return Ok(Report::Done),
+            Removal::Hurried(store) => {
+                return Ended { reply: Ok(Report::Done), closing: store.into_iter().collect() };
+            }
             Removal::Taken(entry) => {
                 self.free(&remove.place);
-                return Ok(self.forget(&remove.place, &entry, out));
+                return self.forget(&remove.place, entry);
             }
-            Removal::IfIdle if !self.is_alive(&remove.place) => return Err(target_gone()),
+            Removal::IfIdle if !self.is_alive(&remove.place) => return Err(target_gone()).into(),
             Removal::IfIdle => self.free(&remove.place),
         }
+        let gone = || Err(no_unit(tid, lun.number().into())).into();
+        let Ok(target) = self.model.target_mut(tid) else { return gone() };
         if answers.iter().all(|(_, answer)| answer.is_ok()) {
-            let entry = self.model.target_mut(tid)?.units.remove(&lun);
-            let entry = entry.ok_or_else(|| no_unit(tid, lun.number().into()))?;
-            return Ok(self.forget(&remove.place, &entry, out));
+            let Some(entry) = target.units.remove(&lun) else { return gone() };
+            return self.forget(&remove.place, entry);
         }
-        let entry =
-            self.model.target(tid)?.units.get(&lun).ok_or_else(|| no_unit(tid, lun.number().into()))?;
+        let Some(entry) = target.units.get(&lun) else { return gone() };
         let unit = Arc::clone(&entry.unit);
         let forgot: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
         let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
         self.tell(None, Instant::now(), &forgot, Work::RestoreUnit, letter, out);
         let refused = answers.iter().find_map(|(_, answer)| answer.err());
-        Err(loop_refused(refused.unwrap_or(LoopError::Busy)))
+        Err(loop_refused(refused.unwrap_or(LoopError::Busy))).into()
     }
 
-    fn forget(&mut self, place: &Place, entry: &TargetUnit, out: &mut dyn Outside) -> Report {
-        close(entry.unit.store(), out);
+    fn forget(&mut self, place: &Place, entry: TargetUnit) -> Ended {
         if self.is_alive(place) {
             self.units_changed(place.tid);
         }
         log::info!("{place}: removed");
-        Report::Done
+        Ended { reply: Ok(Report::Done), closing: entry.open.into_iter().collect() }
     }
 
     /// Initiators are told that they should ask for the list of units again (SPC-4 6.33). Where there is none, nobody is

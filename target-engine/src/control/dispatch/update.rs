@@ -1,20 +1,20 @@
 //! Units that are changed, one change after the other, and media that come and go.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use scsi_core::device::unit::{DeviceType, Unit};
-use scsi_core::store::{Backstore, IoError};
+use scsi_core::store::IoError;
 
 use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::UnitChange;
-use super::store::{close, not_opened};
-use super::unit::{Opened, Place, no_unit};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
+use super::store::{Ended, Opened, not_opened};
+use super::unit::{Place, no_unit};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, send, too_busy};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
-use crate::model::store::StoreSpec;
+use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::{self, TargetUnit};
 use crate::runtime::letters::{Ticket, ToLoop};
 use crate::runtime::openers::Job;
@@ -23,11 +23,14 @@ use crate::runtime::openers::Job;
 #[derive(Debug)]
 pub struct UpdateUnit {
     place: Place,
-    unit: UnitHandle,
+    /// Weak: an update that waits keeps no store open.
+    unit: Weak<Unit>,
     changes: VecDeque<Result<UnitChange, ControlError>>,
     error: Option<ControlError>,
     /// The medium that is being opened.
     spec: Option<StoreSpec>,
+    /// Media that were replaced, or opened in vain: the reply waits until they are closed.
+    closing: Vec<StoreId>,
 }
 
 /// Another medium, opened, while what runs on the present one comes to its end.
@@ -35,7 +38,7 @@ pub struct Swap {
     update: UpdateUnit,
     spec: StoreSpec,
     /// `None`: it could not be opened, and the drive will be empty.
-    store: Option<Arc<dyn Backstore>>,
+    store: Option<Opened>,
 }
 
 impl std::fmt::Debug for Swap {
@@ -44,14 +47,6 @@ impl std::fmt::Debug for Swap {
             .field("update", &self.update)
             .field("spec", &self.spec)
             .finish_non_exhaustive()
-    }
-}
-
-struct UnitHandle(Arc<Unit>);
-
-impl std::fmt::Debug for UnitHandle {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Unit")
     }
 }
 
@@ -71,13 +66,14 @@ impl Control {
         let found = super::unit::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
         let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
         let update = UpdateUnit {
-            unit: UnitHandle(Arc::clone(&entry.unit)),
+            unit: Arc::downgrade(&entry.unit),
             place: Place { tid, lun, life: self.life_of(tid) },
             changes: changes.into(),
             error: None,
             spec: None,
+            closing: Vec::new(),
         };
-        self.change_on((Some(client), due), update, out)
+        self.change_on((Some(client), due), update, out).map(|ended| ended.reply)
     }
 
     /// Makes the changes up to the next that takes time. `None`: it is under way.
@@ -86,8 +82,12 @@ impl Control {
         waiting: MaybeWaiting,
         mut update: UpdateUnit,
         out: &mut dyn Outside,
-    ) -> Option<Reply> {
+    ) -> Option<Ended> {
         while let Some(change) = update.changes.pop_front() {
+            let Some(unit) = self.entry(&update).map(|entry| Arc::clone(&entry.unit)) else {
+                update.error = Some(unit_gone(&update));
+                break;
+            };
             let made =
                 match change {
                     Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
@@ -99,20 +99,20 @@ impl Control {
                         let Some(spec) = self.lost_medium(&update) else { continue };
                         return self.open_medium(waiting, update, spec, out);
                     }
-                    Ok(UnitChange::DiskSize) if update.unit.0.store().is_some() => {
-                        let unit = Arc::clone(&update.unit.0);
+                    Ok(UnitChange::DiskSize) if unit.store().is_some() => {
                         return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
                     }
                     Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation
                         .because("--params disksize: the unit has no medium")),
                     Ok(change) => self
                         .own_name(&update, &change)
-                        .and_then(|()| unit::change(&update.unit.0, change, self.model.naming)),
+                        .and_then(|()| unit::change(&unit, change, self.model.naming)),
                     Err(error) => Err(error),
                 };
             update.error = made.err().or(update.error);
         }
-        Some(update.error.map_or_else(|| Ok(Report::Done), Err))
+        let reply = update.error.map_or_else(|| Ok(Report::Done), Err);
+        Some(Ended { reply, closing: update.closing })
     }
 
     fn open_medium(
@@ -121,7 +121,7 @@ impl Control {
         update: UpdateUnit,
         spec: StoreSpec,
         out: &mut dyn Outside,
-    ) -> Option<Reply> {
+    ) -> Option<Ended> {
         let update = UpdateUnit { spec: Some(spec.clone()), ..update };
         self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out)
     }
@@ -132,11 +132,12 @@ impl Control {
         update: UpdateUnit,
         job: impl FnOnce(Ticket) -> Job,
         out: &mut dyn Outside,
-    ) -> Option<Reply> {
+    ) -> Option<Ended> {
+        let closing = update.closing.clone();
         let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
         if out.job(job(ticket)).is_err() {
             self.pending.take(ticket);
-            return Some(Err(too_busy()));
+            return Some(Ended { reply: Err(too_busy()), closing });
         }
         None
     }
@@ -176,11 +177,15 @@ impl Control {
         &mut self,
         waiting: MaybeWaiting,
         mut update: UpdateUnit,
-        store: Opened,
+        store: Result<Opened, String>,
         out: &mut dyn Outside,
     ) {
         let (store, opened) = match store {
-            Ok(store) => (Some(store), Ok(())),
+            Ok(store) => {
+                let path = update.spec.as_ref().map_or_else(String::new, |spec| spec.path.clone());
+                self.open_stores.insert(store.id, path);
+                (Some(store), Ok(()))
+            }
             Err(why) => {
                 log::error!("{}: {why}", update.place);
                 (None, Err(not_opened(&why)))
@@ -202,7 +207,7 @@ impl Control {
                 let letter = |ticket| ToLoop::StopUnit(tid, lun, by, ticket);
                 self.tell(waiting.0, waiting.1, &loops, work, letter, out);
             }
-            _ => self.give_up(waiting, update, store, out),
+            _ => self.give_up(waiting, update, store.map(|store| store.id), out),
         }
     }
 
@@ -210,25 +215,29 @@ impl Control {
     pub(super) fn medium_idle(&mut self, waiting: MaybeWaiting, swap: Swap, out: &mut dyn Outside) {
         let Swap { mut update, spec, store } = swap;
         let Some(entry) = self.entry_mut(&update) else {
-            return self.give_up(waiting, update, store, out);
+            return self.give_up(waiting, update, store.map(|store| store.id), out);
         };
         if entry.has_medium() && entry.unit.look_at_config(|config| config.online) {
-            close(store, out);
+            update.closing.extend(store.map(|store| store.id));
             let reason = "--params path: the present medium was put online in the meantime";
             update.error = Some(TgtadmError::InvalidRequest.because(reason));
             return self.reply_when_changed(waiting, update, out);
         }
         let online = store.is_some();
         entry.store.path = if online { spec.path } else { String::new() };
+        let replaced = std::mem::replace(&mut entry.open, store.as_ref().map(|store| store.id));
+        update.closing.extend(replaced);
         let unit = Arc::clone(&entry.unit);
-        let old = unit.store();
-        let read_only = store.as_ref().is_some_and(|store| store.capabilities().read_only);
-        unit.set_store(store);
+        let read_only = store.as_ref().is_some_and(|store| store.store.capabilities().read_only);
+        unit.set_store(store.map(|store| store.store));
         let changed = unit.update(|config| {
             config.online = online;
             config.read_only |= read_only;
         });
-        close(old, out);
+        let Place { tid, lun, .. } = update.place;
+        for id in self.loops_of(tid) {
+            send(out, *id, ToLoop::ChangeMedium(tid, lun));
+        }
         update.error = changed.map_err(unit::refused).err().or(update.error);
         self.reply_when_changed(waiting, update, out);
     }
@@ -238,10 +247,10 @@ impl Control {
         &mut self,
         waiting: MaybeWaiting,
         mut update: UpdateUnit,
-        store: Option<Arc<dyn Backstore>>,
+        opened: Option<StoreId>,
         out: &mut dyn Outside,
     ) {
-        close(store, out);
+        update.closing.extend(opened);
         update.error = Some(unit_gone(&update));
         update.changes.clear();
         self.reply_when_changed(waiting, update, out);
@@ -265,23 +274,26 @@ impl Control {
     }
 
     fn reply_when_changed(&mut self, waiting: MaybeWaiting, update: UpdateUnit, out: &mut dyn Outside) {
-        if let Some(reply) = self.change_on(waiting, update, out)
-            && let Some(client) = waiting.0
-        {
-            out.reply(client, reply);
+        if let Some(ended) = self.change_on(waiting, update, out) {
+            self.reply_when_closed(waiting, ended, out);
         }
     }
 
     /// The unit that is being updated, if it is still the same.
     pub(super) fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
         let entry = self.model.target(update.place.tid).ok()?.units.get(&update.place.lun)?;
-        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+        is_of(update, entry).then_some(entry)
     }
 
     fn entry_mut(&mut self, update: &UpdateUnit) -> Option<&mut TargetUnit> {
         let entry = self.model.target_mut(update.place.tid).ok()?.units.get_mut(&update.place.lun)?;
-        Arc::ptr_eq(&entry.unit, &update.unit.0).then_some(entry)
+        is_of(update, entry).then_some(entry)
     }
+}
+
+/// Whether the entry's unit is the one that is being changed; another one may have its number by now.
+fn is_of(update: &UpdateUnit, entry: &TargetUnit) -> bool {
+    std::ptr::eq(update.unit.as_ptr(), Arc::as_ptr(&entry.unit))
 }
 
 pub(super) fn unit_gone(update: &UpdateUnit) -> ControlError {

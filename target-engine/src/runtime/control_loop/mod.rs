@@ -18,7 +18,7 @@ use crate::control::dispatch::Control;
 use crate::control::error::TgtadmError;
 use crate::control::report::Reply;
 use crate::control::request::Request;
-use crate::limits::{END_GRACE, END_REPLIES};
+use crate::limits::{END_CLOSE, END_GRACE, END_REPLIES};
 use crate::model::store::StoreOpener;
 use crate::runtime::letters::{LoopId, ToLoop};
 use crate::runtime::poller::{Interest, Ready};
@@ -112,7 +112,24 @@ impl ControlLoop {
             self.turn(Some(deadline))?;
         }
         self.world.join_loops();
+        self.close_stores()?;
         Ok(self.world.failed_loop())
+    }
+
+    /// Drops all units and waits a bounded time until their stores are closed.
+    fn close_stores(&mut self) -> io::Result<()> {
+        self.control.drop_units();
+        let deadline = Instant::now() + END_CLOSE;
+        while self.control.open_paths().next().is_some()
+            && Instant::now() < deadline
+            && !self.world.signalled_again()
+        {
+            self.turn(Some(deadline))?;
+        }
+        for path in self.control.open_paths() {
+            log::warn!("{path}: its store has not closed in time");
+        }
+        Ok(())
     }
 
     fn end_due(&self) -> Option<End> {

@@ -57,6 +57,8 @@ pub(crate) struct World {
     to_control: Mailbox<ToControl>,
     jobs: Inbox<JobDone>,
     openers: Openers,
+    /// Used by the stores themselves: see `OpenStore`. Its threads end with this.
+    _closers: Openers,
     /// For redirect commands: stores that hang must not delay logins.
     redirectors: Openers,
     kinds: Vec<StoreKind>,
@@ -83,6 +85,7 @@ impl World {
         let (done, jobs) = mailbox(CONTROL_LETTERS_MAX)?;
         poller.register(&letters, Source::Letters, Interest::Read)?;
         poller.register(&jobs, Source::Jobs, Interest::Read)?;
+        let closers = Openers::new(Arc::clone(&opener), done.clone(), None);
         Ok(Self {
             poller,
             admin: None,
@@ -99,8 +102,9 @@ impl World {
             letters,
             to_control,
             jobs,
-            openers: Openers::new(Arc::clone(&opener), done.clone()),
-            redirectors: Openers::new(Arc::clone(&opener), done),
+            openers: Openers::new(Arc::clone(&opener), done.clone(), Some(&closers)),
+            redirectors: Openers::new(Arc::clone(&opener), done, None),
+            _closers: closers,
             kinds: opener.kinds(),
             shutdown: None,
             signals: 0,

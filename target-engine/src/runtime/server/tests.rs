@@ -2,9 +2,12 @@
 
 use std::io::{BufRead, Read};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
 
-use scsi_core::store::Backstore;
+use parking_lot::Mutex;
+use scsi_core::store::*;
 use tempfile::TempDir;
 
 use super::*;
@@ -47,7 +50,7 @@ fn start(requests: Vec<Request>) -> Running {
 fn start_with(requests: Vec<Request>, adjust: impl FnOnce(Builder) -> Builder + Send + 'static) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket.0");
-    let (send, bound) = std::sync::mpsc::channel();
+    let (send, bound) = channel();
     let own = path.clone();
     let thread = std::thread::spawn(move || {
         let mut builder = adjust(builder(&own).requests(requests));
@@ -307,4 +310,103 @@ const HOLD: &str = "TGT_TEST_HOLDS_THE_LOCK";
 fn paths_end_with_the_control_port() {
     assert_eq!(socket_path(None, 0), Path::new("/var/run/tgtd/socket.0"));
     assert_eq!(socket_path(Some(OsStr::new("/run/x/s")), 32767), Path::new("/run/x/s.32767"));
+}
+
+/// Opens stores whose closing waits for a message, and that send one when it is over.
+struct SlowStores {
+    go: Arc<Mutex<Receiver<()>>>,
+    closed: Sender<()>,
+}
+
+struct SlowStore {
+    go: Arc<Mutex<Receiver<()>>>,
+    closed: Sender<()>,
+}
+
+impl StoreOpener for SlowStores {
+    fn kinds(&self) -> Vec<StoreKind> {
+        NoStores.kinds()
+    }
+
+    fn open(&self, _: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+        Ok(Arc::new(SlowStore { go: Arc::clone(&self.go), closed: self.closed.clone() }))
+    }
+}
+
+impl Backstore for SlowStore {
+    fn kind(&self) -> &'static str {
+        "rdwr"
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry { size: 1 << 20, physical_block_len: 512 }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            read_only: true,
+            volatile_cache: false,
+            fua: false,
+            discard: false,
+            discard_zeroes: false,
+            write_zeroes: false,
+            allocation: false,
+            alignment: 1,
+            discard_granularity: 0,
+        }
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        Ok(self.geometry())
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, _) = engines.of_kind(|| Ok(NoEngine))?;
+        Ok(Port { engine, slot: Slot(0) })
+    }
+}
+
+impl Drop for SlowStore {
+    fn drop(&mut self) {
+        let _ = self.go.lock().recv();
+        let _ = self.closed.send(());
+    }
+}
+
+/// Is never given anything to do.
+struct NoEngine;
+
+impl IoEngine for NoEngine {
+    fn try_now(&mut self, _: Slot, _: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        None
+    }
+    fn submit(&mut self, _: Slot, _: IoTag, _: BlockOp) {}
+    fn kick(&mut self) {}
+    fn reap(&mut self, _: &mut Vec<Completion>) {}
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    fn cancel(&mut self, _: IoTag) {}
+    fn detach(&mut self, _: Slot) {}
+}
+
+#[test]
+fn a_server_that_ends_closes_its_stores_but_does_not_wait_for_ever() {
+    for waits in [true, false] {
+        let (go, wait) = channel();
+        let (closed, was_closed) = channel();
+        let stores = SlowStores { go: Arc::new(Mutex::new(wait)), closed };
+        let server = start_with(target(), |builder| Builder { opener: Arc::new(stores), ..builder });
+        let header = RequestHeader { mode: 2, op: 0, tid: 1, lun: 1, ..RequestHeader::default() };
+        let reply = server.send(&Record::new(header, b"path=/x\0".to_vec()).encode(), usize::MAX);
+        let (header, _) = reply.split_first_chunk::<REPLY_HEADER_LEN>().unwrap();
+        assert_eq!(ReplyHeader::decode(header).error, 0, "{reply:?}");
+        if waits {
+            go.send(()).unwrap();
+        }
+        server.end();
+        assert_eq!(was_closed.try_recv().is_ok(), waits);
+        drop(go);
+        assert_eq!(was_closed.recv(), if waits { Err(RecvError) } else { Ok(()) });
+    }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
@@ -20,6 +21,7 @@ use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
 use crate::runtime::letters::LoopError;
 use crate::runtime::mailbox::{Inbox, mailbox};
+use crate::runtime::open_store::{Closer, OpenStore};
 
 /// A reply as a stock client prints it.
 type Said = Result<String, ControlError>;
@@ -164,10 +166,21 @@ impl Backstore for Blocks {
     }
 }
 
+/// Stores that nobody uses any more, in the place of threads that close them.
+#[derive(Default)]
+struct Unused(Mutex<Vec<StoreId>>);
+
+impl Closer for Unused {
+    fn close(self: Arc<Self>, id: StoreId, _: Arc<dyn Backstore>) {
+        self.0.lock().push(id);
+    }
+}
+
 /// The dispatcher, its world and its clock.
 struct Bench {
     control: Control,
     out: Paper,
+    unused: Arc<Unused>,
     now: Instant,
 }
 
@@ -176,7 +189,8 @@ const MIB: u64 = 1 << 20;
 
 impl Bench {
     fn new() -> Self {
-        Self { control: Control::default(), out: Paper::default(), now: Instant::now() }
+        let (control, out, unused) = (Control::default(), Paper::default(), Arc::default());
+        Self { control, out, unused, now: Instant::now() }
     }
 
     /// With one target, whose only loop is `LoopId(1)` and has read its first letter.
@@ -207,9 +221,23 @@ impl Bench {
     /// The opener is done with the only job; the ticket that the loops are asked with next, if they are.
     fn opened(&mut self, store: Result<u64, &str>) -> Ticket {
         let Some(Job::Open(ticket, _)) = self.out.jobs.pop() else { panic!("no store is to be opened") };
-        let store = store.map(|size| Arc::new(Blocks(size)) as Arc<dyn Backstore>).map_err(str::to_owned);
+        let store = store.map(|size| self.store(ticket, Blocks(size))).map_err(str::to_owned);
         self.control.job_done(JobDone::Opened(ticket, store), &mut self.out);
         Ticket(ticket.0 + 1)
+    }
+
+    /// A store as the openers give it out.
+    fn store(&self, ticket: Ticket, store: impl Backstore + 'static) -> Arc<dyn Backstore> {
+        OpenStore::new(StoreId(ticket.0), Arc::new(store), Arc::<Unused>::clone(&self.unused))
+    }
+
+    /// The only store that nobody uses any more is closed; the replies that come of it.
+    #[track_caller]
+    fn closed(&mut self) -> Vec<Said> {
+        let unused = std::mem::take(&mut *self.unused.0.lock());
+        assert_eq!(unused.len(), 1, "one store is to be closed");
+        self.control.job_done(JobDone::Closed(unused[0]), &mut self.out);
+        self.replies()
     }
 
     /// The only loop, which was told to stop a unit, has done so; the replies that come of it.

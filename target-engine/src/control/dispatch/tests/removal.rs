@@ -48,6 +48,13 @@ impl Bench {
     }
 }
 
+/// The only reply says that this is still open.
+#[track_caller]
+fn assert_still_open(replies: &[Said], path: &str) {
+    let [Err(ControlError { kind: TgtadmError::LunActive, reason })] = replies else { panic!("{replies:?}") };
+    assert!(reason.ends_with(&format!("still open: {path}")), "{reason}");
+}
+
 #[test]
 fn commands_get_the_time_that_a_deletion_gives_them_and_not_more() {
     for request in [unit_delete, target_delete] {
@@ -57,28 +64,72 @@ fn commands_get_the_time_that_a_deletion_gives_them_and_not_more() {
         assert_eq!(by, Some(bench.now + WITHIN));
         assert!(!bench.show().contains("LUN: 1"));
         assert_eq!(bench.pass(WITHIN + CONTROL_REPLY - Duration::from_millis(1)), []);
-        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), DONE);
-        assert!(bench.out.jobs.iter().any(|job| matches!(job, Job::Close(_))), "its store is closed aside");
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "its store is open");
+        assert_eq!(bench.closed(), DONE);
     }
 }
 
 #[test]
-fn a_deletion_by_force_succeeds_whatever_hangs() {
+fn a_deletion_by_force_removes_what_hangs_and_says_what_is_open() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
         let (by, ticket) = bench.told();
         assert_eq!(by, Some(bench.now));
-        assert_eq!(bench.pass(CONTROL_REPLY), DONE);
+        assert_still_open(&bench.pass(CONTROL_REPLY), "/srv/disk.img");
         assert!(!bench.show().contains("LUN: 1"));
         let again = [unit_new(1, 1), target_new(1, "iqn.x:two")];
         let taken = again.map(|request| bench.ask(request));
         assert!(taken.iter().all(|reply| matches!(reply, Some(Err(_)))), "its number is not free: {taken:?}");
 
         assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "the hanging operation came back");
-        assert!(bench.out.jobs.iter().any(|job| matches!(job, Job::Close(_))));
+        assert_eq!(bench.closed(), [], "who asked was told already");
         assert!(bench.ask(unit_new(1, 1)).is_none() || bench.ask(target_new(1, "iqn.x:one")).is_some());
     }
+}
+
+#[test]
+fn a_store_that_does_not_close_in_time_is_named_and_its_number_is_free() {
+    for request in [unit_delete, target_delete] {
+        let mut bench = Bench::in_use();
+        assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
+        let (_, ticket) = bench.told();
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+        assert_eq!(bench.pass(CONTROL_REPLY - Duration::from_millis(1)), []);
+        assert_still_open(&bench.pass(Duration::from_millis(1)), "/srv/disk.img");
+        let again = [unit_new(1, 1), target_new(1, "iqn.x:one")].map(|request| bench.ask(request));
+        assert!(again.iter().any(|reply| !matches!(reply, Some(Err(_)))), "{again:?}");
+        assert_eq!(bench.closed(), [], "who asked was told already");
+    }
+}
+
+#[test]
+fn a_change_that_waits_keeps_no_store_open() {
+    let mut bench = Bench::in_use();
+    bench.ask(update(vec![UnitChange::Online(false)]));
+    assert_eq!(bench.ask(update(vec![path("/dead-nfs/b")])), None);
+    assert_eq!(bench.ask(unit_delete(None)), None);
+    let (_, ticket) = bench.told();
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+    assert_eq!(bench.closed(), DONE, "although the other one is being opened");
+    bench.opened(Ok(MIB));
+    assert_eq!(bench.replies(), []);
+    assert_eq!(bench.closed(), [Err(TgtadmError::NoLun.into())]);
+}
+
+#[test]
+fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
+    let mut bench = Bench::in_use();
+    assert_eq!(bench.ask(update(vec![UnitChange::DiskSize])), None);
+    assert_eq!(bench.ask(unit_delete(None)), None);
+    let (_, ticket) = bench.told();
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+    let Some(Job::Refresh(asked, unit)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
+    assert!(bench.unused.0.lock().is_empty(), "the opener uses it");
+    drop(unit);
+    bench.control.job_done(JobDone::Refreshed(asked, Ok(())), &mut bench.out);
+    assert_eq!(bench.replies(), DONE);
+    assert_eq!(bench.closed(), DONE);
 }
 
 #[test]
@@ -94,8 +145,9 @@ fn the_time_of_a_deletion_can_be_cut_short() {
         assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
         let (by, hurried) = bench.told();
         assert_eq!(by, Some(bench.now));
-        assert_eq!(bench.answer(LoopId(1), patient, Ok(())), DONE);
-        assert_eq!(bench.answer(LoopId(1), hurried, Ok(())), DONE);
+        assert_eq!(bench.answer(LoopId(1), patient, Ok(())), []);
+        assert_eq!(bench.answer(LoopId(1), hurried, Ok(())), []);
+        assert_eq!(bench.closed(), [DONE, DONE].concat(), "both are told when it is closed");
     }
 }
 
@@ -117,10 +169,11 @@ fn another_medium_waits_for_what_runs_on_the_present_one() {
     assert_eq!(bench.ask(update(vec![path("/b"), UnitChange::Readonly(true)])), None);
     bench.opened(Ok(100 * MIB));
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
-    assert_eq!(bench.stopped(), DONE);
+    assert_eq!(bench.stopped(), [], "the one before is open");
     let shown = bench.show();
     assert!(shown.contains("Backing store path: /b\n") && shown.contains("Readonly: Yes"), "{shown}");
-    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]));
+    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::ChangeMedium(..)]));
+    assert_eq!(bench.closed(), DONE);
 }
 
 #[test]
@@ -145,7 +198,8 @@ fn a_medium_that_was_put_online_meanwhile_stays() {
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
     bench.opened(Ok(MIB));
     bench.ask(update(vec![UnitChange::Online(true)]));
-    assert_eq!(bench.stopped(), [Err(TgtadmError::InvalidRequest.into())]);
+    assert_eq!(bench.stopped(), [], "the other one is closed first");
+    assert_eq!(bench.closed(), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
 }
 

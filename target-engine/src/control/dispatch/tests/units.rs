@@ -99,8 +99,8 @@ fn a_target_removed_meanwhile_gets_no_unit_nor_does_its_successor() {
     bench.ask(target_new(1, "iqn.x:one"));
     bench.out.letters(LoopId(2));
     bench.opened(Ok(MIB));
-    assert_eq!(bench.replies(), [Err(TgtadmError::NoTarget.into())]);
-    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]), "what was opened is closed aside");
+    assert_eq!(bench.replies(), [], "what was opened is closed first");
+    assert_eq!(bench.closed(), [Err(TgtadmError::NoTarget.into())]);
     assert!(bench.out.letters(LoopId(2)).is_empty());
     assert!(!bench.show().contains("LUN: 1"));
 }
@@ -115,8 +115,10 @@ fn with_several_loops_a_unit_is_on_all_or_none() {
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     bench.out.letters(LoopId(1));
     let failure = Err(LoopError::Store(IoError::NOT_READY));
-    assert_eq!(bench.answer(LoopId(2), ticket, failure), [Err(TgtadmError::InvalidRequest.into())]);
+    assert_eq!(bench.answer(LoopId(2), ticket, failure), [], "its store is closed first");
     assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::RemoveUnit { by: Some(_), .. }]));
+    bench.out.letters(LoopId(2));
+    assert_eq!(bench.closed(), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(!bench.show().contains("LUN: 1"));
 
     assert_eq!(bench.ask(unit_new(1, 1)), None);
@@ -143,9 +145,9 @@ fn a_unit_goes_when_its_last_operation_is_in() {
     assert_eq!(bench.ask(delete(1)), Some(Err(TgtadmError::LunActive.into())), "once is enough");
     let letters = bench.out.letters(LoopId(1));
     let [ToLoop::RemoveUnit { ticket, .. }] = letters[..] else { panic!("{letters:?}") };
-    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "its store is open");
     assert!(!bench.show().contains("LUN: 1"));
-    assert!(matches!(bench.out.jobs[..], [Job::Close(_)]));
+    assert_eq!(bench.closed(), [Ok(String::new())]);
 }
 
 #[test]
@@ -171,13 +173,18 @@ fn another_medium_while_offline_only() {
 
     assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(UnitChange::Readonly(true))])), None);
     bench.opened(Err("no such file"));
-    assert_eq!(bench.stopped(), [Err(TgtadmError::InvalidRequest.into())]);
+    assert_eq!(bench.stopped(), [], "the one before is open");
     let shown = bench.show();
     assert!(shown.contains("Size: 0 MB, Block size: 512\n            Online: No"), "{shown}");
     assert!(shown.contains("Readonly: Yes"), "what came after the medium was done");
     assert!(!shown.contains("/srv/disk.img"));
 
-    bench.out.jobs.clear();
+    assert!(
+        matches!(bench.out.letters(LoopId(1))[..], [ToLoop::ChangeMedium(..)]),
+        "no command is waited for"
+    );
+    assert_eq!(bench.closed(), [Err(TgtadmError::InvalidRequest.into())]);
+
     assert_eq!(bench.ask(update(1, vec![path("/b")])), None);
     bench.opened(Ok(100 * MIB));
     assert_eq!(bench.replies(), [Ok(String::new())]);
@@ -228,7 +235,9 @@ fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
         assert!(bench.out.jobs.is_empty(), "what is whole stays open");
     }
 
-    unit.set_store(Some(Arc::new(Lossy(Blocks(64 * MIB)))));
+    let lossy = Lossy(Blocks(64 * MIB));
+    unit.set_store(Some(Arc::new(lossy)));
+    assert_eq!(bench.closed(), []);
     assert_eq!(bench.ask(online(true)), done, "it is online");
     assert_eq!(bench.ask(online(false)), done);
     assert_eq!(bench.ask(online(true)), None);

@@ -1,0 +1,251 @@
+//! An open store as the control thread and the loops share it. Any of them may drop the last handle: the store itself
+//! is then dropped on a thread where that may take long, and the control thread is sent [`JobDone::Closed`].
+//!
+//! [`JobDone::Closed`]: super::openers::JobDone::Closed
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
+
+use crate::model::store::StoreId;
+
+/// Closes stores on other threads.
+pub trait Closer: Send + Sync {
+    /// Drops the store later, where that may take long. Does not block and does not fail.
+    fn close(self: Arc<Self>, id: StoreId, store: Arc<dyn Backstore>);
+}
+
+/// A store that is closed by its [`Closer`] when the last handle on it is dropped.
+pub struct OpenStore {
+    id: StoreId,
+    /// `None` only while it is dropped.
+    store: Option<Arc<dyn Backstore>>,
+    closer: Arc<dyn Closer>,
+}
+
+impl OpenStore {
+    /// Wraps a store that was just opened.
+    #[must_use]
+    pub fn new(id: StoreId, store: Arc<dyn Backstore>, closer: Arc<dyn Closer>) -> Arc<Self> {
+        Arc::new(Self { id, store: Some(store), closer })
+    }
+
+    fn store(&self) -> &dyn Backstore {
+        self.store.as_deref().expect("only drop takes it")
+    }
+}
+
+impl Backstore for OpenStore {
+    fn kind(&self) -> &'static str {
+        self.store().kind()
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.store().name()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.store().geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store().capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.store().refresh()
+    }
+
+    fn has_lost_writes(&self) -> bool {
+        self.store().has_lost_writes()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        self.store().attach(engines)
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            Arc::clone(&self.closer).close(self.id, store);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use parking_lot::Mutex;
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::limits::OPENER_THREADS;
+    use crate::model::store::{OpenFlags, StoreKind, StoreOpener, StoreSpec};
+    use crate::runtime::letters::Ticket;
+    use crate::runtime::mailbox::{Inbox, mailbox};
+    use crate::runtime::openers::{Job, JobDone, Openers};
+
+    /// A store that can only be dropped: that calls this.
+    struct Dropped(Box<dyn Fn() + Send + Sync>);
+
+    impl Backstore for Dropped {
+        fn kind(&self) -> &'static str {
+            "dropped"
+        }
+        fn geometry(&self) -> Geometry {
+            Geometry { size: 512, physical_block_len: 512 }
+        }
+        fn capabilities(&self) -> Capabilities {
+            Capabilities {
+                read_only: true,
+                volatile_cache: false,
+                fua: false,
+                discard: false,
+                discard_zeroes: false,
+                write_zeroes: false,
+                allocation: false,
+                alignment: 1,
+                discard_granularity: 0,
+            }
+        }
+        fn refresh(&self) -> Result<Geometry, IoError> {
+            Ok(self.geometry())
+        }
+        fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
+            Err(IoError::UNSUPPORTED)
+        }
+    }
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0();
+        }
+    }
+
+    /// What the paths do: the open or the close of `hang-open` and `hang-close` waits for the test.
+    struct TestOpener(Arc<Mutex<Receiver<()>>>);
+
+    impl StoreOpener for TestOpener {
+        fn kinds(&self) -> Vec<StoreKind> {
+            Vec::new()
+        }
+        fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
+            let wait = Arc::clone(&self.0);
+            let on_drop: Box<dyn Fn() + Send + Sync> = match spec.path.as_str() {
+                "hang-open" => return Err(format!("{:?}", wait.lock().recv())),
+                "hang-close" => Box::new(move || _ = wait.lock().recv()),
+                "panic" => Box::new(|| panic!("on purpose")),
+                _ => Box::new(|| {}),
+            };
+            Ok(Arc::new(Dropped(on_drop)))
+        }
+    }
+
+    /// Openers with other threads for closing, and the end that lets one wait go on.
+    struct Bench {
+        openers: Openers,
+        _closers: Openers,
+        inbox: Inbox<JobDone>,
+        release: Sender<()>,
+        done: Vec<JobDone>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (release, wait) = channel();
+            let (done, inbox) = mailbox(64).unwrap();
+            let opener = Arc::new(TestOpener(Arc::new(Mutex::new(wait))));
+            let closers = Openers::new(opener.clone(), done.clone(), None);
+            let openers = Openers::new(opener, done, Some(&closers));
+            Self { openers, _closers: closers, inbox, release, done: Vec::new() }
+        }
+
+        fn begin(&self, ticket: u64, path: &str) {
+            let spec = StoreSpec {
+                kind: "x".to_owned(),
+                path: path.to_owned(),
+                options: String::new(),
+                flags: OpenFlags::default(),
+                block_len: 512,
+                read_only: false,
+            };
+            assert!(self.openers.push(Job::Open(Ticket(ticket), spec)).is_ok());
+        }
+
+        fn open(&mut self, ticket: u64, path: &str) -> Arc<dyn Backstore> {
+            self.begin(ticket, path);
+            match self.next() {
+                JobDone::Opened(Ticket(opened), Ok(store)) if opened == ticket => store,
+                _ => panic!("{path} is not opened"),
+            }
+        }
+
+        fn next(&mut self) -> JobDone {
+            while self.done.is_empty() {
+                poll(&mut [PollFd::new(&self.inbox, PollFlags::IN)], None).unwrap();
+                self.inbox.drain(&mut self.done);
+            }
+            self.done.remove(0)
+        }
+
+        #[track_caller]
+        fn assert_closed(&mut self, id: u64) {
+            assert!(matches!(self.next(), JobDone::Closed(StoreId(closed)) if closed == id));
+        }
+    }
+
+    #[test]
+    fn a_store_is_closed_elsewhere_when_its_last_handle_is_dropped() {
+        let mut bench = Bench::new();
+        let (slow, quick) = (bench.open(1, "hang-close"), bench.open(2, "quick"));
+        let other = Arc::clone(&slow);
+        drop(slow);
+        drop(quick);
+        bench.assert_closed(2);
+        // Would wait for ever here.
+        drop(other);
+        drop(bench.open(3, "quick"));
+        bench.assert_closed(3);
+        bench.release.send(()).unwrap();
+        bench.assert_closed(1);
+    }
+
+    #[test]
+    fn a_store_that_panics_while_it_is_closed_is_closed() {
+        let mut bench = Bench::new();
+        for id in 1..=OPENER_THREADS as u64 + 1 {
+            drop(bench.open(id, "panic"));
+            bench.assert_closed(id);
+        }
+    }
+
+    #[test]
+    fn opens_that_hang_hold_up_no_close() {
+        let mut bench = Bench::new();
+        let store = bench.open(1, "quick");
+        for ticket in 0..OPENER_THREADS as u64 {
+            bench.begin(2 + ticket, "hang-open");
+        }
+        drop(store);
+        bench.assert_closed(1);
+        for _ in 0..OPENER_THREADS {
+            bench.release.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn stores_are_closed_after_their_openers_have_ended() {
+        let mut bench = Bench::new();
+        let store = bench.open(1, "quick");
+        let Bench { openers, _closers, .. } = &mut bench;
+        let (done, _) = mailbox(1).unwrap();
+        let opener = Arc::new(TestOpener(Arc::new(Mutex::new(channel().1))));
+        *openers = Openers::new(opener.clone(), done.clone(), None);
+        *_closers = Openers::new(opener, done, None);
+        drop(store);
+        bench.assert_closed(1);
+    }
+}

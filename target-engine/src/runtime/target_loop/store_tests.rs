@@ -1,0 +1,156 @@
+//! Which thread drops the last handle of a store: never a loop's.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::ThreadId;
+
+use scsi_core::device::unit::{Unit, UnitConfig};
+use scsi_core::lun::Lun;
+use scsi_core::store::*;
+
+use super::*;
+use crate::model::Tid;
+use crate::model::store::StoreId;
+use crate::runtime::letters::{Life, NewTarget, TargetSettings};
+use crate::runtime::open_store::{Closer, OpenStore};
+
+/// What a store and its engines share; sends which thread drops it.
+struct Resource(Sender<ThreadId>);
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().id());
+    }
+}
+
+struct Store(Arc<Resource>);
+
+struct Engine(Vec<Option<Arc<Resource>>>);
+
+impl Backstore for Store {
+    fn kind(&self) -> &'static str {
+        "store"
+    }
+    fn geometry(&self) -> Geometry {
+        Geometry { size: 1 << 20, physical_block_len: 512 }
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            read_only: true,
+            volatile_cache: false,
+            fua: false,
+            discard: false,
+            discard_zeroes: false,
+            write_zeroes: false,
+            allocation: false,
+            alignment: 1,
+            discard_granularity: 0,
+        }
+    }
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        Ok(self.geometry())
+    }
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, stores) = engines.of_kind(|| Ok(Engine(Vec::new())))?;
+        stores.0.push(Some(Arc::clone(&self.0)));
+        Ok(Port { engine, slot: Slot(stores.0.len() as u32 - 1) })
+    }
+}
+
+impl IoEngine for Engine {
+    fn try_now(&mut self, _: Slot, _: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+        None
+    }
+    fn submit(&mut self, _: Slot, _: IoTag, _: BlockOp) {
+        unreachable!("no command comes")
+    }
+    fn kick(&mut self) {}
+    fn reap(&mut self, _: &mut Vec<Completion>) {}
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    fn cancel(&mut self, _: IoTag) {}
+    fn detach(&mut self, slot: Slot) {
+        self.0[slot.0 as usize] = None;
+    }
+}
+
+/// Drops stores at once, on a thread of their own.
+struct OtherThread;
+
+impl Closer for OtherThread {
+    fn close(self: Arc<Self>, _: StoreId, store: Arc<dyn Backstore>) {
+        std::thread::spawn(move || drop(store)).join().unwrap();
+    }
+}
+
+const LUN: u64 = 1;
+
+/// A loop that serves a unit, the unit, the loop's mailbox, and the thread that drops the unit's store.
+fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<ToLoop>, Receiver<ThreadId>) {
+    let (own, inbox) = mailbox(8).unwrap();
+    let (control, _) = mailbox(8).unwrap();
+    let poller = poller_of(&inbox).unwrap();
+    let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control, poller);
+    let (dropped, by) = channel();
+    let store =
+        OpenStore::new(StoreId(1), Arc::new(Store(Arc::new(Resource(dropped)))), Arc::new(OtherThread));
+    let unit = Unit::new(UnitConfig::disk(1, LUN as u32), Some(store));
+    let tid = Tid::new(1).unwrap();
+    let settings = TargetSettings {
+        tid: 1,
+        name: "iqn.x:t".to_owned(),
+        max_queue_cmd: 8,
+        nop_interval: Duration::ZERO,
+        nop_count: 0,
+        online: true,
+    };
+    let units = vec![(Lun::new(LUN).unwrap(), Arc::clone(&unit))];
+    let new = NewTarget { tid, life: Life(1), settings: Arc::new(settings), units };
+    own.send(ToLoop::AddTarget(Box::new(new))).unwrap();
+    assert!(data_loop.turn());
+    (data_loop, unit, own, by)
+}
+
+#[track_caller]
+fn assert_dropped_on_another_thread(by: &Receiver<ThreadId>) {
+    assert_ne!(by.try_recv().expect("it is dropped"), std::thread::current().id());
+}
+
+#[test]
+fn a_removed_unit_drops_its_store_on_another_thread() {
+    let (mut data_loop, unit, own, by) = loop_with_store();
+    let (tid, lun) = (Tid::new(1).unwrap(), Lun::new(LUN).unwrap());
+    drop(unit);
+    own.send(ToLoop::RemoveUnit { tid, lun, by: None, ticket: Ticket(1) }).unwrap();
+    assert!(data_loop.turn());
+    assert_dropped_on_another_thread(&by);
+}
+
+#[test]
+fn a_removed_target_drops_its_stores_on_another_thread() {
+    let (mut data_loop, unit, own, by) = loop_with_store();
+    drop(unit);
+    own.send(ToLoop::RemoveTarget(Tid::new(1).unwrap(), Instant::now(), Ticket(1))).unwrap();
+    assert!(data_loop.turn());
+    assert_dropped_on_another_thread(&by);
+}
+
+#[test]
+fn a_replaced_medium_is_dropped_without_a_command() {
+    let (mut data_loop, unit, own, by) = loop_with_store();
+    unit.set_store(None);
+    assert!(by.try_recv().is_err(), "the loop has it");
+    own.send(ToLoop::ChangeMedium(Tid::new(1).unwrap(), Lun::new(LUN).unwrap())).unwrap();
+    assert!(data_loop.turn());
+    assert_dropped_on_another_thread(&by);
+}
+
+#[test]
+fn a_loop_that_ends_drops_its_stores_on_another_thread() {
+    let (data_loop, unit, _, by) = loop_with_store();
+    drop(unit);
+    drop(data_loop);
+    assert_dropped_on_another_thread(&by);
+}
