@@ -214,7 +214,7 @@ impl FileEngine {
 fn to_workers(key: usize, file: &Arc<OpenFile>, outbox: &Arc<Outbox>, op: BlockOp) -> JobId {
     let queue = if matches!(op, BlockOp::Flush) { &file.flushes.queue } else { &file.workers };
     let (flush, outbox) = (file.flushes.number(), outbox.clone());
-    queue.push(Box::new(FileJob { key, file: file.clone(), outbox, op: Some(op), flush }))
+    queue.push(Box::new(FileJob { key, outbox, work: Some((file.clone(), op)), flush }))
 }
 
 /// What a worker does of a long operation at once, and the rest: it is cancelled between two pieces, and others of its

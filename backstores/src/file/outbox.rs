@@ -16,10 +16,9 @@ use crate::workers::Job;
 pub(crate) struct FileJob {
     /// The engine's number of the operation.
     pub(crate) key: usize,
-    pub(crate) file: Arc<OpenFile>,
     pub(crate) outbox: Arc<Outbox>,
-    /// `None` once it is in the outbox.
-    pub(crate) op: Option<BlockOp>,
+    /// `None` once the operation is in the outbox; then the file may be closed at any time.
+    pub(crate) work: Option<(Arc<OpenFile>, BlockOp)>,
     /// If it is a flush.
     pub(crate) flush: FlushNumber,
 }
@@ -74,7 +73,8 @@ impl Outbox {
 
 impl FileJob {
     fn finish(&mut self, result: Result<Completed, IoError>) {
-        if let Some(op) = self.op.take() {
+        if let Some((file, op)) = self.work.take() {
+            drop(file);
             self.outbox.put(Returned { key: self.key, op, result });
         }
     }
@@ -82,8 +82,8 @@ impl FileJob {
 
 impl Job for FileJob {
     fn run(mut self: Box<Self>) {
-        if let Some(op) = &mut self.op {
-            let result = blocking::perform(&self.file, op, self.flush);
+        if let Some((file, op)) = &mut self.work {
+            let result = blocking::perform(file, op, self.flush);
             self.finish(result);
         }
     }
@@ -97,5 +97,42 @@ impl Job for FileJob {
 impl Drop for FileJob {
     fn drop(&mut self) {
         self.finish(Err(IoError::ABANDONED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::tests::new_file;
+    use super::*;
+    use crate::workers::Workers;
+
+    /// Who has the answer may close the file: no worker may have it open by then.
+    #[test]
+    fn a_worker_has_dropped_the_file_when_its_answer_is_there() {
+        let (_dir, options) = new_file(1 << 20);
+        let store = super::super::open::open_file("rdwr", &options, false, Workers::shared()).unwrap();
+        let outbox = Arc::new(Outbox::new().unwrap());
+        let flush = store.file.flushes.number();
+        let job = FileJob {
+            key: 1,
+            outbox: outbox.clone(),
+            work: Some((store.file.clone(), BlockOp::Flush)),
+            flush,
+        };
+        // Its answer cannot get in.
+        let answers = outbox.returned.lock();
+        let worker = std::thread::spawn(move || Box::new(job).run());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Arc::strong_count(&store.file) > 1 {
+            assert!(Instant::now() < deadline, "the worker keeps the file open");
+            std::thread::yield_now();
+        }
+        drop(answers);
+        worker.join().unwrap();
+        let mut returned = Vec::new();
+        outbox.take(&mut returned);
+        assert!(returned[0].result.is_ok());
     }
 }
