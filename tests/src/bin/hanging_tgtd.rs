@@ -5,17 +5,18 @@
 //! ```
 //!
 //! On standard input `hold` makes all stores of that kind hang and `release` ends it; a file `held` is there as long.
+//! `hold-close` and `release-close` do the same for their closing, with a file `close-held`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use backstores::layer::delay::Delay;
 use backstores::registry::{Kind, OpenError, OpenOptions, Registry};
-use scsi_core::store::Backstore;
+use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 use target_engine::model::portal::PortalOptions;
 use target_engine::model::store::{StoreKind, StoreOpener, StoreSpec};
 use target_engine::runtime::server::Server;
@@ -34,14 +35,54 @@ const HANG: Kind = Kind {
 const SIZE: u64 = 16 << 20;
 
 /// All that were opened.
-static HANGING: Mutex<Vec<Arc<Delay>>> = Mutex::new(Vec::new());
+static HANGING: Mutex<Vec<Weak<Delay>>> = Mutex::new(Vec::new());
+
+/// Whether no store can be closed.
+static CLOSE_HELD: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// A store that can hang, also while it is closed.
+struct Hanging(Arc<Delay>);
+
+impl Backstore for Hanging {
+    fn kind(&self) -> &'static str {
+        HANG.name
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.0.refresh()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        self.0.attach(engines)
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let held = CLOSE_HELD.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(CLOSE_HELD.1.wait_while(held, |held| *held));
+    }
+}
+
+fn hold_close(held: bool) {
+    *CLOSE_HELD.0.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    CLOSE_HELD.1.notify_all();
+}
 
 fn open(options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
     let options = OpenOptions { size: Some(SIZE), path: PathBuf::new(), ..options.clone() };
     let memory = Registry::builtin().open("memory", &options)?;
     let store = Arc::new(Delay::new(memory, Duration::ZERO));
-    HANGING.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
-    Ok(store)
+    HANGING.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&store));
+    Ok(Arc::new(Hanging(store)))
 }
 
 #[derive(Debug)]
@@ -70,16 +111,25 @@ impl StoreOpener for Stores {
 fn obey() -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         let stores = HANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stores = stores.iter().filter_map(Weak::upgrade);
         match line?.as_str() {
             "hold" => {
-                stores.iter().for_each(|store| store.hold());
+                stores.by_ref().for_each(|store| store.hold());
                 File::create("held")?;
             }
             "release" => {
-                stores.iter().for_each(|store| store.release());
+                stores.by_ref().for_each(|store| store.release());
                 fs::remove_file("held")?;
             }
-            other => eprintln!("hold or release, not {other}"),
+            "hold-close" => {
+                hold_close(true);
+                File::create("close-held")?;
+            }
+            "release-close" => {
+                hold_close(false);
+                fs::remove_file("close-held")?;
+            }
+            other => eprintln!("hold, release, hold-close or release-close, not {other}"),
         }
     }
     Ok(())

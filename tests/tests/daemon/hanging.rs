@@ -154,10 +154,52 @@ fn a_target_whose_unit_hangs_is_deleted_by_force() {
     let (daemon, reader, _) = hung();
     let refused = daemon.try_adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"]);
     assert_eq!(refused.status.code(), Some(22), "{refused:?}");
-    daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "1", "--force"]);
-    assert_eq!(show(&daemon, Mode::Target), "");
+    let late = daemon.try_adm(&["--mode", "target", "--op", "delete", "--tid", "1", "--force"]);
+    assert_eq!(late.status.code(), Some(22), "{late:?}");
+    let said = String::from_utf8(late.stderr).unwrap();
+    assert!(said.contains("not closed in time; still open: 64M"), "{said}");
+    assert_eq!(show(&daemon, Mode::Target), "", "and yet it is gone");
     assert!(matches!(reader.join().unwrap(), Err(End::Closed(_))));
     daemon.hold(false);
     let again = ["--mode", "target", "--op", "new", "--tid", "1", "-T", &target_name(1)];
     wait_until("name and number are free", || daemon.try_adm(&again).status.success());
+}
+
+/// Neither the control thread nor a loop closes a store, and who is answered has it closed.
+#[test]
+fn a_store_whose_closing_hangs_holds_up_the_answer_and_nothing_else() {
+    let unit = ["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"];
+    let target = ["--mode", "target", "--op", "delete", "--tid", "1", "--force"];
+    let update = ["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P"];
+    let exchange = [&update[..], &["path=32M"]].concat();
+    for words in [&unit[..], &target, &exchange] {
+        let daemon = daemon();
+        // Another target on the same loops.
+        daemon.target(2);
+        let options = ["--bstype", "memory", "--bsopts", "size=64M", "-b", "x"];
+        let new = ["--mode", "logicalunit", "--op", "new", "--tid", "2", "--lun", "2"];
+        daemon.adm(&[&new[..], &options].concat());
+        let mut clients = [Client::login(&daemon, 1, GOOD), Client::login(&daemon, 2, GOOD)];
+        drop(Client::login(&daemon, 1, HANGING).read(0, 1).unwrap());
+        if words == exchange {
+            daemon.adm(&[&update[..], &["online=0"]].concat());
+        }
+        daemon.hold_close(true);
+        std::thread::scope(|scope| {
+            let answer = scope.spawn(|| daemon.try_adm(words));
+            let shown = || daemon.adm(&["--mode", "target", "--op", "show"]);
+            // The other unit's path is the same.
+            wait_until("the change is made", || shown().matches("path: 64M").count() < 2);
+            for client in &mut clients[usize::from(words == target)..] {
+                assert_eq!(client.read(0, 8).unwrap(), [0; 4096]);
+            }
+            daemon.target(3);
+            daemon.unit(3, 1, 1 << 20, &[]);
+            daemon.adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "3", "--lun", "1"]);
+            assert!(!answer.is_finished(), "{words:?}");
+            daemon.hold_close(false);
+            let answer = answer.join().unwrap();
+            assert!(answer.status.success(), "{answer:?}");
+        });
+    }
 }

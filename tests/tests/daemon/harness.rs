@@ -247,9 +247,20 @@ impl Daemon {
     /// Lets all stores of the kind `hang` hang, or ends that.
     #[track_caller]
     pub(crate) fn hold(&self, held: bool) {
-        let word: &[u8] = if held { b"hold\n" } else { b"release\n" };
-        self.child.stdin.as_ref().expect("it listens").write_all(word).expect("it listens");
-        wait_until("the stores hang, or do not", || self.path("held").exists() == held);
+        self.say(if held { "hold" } else { "release" }, "held", held);
+    }
+
+    /// Lets no store of the kind `hang` be closed, or ends that.
+    #[track_caller]
+    pub(crate) fn hold_close(&self, held: bool) {
+        self.say(if held { "hold-close" } else { "release-close" }, "close-held", held);
+    }
+
+    #[track_caller]
+    fn say(&self, word: &str, file: &str, held: bool) {
+        let mut stdin = self.child.stdin.as_ref().expect("it listens");
+        stdin.write_all(format!("{word}\n").as_bytes()).expect("it listens");
+        wait_until("the stores hang, or do not", || self.path(file).exists() == held);
     }
 
     /// A request without a tool, that must succeed; what it answers.

@@ -11,6 +11,7 @@ mod audit;
 mod bad_stores;
 mod chap;
 mod client;
+mod closing;
 mod consumers;
 mod descriptors;
 mod documents;

@@ -314,3 +314,20 @@ fn what_another_process_uses_is_not_exported() {
     ends(0, Brand::Ours, &daemon, conf, &["-e"]);
     wait_until("it is exported", || shown(&daemon).contains("used.img"));
 }
+
+/// What the daemon itself has open still would count as used, and be left out.
+#[test]
+fn what_was_deleted_is_exported_again_at_once() {
+    let daemon = with_files(Daemon::start());
+    let paths = ["@/a.img", "@/b.img", "@/c.img"];
+    let target = |(number, path)| {
+        format!("<target iqn.2001-04.com.example:{number}>\nbacking-store {path}\n</target>\n")
+    };
+    let conf: String = paths.into_iter().enumerate().map(target).collect();
+    for round in 0..10 {
+        let text = ends(0, Brand::Ours, &daemon, &conf, &["-e"]);
+        let units = shown(&daemon).matches("LUN: 1").count();
+        assert_eq!(units, paths.len(), "round {round}: {text}");
+        ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
+    }
+}

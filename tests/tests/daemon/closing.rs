@@ -1,0 +1,126 @@
+//! After the answer to a deletion, or to an exchange of a medium, the daemon has nothing of it open any more.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::client::Client;
+use crate::harness::{Brand, DISK, Daemon};
+
+const LEN: u64 = 4 << 20;
+const DELETE_UNIT: &[&str] = &["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"];
+const DELETE_TARGET: &[&str] = &["--mode", "target", "--op", "delete", "--tid", "1"];
+const FORCE: &[&str] = &["--mode", "target", "--op", "delete", "--tid", "1", "--force"];
+const OFFLINE: &[&str] =
+    &["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P", "online=0"];
+
+/// Runs a program that must succeed, as root where it must.
+#[track_caller]
+fn succeed(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output = output.unwrap_or_else(|error| panic!("{} is missing: {error}", words[0]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "needs root, loop devices and mounts: {words:?}: {said}");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The daemon's descriptors on a file.
+fn open_on(daemon: &Daemon, path: &Path) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
+    links.filter(|link| link == path).count()
+}
+
+fn new_unit(daemon: &Daemon, path: &Path) {
+    daemon.adm(&["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", text(path)]);
+}
+
+fn change_medium(daemon: &Daemon, path: &Path) -> std::process::Output {
+    let path = format!("path={}", text(path));
+    daemon.try_adm(&["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P", &path])
+}
+
+/// A file system in a file, mounted until this is dropped.
+struct FileSystem {
+    image: PathBuf,
+    place: PathBuf,
+}
+
+impl FileSystem {
+    fn new(daemon: &Daemon) -> Self {
+        let (image, place) = (daemon.path("fs.img"), daemon.path("mounted"));
+        File::create(&image).unwrap().set_len(8 * LEN).unwrap();
+        fs::create_dir(&place).unwrap();
+        succeed(&["mkfs.ext4", "-q", text(&image)]);
+        let new = Self { image, place };
+        new.mount();
+        new
+    }
+
+    fn mount(&self) {
+        succeed(&["mount", "-o", "loop", text(&self.image), text(&self.place)]);
+    }
+
+    fn unmount(&self) -> rustix::io::Result<()> {
+        unmount(&self.place, UnmountFlags::empty())
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        let _ = unmount(&self.place, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn after_each_of_200_deletions_the_file_system_can_be_unmounted() {
+    let daemon = Daemon::start();
+    let mounted = FileSystem::new(&daemon);
+    let file = mounted.place.join("disk.img");
+    File::create(&file).unwrap().set_len(LEN).unwrap();
+    let mut busy = Vec::new();
+    for round in 0..200 {
+        daemon.target(1);
+        new_unit(&daemon, &file);
+        let session = (round % 2 == 1).then(|| {
+            let mut client = Client::login(&daemon, 1, DISK);
+            client.write(0, &[round as u8; 4096]).unwrap();
+            client
+        });
+        let deletion = [DELETE_TARGET, FORCE, DELETE_UNIT, DELETE_UNIT][round % 4];
+        daemon.adm(deletion);
+        assert_eq!(open_on(&daemon, &file), 0, "round {round}: {deletion:?}");
+        if let Err(error) = mounted.unmount() {
+            busy.push((round, deletion, error));
+        } else {
+            mounted.mount();
+        }
+        drop(session);
+        if deletion == DELETE_UNIT {
+            daemon.adm(FORCE);
+        }
+    }
+    assert!(busy.is_empty(), "{} of 200: {busy:?}", busy.len());
+}
+
+/// Also one that could not be opened: then the drive is empty.
+#[test]
+fn a_replaced_medium_is_closed_when_the_answer_comes() {
+    for (loops, other) in [("1", "other.img"), ("3", "other.img"), ("1", "missing.img")] {
+        let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--target-loops", loops]);
+        File::create(daemon.path("other.img")).unwrap().set_len(LEN).unwrap();
+        let file = daemon.disk(1, LEN);
+        let mut clients = [(); 3].map(|()| Client::login(&daemon, 1, DISK));
+        clients.iter_mut().for_each(|client| assert_eq!(client.read(0, 8).unwrap(), [0; 4096]));
+        daemon.adm(OFFLINE);
+        assert!(open_on(&daemon, &file) > 0, "a unit that is offline keeps its medium");
+        assert_eq!(change_medium(&daemon, &daemon.path(other)).status.success(), other == "other.img");
+        assert_eq!(open_on(&daemon, &file), 0, "no initiator has sent a command");
+        drop(clients);
+    }
+}
