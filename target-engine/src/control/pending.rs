@@ -90,10 +90,11 @@ impl<W> Pending<W> {
 
     /// Takes out the operations whose work is over by what has happened.
     pub fn extract(&mut self, mut is_over: impl FnMut(&mut W) -> bool) -> Vec<Operation<W>> {
-        self.operations
-            .extract_if(.., |_, operation| is_over(&mut operation.work))
-            .map(|(_, operation)| operation)
-            .collect()
+        let ended = |(ticket, operation): (&Ticket, &mut Operation<W>)| {
+            is_over(&mut operation.work).then_some(*ticket)
+        };
+        let ended: Vec<_> = self.operations.iter_mut().filter_map(ended).collect();
+        ended.into_iter().filter_map(|ticket| self.operations.remove(&ticket)).collect()
     }
 
     /// When the next reply is due.
