@@ -102,6 +102,46 @@ impl Default for ConnectionParams {
     }
 }
 
+impl TaskReporting {
+    /// The value's name (RFC 7143 13.23).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rfc3720 => "RFC3720",
+            Self::ResponseFence => "ResponseFence",
+            Self::FastAbort => "FastAbort",
+        }
+    }
+
+    /// By name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::Rfc3720, Self::ResponseFence, Self::FastAbort].into_iter().find(|value| value.name() == name)
+    }
+
+    /// The list to offer: this, else as it ever was.
+    pub(crate) fn offer(self) -> &'static str {
+        match self {
+            Self::Rfc3720 => "RFC3720",
+            Self::ResponseFence => "ResponseFence,RFC3720",
+            Self::FastAbort => "FastAbort,RFC3720",
+        }
+    }
+}
+
+impl SessionType {
+    /// The value's name (RFC 7143 13.21).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Discovery => "Discovery",
+        }
+    }
+
+    /// By name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::Normal, Self::Discovery].into_iter().find(|value| value.name() == name)
+    }
+}
+
 impl ConnectionParams {
     /// The digests, as framing wants them.
     pub fn digests(&self) -> crate::frame::Digests {

@@ -1,6 +1,6 @@
 //! The one table of keys (RFC 7143 12.1, 13; RFC 7144 7.1; RFC 7145 6.3).
 
-use super::negotiate::{DigestChoice, Preferences};
+use super::preferences::{DigestChoice, Preferences};
 use crate::params::{ConnectionParams, SessionParams};
 
 /// Who a side of a connection is.
@@ -64,6 +64,16 @@ pub enum Pick {
     Smaller,
     /// The larger number; of booleans, Yes takes one side (OR).
     Larger,
+}
+
+impl Pick {
+    /// The result of two wishes. A result `r` is one that a wish `w` allows if `w` joined with `r` is `r`.
+    pub(super) fn join<T: Ord>(self, a: T, b: T) -> T {
+        match self {
+            Self::Smaller => a.min(b),
+            Self::Larger => a.max(b),
+        }
+    }
 }
 
 /// What a key's value is and how it is settled.

@@ -5,6 +5,7 @@ pub mod negotiate;
 pub mod value;
 
 mod pairs;
+mod preferences;
 
 pub use pairs::{Pairs, TextBuilder, TextError, TextLimits, pairs};
 

@@ -14,15 +14,14 @@
 //! # Ok::<(), iscsi_proto::text::negotiate::NegotiationError>(())
 //! ```
 
-mod preferences;
 mod receive;
 
-pub use preferences::{DigestChoice, Preferences};
+pub use super::preferences::{DigestChoice, Preferences};
 
 use super::TextBuilder;
-use super::keys::{KEYS, Key, KeySet, LENGTH_MAX, LENGTH_MIN, Pick, Role, Row, Rule, Use};
+use super::keys::{KEYS, Key, KeySet, LENGTH_MAX, LENGTH_MIN, Role, Row, Rule, Use};
 use super::value::format_bool;
-use crate::params::{ConnectionParams, SessionParams, SessionType, TaskReporting};
+use crate::params::{ConnectionParams, SessionParams, SessionType};
 
 /// What a received pair was, after what there was to do was done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -263,56 +262,6 @@ impl Negotiation {
         let settled = self.seen.contains(Key::MaxBurstLength);
         let max_burst_len = if settled { self.session.max_burst_len } else { u32::MAX };
         get(wishes).min(wishes.max_burst_len).min(max_burst_len).max(LENGTH_MIN)
-    }
-}
-
-impl Pick {
-    /// The result of two wishes. A result `r` is one that a wish `w` allows if `w` joined with `r` is `r`.
-    fn join<T: Ord>(self, a: T, b: T) -> T {
-        match self {
-            Self::Smaller => a.min(b),
-            Self::Larger => a.max(b),
-        }
-    }
-}
-
-impl TaskReporting {
-    /// The value's name (RFC 7143 13.23).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rfc3720 => "RFC3720",
-            Self::ResponseFence => "ResponseFence",
-            Self::FastAbort => "FastAbort",
-        }
-    }
-
-    /// By name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        [Self::Rfc3720, Self::ResponseFence, Self::FastAbort].into_iter().find(|value| value.name() == name)
-    }
-
-    /// The list to offer: this, else as it ever was.
-    fn offer(self) -> &'static str {
-        match self {
-            Self::Rfc3720 => "RFC3720",
-            Self::ResponseFence => "ResponseFence,RFC3720",
-            Self::FastAbort => "FastAbort,RFC3720",
-        }
-    }
-}
-
-impl SessionType {
-    /// The value's name (RFC 7143 13.21).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "Normal",
-            Self::Discovery => "Discovery",
-        }
-    }
-
-    /// By name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        [Self::Normal, Self::Discovery].into_iter().find(|value| value.name() == name)
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::params::TaskReporting;
 use crate::text::{TextLimits, pairs};
 
 const BASE: SessionParams = SessionParams {
