@@ -1,10 +1,6 @@
 //! PERSISTENT RESERVE IN and OUT (SPC-4 6.15, 6.16): which of their service actions, on what.
 
-use nom::bytes::complete::take;
-use nom::number::complete::{be_u8, be_u16, be_u32};
-
-use super::spc::{Decoded, fields};
-use super::{Cdb, CdbError};
+use super::CdbError;
 
 /// Service actions of PERSISTENT RESERVE IN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -143,17 +139,6 @@ impl ReservationType {
     pub const fn is_held_by_all(self) -> bool {
         matches!(self, Self::WriteExclusiveAllRegistrants | Self::ExclusiveAccessAllRegistrants)
     }
-}
-
-pub(super) fn persistent_in(action: PersistIn, cdb: &[u8; 10]) -> Decoded {
-    let (_, _, len, _) = fields(cdb, (be_u8, take(5usize), be_u16, be_u8))?;
-    Ok(Cdb::PersistentReserveIn { action, allocation_len: len.into() })
-}
-
-/// `action` makes the service action of SCOPE and TYPE.
-pub(super) fn persistent_out(action: impl Fn(ScopeType) -> PersistOut, cdb: &[u8; 10]) -> Decoded {
-    let (_, what, _, parameter_len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u32, be_u8))?;
-    Ok(Cdb::PersistentReserveOut { action: action(ScopeType(what)), parameter_len })
 }
 
 #[cfg(test)]

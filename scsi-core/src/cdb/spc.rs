@@ -5,9 +5,10 @@ use nom::bytes::complete::take;
 use nom::combinator::all_consuming;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 
+use super::persist::{PersistIn, PersistOut, ScopeType};
 use super::{Cdb, CdbError, ModeSense, PageControl, ReportingOptions};
 
-pub(super) type Decoded = Result<Cdb, CdbError>;
+type Decoded = Result<Cdb, CdbError>;
 type Failure<'a> = nom::error::Error<&'a [u8]>;
 
 /// REQUEST SENSE (SPC-4 6.39).
@@ -129,8 +130,19 @@ pub(super) fn report_supported_task_management(cdb: &[u8; 12]) -> Decoded {
     Ok(Cdb::ReportSupportedTaskManagement { extended: flags & 0x80 != 0, allocation_len })
 }
 
+pub(super) fn persistent_in(action: PersistIn, cdb: &[u8; 10]) -> Decoded {
+    let (_, _, len, _) = fields(cdb, (be_u8, take(5usize), be_u16, be_u8))?;
+    Ok(Cdb::PersistentReserveIn { action, allocation_len: len.into() })
+}
+
+/// `action` makes the service action of SCOPE and TYPE.
+pub(super) fn persistent_out(action: impl Fn(ScopeType) -> PersistOut, cdb: &[u8; 10]) -> Decoded {
+    let (_, what, _, parameter_len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u32, be_u8))?;
+    Ok(Cdb::PersistentReserveOut { action: action(ScopeType(what)), parameter_len })
+}
+
 /// Everything after the operation code.
-pub(super) fn fields<'a, O>(
+fn fields<'a, O>(
     cdb: &'a [u8],
     layout: impl Parser<&'a [u8], Output = O, Error = Failure<'a>>,
 ) -> Result<O, CdbError> {

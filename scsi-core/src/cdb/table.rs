@@ -3,7 +3,7 @@
 //! A new command is one row here, one variant of [`Cdb`] and one decoder. The 256-entry index is made from the
 //! rows when the crate is compiled.
 
-use super::persist::{self, PersistIn, PersistOut};
+use super::persist::{PersistIn, PersistOut};
 use super::{Cdb, CdbError, ReportingOptions, sbc, spc};
 
 /// One command, as REPORT SUPPORTED OPERATION CODES tells of it and as a device server looks it up.
@@ -228,18 +228,18 @@ const ROWS: &[Command] = &[
     row!(0x42, "UNMAP",                        Write,   Out,  [1, 0, 0, 0, 0, 0, 0xff, 0xff, 0],                   sbc::unmap),
     row!(0x55, "MODE SELECT(10)",              Write,   Out,  [0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0],                spc::mode_select_10),
     row!(0x5a, "MODE SENSE(10)",               Read,    In,   [0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0],          spc::mode_sense_10),
-    row!(0x5e/0x00, "PERSISTENT RESERVE IN, READ KEYS", Allowed, In, [0, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| persist::persistent_in(PersistIn::ReadKeys, cdb)),
-    row!(0x5e/0x01, "PERSISTENT RESERVE IN, READ RESERVATION", Allowed, In, [1, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| persist::persistent_in(PersistIn::ReadReservation, cdb)),
-    row!(0x5e/0x02, "PERSISTENT RESERVE IN, REPORT CAPABILITIES", Allowed, In, [2, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| persist::persistent_in(PersistIn::ReportCapabilities, cdb)),
-    row!(0x5e/0x03, "PERSISTENT RESERVE IN, READ FULL STATUS", Allowed, In, [3, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| persist::persistent_in(PersistIn::ReadFullStatus, cdb)),
-    row!(0x5f/0x00, "PERSISTENT RESERVE OUT, REGISTER", Allowed, Out, [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(|_| PersistOut::Register, cdb)),
-    row!(0x5f/0x01, "PERSISTENT RESERVE OUT, RESERVE", Allowed, Out, [1, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(PersistOut::Reserve, cdb)),
-    row!(0x5f/0x02, "PERSISTENT RESERVE OUT, RELEASE", Allowed, Out, [2, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(PersistOut::Release, cdb)),
-    row!(0x5f/0x03, "PERSISTENT RESERVE OUT, CLEAR", Allowed, Out, [3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(|_| PersistOut::Clear, cdb)),
-    row!(0x5f/0x04, "PERSISTENT RESERVE OUT, PREEMPT", Allowed, Out, [4, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(PersistOut::Preempt, cdb)),
-    row!(0x5f/0x05, "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", Allowed, Out, [5, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(PersistOut::PreemptAndAbort, cdb)),
-    row!(0x5f/0x06, "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", Allowed, Out, [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(|_| PersistOut::RegisterAndIgnore, cdb)),
-    row!(0x5f/0x07, "PERSISTENT RESERVE OUT, REGISTER AND MOVE", Allowed, Out, [7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| persist::persistent_out(|_| PersistOut::RegisterAndMove, cdb)),
+    row!(0x5e/0x00, "PERSISTENT RESERVE IN, READ KEYS", Allowed, In, [0, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| spc::persistent_in(PersistIn::ReadKeys, cdb)),
+    row!(0x5e/0x01, "PERSISTENT RESERVE IN, READ RESERVATION", Allowed, In, [1, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| spc::persistent_in(PersistIn::ReadReservation, cdb)),
+    row!(0x5e/0x02, "PERSISTENT RESERVE IN, REPORT CAPABILITIES", Allowed, In, [2, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| spc::persistent_in(PersistIn::ReportCapabilities, cdb)),
+    row!(0x5e/0x03, "PERSISTENT RESERVE IN, READ FULL STATUS", Allowed, In, [3, 0, 0, 0, 0, 0, 0xff, 0xff, 0], |cdb| spc::persistent_in(PersistIn::ReadFullStatus, cdb)),
+    row!(0x5f/0x00, "PERSISTENT RESERVE OUT, REGISTER", Allowed, Out, [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(|_| PersistOut::Register, cdb)),
+    row!(0x5f/0x01, "PERSISTENT RESERVE OUT, RESERVE", Allowed, Out, [1, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(PersistOut::Reserve, cdb)),
+    row!(0x5f/0x02, "PERSISTENT RESERVE OUT, RELEASE", Allowed, Out, [2, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(PersistOut::Release, cdb)),
+    row!(0x5f/0x03, "PERSISTENT RESERVE OUT, CLEAR", Allowed, Out, [3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(|_| PersistOut::Clear, cdb)),
+    row!(0x5f/0x04, "PERSISTENT RESERVE OUT, PREEMPT", Allowed, Out, [4, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(PersistOut::Preempt, cdb)),
+    row!(0x5f/0x05, "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", Allowed, Out, [5, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(PersistOut::PreemptAndAbort, cdb)),
+    row!(0x5f/0x06, "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", Allowed, Out, [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(|_| PersistOut::RegisterAndIgnore, cdb)),
+    row!(0x5f/0x07, "PERSISTENT RESERVE OUT, REGISTER AND MOVE", Allowed, Out, [7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], |cdb| spc::persistent_out(|_| PersistOut::RegisterAndMove, cdb)),
     row!(0x88, "READ(16)",                     Read,    In,   [0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], sbc::read_16),
     row!(0x8a, "WRITE(16)",                    Write,   Out,  [0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], sbc::write_16),
     row!(0x8e, "WRITE AND VERIFY(16)",         Write,   Out,  [0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], sbc::write_and_verify_16),

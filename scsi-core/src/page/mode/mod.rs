@@ -8,9 +8,11 @@ pub use pages::{
     Caching, Control, ControlExtension, DisconnectReconnect, InformationalExceptions, ReadWriteErrorRecovery,
 };
 
-use nom::Parser;
 use nom::bytes::complete::take;
+use nom::combinator::map;
+use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16};
+use nom::{IResult, Parser};
 
 use super::{PageError, flag, is_set, truncated};
 
@@ -150,7 +152,7 @@ impl ModeData {
         let rest = &rest[..rest.len().min(len)];
         let (blocks, mut rest) = rest.split_at_checked(header.blocks_len).ok_or(PageError::Truncated)?;
         let mut pages = Vec::new();
-        while let Ok((after, page)) = select::raw_page(rest) {
+        while let Ok((after, page)) = raw_page(rest) {
             pages.push(ModePage { id: page.id, saveable: page.saveable, body: page.body.to_vec() });
             rest = after;
         }
@@ -195,7 +197,7 @@ struct RawHeader {
 }
 
 impl RawHeader {
-    fn parse(bytes: &[u8], long: bool) -> nom::IResult<&[u8], Self> {
+    fn parse(bytes: &[u8], long: bool) -> IResult<&[u8], Self> {
         if long {
             let layout = (be_u16, be_u8, be_u8, be_u8, take(1usize), be_u16);
             let (rest, (len, medium_type, device_specific, flags, _, blocks)) = { layout }.parse(bytes)?;
@@ -215,6 +217,26 @@ impl RawHeader {
             dpo_fua: is_set(self.device_specific, 4),
         }
     }
+}
+
+/// A page of either format.
+struct RawPage<'a> {
+    id: PageId,
+    saveable: bool,
+    sub_page_format: bool,
+    body: &'a [u8],
+}
+
+fn raw_page(bytes: &[u8]) -> IResult<&[u8], RawPage<'_>> {
+    let (rest, code) = be_u8(bytes)?;
+    let sub_page_format = is_set(code, 6);
+    let (rest, (subpage, body)) = if sub_page_format {
+        (be_u8, length_data(be_u16)).parse(rest)?
+    } else {
+        map(length_data(be_u8), |body| (0, body)).parse(rest)?
+    };
+    let id = PageId { page: code & 0x3f, subpage };
+    Ok((rest, RawPage { id, saveable: is_set(code, 7), sub_page_format, body }))
 }
 
 #[cfg(test)]

@@ -1,12 +1,7 @@
 //! The parameter list of MODE SELECT (SPC-4 7.5): header, block descriptors, pages.
 
-use nom::combinator::map;
-use nom::multi::length_data;
-use nom::number::complete::{be_u8, be_u16};
-use nom::{IResult, Parser};
-
-use super::{BlockDescriptor, ModeHeader, ModePage, PageId, RawHeader};
-use crate::page::{ParameterError, is_set, length_error};
+use super::{BlockDescriptor, ModeHeader, ModePage, PageId, RawHeader, raw_page};
+use crate::page::{ParameterError, length_error};
 
 /// What MODE SELECT sends, in the order sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -98,26 +93,6 @@ impl SelectedPage<'_> {
     const fn len_width(&self) -> u16 {
         if self.id.subpage == 0 { 1 } else { 2 }
     }
-}
-
-/// A page of either format.
-pub(super) struct RawPage<'a> {
-    pub(super) id: PageId,
-    pub(super) saveable: bool,
-    pub(super) sub_page_format: bool,
-    pub(super) body: &'a [u8],
-}
-
-pub(super) fn raw_page(bytes: &[u8]) -> IResult<&[u8], RawPage<'_>> {
-    let (rest, code) = be_u8(bytes)?;
-    let sub_page_format = is_set(code, 6);
-    let (rest, (subpage, body)) = if sub_page_format {
-        (be_u8, length_data(be_u16)).parse(rest)?
-    } else {
-        map(length_data(be_u8), |body| (0, body)).parse(rest)?
-    };
-    let id = PageId { page: code & 0x3f, subpage };
-    Ok((rest, RawPage { id, saveable: is_set(code, 7), sub_page_format, body }))
 }
 
 #[cfg(test)]
