@@ -6,7 +6,7 @@ use nom::bytes::complete::take;
 use nom::number::complete::{be_u8, be_u16};
 use nom::{IResult, Parser};
 
-use super::AHS_LEN_MAX;
+use super::header::AHS_LEN_MAX;
 
 /// One additional header segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! Asynchronous Message (RFC 7143 11.9).
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be16, be32, bytes, expect, put_bytes, put16, put32};
+use super::header::{Bhs, FINAL, PduError, be16, be32, bytes, expect, put_bytes, put16, put32};
 use crate::sn::{CmdSn, StatSn};
 
 /// Asynchronous Message: the target tells or asks something no command is waiting for.

@@ -1,7 +1,7 @@
 //! SCSI Data-In (RFC 7143 11.7).
 
+use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, task_tag};
 use super::scsi_response::Residual;
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, task_tag};
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, DataSn, StatSn};
 

@@ -1,6 +1,8 @@
 //! Login Request and Response (RFC 7143 11.12, 11.13).
 
-use super::{Bhs, FINAL, PduError, be16, be32, bytes, expect, put_bytes, put16, put32, request, task_tag};
+use super::header::{
+    Bhs, FINAL, PduError, be16, be32, bytes, expect, put_bytes, put16, put32, request, task_tag,
+};
 use crate::ids::{Cid, Isid, Itt, Tsih};
 use crate::login::{LoginStatus, Stage};
 use crate::sn::{CmdSn, StatSn};

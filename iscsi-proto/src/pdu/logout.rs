@@ -1,7 +1,9 @@
 //! Logout Request and Response (RFC 7143 11.14, 11.15).
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be16, be32, expect, put16, put32, request, task_tag};
+use super::header::{
+    Bhs, FINAL, PduError, be16, be32, expect, is_immediate, put16, put32, request, task_tag,
+};
 use crate::ids::{Cid, Itt};
 use crate::sn::{CmdSn, StatSn};
 
@@ -75,7 +77,7 @@ impl LogoutRequest {
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
-            immediate: super::is_immediate(bhs),
+            immediate: is_immediate(bhs),
             reason: LogoutReason(bhs[1] & 0x7f),
             itt: task_tag(bhs)?,
             cid: Cid(be16::<20>(bhs)),

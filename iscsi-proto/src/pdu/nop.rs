@@ -1,6 +1,8 @@
 //! NOP-Out and NOP-In (RFC 7143 11.18, 11.19).
 
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, request};
+use super::header::{
+    Bhs, FINAL, PduError, be32, bytes, expect, is_immediate, itt, put_bytes, put32, request,
+};
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, StatSn};
 
@@ -47,9 +49,9 @@ impl NopOut {
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
-            immediate: super::is_immediate(bhs),
+            immediate: is_immediate(bhs),
             lun: bytes::<8, 8>(bhs),
-            itt: super::itt(bhs),
+            itt: itt(bhs),
             ttt: Ttt::from_wire(be32::<20>(bhs)),
             cmd_sn: CmdSn(be32::<24>(bhs)),
             exp_stat_sn: StatSn(be32::<28>(bhs)),
@@ -80,7 +82,7 @@ impl NopIn {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
             lun: bytes::<8, 8>(bhs),
-            itt: super::itt(bhs),
+            itt: itt(bhs),
             ttt: Ttt::from_wire(be32::<20>(bhs)),
             stat_sn: StatSn(be32::<24>(bhs)),
             exp_cmd_sn: CmdSn(be32::<28>(bhs)),

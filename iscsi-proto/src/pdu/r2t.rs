@@ -1,6 +1,6 @@
 //! Ready To Transfer (RFC 7143 11.8).
 
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, task_tag};
+use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, task_tag};
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, R2tSn, StatSn};
 

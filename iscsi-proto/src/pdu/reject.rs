@@ -1,7 +1,7 @@
 //! Reject (RFC 7143 11.17).
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be32, expect, put32};
+use super::header::{Bhs, FINAL, PduError, be32, expect, put32};
 use crate::sn::{CmdSn, StatSn};
 
 /// Reject: the target could not take a PDU. Its data segment is the header of that PDU.

@@ -1,6 +1,8 @@
 //! SCSI Command (RFC 7143 11.3).
 
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, request, task_tag};
+use super::header::{
+    Bhs, FINAL, PduError, be32, bytes, expect, is_immediate, put_bytes, put32, request, task_tag,
+};
 use crate::ids::Itt;
 use crate::sn::{CmdSn, StatSn};
 
@@ -57,7 +59,7 @@ impl ScsiCommand {
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
-            immediate: super::is_immediate(bhs),
+            immediate: is_immediate(bhs),
             last: bhs[1] & FINAL != 0,
             read: bhs[1] & READ != 0,
             write: bhs[1] & WRITE != 0,

@@ -1,7 +1,7 @@
 //! SCSI Response (RFC 7143 11.4) and residual counts.
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be32, expect, put32, task_tag};
+use super::header::{Bhs, FINAL, PduError, be32, expect, put32, task_tag};
 use crate::ids::Itt;
 use crate::sn::{CmdSn, StatSn};
 

@@ -1,7 +1,7 @@
 //! SNACK Request (RFC 7143 11.16).
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32};
+use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, itt, put_bytes, put32};
 use crate::ids::Itt;
 use crate::sn::StatSn;
 
@@ -48,7 +48,7 @@ impl SnackRequest {
         Ok(Self {
             kind: SnackType(bhs[1] & 0x0f),
             lun: bytes::<8, 8>(bhs),
-            itt: super::itt(bhs),
+            itt: itt(bhs),
             tag: be32::<20>(bhs),
             exp_stat_sn: StatSn(be32::<28>(bhs)),
             beg_run: be32::<40>(bhs),

@@ -1,7 +1,9 @@
 //! Task Management Function Request and Response (RFC 7143 11.5, 11.6; RFC 7144 4).
 
 use super::code::open_code;
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, request, task_tag};
+use super::header::{
+    Bhs, FINAL, PduError, be32, bytes, expect, is_immediate, put_bytes, put32, request, task_tag,
+};
 use crate::ids::Itt;
 use crate::sn::{CmdSn, StatSn};
 
@@ -105,7 +107,7 @@ impl TaskManagementRequest {
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
-            immediate: super::is_immediate(bhs),
+            immediate: is_immediate(bhs),
             function: TaskFunction(bhs[1] & 0x7f),
             lun: bytes::<8, 8>(bhs),
             itt: task_tag(bhs)?,

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::header::request;
 use super::*;
+use crate::ids::Itt;
 
 /// Asserts that the bytes decode to the PDU, and the PDU encodes to the bytes over a header full of ones.
 pub(crate) fn assert_golden(golden: &Bhs, pdu: impl Into<Pdu>) {

@@ -1,6 +1,8 @@
 //! Text Request and Response (RFC 7143 11.10, 11.11).
 
-use super::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32, request, task_tag};
+use super::header::{
+    Bhs, FINAL, PduError, be32, bytes, expect, is_immediate, put_bytes, put32, request, task_tag,
+};
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, StatSn};
 
@@ -55,7 +57,7 @@ impl TextRequest {
         expect(bhs, Self::OPCODE)?;
         let (last, continues) = flags(bhs)?;
         Ok(Self {
-            immediate: super::is_immediate(bhs),
+            immediate: is_immediate(bhs),
             last,
             continues,
             lun: bytes::<8, 8>(bhs),
