@@ -1,6 +1,6 @@
 //! What a target answers for a LUN where no unit is (SAM-5 4.7.8, SPC-4 6.6.1).
 
-use super::request::{check_condition, data_in};
+use super::answer::{check_condition, data_in};
 use super::{Step, TargetView, error};
 use crate::cdb::{self, Cdb};
 use crate::page::Peripheral;

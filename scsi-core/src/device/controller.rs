@@ -1,6 +1,7 @@
 //! The controller at LUN 0 of every target: a unit without a medium (SCC-2), for what is asked of the target.
 
-use super::request::{Answer, Request, good};
+use super::answer::{Answer, good};
+use super::request::Request;
 use super::{TargetView, spc};
 use crate::cdb::Cdb;
 

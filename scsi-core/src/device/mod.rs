@@ -5,6 +5,7 @@
 //! told, reports by [`port::UnitPort::io_done`], and so on until [`Step::Done`].
 
 pub mod absent;
+mod answer;
 mod attention;
 #[cfg(test)]
 mod bench;
@@ -16,7 +17,7 @@ pub mod fence;
 mod persist;
 pub mod port;
 mod request;
-mod reserve;
+mod reservation;
 mod spc;
 pub mod task;
 pub mod task_set;

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use super::answer::{Answer, Refusal, check_condition, good};
 use super::attention::Pending;
 use super::config::DeviceType;
-use super::error::{Access, io_sense};
-use super::request::{Answer, Refusal, Request, check_condition, good};
-use super::reserve::Standing;
-use super::task::{DeviceTask, Then};
+use super::error::io_sense;
+use super::request::Request;
+use super::reservation::Restriction;
+use super::task::DeviceTask;
 use super::task_set::{Admit, TaskAttribute, TaskKey, TaskSet};
 use super::unit::{Unit, UnitState};
 use super::{Command, IoDone, IoResult, Nexus, NexusIndex, Outcome, Step, TargetView};
 use super::{controller, disk, spc};
 use crate::cdb::table;
-use crate::sense::{AdditionalSense, Sense, SenseKey};
+use crate::sense::{AdditionalSense, Sense};
 use crate::status::Status;
 
 /// A unit as one loop sees it: the last snapshot, and what belongs to the loop's nexuses.
@@ -28,7 +29,7 @@ pub struct UnitPort {
 struct NexusState {
     nexus: Nexus,
     /// Which reservation, as of the port's snapshot.
-    standing: Standing,
+    restriction: Restriction,
     pending: Pending,
     tasks: TaskSet,
 }
@@ -68,8 +69,8 @@ impl UnitPort {
             self.nexuses.resize_with(place + 1, || None);
         }
         let pending = Pending::power_on(&self.state.log);
-        let standing = Standing::of(&nexus, &self.state);
-        self.nexuses[place] = Some(NexusState { nexus, standing, pending, tasks: TaskSet::default() });
+        let restriction = self.state.reservations.restriction(&nexus);
+        self.nexuses[place] = Some(NexusState { nexus, restriction, pending, tasks: TaskSet::default() });
     }
 
     /// Forgets a nexus (I_T nexus loss, SAM-5 6.3.4): what it reserved or prevented is free again.
@@ -123,7 +124,7 @@ impl UnitPort {
             command,
             task,
         };
-        match begin(&mut request, nexus.standing, view) {
+        match begin(&mut request, nexus.restriction, view) {
             Ok(step) => step,
             Err(refusal) => {
                 task.transfer_len = 0;
@@ -135,10 +136,10 @@ impl UnitPort {
     /// Goes on with a command after its step was done.
     #[inline]
     pub fn io_done(&mut self, task: &mut DeviceTask, result: IoResult) -> Step {
-        match (result, &task.then) {
-            (Ok(IoDone::Done), Then::Finish) => good(),
-            (Ok(done), _) => self.go_on(task, done),
-            (Err(error), _) => {
+        match result {
+            Ok(IoDone::Done) if task.is_last_step() => good(),
+            Ok(done) => self.go_on(task, done),
+            Err(error) => {
                 let sense = io_sense(error, task.access, self.state.medium.block_shift);
                 refuse(&self.state, sense.into())
             }
@@ -159,31 +160,7 @@ impl UnitPort {
 
     #[cold]
     fn go_on(&self, task: &mut DeviceTask, done: IoDone) -> Step {
-        match (std::mem::replace(&mut task.then, Then::Finish), done) {
-            (_, IoDone::Miscompare { at }) => {
-                let code = AdditionalSense::MISCOMPARE_DURING_VERIFY_OPERATION;
-                refuse(&self.state, Sense::new(SenseKey::Miscompare, code).with_information(at).into())
-            }
-            (Then::Finish, IoDone::Done) => good(),
-            (Then::Flush, IoDone::Done) => Step::Flush,
-            (Then::FlushAndCheck(check), IoDone::Done) => {
-                task.then = Then::Check(check);
-                Step::Flush
-            }
-            (Then::Check(check), IoDone::Done) => {
-                task.access = Access::Read;
-                disk::check(check)
-            }
-            (Then::Unmap(ranges), IoDone::Done) => disk::unmap::next(task, ranges),
-            (Then::LbaStatus(list), IoDone::Allocation { len, hole }) => {
-                disk::lba_status::next(task, list, len, hole)
-            }
-            (then, done) => {
-                debug_assert!(false, "{done:?} answers no step before {then:?}");
-                let code = AdditionalSense::INTERNAL_TARGET_FAILURE;
-                refuse(&self.state, Sense::new(SenseKey::HardwareError, code).into())
-            }
-        }
+        task.advance(done).unwrap_or_else(|sense| refuse(&self.state, sense.into()))
     }
 
     /// Takes the unit's latest snapshot if there is a new one.
@@ -200,7 +177,7 @@ impl UnitPort {
         self.state = self.unit.snapshot();
         for nexus in self.nexuses.iter_mut().flatten() {
             nexus.pending.catch_up(&self.state.log, &nexus.nexus);
-            nexus.standing = Standing::of(&nexus.nexus, &self.state);
+            nexus.restriction = self.state.reservations.restriction(&nexus.nexus);
         }
     }
 
@@ -211,13 +188,13 @@ impl UnitPort {
 
 /// Looks the command up, then reservation, then the command itself.
 #[inline]
-fn begin(request: &mut Request<'_>, standing: Standing, view: &dyn TargetView) -> Answer {
+fn begin(request: &mut Request<'_>, restriction: Restriction, view: &dyn TargetView) -> Answer {
     let command = table::lookup(request.command.cdb)?;
     if !spc::supports(request.state, command) {
         return Err(Sense::invalid_opcode().into());
     }
     let cdb = command.decode(request.command.cdb)?;
-    if standing != Standing::Free && standing.forbids(command.reservation_of(&cdb)) {
+    if restriction != Restriction::None && restriction.forbids(command.reservation_of(&cdb)) {
         return Err(Refusal::Conflict);
     }
     match request.state.config.device_type {

@@ -1,17 +1,20 @@
-//! A running command's memory between its steps. The transport keeps it in its own table of tasks.
+//! What a running command keeps between its steps. The transport stores it in its own table of tasks.
 
-use super::disk::lba_status::LbaStatus;
-use super::disk::unmap::Ranges;
+use std::fmt::Debug;
+
+use super::answer::good;
 use super::error::Access;
+use super::{IoDone, Step};
+use crate::sense::{AdditionalSense, Sense, SenseKey};
 
-/// One command at its unit; `Default` before `UnitPort::start`. Reads, writes and flushes keep nothing on the heap.
+/// One command at its unit; `Default` before `UnitPort::start`. READ, WRITE and SYNCHRONIZE CACHE allocate nothing.
 #[derive(Debug, Default)]
 pub struct DeviceTask {
-    /// Bytes the CDB asks to be transferred.
+    /// Bytes that the CDB asks to be transferred.
     pub(super) transfer_len: u64,
-    /// What the running step does to the store.
+    /// Selects the sense data if the running step fails.
     pub(super) access: Access,
-    pub(super) then: Then,
+    then: Then,
 }
 
 /// What follows the running step.
@@ -26,13 +29,18 @@ pub(super) enum Then {
     FlushAndCheck(Check),
     /// This check, then GOOD.
     Check(Check),
-    /// The next range, then GOOD.
-    Unmap(Box<Ranges>),
-    /// The next stretch, then the list.
-    LbaStatus(Box<LbaStatus>),
+    /// What the command decides from the result of the step.
+    Continue(Box<dyn Continuation>),
 }
 
-/// A look at what the medium has. Bytes of the store.
+/// The rest of a command of many steps, as UNMAP with its ranges.
+pub(super) trait Continuation: Debug + Send + Sync {
+    /// The step after one that ended as `done`; a further step is announced with [`DeviceTask::follow_with`].
+    /// `None` if the command made no step with such a result.
+    fn next(self: Box<Self>, task: &mut DeviceTask, done: IoDone) -> Option<Step>;
+}
+
+/// A comparison of the medium with something else. Offset and length are bytes of the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Check {
     pub(super) offset: u64,
@@ -43,20 +51,82 @@ pub(super) struct Check {
 /// What a check compares the medium with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Against {
-    /// Nothing; it must be readable.
+    /// Nothing; the medium must be readable.
     Nothing,
-    /// The data-out.
+    /// The data-out, byte for byte.
     DataOut,
-    /// The first bytes of the data-out, again and again.
+    /// The first bytes of the data-out, this many, repeated over the whole length.
     Pattern(u32),
 }
 
+impl Check {
+    /// The step that makes the check.
+    pub(super) fn step(self) -> Step {
+        let Self { offset, len, against } = self;
+        match against {
+            Against::Nothing => Step::Probe { offset, len },
+            Against::DataOut => Step::Compare { offset, len, repeat: None },
+            Against::Pattern(pattern_len) => Step::Compare { offset, len, repeat: Some(pattern_len) },
+        }
+    }
+}
+
 impl DeviceTask {
-    /// Bytes that the CDB itself asks to be transferred in either direction, whatever the transport was told to
-    /// expect: the residual is the difference (SAM-5 5.4.2). For parameter data to the initiator it is the length
-    /// of `Outcome::data_in` that counts, and this is 0; it is 0 as well when the command was refused.
+    /// Bytes that the CDB asks to be transferred in either direction, whatever the transport expects: the residual
+    /// is the difference (SAM-5 5.4.2). 0 for parameter data to the initiator, where the length of
+    /// `Outcome::data_in` counts, and 0 for a refused command.
     #[must_use]
     pub fn transfer_len(&self) -> u64 {
         self.transfer_len
     }
+
+    /// Sets what follows the step that is about to run.
+    #[inline]
+    pub(super) fn follow_with(&mut self, then: Then) {
+        self.then = then;
+    }
+
+    /// Whether the running step writes through a cache that is flushed afterwards.
+    pub(super) fn flushes_next(&self) -> bool {
+        matches!(self.then, Then::Flush)
+    }
+
+    /// Whether the command ends with GOOD after the running step.
+    #[inline]
+    pub(super) fn is_last_step(&self) -> bool {
+        matches!(self.then, Then::Finish)
+    }
+
+    /// The step after one that succeeded.
+    ///
+    /// # Errors
+    /// The sense data that ends the command: MISCOMPARE, or INTERNAL TARGET FAILURE for a result that the step cannot
+    /// have.
+    pub(super) fn advance(&mut self, done: IoDone) -> Result<Step, Sense> {
+        match (std::mem::take(&mut self.then), done) {
+            (_, IoDone::Miscompare { at }) => {
+                let code = AdditionalSense::MISCOMPARE_DURING_VERIFY_OPERATION;
+                Err(Sense::new(SenseKey::Miscompare, code).with_information(at))
+            }
+            (Then::Finish, IoDone::Done) => Ok(good()),
+            (Then::Flush, IoDone::Done) => Ok(Step::Flush),
+            (Then::FlushAndCheck(check), IoDone::Done) => {
+                self.then = Then::Check(check);
+                Ok(Step::Flush)
+            }
+            (Then::Check(check), IoDone::Done) => {
+                self.access = Access::Read;
+                Ok(check.step())
+            }
+            (Then::Continue(rest), done) => rest.next(self, done).ok_or_else(|| unexpected(done)),
+            (_, done) => Err(unexpected(done)),
+        }
+    }
+}
+
+/// The transport reported a result that the step before cannot have.
+#[cold]
+fn unexpected(done: IoDone) -> Sense {
+    debug_assert!(false, "{done:?} is not a result of the step before");
+    Sense::new(SenseKey::HardwareError, AdditionalSense::INTERNAL_TARGET_FAILURE)
 }

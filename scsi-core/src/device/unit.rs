@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::answer::Refusal;
 use super::attention::AttentionLog;
 pub use super::config::{DeviceType, ModePage, UnitConfig};
 use super::fence::{FenceId, Fences};
-use super::persist::Persistent;
+use super::reservation::Reservations;
 use super::{NexusId, Step};
-use crate::sense::AdditionalSense;
+use crate::sense::{AdditionalSense, Sense};
 use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
 /// A logical unit.
@@ -44,18 +45,25 @@ pub enum UpdateError {
     BlockLength,
 }
 
+impl From<UpdateError> for Refusal {
+    fn from(error: UpdateError) -> Self {
+        Self::Sense(Sense::illegal_request(match error {
+            UpdateError::RemovalPrevented => AdditionalSense::MEDIUM_REMOVAL_PREVENTED,
+            UpdateError::BlockLength => AdditionalSense::INVALID_FIELD_IN_PARAMETER_LIST,
+        }))
+    }
+}
+
 /// Everything a port must know of the unit, as of one generation.
 #[derive(Clone)]
 pub(super) struct UnitState {
     pub(super) config: UnitConfig,
-    pub(super) store: Option<Arc<dyn Backstore>>,
+    store: Option<Arc<dyn Backstore>>,
     /// What the store said when it was last asked.
     look: Look,
-    /// The nexus that holds RESERVE (6).
-    pub(super) reserved_by: Option<NexusId>,
-    pub(super) persist: Arc<Persistent>,
+    pub(super) reservations: Reservations,
     /// Nexuses that prevent the removal of the medium.
-    pub(super) prevented_by: Vec<NexusId>,
+    prevented_by: Vec<NexusId>,
     pub(super) log: AttentionLog,
     pub(super) medium: Medium,
 }
@@ -97,9 +105,9 @@ impl Unit {
     pub fn new(config: UnitConfig, store: Option<Arc<dyn Backstore>>) -> Arc<Self> {
         let look = Look::at(store.as_deref());
         let medium = Medium::new(&config, look);
-        let (reserved_by, prevented_by, log) = (None, Vec::new(), AttentionLog::default());
-        let persist = Arc::default();
-        let state = UnitState { config, store, look, reserved_by, persist, prevented_by, log, medium };
+        let (reservations, prevented_by, log) =
+            (Reservations::default(), Vec::new(), AttentionLog::default());
+        let state = UnitState { config, store, look, reservations, prevented_by, log, medium };
         Arc::new(Self {
             state: Mutex::new(Arc::new(state)),
             generation: AtomicU64::new(0),
@@ -142,7 +150,7 @@ impl Unit {
             if !state.config.block_len.is_power_of_two() || state.config.block_len < 512 {
                 return Err(UpdateError::BlockLength.into());
             }
-            if before.0.online && !state.config.online && !state.prevented_by.is_empty() {
+            if before.0.online && !state.config.online && state.removal_prevented() {
                 return Err(UpdateError::RemovalPrevented.into());
             }
             state.settle(&before, nexus);
@@ -228,14 +236,14 @@ impl Unit {
     /// Whether an initiator holds PREVENT ALLOW MEDIUM REMOVAL.
     #[must_use]
     pub fn removal_prevented(&self) -> bool {
-        !self.snapshot().prevented_by.is_empty()
+        self.snapshot().removal_prevented()
     }
 
     /// A reset of the unit (SAM-5 6.3.3): RESERVE (6) and preventions are gone, every nexus is told by `code`.
     /// Persistent reservations stay.
     pub fn reset(&self, code: AdditionalSense) {
         self.change(|state| {
-            state.reserved_by = None;
+            state.reservations.clear_reserved();
             state.prevented_by.clear();
             state.log.push(code, None);
         });
@@ -244,9 +252,11 @@ impl Unit {
     /// I_T nexus loss (SAM-5 6.3.4): what the nexus reserved or prevented is free again.
     pub(super) fn forget_nexus(&self, nexus: NexusId) {
         let state = self.snapshot();
-        if state.reserved_by == Some(nexus) || state.prevented_by.contains(&nexus) {
+        if state.reservations.is_held_by(nexus) || state.prevented_by.contains(&nexus) {
             self.change(|state| {
-                state.reserved_by = state.reserved_by.filter(|holder| *holder != nexus);
+                if state.reservations.is_held_by(nexus) {
+                    state.reservations.clear_reserved();
+                }
                 state.prevented_by.retain(|holder| *holder != nexus);
             });
         }
@@ -292,6 +302,11 @@ impl Unit {
 }
 
 impl UnitState {
+    /// Whether any nexus prevents the removal of the medium.
+    pub(super) fn removal_prevented(&self) -> bool {
+        !self.prevented_by.is_empty()
+    }
+
     fn look_again(&mut self, look: Look) {
         let before = (self.config.clone(), self.medium);
         self.look = look;

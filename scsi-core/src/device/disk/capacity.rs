@@ -1,6 +1,7 @@
 //! READ CAPACITY (10) and (16) (SBC-3 5.16, 5.17).
 
-use super::super::request::{Answer, Request, data_in};
+use super::super::answer::{Answer, data_in};
+use super::super::request::Request;
 use super::super::unit::UnitState;
 use crate::page::read_capacity::ReadCapacity;
 

@@ -1,14 +1,15 @@
 //! GET LBA STATUS (SBC-3 5.4): asks the store stretch by stretch.
 
-use super::super::Step;
-use super::super::request::{Answer, Request, data_in};
-use super::super::task::{DeviceTask, Then};
-use super::out_of_range;
+use super::super::answer::{Answer, data_in};
+use super::super::request::Request;
+use super::super::task::{Continuation, DeviceTask, Then};
+use super::super::{IoDone, Step};
+use super::range::out_of_range;
 use crate::page::lba_status::{self as page, Provisioning};
 
 /// A list in the making. Numbers are blocks.
 #[derive(Debug)]
-pub(in super::super) struct LbaStatus {
+struct LbaStatus {
     next: u64,
     end: u64,
     block_shift: u32,
@@ -49,8 +50,17 @@ pub(super) fn lba_status(request: &mut Request<'_>, lba: u64, allocation_len: u3
     Ok(list.answer())
 }
 
+impl Continuation for LbaStatus {
+    fn next(self: Box<Self>, task: &mut DeviceTask, done: IoDone) -> Option<Step> {
+        match done {
+            IoDone::Allocation { len, hole } => Some(next(task, self, len, hole)),
+            IoDone::Done | IoDone::Miscompare { .. } => None,
+        }
+    }
+}
+
 /// Takes the store's answer and asks again, or is done.
-pub(in super::super) fn next(task: &mut DeviceTask, mut list: Box<LbaStatus>, len: u64, hole: bool) -> Step {
+fn next(task: &mut DeviceTask, mut list: Box<LbaStatus>, len: u64, hole: bool) -> Step {
     let left = list.end - list.next;
     // A block that is a hole only in part is mapped.
     let (blocks, status) = match (len >> list.block_shift, hole) {
@@ -65,7 +75,7 @@ pub(in super::super) fn next(task: &mut DeviceTask, mut list: Box<LbaStatus>, le
 fn ask(task: &mut DeviceTask, mut list: Box<LbaStatus>) -> Step {
     list.asks -= 1;
     let (offset, len) = (list.next << list.block_shift, (list.end - list.next) << list.block_shift);
-    task.then = Then::LbaStatus(list);
+    task.follow_with(Then::Continue(list));
     Step::Allocation { offset, len }
 }
 

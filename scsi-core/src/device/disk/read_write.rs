@@ -1,10 +1,11 @@
 //! READ, WRITE and SYNCHRONIZE CACHE (SBC-3 5.8, 5.20, 5.32).
 
 use super::super::Step;
+use super::super::answer::{Answer, good};
 use super::super::error::Access;
-use super::super::request::{Answer, Request, good};
+use super::super::request::Request;
 use super::super::task::Then;
-use super::unless_empty;
+use super::range::unless_empty;
 use crate::cdb::Extent;
 
 /// FUA asks for the medium's data; a store that is coherent with its own cache gives just that.
@@ -31,7 +32,7 @@ pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
     task.transfer_len = range.len;
     task.access = Access::Write;
     if durable && !fua {
-        task.then = Then::Flush;
+        task.follow_with(Then::Flush);
     }
     Ok(unless_empty(len, Step::Write { offset: range.offset, len, fua }))
 }

@@ -1,8 +1,9 @@
 //! START STOP UNIT (SBC-3 5.25): ejecting and loading a removable medium.
 
 use super::super::Step;
+use super::super::answer::{Answer, Refusal, good};
 use super::super::error::Access;
-use super::super::request::{Answer, Refusal, Request, good};
+use super::super::request::Request;
 use super::super::unit::UpdateError;
 use crate::sense::Sense;
 
@@ -35,7 +36,7 @@ pub(super) fn start_stop(request: &mut Request<'_>, options: StartStop) -> Answe
 
 /// A prevented medium neither leaves nor comes, whoever prevents it.
 fn load_or_eject(request: &Request<'_>, load: bool) -> Result<(), Refusal> {
-    if !request.state.prevented_by.is_empty() {
+    if request.state.removal_prevented() {
         return Err(UpdateError::RemovalPrevented.into());
     }
     request.unit.update_by(Some(request.nexus.id), |config| {

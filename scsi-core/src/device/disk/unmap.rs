@@ -1,18 +1,19 @@
 //! UNMAP (SBC-3 5.28).
 
-use super::super::Step;
+use super::super::answer::{Answer, good};
 use super::super::error::Access;
-use super::super::request::{Answer, Request, good};
-use super::super::task::{DeviceTask, Then};
+use super::super::request::Request;
+use super::super::task::{Continuation, DeviceTask, Then};
 use super::super::unit::UNMAP_DESCRIPTORS_MAX;
-use super::Range;
+use super::super::{IoDone, Step};
+use super::range::Range;
 use crate::cdb::Extent;
 use crate::page::unmap::UnmapList;
 use crate::sense::Sense;
 
 /// The ranges that are still to be discarded.
 #[derive(Debug)]
-pub(in super::super) struct Ranges(std::vec::IntoIter<Range>);
+struct Ranges(std::vec::IntoIter<Range>);
 
 /// Checks all descriptors, then discards one after the other. Discarding need not be durable before GOOD.
 pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32) -> Answer {
@@ -48,11 +49,17 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
 const HEADER_LEN: u16 = 8;
 const DESCRIPTOR_LEN: u16 = 16;
 
+impl Continuation for Ranges {
+    fn next(self: Box<Self>, task: &mut DeviceTask, done: IoDone) -> Option<Step> {
+        (done == IoDone::Done).then(|| next(task, self))
+    }
+}
+
 /// The next range, or GOOD.
-pub(in super::super) fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {
+fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {
     let Some(Range { offset, len }) = ranges.0.next() else {
         return good();
     };
-    task.then = Then::Unmap(ranges);
+    task.follow_with(Then::Continue(ranges));
     Step::Discard { offset, len }
 }

@@ -1,11 +1,12 @@
 //! VERIFY and WRITE AND VERIFY (SBC-3 5.30, 5.36).
 
 use super::super::Step;
+use super::super::answer::Answer;
 use super::super::error::Access;
-use super::super::request::{Answer, Request};
+use super::super::request::Request;
 use super::super::task::{Against, Check, Then};
+use super::range::unless_empty;
 use super::read_write;
-use super::unless_empty;
 use crate::cdb::{ByteCheck, Extent};
 use crate::sense::Sense;
 
@@ -26,9 +27,9 @@ pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: Byte
     request.task.transfer_len = wanted;
     let this = Check { offset: range.offset, len: range.len, against };
     if !medium.capabilities.volatile_cache || medium.write_protected {
-        return Ok(unless_empty(range.len, check(this)));
+        return Ok(unless_empty(range.len, this.step()));
     }
-    request.task.then = Then::Check(this);
+    request.task.follow_with(Then::Check(this));
     Ok(unless_empty(range.len, Step::Flush))
 }
 
@@ -40,20 +41,8 @@ pub(super) fn write_and_verify(request: &mut Request<'_>, extent: Extent, byte_c
     };
     let against = if byte_check { Against::DataOut } else { Against::Nothing };
     let this = Check { offset, len, against };
-    request.task.then = match request.task.then {
-        Then::Flush => Then::FlushAndCheck(this),
-        _ => Then::Check(this),
-    };
+    let flushes = request.task.flushes_next();
+    request.task.follow_with(if flushes { Then::FlushAndCheck(this) } else { Then::Check(this) });
     debug_assert_eq!(request.task.access, Access::Write);
     Ok(step)
-}
-
-/// The step that makes a check.
-pub(in super::super) fn check(check: Check) -> Step {
-    let Check { offset, len, against } = check;
-    match against {
-        Against::Nothing => Step::Probe { offset, len },
-        Against::DataOut => Step::Compare { offset, len, repeat: None },
-        Against::Pattern(pattern_len) => Step::Compare { offset, len, repeat: Some(pattern_len) },
-    }
 }

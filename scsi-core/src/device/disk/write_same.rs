@@ -1,10 +1,11 @@
 //! WRITE SAME (10) and (16) (SBC-3 5.41, 5.42).
 
 use super::super::Step;
+use super::super::answer::Answer;
 use super::super::error::Access;
-use super::super::request::{Answer, Request};
+use super::super::request::Request;
 use super::super::task::Then;
-use super::{out_of_range, unless_empty};
+use super::range::{out_of_range, unless_empty};
 use crate::cdb::Extent;
 use crate::sense::Sense;
 
@@ -74,7 +75,7 @@ pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options:
     request.task.access = Access::Write;
     request.task.transfer_len = if absent { 0 } else { block_len };
     if durable && !(fua && matches!(step, Step::Fill { .. })) {
-        request.task.then = Then::Flush;
+        request.task.follow_with(Then::Flush);
     }
     Ok(unless_empty(len, step))
 }

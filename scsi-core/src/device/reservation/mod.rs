@@ -1,133 +1,128 @@
-//! What reservations of others leave a nexus to do; and RESERVE (6) and RELEASE (6) (SPC-2 5.5.1): the whole unit
-//! for one nexus.
+//! The reservations of a unit: RESERVE (6) (SPC-2 5.5.1), which one nexus holds for the whole unit, and persistent
+//! reservations (SPC-4 5.13).
 
-use super::Nexus;
-use super::unit::{Unit, UnitState};
-use crate::cdb::table::ReservationClass;
+mod persistent;
+mod restriction;
 
-/// The unit is held by another nexus.
+use std::sync::Arc;
+
+#[cfg(test)]
+pub(super) use persistent::REGISTRANTS_MAX;
+pub(super) use persistent::{Due, Persistent};
+pub(super) use restriction::Restriction;
+
+use super::answer::Refusal;
+use super::{Nexus, NexusId};
+
+/// All reservations of a unit. No nexus is registered while one holds the unit by RESERVE (6).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reservations {
+    /// The nexus that holds RESERVE (6).
+    reserved_by: Option<NexusId>,
+    persistent: Arc<Persistent>,
+}
+
+/// How RESERVE (6) or RELEASE (6) ends if it changes nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Conflict;
-
-/// Which reservation stands against a nexus. Worked out once for each change of the unit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    /// None, or one that admits the nexus.
-    Free,
-    /// A persistent reservation of a write exclusive type.
-    WriteExclusive,
-    /// A persistent reservation of an exclusive access type.
-    ExclusiveAccess,
-    /// RESERVE (6) of another nexus.
-    Reserved,
-}
-
-impl Standing {
-    /// Of a nexus at a unit.
-    pub(super) fn of(nexus: &Nexus, state: &UnitState) -> Self {
-        match state.reserved_by {
-            Some(holder) if holder == nexus.id => Self::Free,
-            Some(_) => Self::Reserved,
-            None => state.persist.standing(nexus),
-        }
-    }
-
-    /// Whether a command of this class is a conflict (SPC-2 table 8, SPC-4 5.13.1).
-    pub(super) fn forbids(self, class: ReservationClass) -> bool {
-        match class {
-            ReservationClass::Always => false,
-            ReservationClass::Allowed => self == Self::Reserved,
-            ReservationClass::Read => matches!(self, Self::Reserved | Self::ExclusiveAccess),
-            ReservationClass::Write => self != Self::Free,
-        }
-    }
-}
-
-/// Takes the unit for a nexus; again is fine. Of one that a persistent reservation admits it has no effect
-/// (SPC-4 5.13.3), of others it is a conflict while anybody is registered.
-pub(super) fn reserve(unit: &Unit, nexus: &Nexus) -> Result<(), Conflict> {
-    let done = unit.publish(|state| {
-        compatible(state, nexus)?;
-        match state.reserved_by {
-            Some(holder) if holder != nexus.id => Err(Unchanged::Conflict),
-            _ => {
-                state.reserved_by = Some(nexus.id);
-                Ok(())
-            }
-        }
-    });
-    answer(done)
-}
-
-/// Gives the unit free if this nexus holds it; nothing happens otherwise. Persistent reservations are treated as
-/// by `reserve`.
-pub(super) fn release(unit: &Unit, nexus: &Nexus) -> Result<(), Conflict> {
-    let done = unit.publish(|state| {
-        compatible(state, nexus)?;
-        if state.reserved_by != Some(nexus.id) {
-            return Err(Unchanged::Good);
-        }
-        state.reserved_by = None;
-        Ok(())
-    });
-    answer(done)
-}
-
-/// How a command ends that changes nothing.
-enum Unchanged {
+pub(super) enum Unchanged {
+    /// GOOD.
     Good,
+    /// RESERVATION CONFLICT.
     Conflict,
 }
 
-/// Goes on where nobody is registered.
-fn compatible(state: &UnitState, nexus: &Nexus) -> Result<(), Unchanged> {
-    match &state.persist {
-        persist if persist.is_unused() => Ok(()),
-        persist if persist.admits(nexus) => Err(Unchanged::Good),
-        _ => Err(Unchanged::Conflict),
+impl Reservations {
+    /// What the reservations of others forbid to a nexus.
+    pub(super) fn restriction(&self, nexus: &Nexus) -> Restriction {
+        match self.reserved_by {
+            Some(holder) if holder == nexus.id => Restriction::None,
+            Some(_) => Restriction::Reserved,
+            None => self.persistent.restriction(nexus),
+        }
     }
-}
 
-fn answer(done: Result<(), Unchanged>) -> Result<(), Conflict> {
-    match done {
-        Ok(()) | Err(Unchanged::Good) => Ok(()),
-        Err(Unchanged::Conflict) => Err(Conflict),
+    /// RESERVE (6): reserves the unit for a nexus, which may hold it already. A persistent reservation that admits
+    /// the nexus makes it GOOD without effect (SPC-4 5.13.3); it is a conflict if other nexuses are registered.
+    pub(super) fn reserve(&mut self, nexus: &Nexus) -> Result<(), Unchanged> {
+        self.check_compatible(nexus)?;
+        match self.reserved_by {
+            Some(holder) if holder != nexus.id => Err(Unchanged::Conflict),
+            _ => {
+                self.reserved_by = Some(nexus.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// RELEASE (6): releases the unit if this nexus holds it, else has no effect. Persistent reservations count as
+    /// in [`Self::reserve`].
+    pub(super) fn release(&mut self, nexus: &Nexus) -> Result<(), Unchanged> {
+        self.check_compatible(nexus)?;
+        if self.reserved_by != Some(nexus.id) {
+            return Err(Unchanged::Good);
+        }
+        self.reserved_by = None;
+        Ok(())
+    }
+
+    /// The persistent reservations.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] while any nexus, also the sender, holds the unit by RESERVE (6) (SPC-2 5.5.1).
+    pub(super) fn persistent(&self) -> Result<&Persistent, Refusal> {
+        if self.reserved_by.is_some() { Err(Refusal::Conflict) } else { Ok(&self.persistent) }
+    }
+
+    /// Changes the persistent reservations, unless the change is refused.
+    ///
+    /// # Errors
+    /// The error of `change`, and that of [`Self::persistent`].
+    pub(super) fn change_persistent(
+        &mut self,
+        change: impl FnOnce(&mut Persistent) -> Result<Due, Refusal>,
+    ) -> Result<Due, Refusal> {
+        let mut persistent = self.persistent()?.clone();
+        let due = change(&mut persistent)?;
+        self.persistent = Arc::new(persistent);
+        Ok(due)
+    }
+
+    /// Whether this nexus holds RESERVE (6).
+    pub(super) fn is_held_by(&self, nexus: NexusId) -> bool {
+        self.reserved_by == Some(nexus)
+    }
+
+    /// Ends RESERVE (6), of any nexus. Persistent reservations stay.
+    pub(super) fn clear_reserved(&mut self) {
+        self.reserved_by = None;
+    }
+
+    fn check_compatible(&self, nexus: &Nexus) -> Result<(), Unchanged> {
+        if self.persistent.is_unused() {
+            Ok(())
+        } else if self.persistent.admits(nexus) {
+            Err(Unchanged::Good)
+        } else {
+            Err(Unchanged::Conflict)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::NexusId;
-    use crate::device::config::UnitConfig;
 
     #[test]
     fn only_the_holder_releases() {
-        let unit = Unit::new(UnitConfig::disk(1, 1), None);
+        let mut reservations = Reservations::default();
         let nexus = |number| Nexus { id: NexusId(number), initiator_port: "a".into(), target_port: 1 };
         let (one, two) = (&nexus(1), &nexus(2));
-        assert_eq!(reserve(&unit, one), Ok(()));
-        assert_eq!(reserve(&unit, one), Ok(()));
-        assert_eq!(reserve(&unit, two), Err(Conflict));
-        assert_eq!(release(&unit, two), Ok(()));
-        assert_eq!(reserve(&unit, two), Err(Conflict));
-        assert_eq!(release(&unit, one), Ok(()));
-        assert_eq!(reserve(&unit, two), Ok(()));
-    }
-
-    #[test]
-    fn who_is_kept_from_what() {
-        use ReservationClass::{Allowed, Always, Read, Write};
-        #[rustfmt::skip]
-        let cases = [
-            (Standing::Free,            [false, false, false, false]),
-            (Standing::WriteExclusive,  [false, false, false, true]),
-            (Standing::ExclusiveAccess, [false, false, true,  true]),
-            (Standing::Reserved,        [false, true,  true,  true]),
-        ];
-        for (standing, forbidden) in cases {
-            let found = [Always, Allowed, Read, Write].map(|class| standing.forbids(class));
-            assert_eq!(found, forbidden, "{standing:?}");
-        }
+        assert_eq!(reservations.reserve(one), Ok(()));
+        assert_eq!(reservations.reserve(one), Ok(()));
+        assert_eq!(reservations.reserve(two), Err(Unchanged::Conflict));
+        assert_eq!(reservations.release(two), Err(Unchanged::Good));
+        assert_eq!(reservations.reserve(two), Err(Unchanged::Conflict));
+        assert_eq!(reservations.release(one), Ok(()));
+        assert_eq!(reservations.reserve(two), Ok(()));
     }
 }

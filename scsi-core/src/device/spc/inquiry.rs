@@ -1,7 +1,7 @@
 //! INQUIRY (SPC-4 6.6): standard data and vital product data, made from the unit's configuration and what its
 //! store can do.
 
-use super::super::request::{Answer, data_in};
+use super::super::answer::{Answer, data_in};
 use super::super::unit::{
     DeviceType, Medium, TRANSFER_LEN_MAX, UNMAP_DESCRIPTORS_MAX, UnitConfig, UnitState,
 };

@@ -3,9 +3,11 @@
 mod inquiry;
 mod mode;
 
-use super::request::{Answer, Request, data_in, good};
+use super::answer::{Answer, Refusal, data_in, good};
+use super::request::Request;
+use super::reservation::Unchanged;
 use super::unit::{DeviceType, UnitState};
-use super::{Step, TargetView, persist, reserve};
+use super::{Step, TargetView, persist};
 use crate::cdb::table::{self, COMMANDS, Command};
 use crate::cdb::{Cdb, ReportingOptions};
 use crate::page::report_luns::{self, select};
@@ -45,8 +47,8 @@ pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) 
             mode::mode_select(request, options, parameter_len)
         }
         Cdb::SendDiagnostic { parameter_len, .. } => send_diagnostic(parameter_len),
-        Cdb::Reserve6 => Ok(reserve::reserve(request.unit, request.nexus).map(|()| good())?),
-        Cdb::Release6 => Ok(reserve::release(request.unit, request.nexus).map(|()| good())?),
+        Cdb::Reserve6 => reserved(request.unit.publish(|state| state.reservations.reserve(request.nexus))),
+        Cdb::Release6 => reserved(request.unit.publish(|state| state.reservations.release(request.nexus))),
         Cdb::PersistentReserveIn { action, allocation_len } => {
             persist::report(request, action, allocation_len)
         }
@@ -54,6 +56,14 @@ pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) 
             persist::change(request, action, parameter_len)
         }
         _ => Err(Sense::invalid_opcode().into()),
+    }
+}
+
+/// The end of RESERVE (6) or RELEASE (6).
+fn reserved(change: Result<(), Unchanged>) -> Answer {
+    match change {
+        Ok(()) | Err(Unchanged::Good) => Ok(good()),
+        Err(Unchanged::Conflict) => Err(Refusal::Conflict),
     }
 }
 

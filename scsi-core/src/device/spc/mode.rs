@@ -1,8 +1,9 @@
 //! MODE SENSE and MODE SELECT (SPC-4 6.9 to 6.12) of a disk.
 
 use super::super::Step;
+use super::super::answer::{Answer, Refusal, data_in, good};
 use super::super::error::Access;
-use super::super::request::{Answer, Refusal, Request, data_in, good};
+use super::super::request::Request;
 use super::super::unit::UnitState;
 use crate::cdb::{self, PageControl};
 use crate::page::ParameterError;

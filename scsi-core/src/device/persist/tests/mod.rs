@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::super::bench::*;
 use super::super::config::UnitConfig;
+use super::super::reservation::REGISTRANTS_MAX;
 use super::super::{NexusIndex, Outcome, Step};
-use super::register::REGISTRANTS_MAX;
 use crate::cdb::encode::encode;
 use crate::cdb::persist::{PersistIn, PersistOut, ReservationType, ScopeType};
 use crate::cdb::{Cdb, Extent};

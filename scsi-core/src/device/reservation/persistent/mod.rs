@@ -5,24 +5,20 @@
 mod register;
 mod report;
 mod reserve;
-#[cfg(test)]
-mod tests;
 
-use std::sync::Arc;
-
-pub(super) use report::report;
-
-use super::request::{Answer, Refusal, Request, good};
-use super::reserve::Standing;
-use super::unit::UnitState;
-use super::{Nexus, NexusName, Step};
+use super::restriction::Restriction;
 use crate::cdb::persist::{PersistOut, ReservationType};
-use crate::page::persist::out::{BasicList, MoveList};
+use crate::device::answer::Refusal;
+use crate::device::{Nexus, NexusName};
+use crate::page::persist::out::BasicList;
 use crate::sense::{AdditionalSense, Sense};
+
+/// Registrations of a unit; one more is refused with INSUFFICIENT REGISTRATION RESOURCES.
+pub(in crate::device) const REGISTRANTS_MAX: usize = 256;
 
 /// What a unit remembers. Nobody is registered while a nexus holds the unit by RESERVE (6).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Persistent {
+pub(in crate::device) struct Persistent {
     /// PRGENERATION.
     generation: u32,
     /// In the order they came; no nexus twice, no key 0.
@@ -45,61 +41,37 @@ struct Reservation {
 
 /// What is due to others after PERSISTENT RESERVE OUT.
 #[derive(Debug, Default)]
-struct Due {
-    attentions: Vec<(AdditionalSense, Vec<NexusName>)>,
+pub(in crate::device) struct Due {
+    /// Unit attentions for these nexuses.
+    pub(in crate::device) attentions: Vec<(AdditionalSense, Vec<NexusName>)>,
     /// Nexuses whose registrations a preemption removed.
-    preempted: Vec<NexusName>,
+    pub(in crate::device) preempted: Vec<NexusName>,
 }
 
 type Changed = Result<Due, Refusal>;
 
-/// PERSISTENT RESERVE OUT (SPC-4 6.16).
-pub(super) fn change(request: &mut Request<'_>, action: PersistOut, parameter_len: u32) -> Answer {
-    let list = request.parameter_list(parameter_len)?;
-    let me = request.nexus.name();
-    let due = match action {
-        PersistOut::RegisterAndMove => {
-            let list = MoveList::parse(list)?;
-            apply(request, |persist| persist.move_reservation(&me, &list))?
-        }
-        action => {
-            let list = BasicList::parse(list)?;
-            apply(request, |persist| persist.change(&me, action, &list))?
-        }
-    };
-    let aborts = matches!(action, PersistOut::PreemptAndAbort(_)) && !due.preempted.is_empty();
-    Ok(if aborts { Step::AbortTasks(due.preempted.into()) } else { good() })
-}
-
-/// Changes the unit's state, unless the change is refused or a nexus holds the unit by RESERVE (6) (SPC-2 5.5.1).
-fn apply(request: &Request<'_>, change: impl FnOnce(&mut Persistent) -> Changed) -> Changed {
-    request.unit.publish(|state: &mut UnitState| {
-        if state.reserved_by.is_some() {
-            return Err(Refusal::Conflict);
-        }
-        let mut persist = Persistent::clone(&state.persist);
-        let mut due = change(&mut persist)?;
-        for (code, nexuses) in due.attentions.drain(..) {
-            state.log.push_to(code, nexuses.into());
-        }
-        state.persist = Arc::new(persist);
-        Ok(due)
-    })
+/// Whether the sender must name the key it is registered with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Existing {
+    /// REGISTER.
+    Checked,
+    /// REGISTER AND IGNORE EXISTING KEY.
+    Ignored,
 }
 
 impl Persistent {
     /// Whether the persistent reservation stands against a nexus (SPC-4 5.13.1).
-    pub(super) fn standing(&self, nexus: &Nexus) -> Standing {
+    pub(in crate::device) fn restriction(&self, nexus: &Nexus) -> Restriction {
         match &self.reservation {
-            Some(_) if self.admits(nexus) => Standing::Free,
-            Some(reservation) if reservation.kind.forbids_reads() => Standing::ExclusiveAccess,
-            Some(_) => Standing::WriteExclusive,
-            None => Standing::Free,
+            Some(_) if self.admits(nexus) => Restriction::None,
+            Some(reservation) if reservation.kind.forbids_reads() => Restriction::ExclusiveAccess,
+            Some(_) => Restriction::WriteExclusive,
+            None => Restriction::None,
         }
     }
 
     /// There is a reservation, and the nexus holds it or is one of the registrants it admits.
-    pub(super) fn admits(&self, nexus: &Nexus) -> bool {
+    pub(in crate::device) fn admits(&self, nexus: &Nexus) -> bool {
         match &self.reservation {
             Some(reservation) if reservation.kind.admits_registrants() => {
                 self.registrants.iter().any(|registrant| registrant.nexus.is_of(nexus))
@@ -110,14 +82,20 @@ impl Persistent {
     }
 
     /// Nobody is registered.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(in crate::device) fn is_unused(&self) -> bool {
         self.registrants.is_empty()
     }
 
-    fn change(&mut self, me: &NexusName, action: PersistOut, list: &BasicList) -> Changed {
+    /// PERSISTENT RESERVE OUT but for REGISTER AND MOVE, which has a parameter list of its own.
+    pub(in crate::device) fn change(
+        &mut self,
+        me: &NexusName,
+        action: PersistOut,
+        list: &BasicList,
+    ) -> Changed {
         match action {
-            PersistOut::Register => self.register(me, register::Existing::Checked, list),
-            PersistOut::RegisterAndIgnore => self.register(me, register::Existing::Ignored, list),
+            PersistOut::Register => self.register(me, Existing::Checked, list),
+            PersistOut::RegisterAndIgnore => self.register(me, Existing::Ignored, list),
             PersistOut::Reserve(what) => self.reserve(me, what, list),
             PersistOut::Release(what) => self.release(me, what, list),
             PersistOut::Clear => self.clear(me, list),

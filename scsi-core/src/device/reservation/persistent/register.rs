@@ -1,23 +1,11 @@
 //! REGISTER, REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE (SPC-4 5.13.7, 5.13.8).
 
-use super::{Changed, Due, Persistent, Registrant, Reservation};
+use super::{Changed, Due, Existing, Persistent, REGISTRANTS_MAX, Registrant, Reservation};
 use crate::device::NexusName;
-use crate::device::request::Refusal;
+use crate::device::answer::Refusal;
 use crate::page::persist::out::{BasicList, MoveList};
 use crate::page::persist::transport_id::TransportId;
 use crate::sense::{AdditionalSense, Sense};
-
-/// Registrations of a unit.
-pub(super) const REGISTRANTS_MAX: usize = 256;
-
-/// Whether the sender must name the key it is registered with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Existing {
-    /// REGISTER.
-    Checked,
-    /// REGISTER AND IGNORE EXISTING KEY.
-    Ignored,
-}
 
 impl Persistent {
     /// REGISTER and REGISTER AND IGNORE EXISTING KEY: adds, changes or removes a registration.
@@ -86,7 +74,7 @@ impl Persistent {
     }
 
     /// REGISTER AND MOVE: the holder gives its reservation to another nexus, which it registers.
-    pub(super) fn move_reservation(&mut self, me: &NexusName, list: &MoveList) -> Changed {
+    pub(in crate::device) fn move_reservation(&mut self, me: &NexusName, list: &MoveList) -> Changed {
         refuse_power_loss(list.persist_through_power_loss, 17)?;
         self.check_key(me, list.reservation_key)?;
         match &self.reservation {

@@ -2,7 +2,6 @@
 
 use super::Persistent;
 use crate::cdb::persist::{PersistIn, ScopeType};
-use crate::device::request::{Answer, Refusal, Request, data_in};
 use crate::page::persist::transport_id::TransportId;
 use crate::page::persist::{self, Capabilities, FullStatus};
 
@@ -15,22 +14,17 @@ const CAPABILITIES: Capabilities = Capabilities {
     power_loss_activated: false,
 };
 
-/// Begins the command; it conflicts with any RESERVE (6), the sender's own as well (SPC-2 5.5.1).
-pub(in crate::device) fn report(request: &Request<'_>, action: PersistIn, allocation_len: u32) -> Answer {
-    if request.state.reserved_by.is_some() {
-        return Err(Refusal::Conflict);
-    }
-    let persist = &request.state.persist;
-    let data = match action {
-        PersistIn::ReadKeys => persist.keys(),
-        PersistIn::ReadReservation => persist.reservation(),
-        PersistIn::ReportCapabilities => CAPABILITIES.encode(),
-        PersistIn::ReadFullStatus => persist.full_status(),
-    };
-    Ok(data_in(data, allocation_len))
-}
-
 impl Persistent {
+    /// The parameter data of PERSISTENT RESERVE IN, whole.
+    pub(in crate::device) fn report(&self, action: PersistIn) -> Vec<u8> {
+        match action {
+            PersistIn::ReadKeys => self.keys(),
+            PersistIn::ReadReservation => self.reservation(),
+            PersistIn::ReportCapabilities => CAPABILITIES.encode(),
+            PersistIn::ReadFullStatus => self.full_status(),
+        }
+    }
+
     fn keys(&self) -> Vec<u8> {
         persist::read_keys(self.generation, self.registrants.iter().map(|registrant| registrant.key))
     }

@@ -3,7 +3,7 @@
 use super::{Changed, Due, Persistent, Reservation};
 use crate::cdb::persist::{ReservationType, ScopeType};
 use crate::device::NexusName;
-use crate::device::request::Refusal;
+use crate::device::answer::Refusal;
 use crate::page::persist::out::BasicList;
 use crate::sense::{AdditionalSense, Sense};
 
