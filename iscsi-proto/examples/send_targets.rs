@@ -1,4 +1,4 @@
-//! An initiator's discovery (RFC 7143 appendix C): which targets are there, and at which addresses?
+//! Discovers the targets of a portal and their addresses (RFC 7143 appendix C).
 //!
 //! ```text
 //! cargo run -p iscsi-proto --example send_targets -- 192.0.2.7:3260
@@ -22,7 +22,7 @@ use iscsi_proto::text::{TextBuilder, TextLimits, pairs};
 
 const INITIATOR_NAME: &str = "iqn.2001-04.com.example:send-targets";
 
-/// Above this an answer is not worth waiting for, in bytes.
+/// Maximum length of the answer in bytes.
 const ANSWER_LEN_MAX: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,10 +41,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     initiator.logout()
 }
 
-/// More requests than any login needs.
+/// Maximum number of Login Requests.
 const LOGIN_REQUESTS_MAX: usize = 16;
 
-/// One discovery session on one connection.
+/// A discovery session with one connection.
 struct Initiator {
     stream: TcpStream,
     reader: PduReader,
@@ -71,7 +71,7 @@ impl Initiator {
         })
     }
 
-    /// Starts in the security stage, without anything to prove, and ends in the full feature phase.
+    /// Logs in without authentication. Starts in the security stage and ends in the full feature phase.
     fn login(&mut self) -> Result<(), Box<dyn Error>> {
         let mut text = TextBuilder::new();
         text.pair(Key::InitiatorName.name(), INITIATOR_NAME);
@@ -100,7 +100,7 @@ impl Initiator {
                 let (key, value) = pair?;
                 match self.negotiation.receive(key, value, &mut text)? {
                     Event::Security(Key::AuthMethod) if value != "None" => {
-                        return Err("target wants a proof".into());
+                        return Err("target requires authentication".into());
                     }
                     Event::Refused(key) => return Err(format!("target refused {key}").into()),
                     _ => {}
@@ -114,10 +114,10 @@ impl Initiator {
                 return Ok(());
             }
         }
-        Err("the login has no end".into())
+        Err(format!("no success after {LOGIN_REQUESTS_MAX} login requests").into())
     }
 
-    /// From here on the connection's parameters hold.
+    /// Configures the reader with the negotiated parameters.
     fn enter_full_feature(&mut self) {
         let connection = self.negotiation.connection();
         let limits = Limits { max_data_len: connection.max_recv_data_segment_len, ..Limits::default() };
@@ -140,7 +140,7 @@ impl Initiator {
         }
     }
 
-    /// Asks for all targets; a long answer comes in pieces, each asked for by an empty request.
+    /// Requests the list of all targets. Each further part of a long answer is requested by an empty Text Request.
     fn send_targets(&mut self) -> Result<BytesMut, Box<dyn Error>> {
         let mut text = TextBuilder::new();
         text.pair(Key::SendTargets.name(), "All");
@@ -169,7 +169,7 @@ impl Initiator {
                 return Ok(answer);
             }
             if answer.len() > ANSWER_LEN_MAX {
-                return Err("the answer has no end".into());
+                return Err(format!("answer is longer than {ANSWER_LEN_MAX} bytes").into());
             }
             ttt = response.ttt;
         }
@@ -191,7 +191,7 @@ impl Initiator {
         }
     }
 
-    /// The next PDU that is not a ping, which is answered on the way.
+    /// Returns the next PDU that is not a ping, and responds to pings.
     fn receive(&mut self) -> Result<(Pdu, bytes::Bytes), Box<dyn Error>> {
         loop {
             let RawPdu { bhs, data, .. } = self.receive_raw()?;

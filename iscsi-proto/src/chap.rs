@@ -1,18 +1,18 @@
-//! CHAP values (RFC 7143 12.1.3, RFC 1994), for either side: the one that asks and the one that answers.
+//! CHAP values (RFC 7143 12.1.3, RFC 1994), for the side that authenticates and the side that proves its identity.
 //!
-//! Randomness is an argument: who makes a [`Challenge`] brings an identifier and bytes nobody can foresee.
+//! Randomness is an argument: the caller passes an identifier and unpredictable bytes for each [`Challenge`].
 //!
 //! ```
 //! use iscsi_proto::chap::{Algorithm, Challenge, Challenger, Secret, choose};
 //!
-//! // The initiator offers CHAP_A=5,7; the target takes the one it likes best.
+//! // The initiator offers CHAP_A=5,7; the target chooses by its own preference.
 //! let algorithm = choose("5,7", &Algorithm::ALL).expect("one of them is known");
 //! assert_eq!(algorithm, Algorithm::Sha256);
 //! let secret = Secret::new(*b"at least 96 bits");
 //! let challenger = Challenger::new([9; 32]);
 //! let asked = challenger.challenge(0x27, [8; 16]);
 //!
-//! // What the initiator sees and answers.
+//! // The initiator parses the challenge and responds.
 //! let seen = Challenge::parse(&asked.chap_i(), &asked.chap_c())?;
 //! let chap_r = seen.chap_r(algorithm, &secret);
 //! assert_eq!(asked.verify(algorithm, &secret, &chap_r), Ok(()));
@@ -32,7 +32,7 @@ use crate::text::value::{format_hex, list, parse_binary, parse_number};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Algorithm {
-    /// Refused where FIPS 140 rules.
+    /// MD5. Not approved by FIPS 140.
     Md5 = 5,
     /// SHA-1.
     Sha1 = 6,
@@ -43,20 +43,20 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All, the strongest first: what to offer, and what to accept unless something is refused.
+    /// All algorithms, strongest first: the default list to offer and to accept.
     pub const ALL: [Self; 4] = [Self::Sha3_256, Self::Sha256, Self::Sha1, Self::Md5];
 
-    /// From its number.
+    /// The algorithm with this number in CHAP_A.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.number() == number)
     }
 
-    /// Its number.
+    /// The number of the algorithm in CHAP_A.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// Its name in settings and messages.
+    /// The name of the algorithm in settings and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
@@ -66,7 +66,7 @@ impl Algorithm {
         }
     }
 
-    /// From its name.
+    /// The algorithm with this name, which is case-sensitive.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
@@ -80,7 +80,7 @@ impl Algorithm {
         }
     }
 
-    /// The list to offer as CHAP_A.
+    /// The value of CHAP_A that offers these algorithms.
     pub fn offer(algorithms: &[Self]) -> String {
         let numbers: Vec<String> =
             algorithms.iter().map(|algorithm| algorithm.number().to_string()).collect();
@@ -88,8 +88,8 @@ impl Algorithm {
     }
 }
 
-/// Chooses from the value of CHAP_A the one that stands first in `accepted`: the initiator's list says what it can,
-/// not what is good for it.
+/// Chooses the first algorithm of `accepted` that CHAP_A offers. The order of CHAP_A is ignored, so that an initiator
+/// that lists a weak algorithm first does not get it.
 pub fn choose(chap_a: &str, accepted: &[Algorithm]) -> Option<Algorithm> {
     let number = |member| u8::try_from(parse_number(member)?).ok();
     accepted
@@ -98,42 +98,42 @@ pub fn choose(chap_a: &str, accepted: &[Algorithm]) -> Option<Algorithm> {
         .copied()
 }
 
-/// A value that is not what CHAP wants, or a proof that fails.
+/// Why a CHAP value is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChapError {
-    /// CHAP_I is no number from 0 to 255.
+    /// CHAP_I is not a number from 0 to 255.
     #[error("CHAP identifier is not a byte")]
     Identifier,
-    /// CHAP_C is not binary, empty, or longer than 1024 bytes.
+    /// CHAP_C is not a binary value of 1 to 1024 bytes.
     #[error("CHAP challenge is not 1 to 1024 bytes of binary")]
     Challenge,
-    /// CHAP_R is not binary.
+    /// CHAP_R is not a binary value of at most 32 bytes.
     #[error("CHAP response is not binary")]
     Response,
-    /// CHAP_R is not what the secret gives.
+    /// CHAP_R is not the response that the secret produces.
     #[error("CHAP response is wrong")]
     WrongResponse,
 }
 
-/// A secret: wiped when dropped, never printed.
+/// A CHAP secret. Its memory is zeroed on drop; `Debug` does not print it.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// From its bytes.
+    /// A secret of these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// Whether it is shorter than the 96 bits RFC 7143 12.1.3 asks for.
+    /// Whether the secret is shorter than the 96 bits that RFC 7143 12.1.3 requires without IPsec.
     pub fn is_weak(&self) -> bool {
         self.0.len() < 12
     }
 
-    /// Whether both are the same. One secret must not serve both directions (RFC 7143 12.1.3).
+    /// Whether both secrets are equal. Both directions of a login must use different secrets (RFC 7143 12.1.3).
     ///
-    /// The time of the comparison tells neither where they differ nor whether their lengths do.
+    /// The time of the comparison depends neither on where the secrets differ nor on whether their lengths do.
     pub fn is_same(&self, other: &Self) -> bool {
         let hash = |secret: &Self| Zeroizing::new(<[u8; 32]>::from(Sha256::digest(&secret.0[..])));
         hash(self)[..].ct_eq(&hash(other)[..]).into()
@@ -146,21 +146,21 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What one side asks the other: CHAP_I and CHAP_C.
+/// A challenge: CHAP_I and CHAP_C.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Challenge {
     identifier: u8,
     bytes: Vec<u8>,
 }
 
-/// Longest challenge in bytes (RFC 7143 12.1.3).
+/// Maximum length of a challenge in bytes (RFC 7143 12.1.3).
 pub const CHALLENGE_LEN_MAX: usize = 1024;
 
 impl Challenge {
-    /// From bytes that nobody can foresee; [`Challenger`] makes such.
+    /// A challenge of these bytes, which must be unpredictable, as those of a [`Challenger`] are.
     ///
     /// # Errors
-    /// [`ChapError::Challenge`] if there are none or more than [`CHALLENGE_LEN_MAX`].
+    /// [`ChapError::Challenge`] unless there are 1 to [`CHALLENGE_LEN_MAX`] bytes.
     pub fn new(identifier: u8, bytes: Vec<u8>) -> Result<Self, ChapError> {
         if bytes.is_empty() || bytes.len() > CHALLENGE_LEN_MAX {
             return Err(ChapError::Challenge);
@@ -168,7 +168,10 @@ impl Challenge {
         Ok(Self { identifier, bytes })
     }
 
-    /// From the values of CHAP_I and CHAP_C.
+    /// Parses the values of CHAP_I and CHAP_C.
+    ///
+    /// # Errors
+    /// [`ChapError::Identifier`] or [`ChapError::Challenge`].
     pub fn parse(chap_i: &str, chap_c: &str) -> Result<Self, ChapError> {
         let identifier = parse_number(chap_i).and_then(|number| u8::try_from(number).ok());
         let bytes = parse_binary(chap_c, CHALLENGE_LEN_MAX).ok_or(ChapError::Challenge)?;
@@ -185,12 +188,15 @@ impl Challenge {
         format_hex(&self.bytes)
     }
 
-    /// The value of CHAP_R: the proof that one knows the secret.
+    /// The value of CHAP_R that responds to the challenge.
     pub fn chap_r(&self, algorithm: Algorithm, secret: &Secret) -> String {
         format_hex(&self.response(algorithm, secret))
     }
 
-    /// Checks the peer's CHAP_R, in a time that does not tell how much of it is right.
+    /// Checks the CHAP_R of the peer in constant time.
+    ///
+    /// # Errors
+    /// [`ChapError::Response`] or [`ChapError::WrongResponse`].
     pub fn verify(&self, algorithm: Algorithm, secret: &Secret, chap_r: &str) -> Result<(), ChapError> {
         let response = parse_binary(chap_r, RESPONSE_LEN_MAX).ok_or(ChapError::Response)?;
         let expected = self.response(algorithm, secret);
@@ -206,7 +212,7 @@ impl Challenge {
         }
     }
 
-    /// RFC 1994 4.1: the identifier, the secret, the challenge.
+    /// Hash of identifier, secret and challenge (RFC 1994 4.1).
     fn hash<D: Digest>(&self, secret: &Secret) -> Vec<u8> {
         let hash =
             D::new().chain_update([self.identifier]).chain_update(&secret.0[..]).chain_update(&self.bytes);
@@ -214,31 +220,31 @@ impl Challenge {
     }
 }
 
-/// Makes the challenges of one side and knows them again, however many connections they went out on: a peer that
-/// sends one back wants us to make the very proof we asked of it (RFC 7143 12.1.3).
+/// Makes the challenges of one side and recognizes them on any connection. A peer that sends one of them back tries to
+/// make us compute the response for it (reflection, RFC 7143 12.1.3).
 pub struct Challenger {
     key: Zeroizing<[u8; 32]>,
 }
 
 impl Challenger {
-    /// From random bytes that nobody else knows.
+    /// A challenger with a random, secret key.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key: Zeroizing::new(key) }
     }
 
-    /// A challenge of 32 bytes: random ones, and a mark that only this challenger can make.
+    /// A challenge of 32 bytes: the random nonce and its authentication tag.
     pub fn challenge(&self, identifier: u8, nonce: [u8; NONCE_LEN]) -> Challenge {
-        Challenge { identifier, bytes: [nonce, self.mark(&nonce)].concat() }
+        Challenge { identifier, bytes: [nonce, self.tag(&nonce)].concat() }
     }
 
-    /// Whether a challenge is one of ours.
+    /// Whether this challenger made the challenge, compared in constant time.
     pub fn has_made(&self, challenge: &Challenge) -> bool {
-        let Some((nonce, mark)) = challenge.bytes.split_first_chunk::<NONCE_LEN>() else { return false };
-        self.mark(nonce)[..].ct_eq(mark).into()
+        let Some((nonce, tag)) = challenge.bytes.split_first_chunk::<NONCE_LEN>() else { return false };
+        self.tag(nonce)[..].ct_eq(tag).into()
     }
 
-    /// SHA-3 needs no more than a secret prefix to be a message authentication code.
-    fn mark(&self, nonce: &[u8; NONCE_LEN]) -> [u8; NONCE_LEN] {
+    /// Authentication tag of a nonce. With SHA-3 a hash over key and message is a message authentication code.
+    fn tag(&self, nonce: &[u8; NONCE_LEN]) -> [u8; NONCE_LEN] {
         let hash = Sha3_256::new().chain_update(&self.key[..]).chain_update(nonce).finalize();
         std::array::from_fn(|at| hash[at])
     }
@@ -250,10 +256,10 @@ impl std::fmt::Debug for Challenger {
     }
 }
 
-/// Random bytes in a challenge of a [`Challenger`].
+/// Length in bytes of the nonce in a challenge of a [`Challenger`].
 pub const NONCE_LEN: usize = 16;
 
-/// Longest response of any [`Algorithm`] in bytes.
+/// Maximum response length of all [`Algorithm`]s, in bytes.
 const RESPONSE_LEN_MAX: usize = 32;
 
 #[cfg(test)]
@@ -266,7 +272,8 @@ mod tests {
     const IDENTIFIER: u8 = 0x27;
     const SECRET: &[u8] = b"correct horse battery";
 
-    /// Of the identifier, the secret and the bytes 0 to 15; made with another implementation of the hashes.
+    /// Responses to `IDENTIFIER`, `SECRET` and a challenge of the bytes 0 to 15, made with another implementation of
+    /// the hashes.
     const KNOWN_ANSWERS: [(Algorithm, &str); 4] = [
         (Algorithm::Md5, "0x8932cabbad7c42bb3333a152d9788f08"),
         (Algorithm::Sha1, "0x81a18461b50d21082ca558caba48c5b4e84832e0"),
@@ -289,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_proves_as_well_as_hex() {
+    fn response_in_base64_is_accepted() {
         let secret = Secret::new(SECRET);
         for algorithm in Algorithm::ALL {
             let response = format_base64(&challenge().response(algorithm, &secret));
@@ -298,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_right_response_fails() {
+    fn wrong_response_is_refused() {
         let (asked, secret) = (challenge(), Secret::new(SECRET));
         for (algorithm, answer) in KNOWN_ANSWERS {
             let other_secret = Secret::new(*b"correct horse batterz");
@@ -322,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn one_algorithms_response_is_not_anothers() {
+    fn response_of_another_algorithm_is_refused() {
         let secret = Secret::new(SECRET);
         for (made_with, answer) in KNOWN_ANSWERS {
             for algorithm in Algorithm::ALL {
@@ -333,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_accepted_algorithm_that_stands_first_is_chosen() {
+    fn choose_follows_the_order_of_the_accepted_algorithms() {
         use Algorithm::{Md5, Sha1, Sha3_256, Sha256};
         assert_eq!(choose("5,6,7,8", &Algorithm::ALL), Some(Sha3_256));
         assert_eq!(choose("8,7,6,5", &[Md5, Sha256]), Some(Md5));
@@ -348,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn algorithms_are_named() {
+    fn algorithms_are_found_by_name() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
@@ -356,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_bounded() {
+    fn challenge_length_is_limited() {
         let long = |len: usize| format_hex(&vec![1; len]);
         assert!(Challenge::parse("255", &long(1024)).is_ok());
         assert_eq!(Challenge::parse("255", &long(1025)), Err(ChapError::Challenge));
@@ -367,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenger_knows_its_challenges_in_any_notation() {
+    fn challenger_recognizes_its_challenges_in_any_notation() {
         let (ours, others) = (Challenger::new([1; 32]), Challenger::new([2; 32]));
         let made = ours.challenge(IDENTIFIER, [3; 16]);
         assert_ne!(made, ours.challenge(IDENTIFIER, [4; 16]));
@@ -385,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_compared_measured_and_not_printed() {
+    fn secret_is_compared_measured_and_not_printed() {
         let secret = Secret::new(*b"twelve bytes");
         assert!(!secret.is_weak() && Secret::new(*b"eleven byte").is_weak());
         assert!(secret.is_same(&secret.clone()) && !secret.is_same(&Secret::new(*b"twelve bytez")));
@@ -395,7 +402,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_values_are_taken_or_refused(chap_i in "\\PC{0,5}", chap_c in "(0[xb])?\\PC{0,20}", chap_r in "\\PC{0,20}") {
+        fn any_values_are_accepted_or_refused(chap_i in "\\PC{0,5}", chap_c in "(0[xb])?\\PC{0,20}", chap_r in "\\PC{0,20}") {
             if let Ok(challenge) = Challenge::parse(&chap_i, &chap_c) {
                 prop_assert!(challenge.verify(Algorithm::Sha256, &Secret::new(SECRET), &chap_r).is_err());
             }

@@ -1,4 +1,4 @@
-//! One entry point per parser, for fuzzers: any bytes may come, and what must always hold is asserted.
+//! Fuzz targets, one for each parser. They accept any bytes and assert what holds for all input.
 
 use bytes::BytesMut;
 
@@ -11,7 +11,7 @@ use crate::text::keys::Role;
 use crate::text::negotiate::{Negotiation, Preferences};
 use crate::text::{TextBuilder, TextLimits, pairs};
 
-/// A header, with what follows it taken as additional header segments.
+/// Decodes a header, and the bytes after it as additional header segments.
 pub fn pdu(bytes: &[u8]) {
     let Some((bhs, rest)) = bytes.split_first_chunk::<BHS_LEN>() else { return };
     if let Ok(pdu) = Pdu::decode(bhs) {
@@ -28,7 +28,7 @@ pub fn pdu(bytes: &[u8]) {
     }
 }
 
-/// A stream of PDUs; its first byte says which digests there are and how it is cut into chunks.
+/// Reads a stream of PDUs; the first byte selects the digests and the chunk length.
 pub fn frame(bytes: &[u8]) {
     let Some((control, stream)) = bytes.split_first() else { return };
     let digests = Digests { header: control & 1 != 0, data: control & 2 != 0 };
@@ -63,7 +63,7 @@ fn read_all(stream: &[u8], chunk: usize, digests: Digests, limits: Limits) -> Ve
     read
 }
 
-/// A text of key=value pairs.
+/// Parses a text of key=value pairs.
 pub fn text(bytes: &[u8]) {
     let parsed: Result<Vec<_>, _> = pairs(bytes, &TextLimits::default()).collect();
     let Ok(parsed) = parsed else { return };
@@ -74,7 +74,7 @@ pub fn text(bytes: &[u8]) {
     assert_eq!(again, Ok(parsed));
 }
 
-/// A text, negotiated; the first byte says by whom and where.
+/// Negotiates a text; the first byte selects the role and the phase.
 pub fn login_keys(bytes: &[u8]) {
     let Some((control, text)) = bytes.split_first() else { return };
     let role = if control & 1 == 0 { Role::Target } else { Role::Initiator };
@@ -103,7 +103,7 @@ pub fn login_keys(bytes: &[u8]) {
     assert!((512..1 << 24).contains(&side.connection().max_xmit_data_segment_len));
 }
 
-/// The values of CHAP_A, CHAP_I, CHAP_C and CHAP_R, with a NUL between them.
+/// Parses the values of CHAP_A, CHAP_I, CHAP_C and CHAP_R, separated by NUL.
 pub fn chap_values(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let mut values = text.split('\0');
@@ -118,7 +118,7 @@ pub fn chap_values(bytes: &[u8]) {
     assert_eq!(challenge.verify(algorithm, &secret, &right), Ok(()));
 }
 
-/// A name.
+/// Parses an iSCSI name.
 pub fn name(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     if let Ok(name) = IscsiName::parse_any(text) {
@@ -127,10 +127,10 @@ pub fn name(bytes: &[u8]) {
     }
 }
 
-/// An entry point and its name.
+/// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every entry point.
+/// All fuzz targets.
 pub const TARGETS: &[Target] = &[
     ("pdu", pdu),
     ("frame", frame),
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::pdu::Bhs;
 
-    /// A header with few bits set, which is likely to make sense, and something behind it.
+    /// Headers with few bits set, which are likely to be valid, each followed by some bytes.
     fn likely_stream() -> impl Strategy<Value = Vec<u8>> {
         let pdu = (any::<u8>(), any::<u8>(), 0u8..3, 0u8..20, prop::collection::vec(any::<u8>(), 0..90));
         (any::<u8>(), prop::collection::vec(pdu, 0..4)).prop_map(|(control, pdus)| {
@@ -164,24 +164,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_handled(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn targets_accept_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             TARGETS.iter().for_each(|(_, run)| run(&bytes));
         }
 
         #[test]
-        fn likely_streams_are_handled(stream in likely_stream()) {
+        fn targets_accept_likely_streams(stream in likely_stream()) {
             frame(&stream);
             pdu(&stream[1..]);
         }
 
         #[test]
-        fn likely_texts_are_handled(control in any::<u8>(), text in "([A-Za-z]{1,8}=[ -~]{0,8}\0){0,8}") {
+        fn targets_accept_likely_texts(control in any::<u8>(), text in "([A-Za-z]{1,8}=[ -~]{0,8}\0){0,8}") {
             login_keys(&[&[control], text.as_bytes()].concat());
             super::text(text.as_bytes());
         }
 
         #[test]
-        fn likely_chap_values_are_handled(text in "[5-8](,[5-8])?\0[0-9]{1,3}\x000x[0-9a-f]{2,40}\x000x[0-9a-f]{0,40}") {
+        fn targets_accept_likely_chap_values(text in "[5-8](,[5-8])?\0[0-9]{1,3}\x000x[0-9a-f]{2,40}\x000x[0-9a-f]{0,40}") {
             chap_values(text.as_bytes());
         }
     }

@@ -1,26 +1,26 @@
-//! Names given by numbers: tags, sessions, connections (RFC 7143 11.1 – 11.13).
+//! Identifiers of tasks, transfers, sessions and connections (RFC 7143 11.2 to 11.12).
 
-/// The value that says "no tag" on the wire, for both kinds of tags.
+/// The reserved value of both tags, which means "no tag".
 const RESERVED: u32 = 0xffff_ffff;
 
-/// Initiator Task Tag: the initiator's name for a task (RFC 7143 11.2.1.8). Where a PDU may go without one
-/// (the reserved 0xffffffff) the field is an `Option`.
+/// Initiator Task Tag: identifies a task within a session (RFC 7143 11.2.1.8). PDU fields that may hold the reserved
+/// 0xffffffff are an `Option`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Itt(pub u32);
 
-/// Target Transfer Tag: the target's name for a solicited transfer or a negotiation (RFC 7143 11.7.4). The
-/// reserved 0xffffffff is `None`.
+/// Target Transfer Tag: identifies a solicited transfer, a text exchange or a ping of the target (RFC 7143 11.7.4). PDU
+/// fields that may hold the reserved 0xffffffff are an `Option`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Ttt(pub u32);
 
 impl Itt {
-    /// From its wire value; `None` is the reserved 0xffffffff.
+    /// Decodes the tag; the reserved 0xffffffff is `None`.
     #[inline]
     pub fn from_wire(value: u32) -> Option<Self> {
         (value != RESERVED).then_some(Self(value))
     }
 
-    /// To its wire value.
+    /// Encodes the tag; `None` is the reserved 0xffffffff.
     #[inline]
     pub fn to_wire(tag: Option<Self>) -> u32 {
         tag.map_or(RESERVED, |tag| tag.0)
@@ -28,44 +28,44 @@ impl Itt {
 }
 
 impl Ttt {
-    /// From its wire value; `None` is the reserved 0xffffffff.
+    /// Decodes the tag; the reserved 0xffffffff is `None`.
     #[inline]
     pub fn from_wire(value: u32) -> Option<Self> {
         (value != RESERVED).then_some(Self(value))
     }
 
-    /// To its wire value.
+    /// Encodes the tag; `None` is the reserved 0xffffffff.
     #[inline]
     pub fn to_wire(tag: Option<Self>) -> u32 {
         tag.map_or(RESERVED, |tag| tag.0)
     }
 }
 
-/// Initiator Session ID: with the initiator's name, the initiator port (RFC 7143 11.12.5).
+/// Initiator Session ID (RFC 7143 11.12.5). Together with the name of the initiator it names the initiator port.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Isid(pub [u8; 6]);
 
-/// Target Session Identifying Handle (RFC 7143 11.12.6).
+/// Target Session Identifying Handle: the target's part of the session identifier (RFC 7143 11.12.6).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Tsih(pub u16);
 
 impl Tsih {
-    /// What an initiator sends to ask for a new session.
+    /// Value in a Login Request for a new session.
     pub const NEW: Self = Self(0);
 
-    /// Whether this asks for a new session.
+    /// Whether a Login Request with this value requests a new session.
     #[inline]
     pub fn is_new(self) -> bool {
         self == Self::NEW
     }
 }
 
-/// Connection ID: one of a session's connections (RFC 7143 11.12.7).
+/// Connection ID: identifies a connection within its session (RFC 7143 11.12.7).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Cid(pub u16);
 
 impl std::fmt::Display for Isid {
-    /// Twelve lower-case hex digits with a leading 0x, the notation of RFC 7143 4.2.7.
+    /// `0x` and twelve lower-case hex digits, the notation of RFC 7143 4.2.7.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("0x")?;
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserved_tag_is_none() {
+    fn reserved_tag_is_none() {
         assert_eq!(Itt::from_wire(0xffff_ffff), None);
         assert_eq!(Ttt::from_wire(0xffff_ffff), None);
         assert_eq!(Itt::from_wire(0xffff_fffe), Some(Itt(0xffff_fffe)));

@@ -1,16 +1,17 @@
-//! RFC 7143 (iSCSI) on the wire, for initiators and targets: PDUs, framing, text keys, login, CHAP.
+//! The wire protocol of iSCSI (RFC 7143) for initiators and targets: PDUs, framing, text keys, login, CHAP.
 //!
-//! No sockets, no threads, no clock, no SCSI: bytes come and go as arguments.
+//! The crate does no I/O: callers pass received bytes in and get bytes to send back. It has no threads, reads no
+//! clock, and does not interpret SCSI commands.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
-//! | [`pdu`] | one struct per PDU: the 48 bytes of its header, decoded and encoded |
-//! | [`frame`] | PDUs out of a stream of bytes and into it; digests |
+//! | [`pdu`] | one struct per PDU, which decodes and encodes the 48 bytes of its header |
+//! | [`frame`] | framing of PDUs in a byte stream; digests |
 //! | [`text`] | key=value pairs, the table of keys, negotiation |
-//! | [`login`], [`params`] | stages and statuses; what a negotiation leads to |
-//! | [`chap`] | challenges and responses, both sides |
-//! | [`name`] | iqn., eui. and naa. names |
-//! | [`ids`], [`sn`] | tags, handles and sequence numbers |
+//! | [`login`], [`params`] | login stages and statuses; negotiated parameters |
+//! | [`chap`] | CHAP challenges and responses, for both sides |
+//! | [`name`] | names in the iqn., eui. and naa. formats |
+//! | [`ids`], [`sn`] | tags, session and connection identifiers, sequence numbers |
 //!
 //! ```
 //! use iscsi_proto::frame::{self, Cut, Digests, Limits};

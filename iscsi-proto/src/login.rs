@@ -1,20 +1,20 @@
-//! Login stages, the legal ways between them, and login statuses (RFC 7143 6.3, 11.12.3, 11.13.5).
+//! Login stages, their transitions, and login statuses (RFC 7143 6.3, 11.12.3, 11.13.5).
 
-/// A stage of a connection's life, as CSG and NSG code it (RFC 7143 11.12.3).
+/// Stage of a connection, as encoded in CSG and NSG (RFC 7143 11.12.3).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Stage {
-    /// Who are you?
+    /// Authentication.
     #[default]
     SecurityNegotiation = 0,
-    /// How shall we talk?
+    /// Negotiation of operational parameters.
     OperationalNegotiation = 1,
-    /// Login is over.
+    /// The login is complete; SCSI commands are permitted.
     FullFeature = 3,
 }
 
 impl Stage {
-    /// From two bits; 2 is reserved.
+    /// Decodes CSG or NSG; `None` for the reserved 2 and for values above 3.
     pub fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             0 => Some(Self::SecurityNegotiation),
@@ -24,8 +24,8 @@ impl Stage {
         }
     }
 
-    /// Whether a login may go from this stage to `next`: forward only, the middle may be left out
-    /// (RFC 7143 6.3.1).
+    /// Whether a login may go from this stage to `next`. Stages are never repeated, and operational negotiation may be
+    /// omitted (RFC 7143 6.3.1).
     pub fn may_transit_to(self, next: Self) -> bool {
         matches!(
             (self, next),
@@ -35,22 +35,22 @@ impl Stage {
     }
 }
 
-/// Declares the statuses: each is one line with its class and detail.
+/// Declares the statuses, with class and detail.
 macro_rules! login_statuses {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
         /// Status-Class and Status-Detail of a Login Response (RFC 7143 11.13.5).
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum LoginStatus {
             $($(#[$doc])* $name,)*
-            /// A detail the standard does not name; class in the high byte. Never holds a value it does name.
+            /// A status that the standard does not name; class in the high byte.
             Other(u16),
         }
 
         impl LoginStatus {
-            /// Every status the standard names.
+            /// All statuses that the standard names.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// From class (high byte) and detail (low byte).
+            /// Decodes Status-Class (high byte) and Status-Detail (low byte).
             pub fn from_wire(code: u16) -> Self {
                 match code {
                     $($code => Self::$name,)*
@@ -58,7 +58,7 @@ macro_rules! login_statuses {
                 }
             }
 
-            /// Class in the high byte, detail in the low one.
+            /// Encodes Status-Class (high byte) and Status-Detail (low byte).
             pub fn to_wire(self) -> u16 {
                 match self {
                     $(Self::$name => $code,)*
@@ -70,61 +70,61 @@ macro_rules! login_statuses {
 }
 
 login_statuses! {
-    /// The login goes on, or is complete.
+    /// The login proceeds or is complete.
     Success = 0x0000,
-    /// The target is at the TargetAddress given, for now.
+    /// The target has moved temporarily to the TargetAddress in the response.
     TargetMovedTemporarily = 0x0101,
-    /// The target is at the TargetAddress given, for good.
+    /// The target has moved permanently to the TargetAddress in the response.
     TargetMovedPermanently = 0x0102,
-    /// The initiator broke the protocol.
+    /// Miscellaneous initiator error, as a protocol error.
     InitiatorError = 0x0200,
-    /// The initiator could not prove its identity.
+    /// Authentication of the initiator failed.
     AuthenticationFailure = 0x0201,
-    /// The initiator may not use this target.
+    /// The initiator is not authorized for the target.
     AuthorizationFailure = 0x0202,
-    /// There is no such target.
+    /// The target does not exist.
     NotFound = 0x0203,
-    /// The target is gone and leaves no address.
+    /// The target was removed, and no forwarding address is known.
     TargetRemoved = 0x0204,
-    /// No version of the protocol is common to both.
+    /// Initiator and target support no common protocol version.
     UnsupportedVersion = 0x0205,
-    /// Too many connections on this initiator port or session.
+    /// The session has too many connections.
     TooManyConnections = 0x0206,
-    /// A required key is missing: the initiator's name or the target's.
+    /// A required key is missing, as InitiatorName or TargetName.
     MissingParameter = 0x0207,
-    /// The target cannot have this session on this connection.
+    /// The target cannot include this connection in the session.
     CannotIncludeInSession = 0x0208,
     /// The session type is not supported.
     SessionTypeNotSupported = 0x0209,
-    /// There is no such session.
+    /// The session does not exist.
     SessionDoesNotExist = 0x020a,
-    /// A request that has no place in a login, or comes at the wrong moment.
+    /// The request is invalid during a login.
     InvalidDuringLogin = 0x020b,
-    /// The target failed.
+    /// Hardware or software error of the target.
     TargetError = 0x0300,
-    /// The target does not serve now.
+    /// The target is temporarily not available.
     ServiceUnavailable = 0x0301,
-    /// The target has no room.
+    /// The target has insufficient session, connection or other resources.
     OutOfResources = 0x0302,
 }
 
-/// What a Login Response means to the initiator.
+/// Status-Class: how the initiator has to react to a Login Response.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StatusClass {
-    /// Go on.
+    /// The login proceeds.
     Success,
-    /// Go elsewhere.
+    /// Log in at another address.
     Redirection,
-    /// Do not try the same again.
+    /// Do not retry the same login.
     InitiatorError,
-    /// The same may work at another time.
+    /// The same login may succeed later.
     TargetError,
-    /// None of the standard's classes; the login has failed.
+    /// A class that the standard does not define; the login has failed.
     Reserved,
 }
 
 impl LoginStatus {
-    /// The Status-Class.
+    /// Status-Class.
     pub fn class(self) -> StatusClass {
         match self.to_wire() >> 8 {
             0 => StatusClass::Success,
@@ -135,12 +135,12 @@ impl LoginStatus {
         }
     }
 
-    /// The Status-Detail.
+    /// Status-Detail.
     pub fn detail(self) -> u8 {
         self.to_wire() as u8
     }
 
-    /// Whether the login goes on.
+    /// Whether the login proceeds or is complete.
     pub fn is_success(self) -> bool {
         self.class() == StatusClass::Success
     }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_go_forward_only() {
+    fn transitions_go_forward_only() {
         use Stage::{FullFeature, OperationalNegotiation, SecurityNegotiation};
         let stages = [SecurityNegotiation, OperationalNegotiation, FullFeature];
         for (from, a) in stages.into_iter().enumerate() {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_survives_the_wire() {
+    fn every_code_decodes_and_encodes_to_itself() {
         for code in 0..=u16::MAX {
             assert_eq!(LoginStatus::from_wire(code).to_wire(), code);
         }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn classes() {
+    fn statuses_have_their_class_and_detail() {
         assert_eq!(LoginStatus::TargetMovedPermanently.class(), StatusClass::Redirection);
         assert_eq!(LoginStatus::InvalidDuringLogin.class(), StatusClass::InitiatorError);
         assert_eq!(LoginStatus::InvalidDuringLogin.detail(), 0x0b);

@@ -1,4 +1,4 @@
-//! iSCSI names (RFC 7143 4.2.7, RFC 3722, RFC 3980): iqn., eui. and naa.
+//! iSCSI names (RFC 7143 4.2.7, RFC 3722, RFC 3980) in the iqn., eui. and naa. formats.
 
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
@@ -10,17 +10,17 @@ use nom::multi::separated_list1;
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
-/// The name of an initiator or a target, kept as it was given.
+/// The name of an initiator or a target, with its original spelling.
 ///
-/// Names that differ in case only are equal: the standard has them compared in lower case (RFC 3722 5).
+/// Names that differ only in case are equal (RFC 3722 5).
 #[derive(Clone)]
 pub struct IscsiName {
     text: String,
-    /// In lower case, where that differs.
+    /// The name in lower case, if that differs.
     normal: Option<String>,
 }
 
-/// Which of the standard's forms a name has.
+/// Format of a name.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum NameType {
     /// `iqn.` year-month `.` reversed domain, and perhaps `:` and more.
@@ -29,41 +29,47 @@ pub enum NameType {
     Eui,
     /// `naa.` and 16 or 32 hex digits.
     Naa,
-    /// None of them.
+    /// Another format.
     Other,
 }
 
-/// Why a text is not a name.
+/// Why a text is not accepted as a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// It is empty.
+    /// The text is empty.
     #[error("name is empty")]
     Empty,
-    /// It is longer than 223 bytes.
+    /// The text is longer than [`NAME_LEN_MAX`].
     #[error("name is longer than 223 bytes")]
     TooLong,
-    /// It has a character no name may have: a blank, a control or formatting character, or one that would break a
-    /// line of a log.
+    /// The text has a character that no name may have: a blank, or a control or formatting character, which could break
+    /// a line of a log.
     #[error("name has a character that is not allowed")]
     Character,
-    /// It has none of the standard's three forms.
+    /// The text has none of the three standard formats.
     #[error("name is neither iqn., eui. nor naa. as RFC 7143 defines them")]
     Form,
 }
 
-/// Longest name in bytes (RFC 7143 4.2.7.1).
+/// Maximum length of a name in bytes (RFC 7143 4.2.7.1).
 pub const NAME_LEN_MAX: usize = 223;
 
 impl IscsiName {
-    /// A name in one of the standard's forms.
+    /// Parses a name in one of the standard formats.
+    ///
+    /// # Errors
+    /// [`NameError`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = Self::parse_any(text)?;
         if name.kind() == NameType::Other { Err(NameError::Form) } else { Ok(name) }
     }
 
-    /// A name in whatever form, which only has to be safe to handle: many are in use that are in none of the
-    /// standard's.
+    /// Parses a name in any format, as many names in use have none of the standard ones. Length and characters are
+    /// checked.
+    ///
+    /// # Errors
+    /// [`NameError`], but for [`NameError::Form`].
     pub fn parse_any(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -78,17 +84,17 @@ impl IscsiName {
         Ok(Self { text: text.to_owned(), normal: (normal != text).then_some(normal) })
     }
 
-    /// As it was given.
+    /// The name with its original spelling.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// In lower case, as it is compared.
+    /// The name in lower case, which comparison uses.
     pub fn normalized(&self) -> &str {
         self.normal.as_deref().unwrap_or(&self.text)
     }
 
-    /// Its form.
+    /// Format of the name.
     pub fn kind(&self) -> NameType {
         let name = self.normalized();
         if all_consuming(iqn).parse(name).is_ok() {
@@ -131,7 +137,7 @@ impl fmt::Debug for IscsiName {
     }
 }
 
-/// The lower-case form of a character that has one of a single character, which is all that can be in a name.
+/// The lower-case form of a character, or the character itself if that form has several characters.
 fn lower(character: char) -> char {
     let mut lower = character.to_lowercase();
     match (lower.next(), lower.next()) {
@@ -140,12 +146,12 @@ fn lower(character: char) -> char {
     }
 }
 
-/// Graphic ASCII, and of the rest what RFC 3722 does not prohibit in any case: letters and digits.
+/// Accepts graphic ASCII, and alphanumeric characters outside of ASCII, which RFC 3722 permits in part.
 fn is_safe(character: char) -> bool {
     character.is_ascii_graphic() || (!character.is_ascii() && character.is_alphanumeric())
 }
 
-/// What may stand in an iqn after preparation (RFC 3722 6.2).
+/// Accepts the characters of an iqn name after preparation (RFC 3722 6.2).
 fn is_prepared(character: char) -> bool {
     matches!(character, 'a'..='z' | '0'..='9' | '-' | '.' | ':') || !character.is_ascii()
 }
@@ -173,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms() {
+    fn names_have_their_format() {
         let cases = [
             ("iqn.2001-04.com.example:storage:diskarrays-sn-a8675309", NameType::Iqn),
             ("iqn.2001-04.com.example", NameType::Iqn),
@@ -201,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unsafe_is_no_name_at_all() {
+    fn unsafe_names_are_refused() {
         for text in ["iqn.2001-04.com.example:a b", "a\nb", "a\u{7f}", "a\u{202e}b", "a\u{a0}b", "a\0"] {
             assert_eq!(IscsiName::parse_any(text).err(), Some(NameError::Character), "{text:?}");
         }
@@ -211,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_kept_but_not_compared() {
+    fn names_keep_their_case_and_compare_without_it() {
         let upper = IscsiName::parse("iqn.2001-04.com.Example:Disk").unwrap();
         let lower = IscsiName::parse("iqn.2001-04.com.example:disk").unwrap();
         let other = IscsiName::parse("iqn.2001-04.com.example:disc").unwrap();
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_normalized_name_is_a_name() {
+    fn lower_case_form_is_safe_and_stable() {
         for character in ('\u{80}'..=char::MAX).filter(|character| is_safe(*character)) {
             let lower = lower(character);
             assert!(is_safe(lower) && super::lower(lower) == lower, "{character:?}");
@@ -231,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_name_or_not(text in "(iqn\\.2001-04\\.|eui\\.|naa\\.)?\\PC{0,40}") {
+        fn parse_accepts_any_text_without_panic(text in "(iqn\\.2001-04\\.|eui\\.|naa\\.)?\\PC{0,40}") {
             if let Ok(name) = IscsiName::parse(&text) {
                 prop_assert_eq!(name.as_str(), text);
                 let again = IscsiName::parse(name.normalized());

@@ -1,43 +1,43 @@
-//! What a negotiation leads to: the operational parameters, with the defaults of RFC 7143 13.
+//! Operational parameters, with the defaults of RFC 7143 13.
 
-/// Parameters of a session, settled by its leading connection.
+/// Parameters of a session, negotiated by its leading connection.
 ///
-/// As a side's wishes before the negotiation they say what that side would have; the rule of each key joins
-/// the two sides' wishes (see [`text::negotiate`](crate::text::negotiate)).
+/// Before the negotiation each side has preferences of the same type, which the rule of each key combines to the result
+/// (see [`text::negotiate`](crate::text::negotiate)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SessionParams {
-    /// MaxConnections: 1 to 65535, the smaller wins.
+    /// MaxConnections: 1 to 65535, the smaller value wins.
     pub max_connections: u16,
-    /// InitialR2T: a write waits for an R2T before anything but immediate data; one side's Yes suffices.
+    /// InitialR2T: the initiator sends only immediate data before an R2T; Yes if either side says Yes.
     pub initial_r2t: bool,
-    /// ImmediateData: a write command may carry data itself; takes both sides.
+    /// ImmediateData: a SCSI Command may carry write data; Yes if both sides say Yes.
     pub immediate_data: bool,
-    /// MaxBurstLength in bytes: 512 to 2^24-1, the smaller wins.
+    /// MaxBurstLength in bytes: 512 to 2^24-1, the smaller value wins.
     pub max_burst_len: u32,
-    /// FirstBurstLength in bytes: 512 to 2^24-1, the smaller wins; never above `max_burst_len`.
+    /// FirstBurstLength in bytes: 512 to 2^24-1, the smaller value wins; never above `max_burst_len`.
     pub first_burst_len: u32,
-    /// DefaultTime2Wait in seconds: 0 to 3600, the larger wins.
+    /// DefaultTime2Wait in seconds: 0 to 3600, the larger value wins.
     pub default_time2wait: u16,
-    /// DefaultTime2Retain in seconds: 0 to 3600, the smaller wins.
+    /// DefaultTime2Retain in seconds: 0 to 3600, the smaller value wins.
     pub default_time2retain: u16,
-    /// MaxOutstandingR2T: 1 to 65535, the smaller wins.
+    /// MaxOutstandingR2T: 1 to 65535, the smaller value wins.
     pub max_outstanding_r2t: u16,
-    /// DataPDUInOrder: one side's Yes suffices.
+    /// DataPDUInOrder: Yes if either side says Yes.
     pub data_pdu_in_order: bool,
-    /// DataSequenceInOrder: one side's Yes suffices.
+    /// DataSequenceInOrder: Yes if either side says Yes.
     pub data_sequence_in_order: bool,
-    /// ErrorRecoveryLevel: 0 to 2, the smaller wins.
+    /// ErrorRecoveryLevel: 0 to 2, the smaller value wins.
     pub error_recovery_level: u8,
-    /// TaskReporting: the first of the offerer's list that the other side knows.
+    /// TaskReporting: the first value in the list of one side that the other side supports.
     pub task_reporting: TaskReporting,
-    /// iSCSIProtocolLevel: 0 to 31, the smaller wins (RFC 7144 7.1.1).
+    /// iSCSIProtocolLevel: 0 to 31, the smaller value wins (RFC 7144 7.1.1).
     pub protocol_level: u8,
 }
 
-/// How a target reports on terminated tasks of several initiators (RFC 7143 13.23).
+/// How a target reports tasks that were terminated on behalf of another initiator (RFC 7143 13.23).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum TaskReporting {
-    /// As RFC 3720 had it.
+    /// As defined in RFC 3720.
     #[default]
     Rfc3720,
     /// With response fences (RFC 7143 4.2.2.3.3).
@@ -49,28 +49,28 @@ pub enum TaskReporting {
 /// Parameters of one connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConnectionParams {
-    /// HeaderDigest is CRC32C, from the full feature phase on.
+    /// HeaderDigest is CRC32C. In use from the full feature phase on.
     pub header_digest: bool,
-    /// DataDigest is CRC32C, from the full feature phase on.
+    /// DataDigest is CRC32C. In use from the full feature phase on.
     pub data_digest: bool,
-    /// Our own MaxRecvDataSegmentLength in bytes: what the peer may send us in one PDU. 512 to 2^24-1.
+    /// MaxRecvDataSegmentLength of this side, in bytes: the limit of PDUs from the peer. 512 to 2^24-1.
     pub max_recv_data_segment_len: u32,
-    /// The peer's MaxRecvDataSegmentLength in bytes: what we may send it in one PDU. 512 to 2^24-1.
+    /// MaxRecvDataSegmentLength of the peer, in bytes: the limit of PDUs to the peer. 512 to 2^24-1.
     pub max_xmit_data_segment_len: u32,
 }
 
-/// What a session is for (RFC 7143 13.21).
+/// SessionType (RFC 7143 13.21).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum SessionType {
-    /// SCSI commands.
+    /// The session carries SCSI commands.
     #[default]
     Normal,
-    /// SendTargets only.
+    /// The session permits only SendTargets.
     Discovery,
 }
 
 impl Default for SessionParams {
-    /// The RFC's defaults.
+    /// The defaults of RFC 7143 13.
     fn default() -> Self {
         Self {
             max_connections: 1,
@@ -91,7 +91,7 @@ impl Default for SessionParams {
 }
 
 impl Default for ConnectionParams {
-    /// The RFC's defaults.
+    /// The defaults of RFC 7143 13.
     fn default() -> Self {
         Self {
             header_digest: false,
@@ -103,7 +103,7 @@ impl Default for ConnectionParams {
 }
 
 impl TaskReporting {
-    /// The value's name (RFC 7143 13.23).
+    /// The value as text (RFC 7143 13.23).
     pub fn name(self) -> &'static str {
         match self {
             Self::Rfc3720 => "RFC3720",
@@ -112,12 +112,12 @@ impl TaskReporting {
         }
     }
 
-    /// By name.
+    /// Parses the value, which is case-sensitive.
     pub fn by_name(name: &str) -> Option<Self> {
         [Self::Rfc3720, Self::ResponseFence, Self::FastAbort].into_iter().find(|value| value.name() == name)
     }
 
-    /// The list to offer: this, else as it ever was.
+    /// The list to offer: this value, then the default.
     pub(crate) fn offer(self) -> &'static str {
         match self {
             Self::Rfc3720 => "RFC3720",
@@ -128,7 +128,7 @@ impl TaskReporting {
 }
 
 impl SessionType {
-    /// The value's name (RFC 7143 13.21).
+    /// The value as text (RFC 7143 13.21).
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "Normal",
@@ -136,14 +136,14 @@ impl SessionType {
         }
     }
 
-    /// By name.
+    /// Parses the value, which is case-sensitive.
     pub fn by_name(name: &str) -> Option<Self> {
         [Self::Normal, Self::Discovery].into_iter().find(|value| value.name() == name)
     }
 }
 
 impl ConnectionParams {
-    /// The digests, as framing wants them.
+    /// The digests, for [`frame`](crate::frame).
     pub fn digests(&self) -> crate::frame::Digests {
         crate::frame::Digests { header: self.header_digest, data: self.data_digest }
     }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_not_mixed_up() {
+    fn digests_keep_header_and_data_apart() {
         let params = ConnectionParams { header_digest: true, ..Default::default() };
         assert_eq!(params.digests(), crate::frame::Digests { header: true, data: false });
     }

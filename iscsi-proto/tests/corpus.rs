@@ -1,4 +1,4 @@
-//! Replays the fuzzers' corpora, so that they guard without a fuzzer.
+//! Replays the fuzz corpora, so that they are tested without a fuzzer.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use iscsi_proto::fuzzing::TARGETS;
 
 #[test]
-fn every_input_worth_keeping_is_handled() {
+fn targets_accept_every_input_of_their_corpus() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, run) in TARGETS {
         let inputs: Vec<_> = fs::read_dir(corpora.join(name)).unwrap().collect();

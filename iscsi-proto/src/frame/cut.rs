@@ -1,42 +1,41 @@
-//! Finding one header at the start of a buffer.
+//! Locates one PDU at the start of a buffer.
 
 use super::{DIGEST_LEN, Digests, FrameError, Limits, header_digest};
 use crate::pdu::{BHS_LEN, Bhs, ahs_len, data_len};
 
-/// What stands at the start of a buffer.
+/// The start of a buffer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cut<'a> {
-    /// Less than a whole header; holds how many bytes, from the start of the buffer, are needed to see more.
+    /// The header is incomplete; the next call needs at least this many bytes from the start of the buffer.
     More(usize),
-    /// A whole header.
+    /// The header is complete.
     Header(Header<'a>),
 }
 
-/// A header with what its lengths mean on the wire. All lengths are in bytes.
+/// A header, and the lengths of the PDU on the wire, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header<'a> {
     /// The basic header segment.
     pub bhs: &'a Bhs,
-    /// All additional header segments, see [`pdu::ahs`](crate::pdu::ahs).
+    /// All additional header segments; see [`pdu::ahs`](crate::pdu::ahs).
     pub ahs: &'a [u8],
-    /// Where the data starts: behind additional header segments and header digest.
+    /// Offset of the data segment: the length of headers and header digest.
     pub header_len: usize,
-    /// The data, without padding.
+    /// Length of the data segment, without padding.
     pub data_len: usize,
-    /// The data with its padding.
+    /// Length of the data segment with its padding.
     pub padded_len: usize,
-    /// The whole PDU, with padding and data digest.
+    /// Length of the PDU, with padding and data digest.
     pub wire_len: usize,
 }
 
-/// Finds the header at the start of `bytes` and checks its digest and its lengths.
+/// Reads the header at the start of `bytes` and checks its digest and its lengths.
 ///
-/// Nothing is kept between calls: with too few bytes the answer is [`Cut::More`], and the call is made again
-/// when they are there. The data needs not be there yet; its digest is the caller's to check, see
-/// [`data_digest`](super::data_digest).
+/// The function keeps no state: after [`Cut::More`] the caller calls it again with more bytes. The data segment need not
+/// be complete; the caller checks its digest with [`data_digest`](super::data_digest).
 ///
 /// # Errors
-/// The limits are broken or the header digest is wrong. The stream cannot be followed any further.
+/// A length exceeds its limit or the header digest does not match. The rest of the stream cannot be read.
 #[inline]
 pub fn cut<'a>(bytes: &'a [u8], digests: Digests, limits: &Limits) -> Result<Cut<'a>, FrameError> {
     let Some((bhs, rest)) = bytes.split_first_chunk::<BHS_LEN>() else {
@@ -52,7 +51,7 @@ pub fn cut<'a>(bytes: &'a [u8], digests: Digests, limits: &Limits) -> Result<Cut
     Ok(Cut::Header(header(bhs, &[], BHS_LEN, data_len, digests)))
 }
 
-/// The same, for a header with additional segments or a digest.
+/// [`cut`] of a header with additional segments or a digest.
 fn long_header<'a>(
     bhs: &'a Bhs,
     rest: &'a [u8],

@@ -1,12 +1,12 @@
-//! CRC32C digests (RFC 7143 13.1), by the `crc-fast` crate: of those that use the processor's instructions it is the
-//! fastest by far, as it folds with carry-less multiplication as well.
+//! CRC32C digests (RFC 7143 13.1), computed by the `crc-fast` crate. It uses carry-less multiplication beside the CRC
+//! instructions of the processor, which makes it the fastest one.
 
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 
 use super::DIGEST_LEN;
 use crate::pdu::Bhs;
 
-/// A CRC32C taken piece by piece.
+/// An incremental CRC32C.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Crc32c(u32);
 
@@ -17,13 +17,13 @@ impl Default for Crc32c {
 }
 
 impl Crc32c {
-    /// Of nothing.
+    /// The CRC of no bytes.
     #[inline]
     pub fn new() -> Self {
         Self(u32::MAX)
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
         let mut digest = crc_fast::Digest::new_with_init_state(Crc32Iscsi, self.0.into());
@@ -31,21 +31,20 @@ impl Crc32c {
         self.0 = digest.get_state() as u32;
     }
 
-    /// The number; [`Self::to_wire`] gives the bytes that travel.
+    /// The CRC as a number; [`Self::to_wire`] returns it in wire format.
     #[inline]
     pub fn finish(self) -> u32 {
         !self.0
     }
 
-    /// The digest as it travels: least significant byte first (RFC 7143 13.1, and the examples of
-    /// RFC 3720 B.4).
+    /// The digest in wire format: least significant byte first (RFC 7143 13.1, examples in RFC 3720 B.4).
     #[inline]
     pub fn to_wire(self) -> [u8; DIGEST_LEN] {
         self.finish().to_le_bytes()
     }
 }
 
-/// The digest of a header and its additional segments, as it travels.
+/// The digest of a header and its additional segments, in wire format.
 #[inline]
 pub fn header_digest(bhs: &Bhs, ahs: &[u8]) -> [u8; DIGEST_LEN] {
     let mut crc = Crc32c::new();
@@ -56,7 +55,7 @@ pub fn header_digest(bhs: &Bhs, ahs: &[u8]) -> [u8; DIGEST_LEN] {
     crc.to_wire()
 }
 
-/// The digest of a data segment given in pieces, as it travels. Padding counts: it has to be among the pieces.
+/// The digest of a data segment, in wire format. The chunks must include the padding.
 #[inline]
 pub fn data_digest<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> [u8; DIGEST_LEN] {
     let mut crc = Crc32c::new();
@@ -70,7 +69,7 @@ mod tests {
 
     /// The examples of RFC 3720 B.4 and RFC 7143 A.4.
     #[test]
-    fn examples_of_the_standard() {
+    fn digests_match_the_examples_of_the_standard() {
         let ascending: Vec<u8> = (0..32).collect();
         let descending: Vec<u8> = (0..32).rev().collect();
         let mut read_10 = [0; 48];
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_count_as_their_sum() {
+    fn digest_does_not_depend_on_the_chunks() {
         let bytes: Vec<u8> = (0..=255).collect();
         for at in [0, 1, 48, 255] {
             let (head, tail) = bytes.split_at(at);

@@ -1,4 +1,4 @@
-//! What goes around a payload.
+//! Encodes PDUs, and the trailer of a data segment.
 
 use bytes::{BufMut, BytesMut};
 
@@ -6,11 +6,12 @@ use super::digest::Crc32c;
 use super::{DIGEST_LEN, Digests, header_digest};
 use crate::pdu::{Bhs, set_lengths};
 
-/// Appends a whole PDU to `out`: the header with the lengths put in, additional header segments, data, padding
-/// and digests. It copies the data: for logins, texts and other small PDUs.
+/// Appends a whole PDU to `out`: the header with its lengths, additional header segments, data, padding and digests.
+/// It copies the data, so it is for logins, texts and other small PDUs.
 ///
-/// `ahs` is a multiple of four bytes and at most [`AHS_LEN_MAX`](crate::pdu::AHS_LEN_MAX) long, as
-/// [`pdu::ahs`](crate::pdu::ahs) builds it; `data` at most [`DATA_LEN_MAX`](crate::pdu::DATA_LEN_MAX).
+/// `ahs` has a multiple of four bytes, at most [`AHS_LEN_MAX`](crate::pdu::AHS_LEN_MAX), as
+/// [`Ahs::encode`](crate::pdu::ahs::Ahs::encode) makes it; `data` has at most [`DATA_LEN_MAX`](crate::pdu::DATA_LEN_MAX)
+/// bytes.
 pub fn encode_pdu(out: &mut BytesMut, bhs: &Bhs, ahs: &[u8], data: &[u8], digests: Digests) {
     let mut bhs = *bhs;
     set_lengths(&mut bhs, ahs.len(), data.len());
@@ -25,8 +26,8 @@ pub fn encode_pdu(out: &mut BytesMut, bhs: &Bhs, ahs: &[u8], data: &[u8], digest
     out.put_slice(&trailer[..len]);
 }
 
-/// What follows a data segment given in pieces: zero to three bytes of padding, and the data digest if it is
-/// used and there is data. The first `.1` bytes of the array count, at most seven.
+/// The bytes after a data segment: zero to three bytes of padding, and the data digest if it is used and there is data.
+/// The second value is the number of valid bytes in the array, at most seven.
 #[inline]
 pub fn trailer<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, digests: Digests) -> ([u8; 8], usize) {
     let (mut len, mut crc) = (0, Crc32c::new());

@@ -1,24 +1,24 @@
-//! Whole PDUs out of chunks of any size, for slow paths.
+//! Reassembles PDUs from received chunks of any size, for slow paths.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Cut, DIGEST_LEN, Digests, FrameError, Limits, cut, data_digest};
 use crate::pdu::{BHS_LEN, Bhs};
 
-/// Collects bytes until a PDU is whole.
+/// Collects received bytes until a PDU is complete.
 ///
-/// After each [`push`](Self::push) call [`next_pdu`](Self::next_pdu) until it has no more; then what is kept is
-/// less than one PDU within the limits.
+/// After each [`push`](Self::push) call [`next_pdu`](Self::next_pdu) until it returns `None`. The reader then holds less
+/// than one PDU of the maximum length.
 #[derive(Debug)]
 pub struct PduReader {
     limits: Limits,
     digests: Digests,
     received: BytesMut,
-    /// An error is final: where the next PDU would start is not known.
+    /// The first error. It is final, because the start of the next PDU is unknown.
     failed: Option<FrameError>,
 }
 
-/// A PDU whose header is not decoded yet.
+/// A complete PDU whose header is not decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RawPdu {
     /// The basic header segment.
@@ -30,24 +30,24 @@ pub struct RawPdu {
 }
 
 impl PduReader {
-    /// A reader without digests, as a connection starts.
+    /// A reader without digests, for the login of a connection.
     pub fn new(limits: Limits) -> Self {
         Self { limits, digests: Digests::NONE, received: BytesMut::new(), failed: None }
     }
 
-    /// What holds from the next PDU on: call it between the last Login Response and what follows.
+    /// Sets limits and digests from the next PDU on. Call it after the final Login Response.
     pub fn configure(&mut self, limits: Limits, digests: Digests) {
         (self.limits, self.digests) = (limits, digests);
     }
 
-    /// Takes bytes off the stream.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
             self.received.extend_from_slice(bytes);
         }
     }
 
-    /// The next whole PDU, if there is one. After an error, that error for ever.
+    /// The next complete PDU, if there is one. After an error every call returns that error.
     pub fn next_pdu(&mut self) -> Option<Result<RawPdu, FrameError>> {
         if let Some(error) = self.failed {
             return Some(Err(error));
@@ -60,7 +60,7 @@ impl PduReader {
         Some(pdu)
     }
 
-    /// Gives up reading and hands over the bytes that belong to no PDU returned so far.
+    /// Returns the bytes after the last PDU that was returned.
     pub fn into_unread(self) -> Bytes {
         self.received.freeze()
     }

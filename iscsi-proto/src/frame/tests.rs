@@ -1,4 +1,4 @@
-//! Framing, both ways.
+//! Tests of framing in both directions.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -29,8 +29,8 @@ fn header(bytes: &[u8], digests: Digests) -> Header<'_> {
 }
 
 #[test]
-fn lengths_with_and_without_digests() {
-    // Data, header and wire lengths for 5 bytes of data behind 8 bytes of additional header.
+fn digests_count_in_the_lengths() {
+    // Header and wire lengths for 5 bytes of data after 8 bytes of additional header.
     for (digests, header_len, wire_len) in
         ALL_DIGESTS.into_iter().zip([(56, 64), (60, 68), (56, 68), (60, 72)]).map(|(d, (h, w))| (d, h, w))
     {
@@ -45,7 +45,7 @@ fn lengths_with_and_without_digests() {
 }
 
 #[test]
-fn no_data_has_no_data_digest() {
+fn empty_data_segment_has_no_digest() {
     let bytes = wire(&[], &[], BOTH);
     assert_eq!(bytes.len(), BHS_LEN + 4);
     assert_eq!(header(&bytes, BOTH).wire_len, BHS_LEN + 4);
@@ -53,7 +53,7 @@ fn no_data_has_no_data_digest() {
 }
 
 #[test]
-fn too_few_bytes_say_how_many_are_needed() {
+fn incomplete_header_reports_the_bytes_needed() {
     let bytes = wire(&[7; 8], b"hello", BOTH);
     for len in 0..bytes.len() {
         let expected = match len {
@@ -70,7 +70,7 @@ fn too_few_bytes_say_how_many_are_needed() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_the_header_is_seen() {
+fn header_digest_detects_any_flipped_bit() {
     let bytes = wire(&[7; 8], b"hello", BOTH);
     for at in (0..60).filter(|at| *at != 4) {
         let mut bytes = bytes.clone();
@@ -80,7 +80,7 @@ fn a_flipped_bit_anywhere_in_the_header_is_seen() {
 }
 
 #[test]
-fn limits_hold_to_the_byte_and_before_any_data_came() {
+fn limits_are_exact_and_checked_before_data_arrives() {
     let mut bhs: Bhs = [0; BHS_LEN];
     set_lengths(&mut bhs, 40, 600);
     let bytes = [&bhs[..], &[0; 40]].concat();
@@ -97,14 +97,14 @@ fn limits_hold_to_the_byte_and_before_any_data_came() {
 }
 
 #[test]
-fn a_broken_length_is_told_as_a_broken_digest() {
+fn corrupt_length_is_a_digest_error() {
     let mut bytes = wire(&[], b"hello", BOTH);
     bytes[5] = 0xff;
     assert_eq!(cut(&bytes, BOTH, &LIMITS), Err(FrameError::HeaderDigest));
 }
 
 #[test]
-fn trailer_is_padding_and_digest_of_both() {
+fn trailer_is_padding_and_digest_of_data_and_padding() {
     let (padding, digest) = ([0; 3], data_digest([b"hello".as_slice(), &[0; 3]]));
     let data_only = Digests { header: false, data: true };
     let (bytes, len) = trailer([b"he".as_slice(), b"llo"], data_only);
@@ -115,7 +115,7 @@ fn trailer_is_padding_and_digest_of_both() {
 }
 
 #[test]
-fn reader_sees_a_wrong_data_digest_and_stays_failed() {
+fn reader_stays_failed_after_a_wrong_data_digest() {
     let mut bytes = wire(&[], b"hello", BOTH);
     bytes[52] ^= 1;
     let mut reader = PduReader::new(LIMITS);
@@ -138,7 +138,7 @@ fn reader_checks_padding_against_the_digest() {
 }
 
 #[test]
-fn reader_hands_over_what_it_did_not_use() {
+fn reader_returns_unread_bytes() {
     let mut reader = PduReader::new(LIMITS);
     let bytes = wire(&[], b"hello", Digests::NONE);
     reader.push(&[&bytes[..], b"rest"].concat());
@@ -149,7 +149,7 @@ fn reader_hands_over_what_it_did_not_use() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_in_chunks_of_any_size(
+    fn reader_accepts_chunks_of_any_size(
         pdus in prop::collection::vec((0usize..=10, prop::collection::vec(any::<u8>(), 0..=600)), 0..5),
         digests in prop::sample::select(ALL_DIGESTS.to_vec()),
         chunk in 1usize..200,
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_cut_or_refused(
+    fn cut_accepts_any_bytes_without_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         digests in prop::sample::select(ALL_DIGESTS.to_vec()),
     ) {

@@ -1,6 +1,6 @@
 //! Additional header segments (RFC 7143 11.2.2).
 //!
-//! Each has a length of two bytes, a type, and what its type makes of the rest; it is padded to four bytes.
+//! A segment has a length of two bytes, a type of one byte and type-specific content, padded to four bytes.
 
 use nom::bytes::complete::take;
 use nom::number::complete::{be_u8, be_u16};
@@ -11,27 +11,27 @@ use super::header::AHS_LEN_MAX;
 /// One additional header segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ahs<'a> {
-    /// What a CDB has beyond its first 16 bytes (RFC 7143 11.2.2.3).
+    /// Bytes of a CDB after its first 16 (RFC 7143 11.2.2.3).
     ExtendedCdb(&'a [u8]),
     /// Expected Bidirectional Read Data Length in bytes (RFC 7143 11.2.2.4).
     BidirectionalReadLength(u32),
-    /// A type the standard does not name, with what follows the type byte.
+    /// An unknown type, with the content after the type byte.
     Other(u8, &'a [u8]),
 }
 
-/// Why additional header segments could not be taken apart or put together.
+/// Why additional header segments could not be decoded or encoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AhsError {
-    /// A segment claims more bytes than there are, or fewer than its type needs.
+    /// AHSLength exceeds the remaining bytes, or is too small for the type.
     #[error("additional header segment of a wrong length")]
     Length,
-    /// All segments together do not fit a header.
-    #[error("no room for another additional header segment")]
-    NoRoom,
+    /// All segments together exceed [`AHS_LEN_MAX`].
+    #[error("additional header segments are longer than 1020 bytes")]
+    TooLong,
 }
 
-/// Takes the segments behind a header apart, one after the other. After an error there is no more.
+/// Iterates over the additional header segments of a PDU. The iterator ends after an error.
 pub fn segments(bytes: &[u8]) -> Segments<'_> {
     Segments { rest: bytes }
 }
@@ -58,7 +58,7 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// The layout: AHSLength counts neither itself nor the type, nor the padding.
+/// Splits off one segment. AHSLength counts neither itself nor the type nor the padding.
 fn segment(input: &[u8]) -> IResult<&[u8], (u8, &[u8])> {
     let (input, (len, kind)) = (be_u16, be_u8).parse(input)?;
     let (input, content) = take(len).parse(input)?;
@@ -70,7 +70,7 @@ fn segment(input: &[u8]) -> IResult<&[u8], (u8, &[u8])> {
 impl<'a> Ahs<'a> {
     fn from_parts(kind: u8, content: &'a [u8]) -> Result<Self, AhsError> {
         match (kind, content) {
-            // Its first byte is reserved, and a CDB extension of nothing extends nothing.
+            // The first byte is reserved. An empty CDB extension is invalid.
             (EXTENDED_CDB, [_, cdb @ ..]) if !cdb.is_empty() => Ok(Self::ExtendedCdb(cdb)),
             (BIDIRECTIONAL_READ_LENGTH, [_, a, b, c, d]) => {
                 Ok(Self::BidirectionalReadLength(u32::from_be_bytes([*a, *b, *c, *d])))
@@ -80,12 +80,11 @@ impl<'a> Ahs<'a> {
         }
     }
 
-    /// Appends the segment with its padding to `out`, which holds a header's additional segments and nothing
-    /// else.
+    /// Appends the segment with its padding to `out`, which holds the additional header segments of one PDU only.
     ///
     /// # Errors
-    /// [`AhsError::NoRoom`], and `out` is as before, if the whole would be longer than [`AHS_LEN_MAX`];
-    /// [`AhsError::Length`] for an empty CDB extension.
+    /// [`AhsError::TooLong`] if all segments together would exceed [`AHS_LEN_MAX`], [`AhsError::Length`] for an empty
+    /// CDB extension. `out` is unchanged.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), AhsError> {
         let number;
         let (kind, reserved, content): (u8, &[u8], &[u8]) = match *self {
@@ -100,7 +99,7 @@ impl<'a> Ahs<'a> {
         let len = reserved.len() + content.len();
         let wire_len = (3 + len).next_multiple_of(4);
         if out.len() + wire_len > AHS_LEN_MAX {
-            return Err(AhsError::NoRoom);
+            return Err(AhsError::TooLong);
         }
         let end = out.len() + wire_len;
         out.extend_from_slice(&(len as u16).to_be_bytes());
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lengths_are_errors_and_end_it() {
+    fn wrong_length_is_an_error_and_ends_the_iterator() {
         let cases: [&[u8]; 6] = [
             &[0, 3, 1, 0, 0xaa, 0xbb, 0],    // padding is missing
             &[0, 9, 1, 0, 0xaa, 0xbb, 0, 0], // longer than there is
@@ -155,15 +154,15 @@ mod tests {
     }
 
     #[test]
-    fn unknown_types_are_carried() {
+    fn unknown_type_keeps_its_content() {
         let bytes = [0, 1, 0x3f, 9];
         assert_eq!(segments(&bytes).next(), Some(Ok(Ahs::Other(0x3f, &[9]))));
     }
 
     #[test]
-    fn the_header_has_room_for_1020_bytes() {
+    fn segments_are_limited_to_1020_bytes() {
         let mut out = vec![0; AHS_LEN_MAX - 8];
-        assert_eq!(Ahs::ExtendedCdb(&[1; 5]).encode(&mut out), Err(AhsError::NoRoom));
+        assert_eq!(Ahs::ExtendedCdb(&[1; 5]).encode(&mut out), Err(AhsError::TooLong));
         assert_eq!(out.len(), AHS_LEN_MAX - 8);
         assert_eq!(Ahs::ExtendedCdb(&[1; 4]).encode(&mut out), Ok(()));
         assert_eq!(out.len(), AHS_LEN_MAX);
@@ -171,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(
+        fn decode_returns_what_was_encoded(
             parts in prop::collection::vec((0u8..=5, prop::collection::vec(any::<u8>(), 1..100)), 0..8),
             len in any::<u32>(),
         ) {
@@ -189,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..1100)) {
+        fn iterator_ends_for_any_input(bytes in prop::collection::vec(any::<u8>(), 0..1100)) {
             prop_assert!(segments(&bytes).count() <= bytes.len() / 4 + 1);
         }
     }

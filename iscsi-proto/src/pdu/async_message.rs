@@ -4,26 +4,26 @@ use super::code::open_code;
 use super::header::{Bhs, FINAL, PduError, be16, be32, bytes, expect, put_bytes, put16, put32};
 use crate::sn::{CmdSn, StatSn};
 
-/// Asynchronous Message: the target tells or asks something no command is waiting for.
+/// Asynchronous Message: an event or a request of the target that belongs to no task.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AsyncMessage {
-    /// Logical unit number, for a SCSI event.
+    /// Logical unit number; valid for [`AsyncEvent::SCSI`] and [`AsyncEvent::TASK_TERMINATION`].
     pub lun: [u8; 8],
-    /// This message's number among the responses.
+    /// StatSN of this message.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// What happened.
+    /// AsyncEvent.
     pub event: AsyncEvent,
-    /// Vendor's code, for a vendor's event.
+    /// AsyncVCode: the vendor's code, for [`AsyncEvent::VENDOR`].
     pub vendor_code: u8,
-    /// Parameter1: a connection's CID, or seconds; by event.
+    /// Parameter1: a CID for [`AsyncEvent::CONNECTION_DROP`], else 0.
     pub parameter_1: u16,
-    /// Parameter2: Time2Wait in seconds, by event.
+    /// Parameter2: Time2Wait in seconds, for the drop events.
     pub parameter_2: u16,
-    /// Parameter3: Time2Retain in seconds, or seconds to go; by event.
+    /// Parameter3: Time2Retain in seconds for the drop events, the time limit in seconds for the requests.
     pub parameter_3: u16,
 }
 
@@ -32,26 +32,26 @@ open_code! {
     AsyncEvent {
         /// A SCSI event, with sense data in the data segment.
         SCSI = 0,
-        /// The target asks for a logout within Parameter3 seconds.
+        /// The target requests a logout within Parameter3 seconds.
         LOGOUT_REQUEST = 1,
         /// The target will drop the connection Parameter1.
         CONNECTION_DROP = 2,
         /// The target will drop all connections of the session.
         SESSION_DROP = 3,
-        /// The target asks for a parameter negotiation by text within Parameter3 seconds.
+        /// The target requests a negotiation by Text Request within Parameter3 seconds.
         NEGOTIATION_REQUEST = 4,
-        /// Tasks of a unit were terminated (RFC 7143 11.9.1, FastAbort).
+        /// The target terminated all tasks of a logical unit (FastAbort).
         TASK_TERMINATION = 5,
-        /// A vendor's own.
+        /// A vendor-specific event, see AsyncVCode.
         VENDOR = 255,
     }
 }
 
 impl AsyncMessage {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x32;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -67,7 +67,7 @@ impl AsyncMessage {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;

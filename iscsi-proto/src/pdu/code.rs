@@ -1,6 +1,6 @@
-//! Open sets of codes: carried as they are, named where the standard names them.
+//! One-byte codes with named values. A code without a name keeps its number.
 
-/// Declares a one-byte code with its standard values; `Debug` prints the name.
+/// Declares a one-byte code and the values that the standard names; `Debug` prints the name or the number.
 macro_rules! open_code {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $code:literal,)* }) => {
         $(#[$doc])*
@@ -29,7 +29,7 @@ mod tests {
     use crate::pdu::RejectReason;
 
     #[test]
-    fn debug_names_what_is_known_and_numbers_the_rest() {
+    fn debug_prints_the_name_or_the_number() {
         let (known, unknown) = (RejectReason::PROTOCOL_ERROR, RejectReason(0xfe));
         assert_eq!(format!("{known:?} {unknown:?}"), "PROTOCOL_ERROR RejectReason(0xfe)");
     }

@@ -5,47 +5,47 @@ use super::scsi_response::Residual;
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, DataSn, StatSn};
 
-/// SCSI Data-In: a piece of a read's data, the last one perhaps with the command's status.
+/// SCSI Data-In: read data of a command, in the last PDU optionally with the status of the command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataIn {
-    /// F: the last of a sequence; it goes without saying where `status` is given.
+    /// F: the last PDU of a sequence. Encoded as set if `status` is given.
     pub last: bool,
-    /// A: the target asks for a DataACK SNACK (RFC 7143 11.7.2); only above ErrorRecoveryLevel 0.
+    /// A: the target requests a DataACK SNACK (RFC 7143 11.7.2). Needs an ErrorRecoveryLevel above 0.
     pub acknowledge: bool,
-    /// S: the command ends here with this status, without a SCSI Response.
+    /// S: the status of the command, which gets no SCSI Response.
     pub status: Option<DataInStatus>,
-    /// Logical unit number; of meaning only with a transfer tag.
+    /// Logical unit number; valid only with a Target Transfer Tag.
     pub lun: [u8; 8],
-    /// The task.
+    /// Initiator Task Tag of the command.
     pub itt: Itt,
-    /// For the DataACK SNACK when `acknowledge` is set.
+    /// Target Transfer Tag to copy into the DataACK SNACK; valid if `acknowledge` is set.
     pub ttt: Option<Ttt>,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// Counts from 0 for each command.
+    /// DataSN: counts from 0 for each command.
     pub data_sn: DataSn,
-    /// Where in the command's data this piece belongs, in bytes.
+    /// Buffer Offset: position of the data segment in the data of the command, in bytes.
     pub buffer_offset: u32,
 }
 
-/// How the command ended, in its last Data-In: what has meaning only when the S bit is set.
+/// The fields of a Data-In PDU that are valid only if the S bit is set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataInStatus {
-    /// SCSI status without sense: GOOD, CONDITION MET and their like (RFC 7143 11.7.3).
+    /// SCSI status. One with sense data needs a SCSI Response instead (RFC 7143 11.7.3).
     pub status: u8,
-    /// Bytes too many or too few, against the Expected Data Transfer Length.
+    /// Residual Count, against the Expected Data Transfer Length.
     pub residual: Residual,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
 }
 
 impl DataIn {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x25;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -76,7 +76,7 @@ impl DataIn {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero. With `status`, F is set as well as S.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0. With `status`, F is set as well as S.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -116,7 +116,7 @@ mod tests {
         0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff,     // ITT 7, no TTT
         0, 0, 0, 11, 0, 0, 0, 10,               // StatSN 11, ExpCmdSN 10
         0, 0, 0, 42, 0, 0, 0, 1,                // MaxCmdSN 42, DataSN 1
-        0, 0, 0x20, 0, 0, 0, 1, 0,              // at 8 KiB; 256 bytes too few
+        0, 0, 0x20, 0, 0, 0, 1, 0,              // offset 8 KiB; underflow of 256 bytes
     ];
 
     const LAST: DataIn = DataIn {
@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn status_makes_it_the_last() {
+    fn status_sets_the_f_bit() {
         let mut out = [0; crate::pdu::BHS_LEN];
         DataIn { last: false, ..LAST }.encode(&mut out);
         assert_eq!(out, GOLDEN);
     }
 
     #[test]
-    fn status_belongs_to_the_last_one() {
+    fn status_without_the_f_bit_is_an_error() {
         let mut bytes = GOLDEN;
         bytes[1] = 0x01;
         assert_eq!(DataIn::decode(&bytes), Err(PduError::StatusNotLast));

@@ -4,30 +4,30 @@ use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32,
 use crate::ids::{Itt, Ttt};
 use crate::sn::{DataSn, StatSn};
 
-/// SCSI Data-Out: a piece of a write's data, solicited by an R2T or not.
+/// SCSI Data-Out: write data of a command, solicited by an R2T or unsolicited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataOut {
-    /// F: the last of what this R2T asked for, or of the unsolicited data.
+    /// F: the last PDU of the sequence that answers an R2T, or of the unsolicited data.
     pub last: bool,
-    /// Logical unit number; of meaning only with a transfer tag.
+    /// Logical unit number; valid only with a Target Transfer Tag.
     pub lun: [u8; 8],
-    /// The task.
+    /// Initiator Task Tag of the command.
     pub itt: Itt,
-    /// The R2T that asked for it; `None` is unsolicited.
+    /// Target Transfer Tag of the R2T; `None` for unsolicited data.
     pub ttt: Option<Ttt>,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
-    /// Counts from 0 for each R2T, and for the unsolicited data.
+    /// DataSN: counts from 0 for each R2T and for the unsolicited data.
     pub data_sn: DataSn,
-    /// Where in the command's data this piece belongs, in bytes.
+    /// Buffer Offset: position of the data segment in the data of the command, in bytes.
     pub buffer_offset: u32,
 }
 
 impl DataOut {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x05;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -42,7 +42,7 @@ impl DataOut {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -69,7 +69,7 @@ mod tests {
         0, 0, 0, 7, 0, 0, 0, 5,                 // ITT 7, TTT 5
         0, 0, 0, 0, 0, 0, 0, 11,                // ExpStatSN 11
         0, 0, 0, 0, 0, 0, 0, 2,                 // DataSN 2
-        0, 1, 0, 0, 0, 0, 0, 0,                 // at 64 KiB
+        0, 1, 0, 0, 0, 0, 0, 0,                 // offset 64 KiB
     ];
 
     const SOLICITED: DataOut = DataOut {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn unsolicited_data_has_no_transfer_tag() {
+    fn unsolicited_data_has_the_reserved_transfer_tag() {
         let mut golden = GOLDEN;
         golden[1] = 0;
         golden[20..24].fill(0xff);

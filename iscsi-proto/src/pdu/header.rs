@@ -5,38 +5,39 @@ use crate::ids::Itt;
 /// Length of the basic header segment in bytes.
 pub const BHS_LEN: usize = 48;
 
-/// A basic header segment as it travels.
+/// A basic header segment in wire format.
 pub type Bhs = [u8; BHS_LEN];
 
-/// The largest data segment a header can announce, in bytes (RFC 7143 11.2.1.6).
+/// Maximum of DataSegmentLength, in bytes (RFC 7143 11.2.1.6).
 pub const DATA_LEN_MAX: usize = 0x00ff_ffff;
 
-/// The longest additional header segments a header can announce, in bytes (RFC 7143 11.2.1.5).
+/// Maximum length of all additional header segments, in bytes (RFC 7143 11.2.1.5).
 pub const AHS_LEN_MAX: usize = 255 * 4;
 
-/// A header that says what the standard forbids.
+/// Why a header was not decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PduError {
-    /// The opcode is none of RFC 7143's (vendor opcodes count among these), or not that of the PDU asked for.
+    /// The opcode is not defined by RFC 7143, or is not that of the requested PDU. Vendor-specific opcodes count as
+    /// undefined.
     #[error("unknown or unexpected opcode {0:#04x}")]
     Opcode(u8),
     /// The SCSI Command's ATTR field is 5, 6 or 7 (RFC 7143 11.3.1).
     #[error("reserved task attribute {0}")]
     TaskAttribute(u8),
-    /// The Initiator Task Tag is 0xffffffff where a task must be named.
+    /// The Initiator Task Tag is 0xffffffff in a PDU that requires one.
     #[error("reserved initiator task tag")]
     ReservedItt,
-    /// The Target Transfer Tag is 0xffffffff where a transfer must be named.
+    /// The Target Transfer Tag is 0xffffffff in a PDU that requires one.
     #[error("reserved target transfer tag")]
     ReservedTtt,
     /// Both the overflow and the underflow bit are set (RFC 7143 11.4.1).
     #[error("residual overflow and underflow at once")]
     Residual,
-    /// A Data-In PDU has status without being its sequence's last (RFC 7143 11.7.3).
+    /// A Data-In PDU has the S bit but not the F bit (RFC 7143 11.7.3).
     #[error("status in a Data-In that is not the last")]
     StatusNotLast,
-    /// A text that is continued claims to be the last (RFC 7143 11.10.1, 11.12.3).
+    /// The C bit is set together with the F or T bit (RFC 7143 11.10.1, 11.12.3).
     #[error("continue bit together with final or transit bit")]
     ContinuedAndFinal,
     /// CSG or NSG is 2 (RFC 7143 11.12.3).
@@ -44,31 +45,32 @@ pub enum PduError {
     Stage,
 }
 
-/// The opcode: six bits, without the immediate bit.
+/// The opcode of a header: six bits, without the immediate bit.
 #[inline]
 pub fn opcode(bhs: &Bhs) -> u8 {
     bhs[0] & OPCODE_MASK
 }
 
-/// Whether the request is marked for immediate delivery (RFC 7143 11.2.1.1).
+/// Whether the I bit requests immediate delivery (RFC 7143 11.2.1.1).
 #[inline]
 pub fn is_immediate(bhs: &Bhs) -> bool {
     bhs[0] & IMMEDIATE != 0
 }
 
-/// Length of the data segment in bytes, without padding.
+/// DataSegmentLength: length of the data segment in bytes, without padding.
 #[inline]
 pub fn data_len(bhs: &Bhs) -> usize {
     (be32::<4>(bhs) & 0x00ff_ffff) as usize
 }
 
-/// Length of all additional header segments in bytes, padding included.
+/// Length of all additional header segments in bytes, with padding (TotalAHSLength times 4).
 #[inline]
 pub fn ahs_len(bhs: &Bhs) -> usize {
     usize::from(bhs[4]) * 4
 }
 
-/// The Initiator Task Tag, which has one place in all PDUs: for an answer to a header that does not decode.
+/// The Initiator Task Tag, at the same offset in all PDUs, also in a header that cannot be decoded. `None` if it is
+/// the reserved 0xffffffff.
 #[inline]
 pub fn itt(bhs: &Bhs) -> Option<Itt> {
     Itt::from_wire(be32::<16>(bhs))
@@ -87,26 +89,29 @@ pub fn set_lengths(bhs: &mut Bhs, ahs_len: usize, data_len: usize) {
 const OPCODE_MASK: u8 = 0x3f;
 const IMMEDIATE: u8 = 0x40;
 
-/// The F bit of byte 1, in all PDUs that have one; also where the RFC's figure has a fixed 1.
+/// The F bit of byte 1. PDUs without it have a fixed 1 there.
 pub(super) const FINAL: u8 = 0x80;
 
-/// Byte 0 of a request.
+/// Encodes byte 0 of a request: I bit and opcode.
 #[inline]
 pub(super) fn request(opcode: u8, immediate: bool) -> u8 {
     opcode | u8::from(immediate) << 6
 }
 
+/// Checks the opcode.
 #[inline]
 pub(super) fn expect(bhs: &Bhs, expected: u8) -> Result<(), PduError> {
     let found = opcode(bhs);
     if found == expected { Ok(()) } else { Err(PduError::Opcode(found)) }
 }
 
+/// The Initiator Task Tag of a PDU that requires one.
 #[inline]
 pub(super) fn task_tag(bhs: &Bhs) -> Result<Itt, PduError> {
     itt(bhs).ok_or(PduError::ReservedItt)
 }
 
+/// Copies `N` bytes from offset `AT`.
 #[inline]
 pub(super) fn bytes<const AT: usize, const N: usize>(bhs: &Bhs) -> [u8; N] {
     let mut field = [0; N];

@@ -10,64 +10,64 @@ use crate::sn::{CmdSn, StatSn};
 /// Login Request. Its data segment is key=value pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LoginRequest {
-    /// T and NSG: the stage the initiator wants to go to, if it is done with this one.
+    /// T and NSG: the stage that the initiator is ready to enter; `None` without the T bit.
     pub next: Option<Stage>,
-    /// C: the text goes on in the next request; never together with `next`.
+    /// C: the text continues in the next request. Excludes `next`.
     pub continues: bool,
-    /// CSG: the stage the request belongs to.
+    /// CSG: the current stage.
     pub stage: Stage,
-    /// The highest protocol version the initiator speaks; RFC 7143 is 0.
+    /// Version-max: the highest protocol version that the initiator supports; RFC 7143 is 0.
     pub version_max: u8,
-    /// The lowest protocol version the initiator speaks.
+    /// Version-min: the lowest protocol version that the initiator supports.
     pub version_min: u8,
-    /// The initiator's part of the session's name.
+    /// Initiator part of the session identifier.
     pub isid: Isid,
-    /// The session to join, or [`Tsih::NEW`].
+    /// Target part of the session identifier: of the session to join, or [`Tsih::NEW`].
     pub tsih: Tsih,
-    /// One tag for the whole login.
+    /// Initiator Task Tag, the same in all requests of a login.
     pub itt: Itt,
-    /// The connection's name within the session.
+    /// Identifier of the connection within the session.
     pub cid: Cid,
-    /// The session's first command number, if this login makes it.
+    /// CmdSN: the first command number of a new session.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it; of meaning from the second request on.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN. Valid from the second request on.
     pub exp_stat_sn: StatSn,
 }
 
 /// Login Response. Its data segment is key=value pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LoginResponse {
-    /// T and NSG: the stage that begins now, if the target agrees to leave this one.
+    /// T and NSG: the stage that the login enters; `None` if it stays in the current one.
     pub next: Option<Stage>,
-    /// C: the text goes on in the next response; never together with `next`.
+    /// C: the text continues in the next response. Excludes `next`.
     pub continues: bool,
-    /// CSG: the stage the response belongs to.
+    /// CSG: the current stage.
     pub stage: Stage,
-    /// The highest protocol version the target speaks.
+    /// Version-max: the highest protocol version that the target supports.
     pub version_max: u8,
-    /// The protocol version in use.
+    /// Version-active: the protocol version in use.
     pub version_active: u8,
-    /// As in the request.
+    /// Initiator part of the session identifier, as in the request.
     pub isid: Isid,
-    /// The session's handle in the last response, before that as in the request.
+    /// Target part of the session identifier; as in the request until the final response.
     pub tsih: Tsih,
-    /// As in the request.
+    /// Initiator Task Tag of the request.
     pub itt: Itt,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// Whether the login goes on, else why not.
+    /// Status-Class and Status-Detail.
     pub status: LoginStatus,
 }
 
 impl LoginRequest {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x03;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         let Flags { next, continues, stage } = Flags::decode(bhs[1])?;
@@ -86,7 +86,7 @@ impl LoginRequest {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero. A Login Request is always immediate.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0. The I bit is set, as in every Login Request.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = request(Self::OPCODE, true);
@@ -103,11 +103,11 @@ impl LoginRequest {
 }
 
 impl LoginResponse {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x23;
 
-    /// Decodes a header. The flags of a response that ends the login have no meaning (RFC 7143 11.13.4) and
-    /// are not an error whatever they are.
+    /// Decodes a basic header segment. Invalid T, C, CSG and NSG are ignored if the status is not success
+    /// (RFC 7143 11.13.4).
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         let status = LoginStatus::from_wire(be16::<36>(bhs));
@@ -130,7 +130,7 @@ impl LoginResponse {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;
@@ -147,7 +147,7 @@ impl LoginResponse {
     }
 }
 
-/// Byte 1 of both.
+/// Byte 1 of the request and of the response: T, C, CSG and NSG.
 #[derive(Default)]
 struct Flags {
     next: Option<Stage>,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_class_and_detail() {
+    fn refusal_has_class_and_detail() {
         let mut golden = RESPONSE;
         golden[1] = 0;
         golden[36..38].copy_from_slice(&[2, 3]);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_flags_are_an_error_except_in_a_refusal() {
+    fn invalid_flags_are_an_error_unless_the_login_is_refused() {
         for (flags, error) in
             [(0xc7, PduError::ContinuedAndFinal), (0x08, PduError::Stage), (0x82, PduError::Stage)]
         {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_stage_means_nothing_without_transit() {
+    fn next_stage_is_ignored_without_the_t_bit() {
         let mut bytes = REQUEST;
         bytes[1] = 0x06;
         assert_eq!(LoginRequest::decode(&bytes).unwrap().next, None);

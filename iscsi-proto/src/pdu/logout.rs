@@ -10,17 +10,17 @@ use crate::sn::{CmdSn, StatSn};
 /// Logout Request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LogoutRequest {
-    /// For immediate delivery: outside of the command window.
+    /// I: immediate delivery, outside of the command window (RFC 7143 4.2.2.1).
     pub immediate: bool,
-    /// What is to be closed.
+    /// Reason Code: what to close.
     pub reason: LogoutReason,
-    /// The initiator's name for this request.
+    /// Initiator Task Tag of this request.
     pub itt: Itt,
-    /// The connection meant; of no meaning when the session is closed.
+    /// Connection to close; ignored for [`LogoutReason::CLOSE_SESSION`].
     pub cid: Cid,
-    /// This request's place in the session.
+    /// CmdSN of this request.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
 }
 
@@ -31,7 +31,7 @@ open_code! {
         CLOSE_SESSION = 0,
         /// Close one connection.
         CLOSE_CONNECTION = 1,
-        /// Close one connection, whose tasks will be reassigned.
+        /// Close one connection for recovery: its tasks will be reassigned.
         RECOVERY = 2,
     }
 }
@@ -39,41 +39,41 @@ open_code! {
 /// Logout Response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LogoutResponse {
-    /// How it went.
+    /// Response code.
     pub response: LogoutResponseCode,
-    /// The request's tag.
+    /// Initiator Task Tag of the request.
     pub itt: Itt,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// Seconds to wait before a reconnect is tried.
+    /// Time2Wait: minimum time before a reconnect, in seconds.
     pub time2wait: u16,
-    /// Seconds after that wait for which tasks can still be reassigned.
+    /// Time2Retain: time after Time2Wait during which tasks can be reassigned, in seconds.
     pub time2retain: u16,
 }
 
 open_code! {
-    /// Answer to a logout (RFC 7143 11.15.1).
+    /// Response code of a logout (RFC 7143 11.15.1).
     LogoutResponseCode {
-        /// Closed.
+        /// The connection or session was closed.
         CLOSED = 0,
-        /// There is no such connection.
+        /// The session has no connection with this CID.
         CID_NOT_FOUND = 1,
         /// Connection recovery is not supported.
         RECOVERY_NOT_SUPPORTED = 2,
-        /// Clean-up failed.
+        /// The cleanup of the connection failed.
         CLEANUP_FAILED = 3,
     }
 }
 
 impl LogoutRequest {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x06;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -86,7 +86,7 @@ impl LogoutRequest {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = request(Self::OPCODE, self.immediate);
@@ -99,10 +99,10 @@ impl LogoutRequest {
 }
 
 impl LogoutResponse {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x26;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -116,7 +116,7 @@ impl LogoutResponse {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;

@@ -1,7 +1,7 @@
 //! The PDUs' basic header segments (RFC 7143 11), one file per request and its response.
 //!
-//! `decode` takes what the RFC makes meaningful and ignores what it reserves; `encode` writes all 48 bytes,
-//! with both lengths zero: [`set_lengths`] puts them in once the segments behind the header are known.
+//! `decode` reads the fields that the RFC defines and ignores reserved ones. `encode` writes all 48 bytes, with
+//! TotalAHSLength and DataSegmentLength 0; [`set_lengths`] writes these once the segments after the header are known.
 
 pub mod ahs;
 mod async_message;
@@ -41,17 +41,17 @@ pub use text::{TextRequest, TextResponse};
 /// Makes the enum of all PDUs and its dispatch from one list.
 macro_rules! pdus {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Any PDU, for slow paths, initiators and analysers; a hot path looks at [`opcode`] and decodes one.
+        /// The header of any PDU. Hot paths match on [`opcode`] and decode a single type instead.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Pdu {
             $($(#[$doc])* $name($name),)*
         }
 
         impl Pdu {
-            /// Every opcode of RFC 7143 with its PDU's name.
+            /// Every opcode of RFC 7143 with the name of its PDU.
             pub const OPCODES: &[(u8, &str)] = &[$(($name::OPCODE, stringify!($name)),)*];
 
-            /// Decodes by opcode.
+            /// Decodes a basic header segment, by its opcode.
             pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
                 match opcode(bhs) {
                     $($name::OPCODE => $name::decode(bhs).map(Self::$name),)*
@@ -59,14 +59,14 @@ macro_rules! pdus {
                 }
             }
 
-            /// Writes all 48 bytes, with both lengths zero.
+            /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
             pub fn encode(&self, bhs: &mut Bhs) {
                 match self {
                     $(Self::$name(pdu) => pdu.encode(bhs),)*
                 }
             }
 
-            /// The PDU's opcode.
+            /// Opcode of the PDU, without the immediate bit.
             pub fn opcode(&self) -> u8 {
                 match self {
                     $(Self::$name(_) => $name::OPCODE,)*
@@ -83,41 +83,41 @@ macro_rules! pdus {
 }
 
 pdus! {
-    /// RFC 7143 11.18.
+    /// NOP-Out (RFC 7143 11.18).
     NopOut,
-    /// RFC 7143 11.3.
+    /// SCSI Command (RFC 7143 11.3).
     ScsiCommand,
-    /// RFC 7143 11.5.
+    /// Task Management Function Request (RFC 7143 11.5).
     TaskManagementRequest,
-    /// RFC 7143 11.12.
+    /// Login Request (RFC 7143 11.12).
     LoginRequest,
-    /// RFC 7143 11.10.
+    /// Text Request (RFC 7143 11.10).
     TextRequest,
-    /// RFC 7143 11.7.
+    /// SCSI Data-Out (RFC 7143 11.7).
     DataOut,
-    /// RFC 7143 11.14.
+    /// Logout Request (RFC 7143 11.14).
     LogoutRequest,
-    /// RFC 7143 11.16.
+    /// SNACK Request (RFC 7143 11.16).
     SnackRequest,
-    /// RFC 7143 11.19.
+    /// NOP-In (RFC 7143 11.19).
     NopIn,
-    /// RFC 7143 11.4.
+    /// SCSI Response (RFC 7143 11.4).
     ScsiResponse,
-    /// RFC 7143 11.6.
+    /// Task Management Function Response (RFC 7143 11.6).
     TaskManagementResponse,
-    /// RFC 7143 11.13.
+    /// Login Response (RFC 7143 11.13).
     LoginResponse,
-    /// RFC 7143 11.11.
+    /// Text Response (RFC 7143 11.11).
     TextResponse,
-    /// RFC 7143 11.7.
+    /// SCSI Data-In (RFC 7143 11.7).
     DataIn,
-    /// RFC 7143 11.15.
+    /// Logout Response (RFC 7143 11.15).
     LogoutResponse,
-    /// RFC 7143 11.8.
+    /// Ready To Transfer (RFC 7143 11.8).
     R2t,
-    /// RFC 7143 11.9.
+    /// Asynchronous Message (RFC 7143 11.9).
     AsyncMessage,
-    /// RFC 7143 11.17.
+    /// Reject (RFC 7143 11.17).
     Reject,
 }
 

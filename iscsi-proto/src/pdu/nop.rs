@@ -6,45 +6,45 @@ use super::header::{
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, StatSn};
 
-/// NOP-Out: an initiator's ping or its answer to a target's. The data segment is ping data.
+/// NOP-Out: a ping of the initiator, or its response to a ping of the target. The data segment is ping data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NopOut {
-    /// For immediate delivery: outside of the command window.
+    /// I: immediate delivery, outside of the command window (RFC 7143 4.2.2.1).
     pub immediate: bool,
-    /// Logical unit number; echoes the target's ping.
+    /// Logical unit number; copied from the ping of the target.
     pub lun: [u8; 8],
-    /// Names a ping that wants an answer; `None` wants none.
+    /// Initiator Task Tag of a ping; `None` requests no response.
     pub itt: Option<Itt>,
-    /// The target's ping that this answers.
+    /// Target Transfer Tag of the ping that this responds to.
     pub ttt: Option<Ttt>,
-    /// This request's place in the session.
+    /// CmdSN of this request.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
 }
 
-/// NOP-In: a target's ping or its answer to an initiator's. The data segment is ping data.
+/// NOP-In: a ping of the target, or its response to a ping of the initiator. The data segment is ping data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NopIn {
-    /// Logical unit number, to be echoed.
+    /// Logical unit number, which the initiator copies into its response.
     pub lun: [u8; 8],
-    /// The initiator's ping that this answers.
+    /// Initiator Task Tag of the ping that this responds to.
     pub itt: Option<Itt>,
-    /// Names a ping that wants an answer; `None` wants none.
+    /// Target Transfer Tag of a ping; `None` requests no response.
     pub ttt: Option<Ttt>,
-    /// This response's number, where `itt` is given; else the next one's, which is not used up.
+    /// StatSN of this response if `itt` is given, else the next StatSN, which the ping does not advance.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
 }
 
 impl NopOut {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x00;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -58,7 +58,7 @@ impl NopOut {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -73,10 +73,10 @@ impl NopOut {
 }
 
 impl NopIn {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x20;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -90,7 +90,7 @@ impl NopIn {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -114,7 +114,7 @@ mod tests {
     const OUT: Bhs = [
         0x40, 0x80, 0, 0, 0, 0, 0, 0,           // immediate
         0, 1, 0, 0, 0, 0, 0, 0,                 // LUN 1
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 5,     // no ITT: an answer to TTT 5
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 5,     // no ITT: response to TTT 5
         0, 0, 0, 10, 0, 0, 0, 11,               // CmdSN 10, ExpStatSN 11
         0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0,
@@ -124,7 +124,7 @@ mod tests {
     const IN: Bhs = [
         0x20, 0x80, 0, 0, 0, 0, 0, 0,
         0, 1, 0, 0, 0, 0, 0, 0,                 // LUN 1
-        0, 0, 0, 8, 0xff, 0xff, 0xff, 0xff,     // an answer to ITT 8
+        0, 0, 0, 8, 0xff, 0xff, 0xff, 0xff,     // response to ITT 8
         0, 0, 0, 11, 0, 0, 0, 10,               // StatSN 11, ExpCmdSN 10
         0, 0, 0, 42, 0, 0, 0, 0,                // MaxCmdSN 42
         0, 0, 0, 0, 0, 0, 0, 0,

@@ -4,34 +4,34 @@ use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, put_bytes, put32,
 use crate::ids::{Itt, Ttt};
 use crate::sn::{CmdSn, R2tSn, StatSn};
 
-/// Ready To Transfer: the target asks for a piece of a write's data.
+/// Ready To Transfer: the target requests write data of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct R2t {
-    /// Logical unit number, as SAM-5 codes it.
+    /// Logical unit number, in the format of SAM-5 4.7.
     pub lun: [u8; 8],
-    /// The task.
+    /// Initiator Task Tag of the command.
     pub itt: Itt,
-    /// The name under which the data is to be sent.
+    /// Target Transfer Tag that the Data-Out PDUs carry.
     pub ttt: Ttt,
-    /// The next response's number; an R2T does not use it up.
+    /// StatSN: the next one, which an R2T does not advance.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// Counts from 0 for each command.
+    /// R2TSN: counts from 0 for each command.
     pub r2t_sn: R2tSn,
-    /// Where in the command's data the piece starts, in bytes.
+    /// Buffer Offset: position of the requested data in the data of the command, in bytes.
     pub buffer_offset: u32,
-    /// Desired Data Transfer Length in bytes: never 0, at most MaxBurstLength.
+    /// Desired Data Transfer Length in bytes: 1 to MaxBurstLength.
     pub desired_len: u32,
 }
 
 impl R2t {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x31;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -48,7 +48,7 @@ impl R2t {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -78,7 +78,7 @@ mod tests {
         0, 0, 0, 7, 0, 0, 0, 5,                 // ITT 7, TTT 5
         0, 0, 0, 11, 0, 0, 0, 10,               // StatSN 11, ExpCmdSN 10
         0, 0, 0, 42, 0, 0, 0, 1,                // MaxCmdSN 42, R2TSN 1
-        0, 1, 0, 0, 0, 2, 0, 0,                 // at 64 KiB, 128 KiB
+        0, 1, 0, 0, 0, 2, 0, 0,                 // offset 64 KiB, length 128 KiB
     ];
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_r2t_needs_a_transfer_tag() {
+    fn reserved_transfer_tag_is_an_error() {
         let mut bytes = GOLDEN;
         bytes[20..24].fill(0xff);
         assert_eq!(R2t::decode(&bytes), Err(PduError::ReservedTtt));

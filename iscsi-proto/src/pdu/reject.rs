@@ -4,43 +4,43 @@ use super::code::open_code;
 use super::header::{Bhs, FINAL, PduError, be32, expect, put32};
 use crate::sn::{CmdSn, StatSn};
 
-/// Reject: the target could not take a PDU. Its data segment is the header of that PDU.
+/// Reject: the target did not accept a PDU. The data segment is the header of that PDU.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reject {
-    /// Why.
+    /// Reason code.
     pub reason: RejectReason,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// DataSN or R2TSN: the next number of a task, when a Data SNACK is rejected (RFC 7143 11.17.4); else 0.
+    /// DataSN or R2TSN: the next number of the task if a Data SNACK is rejected (RFC 7143 11.17.4), else 0.
     pub data_sn: u32,
 }
 
 open_code! {
     /// Reason for a reject (RFC 7143 11.17.1).
     RejectReason {
-        /// The data digest is wrong; the PDU may be sent again.
+        /// The data digest does not match; the initiator may resend the PDU.
         DATA_DIGEST_ERROR = 0x02,
-        /// A SNACK that cannot be served.
+        /// The target cannot serve the SNACK.
         SNACK_REJECT = 0x03,
-        /// The sender broke the protocol.
+        /// The PDU violates the protocol.
         PROTOCOL_ERROR = 0x04,
-        /// The PDU's type is not supported.
+        /// The target does not support the opcode.
         COMMAND_NOT_SUPPORTED = 0x05,
-        /// Too many immediate commands.
+        /// Too many immediate commands are in progress.
         IMMEDIATE_COMMAND_REJECT = 0x06,
-        /// A task is in progress already.
+        /// A task with the same tag is in progress.
         TASK_IN_PROGRESS = 0x07,
-        /// A DataACK that fits no data.
+        /// A DataACK SNACK acknowledges no outstanding data.
         INVALID_DATA_ACK = 0x08,
         /// A field has a value that is not allowed.
         INVALID_PDU_FIELD = 0x09,
-        /// No resources for a long operation.
+        /// Resources for a long operation are exhausted.
         LONG_OPERATION_REJECT = 0x0a,
-        /// A negotiation was reset (deprecated in RFC 7143).
+        /// The negotiation was reset (deprecated in RFC 7143).
         NEGOTIATION_RESET = 0x0b,
         /// The target waits for a logout.
         WAITING_FOR_LOGOUT = 0x0c,
@@ -48,10 +48,10 @@ open_code! {
 }
 
 impl Reject {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x3f;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -63,7 +63,7 @@ impl Reject {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;

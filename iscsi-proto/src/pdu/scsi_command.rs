@@ -6,30 +6,30 @@ use super::header::{
 use crate::ids::Itt;
 use crate::sn::{CmdSn, StatSn};
 
-/// SCSI Command request.
+/// SCSI Command. The data segment is immediate data of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScsiCommand {
-    /// For immediate delivery: outside of the command window.
+    /// I: immediate delivery, outside of the command window (RFC 7143 4.2.2.1).
     pub immediate: bool,
-    /// F: no unsolicited Data-Out follows.
+    /// F: no unsolicited Data-Out PDU follows.
     pub last: bool,
-    /// R: data to the initiator is expected.
+    /// R: the initiator expects read data.
     pub read: bool,
-    /// W: data from the initiator is expected.
+    /// W: the initiator expects to send write data.
     pub write: bool,
-    /// ATTR: how the task is ordered among others.
+    /// ATTR: the task attribute.
     pub attribute: TaskAttribute,
-    /// Logical unit number, as SAM-5 codes it.
+    /// Logical unit number, in the format of SAM-5 4.7.
     pub lun: [u8; 8],
-    /// The initiator's name for the task.
+    /// Initiator Task Tag of the task.
     pub itt: Itt,
-    /// Expected Data Transfer Length in bytes; of the write part when `read` and `write` are both set.
+    /// Expected Data Transfer Length in bytes; of the write data if `read` and `write` are both set.
     pub expected_len: u32,
-    /// The command's place in the session; for an immediate command, that of the next one.
+    /// CmdSN of the command; an immediate command has that of the next one.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
-    /// The CDB, or its first 16 bytes: the rest of a longer one is an [`ahs`](super::ahs).
+    /// The CDB, or its first 16 bytes; the rest is in an [extended CDB segment](super::ahs::Ahs::ExtendedCdb).
     pub cdb: [u8; 16],
 }
 
@@ -37,24 +37,24 @@ pub struct ScsiCommand {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum TaskAttribute {
-    /// None given; treated as simple.
+    /// Untagged; handled as simple.
     Untagged = 0,
-    /// In any order among other simple tasks.
+    /// Runs in any order among other simple tasks.
     #[default]
     Simple = 1,
-    /// After all older tasks, before all newer ones.
+    /// Runs after all older tasks and before all newer ones.
     Ordered = 2,
-    /// Before all tasks that are not running yet.
+    /// Runs before all tasks that have not started.
     HeadOfQueue = 3,
-    /// Allowed while an auto contingent allegiance is in force.
+    /// Permitted during an auto contingent allegiance condition.
     Aca = 4,
 }
 
 impl ScsiCommand {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x01;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -73,7 +73,7 @@ impl ScsiCommand {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn immediate_unfinished_write_at_the_head_of_the_queue() {
+    fn golden_bytes_of_an_immediate_write() {
         let mut golden = READ_10;
         golden[0] = 0x41;
         golden[1] = 0x23;
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn reserved_attribute_is_an_error_not_a_default() {
+    fn reserved_attribute_is_an_error() {
         let mut bytes = READ_10;
         bytes[1] = 0x87;
         assert_eq!(ScsiCommand::decode(&bytes), Err(PduError::TaskAttribute(7)));
     }
 
     #[test]
-    fn a_command_needs_a_task_tag() {
+    fn reserved_task_tag_is_an_error() {
         let mut bytes = READ_10;
         bytes[16..20].fill(0xff);
         assert_eq!(ScsiCommand::decode(&bytes), Err(PduError::ReservedItt));

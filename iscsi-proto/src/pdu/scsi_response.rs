@@ -5,55 +5,55 @@ use super::header::{Bhs, FINAL, PduError, be32, expect, put32, task_tag};
 use crate::ids::Itt;
 use crate::sn::{CmdSn, StatSn};
 
-/// SCSI Response. Its data segment, if any, is sense and response data, see [`ScsiResponse::sense`].
+/// SCSI Response. The data segment holds sense data and response data, see [`ScsiResponse::sense`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScsiResponse {
-    /// Whether the command reached the device server, else why not.
+    /// iSCSI service response.
     pub response: ScsiResponseCode,
-    /// SCSI status; meaningful when `response` is [`ScsiResponseCode::COMPLETED`].
+    /// SCSI status; valid if `response` is [`ScsiResponseCode::COMPLETED`].
     pub status: u8,
-    /// The task that ends.
+    /// Initiator Task Tag of the command.
     pub itt: Itt,
-    /// SNACK Tag: of the R-Data SNACK that made this response be sent again, else 0 (RFC 7143 11.4.8).
+    /// SNACK Tag of the R-Data SNACK before this response, else 0 (RFC 7143 11.4.8).
     pub snack_tag: u32,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
-    /// How many Data-In and R2T PDUs the target sent for the task.
+    /// ExpDataSN: number of Data-In and R2T PDUs that the target sent for the command.
     pub exp_data_sn: u32,
-    /// Bytes too many or too few, against the Expected Data Transfer Length.
+    /// Residual Count, against the Expected Data Transfer Length.
     pub residual: Residual,
-    /// The same for the read part of a bidirectional command.
+    /// Bidirectional Read Residual Count, of the read data of a bidirectional command.
     pub bidi_residual: Residual,
 }
 
 open_code! {
     /// iSCSI service response (RFC 7143 11.4.3).
     ScsiResponseCode {
-        /// The command was carried out, as far as its status says.
+        /// Command completed at target: the status is valid.
         COMPLETED = 0x00,
-        /// The target failed; there is no status.
+        /// Target failure: the status is not valid.
         TARGET_FAILURE = 0x01,
     }
 }
 
-/// Difference between what the initiator expected to be transferred and what was (RFC 7143 11.4.5).
+/// Difference between the Expected Data Transfer Length and the length that the command transfers (RFC 7143 11.4.5).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Residual {
-    /// As expected.
+    /// Both are equal.
     #[default]
     None,
-    /// So many bytes were not transferred because they were not expected.
+    /// The command would have transferred this many bytes more than expected.
     Overflow(u32),
-    /// So many expected bytes were not transferred.
+    /// The command transferred this many bytes less than expected.
     Underflow(u32),
 }
 
 impl Residual {
-    /// Of a transfer for which `expected` bytes were announced and `wanted` were due.
+    /// Residual of a command whose CDB asks for `wanted` bytes; `expected` is the Expected Data Transfer Length.
     #[inline]
     pub fn of(expected: u32, wanted: u64) -> Self {
         match u64::from(expected) {
@@ -61,12 +61,12 @@ impl Residual {
             expected if expected < wanted => {
                 Self::Overflow(u32::try_from(wanted - expected).unwrap_or(u32::MAX))
             }
-            // A difference of two numbers not above `expected`, which is 32 bits wide.
+            // `expected` has 32 bits, and so has the difference.
             expected => Self::Underflow((expected - wanted) as u32),
         }
     }
 
-    /// From the O bit, the U bit and the count.
+    /// Decodes the O bit, the U bit and the Residual Count.
     #[inline]
     pub(super) fn decode(overflow: bool, underflow: bool, count: u32) -> Result<Self, PduError> {
         match (overflow, underflow) {
@@ -77,7 +77,7 @@ impl Residual {
         }
     }
 
-    /// The O and U bits as bits 1 and 0, and the count.
+    /// Encodes the O bit as bit 1, the U bit as bit 0, and the Residual Count.
     #[inline]
     pub(super) fn encode(self) -> (u8, u32) {
         match self {
@@ -89,10 +89,10 @@ impl Residual {
 }
 
 impl ScsiResponse {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x21;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     #[inline]
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
@@ -111,7 +111,7 @@ impl ScsiResponse {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     #[inline]
     pub fn encode(&self, bhs: &mut Bhs) {
         let (flags, count) = self.residual.encode();
@@ -131,8 +131,8 @@ impl ScsiResponse {
         put32::<44>(bhs, count);
     }
 
-    /// The sense data in a response's data segment: what its two-byte length says (RFC 7143 11.4.7.1). `None`
-    /// when the segment is shorter than that.
+    /// The sense data in the data segment of a response, after its two-byte SenseLength (RFC 7143 11.4.7.1). `None` if
+    /// the segment is shorter.
     pub fn sense(data: &[u8]) -> Option<&[u8]> {
         let (len, rest) = data.split_first_chunk::<2>()?;
         rest.get(..usize::from(u16::from_be_bytes(*len)))
@@ -151,7 +151,7 @@ mod tests {
         0, 0, 0, 7, 0, 0, 0, 0,                 // ITT 7; no SNACK tag
         0, 0, 0, 9, 0, 0, 0, 10,                // StatSN 9, ExpCmdSN 10
         0, 0, 0, 42, 0, 0, 0, 3,                // MaxCmdSN 42, ExpDataSN 3
-        0, 0, 0, 0, 0, 0, 1, 0,                 // no bidirectional residual; 256 bytes too few
+        0, 0, 0, 0, 0, 0, 1, 0,                 // no bidirectional residual; underflow of 256 bytes
     ];
 
     const RESPONSE: ScsiResponse = ScsiResponse {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_and_underflow_exclude_each_other() {
+    fn overflow_with_underflow_is_an_error() {
         for flags in [0x86, 0x98] {
             let mut bytes = GOLDEN;
             bytes[1] = flags;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn sense_is_what_its_length_says() {
+    fn sense_has_the_length_of_its_prefix() {
         assert_eq!(ScsiResponse::sense(&[0, 2, 0x70, 0, 9]), Some(&[0x70, 0][..]));
         assert_eq!(ScsiResponse::sense(&[0, 0]), Some(&[][..]));
         assert_eq!(ScsiResponse::sense(&[0, 3, 1, 2]), None);

@@ -5,44 +5,44 @@ use super::header::{Bhs, FINAL, PduError, be32, bytes, expect, itt, put_bytes, p
 use crate::ids::Itt;
 use crate::sn::StatSn;
 
-/// SNACK Request: asks for PDUs to be sent again, or acknowledges data. Only above ErrorRecoveryLevel 0.
+/// SNACK Request: requests retransmission of PDUs, or acknowledges data. Needs an ErrorRecoveryLevel above 0.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SnackRequest {
-    /// What is asked for.
+    /// Type.
     pub kind: SnackType,
-    /// Logical unit number, for a DataACK.
+    /// Logical unit number; valid for a DataACK.
     pub lun: [u8; 8],
-    /// The task, where the type concerns one.
+    /// Initiator Task Tag; `None` for the types that concern no task.
     pub itt: Option<Itt>,
-    /// Target Transfer Tag or SNACK Tag, by type, as it travels.
+    /// Target Transfer Tag of a DataACK or SNACK Tag of an R-Data SNACK, in wire format.
     pub tag: u32,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
-    /// BegRun: the first DataSN, R2TSN or StatSN concerned.
+    /// BegRun: the first DataSN, R2TSN or StatSN.
     pub beg_run: u32,
-    /// RunLength: how many; 0 means all from `beg_run` on.
+    /// RunLength: the number of PDUs; 0 means all from `beg_run` on.
     pub run_length: u32,
 }
 
 open_code! {
-    /// What a SNACK asks for (RFC 7143 11.16.1); four bits.
+    /// Type of a SNACK (RFC 7143 11.16.1); four bits.
     SnackType {
-        /// Data-In or R2T PDUs.
+        /// Retransmission of Data-In or R2T PDUs.
         DATA_R2T = 0,
-        /// Responses.
+        /// Retransmission of responses.
         STATUS = 1,
-        /// Nothing: acknowledges Data-In PDUs.
+        /// DataACK: acknowledges Data-In PDUs.
         DATA_ACK = 2,
-        /// Data-In PDUs that may be cut anew.
+        /// R-Data: retransmission of Data-In PDUs, which may have other lengths.
         R_DATA = 3,
     }
 }
 
 impl SnackRequest {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x10;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -56,7 +56,7 @@ impl SnackRequest {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;

@@ -10,52 +10,53 @@ use crate::sn::{CmdSn, StatSn};
 /// Task Management Function Request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TaskManagementRequest {
-    /// For immediate delivery: outside of the command window.
+    /// I: immediate delivery, outside of the command window (RFC 7143 4.2.2.1).
     pub immediate: bool,
-    /// What to do.
+    /// Function to perform.
     pub function: TaskFunction,
-    /// Logical unit number, as SAM-5 codes it; of no meaning to functions on the whole target.
+    /// Logical unit number, in the format of SAM-5 4.7; ignored by the functions on the whole target.
     pub lun: [u8; 8],
-    /// The initiator's name for this request.
+    /// Initiator Task Tag of this request.
     pub itt: Itt,
-    /// Referenced Task Tag: the task meant, where the function concerns one.
+    /// Referenced Task Tag; `None` for functions that concern no single task.
     pub referenced_task: Option<Itt>,
-    /// This request's place in the session.
+    /// CmdSN of this request.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
     /// RefCmdSN: the CmdSN of the task to abort (RFC 7143 11.5.5).
     pub ref_cmd_sn: CmdSn,
-    /// For TASK REASSIGN: the next data or R2T number expected (RFC 7143 11.5.6).
+    /// ExpDataSN: the next DataSN or R2TSN expected, for TASK REASSIGN (RFC 7143 11.5.6).
     pub exp_data_sn: u32,
 }
 
 open_code! {
-    /// Task management function (RFC 7143 11.5.1); seven bits. An unknown one is answered, not rejected.
+    /// Task management function (RFC 7143 11.5.1); seven bits. An unknown function decodes, so that the target can
+    /// respond to it.
     TaskFunction {
         /// Abort the referenced task.
         ABORT_TASK = 1,
-        /// Abort this nexus's tasks on the unit.
+        /// Abort all tasks of this nexus on the logical unit.
         ABORT_TASK_SET = 2,
-        /// End an auto contingent allegiance.
+        /// Clear an auto contingent allegiance condition.
         CLEAR_ACA = 3,
-        /// Abort all tasks in the unit's task set.
+        /// Abort all tasks in the task set of the logical unit.
         CLEAR_TASK_SET = 4,
-        /// Reset the unit.
+        /// Reset the logical unit.
         LOGICAL_UNIT_RESET = 5,
-        /// Reset all units of the target.
+        /// Reset all logical units of the target.
         TARGET_WARM_RESET = 6,
         /// Reset the target and end its sessions.
         TARGET_COLD_RESET = 7,
-        /// Move a task to this connection.
+        /// Reassign a task to this connection.
         TASK_REASSIGN = 8,
-        /// Does the referenced task exist? (RFC 7144)
+        /// Report whether the referenced task exists (RFC 7144).
         QUERY_TASK = 9,
-        /// Does this nexus have tasks on the unit? (RFC 7144)
+        /// Report whether this nexus has tasks on the logical unit (RFC 7144).
         QUERY_TASK_SET = 10,
-        /// As if the nexus were lost. (RFC 7144)
+        /// Reset the I_T nexus (RFC 7144).
         I_T_NEXUS_RESET = 11,
-        /// Is a unit attention pending? (RFC 7144)
+        /// Report whether a unit attention is pending (RFC 7144).
         QUERY_ASYNCHRONOUS_EVENT = 12,
     }
 }
@@ -63,47 +64,47 @@ open_code! {
 /// Task Management Function Response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TaskManagementResponse {
-    /// How it ended.
+    /// Response code.
     pub response: TaskResponse,
-    /// The request's tag.
+    /// Initiator Task Tag of the request.
     pub itt: Itt,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
 }
 
 open_code! {
-    /// Answer to a task management function (RFC 7143 11.6.1).
+    /// Response code of a task management function (RFC 7143 11.6.1).
     TaskResponse {
-        /// Done.
+        /// The function is complete.
         COMPLETE = 0,
-        /// There is no such task.
+        /// The referenced task does not exist.
         NO_TASK = 1,
-        /// There is no such unit.
+        /// The logical unit does not exist.
         NO_LUN = 2,
-        /// The task belongs to another connection still.
+        /// The task is still allegiant to another connection.
         TASK_STILL_ALLEGIANT = 3,
-        /// Reassignment is not supported.
+        /// Task allegiance reassignment is not supported.
         REASSIGNMENT_NOT_SUPPORTED = 4,
         /// The function is not supported.
         NOT_SUPPORTED = 5,
-        /// The initiator may not do this.
+        /// The initiator is not authorized for this function.
         AUTHORIZATION_FAILED = 6,
-        /// A query found what it asked for (RFC 7144 4.2).
+        /// The answer to a query is yes (RFC 7144 4.2).
         SUCCEEDED = 7,
-        /// Refused.
+        /// The target rejects the function.
         REJECTED = 255,
     }
 }
 
 impl TaskManagementRequest {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x02;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -119,7 +120,7 @@ impl TaskManagementRequest {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = request(Self::OPCODE, self.immediate);
@@ -135,10 +136,10 @@ impl TaskManagementRequest {
 }
 
 impl TaskManagementResponse {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x22;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         Ok(Self {
@@ -150,7 +151,7 @@ impl TaskManagementResponse {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_function_is_carried_so_that_it_can_be_answered() {
+    fn unknown_function_decodes() {
         let mut bytes = REQUEST;
         bytes[1] = 0xfe;
         let request = TaskManagementRequest::decode(&bytes).unwrap();
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_referenced_task_is_the_reserved_tag() {
+    fn missing_referenced_task_is_the_reserved_tag() {
         let mut bytes = REQUEST;
         bytes[20..24].fill(0xff);
         let request = TaskManagementRequest::decode(&bytes).unwrap();

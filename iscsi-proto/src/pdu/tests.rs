@@ -1,4 +1,4 @@
-//! What holds for every PDU.
+//! Tests of all PDUs, and of the header fields that they share.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::header::request;
 use super::*;
 use crate::ids::Itt;
 
-/// Asserts that the bytes decode to the PDU, and the PDU encodes to the bytes over a header full of ones.
+/// Asserts that the bytes decode to the PDU, and that the PDU encodes to the bytes over a buffer of ones.
 pub(crate) fn assert_golden(golden: &Bhs, pdu: impl Into<Pdu>) {
     let pdu = pdu.into();
     assert_eq!(Pdu::decode(golden), Ok(pdu));
@@ -16,7 +16,7 @@ pub(crate) fn assert_golden(golden: &Bhs, pdu: impl Into<Pdu>) {
 }
 
 #[test]
-fn lengths_share_one_word() {
+fn set_lengths_writes_only_the_length_fields() {
     let mut bhs = [0xff; BHS_LEN];
     set_lengths(&mut bhs, 8, 0x0001_0203);
     assert_eq!(bhs[4..8], [2, 1, 2, 3]);
@@ -25,7 +25,7 @@ fn lengths_share_one_word() {
 }
 
 #[test]
-fn lengths_reach_their_maxima() {
+fn set_lengths_accepts_the_maxima() {
     let mut bhs = [0; BHS_LEN];
     set_lengths(&mut bhs, AHS_LEN_MAX, DATA_LEN_MAX);
     assert_eq!((ahs_len(&bhs), data_len(&bhs)), (AHS_LEN_MAX, DATA_LEN_MAX));
@@ -50,14 +50,14 @@ fn vendor_and_unassigned_opcodes_are_errors() {
 }
 
 #[test]
-fn no_pdu_decodes_from_the_header_of_another() {
+fn decode_refuses_the_opcode_of_another_pdu() {
     let nop = [0x20; BHS_LEN];
     assert_eq!(ScsiCommand::decode(&nop), Err(PduError::Opcode(0x20)));
     assert_eq!(DataOut::decode(&nop), Err(PduError::Opcode(0x20)));
 }
 
 #[test]
-fn the_tag_of_a_header_that_does_not_decode_is_known() {
+fn task_tag_of_an_unknown_opcode_is_read() {
     let mut bhs = [0x3e; BHS_LEN];
     bhs[16..20].copy_from_slice(&[0, 0, 1, 2]);
     assert_eq!(itt(&bhs), Some(Itt(0x102)));
@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn what_decodes_encodes_to_itself(header in any_header(), filler in any::<u8>()) {
+    fn decoded_header_encodes_to_itself(header in any_header(), filler in any::<u8>()) {
         if let Ok(pdu) = Pdu::decode(&header) {
             let mut bhs = [filler; BHS_LEN];
             pdu.encode(&mut bhs);
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn any_48_bytes_decode_or_fail(header in prop::array::uniform(any::<u8>())) {
+    fn decode_accepts_any_48_bytes_without_panic(header in prop::array::uniform(any::<u8>())) {
         let _ = Pdu::decode(&header);
     }
 }

@@ -9,50 +9,50 @@ use crate::sn::{CmdSn, StatSn};
 /// Text Request. Its data segment is key=value pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TextRequest {
-    /// For immediate delivery: outside of the command window.
+    /// I: immediate delivery, outside of the command window (RFC 7143 4.2.2.1).
     pub immediate: bool,
-    /// F: the initiator has said all it wants to say.
+    /// F: the initiator has nothing further to send in this exchange.
     pub last: bool,
-    /// C: the text goes on in the next request; never together with `last`.
+    /// C: the text continues in the next request. Excludes `last`.
     pub continues: bool,
-    /// Logical unit number; echoes the response's together with `ttt`.
+    /// Logical unit number; copied from the previous response, as is `ttt`.
     pub lun: [u8; 8],
-    /// The initiator's name for the exchange.
+    /// Initiator Task Tag of the exchange.
     pub itt: Itt,
-    /// The target's name for an exchange that is going on; `None` starts one.
+    /// Target Transfer Tag of the running exchange; `None` starts one.
     pub ttt: Option<Ttt>,
-    /// This request's place in the session.
+    /// CmdSN of this request.
     pub cmd_sn: CmdSn,
-    /// Acknowledges all responses before it.
+    /// ExpStatSN: acknowledges all responses with a lower StatSN.
     pub exp_stat_sn: StatSn,
 }
 
 /// Text Response. Its data segment is key=value pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TextResponse {
-    /// F: the exchange ends here.
+    /// F: the exchange is complete.
     pub last: bool,
-    /// C: the text goes on in the next response; never together with `last`.
+    /// C: the text continues in the next response. Excludes `last`.
     pub continues: bool,
-    /// Logical unit number, to be echoed.
+    /// Logical unit number, which the initiator copies into its next request.
     pub lun: [u8; 8],
-    /// The initiator's name for the exchange.
+    /// Initiator Task Tag of the exchange.
     pub itt: Itt,
-    /// The target's name for an exchange that goes on; `None` with `last`.
+    /// Target Transfer Tag of the running exchange; `None` with `last`.
     pub ttt: Option<Ttt>,
-    /// This response's number.
+    /// StatSN of this response.
     pub stat_sn: StatSn,
-    /// The next command expected.
+    /// ExpCmdSN: the next command number that the target expects.
     pub exp_cmd_sn: CmdSn,
-    /// The last command that would be taken now.
+    /// MaxCmdSN: the highest command number that the target accepts.
     pub max_cmd_sn: CmdSn,
 }
 
 impl TextRequest {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x04;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         let (last, continues) = flags(bhs)?;
@@ -68,7 +68,7 @@ impl TextRequest {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = request(Self::OPCODE, self.immediate);
@@ -82,10 +82,10 @@ impl TextRequest {
 }
 
 impl TextResponse {
-    /// The opcode.
+    /// Opcode, without the immediate bit.
     pub const OPCODE: u8 = 0x24;
 
-    /// Decodes a header.
+    /// Decodes a basic header segment.
     pub fn decode(bhs: &Bhs) -> Result<Self, PduError> {
         expect(bhs, Self::OPCODE)?;
         let (last, continues) = flags(bhs)?;
@@ -101,7 +101,7 @@ impl TextResponse {
         })
     }
 
-    /// Writes all 48 bytes, with both lengths zero.
+    /// Encodes all 48 bytes of the header; TotalAHSLength and DataSegmentLength are 0.
     pub fn encode(&self, bhs: &mut Bhs) {
         bhs.fill(0);
         bhs[0] = Self::OPCODE;
@@ -115,7 +115,7 @@ impl TextResponse {
     }
 }
 
-/// The F and C bits, of which one at most is set.
+/// Decodes the F and C bits, which exclude each other.
 fn flags(bhs: &Bhs) -> Result<(bool, bool), PduError> {
     let (last, continues) = (bhs[1] & FINAL != 0, bhs[1] & 0x40 != 0);
     if last && continues { Err(PduError::ContinuedAndFinal) } else { Ok((last, continues)) }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_continued_text_is_not_the_last() {
+    fn continued_text_with_the_f_bit_is_an_error() {
         for mut bytes in [REQUEST, RESPONSE] {
             bytes[1] = 0xc0;
             assert_eq!(super::super::Pdu::decode(&bytes), Err(PduError::ContinuedAndFinal));

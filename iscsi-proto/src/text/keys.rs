@@ -1,19 +1,19 @@
-//! The one table of keys (RFC 7143 12.1, 13; RFC 7144 7.1; RFC 7145 6.3).
+//! The table of keys (RFC 7143 12.1, 13; RFC 7144 7.1; RFC 7145 6.3).
 
 use super::preferences::{DigestChoice, Preferences};
 use crate::params::{ConnectionParams, SessionParams};
 
-/// Who a side of a connection is.
+/// Role of one side of a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Role {
     /// The side that opens the connection.
     Initiator,
-    /// The side that serves.
+    /// The side that accepts the connection.
     Target,
 }
 
 impl Role {
-    /// The other side.
+    /// The role of the other side.
     pub fn peer(self) -> Self {
         match self {
             Self::Initiator => Self::Target,
@@ -22,19 +22,19 @@ impl Role {
     }
 }
 
-/// Who may send a key.
+/// The roles that may send a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Senders {
     /// The initiator only.
     Initiator,
     /// The target only.
     Target,
-    /// Either.
+    /// Both roles.
     Both,
 }
 
 impl Senders {
-    /// Whether this role is among them.
+    /// Whether this role may send the key.
     pub fn include(self, role: Role) -> bool {
         match self {
             Self::Initiator => role == Role::Initiator,
@@ -44,7 +44,7 @@ impl Senders {
     }
 }
 
-/// When a key may be used; the names in parentheses are the standard's (RFC 7143 13).
+/// Phase in which a key may be used; in parentheses the abbreviation of RFC 7143 13.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Use {
     /// During any login (IO).
@@ -57,18 +57,18 @@ pub enum Use {
     Always,
 }
 
-/// Which side's wish wins.
+/// How the preferences of both sides are combined.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pick {
-    /// The smaller number; of booleans, Yes takes both sides (AND).
+    /// The smaller number; for booleans Yes if both sides say Yes (AND).
     Smaller,
-    /// The larger number; of booleans, Yes takes one side (OR).
+    /// The larger number; for booleans Yes if either side says Yes (OR).
     Larger,
 }
 
 impl Pick {
-    /// The result of two wishes. A result `r` is one that a wish `w` allows if `w` joined with `r` is `r`.
-    pub(super) fn join<T: Ord>(self, a: T, b: T) -> T {
+    /// Combines two preferences. A preference `p` permits the result `r` if `p` combined with `r` is `r`.
+    pub(super) fn combine<T: Ord>(self, a: T, b: T) -> T {
         match self {
             Self::Smaller => a.min(b),
             Self::Larger => a.max(b),
@@ -76,82 +76,82 @@ impl Pick {
     }
 }
 
-/// What a key's value is and how it is settled.
+/// How the value of a key is negotiated.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
-    /// Part of an authentication; who does that decides.
+    /// Part of an authentication, which the caller performs.
     Security,
-    /// Declared by one side; there is no answer.
+    /// Declared by one side, without an answer.
     Declared,
-    /// A request of its own, with its own answer.
+    /// A request with an answer of its own.
     Request,
     /// MaxRecvDataSegmentLength: each side declares its own.
     ReceiveLimit,
-    /// Yes or No, from both sides' wishes.
+    /// Yes or No, from the preferences of both sides.
     Boolean {
-        /// AND or OR.
+        /// How the preferences are combined: AND or OR.
         pick: Pick,
-        /// A side's wish.
+        /// Reads the parameter.
         get: fn(&SessionParams) -> bool,
-        /// The result.
+        /// Writes the parameter.
         set: fn(&mut SessionParams, bool),
     },
-    /// A number, from both sides' wishes.
+    /// A number, from the preferences of both sides.
     Number {
-        /// Minimum or maximum.
+        /// How the preferences are combined: minimum or maximum.
         pick: Pick,
-        /// The least value allowed.
+        /// Smallest valid value.
         min: u32,
-        /// The greatest value allowed.
+        /// Largest valid value.
         max: u32,
-        /// A side's wish.
+        /// Reads the parameter.
         get: fn(&SessionParams) -> u32,
-        /// The result, which is within the bounds.
+        /// Writes the parameter; the value is within `min..=max`.
         set: fn(&mut SessionParams, u32),
     },
-    /// A digest: the first of a list that the other side accepts.
+    /// A digest: the first value of a list that the other side accepts.
     Digest {
-        /// What a side offers and accepts.
-        wish: fn(&Preferences) -> DigestChoice,
-        /// Whether it is in force.
+        /// Reads what a side offers and accepts.
+        choice: fn(&Preferences) -> DigestChoice,
+        /// Whether CRC32C is in use.
         get: fn(&ConnectionParams) -> bool,
-        /// The result: whether it is CRC32C.
+        /// Sets whether CRC32C is in use.
         set: fn(&mut ConnectionParams, bool),
     },
-    /// TaskReporting: the first of a list that the other side accepts.
+    /// TaskReporting: the first value of a list that the other side accepts.
     TaskReporting,
-    /// A thing we do not do, which the standard gives a fixed answer.
+    /// An unsupported feature, with the fixed answer that the standard defines.
     Constant(&'static str),
 }
 
-/// All that is known of a key.
+/// A row of the table of keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The key.
     pub key: Key,
-    /// Its name, which is case-sensitive.
+    /// Name of the key, which is case-sensitive.
     pub name: &'static str,
-    /// How it is settled.
+    /// How the value is negotiated.
     pub rule: Rule,
-    /// When it may be used.
+    /// When the key may be used.
     pub usage: Use,
-    /// Who may send it.
+    /// Who may send the key.
     pub senders: Senders,
-    /// Whether it means something in a discovery session.
+    /// Whether the key is relevant in a discovery session.
     pub in_discovery: bool,
 }
 
-/// Makes the enum and the table from one list.
+/// Declares the enum and the table from one list.
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal: $rule:expr, $usage:ident, $senders:ident, $in_discovery:ident;)*) => {
-        /// A key the standards name.
+        /// A key that the standards define.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[repr(u8)]
         pub enum Key {
             $($(#[$doc])* $key,)*
         }
 
-        /// Every key, in the order of [`Key`].
+        /// All keys, in the order of [`Key`].
         pub const KEYS: &[Row] = &[
             $(Row {
                 key: Key::$key,
@@ -165,13 +165,13 @@ macro_rules! keys {
     };
 }
 
-/// For the table's last column: has the key a meaning in a discovery session?
+/// Last column of the table: whether the key is relevant in a discovery session.
 enum Discovery {
     Irrelevant,
     Relevant,
 }
 
-/// A boolean of [`SessionParams`].
+/// Rule of a boolean of [`SessionParams`].
 macro_rules! boolean {
     ($pick:ident $field:ident) => {
         Rule::Boolean {
@@ -182,7 +182,7 @@ macro_rules! boolean {
     };
 }
 
-/// A number of [`SessionParams`]; the bounds see to it that it fits its field.
+/// Rule of a number of [`SessionParams`]; the bounds ensure that the value fits its field.
 macro_rules! number {
     ($pick:ident $field:ident $min:literal ..= $max:expr) => {
         Rule::Number {
@@ -195,27 +195,27 @@ macro_rules! number {
     };
 }
 
-/// A digest of [`ConnectionParams`].
+/// Rule of a digest of [`ConnectionParams`].
 macro_rules! digest {
     ($field:ident) => {
         Rule::Digest {
-            wish: |wishes| wishes.$field,
+            choice: |preferences| preferences.$field,
             get: |params| params.$field,
             set: |params, value| params.$field = value,
         }
     };
 }
 
-/// The longest segment or burst in bytes.
+/// Maximum length of a data segment or burst, in bytes.
 pub const LENGTH_MAX: u32 = 0x00ff_ffff;
-/// The shortest segment or burst a side may ask for, in bytes.
+/// Minimum of MaxRecvDataSegmentLength and of the burst lengths, in bytes.
 pub const LENGTH_MIN: u32 = 512;
 
 #[rustfmt::skip]
 keys! {
     /// RFC 7143 12.1.
     AuthMethod = "AuthMethod": Rule::Security, Login, Both, Relevant;
-    /// RFC 7143 12.1.3: algorithms offered, or the one chosen.
+    /// RFC 7143 12.1.3: list of offered algorithms, or the chosen one.
     ChapA = "CHAP_A": Rule::Security, Login, Both, Relevant;
     /// RFC 7143 12.1.3: identifier.
     ChapI = "CHAP_I": Rule::Security, Login, Both, Relevant;
@@ -233,7 +233,7 @@ keys! {
     MaxConnections = "MaxConnections": number!(Smaller max_connections 1..=65_535), LeadingLogin, Both, Irrelevant;
     /// RFC 7143 13.3 and appendix C.
     SendTargets = "SendTargets": Rule::Request, FullFeature, Initiator, Relevant;
-    /// RFC 7143 13.4. From a target it is part of an answer to SendTargets.
+    /// RFC 7143 13.4. A target sends it in the answer to SendTargets.
     TargetName = "TargetName": Rule::Declared, Always, Both, Relevant;
     /// RFC 7143 13.5.
     InitiatorName = "InitiatorName": Rule::Declared, Login, Initiator, Relevant;
@@ -251,7 +251,7 @@ keys! {
     ImmediateData = "ImmediateData": boolean!(Smaller immediate_data), LeadingLogin, Both, Irrelevant;
     /// RFC 7143 13.12.
     MaxRecvDataSegmentLength = "MaxRecvDataSegmentLength": Rule::ReceiveLimit, Always, Both, Relevant;
-    /// RFC 7143 13.13. Before FirstBurstLength, which depends on it.
+    /// RFC 7143 13.13. Precedes FirstBurstLength, which depends on it.
     MaxBurstLength = "MaxBurstLength": number!(Smaller max_burst_len 512..=LENGTH_MAX), LeadingLogin, Both, Irrelevant;
     /// RFC 7143 13.14.
     FirstBurstLength = "FirstBurstLength": number!(Smaller first_burst_len 512..=LENGTH_MAX), LeadingLogin, Both, Irrelevant;
@@ -267,41 +267,41 @@ keys! {
     DataSequenceInOrder = "DataSequenceInOrder": boolean!(Larger data_sequence_in_order), LeadingLogin, Both, Irrelevant;
     /// RFC 7143 13.20.
     ErrorRecoveryLevel = "ErrorRecoveryLevel": number!(Smaller error_recovery_level 0..=2), LeadingLogin, Both, Relevant;
-    /// RFC 7143 13.21. Leading-only there, but initiators declare it on every connection.
+    /// RFC 7143 13.21. LO in the standard, but initiators declare it on every connection.
     SessionType = "SessionType": Rule::Declared, Login, Initiator, Relevant;
     /// RFC 7143 13.23.
     TaskReporting = "TaskReporting": Rule::TaskReporting, LeadingLogin, Both, Irrelevant;
     /// RFC 7144 7.1.1; registered by RFC 7143 13.24.
     ProtocolLevel = "iSCSIProtocolLevel": number!(Smaller protocol_level 0..=31), LeadingLogin, Both, Irrelevant;
-    /// Obsolete; No or Reject, but not NotUnderstood (RFC 7143 13.25). No disturbs no initiator.
+    /// Obsolete; answered with No or Reject, but not NotUnderstood (RFC 7143 13.25). Every initiator accepts No.
     IfMarker = "IFMarker": Rule::Constant("No"), Login, Both, Relevant;
     /// Obsolete, see [`Key::IfMarker`].
     OfMarker = "OFMarker": Rule::Constant("No"), Login, Both, Relevant;
-    /// Obsolete; always Reject (RFC 7143 13.25).
+    /// Obsolete; answered with Reject (RFC 7143 13.25).
     IfMarkInt = "IFMarkInt": Rule::Constant("Reject"), Login, Both, Relevant;
     /// Obsolete, see [`Key::IfMarkInt`].
     OfMarkInt = "OFMarkInt": Rule::Constant("Reject"), Login, Both, Relevant;
-    /// RFC 7145 6.3: iSER, which is not spoken here.
+    /// RFC 7145 6.3: iSER, which is not supported.
     RdmaExtensions = "RDMAExtensions": Rule::Constant("No"), LeadingLogin, Both, Irrelevant;
 }
 
 impl Key {
-    /// By name; the names of the standard are case-sensitive.
+    /// Looks a key up by its name, which is case-sensitive.
     pub fn by_name(name: &str) -> Option<Self> {
         KEYS.iter().find(|row| row.name == name).map(|row| row.key)
     }
 
-    /// The key's row.
+    /// The row of the key in [`KEYS`].
     pub const fn row(self) -> &'static Row {
         &KEYS[self as usize]
     }
 
-    /// The key's name.
+    /// The name of the key.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// Whether it may come more than once from one side: addresses of a target, and those of all targets.
+    /// Whether one side may send the key more than once in a negotiation.
     pub fn may_repeat(self) -> bool {
         matches!(self, Self::TargetAddress)
     }
@@ -318,26 +318,26 @@ impl std::fmt::Display for Key {
 pub struct KeySet(u64);
 
 impl KeySet {
-    /// Whether the key is in it.
+    /// Whether the set contains the key.
     pub fn contains(self, key: Key) -> bool {
         self.0 & Self::bit(key) != 0
     }
 
-    /// Adds a key; whether it was not there before.
+    /// Adds a key. Returns false if the set contained it.
     pub fn insert(&mut self, key: Key) -> bool {
         let new = !self.contains(key);
         self.0 |= Self::bit(key);
         new
     }
 
-    /// Removes a key; whether it was there.
+    /// Removes a key. Returns whether the set contained it.
     pub fn remove(&mut self, key: Key) -> bool {
         let old = self.contains(key);
         self.0 &= !Self::bit(key);
         old
     }
 
-    /// Whether it holds no key.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_within_bounds_and_setters_set_what_getters_get() {
+    fn defaults_are_within_bounds_and_setters_match_getters() {
         for row in KEYS {
             let mut params = SessionParams::default();
             match row.rule {
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn sets() {
+    fn key_set_inserts_and_removes() {
         let mut set = KeySet::default();
         assert!(set.is_empty() && set.insert(Key::RdmaExtensions) && !set.insert(Key::RdmaExtensions));
         assert!(set.contains(Key::RdmaExtensions) && !set.contains(Key::AuthMethod));

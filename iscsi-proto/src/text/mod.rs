@@ -1,4 +1,4 @@
-//! Text of logins and text requests (RFC 7143 6): key=value pairs, the keys, and how they are negotiated.
+//! The text of Login and Text PDUs (RFC 7143 6): key=value pairs, the table of keys, negotiation.
 
 pub mod keys;
 pub mod negotiate;
@@ -9,13 +9,13 @@ mod preferences;
 
 pub use pairs::{Pairs, TextBuilder, TextError, TextLimits, pairs};
 
-/// Answer to a key one does not know (RFC 7143 6.2).
+/// Answer to an unknown key (RFC 7143 6.2).
 pub const NOT_UNDERSTOOD: &str = "NotUnderstood";
-/// Answer to a key that has no meaning here (RFC 7143 6.2).
+/// Answer to a key that is irrelevant in this session (RFC 7143 6.2).
 pub const IRRELEVANT: &str = "Irrelevant";
-/// Answer to a value one cannot accept (RFC 7143 6.2).
+/// Answer to a value that is not acceptable (RFC 7143 6.2).
 pub const REJECT: &str = "Reject";
-/// The choice of nothing, in lists.
+/// The list value that selects no algorithm.
 pub const NONE: &str = "None";
-/// Asks for a key's value in force.
+/// The value that inquires for the current value of a key.
 pub const INQUIRY: &str = "?";

@@ -1,4 +1,4 @@
-//! Taking a text apart into key=value pairs and putting one together (RFC 7143 6.1).
+//! Parses a text into key=value pairs, and builds one (RFC 7143 6.1).
 
 use std::fmt::{Display, Write};
 
@@ -9,20 +9,20 @@ use nom::combinator::rest;
 use nom::sequence::separated_pair;
 use nom::{IResult, Parser};
 
-/// A text that is no list of key=value pairs, or a longer one than allowed.
+/// Why a text is not accepted as key=value pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// The whole is too long.
+    /// The text exceeds [`TextLimits::text_len_max`].
     #[error("text of {0} bytes is too long")]
     TooLong(usize),
-    /// There are too many pairs.
+    /// The text has more pairs than [`TextLimits::pairs_max`].
     #[error("more than {0} keys in one text")]
     TooManyPairs(usize),
-    /// A value is too long.
+    /// A value exceeds [`TextLimits::value_len_max`].
     #[error("value of {0} bytes is too long")]
     ValueTooLong(usize),
-    /// No equals sign, or no key name of one to 63 printable characters before it.
+    /// The equals sign is missing, or the key name before it does not have 1 to 63 printable characters.
     #[error("not a key=value pair")]
     NotAPair,
     /// A value is not UTF-8.
@@ -30,28 +30,29 @@ pub enum TextError {
     NotUtf8,
 }
 
-/// How much text is taken.
+/// Limits of a received text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TextLimits {
-    /// Length of the whole in bytes.
+    /// Maximum length of the text in bytes.
     pub text_len_max: usize,
-    /// Number of pairs.
+    /// Maximum number of pairs.
     pub pairs_max: usize,
-    /// Length of one value in bytes.
+    /// Maximum length of one value in bytes.
     pub value_len_max: usize,
 }
 
 impl Default for TextLimits {
-    /// What a login needs with room to spare: 64 KiB, 256 pairs, 4 KiB for a value (the longest of the standard
-    /// is a CHAP challenge of 1024 bytes in hex).
+    /// More than a login needs: 64 KiB, 256 pairs, 4 KiB for a value. The longest value of the standard is a CHAP
+    /// challenge of 1024 bytes in hex.
     fn default() -> Self {
         Self { text_len_max: 65_536, pairs_max: 256, value_len_max: 4096 }
     }
 }
 
-/// The pairs of a whole text: of all PDUs of a continued one, put together. After an error there is no more.
+/// Iterates over the pairs of a text, which is the concatenation of the data segments of all PDUs that continue it. The
+/// iterator ends after an error.
 ///
-/// Empty pairs (NUL after NUL) are skipped, and the last pair may lack its NUL: old initiators do both.
+/// Empty pairs (NUL after NUL) are skipped, and the NUL of the last pair may be missing, as some initiators send both.
 ///
 /// ```
 /// use iscsi_proto::text::{TextLimits, pairs};
@@ -122,7 +123,7 @@ fn key_and_value(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
     separated_pair(key, char('='), rest).parse(input)
 }
 
-/// A text in the making.
+/// Builds a text.
 #[derive(Clone, Debug, Default)]
 pub struct TextBuilder {
     text: BytesMut,
@@ -134,35 +135,35 @@ impl TextBuilder {
         Self::default()
     }
 
-    /// Appends a pair. A NUL in the value, which would end it, becomes a space.
+    /// Appends a pair. A NUL in the value is replaced by a space, because it would end the value.
     pub fn pair(&mut self, key: &str, value: impl Display) {
         debug_assert!(!key.is_empty() && key.len() <= KEY_LEN_MAX, "key name {key:?}");
         self.text.extend_from_slice(key.as_bytes());
         self.text.extend_from_slice(b"=");
         let start = self.text.len();
-        // Writing to a BytesMut fails only when it cannot grow, which it does by aborting.
+        // Writing to a `BytesMut` cannot fail: it aborts if memory is exhausted.
         let _ = write!(self.text, "{value}");
         self.text[start..].iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
         self.text.extend_from_slice(&[0]);
     }
 
-    /// Whether there is no pair.
+    /// Whether the text has no pair.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Length in bytes.
+    /// Length of the text in bytes.
     pub fn len(&self) -> usize {
         self.text.len()
     }
 
-    /// The text, to be cut into as many data segments as it needs.
+    /// The complete text, which the caller splits into data segments.
     pub fn finish(self) -> Bytes {
         self.text.freeze()
     }
 }
 
-/// Longest key name in bytes (RFC 7143 6.1).
+/// Maximum length of a key name in bytes (RFC 7143 6.1).
 pub(crate) const KEY_LEN_MAX: usize = 63;
 
 #[cfg(test)]
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_an_error() {
+    fn malformed_pair_is_an_error() {
         for text in [&b"A\0"[..], b"=1\0", b"A B=1\0", b"A\xc3\xa4=1\0", b"A\x01=1\0"] {
             assert_eq!(parse(text), Err(TextError::NotAPair), "{text:?}");
         }
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_to_the_byte() {
+    fn limits_are_exact() {
         let key = |len: usize| [&vec![b'k'; len][..], b"=1\0"].concat();
         assert_eq!(parse(&key(63)).map(|pairs| pairs.len()), Ok(1));
         assert_eq!(parse(&key(64)), Err(TextError::NotAPair));
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_the_end() {
+    fn iterator_ends_after_an_error() {
         let mut pairs = pairs(b"A\0B=1\0", &TextLimits::default());
         assert!(pairs.next().is_some_and(|pair| pair.is_err()));
         assert_eq!(pairs.next(), None);
@@ -229,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_built_is_parsed(
+        fn parser_returns_what_was_built(
             expected in prop::collection::vec(("[A-Za-z][A-Za-z0-9.+@_#-]{0,62}", "[^\0]{0,60}"), 0..20)
         ) {
             let mut text = TextBuilder::new();
@@ -244,7 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_come_to_an_end(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn iterator_ends_for_any_input(text in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(pairs(&text, &TextLimits::default()).count() <= text.len());
         }
     }

@@ -1,36 +1,36 @@
-//! What a side of a negotiation wishes for.
+//! The preferences of one side of a negotiation.
 
 use crate::params::SessionParams;
 
-/// One side's wishes, before a negotiation.
+/// The parameters that one side prefers before a negotiation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Preferences {
-    /// What the session should have; `task_reporting` is accepted beside RFC3720, which always is.
+    /// Parameters of the session. Of TaskReporting this value and RFC3720 are accepted.
     pub session: SessionParams,
-    /// What we take in one PDU, in bytes: 512 to 2^24-1; what is outside counts as the nearest bound.
+    /// Our MaxRecvDataSegmentLength in bytes: 512 to 2^24-1; other values are clamped to that range.
     pub max_recv_data_segment_len: u32,
-    /// Digests behind headers.
+    /// HeaderDigest.
     pub header_digest: DigestChoice,
-    /// Digests behind data.
+    /// DataDigest.
     pub data_digest: DigestChoice,
 }
 
-/// Which digests a side offers and accepts, by preference (RFC 7143 13.1).
+/// The digests that a side offers and accepts, in order of preference (RFC 7143 13.1).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum DigestChoice {
-    /// None, and nothing else.
+    /// Only None.
     None,
-    /// CRC32C, and nothing else.
+    /// Only CRC32C.
     Crc32c,
-    /// Either; None is preferred.
+    /// None, then CRC32C.
     #[default]
     PreferNone,
-    /// Either; CRC32C is preferred.
+    /// CRC32C, then None.
     PreferCrc32c,
 }
 
 impl Default for Preferences {
-    /// The standard's defaults, and either digest if the peer wants it.
+    /// The defaults of the standard; digests are off unless the peer prefers them.
     fn default() -> Self {
         Self {
             session: SessionParams::default(),
@@ -42,7 +42,7 @@ impl Default for Preferences {
 }
 
 impl DigestChoice {
-    /// The list to offer.
+    /// The value to offer.
     pub fn offer(self) -> &'static str {
         match self {
             Self::None => "None",
@@ -52,7 +52,7 @@ impl DigestChoice {
         }
     }
 
-    /// Of a value (`None` or `CRC32C`): whether it is CRC32C, if this choice accepts it.
+    /// Parses `None` or `CRC32C`, if this choice accepts it. Returns whether it is CRC32C.
     pub(super) fn accept(self, value: &str) -> Option<bool> {
         let crc32c = match value {
             "None" => false,
@@ -66,8 +66,8 @@ impl DigestChoice {
         }
     }
 
-    /// Whether CRC32C is the preferred one.
-    pub(super) fn prefers(self) -> bool {
+    /// Whether CRC32C is preferred.
+    pub(super) fn prefers_crc32c(self) -> bool {
         matches!(self, Self::Crc32c | Self::PreferCrc32c)
     }
 }

@@ -1,8 +1,8 @@
-//! The forms a value can have (RFC 7143 6.1): booleans, numbers, ranges, lists, binary in hex or base64.
+//! Formats of values (RFC 7143 6.1): booleans, numbers, ranges, lists, binary data in hex or base64.
 
 use base64ct::{Base64, Encoding};
 
-/// `Yes` or `No`; nothing else.
+/// Parses `Yes` or `No`.
 pub fn parse_bool(value: &str) -> Option<bool> {
     match value {
         "Yes" => Some(true),
@@ -11,41 +11,41 @@ pub fn parse_bool(value: &str) -> Option<bool> {
     }
 }
 
-/// `Yes` or `No`.
+/// Formats a boolean as `Yes` or `No`.
 pub fn format_bool(value: bool) -> &'static str {
     if value { "Yes" } else { "No" }
 }
 
-/// A number in decimal, or in hex after 0x or 0X; up to 64 bits, no sign, no blanks.
+/// Parses a number of up to 64 bits in decimal, or in hex after `0x` or `0X`, without sign and blanks.
 pub fn parse_number(value: &str) -> Option<u64> {
     let (digits, radix) = match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (value, 10),
     };
-    // `from_str_radix` takes a sign, the standard does not.
+    // `from_str_radix` accepts a sign, which the standard does not permit.
     if digits.starts_with(['+', '-']) {
         return None;
     }
     u64::from_str_radix(digits, radix).ok()
 }
 
-/// A range: two numbers with a tilde between them, the first not above the second.
+/// Parses a range: two numbers separated by a tilde, the first not above the second.
 pub fn parse_range(value: &str) -> Option<(u64, u64)> {
     let (first, last) = value.split_once('~')?;
     let (first, last) = (parse_number(first)?, parse_number(last)?);
     (first <= last).then_some((first, last))
 }
 
-/// The members of a list, in the order of preference it is written in.
+/// Iterates over the members of a list, which are in order of preference.
 pub fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',')
 }
 
-/// Binary data: hex after 0x or 0X, or base64 after 0b or 0B. `None` if it is neither, or longer than `max`
-/// bytes. An odd number of hex digits stands for a leading zero digit.
+/// Parses binary data: hex after `0x` or `0X`, or base64 after `0b` or `0B`. `None` if it is malformed or longer than
+/// `max` bytes. An odd number of hex digits means a leading zero digit.
 pub fn parse_binary(value: &str, max: usize) -> Option<Vec<u8>> {
     let (prefix, digits) = value.split_at_checked(2)?;
-    // Both forms are bounded before anything is allocated.
+    // The length of both formats is checked before memory is allocated.
     let len_max = match prefix {
         "0x" | "0X" => digits.len().div_ceil(2),
         "0b" | "0B" => digits.len() / 4 * 3,
@@ -61,14 +61,14 @@ pub fn parse_binary(value: &str, max: usize) -> Option<Vec<u8>> {
     (bytes.len() <= max).then_some(bytes)
 }
 
-/// Binary data in hex, with 0x before it: the form every implementation reads.
+/// Formats binary data in hex after `0x`, the format that every implementation supports.
 pub fn format_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     "0x".chars().chain(digits.map(|digit| char::from(DIGITS[usize::from(digit)]))).collect()
 }
 
-/// Binary data in base64, with 0b before it.
+/// Formats binary data in base64 after `0b`.
 pub fn format_base64(bytes: &[u8]) -> String {
     format!("0b{}", Base64::encode_string(bytes))
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn booleans_are_spelled_exactly() {
+    fn booleans_are_case_sensitive() {
         assert_eq!((parse_bool("Yes"), parse_bool("No")), (Some(true), Some(false)));
         assert!(["yes", "NO", "", "Yes ", "1"].into_iter().all(|value| parse_bool(value).is_none()));
         assert_eq!(parse_bool(format_bool(true)), Some(true));
@@ -157,13 +157,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_formatted_is_parsed(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
+        fn parser_returns_what_was_formatted(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
             prop_assert_eq!(parse_binary(&format_hex(&bytes), bytes.len()), Some(bytes.clone()));
             prop_assert_eq!(parse_binary(&format_base64(&bytes), bytes.len()), Some(bytes.clone()));
         }
 
         #[test]
-        fn any_text_is_parsed_or_refused(value in "(0[xXbB])?\\PC{0,20}", max in 0usize..20) {
+        fn parsers_accept_any_text_without_panic(value in "(0[xXbB])?\\PC{0,20}", max in 0usize..20) {
             prop_assert!(parse_binary(&value, max).is_none_or(|bytes| bytes.len() <= max));
             let _ = (parse_number(&value), parse_range(&value));
         }

@@ -1,4 +1,4 @@
-//! How keys are settled (RFC 7143 6.2), for either role, as the side that answers and the side that offers.
+//! Negotiation of keys (RFC 7143 6.2), for both roles and for both the offering and the answering side.
 //!
 //! ```
 //! use iscsi_proto::text::TextBuilder;
@@ -23,52 +23,52 @@ use super::keys::{KEYS, Key, KeySet, LENGTH_MAX, LENGTH_MIN, Role, Row, Rule, Us
 use super::value::format_bool;
 use crate::params::{ConnectionParams, SessionParams, SessionType};
 
-/// What a received pair was, after what there was to do was done.
+/// Result of a received pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// An offer or an inquiry; the answer is written. It may be Reject or Irrelevant.
+    /// The pair was an offer or an inquiry; the answer was written, which may be Reject or Irrelevant.
     Answered(Key),
-    /// The peer's answer to an offer of ours; the result holds.
+    /// The pair was the answer to an offer of ours; the result is in force.
     Settled(Key),
-    /// The peer refused our offer with Reject: the negotiation failed, what was before still holds
-    /// (RFC 7143 7.12).
+    /// The peer refused our offer with Reject. The previous value stays in force (RFC 7143 7.12).
     Refused(Key),
-    /// A declaration. What is not a parameter (names, aliases, addresses) is the caller's to keep.
+    /// The pair was a declaration. The caller stores names, aliases and addresses.
     Declared(Key),
-    /// Part of an authentication: the caller's.
+    /// The pair is part of an authentication, which the caller performs.
     Security(Key),
-    /// A request, such as SendTargets: the caller's to answer.
+    /// The pair is a request, as SendTargets, which the caller answers.
     Request(Key),
-    /// A key nobody knows; NotUnderstood is written, unless the value was such an answer itself.
+    /// The key is unknown. NotUnderstood was written, unless the value was an answer itself.
     Unknown,
 }
 
-/// The peer broke the rules; a login ends here with "initiator error", a text request with a reject.
+/// Violation of the negotiation rules by the peer. It ends a login with "initiator error" and a text request with a
+/// Reject PDU.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiationError {
-    /// A key came twice (RFC 7143 6.3), and not as a declaration of the same value.
+    /// The peer sent a key twice (RFC 7143 6.3), other than a declaration with the same value.
     #[error("{0} came more than once")]
     Repeated(Key),
-    /// An answer that our offer does not allow.
+    /// The answer is not permitted by our offer.
     #[error("answer to {0} is not among what was offered")]
     BadAnswer(Key),
-    /// A declaration with a value that is not allowed, where no answer is foreseen.
+    /// The declared value is invalid, and the key has no answer.
     #[error("declaration of {0} has a value that is not allowed")]
     BadDeclaration(Key),
-    /// SessionType is neither Normal nor Discovery: "session type not supported".
+    /// SessionType is neither Normal nor Discovery. Ends the login with "session type not supported".
     #[error("unknown session type")]
     SessionType,
 }
 
-/// Where a negotiation takes place.
+/// The phase of the connection in which a negotiation takes place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
-    /// The login that makes a session.
+    /// Login that creates a session.
     LeadingLogin,
-    /// The login of a further connection.
+    /// Login of a further connection of a session.
     JoiningLogin,
-    /// Text requests.
+    /// Text requests in the full feature phase.
     FullFeature,
 }
 
@@ -81,18 +81,18 @@ pub struct Negotiation {
     session_type: SessionType,
     session: SessionParams,
     connection: ConnectionParams,
-    /// What the peer has offered or declared.
+    /// Keys that the peer has offered or declared.
     seen: KeySet,
-    /// What we have offered or declared.
+    /// Keys that we have offered or declared.
     sent: KeySet,
-    /// Our offers without an answer yet.
+    /// Keys that we have offered and the peer has not answered.
     pending: KeySet,
-    /// What the peer has declared.
+    /// Declarations of the peer, for repetitions.
     declared: Vec<(Key, Box<str>)>,
 }
 
 impl Negotiation {
-    /// For the login of a leading connection; what nobody mentions has the standard's defaults.
+    /// A negotiation for the login of a leading connection. Keys that neither side sends get the defaults of the standard.
     pub fn new(role: Role, preferences: Preferences) -> Self {
         Self::start(
             role,
@@ -103,12 +103,12 @@ impl Negotiation {
         )
     }
 
-    /// For the login of a further connection to a session, whose parameters stand.
+    /// A negotiation for the login of a further connection of a session with these parameters.
     pub fn joining(role: Role, preferences: Preferences, session: SessionParams) -> Self {
         Self::start(role, Phase::JoiningLogin, preferences, session, ConnectionParams::default())
     }
 
-    /// For text requests on a connection in the full feature phase.
+    /// A negotiation for text requests in the full feature phase.
     pub fn full_feature(
         role: Role,
         preferences: Preferences,
@@ -141,52 +141,52 @@ impl Negotiation {
         }
     }
 
-    /// Replaces the wishes, once it is known which target is meant; before any parameter is negotiated.
+    /// Replaces the preferences once the target is known. Call it before any parameter is negotiated.
     pub fn set_preferences(&mut self, preferences: Preferences) {
         self.preferences = preferences;
     }
 
-    /// What the session is for: an initiator says so first, a target learns it by SessionType. A target that finds
-    /// SessionType behind other keys of the first request may set it before it goes through them.
+    /// Sets the session type. An initiator sets it first. A target gets it from SessionType, and may set it before it
+    /// passes in the other keys of the first request, which may precede SessionType.
     pub fn set_session_type(&mut self, session_type: SessionType) {
         self.session_type = session_type;
     }
 
-    /// What the session is for, as far as known.
+    /// The session type; Normal until SessionType is received.
     pub fn session_type(&self) -> SessionType {
         self.session_type
     }
 
-    /// Begins a new exchange of text requests: keys may come again.
+    /// Starts a new exchange of text requests, in which all keys may be sent again.
     pub fn begin_exchange(&mut self) {
         (self.seen, self.sent, self.pending) = (KeySet::default(), KeySet::default(), KeySet::default());
         self.declared.clear();
     }
 
-    /// The session's parameters as they stand.
+    /// The current parameters of the session.
     pub fn session(&self) -> SessionParams {
-        // RFC 7143 13.14; the keys may have come in any order.
+        // RFC 7143 13.14. The peer may send the keys in any order.
         let first_burst_len = self.session.first_burst_len.min(self.session.max_burst_len);
         SessionParams { first_burst_len, ..self.session }
     }
 
-    /// The connection's parameters as they stand. Digests are used from the full feature phase on.
+    /// The current parameters of the connection. Digests are in use from the full feature phase on.
     pub fn connection(&self) -> ConnectionParams {
         self.connection
     }
 
-    /// What the peer has offered or declared so far.
+    /// Keys that the peer has offered or declared so far.
     pub fn seen(&self) -> KeySet {
         self.seen
     }
 
-    /// Our offers the peer has not answered yet.
+    /// Keys that we have offered and the peer has not answered.
     pub fn pending(&self) -> KeySet {
         self.pending
     }
 
-    /// Declares our MaxRecvDataSegmentLength and offers every key for which our wish is not what holds now, unless
-    /// it was offered by either side already. A responder calls it once the peer has made its offers.
+    /// Declares our MaxRecvDataSegmentLength and offers every key for which our preference differs from the current value,
+    /// unless either side has offered it. A responder calls it after the offers of the peer.
     pub fn offer_wanted(&mut self, out: &mut TextBuilder) {
         for row in KEYS {
             if self.is_wanted(row) {
@@ -195,11 +195,11 @@ impl Negotiation {
         }
     }
 
-    /// Offers or declares one parameter with the value we wish. Whether it was written: not if it is none of
-    /// [`Preferences`], or has no place in this phase and session.
+    /// Offers or declares one parameter with our preferred value. Returns false if nothing was written: the key is not
+    /// among [`Preferences`], was sent already, or is not allowed in this phase and session.
     pub fn offer(&mut self, key: Key, out: &mut TextBuilder) -> bool {
         let row = key.row();
-        if !self.has_place(row) || self.sent.contains(key) {
+        if !self.is_allowed(row) || self.sent.contains(key) {
             return false;
         }
         match row.rule {
@@ -209,8 +209,8 @@ impl Negotiation {
                 return self.sent.insert(key);
             }
             Rule::Boolean { get, .. } => out.pair(row.name, format_bool(get(&self.preferences.session))),
-            Rule::Number { get, .. } => out.pair(row.name, self.number_wish(row.key, get)),
-            Rule::Digest { wish, .. } => out.pair(row.name, wish(&self.preferences).offer()),
+            Rule::Number { get, .. } => out.pair(row.name, self.preferred_number(row.key, get)),
+            Rule::Digest { choice, .. } => out.pair(row.name, choice(&self.preferences).offer()),
             Rule::TaskReporting => out.pair(row.name, self.preferences.session.task_reporting.offer()),
             Rule::Security | Rule::Declared | Rule::Request | Rule::Constant(_) => return false,
         }
@@ -222,20 +222,22 @@ impl Negotiation {
         if self.sent.contains(row.key) {
             return false;
         }
-        let wishes = &self.preferences.session;
+        let preferences = &self.preferences.session;
         let differs = match row.rule {
             Rule::ReceiveLimit => return true,
-            Rule::Boolean { get, .. } => get(wishes) != get(&self.session),
-            Rule::Number { get, .. } => self.number_wish(row.key, get) != get(&self.session),
-            Rule::Digest { wish, get, .. } => wish(&self.preferences).prefers() != get(&self.connection),
-            Rule::TaskReporting => wishes.task_reporting != self.session.task_reporting,
+            Rule::Boolean { get, .. } => get(preferences) != get(&self.session),
+            Rule::Number { get, .. } => self.preferred_number(row.key, get) != get(&self.session),
+            Rule::Digest { choice, get, .. } => {
+                choice(&self.preferences).prefers_crc32c() != get(&self.connection)
+            }
+            Rule::TaskReporting => preferences.task_reporting != self.session.task_reporting,
             Rule::Security | Rule::Declared | Rule::Request | Rule::Constant(_) => false,
         };
         differs && !self.seen.contains(row.key)
     }
 
-    /// Whether the key may be used now, by whomever.
-    fn has_place(&self, row: &Row) -> bool {
+    /// Whether either side may use the key in this phase and session.
+    fn is_allowed(&self, row: &Row) -> bool {
         let in_phase = match row.usage {
             Use::Always => true,
             Use::Login => self.phase != Phase::FullFeature,
@@ -253,19 +255,19 @@ impl Negotiation {
         self.preferences.max_recv_data_segment_len.clamp(LENGTH_MIN, LENGTH_MAX)
     }
 
-    /// Our wish, in such bounds that the result keeps FirstBurstLength within MaxBurstLength.
-    fn number_wish(&self, key: Key, get: fn(&SessionParams) -> u32) -> u32 {
-        let wishes = &self.preferences.session;
+    /// Our preferred number; that of FirstBurstLength is limited to MaxBurstLength.
+    fn preferred_number(&self, key: Key, get: fn(&SessionParams) -> u32) -> u32 {
+        let preferences = &self.preferences.session;
         if key != Key::FirstBurstLength {
-            return get(wishes);
+            return get(preferences);
         }
         let settled = self.seen.contains(Key::MaxBurstLength);
         let max_burst_len = if settled { self.session.max_burst_len } else { u32::MAX };
-        get(wishes).min(wishes.max_burst_len).min(max_burst_len).max(LENGTH_MIN)
+        get(preferences).min(preferences.max_burst_len).min(max_burst_len).max(LENGTH_MIN)
     }
 }
 
-/// Chooses from a list the first member that we accept: for AuthMethod and the like.
+/// Chooses the first member of an offered list that is accepted, as for AuthMethod.
 pub fn choose<'a>(offered: &'a str, accepted: &[&str]) -> Option<&'a str> {
     super::value::list(offered).find(|member| accepted.contains(member))
 }

@@ -1,4 +1,4 @@
-//! One pair from the peer: an offer, an inquiry, an answer or a declaration.
+//! Handles one pair from the peer: an offer, an inquiry, an answer or a declaration.
 
 use super::{Event, Negotiation, NegotiationError, Phase};
 use crate::params::{SessionType, TaskReporting};
@@ -7,12 +7,13 @@ use crate::text::value::{format_bool, list, parse_bool, parse_number};
 use crate::text::{INQUIRY, IRRELEVANT, NOT_UNDERSTOOD, REJECT, TextBuilder};
 
 impl Negotiation {
-    /// Takes one pair of the peer's text, in the order they came, and writes the answer if there is one.
+    /// Handles one pair of the text of the peer and writes the answer, if the pair has one. Pass the pairs in the order of
+    /// the text.
     ///
-    /// A declaration may come again with the same value: libiscsi up to 1.15 repeats its names in each stage.
+    /// A repeated declaration with the same value is accepted: libiscsi up to 1.15 repeats its names in each stage.
     ///
     /// # Errors
-    /// The peer broke the rules, and the negotiation is over.
+    /// [`NegotiationError`]; the negotiation has failed.
     pub fn receive(
         &mut self,
         name: &str,
@@ -30,7 +31,7 @@ impl Negotiation {
             return self.settle(row, value);
         }
         if self.sent.contains(key) && is_reserved(value) {
-            // Some peers answer declarations.
+            // Some initiators and targets answer declarations.
             return Ok(Event::Settled(key));
         }
         if value == INQUIRY && self.inquire(row, out) {
@@ -62,8 +63,8 @@ impl Negotiation {
         }
     }
 
-    /// Whether the peer offers on a further connection what the session's leading connection has settled, and the
-    /// result would be no other. It should not, but some initiators send the same keys on all connections.
+    /// Whether the peer, on a further connection, offers a leading-only key again and the result would be the current
+    /// value. The standard does not permit that, but some initiators send the same keys on all connections.
     fn confirms(&self, row: &Row, value: &str) -> bool {
         if self.phase != Phase::JoiningLogin || row.usage != Use::LeadingLogin {
             return false;
@@ -71,29 +72,30 @@ impl Negotiation {
         match row.rule {
             Rule::Boolean { pick, get, .. } => {
                 let current = get(&self.session);
-                parse_bool(value).is_some_and(|offered| pick.join(offered, current) == current)
+                parse_bool(value).is_some_and(|offered| pick.combine(offered, current) == current)
             }
             Rule::Number { pick, min, max, get, .. } => {
                 let current = get(&self.session);
-                number_within(value, min, max).is_some_and(|offered| pick.join(offered, current) == current)
+                number_within(value, min, max)
+                    .is_some_and(|offered| pick.combine(offered, current) == current)
             }
             Rule::TaskReporting => list(value).any(|member| member == self.session.task_reporting.name()),
             _ => false,
         }
     }
 
-    /// The refusal of a key that has no place here, whatever its value.
+    /// The answer to a key that is not allowed, for any value.
     fn refusal(&self, row: &Row) -> Option<&'static str> {
         if !self.is_relevant(row) {
             Some(IRRELEVANT)
-        } else if !self.has_place(row) || !row.senders.include(self.role.peer()) {
+        } else if !self.is_allowed(row) || !row.senders.include(self.role.peer()) {
             Some(REJECT)
         } else {
             None
         }
     }
 
-    /// Settles an offer of the peer's by our wish, and answers with the result.
+    /// Combines an offer of the peer with our preference and answers with the result.
     fn answer(&mut self, row: &Row, value: &str, out: &mut TextBuilder) {
         if self.adopt(row, value).is_some() {
             self.write_current(row, out);
@@ -105,17 +107,17 @@ impl Negotiation {
     fn adopt(&mut self, row: &Row, value: &str) -> Option<()> {
         match row.rule {
             Rule::Boolean { pick, get, set } => {
-                let result = pick.join(get(&self.preferences.session), parse_bool(value)?);
+                let result = pick.combine(get(&self.preferences.session), parse_bool(value)?);
                 set(&mut self.session, result);
             }
             Rule::Number { pick, min, max, get, set } => {
                 let offered = number_within(value, min, max)?;
-                let result = pick.join(self.number_wish(row.key, get), offered);
+                let result = pick.combine(self.preferred_number(row.key, get), offered);
                 set(&mut self.session, result);
             }
-            Rule::Digest { wish, set, .. } => {
-                let wish = wish(&self.preferences);
-                set(&mut self.connection, list(value).find_map(|member| wish.accept(member))?);
+            Rule::Digest { choice, set, .. } => {
+                let choice = choice(&self.preferences);
+                set(&mut self.connection, list(value).find_map(|member| choice.accept(member))?);
             }
             Rule::TaskReporting => {
                 self.session.task_reporting = list(value).find_map(|member| self.task_reporting(member))?;
@@ -126,11 +128,11 @@ impl Negotiation {
     }
 
     fn task_reporting(&self, value: &str) -> Option<TaskReporting> {
-        let wish = self.preferences.session.task_reporting;
-        TaskReporting::by_name(value).filter(|value| *value == wish || *value == TaskReporting::Rfc3720)
+        let preferred = self.preferences.session.task_reporting;
+        TaskReporting::by_name(value).filter(|value| *value == preferred || *value == TaskReporting::Rfc3720)
     }
 
-    /// The peer's answer to our offer: it must be a result our offer allows.
+    /// Handles the answer of the peer to our offer, which must be a result that the offer permits.
     fn settle(&mut self, row: &Row, value: &str) -> Result<Event, NegotiationError> {
         match value {
             REJECT => return Ok(Event::Refused(row.key)),
@@ -139,18 +141,18 @@ impl Negotiation {
         }
         let answer = match row.rule {
             Rule::Boolean { pick, get, set } => parse_bool(value)
-                .filter(|answer| pick.join(get(&self.preferences.session), *answer) == *answer)
+                .filter(|answer| pick.combine(get(&self.preferences.session), *answer) == *answer)
                 .map(|answer| set(&mut self.session, answer)),
             Rule::Number { pick, min, max, get, set } => number_within(value, min, max)
-                .filter(|answer| pick.join(self.number_wish(row.key, get), *answer) == *answer)
+                .filter(|answer| pick.combine(self.preferred_number(row.key, get), *answer) == *answer)
                 .map(|answer| set(&mut self.session, answer)),
-            Rule::Digest { wish, set, .. } => {
-                wish(&self.preferences).accept(value).map(|answer| set(&mut self.connection, answer))
+            Rule::Digest { choice, set, .. } => {
+                choice(&self.preferences).accept(value).map(|answer| set(&mut self.connection, answer))
             }
             Rule::TaskReporting => {
                 self.task_reporting(value).map(|answer| self.session.task_reporting = answer)
             }
-            // Never offered, so never pending.
+            // These are never offered.
             Rule::Security | Rule::Declared | Rule::Request | Rule::ReceiveLimit | Rule::Constant(_) => None,
         };
         answer.map(|()| Event::Settled(row.key)).ok_or(NegotiationError::BadAnswer(row.key))
@@ -163,7 +165,7 @@ impl Negotiation {
     fn declared(&mut self, row: &Row, value: &str) -> Result<Event, NegotiationError> {
         match row.key {
             Key::MaxRecvDataSegmentLength => {
-                // Above the bound is what the peer could take, if we could send it.
+                // The peer can receive more than a PDU can carry.
                 self.connection.max_xmit_data_segment_len = parse_number(value)
                     .filter(|len| *len >= u64::from(LENGTH_MIN))
                     .map(|len| len.min(u64::from(LENGTH_MAX)) as u32)
@@ -180,7 +182,7 @@ impl Negotiation {
         Ok(Event::Declared(row.key))
     }
 
-    /// Answers an inquiry; not for keys whose value is no parameter.
+    /// Answers an inquiry. Returns false if the value of the key is not a parameter.
     fn inquire(&self, row: &Row, out: &mut TextBuilder) -> bool {
         if !self.is_relevant(row) {
             out.pair(row.name, IRRELEVANT);
@@ -189,7 +191,7 @@ impl Negotiation {
         self.write_current(row, out)
     }
 
-    /// Writes the value in force; whether the key has one.
+    /// Writes the current value. Returns false if the value of the key is not a parameter.
     fn write_current(&self, row: &Row, out: &mut TextBuilder) -> bool {
         match row.rule {
             Rule::Boolean { get, .. } => out.pair(row.name, format_bool(get(&self.session))),
@@ -206,7 +208,7 @@ impl Negotiation {
     }
 }
 
-/// Whether the value is an answer rather than an offer (RFC 7143 6.2).
+/// Whether the value is one of the reserved answers (RFC 7143 6.2).
 fn is_reserved(value: &str) -> bool {
     matches!(value, NOT_UNDERSTOOD | IRRELEVANT | REJECT)
 }

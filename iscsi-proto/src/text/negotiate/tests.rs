@@ -1,4 +1,4 @@
-//! Negotiations, from both sides.
+//! Tests of negotiations, from both sides.
 
 use proptest::prelude::*;
 
@@ -22,16 +22,16 @@ const BASE: SessionParams = SessionParams {
     protocol_level: 1,
 };
 
-fn wishes() -> Preferences {
+fn preferences() -> Preferences {
     Preferences { session: BASE, max_recv_data_segment_len: 262_144, ..Default::default() }
 }
 
 fn target() -> Negotiation {
-    Negotiation::new(Role::Target, wishes())
+    Negotiation::new(Role::Target, preferences())
 }
 
-/// Feeds a text; gives the answer with `;` for NUL.
-fn talk(side: &mut Negotiation, text: &str) -> Result<String, NegotiationError> {
+/// Passes in a text and returns the answer, with `;` for NUL.
+fn exchange(side: &mut Negotiation, text: &str) -> Result<String, NegotiationError> {
     let mut out = TextBuilder::new();
     for pair in pairs(text.replace(';', "\0").as_bytes(), &TextLimits::default()) {
         let (key, value) = pair.unwrap();
@@ -79,12 +79,12 @@ fn responder_answers_each_rule() {
         ("InitiatorName=iqn.2024-01.com.example:a;InitiatorAlias=a;SessionType=Normal", ""),
     ];
     for (offer, answer) in cases {
-        assert_eq!(talk(&mut target(), offer).as_deref(), Ok(answer), "{offer}");
+        assert_eq!(exchange(&mut target(), offer).as_deref(), Ok(answer), "{offer}");
     }
 }
 
 #[test]
-fn responder_rejects_what_it_cannot_accept_and_keeps_the_default() {
+fn responder_rejects_invalid_offers_and_keeps_the_default() {
     let cases = [
         "InitialR2T=Maybe",
         "ImmediateData=yes",
@@ -105,18 +105,18 @@ fn responder_rejects_what_it_cannot_accept_and_keeps_the_default() {
     for offer in cases {
         let mut target = target();
         let (key, _) = offer.split_once('=').unwrap();
-        assert_eq!(talk(&mut target, offer), Ok(format!("{key}=Reject;")), "{offer}");
+        assert_eq!(exchange(&mut target, offer), Ok(format!("{key}=Reject;")), "{offer}");
         assert_eq!(target.session(), SessionParams::default(), "{offer}");
         assert_eq!(target.connection(), ConnectionParams::default(), "{offer}");
     }
 }
 
 #[test]
-fn the_result_is_what_was_answered() {
+fn result_matches_the_answer() {
     let mut target = target();
     let offer = "InitialR2T=No;ImmediateData=Yes;MaxBurstLength=524288;FirstBurstLength=131072;\
                  MaxOutstandingR2T=4;HeaderDigest=CRC32C;DataDigest=None;MaxRecvDataSegmentLength=131072";
-    talk(&mut target, offer).unwrap();
+    exchange(&mut target, offer).unwrap();
     let expected = SessionParams {
         initial_r2t: false,
         max_burst_len: 524_288,
@@ -131,7 +131,7 @@ fn the_result_is_what_was_answered() {
 }
 
 #[test]
-fn our_receive_limit_holds_once_it_is_declared() {
+fn receive_limit_is_in_force_once_declared() {
     let mut target = target();
     assert_eq!(target.connection().max_recv_data_segment_len, 8192);
     let mut out = TextBuilder::new();
@@ -142,9 +142,9 @@ fn our_receive_limit_holds_once_it_is_declared() {
 }
 
 #[test]
-fn our_receive_limit_is_one_the_standard_allows() {
-    for (wish, declared) in [(0, 512), (u32::MAX, 16_777_215)] {
-        let preferences = Preferences { max_recv_data_segment_len: wish, ..wishes() };
+fn receive_limit_is_clamped_to_the_range_of_the_standard() {
+    for (preferred, declared) in [(0, 512), (u32::MAX, 16_777_215)] {
+        let preferences = Preferences { max_recv_data_segment_len: preferred, ..preferences() };
         let mut target = Negotiation::new(Role::Target, preferences);
         let mut out = TextBuilder::new();
         target.offer(Key::MaxRecvDataSegmentLength, &mut out);
@@ -154,30 +154,30 @@ fn our_receive_limit_is_one_the_standard_allows() {
 }
 
 #[test]
-fn an_answer_to_our_declaration_is_no_declaration() {
+fn answer_to_our_declaration_is_not_a_declaration() {
     let mut target = target();
     offers(&mut target);
     for answer in ["NotUnderstood", "Irrelevant"] {
-        assert_eq!(talk(&mut target, &format!("MaxRecvDataSegmentLength={answer}")), Ok(String::new()));
+        assert_eq!(exchange(&mut target, &format!("MaxRecvDataSegmentLength={answer}")), Ok(String::new()));
     }
-    talk(&mut target, "MaxRecvDataSegmentLength=1024").unwrap();
+    exchange(&mut target, "MaxRecvDataSegmentLength=1024").unwrap();
     assert_eq!(target.connection().max_xmit_data_segment_len, 1024);
 }
 
 #[test]
-fn a_peers_receive_limit_has_a_lower_bound_and_is_capped_above() {
+fn receive_limit_of_the_peer_is_checked_below_and_capped_above() {
     for value in ["511", "0", "none", "-1", ""] {
         let declared = format!("MaxRecvDataSegmentLength={value}");
         let error = NegotiationError::BadDeclaration(Key::MaxRecvDataSegmentLength);
-        assert_eq!(talk(&mut target(), &declared), Err(error), "{value:?}");
+        assert_eq!(exchange(&mut target(), &declared), Err(error), "{value:?}");
     }
     let mut target = target();
-    talk(&mut target, "MaxRecvDataSegmentLength=16777216").unwrap();
+    exchange(&mut target, "MaxRecvDataSegmentLength=16777216").unwrap();
     assert_eq!(target.connection().max_xmit_data_segment_len, 16_777_215);
 }
 
 #[test]
-fn a_key_must_not_come_twice() {
+fn repeated_key_is_an_error() {
     let cases = [
         ("InitialR2T=No;InitialR2T=No", Key::InitialR2t),
         ("MaxRecvDataSegmentLength=512;MaxRecvDataSegmentLength=513", Key::MaxRecvDataSegmentLength),
@@ -189,14 +189,14 @@ fn a_key_must_not_come_twice() {
         ("TargetAlias=x;TargetAlias=x", Key::TargetAlias),
     ];
     for (text, key) in cases {
-        assert_eq!(talk(&mut target(), text), Err(NegotiationError::Repeated(key)), "{text}");
+        assert_eq!(exchange(&mut target(), text), Err(NegotiationError::Repeated(key)), "{text}");
     }
-    let mut initiator = Negotiation::new(Role::Initiator, wishes());
-    assert_eq!(talk(&mut initiator, "TargetAddress=a;TargetAddress=b"), Ok(String::new()));
+    let mut initiator = Negotiation::new(Role::Initiator, preferences());
+    assert_eq!(exchange(&mut initiator, "TargetAddress=a;TargetAddress=b"), Ok(String::new()));
 }
 
 #[test]
-fn a_declaration_may_repeat_its_value() {
+fn declaration_may_be_repeated_with_the_same_value() {
     let mut target = target();
     for pair in [
         "InitiatorName=iqn.x:a",
@@ -205,14 +205,14 @@ fn a_declaration_may_repeat_its_value() {
         "SessionType=Normal",
         "MaxRecvDataSegmentLength=512",
     ] {
-        assert_eq!(talk(&mut target, &format!("{pair};{pair}")), Ok(String::new()), "{pair}");
+        assert_eq!(exchange(&mut target, &format!("{pair};{pair}")), Ok(String::new()), "{pair}");
     }
     for pair in ["TargetName=iqn.x:t", "MaxRecvDataSegmentLength=512"] {
-        assert_eq!(talk(&mut target, pair), Ok(String::new()), "{pair}");
+        assert_eq!(exchange(&mut target, pair), Ok(String::new()), "{pair}");
     }
     assert_eq!(target.connection().max_xmit_data_segment_len, 512);
     target.begin_exchange();
-    assert_eq!(talk(&mut target, "MaxRecvDataSegmentLength=1024"), Ok(String::new()));
+    assert_eq!(exchange(&mut target, "MaxRecvDataSegmentLength=1024"), Ok(String::new()));
 }
 
 #[test]
@@ -221,23 +221,23 @@ fn first_burst_stays_within_max_burst_in_either_order() {
         ["MaxBurstLength=65536;FirstBurstLength=131072", "FirstBurstLength=131072;MaxBurstLength=65536"]
     {
         let mut target = target();
-        talk(&mut target, text).unwrap();
+        exchange(&mut target, text).unwrap();
         assert_eq!(target.session().first_burst_len, 65_536, "{text}");
     }
-    let answer = talk(&mut target(), "MaxBurstLength=65536;FirstBurstLength=131072").unwrap();
+    let answer = exchange(&mut target(), "MaxBurstLength=65536;FirstBurstLength=131072").unwrap();
     assert_eq!(answer, "MaxBurstLength=65536;FirstBurstLength=65536;");
     let small = SessionParams { max_burst_len: 4096, ..BASE };
-    let mut target = Negotiation::new(Role::Target, Preferences { session: small, ..wishes() });
-    assert_eq!(talk(&mut target, "FirstBurstLength=131072").unwrap(), "FirstBurstLength=4096;");
+    let mut target = Negotiation::new(Role::Target, Preferences { session: small, ..preferences() });
+    assert_eq!(exchange(&mut target, "FirstBurstLength=131072").unwrap(), "FirstBurstLength=4096;");
 }
 
 #[test]
-fn keys_without_meaning_in_discovery_are_irrelevant() {
+fn session_keys_are_irrelevant_in_discovery() {
     let mut target = target();
     let text = "SessionType=Discovery;InitialR2T=No;MaxConnections=4;TaskReporting=RFC3720;HeaderDigest=None;\
                 DefaultTime2Wait=2;ErrorRecoveryLevel=0";
     assert_eq!(
-        talk(&mut target, text).unwrap(),
+        exchange(&mut target, text).unwrap(),
         "InitialR2T=Irrelevant;MaxConnections=Irrelevant;TaskReporting=Irrelevant;HeaderDigest=None;\
          DefaultTime2Wait=2;ErrorRecoveryLevel=0;"
     );
@@ -246,12 +246,12 @@ fn keys_without_meaning_in_discovery_are_irrelevant() {
 }
 
 #[test]
-fn an_unknown_session_type_is_an_error_of_its_own() {
-    assert_eq!(talk(&mut target(), "SessionType=Other"), Err(NegotiationError::SessionType));
+fn unknown_session_type_is_an_error() {
+    assert_eq!(exchange(&mut target(), "SessionType=Other"), Err(NegotiationError::SessionType));
 }
 
 #[test]
-fn a_further_connection_may_repeat_what_is_settled_but_not_change_it() {
+fn further_connection_may_repeat_session_keys_but_not_change_them() {
     let session = SessionParams { max_burst_len: 4096, first_burst_len: 4096, ..BASE };
     let cases = [
         ("MaxBurstLength=512", "MaxBurstLength=Reject;"),
@@ -265,17 +265,17 @@ fn a_further_connection_may_repeat_what_is_settled_but_not_change_it() {
         ("HeaderDigest=CRC32C;SessionType=Normal", "HeaderDigest=CRC32C;"),
     ];
     for (text, answer) in cases {
-        let mut target = Negotiation::joining(Role::Target, wishes(), session);
-        assert_eq!(talk(&mut target, text).as_deref(), Ok(answer), "{text}");
+        let mut target = Negotiation::joining(Role::Target, preferences(), session);
+        assert_eq!(exchange(&mut target, text).as_deref(), Ok(answer), "{text}");
         assert_eq!(target.session(), session);
         assert_eq!(offers(&mut target), "MaxRecvDataSegmentLength=262144;");
     }
 }
 
 #[test]
-fn full_feature_phase_knows_declarations_and_requests_only() {
+fn full_feature_phase_accepts_only_declarations_and_requests() {
     let start = ConnectionParams::default();
-    let mut target = Negotiation::full_feature(Role::Target, wishes(), SessionType::Normal, BASE, start);
+    let mut target = Negotiation::full_feature(Role::Target, preferences(), SessionType::Normal, BASE, start);
     let mut out = TextBuilder::new();
     assert_eq!(target.receive("SendTargets", "All", &mut out), Ok(Event::Request(Key::SendTargets)));
     let again = target.receive("SendTargets", "All", &mut out);
@@ -284,7 +284,7 @@ fn full_feature_phase_knows_declarations_and_requests_only() {
     assert_eq!(target.receive("SendTargets", "All", &mut out), Ok(Event::Request(Key::SendTargets)));
     assert!(out.is_empty());
     assert_eq!(
-        talk(&mut target, "HeaderDigest=CRC32C;InitialR2T=Yes;MaxRecvDataSegmentLength=1024").unwrap(),
+        exchange(&mut target, "HeaderDigest=CRC32C;InitialR2T=Yes;MaxRecvDataSegmentLength=1024").unwrap(),
         "HeaderDigest=Reject;InitialR2T=Reject;"
     );
     assert_eq!(target.connection().max_xmit_data_segment_len, 1024);
@@ -292,17 +292,17 @@ fn full_feature_phase_knows_declarations_and_requests_only() {
 }
 
 #[test]
-fn an_inquiry_tells_the_value_in_force_and_settles_nothing() {
+fn inquiry_returns_the_current_value_and_changes_nothing() {
     let mut target = target();
     let text = "MaxBurstLength=?;InitialR2T=?;HeaderDigest=?;MaxBurstLength=65536;MaxBurstLength=?";
     assert_eq!(
-        talk(&mut target, text).unwrap(),
+        exchange(&mut target, text).unwrap(),
         "MaxBurstLength=262144;InitialR2T=Yes;HeaderDigest=None;MaxBurstLength=65536;MaxBurstLength=65536;"
     );
 }
 
 #[test]
-fn security_keys_are_the_callers() {
+fn security_keys_are_passed_to_the_caller() {
     let mut out = TextBuilder::new();
     let event = target().receive("AuthMethod", "CHAP,None", &mut out);
     assert_eq!((event, out.is_empty()), (Ok(Event::Security(Key::AuthMethod)), true));
@@ -311,20 +311,21 @@ fn security_keys_are_the_callers() {
 }
 
 #[test]
-fn wanted_offers_are_those_that_change_something() {
+fn offers_are_limited_to_keys_that_change() {
     assert_eq!(
         offers(&mut target()),
         "InitialR2T=No;MaxRecvDataSegmentLength=262144;MaxBurstLength=1048576;FirstBurstLength=262144;\
          MaxOutstandingR2T=8;"
     );
     let mut target = target();
-    talk(&mut target, "InitialR2T=Yes;MaxBurstLength=512;FirstBurstLength=512;MaxOutstandingR2T=1").unwrap();
+    exchange(&mut target, "InitialR2T=Yes;MaxBurstLength=512;FirstBurstLength=512;MaxOutstandingR2T=1")
+        .unwrap();
     assert_eq!(offers(&mut target), "MaxRecvDataSegmentLength=262144;");
     assert_eq!(offers(&mut target), "");
 }
 
 #[test]
-fn a_digest_is_offered_where_it_is_preferred() {
+fn digest_is_offered_if_crc32c_is_preferred() {
     let preferences = Preferences {
         header_digest: DigestChoice::PreferCrc32c,
         data_digest: DigestChoice::Crc32c,
@@ -335,13 +336,13 @@ fn a_digest_is_offered_where_it_is_preferred() {
         offers(&mut initiator),
         "HeaderDigest=CRC32C,None;DataDigest=CRC32C;MaxRecvDataSegmentLength=8192;"
     );
-    assert_eq!(talk(&mut initiator, "HeaderDigest=None;DataDigest=CRC32C"), Ok(String::new()));
+    assert_eq!(exchange(&mut initiator, "HeaderDigest=None;DataDigest=CRC32C"), Ok(String::new()));
     let connection = initiator.connection();
     assert!(!connection.header_digest && connection.data_digest && initiator.pending().is_empty());
 }
 
 #[test]
-fn digest_choices_accept_what_they_say() {
+fn digest_choice_determines_the_answer() {
     let cases = [
         (DigestChoice::None, "CRC32C", "Reject"),
         (DigestChoice::None, "CRC32C,None", "None"),
@@ -353,14 +354,14 @@ fn digest_choices_accept_what_they_say() {
     for (choice, offer, answer) in cases {
         let preferences = Preferences { header_digest: choice, ..Default::default() };
         let mut target = Negotiation::new(Role::Target, preferences);
-        let text = talk(&mut target, &format!("HeaderDigest={offer}"));
+        let text = exchange(&mut target, &format!("HeaderDigest={offer}"));
         assert_eq!(text, Ok(format!("HeaderDigest={answer};")), "{choice:?} {offer}");
         assert_eq!(target.connection().header_digest, answer == "CRC32C");
     }
 }
 
 #[test]
-fn an_answer_must_be_one_the_offer_allows() {
+fn answer_must_be_permitted_by_the_offer() {
     let cases = [
         (Key::MaxBurstLength, "1048577", false),
         (Key::MaxBurstLength, "1048576", true),
@@ -379,7 +380,7 @@ fn an_answer_must_be_one_the_offer_allows() {
         (Key::InitialR2t, "?", false),
     ];
     for (key, value, legal) in cases {
-        let mut initiator = Negotiation::new(Role::Initiator, wishes());
+        let mut initiator = Negotiation::new(Role::Initiator, preferences());
         let mut out = TextBuilder::new();
         assert!(initiator.offer(key, &mut out), "{key}");
         let expected = if legal { Ok(Event::Settled(key)) } else { Err(NegotiationError::BadAnswer(key)) };
@@ -388,13 +389,13 @@ fn an_answer_must_be_one_the_offer_allows() {
 }
 
 #[test]
-fn refused_offers_leave_what_was() {
+fn refused_offer_keeps_the_previous_value() {
     for (answer, event) in [
         ("Reject", Event::Refused(Key::MaxBurstLength)),
         ("Irrelevant", Event::Settled(Key::MaxBurstLength)),
         ("NotUnderstood", Event::Settled(Key::MaxBurstLength)),
     ] {
-        let mut initiator = Negotiation::new(Role::Initiator, wishes());
+        let mut initiator = Negotiation::new(Role::Initiator, preferences());
         let mut out = TextBuilder::new();
         initiator.offer(Key::MaxBurstLength, &mut out);
         assert!(initiator.pending().contains(Key::MaxBurstLength));
@@ -404,7 +405,7 @@ fn refused_offers_leave_what_was() {
 }
 
 #[test]
-fn what_is_not_ours_to_offer_is_not_offered() {
+fn keys_without_a_preference_are_not_offered() {
     let mut out = TextBuilder::new();
     for key in [Key::AuthMethod, Key::InitiatorName, Key::SendTargets, Key::IfMarker] {
         assert!(!target().offer(key, &mut out), "{key}");
@@ -412,7 +413,7 @@ fn what_is_not_ours_to_offer_is_not_offered() {
     assert!(out.is_empty());
 }
 
-/// Any wishes that are within the keys' bounds.
+/// Preferences within the bounds of the keys.
 fn any_preferences() -> impl Strategy<Value = Preferences> {
     let choice = prop::sample::select(vec![
         DigestChoice::None,
@@ -435,18 +436,18 @@ fn any_preferences() -> impl Strategy<Value = Preferences> {
 }
 
 proptest! {
-    /// Whatever the two sides wish, they end with the same parameters, unless one refused.
+    /// With any preferences both sides end with the same parameters, unless one refuses a digest.
     #[test]
-    fn both_sides_come_to_the_same_result(a in any_preferences(), b in any_preferences()) {
+    fn both_sides_reach_the_same_result(a in any_preferences(), b in any_preferences()) {
         let mut initiator = Negotiation::new(Role::Initiator, a);
         let mut target = Negotiation::new(Role::Target, b);
         let mut text = offers(&mut initiator);
         let mut refused = false;
         for round in 0.. {
-            prop_assert!(round < 4, "no end");
-            let answer = talk(&mut target, &text).unwrap();
+            prop_assert!(round < 4, "the negotiation does not end");
+            let answer = exchange(&mut target, &text).unwrap();
             let answer = answer + &offers(&mut target);
-            text = talk(&mut initiator, &answer).unwrap();
+            text = exchange(&mut initiator, &answer).unwrap();
             refused |= answer.contains("Reject") || text.contains("Reject");
             if text.is_empty() {
                 break;
@@ -464,7 +465,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_of_any_key_is_answered_or_refused(
+    fn receive_accepts_any_value_without_panic(
         pairs in prop::collection::vec(
             (prop::sample::select(KEYS.iter().map(|row| row.name).collect::<Vec<_>>()), "\\PC{0,12}"), 0..40),
         discovery in any::<bool>(),

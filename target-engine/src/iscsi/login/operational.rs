@@ -32,8 +32,8 @@ fn goes_beyond(negotiation: &Negotiation, wishes: &Preferences, row: &Row) -> bo
         Rule::Boolean { pick: Pick::Larger, get, .. } => !get(held) && get(wish),
         Rule::Number { pick: Pick::Smaller, get, .. } => get(held) > get(wish),
         Rule::Number { pick: Pick::Larger, get, .. } => get(held) < get(wish),
-        Rule::Digest { wish, get, .. } => {
-            wish(wishes) == DigestChoice::Crc32c && !get(&negotiation.connection())
+        Rule::Digest { choice, get, .. } => {
+            choice(wishes) == DigestChoice::Crc32c && !get(&negotiation.connection())
         }
         Rule::Security
         | Rule::Declared
