@@ -1,5 +1,5 @@
-//! One entry per parser, for fuzzers: each takes any bytes and must return. What parses is built again and
-//! parsed again where there is a builder.
+//! Fuzz targets, one for each decoder. They accept any bytes. What decodes is encoded, where an encoder exists, and must
+//! decode to the same again.
 
 use crate::cdb::{self, encode::encode};
 use crate::page::ParameterError;
@@ -10,21 +10,21 @@ use crate::page::unmap::{self, UnmapDescriptor, UnmapList};
 use crate::sense::Sense;
 use crate::tape_image::{HEADER_LEN, MAM_LEN, Mam, ObjectHeader};
 
-/// A command descriptor block.
+/// Decodes a command descriptor block.
 ///
 /// # Panics
-/// Where the CDB that is built from what was decoded does not decode to the same.
+/// If the encoded CDB does not decode to the same.
 pub fn cdb(bytes: &[u8]) {
     if let Ok(decoded) = cdb::decode(bytes) {
         let again = encode(&decoded).map(|built| cdb::decode(&built));
-        assert_eq!(again, Some(Ok(decoded)), "what decodes can be built");
+        assert_eq!(again, Some(Ok(decoded)), "a decoded CDB can be encoded");
     }
 }
 
-/// A parameter list of MODE SELECT; the first byte chooses between the 6- and the 10-byte form.
+/// Decodes a parameter list of MODE SELECT; the first byte selects the 6- or the 10-byte form.
 ///
 /// # Panics
-/// Where a page is taken over that changes what is not changeable.
+/// If a page is accepted that changes bits which are not changeable.
 pub fn mode_parameter_list(bytes: &[u8]) {
     let Some((form, list)) = bytes.split_first() else {
         return;
@@ -34,16 +34,16 @@ pub fn mode_parameter_list(bytes: &[u8]) {
     let current = Control::default().to_page();
     for page in ModeSelectList::parse(list, long).map(|list| list.pages).unwrap_or_default() {
         match page.apply(&current, &[]) {
-            Ok(body) => assert_eq!(body, current.body, "nothing was changeable"),
-            Err(error) => assert_ne!(error, ParameterError::Length, "the page is there in full"),
+            Ok(body) => assert_eq!(body, current.body, "no bit is changeable"),
+            Err(error) => assert_ne!(error, ParameterError::Length, "the page is complete"),
         }
     }
 }
 
-/// A parameter list of UNMAP.
+/// Decodes a parameter list of UNMAP.
 ///
 /// # Panics
-/// Where the list that is built from the descriptors has others.
+/// If the encoded list has other descriptors.
 pub fn unmap_list(bytes: &[u8]) {
     if let Ok(list) = UnmapList::parse(bytes) {
         let descriptors: Vec<UnmapDescriptor> = list.iter().collect();
@@ -52,10 +52,10 @@ pub fn unmap_list(bytes: &[u8]) {
     }
 }
 
-/// A parameter list of PERSISTENT RESERVE OUT, of either form.
+/// Decodes a parameter list of PERSISTENT RESERVE OUT, in both formats.
 ///
 /// # Panics
-/// Where the list that is built from what was read says something else.
+/// If the encoded list does not decode to the same.
 pub fn persistent_reserve_list(bytes: &[u8]) {
     if let Ok(list) = BasicList::parse(bytes) {
         assert_eq!(BasicList::parse(&list.encode()), Ok(list));
@@ -65,20 +65,20 @@ pub fn persistent_reserve_list(bytes: &[u8]) {
     }
 }
 
-/// Sense data.
+/// Decodes sense data.
 ///
 /// # Panics
-/// Where the sense data that is built from what was decoded does not decode to the same.
+/// If the encoded sense data does not decode to the same.
 pub fn sense(bytes: &[u8]) {
     if let Ok(sense) = Sense::decode(bytes) {
         assert_eq!(Sense::decode(&sense.to_bytes()), Ok(sense));
     }
 }
 
-/// The file of a tape, its checksums put right so that what follows them is reached.
+/// Decodes a tape image, without its checksums, so that random bytes reach the code after them.
 ///
 /// # Panics
-/// Where what was read is written otherwise, or the chain of headers has no end.
+/// If an encoded header does not decode to the same, or the chain of headers does not end.
 pub fn tape_image(bytes: &[u8]) {
     if let Some(mam) = bytes.get(HEADER_LEN..).and_then(<[u8]>::first_chunk::<MAM_LEN>)
         && let Ok(mam) = Mam::decode(mam)
@@ -93,7 +93,7 @@ pub fn tape_image(bytes: &[u8]) {
         let header = ObjectHeader::from_fields(raw);
         assert_eq!(ObjectHeader::decode(&header.encode()), Ok(header));
         steps += 1;
-        assert!(steps <= bytes.len() / HEADER_LEN + 1, "each step is as long as a header");
+        assert!(steps <= bytes.len() / HEADER_LEN + 1, "each step advances by the length of a header");
         match header.next_at(at) {
             Ok(Some(next)) => at = next,
             Ok(None) | Err(_) => break,
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_return(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn targets_accept_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             for entry in [super::cdb, super::mode_parameter_list, super::persistent_reserve_list, super::unmap_list, super::sense] {
                 entry(&bytes);
             }

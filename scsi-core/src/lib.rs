@@ -1,8 +1,13 @@
-//! SCSI commands, their data, and the device server of a disk (SAM-5, SPC-4, SBC-3), without any I/O.
+//! SCSI commands, their parameter data, and the device server of a disk (SAM-5, SPC-4, SBC-3), without any I/O.
 //!
-//! The lower floor ([`cdb`], [`page`], [`sense`], [`status`], [`lun`]) is formats, enough for an initiator;
-//! [`tape_image`] is one for files. The upper floor ([`device`]) is the device server, enough for a target over any
-//! transport. [`store`] is what a storage product implements. Nothing here knows iSCSI, files, threads or clocks.
+//! | module | contents |
+//! | --- | --- |
+//! | [`cdb`], [`page`], [`sense`], [`status`], [`lun`] | wire formats, for initiators and targets |
+//! | [`device`] | the device server, for targets over any transport |
+//! | [`store`] | traits that a storage product implements |
+//! | [`tape_image`] | file format of tape images |
+//!
+//! The crate depends on no transport, opens no files, starts no threads and reads no clock.
 
 pub mod cdb;
 pub mod device;

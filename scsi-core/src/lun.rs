@@ -1,29 +1,29 @@
-//! Logical unit numbers: the 8-byte form of the wire (SAM-5 4.7) and the number a person gives.
+//! Logical unit numbers: the 8-byte wire format (SAM-5 4.7), and the number that `tgtadm` uses.
 
-/// A logical unit's number, as `tgtadm --lun` has it: 0 to 16383.
+/// Number of a logical unit, as in `tgtadm --lun`: 0 to [`Lun::MAX`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Lun(u16);
 
 impl Lun {
-    /// The highest number that flat addressing can carry.
+    /// The highest number of flat space addressing.
     pub const MAX: u16 = 0x3fff;
-    /// LUN 0, where the controller is.
+    /// LUN 0, the address of the controller of a target.
     pub const ZERO: Self = Self(0);
 
-    /// `None` where the number cannot be addressed.
+    /// The LUN with this number; `None` above [`Lun::MAX`].
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         if number <= Self::MAX as u64 { Some(Self(number as u16)) } else { None }
     }
 
-    /// The number.
+    /// The number of the LUN.
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// Reads peripheral (bus 0) and flat addressing of the first level; `None` for every other form, which
-    /// addresses no unit of ours.
+    /// Decodes peripheral device addressing (bus 0) and flat space addressing of the first level. `None` for any other
+    /// addressing method.
     #[must_use]
     pub fn from_wire(wire: [u8; 8]) -> Option<Self> {
         if wire[2..] != [0; 6] {
@@ -36,7 +36,7 @@ impl Lun {
         }
     }
 
-    /// Peripheral form up to 255, flat above.
+    /// Encodes the number: peripheral device addressing up to 255, flat space addressing above.
     #[must_use]
     pub fn to_wire(self) -> [u8; 8] {
         let [high, low] = self.0.to_be_bytes();
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_are_read_and_every_number_comes_back() {
+    fn every_number_decodes_and_flat_addressing_of_small_numbers_too() {
         for number in 0..=Lun::MAX {
             let lun = Lun::new(number.into()).unwrap();
             assert_eq!(Lun::from_wire(lun.to_wire()), Some(lun));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_addressed_is_none() {
+    fn unsupported_addresses_are_none() {
         assert_eq!(Lun::new(0x4000), None);
         for wire in [
             [0x80, 0, 0, 0, 0, 0, 0, 0],

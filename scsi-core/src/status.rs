@@ -1,23 +1,23 @@
 //! SCSI status codes (SAM-5 5.3.1).
 
-/// How a command ended.
+/// Status of a completed command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Status {
-    /// Done.
+    /// GOOD: the command succeeded.
     Good = 0x00,
-    /// Sense data tells more.
+    /// CHECK CONDITION: sense data describes the result.
     CheckCondition = 0x02,
-    /// A comparison was met.
+    /// CONDITION MET: a comparison succeeded.
     ConditionMet = 0x04,
-    /// Try later.
+    /// BUSY: the logical unit cannot accept the command now.
     Busy = 0x08,
-    /// Somebody else holds a reservation.
+    /// RESERVATION CONFLICT: a reservation of another nexus forbids the command.
     ReservationConflict = 0x18,
-    /// No room for another command of this nexus.
+    /// TASK SET FULL: the logical unit cannot accept another command of this nexus.
     TaskSetFull = 0x28,
-    /// An auto contingent allegiance is in force.
+    /// ACA ACTIVE: an auto contingent allegiance condition exists.
     AcaActive = 0x30,
-    /// Aborted by another initiator's doing.
+    /// TASK ABORTED: another nexus aborted the command.
     TaskAborted = 0x40,
 }

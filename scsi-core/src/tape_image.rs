@@ -1,85 +1,85 @@
-//! The file that holds a tape: the format of tgt's store `ssc` and of `tgtimg`, as far as it is bytes.
+//! The format of tape image files, which tgt's store `ssc` and `tgtimg` use.
 //!
-//! A tape is a chain of objects, each a header of 48 bytes and what it stores: the beginning of the tape, which
-//! stores the medium's attributes (its MAM, 1104 bytes); data blocks and filemarks; the end of data, which stores
-//! nothing and says that nothing follows. What lies behind it in the file is left over from before. A header says
-//! where itself, the one before and the one after stand, in bytes from the file's begin. Numbers are big-endian but
-//! the checksum, CRC32C over the rest of the header, which is little-endian.
+//! A tape is a chain of objects. Each has a header of 48 bytes and its stored bytes. The first object is the beginning of
+//! tape, which stores the attributes of the medium (its MAM, 1104 bytes). Data blocks and filemarks follow. The last object
+//! is the end of data, which stores nothing; bytes after it in the file are obsolete. A header holds the offsets of itself
+//! and of the previous and next header, in bytes from the start of the file. Numbers are big-endian, except for the checksum,
+//! a CRC32C over the rest of the header, which is little-endian.
 //!
-//! Everything here is a function of its arguments; who reads and writes the file is above.
+//! The module only encodes and decodes; callers read and write the file.
 
-/// Bytes of an object's header.
+/// Length of an object header in bytes.
 pub const HEADER_LEN: usize = 48;
-/// Bytes of the medium's attributes.
+/// Length of the MAM area in bytes.
 pub const MAM_LEN: usize = 1104;
-/// Bytes of the file of a tape that nothing was written to.
+/// Length of the image of a blank tape, in bytes.
 pub const BLANK_LEN: usize = HEADER_LEN + MAM_LEN + HEADER_LEN;
-/// Most bytes of a barcode, so that the serial number made from it has its place.
+/// Maximum length of a barcode in bytes. The serial number, which contains it, has a field of fixed length.
 pub const BARCODE_LEN_MAX: usize = 20;
 
-/// What an object is, by its number in the file.
+/// Type of an object, as encoded in the file.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ObjectKind(pub u32);
 
 impl ObjectKind {
-    /// Nothing.
+    /// No operation.
     pub const NO_OPERATION: Self = Self(0);
-    /// A block, stored as it was written.
+    /// A data block, stored without compression.
     pub const DATA: Self = Self(2);
-    /// The first object.
+    /// Beginning of tape, the first object.
     pub const BEGINNING_OF_TAPE: Self = Self(16);
-    /// The last object.
+    /// End of data, the last object.
     pub const END_OF_DATA: Self = Self(32);
     /// A filemark.
     pub const FILEMARK: Self = Self(64);
 }
 
-/// An object's header.
+/// Header of an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ObjectHeader {
-    /// Bytes that are stored after the header; 0 for the beginning of the tape, though its MAM stands there.
+    /// Length of the stored bytes; 0 for the beginning of tape, although its MAM follows the header.
     pub stored_len: u32,
-    /// The block's length as it was written, in bytes; for the beginning of the tape its capacity in MiB.
+    /// Length of the written block in bytes; for the beginning of tape the capacity in MiB.
     pub len: u32,
-    /// What it is.
+    /// Type of the object.
     pub kind: ObjectKind,
-    /// Its place in the chain; the beginning of the tape is 0.
+    /// Index in the chain; 0 for the beginning of tape.
     pub number: u64,
-    /// Where the header before stands.
+    /// Offset of the previous header, in bytes.
     pub previous: u64,
-    /// Where this one stands.
+    /// Offset of this header, in bytes.
     pub at: u64,
-    /// Where the next one stands; at the end of data, this one.
+    /// Offset of the next header, in bytes; for the end of data, of this one.
     pub next: u64,
 }
 
-/// Why bytes are no tape, or words make none.
+/// Why a tape image cannot be decoded or made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TapeImageError {
-    /// The header was not written like this.
+    /// The checksum does not match: the header is damaged.
     #[error("the header's checksum is {stored:08x}, its bytes have {computed:08x}")]
     Checksum {
-        /// In the file.
+        /// Checksum in the header.
         stored: u32,
-        /// Of the bytes.
+        /// Checksum of the bytes.
         computed: u32,
     },
-    /// The chain does not go on from here.
+    /// The next header does not follow this one.
     #[error("the next header is said to be at byte {0}, which is not behind this one")]
     Backward(u64),
-    /// The attributes are of a format that is not known.
+    /// The MAM has an unknown format version.
     #[error("media format version {0} is not known, expected {MAM_VERSION}")]
     Version(u32),
-    /// The barcode has no room.
+    /// The barcode is longer than [`BARCODE_LEN_MAX`].
     #[error("a barcode has at most {BARCODE_LEN_MAX} bytes, not {0}")]
     Barcode(usize),
 }
 
 impl ObjectHeader {
-    /// Reads a header.
+    /// Decodes a header.
     ///
     /// # Errors
-    /// [`TapeImageError::Checksum`] where it is damaged.
+    /// [`TapeImageError::Checksum`] if it is damaged.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, TapeImageError> {
         let (stored, computed) = (u32::from_le_bytes(field(bytes, 0)), checksum(bytes));
         if stored != computed {
@@ -88,7 +88,7 @@ impl ObjectHeader {
         Ok(Self::from_fields(bytes))
     }
 
-    /// Reads a header whose checksum is not looked at.
+    /// Decodes a header without checking its checksum.
     pub(crate) fn from_fields(bytes: &[u8; HEADER_LEN]) -> Self {
         Self {
             stored_len: u32::from_be_bytes(field(bytes, 4)),
@@ -101,7 +101,7 @@ impl ObjectHeader {
         }
     }
 
-    /// The header's bytes, its checksum among them.
+    /// Encodes the header with its checksum.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
@@ -117,11 +117,11 @@ impl ObjectHeader {
         bytes
     }
 
-    /// Where the next header stands when this one was read at byte `at`; `None` at the end of data. Who follows it
-    /// comes to an end, whatever the file says.
+    /// Offset of the next header, if this one was read at offset `at`; `None` at the end of data. The offset increases
+    /// with each header, so a reader that follows the chain terminates for any file.
     ///
     /// # Errors
-    /// [`TapeImageError::Backward`] where that is not behind this header.
+    /// [`TapeImageError::Backward`] if the next header does not follow this one.
     pub fn next_at(&self, at: u64) -> Result<Option<u64>, TapeImageError> {
         match self.kind {
             ObjectKind::END_OF_DATA => Ok(None),
@@ -131,34 +131,34 @@ impl ObjectHeader {
     }
 }
 
-/// What a cartridge is for, by its number in the MAM.
+/// Type of a cartridge, as encoded in the MAM.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MediumKind(pub u8);
 
 impl MediumKind {
-    /// Not told.
+    /// Not specified.
     pub const UNSPECIFIED: Self = Self(0);
-    /// For data.
+    /// Data cartridge.
     pub const DATA: Self = Self(1);
-    /// To clean the drive.
+    /// Cleaning cartridge.
     pub const CLEANING: Self = Self(2);
-    /// For diagnostics.
+    /// Diagnostics cartridge.
     pub const DIAGNOSTICS: Self = Self(3);
-    /// Written once.
+    /// Write-once cartridge.
     pub const WORM: Self = Self(4);
-    /// With a drive's microcode.
+    /// Cartridge with drive microcode.
     pub const MICROCODE: Self = Self(5);
 }
 
-/// The medium auxiliary memory (SPC-4 7.4): the attributes that are known here by name, all others as they are.
+/// The medium auxiliary memory (SPC-4 7.4). It has accessors for some attributes and keeps all others unchanged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mam([u8; MAM_LEN]);
 
 impl Mam {
-    /// The attributes of a new cartridge of so many MiB, made at a time in seconds since 1970.
+    /// The attributes of a new cartridge: capacity in MiB, time of manufacture in seconds since 1970.
     ///
     /// # Errors
-    /// [`TapeImageError::Barcode`] where the barcode is too long.
+    /// [`TapeImageError::Barcode`] if the barcode is too long.
     pub fn new(
         barcode: &str,
         capacity_mib: u32,
@@ -188,10 +188,10 @@ impl Mam {
         Ok(Self(area))
     }
 
-    /// Reads the area.
+    /// Decodes the MAM area.
     ///
     /// # Errors
-    /// [`TapeImageError::Version`] where it is not of the only version there is.
+    /// [`TapeImageError::Version`] unless the format version is 2.
     pub fn decode(area: &[u8; MAM_LEN]) -> Result<Self, TapeImageError> {
         match u32::from_be_bytes(field(area, 0)) {
             MAM_VERSION => Ok(Self(*area)),
@@ -199,37 +199,37 @@ impl Mam {
         }
     }
 
-    /// The area's bytes.
+    /// Encodes the MAM area.
     #[must_use]
     pub const fn encode(&self) -> &[u8; MAM_LEN] {
         &self.0
     }
 
-    /// Bytes that the cartridge holds (attribute 0001h).
+    /// Maximum capacity in bytes (attribute 0001h).
     #[must_use]
     pub fn capacity(&self) -> u64 {
         u64::from_be_bytes(field(&self.0, CAPACITY))
     }
 
-    /// Bytes that are free (attribute 0000h).
+    /// Remaining capacity in bytes (attribute 0000h).
     #[must_use]
     pub fn remaining(&self) -> u64 {
         u64::from_be_bytes(field(&self.0, REMAINING))
     }
 
-    /// What the cartridge is for (attribute 0408h).
+    /// Type of the cartridge (attribute 0408h).
     #[must_use]
     pub const fn kind(&self) -> MediumKind {
         MediumKind(self.0[KIND])
     }
 
-    /// How often a cleaning cartridge cleans (attribute 0409h).
+    /// Number of uses of a cleaning cartridge (attribute 0409h).
     #[must_use]
     pub fn cleanings(&self) -> u16 {
         u16::from_be_bytes(field(&self.0, KIND_INFORMATION))
     }
 
-    /// The barcode with its blanks (attribute 0806h).
+    /// The barcode, padded with spaces (attribute 0806h).
     #[must_use]
     pub fn barcode(&self) -> &[u8] {
         text(&self.0[BARCODE..BARCODE + 32])
@@ -241,7 +241,7 @@ impl Mam {
         text(&self.0[SERIAL..SERIAL + 32])
     }
 
-    /// When the cartridge was made, in seconds since 1970, as its serial number has it behind the last `_`.
+    /// Time of manufacture in seconds since 1970, from the serial number after the last `_`.
     #[must_use]
     pub fn made_at(&self) -> Option<u64> {
         let serial = self.serial();
@@ -250,13 +250,13 @@ impl Mam {
     }
 }
 
-/// The file of a tape that nothing was written to.
+/// Encodes the image of a blank tape.
 #[must_use]
 pub fn blank(mam: &Mam) -> [u8; BLANK_LEN] {
     let end = (HEADER_LEN + MAM_LEN) as u64;
     let beginning = ObjectHeader {
         stored_len: 0,
-        // In MiB it was given.
+        // `Mam::new` takes the capacity in MiB.
         len: u32::try_from(mam.capacity() >> 20).unwrap_or(u32::MAX),
         kind: ObjectKind::BEGINNING_OF_TAPE,
         number: 0,
@@ -276,7 +276,7 @@ fn checksum(header: &[u8; HEADER_LEN]) -> u32 {
     crc_fast::crc32_iscsi(&header[4..])
 }
 
-/// Callers' constants lie inside.
+/// Reads `N` bytes; the constant offsets of the callers are within the area.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
@@ -287,13 +287,13 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// Up to the first NUL.
+/// The text before the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 const MAM_VERSION: u32 = 2;
-/// Places in the MAM.
+/// Offsets in the MAM, in bytes.
 const REMAINING: usize = 0x08;
 const CAPACITY: usize = 0x10;
 const SPACE_REMAINING: usize = 0x28;
@@ -305,7 +305,7 @@ const KIND: usize = 0x150;
 const KIND_INFORMATION: usize = 0x152;
 const VENDOR: usize = 0x158;
 const BARCODE: usize = 0x238;
-/// Of a new cleaning cartridge.
+/// Number of uses of a new cleaning cartridge.
 const CLEANINGS: u16 = 20;
 
 #[cfg(test)]
@@ -314,11 +314,11 @@ mod tests {
 
     use super::*;
 
-    /// The object of eleven bytes behind the beginning of a tape, as a stock daemon wrote it.
+    /// Header of an object of eleven bytes after the beginning of tape, as tgt 1.0.85 writes it.
     const HELLO: [u8; HEADER_LEN] = [
         0x59, 0x9b, 0x57, 0xe6, 0, 0, 0, 11, 0, 0, 0, 11, 0, 0, 0, 2, // checksum, lengths, kind
         0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, // number, previous
-        0, 0, 0, 0, 0, 0, 0x04, 0x80, 0, 0, 0, 0, 0, 0, 0x04, 0xbb, // here, next
+        0, 0, 0, 0, 0, 0, 0x04, 0x80, 0, 0, 0, 0, 0, 0, 0x04, 0xbb, // this header, next
     ];
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_is_seen() {
+    fn checksum_detects_any_flipped_bit() {
         for bit in 0..HEADER_LEN * 8 {
             let mut bytes = HELLO;
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -350,8 +350,8 @@ mod tests {
         }
     }
 
-    /// The bytes of a stock image that are not 0, by place: a cartridge of 10 MiB, "A0001", made at 1795350416.
-    const STOCK: &[(usize, &[u8])] = &[
+    /// The non-zero bytes of an image of tgt 1.0.85 by offset: a cartridge of 10 MiB, "A0001", made at 1795350416.
+    const BLANK_OF_TGT: &[(usize, &[u8])] = &[
         (0x00, &[0x4f, 0x20, 0x10, 0x0c]),
         (0x0b, &[10]),
         (0x0f, &[16]),
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn golden_cartridge() {
         let mut expected = [0; BLANK_LEN];
-        for (at, bytes) in STOCK {
+        for (at, bytes) in BLANK_OF_TGT {
             put(&mut expected, *at, bytes);
         }
         let mam = Mam::new("A0001", 10, MediumKind::DATA, 1_795_350_416).unwrap();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn barcodes() {
+    fn barcode_length_is_limited() {
         let made = |barcode: &str| Mam::new(barcode, 1, MediumKind::WORM, u32::MAX);
         let longest = made(&"x".repeat(20)).unwrap();
         assert_eq!(longest.serial().len(), 31);
@@ -409,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_come_back(
+        fn header_decodes_to_what_was_encoded(
             lengths: [u32; 2], kind: u32, number: u64, places: [u64; 3],
         ) {
             let [stored_len, len] = lengths;
@@ -420,7 +420,7 @@ mod tests {
         }
 
         #[test]
-        fn cartridges_come_back(barcode in "\\PC{0,5}", capacity: u32, kind: u8, made_at: u32) {
+        fn mam_decodes_to_what_was_encoded(barcode in "\\PC{0,5}", capacity: u32, kind: u8, made_at: u32) {
             let mam = Mam::new(&barcode, capacity, MediumKind(kind), made_at).unwrap();
             prop_assert_eq!(Mam::decode(mam.encode()), Ok(mam.clone()));
             prop_assert_eq!(mam.capacity(), u64::from(capacity) << 20);

@@ -1,10 +1,10 @@
-//! Builders of CDBs, for initiators and tests: the same [`Cdb`] the decoder returns, in the width asked for.
+//! Encodes a [`Cdb`] in a given width, for initiators and tests.
 
 use std::ops::{Deref, DerefMut};
 
 use super::{ByteCheck, Cdb, Extent, ModeSense, PageControl, ReportingOptions};
 
-/// The four lengths of CDBs.
+/// Length of a CDB.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Width {
     /// 6 bytes.
@@ -18,10 +18,10 @@ pub enum Width {
 }
 
 impl Width {
-    /// All, the shortest first.
+    /// All lengths, shortest first.
     pub const ALL: [Self; 4] = [Self::Six, Self::Ten, Self::Twelve, Self::Sixteen];
 
-    /// Bytes.
+    /// The length in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -33,7 +33,7 @@ impl Width {
     }
 }
 
-/// A CDB as it is sent. It can be changed, to ask for what no decoder accepts.
+/// An encoded CDB. The bytes can be changed, to send a CDB that no decoder accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CdbBytes {
     bytes: [u8; 16],
@@ -41,7 +41,7 @@ pub struct CdbBytes {
 }
 
 impl CdbBytes {
-    /// Padded with zeroes, as iSCSI carries it.
+    /// The CDB padded with zeroes to 16 bytes, as iSCSI carries it.
     #[must_use]
     pub const fn padded(&self) -> [u8; 16] {
         self.bytes
@@ -71,13 +71,13 @@ impl DerefMut for CdbBytes {
     }
 }
 
-/// The shortest form that can say it; `None` where no form can.
+/// Encodes the shortest form that holds all values; `None` if there is none.
 #[must_use]
 pub fn encode(cdb: &Cdb) -> Option<CdbBytes> {
     Width::ALL.into_iter().find_map(|width| encode_as(cdb, width))
 }
 
-/// The form of one width; `None` where the command has none, or a value does not fit in it.
+/// Encodes the form of one width; `None` if the command has no such form or a value does not fit.
 #[must_use]
 pub fn encode_as(cdb: &Cdb, width: Width) -> Option<CdbBytes> {
     if let Some((opcodes, flags, extent)) = with_extent(cdb) {
@@ -103,7 +103,7 @@ pub fn encode_as(cdb: &Cdb, width: Width) -> Option<CdbBytes> {
     (bytes.len == width.bytes()).then_some(bytes)
 }
 
-/// Commands of SPC, each of one width.
+/// Encodes commands of SPC, which have one width each.
 fn primary(cdb: &Cdb) -> Option<CdbBytes> {
     Some(match *cdb {
         Cdb::TestUnitReady => CdbBytes::new(Width::Six, 0x00, &[]),
@@ -170,7 +170,7 @@ fn mode_sense(sense: ModeSense) -> Option<CdbBytes> {
     mode(sense.long, [0x1a, 0x5a], [flags, control << 6 | sense.page, sense.subpage], sense.allocation_len)
 }
 
-/// MODE SENSE and MODE SELECT differ in where their length stands.
+/// Encodes MODE SENSE or MODE SELECT; the length is at byte 4 or bytes 7 and 8.
 fn mode(long: bool, [six, ten]: [u8; 2], fields: [u8; 3], len: u32) -> Option<CdbBytes> {
     if long {
         let len = u16::try_from(len).ok()?.to_be_bytes();
@@ -186,10 +186,10 @@ fn service_action_in(action: u8, lba: u64, allocation_len: u32) -> CdbBytes {
     CdbBytes::new(Width::Sixteen, 0x9e, &fields)
 }
 
-/// Operation codes of the four widths; 0: there is none.
+/// Operation codes of the four widths; 0 if there is none.
 type Opcodes = [u8; 4];
 
-/// Commands on a range of blocks: operation codes, byte 1 but for DPO and FUA, range.
+/// For commands on a range of blocks: operation codes, byte 1 without DPO and FUA, and the range.
 fn with_extent(cdb: &Cdb) -> Option<(Opcodes, u8, Extent)> {
     Some(match *cdb {
         Cdb::Read(extent) => ([0x08, 0x28, 0xa8, 0x88], 0, extent),

@@ -1,4 +1,4 @@
-//! Command descriptor blocks: bytes to [`Cdb`], through one table.
+//! Command descriptor blocks: decoded to [`Cdb`] by one table of commands.
 //!
 //! ```
 //! use scsi_core::cdb::{self, Cdb, Extent};
@@ -20,13 +20,13 @@ pub mod table;
 pub use command::{ByteCheck, Cdb, Extent, ModeSense, PageControl, ReportingOptions};
 pub use error::CdbError;
 
-/// Reads a CDB: one look into the table's index, no search, no allocation.
+/// Decodes a CDB. It takes one lookup in an index and allocates nothing.
 ///
-/// Bytes after the command's own length are ignored, and so are reserved bits. Fields that ask for what is not
-/// there (protection information, NACA, unknown service actions) are refused.
+/// Bytes after the length of the command and reserved bits are ignored. Requests for unsupported features (protection
+/// information, NACA, unknown service actions) are refused.
 ///
 /// # Errors
-/// [`CdbError`], from which the sense data follows.
+/// [`CdbError`], which determines the sense data.
 #[inline]
 pub fn decode(cdb: &[u8]) -> Result<Cdb, CdbError> {
     table::lookup(cdb)?.decode(cdb)

@@ -1,4 +1,4 @@
-//! PERSISTENT RESERVE IN and OUT (SPC-4 6.15, 6.16): which of their service actions, on what.
+//! Service actions, scope and type of PERSISTENT RESERVE IN and OUT (SPC-4 6.15, 6.16).
 
 use super::CdbError;
 
@@ -16,7 +16,7 @@ pub enum PersistIn {
     ReadFullStatus = 0x03,
 }
 
-/// Service actions of PERSISTENT RESERVE OUT; those that ignore SCOPE and TYPE do not have them.
+/// Service actions of PERSISTENT RESERVE OUT, with SCOPE and TYPE unless they ignore them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PersistOut {
     /// REGISTER.
@@ -38,7 +38,7 @@ pub enum PersistOut {
 }
 
 impl PersistOut {
-    /// SERVICE ACTION, and SCOPE and TYPE as they stand in byte 2.
+    /// Bytes 1 and 2 of the CDB: SERVICE ACTION; SCOPE and TYPE.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 2] {
         match self {
@@ -54,15 +54,15 @@ impl PersistOut {
     }
 }
 
-/// SCOPE and TYPE as they are sent. Only the scope of a logical unit (0) has a meaning.
+/// SCOPE and TYPE in wire format. SPC-4 defines only the scope of a logical unit (0).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScopeType(pub u8);
 
 impl ScopeType {
-    /// The type of a reservation of the logical unit.
+    /// The type, for the scope of a logical unit.
     ///
     /// # Errors
-    /// [`CdbError::InvalidField`] for another scope or a type that does not exist.
+    /// [`CdbError::InvalidField`] for another scope or an undefined type.
     pub const fn of_unit(self) -> Result<ReservationType, CdbError> {
         if self.0 >> 4 != 0 {
             return Err(CdbError::InvalidField { byte: 2, bit: Some(7) });
@@ -78,22 +78,22 @@ impl ScopeType {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum ReservationType {
-    /// Only the holder writes.
+    /// Only the holder may write.
     WriteExclusive = 1,
-    /// Only the holder reads and writes.
+    /// Only the holder may read and write.
     ExclusiveAccess = 3,
-    /// Only registrants write; one of them holds the reservation.
+    /// Only registrants may write; one of them holds the reservation.
     WriteExclusiveRegistrantsOnly = 5,
-    /// Only registrants read and write; one of them holds the reservation.
+    /// Only registrants may read and write; one of them holds the reservation.
     ExclusiveAccessRegistrantsOnly = 6,
-    /// Only registrants write; each of them holds the reservation.
+    /// Only registrants may write; each of them holds the reservation.
     WriteExclusiveAllRegistrants = 7,
-    /// Only registrants read and write; each of them holds the reservation.
+    /// Only registrants may read and write; each of them holds the reservation.
     ExclusiveAccessAllRegistrants = 8,
 }
 
 impl ReservationType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 6] = [
         Self::WriteExclusive,
         Self::ExclusiveAccess,
@@ -103,7 +103,7 @@ impl ReservationType {
         Self::ExclusiveAccessAllRegistrants,
     ];
 
-    /// By its number.
+    /// Decodes TYPE; `None` if it is undefined.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         Some(match bits {
@@ -117,7 +117,7 @@ impl ReservationType {
         })
     }
 
-    /// Those it keeps out may not read either.
+    /// Whether nexuses that the reservation does not admit may not read.
     #[must_use]
     pub const fn forbids_reads(self) -> bool {
         matches!(
@@ -128,13 +128,13 @@ impl ReservationType {
         )
     }
 
-    /// All registrants may do what the holder may.
+    /// Whether all registrants have the access of the holder.
     #[must_use]
     pub const fn admits_registrants(self) -> bool {
         !matches!(self, Self::WriteExclusive | Self::ExclusiveAccess)
     }
 
-    /// All registrants are holders.
+    /// Whether all registrants hold the reservation.
     #[must_use]
     pub const fn is_held_by_all(self) -> bool {
         matches!(self, Self::WriteExclusiveAllRegistrants | Self::ExclusiveAccessAllRegistrants)
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_and_what_they_keep_out() {
+    fn types_have_their_number_and_access_rules() {
         #[rustfmt::skip]
         let cases = [
             // number, reads forbidden, registrants admitted, all hold
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_and_types_that_do_not_exist_are_refused() {
+    fn undefined_scopes_and_types_are_refused() {
         let refused = |bit| Err(CdbError::InvalidField { byte: 2, bit: Some(bit) });
         assert_eq!(ScopeType(0x05).of_unit(), Ok(ReservationType::WriteExclusiveRegistrantsOnly));
         assert_eq!(ScopeType(0x15).of_unit(), refused(7));

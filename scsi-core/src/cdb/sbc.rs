@@ -1,6 +1,6 @@
-//! CDBs of direct-access block devices (SBC-3 5): layouts and their meaning.
+//! Decoders for CDBs of direct-access block devices (SBC-3 5).
 //!
-//! READ and WRITE are decoded for every I/O: fixed arrays, one load per field, one branch for what is refused.
+//! READ and WRITE are decoded for every I/O, so they take fixed arrays: one load per field and one branch for refusals.
 
 use super::{ByteCheck, Cdb, CdbError, Extent};
 
@@ -14,7 +14,7 @@ pub(super) fn write_6(cdb: &[u8; 6]) -> Decoded {
     Ok(Cdb::Write(extent_6(cdb)))
 }
 
-/// READ and WRITE, and the commands beside them, of one CDB length.
+/// Declares the decoders of READ, WRITE, WRITE AND VERIFY and VERIFY for one CDB length.
 macro_rules! of_length {
     ($len:literal, $extent:ident: $read:ident, $write:ident, $write_and_verify:ident, $verify:ident) => {
         pub(super) fn $read(cdb: &[u8; $len]) -> Decoded {
@@ -105,13 +105,13 @@ pub(super) fn prevent_allow(cdb: &[u8; 6]) -> Decoded {
     }
 }
 
-/// RDPROTECT, WRPROTECT and VRPROTECT are zero on a unit without protection information (SBC-3 4.21).
+/// Refuses RDPROTECT, WRPROTECT and VRPROTECT, as the unit has no protection information (SBC-3 4.21).
 #[inline(always)]
 const fn unprotected(flags: u8) -> Result<(), CdbError> {
     if flags & 0xe0 == 0 { Ok(()) } else { Err(CdbError::InvalidField { byte: 1, bit: Some(7) }) }
 }
 
-/// SBC-4 makes BYTCHK two bits; what its second one asks for is not guessed at.
+/// Refuses the second bit that BYTCHK has in SBC-4.
 fn write_and_verify(flags: u8, extent: Extent) -> Decoded {
     if flags & 0x04 != 0 {
         return Err(CdbError::InvalidField { byte: 1, bit: Some(2) });
@@ -137,7 +137,7 @@ fn synchronize_cache(flags: u8, extent: Extent) -> Cdb {
     Cdb::SynchronizeCache { extent: plain(extent), immediate: flags & 0x02 != 0 }
 }
 
-/// ANCHOR says how to unmap, so without UNMAP it is refused (SBC-3 5.41).
+/// Refuses ANCHOR without UNMAP (SBC-3 5.41).
 fn write_same(flags: u8, extent: Extent) -> Decoded {
     unprotected(flags)?;
     let (anchor, unmap) = (flags & 0x10 != 0, flags & 0x08 != 0);
@@ -147,17 +147,17 @@ fn write_same(flags: u8, extent: Extent) -> Decoded {
     Ok(Cdb::WriteSame { extent: plain(extent), anchor, unmap, no_data_out: flags & 0x01 != 0 })
 }
 
-/// Where bit 3 is reserved.
+/// Ignores FUA, for commands in which bit 3 is reserved.
 fn without_fua(extent: Extent) -> Extent {
     Extent { fua: false, ..extent }
 }
 
-/// Where bits 3 and 4 have another meaning.
+/// Ignores FUA and DPO, for commands in which bits 3 and 4 have another meaning.
 fn plain(extent: Extent) -> Extent {
     Extent { fua: false, dpo: false, ..extent }
 }
 
-/// A length of 0 is 256 blocks (SBC-3 5.10).
+/// The extent of a 6-byte CDB; TRANSFER LENGTH 0 is 256 blocks (SBC-3 5.10).
 fn extent_6(cdb: &[u8; 6]) -> Extent {
     let lba = u32::from_be_bytes([0, cdb[1] & 0x1f, cdb[2], cdb[3]]).into();
     let blocks = if cdb[4] == 0 { 256 } else { cdb[4].into() };

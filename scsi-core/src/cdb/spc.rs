@@ -1,4 +1,4 @@
-//! CDBs of all devices (SPC-4 6, SPC-2 7): nom sees the layout, the meaning is plain Rust.
+//! Decoders for CDBs of all device types (SPC-4 6, SPC-2 7). `nom` parses the layout.
 
 use nom::Parser;
 use nom::bytes::complete::take;
@@ -17,7 +17,7 @@ pub(super) fn request_sense(cdb: &[u8; 6]) -> Decoded {
     Ok(Cdb::RequestSense { descriptor: flags & 0x01 != 0, allocation_len: len.into() })
 }
 
-/// INQUIRY (SPC-4 6.6). CMDDT, obsolete, would ask for other data than it would get: refused.
+/// INQUIRY (SPC-4 6.6). The obsolete CMDDT is refused, because it requests data of another format.
 pub(super) fn inquiry(cdb: &[u8; 6]) -> Decoded {
     let (flags, page, len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u8))?;
     let vital = flags & 0x01 != 0;
@@ -86,7 +86,7 @@ pub(super) fn release_6(cdb: &[u8; 6]) -> Decoded {
     Ok(Cdb::Release6)
 }
 
-/// Third-party reservations and extents (SPC-2 7.21) reserve something else than the unit for the sender.
+/// Refuses third-party and extent reservations (SPC-2 7.21).
 fn whole_unit(cdb: &[u8; 6]) -> Result<(), CdbError> {
     match cdb[1] {
         flags if flags & 0x10 != 0 => Err(CdbError::InvalidField { byte: 1, bit: Some(4) }),
@@ -95,7 +95,7 @@ fn whole_unit(cdb: &[u8; 6]) -> Result<(), CdbError> {
     }
 }
 
-/// SEND DIAGNOSTIC (SPC-4 6.42); of the self-tests only the default one.
+/// SEND DIAGNOSTIC (SPC-4 6.42). Self-tests other than the default one are refused.
 pub(super) fn send_diagnostic(cdb: &[u8; 6]) -> Decoded {
     let (flags, _, len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u8))?;
     if flags & 0xe0 != 0 {
@@ -135,13 +135,13 @@ pub(super) fn persistent_in(action: PersistIn, cdb: &[u8; 10]) -> Decoded {
     Ok(Cdb::PersistentReserveIn { action, allocation_len: len.into() })
 }
 
-/// `action` makes the service action of SCOPE and TYPE.
+/// PERSISTENT RESERVE OUT; `action` makes the service action from SCOPE and TYPE.
 pub(super) fn persistent_out(action: impl Fn(ScopeType) -> PersistOut, cdb: &[u8; 10]) -> Decoded {
     let (_, what, _, parameter_len, _) = fields(cdb, (be_u8, be_u8, be_u16, be_u32, be_u8))?;
     Ok(Cdb::PersistentReserveOut { action: action(ScopeType(what)), parameter_len })
 }
 
-/// Everything after the operation code.
+/// Parses the bytes after the operation code.
 fn fields<'a, O>(
     cdb: &'a [u8],
     layout: impl Parser<&'a [u8], Output = O, Error = Failure<'a>>,

@@ -1,67 +1,67 @@
-//! The table of commands: everything the house knows of a command before it is run.
+//! The table of commands, with their static properties.
 //!
-//! A new command is one row here, one variant of [`Cdb`] and one decoder. The 256-entry index is made from the
-//! rows when the crate is compiled.
+//! A new command needs a row here, a variant of [`Cdb`] and a decoder. The index by operation code is computed from the
+//! rows at compile time.
 
 use super::persist::{PersistIn, PersistOut};
 use super::{Cdb, CdbError, ReportingOptions, sbc, spc};
 
-/// One command, as REPORT SUPPORTED OPERATION CODES tells of it and as a device server looks it up.
+/// A row of the table, for lookup and for REPORT SUPPORTED OPERATION CODES.
 #[derive(Debug)]
 pub struct Command {
     /// OPERATION CODE.
     pub opcode: u8,
-    /// SERVICE ACTION, where the operation code has some.
+    /// SERVICE ACTION, for operation codes that have service actions.
     pub service_action: Option<u16>,
-    /// The standard's name.
+    /// Name of the command in the standard.
     pub name: &'static str,
-    /// CDB USAGE DATA (SPC-4 6.35.3): as long as the CDB; operation code and service action as they are, a one
-    /// for each bit of the fields an initiator may use, a zero where only zero is accepted or all is ignored.
+    /// CDB USAGE DATA (SPC-4 6.35.3), with the length of the CDB: operation code and service action, 1 for each bit that
+    /// the device server evaluates, 0 for bits that are ignored or must be 0.
     pub usage: &'static [u8],
-    /// How a reservation of another nexus meets it.
+    /// How reservations of other nexuses restrict the command.
     pub reservation: ReservationClass,
-    /// Where its data goes, if it has any.
+    /// Direction of its data.
     pub data: DataDirection,
     decode: fn(&[u8]) -> Result<Cdb, CdbError>,
 }
 
-/// What a command does in the sense of reservations (SPC-2 5.5.1, SPC-4 5.13.1, SBC-3 4.17).
+/// How reservations restrict a command (SPC-2 5.5.1, SPC-4 5.13.1, SBC-3 4.17).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReservationClass {
-    /// No reservation forbids it: INQUIRY, REPORT LUNS, REQUEST SENSE, RELEASE.
+    /// Permitted under every reservation: INQUIRY, REPORT LUNS, REQUEST SENSE, RELEASE.
     Always,
-    /// No persistent reservation forbids it; one of RESERVE (6) does: TEST UNIT READY, READ CAPACITY. PERSISTENT
-    /// RESERVE OUT has its own rules.
+    /// Forbidden by RESERVE (6), permitted under every persistent reservation: TEST UNIT READY, READ CAPACITY. PERSISTENT
+    /// RESERVE OUT has rules of its own.
     Allowed,
-    /// Reads: forbidden by a persistent reservation of exclusive access, and by RESERVE (6).
+    /// A read: forbidden by RESERVE (6) and by persistent reservations of an exclusive access type.
     Read,
-    /// Writes, or changes the unit: forbidden by every reservation.
+    /// A write, or a change of the unit: forbidden by every reservation.
     Write,
 }
 
-/// Where the data of a command goes, seen from the initiator.
+/// Direction of the data of a command, seen from the initiator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DataDirection {
-    /// Nowhere.
+    /// No data.
     None,
     /// To the initiator.
     In,
-    /// To the device; some fields may say that there is none (BYTCHK, NDOB, a length of 0).
+    /// To the device. Some fields select that there is none (BYTCHK, NDOB, a length of 0).
     Out,
 }
 
 impl Command {
-    /// Reads a CDB of this command: length, control byte, fields.
+    /// Decodes a CDB of this command: checks length and control byte, then reads the fields.
     ///
     /// # Errors
-    /// [`CdbError::InvalidField`], also where the CDB is too short.
+    /// [`CdbError::InvalidField`], also if the CDB is too short.
     #[inline]
     pub fn decode(&self, cdb: &[u8]) -> Result<Cdb, CdbError> {
         (self.decode)(cdb)
     }
 
-    /// The class of one CDB: like [`Self::reservation`], but START STOP UNIT that only starts, and PREVENT
-    /// ALLOW MEDIUM REMOVAL that only allows, harm nobody.
+    /// The class of a CDB. It is [`Self::reservation`], except for START STOP UNIT with START and PREVENT ALLOW MEDIUM
+    /// REMOVAL that allows, which are restricted less.
     #[must_use]
     pub const fn reservation_of(&self, cdb: &Cdb) -> ReservationClass {
         match cdb {
@@ -74,10 +74,10 @@ impl Command {
     }
 }
 
-/// The row of a CDB, by its operation code and service action.
+/// Looks up the row of a CDB by its operation code and service action.
 ///
 /// # Errors
-/// [`CdbError::UnknownOpcode`]; [`CdbError::InvalidField`] for a service action the house does not know.
+/// [`CdbError::UnknownOpcode`]; [`CdbError::InvalidField`] for an unknown service action or an empty CDB.
 #[inline]
 pub fn lookup(cdb: &[u8]) -> Result<&'static Command, CdbError> {
     let Some(&opcode) = cdb.first() else {
@@ -98,11 +98,12 @@ pub fn lookup(cdb: &[u8]) -> Result<&'static Command, CdbError> {
     }
 }
 
-/// What REPORT SUPPORTED OPERATION CODES asks about one command (SPC-4 6.35.1); `None`: not supported.
-/// [`ReportingOptions::All`] asks about none.
+/// Looks up the command of REPORT SUPPORTED OPERATION CODES (SPC-4 6.35.1). `None` if it is not supported, and for
+/// [`ReportingOptions::All`].
 ///
 /// # Errors
-/// [`CdbError::InvalidField`] where the option and the command disagree on having service actions.
+/// [`CdbError::InvalidField`] if the option requires service actions that the operation code does not have, or the
+/// reverse.
 pub fn find(options: ReportingOptions) -> Result<Option<&'static Command>, CdbError> {
     let refused = Err(CdbError::InvalidField { byte: 2, bit: Some(2) });
     let (opcode, service_action) = match options {
@@ -116,7 +117,7 @@ pub fn find(options: ReportingOptions) -> Result<Option<&'static Command>, CdbEr
         (Entry::ServiceActions(_), ReportingOptions::One(_)) => refused,
         (Entry::Row(_), ReportingOptions::OneServiceAction(..)) => refused,
         (Entry::Row(row), ReportingOptions::One(_)) => Ok(Some(&COMMANDS[usize::from(row)])),
-        // 011b: a command without service actions is reported only when 0 is asked for.
+        // 011b: a command without service actions is reported only for service action 0.
         (Entry::Row(row), _) => Ok((service_action == 0).then_some(&COMMANDS[usize::from(row)])),
         (Entry::ServiceActions(rows), _) => Ok(SERVICE_ACTIONS[usize::from(rows)]
             .get(usize::from(service_action))
@@ -138,7 +139,7 @@ const NO_ROW: u8 = 0xff;
 
 static INDEX: [Entry; 256] = index().0;
 static SERVICE_ACTIONS: [[u8; 32]; SERVICE_ACTION_OPCODES] = index().1;
-/// How many operation codes have service actions.
+/// Number of operation codes with service actions.
 const SERVICE_ACTION_OPCODES: usize = 4;
 
 const fn index() -> ([Entry; 256], [[u8; 32]; SERVICE_ACTION_OPCODES]) {
@@ -167,9 +168,9 @@ const fn index() -> ([Entry; 256], [[u8; 32]; SERVICE_ACTION_OPCODES]) {
     (opcodes, actions)
 }
 
-/// Checks what is the same in all CDBs, their length and the control byte, then reads the fields.
+/// Checks the length and the control byte of a CDB, then reads the fields.
 ///
-/// NACA is refused: there is no auto contingent allegiance here (SAM-5 5.2).
+/// NACA is refused, because auto contingent allegiance is not supported (SAM-5 5.2).
 #[inline(always)]
 fn of_len<const N: usize>(
     cdb: &[u8],
@@ -182,7 +183,7 @@ fn of_len<const N: usize>(
     }
 }
 
-/// A row: name, the length of the CDB, its usage, classes and decoder.
+/// Declares a row: operation code, name, classes, usage data and decoder.
 macro_rules! row {
     ($opcode:literal $(/ $action:literal)?, $name:literal, $class:ident, $data:ident, [$($usage:expr),* $(,)?], $fields:expr) => {
         Command {
@@ -199,7 +200,7 @@ macro_rules! row {
     (@action $action:literal) => { Some($action) };
 }
 
-/// All commands, by operation code and service action.
+/// All commands, ordered by operation code and service action.
 #[rustfmt::skip]
 pub static COMMANDS: &[Command] = ROWS;
 

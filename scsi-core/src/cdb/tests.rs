@@ -1,4 +1,4 @@
-//! The table against itself, golden CDBs of every command, there and back, and no panic.
+//! Tests of the table, golden CDBs of every command, and properties of decoders and encoders.
 
 use std::collections::HashSet;
 
@@ -142,7 +142,7 @@ fn primary_commands() {
 }
 
 #[test]
-fn refusals_name_the_field() {
+fn refusal_points_at_the_field() {
     #[rustfmt::skip]
     let cases: &[(&[u8], Result<Cdb, CdbError>)] = &[
         (&[0xff],                       Err(CdbError::UnknownOpcode(0xff))),
@@ -203,7 +203,7 @@ fn zeroed(row: &Command) -> Vec<u8> {
 }
 
 #[test]
-fn every_row_is_found_by_its_own_cdb_and_decodes_it() {
+fn lookup_finds_each_row_and_its_decoder_accepts_the_cdb() {
     let mut names = HashSet::new();
     for row in COMMANDS {
         let cdb = zeroed(row);
@@ -227,16 +227,16 @@ fn every_row_is_found_by_its_own_cdb_and_decodes_it() {
     }
 }
 
-/// What RSOC reports as used can be used, and what it does not report is ignored or refused.
+/// A bit with usage data 1 can be set; one with 0 is ignored or refused.
 #[test]
-fn usage_is_what_the_decoder_looks_at() {
-    // Only in use with other bits of their field, which RSOC reports as a whole: PREVENT, REPORTING OPTIONS.
+fn usage_data_matches_the_decoder() {
+    // Bits that are valid only with other bits of their field: PREVENT, REPORTING OPTIONS.
     let refused_alone = [("PREVENT ALLOW MEDIUM REMOVAL", 4, 1), ("REPORT SUPPORTED OPERATION CODES", 2, 2)];
     for row in COMMANDS {
         let fixed = if row.service_action.is_some() { 2 } else { 1 };
         let zero = zeroed(row);
-        // ANCHOR counts only beside UNMAP, BYTCHK's first bit beside its second; a page code, operation code or
-        // service action only where it is asked for.
+        // ANCHOR needs UNMAP, the first bit of BYTCHK needs the second; page code, operation code and service action
+        // are evaluated only if other bits request them.
         let mut others = vec![zero.clone(); 4];
         others[1][1] |= 0x08 & row.usage[1];
         others[2][1] |= 0x03 & row.usage[1];
@@ -259,7 +259,7 @@ fn usage_is_what_the_decoder_looks_at() {
 }
 
 #[test]
-fn what_is_reported_of_one_command() {
+fn reporting_options_select_one_command() {
     use ReportingOptions::{All, One, OneAny, OneServiceAction};
     #[rustfmt::skip]
     let cases = [
@@ -282,7 +282,7 @@ fn what_is_reported_of_one_command() {
 }
 
 #[test]
-fn starting_and_allowing_are_not_writing() {
+fn start_and_allow_are_not_writes() {
     #[rustfmt::skip]
     let cases: &[(&[u8], ReservationClass)] = &[
         (&[0x1b, 0, 0, 0, 0x01], ReservationClass::Allowed),
@@ -302,7 +302,7 @@ fn starting_and_allowing_are_not_writing() {
 }
 
 #[test]
-fn builders_take_the_width_that_fits() {
+fn encode_selects_the_shortest_width() {
     let read = |lba, blocks| Cdb::Read(extent(lba, blocks));
     assert_eq!(*encode(&read(8, 256)).unwrap(), [0x08, 0, 0, 8, 0, 0]);
     assert_eq!(*encode(&read(8, 257)).unwrap(), [0x28, 0, 0, 0, 0, 8, 0, 1, 1, 0]);
@@ -329,9 +329,9 @@ fn builders_take_the_width_that_fits() {
 }
 
 proptest! {
-    /// Any CDB that decodes can be built again, in its own width, and says the same.
+    /// A CDB that decodes encodes in its own width to a CDB that decodes to the same.
     #[test]
-    fn what_decodes_can_be_built(row in 0..COMMANDS.len(), bytes: [u8; 16]) {
+    fn decoded_cdb_can_be_encoded(row in 0..COMMANDS.len(), bytes: [u8; 16]) {
         let row = &COMMANDS[row];
         let mut cdb = bytes;
         for (byte, usage) in cdb.iter_mut().zip(row.usage) {
@@ -359,7 +359,7 @@ proptest! {
     }
 
     #[test]
-    fn extents_come_back_in_every_width_that_holds_them(lba in prop_oneof![0u64..1 << 22, any::<u64>()], blocks in prop_oneof![0u32..1 << 17, any::<u32>()], fua: bool, dpo: bool) {
+    fn extents_encode_in_every_width_that_holds_them(lba in prop_oneof![0u64..1 << 22, any::<u64>()], blocks in prop_oneof![0u32..1 << 17, any::<u32>()], fua: bool, dpo: bool) {
         let extent = Extent { lba, blocks, fua, dpo };
         for cdb in [Cdb::Read(extent), Cdb::Write(extent)] {
             for width in Width::ALL {

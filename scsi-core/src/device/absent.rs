@@ -1,4 +1,4 @@
-//! What a target answers for a LUN where no unit is (SAM-5 4.7.8, SPC-4 6.6.1).
+//! Commands to a LUN without a logical unit (SAM-5 4.7.8, SPC-4 6.6.1).
 
 use super::answer::{check_condition, data_in};
 use super::{Step, TargetView, error};
@@ -10,8 +10,8 @@ use crate::sense::{AdditionalSense, Sense};
 
 const NOT_SUPPORTED: Sense = Sense::illegal_request(AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED);
 
-/// Answers a command to an absent unit: INQUIRY, REPORT LUNS and REQUEST SENSE have something to say, all else
-/// is LOGICAL UNIT NOT SUPPORTED. Always [`Step::Done`].
+/// Completes a command to an absent logical unit. INQUIRY, REPORT LUNS and REQUEST SENSE succeed; other commands end with
+/// LOGICAL UNIT NOT SUPPORTED. Returns [`Step::Done`].
 #[must_use]
 pub fn start(cdb: &[u8], view: &dyn TargetView) -> Step {
     match cdb::decode(cdb) {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_asked_of_an_absent_unit() {
+    fn inquiry_report_luns_and_request_sense_succeed() {
         let inquiry = answer(&[0x12, 0, 0, 0, 36, 0]);
         assert_eq!((inquiry.status, inquiry.data_in[0], inquiry.data_in.len()), (Status::Good, 0x7f, 36));
         let luns = answer(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0]);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_not_supported() {
+    fn other_commands_end_with_logical_unit_not_supported() {
         for cdb in [&[0x00][..], &[0x28, 0, 0, 0, 0, 0, 0, 0, 1], &[0xff], &[0x9e, 0x1f]] {
             let outcome = answer(cdb);
             assert_eq!(outcome.status, Status::CheckCondition);

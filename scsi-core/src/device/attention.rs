@@ -1,7 +1,8 @@
-//! Unit attention conditions (SAM-5 5.14): what a nexus is told before its next command.
+//! Unit attention conditions (SAM-5 5.14).
 //!
-//! The unit keeps a bounded log of what happened; each port carries it over to its nexuses when it sees a new
-//! generation. A nexus that was too long behind is told of a reset, which covers everything.
+//! The unit keeps a bounded log of events. When a port sees a new generation of the unit, it copies the new events to the
+//! pending conditions of its nexuses. A nexus that missed events, because the log has dropped them, gets a reset condition,
+//! which covers all of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use super::{Nexus, NexusId, NexusName};
 use crate::sense::AdditionalSense;
 
-/// What happened to a unit, oldest first.
+/// The latest events of a unit, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AttentionLog {
-    /// The number of the event after the last one.
+    /// Number of the next event.
     next: u64,
     events: VecDeque<Event>,
 }
@@ -20,21 +21,21 @@ pub(super) struct AttentionLog {
 #[derive(Clone, Debug)]
 struct Event {
     code: AdditionalSense,
-    to: Audience,
+    to: Recipients,
 }
 
 #[derive(Clone, Debug)]
-enum Audience {
-    /// All, but the one that did it.
+enum Recipients {
+    /// All nexuses, except for the one that caused the event.
     AllBut(Option<NexusId>),
-    /// Those of these names.
+    /// The nexuses with these names.
     Only(Arc<[NexusName]>),
 }
 
-/// What one nexus is still to be told.
+/// The unit attention conditions that are pending for a nexus.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// Events below this number are known.
+    /// Events below this number were copied.
     seen: u64,
     codes: Vec<AdditionalSense>,
 }
@@ -44,15 +45,15 @@ const PENDING_LEN_MAX: usize = 16;
 const POWER_ON: AdditionalSense = AdditionalSense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED;
 
 impl AttentionLog {
-    /// Tells all nexuses, or all but the one that did it.
+    /// Adds an event for all nexuses, except for the one that caused it.
     pub(super) fn push(&mut self, code: AdditionalSense, except: Option<NexusId>) {
-        self.add(Event { code, to: Audience::AllBut(except) });
+        self.add(Event { code, to: Recipients::AllBut(except) });
     }
 
-    /// Tells nexuses by name, those that are there.
+    /// Adds an event for the nexuses with these names.
     pub(super) fn push_to(&mut self, code: AdditionalSense, nexuses: Arc<[NexusName]>) {
         if !nexuses.is_empty() {
-            self.add(Event { code, to: Audience::Only(nexuses) });
+            self.add(Event { code, to: Recipients::Only(nexuses) });
         }
     }
 
@@ -64,14 +65,14 @@ impl AttentionLog {
         self.next += 1;
     }
 
-    /// Events from number `seen` on; `None` where some of them are forgotten.
+    /// Events from number `seen` on; `None` if the log has dropped some of them.
     fn since(&self, seen: u64) -> Option<impl Iterator<Item = &Event>> {
         let behind = usize::try_from(self.next - seen).ok()?;
         Some(self.events.iter().skip(self.events.len().checked_sub(behind)?))
     }
 }
 
-impl Audience {
+impl Recipients {
     fn includes(&self, nexus: &Nexus) -> bool {
         match self {
             Self::AllBut(except) => *except != Some(nexus.id),
@@ -81,7 +82,7 @@ impl Audience {
 }
 
 impl Pending {
-    /// A nexus that begins now: it is told of power on, and of what happens from now on.
+    /// The conditions of a new nexus: a power on condition, and events from now on.
     pub(super) fn power_on(log: &AttentionLog) -> Self {
         Self { seen: log.next, codes: vec![POWER_ON] }
     }
@@ -91,7 +92,7 @@ impl Pending {
         self.codes.is_empty()
     }
 
-    /// Takes over what happened since the last time.
+    /// Copies the new events that concern the nexus.
     pub(super) fn catch_up(&mut self, log: &AttentionLog, me: &Nexus) {
         match log.since(self.seen) {
             Some(events) => {
@@ -102,13 +103,13 @@ impl Pending {
         self.seen = log.next;
     }
 
-    /// The condition to report next, which is cleared by it. Resets come before everything else (SAM-5 5.14.4).
+    /// Removes and returns the condition to report next. Reset conditions precede others (SAM-5 5.14.4).
     pub(super) fn take(&mut self) -> Option<AdditionalSense> {
         let first = self.codes.iter().position(|code| code.asc == POWER_ON.asc).unwrap_or(0);
         if self.codes.is_empty() { None } else { Some(self.codes.remove(first)) }
     }
 
-    /// Clears a condition that the initiator learned otherwise.
+    /// Clears a condition that a command has reported by other means.
     pub(super) fn forget(&mut self, code: AdditionalSense) {
         self.codes.retain(|pending| *pending != code);
     }
@@ -142,11 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn a_nexus_is_told_once_of_each_thing_and_not_of_its_own_doing() {
+    fn event_is_reported_once_and_not_to_its_cause() {
         let mut log = AttentionLog::default();
         log.push(CAPACITY, None);
         let mut pending = Pending::power_on(&log);
-        assert_eq!(drain(&mut pending), [POWER_ON], "what happened before the nexus is none of its business");
+        assert_eq!(drain(&mut pending), [POWER_ON], "events before the nexus are not reported");
 
         log.push(MODE, Some(NexusId(1)));
         log.push(CAPACITY, None);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_named_is_told() {
+    fn named_nexuses_get_the_event() {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn resets_come_first() {
+    fn reset_conditions_precede_others() {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_too_far_behind_is_told_of_a_reset() {
+    fn missed_events_become_a_reset_condition() {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_otherwise_is_not_reported() {
+    fn cleared_condition_is_not_reported() {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);

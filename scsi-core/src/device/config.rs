@@ -1,15 +1,15 @@
-//! What an administrator sets of a unit: identity, geometry, behaviour. Plain data; no state of the medium.
+//! Configuration of a unit by the administrator: identity, geometry, behaviour.
 
-/// Everything about a unit that does not come from its store.
+/// The properties of a unit that do not come from its store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UnitConfig {
-    /// Which command set it serves.
+    /// Device type, which selects the command set.
     pub device_type: DeviceType,
-    /// T10 VENDOR IDENTIFICATION; 8 bytes are shown.
+    /// T10 VENDOR IDENTIFICATION; the first 8 bytes are reported.
     pub vendor_id: String,
-    /// PRODUCT IDENTIFICATION; 16 bytes are shown.
+    /// PRODUCT IDENTIFICATION; the first 16 bytes are reported.
     pub product_id: String,
-    /// PRODUCT REVISION LEVEL; 4 bytes are shown.
+    /// PRODUCT REVISION LEVEL; the first 4 bytes are reported.
     pub product_rev: String,
     /// The T10 vendor ID based designator of VPD page 83h.
     pub scsi_id: String,
@@ -21,52 +21,52 @@ pub struct UnitConfig {
     pub naa_extended: u128,
     /// Logical block length in bytes: a power of two, at least 512.
     pub block_len: u32,
-    /// RMB: the medium can be ejected.
+    /// RMB: the medium is removable.
     pub removable: bool,
-    /// Writes are refused, whatever the store allows.
+    /// Writes are refused, also if the store permits them.
     pub read_only: bool,
-    /// The medium is there.
+    /// The medium is present.
     pub online: bool,
-    /// Logical block provisioning is offered, where the store can discard.
+    /// Logical block provisioning is supported, if the store can discard.
     pub thin_provisioning: bool,
-    /// WCE: writes may be acknowledged from the store's volatile cache.
+    /// WCE: writes complete when they are in the volatile cache of the store.
     pub write_cache: bool,
     /// SWP: software write protect.
     pub swp: bool,
     /// D_SENSE: sense data in descriptor format.
     pub sense_descriptor: bool,
-    /// MEDIUM ROTATION RATE of VPD page B1h: 0 not reported, 1 not rotating, else rotations per minute.
+    /// MEDIUM ROTATION RATE of VPD page B1h: 0 not reported, 1 non-rotating, else rotations per minute.
     pub rotation_rate: u16,
-    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT; `None`: from the store's geometry.
+    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT; `None` derives it from the geometry of the store.
     pub lbppbe: Option<u8>,
     /// LOWEST ALIGNED LOGICAL BLOCK ADDRESS (14 bits).
     pub la_lba: u16,
-    /// OPTIMAL TRANSFER LENGTH GRANULARITY in blocks; 0 not reported.
+    /// OPTIMAL TRANSFER LENGTH GRANULARITY in blocks; 0 if not reported.
     pub optimal_xfer_gran: u16,
-    /// OPTIMAL TRANSFER LENGTH in blocks; 0 not reported.
+    /// OPTIMAL TRANSFER LENGTH in blocks; 0 if not reported.
     pub optimal_xfer_len: u32,
-    /// Mode pages that replace or join the built-in ones; none of their bits are changeable.
+    /// Mode pages that replace the built-in ones or are added to them. None of their bits are changeable.
     pub mode_pages: Vec<ModePage>,
 }
 
-/// A unit's command set (PERIPHERAL DEVICE TYPE, SPC-4 6.6.2).
+/// PERIPHERAL DEVICE TYPE (SPC-4 6.6.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum DeviceType {
     /// Direct access block device (SBC-3).
     Disk = 0x00,
-    /// Storage array controller (SCC-2): the unit at LUN 0, without a medium.
+    /// Storage array controller (SCC-2), without a medium; at LUN 0 of each target.
     Controller = 0x0c,
 }
 
-/// A mode page as an administrator gives it.
+/// A mode page that the administrator configures.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ModePage {
     /// PAGE CODE, below 3Fh.
     pub page: u8,
     /// SUBPAGE CODE, below FFh.
     pub subpage: u8,
-    /// What follows the page's header.
+    /// Bytes after the page header.
     pub bytes: Vec<u8>,
 }
 
@@ -74,10 +74,10 @@ const CACHING: (u8, u8) = (0x08, 0);
 const CONTROL: (u8, u8) = (0x0a, 0);
 
 impl UnitConfig {
-    /// The length in bytes to which `scsi_id` and `scsi_sn` are cut.
+    /// Maximum length of `scsi_id` and `scsi_sn` in bytes; more is truncated.
     pub const IDENTIFIER_LEN: usize = 36;
 
-    /// A disk of 512-byte blocks with the identity that tgt gives it.
+    /// A disk with blocks of 512 bytes and the identity that tgt derives from `tid` and `lun`.
     #[must_use]
     pub fn disk(tid: u32, lun: u32) -> Self {
         let scsi_id = format!("IET     {tid:04x}{lun:04x}");
@@ -107,7 +107,7 @@ impl UnitConfig {
         }
     }
 
-    /// The controller of a target, which stands at LUN 0.
+    /// The controller at LUN 0 of a target.
     #[must_use]
     pub fn controller(tid: u32) -> Self {
         Self {
@@ -117,16 +117,16 @@ impl UnitConfig {
         }
     }
 
-    /// The registered extended designator that tgt makes of a SCSI ID: its characters as hexadecimal digits,
-    /// right-aligned; what is no digit counts as 0.
+    /// The registered extended designator that tgt derives from a SCSI ID: its characters as hexadecimal digits,
+    /// right-aligned, with 0 for characters that are no digits.
     #[must_use]
     pub fn naa_of_digits(scsi_id: &str) -> u128 {
         let digits = scsi_id.chars().take(Self::IDENTIFIER_LEN).map(|digit| digit.to_digit(16).unwrap_or(0));
         digits.fold(0, |number, digit| number << 4 | u128::from(digit))
     }
 
-    /// Replaces or adds a mode page; of a page without subpage 255 bytes are kept, more it cannot have. Of the caching
-    /// and control pages the bits the unit obeys (WCE, SWP, D_SENSE) take effect.
+    /// Replaces or adds a mode page. A page without a subpage is truncated to 255 bytes, the maximum of its format. WCE of
+    /// the caching page, and SWP and D_SENSE of the control page, take effect.
     pub fn set_mode_page(&mut self, mut page: ModePage) {
         if page.subpage == 0 {
             page.bytes.truncate(u8::MAX.into());
@@ -156,14 +156,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_are_those_of_tgt() {
+    fn identity_matches_tgt() {
         let disk = UnitConfig::disk(1, 11);
         assert_eq!((disk.scsi_id.as_str(), disk.scsi_sn.as_str()), ("IET     0001000b", "beaf111"));
         assert_eq!(UnitConfig::controller(3).scsi_id, "IET     00030000");
     }
 
     #[test]
-    fn a_given_mode_page_replaces_its_elder_and_takes_effect() {
+    fn configured_mode_page_replaces_the_previous_one_and_takes_effect() {
         let mut config = UnitConfig::disk(1, 1);
         let caching = |first| ModePage { page: 8, subpage: 0, bytes: vec![first, 0, 0] };
         config.set_mode_page(caching(0x10));

@@ -1,22 +1,21 @@
-//! What initiators are told of errors: the only mapping from [`IoError`], [`CdbError`] and [`ParameterError`] to
-//! sense data.
+//! Maps [`IoError`], [`CdbError`] and [`ParameterError`] to sense data.
 
 use crate::cdb::CdbError;
 use crate::page::ParameterError;
 use crate::sense::{AdditionalSense, Sense, SenseKey};
 use crate::store::{IoError, IoErrorKind};
 
-/// What the store was doing.
+/// Kind of access of a step, which selects the sense data of an error.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Access {
-    /// Reading, comparing, asking.
+    /// The step reads, compares or queries the store.
     #[default]
     Read,
-    /// Writing, discarding, flushing.
+    /// The step writes, discards or flushes.
     Write,
 }
 
-/// Sense for a failed step. `block_shift` turns the store's bytes to logical blocks.
+/// Sense data for a failed step. The logical block length is 2 to the power of `block_shift`.
 pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sense {
     let code = match access {
         Access::Read => AdditionalSense::UNRECOVERED_READ_ERROR,
@@ -31,7 +30,7 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
                 None => sense,
             }
         }
-        // Which blocks are lost nobody knows.
+        // The lost blocks are unknown.
         IoErrorKind::Lost => Sense::new(SenseKey::MediumError, AdditionalSense::WRITE_ERROR),
         IoErrorKind::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
         IoErrorKind::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
@@ -49,7 +48,7 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
     }
 }
 
-/// Sense for a CDB that cannot be carried out.
+/// Sense data for an invalid CDB.
 pub(super) fn cdb_sense(error: CdbError) -> Sense {
     match error {
         CdbError::UnknownOpcode(_) => Sense::invalid_opcode(),
@@ -57,7 +56,7 @@ pub(super) fn cdb_sense(error: CdbError) -> Sense {
     }
 }
 
-/// Sense for a parameter list that cannot be obeyed.
+/// Sense data for an invalid parameter list.
 pub(super) fn parameter_sense(error: ParameterError) -> Sense {
     match error {
         ParameterError::Length => Sense::parameter_list_length_error(),
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_has_its_sense() {
+    fn each_error_has_its_sense_data() {
         use Access::{Read, Write};
         use SenseKey::{AbortedCommand, DataProtect, HardwareError, IllegalRequest, MediumError, NotReady};
         #[rustfmt::skip]

@@ -1,17 +1,17 @@
-//! Parts of the store that aborted writes may still change: the store has not given them back. All loops keep off
-//! them, so that an aborted write is never carried out behind anybody's back.
+//! Fences: ranges of the store that aborted writes may still change, because the store has not completed them. No loop
+//! starts a step on a fenced range, so that an aborted write cannot overwrite a later one.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-/// A unit's fences, seen by all its loops.
+/// The fences of a unit, shared by all loops.
 #[derive(Debug, Default)]
 pub(super) struct Fences {
-    /// How many stand: all that a command looks at while there are none.
-    standing: AtomicUsize,
+    /// Number of fences. While it is 0, a command reads nothing else here.
+    count: AtomicUsize,
     next_id: AtomicU64,
-    /// Taken to put one up or down, and to look while there are some.
+    /// Locked to add or remove a fence, and to check a range while there are fences.
     list: Mutex<Vec<Fence>>,
 }
 
@@ -22,33 +22,36 @@ struct Fence {
     to: u64,
 }
 
-/// Names a fence to [`super::unit::Unit::lift`].
+/// Identifies a fence for [`super::unit::Unit::remove_fence`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FenceId(u64);
 
 impl Fences {
-    /// From byte `from` to before byte `to`.
-    pub(super) fn put_up(&self, from: u64, to: u64) -> FenceId {
+    /// Adds a fence for the bytes `from..to`.
+    pub(super) fn add(&self, from: u64, to: u64) -> FenceId {
         let id = FenceId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let mut list = self.list.lock();
         list.push(Fence { id, from, to });
-        self.standing.store(list.len(), Ordering::Release);
+        self.count.store(list.len(), Ordering::Release);
         id
     }
 
-    pub(super) fn lift(&self, id: FenceId) {
+    /// Removes a fence.
+    pub(super) fn remove(&self, id: FenceId) {
         let mut list = self.list.lock();
         list.retain(|fence| fence.id != id);
-        self.standing.store(list.len(), Ordering::Release);
+        self.count.store(list.len(), Ordering::Release);
     }
 
+    /// Whether there are fences.
     #[inline]
-    pub(super) fn stand(&self) -> bool {
-        self.standing.load(Ordering::Acquire) > 0
+    pub(super) fn exist(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
     }
 
+    /// Whether a fence overlaps the bytes `from..to`.
     #[cold]
-    pub(super) fn cross(&self, from: u64, to: u64) -> bool {
+    pub(super) fn overlap(&self, from: u64, to: u64) -> bool {
         self.list.lock().iter().any(|fence| fence.from < to && from < fence.to)
     }
 }
@@ -58,19 +61,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fence_keeps_off_what_overlaps_it_until_it_is_lifted() {
+    fn fence_overlaps_ranges_until_it_is_removed() {
         let fences = Fences::default();
-        assert!(!fences.stand());
-        let first = fences.put_up(512, 1024);
-        let second = fences.put_up(1000, 2048);
-        for (from, to, crosses) in
+        assert!(!fences.exist());
+        let first = fences.add(512, 1024);
+        let second = fences.add(1000, 2048);
+        for (from, to, overlaps) in
             [(0, 512, false), (0, 513, true), (1023, 1024, true), (1500, 1501, true), (2048, 4096, false)]
         {
-            assert_eq!(fences.cross(from, to), crosses, "{from} to {to}");
+            assert_eq!(fences.overlap(from, to), overlaps, "{from} to {to}");
         }
-        fences.lift(first);
-        assert!(fences.stand() && !fences.cross(512, 1000) && fences.cross(1000, 1001));
-        fences.lift(second);
-        assert!(!fences.stand());
+        fences.remove(first);
+        assert!(fences.exist() && !fences.overlap(512, 1000) && fences.overlap(1000, 1001));
+        fences.remove(second);
+        assert!(!fences.exist());
     }
 }

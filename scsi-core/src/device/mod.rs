@@ -1,8 +1,11 @@
-//! The device server: commands in, steps out, no I/O and no threads.
+//! The device server: it turns commands into steps on the store. It does no I/O and starts no threads.
 //!
-//! A [`unit::Unit`] is shared by all loops; each loop has a [`port::UnitPort`] on it. For a
-//! command the transport has in full (data-out included) it calls [`port::UnitPort::start`], does the [`Step`] it is
-//! told, reports by [`port::UnitPort::io_done`], and so on until [`Step::Done`].
+//! A [`unit::Unit`] is shared by all loops; each loop has a [`port::UnitPort`] of it. Once the transport has received a
+//! command with its data-out, it calls [`port::UnitPort::start`], performs the returned [`Step`], reports the result with
+//! [`port::UnitPort::io_done`], which returns the next step, and so on until [`Step::Done`].
+//!
+//! The modules are layers, lowest first: answers and tasks; reservations and the state of the unit; the request; the
+//! command groups `persist`, `spc` and `disk`; the port, which dispatches commands.
 
 pub mod absent;
 mod answer;
@@ -32,99 +35,100 @@ use crate::sense::Sense;
 use crate::status::Status;
 use crate::store::IoError;
 
-/// A command as a transport hands it over: everything the initiator has to send is there.
+/// A command with its data-out, as the transport passes it to the device server.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
-    /// Who sends it: the port's index of the nexus.
+    /// The nexus that sent the command, by its index at the port.
     pub nexus: NexusIndex,
-    /// The command descriptor block, 16 bytes or more, padded with zeroes.
+    /// The command descriptor block, padded with zeroes to at least 16 bytes.
     pub cdb: &'a [u8],
-    /// Data-out bytes the transport has received for it.
+    /// Length of the received data-out in bytes.
     pub data_out_len: u64,
-    /// The front of the data-out, contiguous; all of it for parameter lists (up to 256 KiB).
+    /// The contiguous start of the data-out; all of it for parameter lists (up to 256 KiB).
     pub data_out: &'a [u8],
 }
 
-/// What is to be done next. Offsets and lengths are bytes, in bounds of the store when the step was made.
+/// What the transport must do next for a command. Offsets and lengths are in bytes, and within the store when the step is
+/// made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Send this range of the store to the initiator.
     Read {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes; may be 0.
+        /// Length in bytes, which may be 0.
         len: u64,
     },
-    /// Put this much of the data-out (from its front) there.
+    /// Write the first `len` bytes of the data-out to this range.
     Write {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes; may be 0.
+        /// Length in bytes, which may be 0.
         len: u64,
-        /// On the medium before `io_done`.
+        /// The data must be on the medium before `io_done`.
         fua: bool,
     },
-    /// Compare the data-out with the store; `IoDone::Miscompare` where they first differ. With `repeat` the
-    /// first `repeat` bytes of the data-out stand for every such stretch.
+    /// Compare this range with the data-out; `IoDone::Miscompare` reports the first difference. With `repeat` the first
+    /// `repeat` bytes of the data-out are compared with each part of that length.
     Compare {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes of the store.
+        /// Length of the range in bytes.
         len: u64,
-        /// Length of the pattern, or `None`: all data-out is there.
+        /// Length of the pattern in bytes; `None` compares the whole data-out.
         repeat: Option<u32>,
     },
-    /// Only read, to see that it can be read.
+    /// Check that this range can be read.
     Probe {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
     },
-    /// Write the first `pattern_len` bytes of the data-out again and again.
+    /// Fill this range with copies of the first `pattern_len` bytes of the data-out.
     Fill {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes, a multiple of `pattern_len`.
+        /// Length in bytes, a multiple of `pattern_len`.
         len: u64,
-        /// Bytes.
+        /// Length of the pattern in bytes.
         pattern_len: u32,
-        /// On the medium before `io_done`.
+        /// The data must be on the medium before `io_done`.
         fua: bool,
     },
-    /// The range reads as zeroes afterwards.
+    /// Write zeroes to this range.
     WriteZeroes {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
-        /// Space may be freed.
+        /// The store may free the space.
         may_unmap: bool,
     },
-    /// The range is no longer needed.
+    /// Discard this range.
     Discard {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
     },
-    /// All that was acknowledged before is on the medium afterwards.
+    /// Flush all acknowledged writes to the medium.
     Flush,
-    /// Ask for one stretch; answered by `IoDone::Allocation`.
+    /// Ask whether the start of this range is a hole; answered by `IoDone::Allocation`.
     Allocation {
-        /// Where in the store.
+        /// Offset in the store, in bytes.
         offset: u64,
-        /// Bytes of interest.
+        /// Length in bytes; the answer need not exceed it.
         len: u64,
     },
-    /// Abort all commands that these nexuses have on this unit, on all loops, but this one; then `IoDone::Done`.
+    /// Abort all commands of these nexuses on this unit, on all loops, except for this command.
     AbortTasks(Arc<[NexusName]>),
-    /// The command is over.
+    /// The command is complete.
     Done(Outcome),
 }
 
 impl Step {
-    /// The part of the store that the step reads or changes: where it begins, and how long it is, in bytes.
+    /// Offset and length in bytes of the range that the step reads or changes; `None` if it accesses no data.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u64)> {
         match *self {
@@ -140,85 +144,86 @@ impl Step {
     }
 }
 
-/// How a step's I/O ended well.
+/// Result of a step that succeeded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IoDone {
-    /// All of it was done.
+    /// The step was performed.
     Done,
     /// `Step::Compare` found a difference.
     Miscompare {
-        /// First differing byte, from the front of the range.
+        /// Offset of the first differing byte in the range.
         at: u64,
     },
-    /// `Step::Allocation`'s answer.
+    /// Answer to `Step::Allocation`.
     Allocation {
-        /// Bytes from the offset asked that are all of one kind, more than 0.
+        /// Number of bytes from the offset with the same allocation, more than 0.
         len: u64,
-        /// A hole.
+        /// Whether these bytes are a hole.
         hole: bool,
     },
 }
 
-/// A step's end, as the transport reports it.
+/// Result of a step, as the transport reports it.
 pub type IoResult = Result<IoDone, IoError>;
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// The status.
+    /// SCSI status.
     pub status: Status,
-    /// With CHECK CONDITION.
+    /// Sense data; given with CHECK CONDITION.
     pub sense: Option<Sense>,
-    /// Data-in that is not from the medium: parameter data, cut to the allocation length already.
+    /// Parameter data for the initiator, truncated to the allocation length.
     pub data_in: Vec<u8>,
 }
 
-/// An I_T nexus as a port knows it, dense from 0; the same on all ports of one loop's target.
+/// Index of an I_T nexus at a port, dense from 0. It is the same at all ports of a target on one loop.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct NexusIndex(pub u32);
 
-/// Names a nexus in the daemon; never used twice.
+/// Identifies a nexus in the process; never reused.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NexusId(pub u64);
 
-/// The two ends of a nexus, to which reservations and registrations belong.
+/// An I_T nexus, with the names of its two ports.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Nexus {
-    /// This nexus.
+    /// Identifier of the nexus.
     pub id: NexusId,
-    /// The initiator port's name: for iSCSI, `name,i,0xISID` (RFC 7143 3.4).
+    /// Name of the initiator port; for iSCSI `name,i,0xISID` (RFC 7143 3.4).
     pub initiator_port: Arc<str>,
-    /// The target port's relative identifier (SPC-4 4.6).
+    /// Relative identifier of the target port (SPC-4 4.6).
     pub target_port: u16,
 }
 
 impl Nexus {
-    /// What outlives it.
+    /// The names of both ports.
     #[must_use]
     pub fn name(&self) -> NexusName {
         NexusName { initiator_port: self.initiator_port.clone(), target_port: self.target_port }
     }
 }
 
-/// The two ends of a nexus without the nexus: a session that comes back has the same.
+/// The names of the two ports of a nexus, to which persistent reservations belong. A session that the initiator
+/// re-establishes has the same.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NexusName {
-    /// As in [`Nexus`].
+    /// Name of the initiator port, as in [`Nexus`].
     pub initiator_port: Arc<str>,
-    /// As in [`Nexus`].
+    /// Relative identifier of the target port, as in [`Nexus`].
     pub target_port: u16,
 }
 
 impl NexusName {
-    /// Whether this is the nexus' name.
+    /// Whether a nexus has these names.
     #[must_use]
     pub fn is_of(&self, nexus: &Nexus) -> bool {
         self.target_port == nexus.target_port && self.initiator_port == nexus.initiator_port
     }
 }
 
-/// What a unit must know of the target it stands in.
+/// The properties of the target that commands report.
 pub trait TargetView {
-    /// All logical units of the target that the initiator may see, ascending.
+    /// The LUNs of the target that the initiator may access, in ascending order.
     fn luns(&self) -> &[Lun];
 }

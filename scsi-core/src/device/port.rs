@@ -1,4 +1,4 @@
-//! One loop's way to a unit: commands in, steps out.
+//! The port of a unit on one loop, which dispatches commands.
 
 use std::sync::Arc;
 
@@ -17,31 +17,31 @@ use crate::cdb::table;
 use crate::sense::{AdditionalSense, Sense};
 use crate::status::Status;
 
-/// A unit as one loop sees it: the last snapshot, and what belongs to the loop's nexuses.
+/// A unit on one loop: the latest snapshot of its state, and the state of the nexuses of that loop.
 pub struct UnitPort {
     unit: Arc<Unit>,
     state: Arc<UnitState>,
-    /// The generation that `state` is of.
+    /// Generation of `state`.
     seen: u64,
     nexuses: Vec<Option<NexusState>>,
 }
 
 struct NexusState {
     nexus: Nexus,
-    /// Which reservation, as of the port's snapshot.
+    /// What the reservations in the snapshot forbid to the nexus.
     restriction: Restriction,
     pending: Pending,
     tasks: TaskSet,
 }
 
-/// Commands that are carried out in spite of a unit attention, and do not report it (SAM-5 5.14.1).
-const ATTENTION_PASSES: [u8; 3] = [INQUIRY, REPORT_LUNS, REQUEST_SENSE];
+/// Operation codes that neither report nor are ended by a pending unit attention (SAM-5 5.14.1).
+const EXEMPT_FROM_ATTENTION: [u8; 3] = [INQUIRY, REPORT_LUNS, REQUEST_SENSE];
 const REQUEST_SENSE: u8 = 0x03;
 const INQUIRY: u8 = 0x12;
 const REPORT_LUNS: u8 = 0xa0;
 
 impl UnitPort {
-    /// A port on a unit; one per loop.
+    /// A port of a unit; each loop has one.
     #[must_use]
     pub fn new(unit: Arc<Unit>) -> Self {
         let seen = unit.generation();
@@ -49,38 +49,38 @@ impl UnitPort {
         Self { unit, state, seen, nexuses: Vec::new() }
     }
 
-    /// The unit behind the port.
+    /// The unit of the port.
     #[must_use]
     pub fn unit(&self) -> &Arc<Unit> {
         &self.unit
     }
 
-    /// Takes the unit's present state over, and drops the one before with its store.
+    /// Gets the latest snapshot of the unit, and drops the previous one with its store.
     pub fn refresh(&mut self) {
         self.catch_up();
     }
 
-    /// Makes a nexus known; it begins with a power-on unit attention. An index in use is taken over.
+    /// Adds a nexus, with a pending power on unit attention. It replaces a nexus with the same index.
     pub fn attach_nexus(&mut self, index: NexusIndex, nexus: Nexus) {
         self.detach_nexus(index);
         self.catch_up();
-        let place = index.0 as usize;
-        if self.nexuses.len() <= place {
-            self.nexuses.resize_with(place + 1, || None);
+        let slot = index.0 as usize;
+        if self.nexuses.len() <= slot {
+            self.nexuses.resize_with(slot + 1, || None);
         }
         let pending = Pending::power_on(&self.state.log);
         let restriction = self.state.reservations.restriction(&nexus);
-        self.nexuses[place] = Some(NexusState { nexus, restriction, pending, tasks: TaskSet::default() });
+        self.nexuses[slot] = Some(NexusState { nexus, restriction, pending, tasks: TaskSet::default() });
     }
 
-    /// Forgets a nexus (I_T nexus loss, SAM-5 6.3.4): what it reserved or prevented is free again.
+    /// Removes a nexus (I_T nexus loss, SAM-5 6.3.4). Its RESERVE (6) and its prevention of medium removal end.
     pub fn detach_nexus(&mut self, index: NexusIndex) {
         if let Some(state) = self.nexuses.get_mut(index.0 as usize).and_then(Option::take) {
-            self.unit.forget_nexus(state.nexus.id);
+            self.unit.remove_nexus(state.nexus.id);
         }
     }
 
-    /// Takes a task into its nexus' task set, before `start`.
+    /// Admits a task to the task set of its nexus. Call it before `start`.
     #[inline]
     pub fn admit(&mut self, nexus: NexusIndex, attribute: TaskAttribute, key: TaskKey) -> Admit {
         match self.tasks(nexus) {
@@ -89,7 +89,7 @@ impl UnitPort {
         }
     }
 
-    /// A task that was admitted is over or aborted. Ask `next_ready` afterwards.
+    /// Removes an admitted task that completed or was aborted. Call `next_ready` afterwards.
     #[inline]
     pub fn finished(&mut self, nexus: NexusIndex, key: TaskKey) {
         if let Some(tasks) = self.tasks(nexus) {
@@ -97,13 +97,13 @@ impl UnitPort {
         }
     }
 
-    /// A held task of the nexus that is to be started now; ask until `None`.
+    /// Returns a held task of the nexus that must start now. Call it until it returns `None`.
     #[inline]
     pub fn next_ready(&mut self, nexus: NexusIndex) -> Option<TaskKey> {
         self.tasks(nexus)?.next_ready()
     }
 
-    /// Begins a command whose data-out, if any, is all there. A nexus that was never attached gets BUSY.
+    /// Starts a command whose data-out is complete. A nexus that is not attached gets BUSY.
     #[inline]
     pub fn start(&mut self, task: &mut DeviceTask, command: &Command<'_>, view: &dyn TargetView) -> Step {
         self.catch_up();
@@ -133,7 +133,7 @@ impl UnitPort {
         }
     }
 
-    /// Goes on with a command after its step was done.
+    /// Continues a command after its step.
     #[inline]
     pub fn io_done(&mut self, task: &mut DeviceTask, result: IoResult) -> Step {
         match result {
@@ -146,14 +146,15 @@ impl UnitPort {
         }
     }
 
-    /// Drops a command. What its last step started must have ended or be fenced off; it gets no `io_done`.
+    /// Ends a command without a result. The I/O of its last step must have completed or be fenced. Do not call `io_done`
+    /// for it.
     pub fn abort(&mut self, task: &mut DeviceTask) {
         *task = DeviceTask::default();
     }
 
-    /// LOGICAL UNIT RESET (SAM-5 6.3.3): RESERVE (6) and preventions of all nexuses are gone, and every nexus,
-    /// the one that asked as well, gets a unit attention. Tasks are the transport's to abort. For a reset of the
-    /// whole target see [`Unit::reset`].
+    /// LOGICAL UNIT RESET (SAM-5 6.3.3): ends RESERVE (6) and all preventions of medium removal, and raises a unit attention
+    /// for every nexus, also for the one that requested it. The transport aborts the tasks. For a reset of the whole target
+    /// see [`Unit::reset`].
     pub fn reset(&mut self) {
         self.unit.reset(AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED);
     }
@@ -163,7 +164,7 @@ impl UnitPort {
         task.advance(done).unwrap_or_else(|sense| refuse(&self.state, sense.into()))
     }
 
-    /// Takes the unit's latest snapshot if there is a new one.
+    /// Gets the latest snapshot of the unit if there is a new one.
     #[inline]
     fn catch_up(&mut self) {
         if self.unit.generation() != self.seen {
@@ -186,7 +187,7 @@ impl UnitPort {
     }
 }
 
-/// Looks the command up, then reservation, then the command itself.
+/// Looks the command up, checks reservations, and dispatches it to the commands of the device type.
 #[inline]
 fn begin(request: &mut Request<'_>, restriction: Restriction, view: &dyn TargetView) -> Answer {
     let command = table::lookup(request.command.cdb)?;
@@ -203,10 +204,10 @@ fn begin(request: &mut Request<'_>, restriction: Restriction, view: &dyn TargetV
     }
 }
 
-/// Reports a pending unit attention, unless the command passes it by.
+/// Reports a pending unit attention, unless the command is exempt.
 #[cold]
 fn attention(pending: &mut Pending, cdb: &[u8]) -> Option<Step> {
-    if cdb.first().is_some_and(|opcode| ATTENTION_PASSES.contains(opcode)) {
+    if cdb.first().is_some_and(|opcode| EXEMPT_FROM_ATTENTION.contains(opcode)) {
         return None;
     }
     pending.take().map(|code| check_condition(Sense::unit_attention(code)))
@@ -222,7 +223,7 @@ fn refuse(state: &UnitState, refusal: Refusal) -> Step {
     }
 }
 
-/// Sense data in the unit's format (D_SENSE).
+/// Selects the sense data format of the unit (D_SENSE).
 fn in_format(state: &UnitState, mut step: Step) -> Step {
     if let Step::Done(Outcome { sense: Some(sense), .. }) = &mut step {
         sense.descriptor = state.config.sense_descriptor;

@@ -1,4 +1,4 @@
-//! One command on its way through the device server.
+//! The context of one command in the device server.
 
 use super::answer::Refusal;
 use super::attention::Pending;
@@ -9,12 +9,12 @@ use crate::sense::{AdditionalSense, Sense, SenseKey};
 
 const MEDIUM_NOT_PRESENT: Sense = Sense::not_ready(AdditionalSense::MEDIUM_NOT_PRESENT);
 
-/// A command and all it may touch.
+/// A command, and the state that it may access.
 pub(super) struct Request<'a> {
     pub(super) unit: &'a Unit,
     pub(super) state: &'a UnitState,
     pub(super) nexus: &'a Nexus,
-    /// What the nexus is still to be told.
+    /// The pending unit attentions of the nexus.
     pub(super) pending: &'a mut Pending,
     pub(super) command: &'a Command<'a>,
     pub(super) task: &'a mut DeviceTask,
@@ -28,13 +28,13 @@ impl<'a> Request<'a> {
         list.ok_or_else(|| Sense::parameter_list_length_error().into())
     }
 
-    /// Refuses what needs a medium when there is none.
+    /// Refuses the command if no medium is present.
     #[inline]
     pub(super) fn needs_medium(&self) -> Result<(), Refusal> {
         if self.state.medium.present { Ok(()) } else { Err(MEDIUM_NOT_PRESENT.into()) }
     }
 
-    /// Refuses what would change the medium where that is forbidden.
+    /// Refuses the command if no medium is present or it is write-protected.
     #[inline]
     pub(super) fn needs_writable(&self) -> Result<(), Refusal> {
         self.needs_medium()?;

@@ -1,40 +1,39 @@
-//! The order of a nexus' tasks (SAM-5 8): simple, ordered, head of queue. One set per I_T nexus (TST 001b).
+//! Task sets (SAM-5 8): the order of simple, ordered and head of queue tasks. Each I_T nexus has a set (TST 001b).
 
 use std::collections::VecDeque;
 
-/// Names a task to its task set; the transport's own number.
+/// Identifies a task in its task set; the transport assigns it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TaskKey(pub u64);
 
-/// TASK ATTRIBUTE (SAM-5 8.9). An untagged task is simple; without an auto contingent allegiance an ACA task is
-/// ordered.
+/// Task attribute (SAM-5 8.9). Untagged tasks are handled as simple, and ACA tasks as ordered, because there is no auto
+/// contingent allegiance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TaskAttribute {
-    /// In any order among its like.
+    /// Runs in any order among simple tasks.
     Simple,
-    /// After all older ones, before all younger ones.
+    /// Runs after all older tasks and before all newer ones.
     Ordered,
-    /// At once.
+    /// Runs at once.
     HeadOfQueue,
 }
 
-/// What becomes of a task that joins the set.
+/// What to do with an admitted task.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Admit {
     /// Start it.
     Run,
-    /// Keep it until `next_ready` names it.
+    /// Hold it until `next_ready` returns it.
     Held,
 }
 
-/// Tasks of one nexus on one unit. While only simple tasks come it is a counter.
+/// The tasks of one nexus on one unit. While all tasks are simple, the set is only a counter.
 #[derive(Debug, Default)]
 pub struct TaskSet {
-    /// Simple tasks that run. All of them are older than any ordered task that waits.
+    /// Number of running simple tasks. All are older than any held ordered task.
     simple: usize,
-    /// Head of queue and ordered tasks until they finish, simple ones only while they are held; by age, with
-    /// heads of queue in front.
+    /// Head of queue and ordered tasks until they finish, and held simple tasks; by age, with head of queue tasks first.
     queue: VecDeque<Entry>,
 }
 
@@ -46,7 +45,7 @@ struct Entry {
 }
 
 impl TaskSet {
-    /// Takes a task in.
+    /// Admits a task.
     #[inline]
     pub fn admit(&mut self, attribute: TaskAttribute, key: TaskKey) -> Admit {
         if attribute == TaskAttribute::Simple && self.queue.is_empty() {
@@ -70,7 +69,7 @@ impl TaskSet {
         if runs { Admit::Run } else { Admit::Held }
     }
 
-    /// A task is over, or was aborted before or after it was started. Ask `next_ready` afterwards.
+    /// Removes a task that completed, or was aborted before or after its start. Call `next_ready` afterwards.
     #[inline]
     pub fn finished(&mut self, key: TaskKey) {
         if !self.queue.is_empty()
@@ -83,7 +82,7 @@ impl TaskSet {
         self.simple = self.simple.saturating_sub(1);
     }
 
-    /// A held task whose turn has come; ask until `None`.
+    /// Returns a held task that must start now. Call it until it returns `None`.
     #[inline]
     pub fn next_ready(&mut self) -> Option<TaskKey> {
         let front = self.queue.front_mut()?;
@@ -100,13 +99,13 @@ impl TaskSet {
         }
     }
 
-    /// Tasks in the set, running or held.
+    /// Number of tasks, running or held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.simple + self.queue.len()
     }
 
-    /// Whether no task is in the set.
+    /// Whether the set has no tasks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -117,7 +116,8 @@ impl TaskSet {
 mod tests {
     use super::*;
 
-    /// A line per event: `s1` admits simple task 1, `o`, `h` likewise, `f1` finishes it. Answers what was started.
+    /// Runs events: `s1` admits simple task 1, `o1` an ordered and `h1` a head of queue task, `f1` finishes task 1. Returns
+    /// the started tasks, with a dot for each `f`.
     fn run(script: &str) -> String {
         let mut set = TaskSet::default();
         let mut started = Vec::new();
@@ -145,20 +145,20 @@ mod tests {
     }
 
     #[test]
-    fn order_is_kept() {
+    fn task_attributes_determine_the_order() {
         #[rustfmt::skip]
         let cases = [
             // Simple tasks run in any number.
             ("s1 s2 s3",                   "1 2 3"),
-            // An ordered task waits for all older ones and holds all younger ones.
+            // An ordered task waits for all older tasks and holds all newer ones.
             ("s1 s2 o3 s4 s5 f1 f2 f3",    "1 2 . . 3 . 4 5"),
             ("o1 s2 o3 s4 f1 f2 f3",       "1 . 2 . 3 . 4"),
             ("o1 o2 f1",                   "1 . 2"),
-            // A head of queue runs at once, even past an ordered one, and holds those that come after it.
+            // A head of queue task runs at once, even before an ordered one, and holds later tasks.
             ("s1 o2 h3 f1 f3",             "1 3 . . 2"),
             ("h1 s2 f1",                   "1 . 2"),
             ("o1 h2 f1 f2 ",               "1 2 . ."),
-            // Aborting what is held or what holds frees the rest.
+            // Aborting a held or a holding task releases the others.
             ("s1 o2 s3 f2",                "1 . 3"),
             ("o1 s2 s3 f2 f1",             "1 . . 3"),
         ];
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_is_empty_when_all_is_done() {
+    fn set_is_empty_when_all_tasks_finished() {
         let mut set = TaskSet::default();
         for (number, attribute) in
             [TaskAttribute::Simple, TaskAttribute::Ordered, TaskAttribute::Simple].into_iter().enumerate()

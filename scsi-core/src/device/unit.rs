@@ -1,7 +1,7 @@
-//! A logical unit as all loops share it: its configuration, its medium, and what happened to it.
+//! A logical unit, shared by all loops: its configuration, medium, reservations and events.
 //!
-//! The state is an immutable snapshot. Writers take one short lock, publish a new snapshot and count up
-//! `generation`; ports look at the snapshot only when the generation moved.
+//! The state is an immutable snapshot. A writer locks the state briefly, publishes a new snapshot and increments the
+//! generation. Ports get the snapshot only when the generation has changed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
 /// A logical unit.
 pub struct Unit {
-    /// Taken to read or swap the snapshot, never across a call to the store.
+    /// Locked to read or replace the snapshot, never during a call to the store.
     state: Mutex<Arc<UnitState>>,
     generation: AtomicU64,
     fences: Fences,
@@ -33,11 +33,11 @@ impl std::fmt::Debug for Unit {
     }
 }
 
-/// Why a change of the configuration was not made.
+/// Why a change of the configuration is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// An initiator holds PREVENT ALLOW MEDIUM REMOVAL.
+    /// An initiator prevents medium removal.
     #[error("an initiator prevents the removal of the medium")]
     RemovalPrevented,
     /// The block length is not a power of two of at least 512.
@@ -54,13 +54,13 @@ impl From<UpdateError> for Refusal {
     }
 }
 
-/// Everything a port must know of the unit, as of one generation.
+/// The state of a unit in one generation.
 #[derive(Clone)]
 pub(super) struct UnitState {
     pub(super) config: UnitConfig,
     store: Option<Arc<dyn Backstore>>,
-    /// What the store said when it was last asked.
-    look: Look,
+    /// Properties of the store when they were last read.
+    properties: StoreProperties,
     pub(super) reservations: Reservations,
     /// Nexuses that prevent the removal of the medium.
     prevented_by: Vec<NexusId>,
@@ -68,28 +68,28 @@ pub(super) struct UnitState {
     pub(super) medium: Medium,
 }
 
-/// What a store says of itself.
+/// Properties that a store reports.
 #[derive(Clone, Copy)]
-struct Look {
+struct StoreProperties {
     geometry: Geometry,
     capabilities: Capabilities,
 }
 
-/// What follows from configuration and store, worked out once per change.
+/// Properties of the medium, derived from configuration and store at each change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Medium {
-    /// There is a medium and it is online.
+    /// The store is not empty and the unit is online.
     pub(super) present: bool,
-    /// Logical blocks; 0 without a store.
+    /// Number of logical blocks; 0 without a store.
     pub(super) blocks: u64,
-    /// The block length is 2 to this.
+    /// The block length is 2 to the power of this.
     pub(super) block_shift: u32,
     pub(super) physical_block_len: u32,
     pub(super) capabilities: Capabilities,
     pub(super) write_protected: bool,
-    /// Writes are acknowledged from a cache (WCE).
+    /// WCE: writes complete when they are in the cache of the store.
     pub(super) write_cache: bool,
-    /// Logical block provisioning is offered (LBPME).
+    /// LBPME: logical block provisioning is supported.
     pub(super) thin: bool,
 }
 
@@ -100,14 +100,14 @@ pub(super) const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 pub(super) const TRANSFER_LEN_MAX: u64 = 256 << 20;
 
 impl Unit {
-    /// A unit over a store, or without a medium.
+    /// A unit with a store, or without a medium.
     #[must_use]
     pub fn new(config: UnitConfig, store: Option<Arc<dyn Backstore>>) -> Arc<Self> {
-        let look = Look::at(store.as_deref());
-        let medium = Medium::new(&config, look);
+        let properties = StoreProperties::of(store.as_deref());
+        let medium = Medium::new(&config, properties);
         let (reservations, prevented_by, log) =
             (Reservations::default(), Vec::new(), AttentionLog::default());
-        let state = UnitState { config, store, look, reservations, prevented_by, log, medium };
+        let state = UnitState { config, store, properties, reservations, prevented_by, log, medium };
         Arc::new(Self {
             state: Mutex::new(Arc::new(state)),
             generation: AtomicU64::new(0),
@@ -116,21 +116,21 @@ impl Unit {
         })
     }
 
-    /// The present configuration.
+    /// A copy of the configuration.
     #[must_use]
     pub fn config(&self) -> UnitConfig {
         self.snapshot().config.clone()
     }
 
-    /// Looks at the present configuration without copying it.
-    pub fn look_at_config<T>(&self, look: impl FnOnce(&UnitConfig) -> T) -> T {
-        look(&self.snapshot().config)
+    /// Calls a function with the configuration, which is not copied.
+    pub fn with_config<T>(&self, read: impl FnOnce(&UnitConfig) -> T) -> T {
+        read(&self.snapshot().config)
     }
 
-    /// Changes the configuration for all ports and raises the unit attentions that are due for it.
+    /// Changes the configuration and raises unit attentions for the changes that initiators can see.
     ///
     /// # Errors
-    /// The change is not allowed now; nothing was changed.
+    /// [`UpdateError`]; nothing was changed.
     pub fn update(&self, change: impl FnOnce(&mut UnitConfig)) -> Result<(), UpdateError> {
         self.update_by(None, |config| {
             change(config);
@@ -138,7 +138,7 @@ impl Unit {
         })
     }
 
-    /// `update` at the word of an initiator, which is not told of its own doing.
+    /// [`Self::update`] on behalf of a nexus, which gets no unit attention for it.
     pub(super) fn update_by<E: From<UpdateError>>(
         &self,
         nexus: Option<NexusId>,
@@ -153,94 +153,97 @@ impl Unit {
             if before.0.online && !state.config.online && state.removal_prevented() {
                 return Err(UpdateError::RemovalPrevented.into());
             }
-            state.settle(&before, nexus);
+            state.update_medium(&before, nexus);
             Ok(())
         })
     }
 
-    /// The store behind the unit.
+    /// The store of the unit.
     #[must_use]
     pub fn store(&self) -> Option<Arc<dyn Backstore>> {
         self.snapshot().store.clone()
     }
 
-    /// Puts another medium in, or takes it out. Whether it is there for initiators is `UnitConfig::online`.
+    /// Replaces or removes the store. Initiators see its medium while `UnitConfig::online` is set.
     pub fn set_store(&self, store: Option<Arc<dyn Backstore>>) {
-        let look = Look::at(store.as_deref());
+        let properties = StoreProperties::of(store.as_deref());
         self.broken.store(false, Ordering::Release);
         self.change(|state| {
             state.store = store;
-            state.look_again(look);
+            state.set_properties(properties);
         });
     }
 
-    /// Asks the store for its size again; initiators are told when it changed. Answers what `capacity` does.
+    /// Reads the size of the store again, and raises a unit attention if it changed. Returns the value of
+    /// [`Self::capacity`].
     ///
     /// # Errors
     /// The store cannot be asked, or there is none ([`IoError::NOT_READY`]).
     pub fn refresh_capacity(&self) -> Result<(u64, u32), IoError> {
         let store = self.store().ok_or(IoError::NOT_READY)?;
         store.refresh()?;
-        let look = Look::at(Some(&*store));
+        let properties = StoreProperties::of(Some(&*store));
         self.change(|state| {
             if state.store.as_ref().is_some_and(|present| Arc::ptr_eq(present, &store)) {
-                state.look_again(look);
+                state.set_properties(properties);
             }
         });
         Ok(self.capacity())
     }
 
-    /// Logical blocks and their length in bytes; 0 blocks without a medium.
+    /// Number of logical blocks, and their length in bytes; 0 blocks without a store.
     #[must_use]
     pub fn capacity(&self) -> (u64, u32) {
         let state = self.snapshot();
         (state.medium.blocks, state.config.block_len)
     }
 
-    /// Notes that a loop cannot use the store any more: its engine has panicked.
+    /// Marks the store as unusable on a loop, as after a panic of its engine.
     pub fn set_broken(&self) {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Whether a loop cannot use the store any more, until it is opened again and set by [`Unit::set_store`].
+    /// Whether the store is marked as unusable. [`Unit::set_store`] with a reopened store ends that.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
 
-    /// Establishes a unit attention condition for every nexus.
+    /// Raises a unit attention for every nexus.
     pub fn raise(&self, code: AdditionalSense) {
         self.change(|state| state.log.push(code, None));
     }
 
-    /// Keeps all loops off a part of the store, which a write that was aborted may still change: from byte `from` to
-    /// before byte `to`.
+    /// Fences the bytes `from..to` of the store, which an aborted write may still change. Until the fence is removed, no
+    /// loop starts a step on them.
     #[must_use]
     pub fn fence(&self, from: u64, to: u64) -> FenceId {
-        self.fences.put_up(from, to)
+        self.fences.add(from, to)
     }
 
-    /// The write is over.
-    pub fn lift(&self, fence: FenceId) {
-        self.fences.lift(fence);
+    /// Removes a fence, once its write has completed.
+    pub fn remove_fence(&self, fence: FenceId) {
+        self.fences.remove(fence);
     }
 
-    /// Whether a step would touch what is fenced off; then it is not the time for it.
+    /// Whether the range of a step overlaps a fence; the step must not start then.
     #[inline]
     #[must_use]
-    pub fn keeps_off(&self, step: &Step) -> bool {
-        self.fences.stand()
-            && step.range().is_some_and(|(offset, len)| self.fences.cross(offset, offset.saturating_add(len)))
+    pub fn is_fenced(&self, step: &Step) -> bool {
+        self.fences.exist()
+            && step
+                .range()
+                .is_some_and(|(offset, len)| self.fences.overlap(offset, offset.saturating_add(len)))
     }
 
-    /// Whether an initiator holds PREVENT ALLOW MEDIUM REMOVAL.
+    /// Whether any initiator prevents medium removal.
     #[must_use]
     pub fn removal_prevented(&self) -> bool {
         self.snapshot().removal_prevented()
     }
 
-    /// A reset of the unit (SAM-5 6.3.3): RESERVE (6) and preventions are gone, every nexus is told by `code`.
-    /// Persistent reservations stay.
+    /// Resets the unit (SAM-5 6.3.3): ends RESERVE (6) and all preventions of medium removal, and raises the unit attention
+    /// `code` for every nexus. Persistent reservations stay.
     pub fn reset(&self, code: AdditionalSense) {
         self.change(|state| {
             state.reservations.clear_reserved();
@@ -249,8 +252,8 @@ impl Unit {
         });
     }
 
-    /// I_T nexus loss (SAM-5 6.3.4): what the nexus reserved or prevented is free again.
-    pub(super) fn forget_nexus(&self, nexus: NexusId) {
+    /// I_T nexus loss (SAM-5 6.3.4): ends RESERVE (6) and the prevention of medium removal of the nexus.
+    pub(super) fn remove_nexus(&self, nexus: NexusId) {
         let state = self.snapshot();
         if state.reservations.is_held_by(nexus) || state.prevented_by.contains(&nexus) {
             self.change(|state| {
@@ -262,7 +265,7 @@ impl Unit {
         }
     }
 
-    /// Sets or ends a nexus' PREVENT ALLOW MEDIUM REMOVAL.
+    /// PREVENT ALLOW MEDIUM REMOVAL of a nexus.
     pub(super) fn prevent_removal(&self, nexus: NexusId, prevent: bool) {
         self.change(|state| {
             state.prevented_by.retain(|holder| *holder != nexus);
@@ -272,7 +275,7 @@ impl Unit {
         });
     }
 
-    /// Counts changes of anything a port or its transport may have cached (also of the store).
+    /// Generation of the state: increments with each change of what ports and transports cache, as the store.
     #[must_use]
     #[inline]
     pub fn generation(&self) -> u64 {
@@ -283,7 +286,7 @@ impl Unit {
         self.state.lock().clone()
     }
 
-    /// Publishes a changed copy of the state, or nothing if the change is refused.
+    /// Publishes a changed copy of the state, unless the change returns an error.
     pub(super) fn publish<T, E>(&self, change: impl FnOnce(&mut UnitState) -> Result<T, E>) -> Result<T, E> {
         let mut state = self.state.lock();
         let mut next = UnitState::clone(&state);
@@ -307,23 +310,23 @@ impl UnitState {
         !self.prevented_by.is_empty()
     }
 
-    fn look_again(&mut self, look: Look) {
+    fn set_properties(&mut self, properties: StoreProperties) {
         let before = (self.config.clone(), self.medium);
-        self.look = look;
-        self.settle(&before, None);
+        self.properties = properties;
+        self.update_medium(&before, None);
     }
 
-    /// Works out the medium after a change, and tells initiators of what they see of it.
-    fn settle(&mut self, before: &(UnitConfig, Medium), by: Option<NexusId>) {
-        self.medium = Medium::new(&self.config, self.look);
+    /// Derives the medium after a change, and raises unit attentions for what initiators see of it.
+    fn update_medium(&mut self, before: &(UnitConfig, Medium), by: Option<NexusId>) {
+        self.medium = Medium::new(&self.config, self.properties);
         for code in attentions_due(before, self) {
             self.log.push(code, by);
         }
     }
 }
 
-impl Look {
-    fn at(store: Option<&dyn Backstore>) -> Self {
+impl StoreProperties {
+    fn of(store: Option<&dyn Backstore>) -> Self {
         store
             .map_or(NO_STORE, |store| Self { geometry: store.geometry(), capabilities: store.capabilities() })
     }
@@ -338,7 +341,8 @@ impl UnitState {
 }
 
 impl Medium {
-    fn new(config: &UnitConfig, Look { geometry, capabilities }: Look) -> Self {
+    fn new(config: &UnitConfig, properties: StoreProperties) -> Self {
+        let StoreProperties { geometry, capabilities } = properties;
         let block_shift = config.block_len.max(1).ilog2();
         let blocks = geometry.size >> block_shift;
         Self {
@@ -354,7 +358,7 @@ impl Medium {
     }
 }
 
-/// What initiators are told when a unit's configuration or medium changed (SPC-4 5.6, SBC-3 4.10).
+/// The unit attentions for a change of configuration or medium (SPC-4 5.6, SBC-3 4.10).
 fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> Vec<AdditionalSense> {
     let inquiry = |config: &UnitConfig| {
         let strings =
@@ -378,7 +382,7 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
         )
     };
     let mut due = Vec::new();
-    // Of a medium that comes initiators are told that it may be another one; that says all.
+    // A newly inserted medium reports NOT READY TO READY; no further attention is needed.
     let stays = medium.present && now.medium.present;
     if stays && capacity(config, medium) != capacity(&now.config, &now.medium) {
         due.push(AdditionalSense::CAPACITY_DATA_HAS_CHANGED);
@@ -395,8 +399,8 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
     due
 }
 
-/// What is said for a store that is not there.
-const NO_STORE: Look = Look {
+/// Properties of a unit without a store.
+const NO_STORE: StoreProperties = StoreProperties {
     geometry: Geometry { size: 0, physical_block_len: 512 },
     capabilities: Capabilities {
         read_only: false,

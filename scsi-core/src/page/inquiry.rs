@@ -6,42 +6,42 @@ use nom::number::complete::be_u8;
 
 use super::{PageError, Peripheral, ascii, flag, is_set, text, truncated};
 
-/// Standard INQUIRY data: what the house says of a unit, or an initiator learns.
+/// Standard INQUIRY data.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StandardInquiry {
-    /// Qualifier and device type.
+    /// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE.
     pub peripheral: Peripheral,
-    /// RMB: the medium can be taken out.
+    /// RMB: the medium is removable.
     pub removable: bool,
     /// VERSION: 5 is SPC-3, 6 is SPC-4.
     pub version: u8,
-    /// HISUP: LUNs by SAM's hierarchical addressing.
+    /// HISUP: LUNs use hierarchical addressing.
     pub hierarchical: bool,
-    /// TPGS, 0 to 3.
+    /// TPGS: support of target port groups, 0 to 3.
     pub target_port_groups: u8,
-    /// 3PC: third-party copy commands.
+    /// 3PC: third-party copy commands are supported.
     pub third_party_copy: bool,
-    /// PROTECT: protection information.
+    /// PROTECT: protection information is supported.
     pub protect: bool,
-    /// MULTIP: more than one target port.
+    /// MULTIP: the target has more than one port.
     pub multi_port: bool,
-    /// CMDQUE: command queuing.
+    /// CMDQUE: command queuing is supported.
     pub command_queuing: bool,
-    /// T10 VENDOR IDENTIFICATION; 8 characters are sent.
+    /// T10 VENDOR IDENTIFICATION; 8 characters are encoded.
     pub vendor_id: String,
-    /// PRODUCT IDENTIFICATION; 16 characters are sent.
+    /// PRODUCT IDENTIFICATION; 16 characters are encoded.
     pub product_id: String,
-    /// PRODUCT REVISION LEVEL; 4 characters are sent.
+    /// PRODUCT REVISION LEVEL; 4 characters are encoded.
     pub product_revision: String,
-    /// VERSION DESCRIPTORS; 8 are sent, 0 where there are fewer.
+    /// VERSION DESCRIPTORS; at most 8 are encoded.
     pub version_descriptors: Vec<u16>,
 }
 
 impl StandardInquiry {
-    /// Bytes of a whole answer: up to and including the version descriptors.
+    /// Length of the encoded data in bytes, up to the version descriptors.
     pub const LEN: usize = 74;
 
-    /// All [`Self::LEN`] bytes.
+    /// Encodes all [`Self::LEN`] bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::LEN);
@@ -64,10 +64,10 @@ impl StandardInquiry {
         out
     }
 
-    /// Reads the answer; the version descriptors as far as they were sent and are not 0.
+    /// Decodes standard INQUIRY data. The version descriptors end at the first 0.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] below 36 bytes.
+    /// [`PageError::Truncated`] if the data has less than 36 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let layout = (be_u8, be_u8, be_u8, be_u8, be_u8, be_u8, be_u8, be_u8);
         let strings = (take(8usize), take(16usize), take(4usize));
@@ -99,7 +99,7 @@ impl StandardInquiry {
     }
 }
 
-/// The standards of VERSION DESCRIPTORS (SPC-4 table 144), no version claimed.
+/// VERSION DESCRIPTORS of standards (SPC-4 table 144), without a revision.
 pub mod version {
     /// SAM-5.
     pub const SAM_5: u16 = 0x00a0;
@@ -109,9 +109,9 @@ pub mod version {
     pub const SPC_4: u16 = 0x0460;
     /// SBC-3.
     pub const SBC_3: u16 = 0x04c0;
-    /// iSCSI.
+    /// iSCSI (RFC 7143).
     pub const ISCSI: u16 = 0x0960;
-    /// SCC-2, of controllers.
+    /// SCC-2, for storage array controllers.
     pub const SCC_2: u16 = 0x01e0;
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back() {
+    fn decode_returns_what_was_encoded() {
         assert_eq!(StandardInquiry::decode(&disk().encode()), Ok(disk()));
         let other = StandardInquiry {
             peripheral: Peripheral::ABSENT,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_36_bytes_is_enough_and_one_of_35_is_not() {
+    fn decode_needs_36_bytes() {
         let bytes = disk().encode();
         let short = StandardInquiry { version_descriptors: Vec::new(), ..disk() };
         assert_eq!(StandardInquiry::decode(&bytes[..36]), Ok(short.clone()));

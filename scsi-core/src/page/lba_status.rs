@@ -6,14 +6,14 @@ use nom::number::complete::be_u32;
 
 use super::{PageError, truncated};
 
-/// A stretch of blocks of one status.
+/// An LBA status descriptor: consecutive blocks with the same status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LbaStatus {
     /// The first block.
     pub lba: u64,
-    /// How many.
+    /// Number of blocks.
     pub blocks: u32,
-    /// What they are.
+    /// Provisioning status of all these blocks.
     pub status: Provisioning,
 }
 
@@ -21,37 +21,37 @@ pub struct LbaStatus {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Provisioning {
-    /// 0: mapped, or nothing is known.
+    /// 0: mapped, or unknown.
     Mapped = 0,
-    /// 1: takes no space.
+    /// 1: deallocated.
     Deallocated = 1,
-    /// 2: takes reserved space.
+    /// 2: anchored, with reserved space.
     Anchored = 2,
 }
 
-/// The descriptors, whole.
+/// Encodes the descriptors; the caller truncates them.
 #[must_use]
-pub fn encode(stretches: &[LbaStatus]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8 + stretches.len() * 16);
-    out.extend((stretches.len() as u32 * 16 + 4).to_be_bytes());
+pub fn encode(descriptors: &[LbaStatus]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + descriptors.len() * 16);
+    out.extend((descriptors.len() as u32 * 16 + 4).to_be_bytes());
     out.extend([0; 4]);
-    for stretch in stretches {
-        out.extend(stretch.lba.to_be_bytes());
-        out.extend(stretch.blocks.to_be_bytes());
-        out.extend([stretch.status as u8, 0, 0, 0]);
+    for descriptor in descriptors {
+        out.extend(descriptor.lba.to_be_bytes());
+        out.extend(descriptor.blocks.to_be_bytes());
+        out.extend([descriptor.status as u8, 0, 0, 0]);
     }
     out
 }
 
-/// The descriptors, as far as they were sent; a reserved status is read as mapped.
+/// Decodes the complete descriptors. A reserved status decodes as mapped.
 ///
 /// # Errors
-/// [`PageError::Truncated`] below 8 bytes.
+/// [`PageError::Truncated`] if the data has less than 8 bytes.
 pub fn decode(bytes: &[u8]) -> Result<Vec<LbaStatus>, PageError> {
     let (rest, (len, _)) = (be_u32, take(4usize)).parse(bytes).map_err(truncated)?;
     let len = usize::try_from(len.saturating_sub(4)).unwrap_or(usize::MAX);
-    let (descriptors, _) = rest[..rest.len().min(len)].as_chunks::<16>();
-    Ok(descriptors.iter().map(descriptor).collect())
+    let (raw, _) = rest[..rest.len().min(len)].as_chunks::<16>();
+    Ok(raw.iter().map(descriptor).collect())
 }
 
 fn descriptor(bytes: &[u8; 16]) -> LbaStatus {
@@ -72,13 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_bytes_and_back() {
-        let stretches = [
+    fn golden_bytes_encode_and_decode() {
+        let descriptors = [
             LbaStatus { lba: 1 << 32, blocks: 8, status: Provisioning::Deallocated },
             LbaStatus { lba: 0x1_0000_0008, blocks: 0x0102_0304, status: Provisioning::Mapped },
             LbaStatus { lba: 0, blocks: 1, status: Provisioning::Anchored },
         ];
-        let bytes = encode(&stretches);
+        let bytes = encode(&descriptors);
         #[rustfmt::skip]
         assert_eq!(bytes, [
             0, 0, 0, 52, 0, 0, 0, 0,
@@ -86,12 +86,12 @@ mod tests {
             0, 0, 0, 1, 0, 0, 0, 8, 1, 2, 3, 4, 0, 0, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0,
         ]);
-        assert_eq!(decode(&bytes), Ok(stretches.to_vec()));
-        assert_eq!(decode(&bytes[..55]), Ok(stretches[..2].to_vec()));
+        assert_eq!(decode(&bytes), Ok(descriptors.to_vec()));
+        assert_eq!(decode(&bytes[..55]), Ok(descriptors[..2].to_vec()));
         assert_eq!(decode(&bytes[..7]), Err(PageError::Truncated));
         assert_eq!(decode(&[0; 24]), Ok(Vec::new()));
         let mut reserved = bytes;
         reserved[20] = 0xf1;
-        assert_eq!(decode(&reserved), Ok(stretches.to_vec()));
+        assert_eq!(decode(&reserved), Ok(descriptors.to_vec()));
     }
 }

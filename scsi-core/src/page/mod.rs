@@ -1,5 +1,5 @@
-//! Parameter data (SPC-4 6 and 7, SBC-3 5 and 6): structs to bytes for a device, bytes to structs for an
-//! initiator, and the lists an initiator sends. No state, no unit.
+//! Parameter data and parameter lists (SPC-4 6 and 7, SBC-3 5 and 6): encoders and decoders for targets and initiators.
+//! The module has no state.
 
 pub mod inquiry;
 pub mod lba_status;
@@ -11,30 +11,30 @@ pub mod supported;
 pub mod unmap;
 pub mod vpd;
 
-/// What is wrong with a parameter list (data-out).
+/// Why a parameter list (data-out) is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ParameterError {
     /// PARAMETER LIST LENGTH ERROR: a header, descriptor or page is cut short.
     #[error("parameter list ends early")]
     Length,
-    /// INVALID FIELD IN PARAMETER LIST, with the place for sense's field pointer.
+    /// INVALID FIELD IN PARAMETER LIST, with the field pointer of the sense data.
     #[error("invalid field in byte {byte} of the parameter list")]
     InvalidField {
-        /// The byte, from the front of the list.
+        /// Offset of the byte in the list.
         byte: u16,
-        /// The most significant bit of the field, where it is less than the byte.
+        /// The most significant bit of a field of less than a byte.
         bit: Option<u8>,
     },
 }
 
-/// Why parameter data (data-in) cannot be read.
+/// Why parameter data (data-in) was not decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// Cut short: ask again with a larger allocation length.
+    /// The data is truncated; a larger allocation length may help.
     #[error("parameter data ends early")]
     Truncated,
-    /// It is another page than was expected; here is its code.
+    /// The data is a page with this other code.
     #[error("page code {0:#04x} was not expected")]
     OtherPage(u8),
 }
@@ -43,12 +43,12 @@ pub enum PageError {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Qualifier {
-    /// 000b: a unit is there.
+    /// 000b: a logical unit is connected.
     #[default]
     Connected = 0,
-    /// 001b: none is there, but one could be.
+    /// 001b: no logical unit is connected, but the target supports one at this LUN.
     NotConnected = 1,
-    /// 011b: none can be there.
+    /// 011b: the target supports no logical unit at this LUN.
     NotCapable = 3,
 }
 
@@ -69,11 +69,11 @@ impl PeripheralType {
     pub const CONTROLLER: Self = Self(0x0c);
     /// Object based storage.
     pub const OBJECT_STORAGE: Self = Self(0x11);
-    /// Unknown, or none.
+    /// Unknown device type, or no device.
     pub const UNKNOWN: Self = Self(0x1f);
 }
 
-/// The first byte of all INQUIRY data.
+/// The first byte of INQUIRY data and VPD pages.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Peripheral {
     /// PERIPHERAL QUALIFIER.
@@ -83,22 +83,22 @@ pub struct Peripheral {
 }
 
 impl Peripheral {
-    /// What stands in for a unit that is not there: 7Fh.
+    /// 7Fh, for a LUN without a logical unit.
     pub const ABSENT: Self = Self { qualifier: Qualifier::NotCapable, device_type: PeripheralType::UNKNOWN };
 
-    /// A unit that is there.
+    /// A connected logical unit of this type.
     #[must_use]
     pub const fn connected(device_type: PeripheralType) -> Self {
         Self { qualifier: Qualifier::Connected, device_type }
     }
 
-    /// The byte.
+    /// Encodes the byte.
     #[must_use]
     pub const fn to_byte(self) -> u8 {
         (self.qualifier as u8) << 5 | self.device_type.0 & 0x1f
     }
 
-    /// Vendor-specific and reserved qualifiers are read as "none can be there".
+    /// Decodes the byte. Vendor-specific and reserved qualifiers decode as [`Qualifier::NotCapable`].
     #[must_use]
     pub const fn from_byte(byte: u8) -> Self {
         let qualifier = match byte >> 5 {
@@ -110,14 +110,15 @@ impl Peripheral {
     }
 }
 
-/// Cuts data-in to what the initiator has room for (SPC-4 4.2.5.6); `allocation_len` in bytes.
+/// Truncates data-in to the allocation length in bytes (SPC-4 4.2.5.6).
 #[must_use]
 pub fn cut(mut data: Vec<u8>, allocation_len: u32) -> Vec<u8> {
     data.truncate(usize::try_from(allocation_len).unwrap_or(usize::MAX));
     data
 }
 
-/// An ASCII field (SPC-4 4.4.1): left-aligned, filled with spaces, cut at `N`; other characters become spaces.
+/// Encodes an ASCII field (SPC-4 4.4.1): left-aligned, padded with spaces, truncated to `N` bytes. Characters outside of
+/// printable ASCII become spaces.
 #[must_use]
 pub fn ascii<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
@@ -127,7 +128,7 @@ pub fn ascii<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-/// An ASCII field as text, without the padding.
+/// Decodes an ASCII field, without its padding.
 fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(field).trim_matches([' ', '\0']).to_owned()
 }
@@ -142,7 +143,7 @@ fn length_error(_: nom::Err<Failure<'_>>) -> ParameterError {
     ParameterError::Length
 }
 
-/// One bit, where it is set.
+/// Encodes a flag at a bit.
 const fn flag(set: bool, bit: u8) -> u8 {
     (set as u8) << bit
 }
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ascii_fields_are_padded_cut_and_printable() {
+    fn ascii_fields_are_padded_truncated_and_printable() {
         assert_eq!(&ascii::<8>("IET"), b"IET     ");
         assert_eq!(&ascii::<4>("VIRTUAL"), b"VIRT");
         assert_eq!(&ascii::<4>("a\n\u{e9}"), b"a   ");
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn peripheral_byte_goes_there_and_back() {
+    fn peripheral_byte_encodes_and_decodes() {
         assert_eq!(Peripheral::ABSENT.to_byte(), 0x7f);
         assert_eq!(Peripheral::connected(PeripheralType::CONTROLLER).to_byte(), 0x0c);
         assert_eq!(Peripheral::from_byte(0x7f), Peripheral::ABSENT);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_cut_to_the_allocation_length() {
+    fn data_is_truncated_to_the_allocation_length() {
         assert_eq!(cut(vec![1, 2, 3], 2), [1, 2]);
         assert_eq!(cut(vec![1, 2, 3], u32::MAX), [1, 2, 3]);
     }

@@ -5,10 +5,10 @@ use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 
 use super::{PageError, flag, is_set, truncated};
 
-/// What READ CAPACITY (16) tells; READ CAPACITY (10) tells the first two.
+/// Parameter data of READ CAPACITY (16). READ CAPACITY (10) has the first two fields.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReadCapacity {
-    /// RETURNED LOGICAL BLOCK ADDRESS: of the last block.
+    /// RETURNED LOGICAL BLOCK ADDRESS: LBA of the last block.
     pub last_lba: u64,
     /// LOGICAL BLOCK LENGTH IN BYTES.
     pub block_len: u32,
@@ -16,21 +16,21 @@ pub struct ReadCapacity {
     pub physical_exponent: u8,
     /// LOWEST ALIGNED LOGICAL BLOCK ADDRESS, 14 bits.
     pub lowest_aligned_lba: u16,
-    /// LBPME: provisioning management is there.
+    /// LBPME: logical block provisioning is supported.
     pub provisioning: bool,
-    /// LBPRZ: what is unmapped reads as zeroes.
+    /// LBPRZ: unmapped blocks read as zeroes.
     pub zeroes: bool,
 }
 
 impl ReadCapacity {
-    /// The 8 bytes of READ CAPACITY (10); the last block is ffffffffh where it is further than 32 bits reach.
+    /// Encodes the 8 bytes of READ CAPACITY (10). A last LBA beyond 32 bits is ffffffffh.
     #[must_use]
     pub fn encode_10(&self) -> Vec<u8> {
         let last = u32::try_from(self.last_lba).unwrap_or(u32::MAX);
         [last.to_be_bytes(), self.block_len.to_be_bytes()].concat()
     }
 
-    /// The 32 bytes of READ CAPACITY (16).
+    /// Encodes the 32 bytes of READ CAPACITY (16).
     #[must_use]
     pub fn encode_16(&self) -> Vec<u8> {
         let [aligned_high, aligned_low] = self.lowest_aligned_lba.to_be_bytes();
@@ -43,19 +43,19 @@ impl ReadCapacity {
         out
     }
 
-    /// Reads READ CAPACITY (10).
+    /// Decodes READ CAPACITY (10) data.
     ///
     /// # Errors
-    /// [`PageError::Truncated`].
+    /// [`PageError::Truncated`] if the data is shorter.
     pub fn decode_10(bytes: &[u8]) -> Result<Self, PageError> {
         let (_, (last_lba, block_len)) = (be_u32, be_u32).parse(bytes).map_err(truncated)?;
         Ok(Self { last_lba: last_lba.into(), block_len, ..Self::default() })
     }
 
-    /// Reads READ CAPACITY (16), of which 16 bytes are enough.
+    /// Decodes READ CAPACITY (16) data, of which 16 bytes suffice.
     ///
     /// # Errors
-    /// [`PageError::Truncated`].
+    /// [`PageError::Truncated`] if the data is shorter.
     pub fn decode_16(bytes: &[u8]) -> Result<Self, PageError> {
         let (_, (last_lba, block_len, _, exponents, aligned)) =
             (be_u64, be_u32, be_u8, be_u8, be_u16).parse(bytes).map_err(truncated)?;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back() {
+    fn decode_returns_what_was_encoded() {
         assert_eq!(ReadCapacity::decode_16(&DISK.encode_16()), Ok(DISK));
         assert_eq!(ReadCapacity::decode_16(&DISK.encode_16()[..15]), Err(PageError::Truncated));
         let small = ReadCapacity { last_lba: 9, block_len: 4096, ..ReadCapacity::default() };
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_short_form_cannot_say_is_all_ones() {
+    fn large_last_lba_is_all_ones_in_the_short_format() {
         for last_lba in [0xffff_ffff, 0x1_0000_0000, u64::MAX] {
             assert_eq!(ReadCapacity { last_lba, ..DISK }.encode_10()[..4], [0xff; 4]);
         }

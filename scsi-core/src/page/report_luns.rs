@@ -11,13 +11,13 @@ use crate::lun::Lun;
 pub mod select {
     /// All but well-known logical units.
     pub const ADDRESSED: u8 = 0x00;
-    /// Only well-known ones.
+    /// Only well-known logical units.
     pub const WELL_KNOWN: u8 = 0x01;
-    /// All.
+    /// All logical units.
     pub const ALL: u8 = 0x02;
 }
 
-/// The list of logical units, whole.
+/// Encodes the list of logical units; the caller truncates it.
 #[must_use]
 pub fn encode(luns: &[Lun]) -> Vec<u8> {
     let mut out = Vec::with_capacity(8 + luns.len() * 8);
@@ -27,10 +27,10 @@ pub fn encode(luns: &[Lun]) -> Vec<u8> {
     out
 }
 
-/// The raw entries of a list, as far as they were sent; the second is how many there are in all.
+/// Decodes a list, which may be truncated: the complete entries in wire format, and the number of all entries.
 ///
 /// # Errors
-/// [`PageError::Truncated`] below 8 bytes.
+/// [`PageError::Truncated`] if it has less than 8 bytes.
 pub fn decode(bytes: &[u8]) -> Result<(Vec<[u8; 8]>, u32), PageError> {
     let (rest, (len, _)) = (be_u32, take(4usize)).parse(bytes).map_err(truncated)?;
     let end = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_bytes_and_back() {
+    fn golden_bytes_encode_and_decode() {
         let luns: Vec<_> = [0, 1, 256].into_iter().filter_map(Lun::new).collect();
         let bytes = encode(&luns);
         #[rustfmt::skip]

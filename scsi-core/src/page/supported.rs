@@ -1,4 +1,4 @@
-//! What a unit supports: REPORT SUPPORTED OPERATION CODES (SPC-4 6.35) from the table's rows, and REPORT
+//! Parameter data of REPORT SUPPORTED OPERATION CODES (SPC-4 6.35), from the rows of the table of commands, and of REPORT
 //! SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36).
 
 use nom::Parser;
@@ -7,7 +7,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 use super::{PageError, flag, is_set, truncated};
 use crate::cdb::table::Command;
 
-/// The all_commands format. With `timeouts` (RCTD) each command has a timeouts descriptor, which tells none.
+/// Encodes the all_commands format. With `timeouts` (RCTD) each command has a timeouts descriptor without values.
 #[must_use]
 pub fn all_commands<'a>(commands: impl IntoIterator<Item = &'a Command>, timeouts: bool) -> Vec<u8> {
     let mut out = vec![0; 4];
@@ -25,7 +25,7 @@ pub fn all_commands<'a>(commands: impl IntoIterator<Item = &'a Command>, timeout
     out
 }
 
-/// The one_command format; `None`: not supported.
+/// Encodes the one_command format; `None` is a command that is not supported.
 #[must_use]
 pub fn one_command(command: Option<&Command>, timeouts: bool) -> Vec<u8> {
     let Some(command) = command else {
@@ -40,21 +40,21 @@ pub fn one_command(command: Option<&Command>, timeouts: bool) -> Vec<u8> {
     out
 }
 
-/// A command in the all_commands format, as an initiator reads it.
+/// A decoded command of the all_commands format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SupportedCommand {
     /// OPERATION CODE.
     pub opcode: u8,
-    /// SERVICE ACTION, where SERVACTV is set.
+    /// SERVICE ACTION, if SERVACTV is set.
     pub service_action: Option<u16>,
-    /// CDB LENGTH, bytes.
+    /// CDB LENGTH in bytes.
     pub cdb_len: u16,
 }
 
-/// Reads the all_commands format, as far as it was sent.
+/// Decodes the complete commands of the all_commands format.
 ///
 /// # Errors
-/// [`PageError::Truncated`] below 4 bytes.
+/// [`PageError::Truncated`] if the data has less than 4 bytes.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<SupportedCommand>, PageError> {
     let (rest, len) = be_u32.parse(bytes).map_err(truncated)?;
     let mut rest = &rest[..rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))];
@@ -68,10 +68,10 @@ pub fn decode_all(bytes: &[u8]) -> Result<Vec<SupportedCommand>, PageError> {
     Ok(commands)
 }
 
-/// Reads the one_command format: the CDB usage data, or `None` where the command is not supported.
+/// Decodes the one_command format. Returns the CDB usage data, or `None` if the command is not supported.
 ///
 /// # Errors
-/// [`PageError::Truncated`].
+/// [`PageError::Truncated`] if the usage data is not complete.
 pub fn decode_one(bytes: &[u8]) -> Result<Option<&[u8]>, PageError> {
     let (rest, (_, support, len)) = (be_u8, be_u8, be_u16).parse(bytes).map_err(truncated)?;
     match support & 0x07 {
@@ -80,33 +80,33 @@ pub fn decode_one(bytes: &[u8]) -> Result<Option<&[u8]>, PageError> {
     }
 }
 
-/// The task management functions of a unit.
+/// The task management functions that a logical unit supports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TaskManagementFunctions {
-    /// ATS.
+    /// ATS: ABORT TASK.
     pub abort_task: bool,
-    /// ATSS.
+    /// ATSS: ABORT TASK SET.
     pub abort_task_set: bool,
-    /// CACAS.
+    /// CACAS: CLEAR ACA.
     pub clear_aca: bool,
-    /// CTSS.
+    /// CTSS: CLEAR TASK SET.
     pub clear_task_set: bool,
-    /// LURS.
+    /// LURS: LOGICAL UNIT RESET.
     pub logical_unit_reset: bool,
-    /// QTS.
+    /// QTS: QUERY TASK.
     pub query_task: bool,
-    /// TRS.
+    /// TRS: TARGET RESET.
     pub target_reset: bool,
-    /// QAES.
+    /// QAES: QUERY ASYNCHRONOUS EVENT.
     pub query_asynchronous_event: bool,
-    /// QTSS.
+    /// QTSS: QUERY TASK SET.
     pub query_task_set: bool,
-    /// ITNRS.
+    /// ITNRS: I_T NEXUS RESET.
     pub nexus_reset: bool,
 }
 
 impl TaskManagementFunctions {
-    /// 4 bytes, or 16 in the extended form, which tells no timeouts.
+    /// Encodes 4 bytes, or the 16 bytes of the extended format, without timeouts.
     #[must_use]
     pub fn encode(&self, extended: bool) -> Vec<u8> {
         let first = flag(self.abort_task, 7)
@@ -123,10 +123,10 @@ impl TaskManagementFunctions {
         out
     }
 
-    /// Reads either form.
+    /// Decodes either format.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] below 4 bytes.
+    /// [`PageError::Truncated`] if the data has less than 4 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let (_, (first, second, _)) = (be_u8, be_u8, be_u16).parse(bytes).map_err(truncated)?;
         Ok(Self {
@@ -144,11 +144,11 @@ impl TaskManagementFunctions {
     }
 }
 
-/// A command timeouts descriptor (SPC-4 6.35.4): 0 seconds is "not specified".
+/// A command timeouts descriptor (SPC-4 6.35.4). 0 seconds means "not specified".
 const NO_TIMEOUTS: [u8; 12] = [0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// SUPPORT 001b.
+/// SUPPORT 001b: not supported.
 const NOT_SUPPORTED: u8 = 1;
-/// SUPPORT 011b: in conformance with a standard.
+/// SUPPORT 011b: supported in conformance with a standard.
 const SUPPORTED: u8 = 3;
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_comes_back() {
+    fn decode_returns_the_table() {
         for timeouts in [false, true] {
             let read = decode_all(&all_commands(COMMANDS, timeouts)).unwrap();
             assert_eq!(read.len(), COMMANDS.len());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn task_management_golden_bytes_and_back() {
+    fn task_management_golden_bytes_encode_and_decode() {
         let functions = TaskManagementFunctions {
             abort_task: true,
             abort_task_set: true,

@@ -6,28 +6,28 @@ use nom::number::complete::be_u16;
 
 use super::{ParameterError, length_error};
 
-/// One range to unmap.
+/// An UNMAP block descriptor: a range to unmap.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UnmapDescriptor {
     /// The first block.
     pub lba: u64,
-    /// How many; 0 is no error.
+    /// Number of blocks, which may be 0.
     pub blocks: u32,
 }
 
-/// The descriptors of a list, read where they lie.
+/// The descriptors of a list, decoded on access.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct UnmapList<'a> {
     descriptors: &'a [[u8; 16]],
 }
 
 impl<'a> UnmapList<'a> {
-    /// Reads a parameter list; an empty one has no descriptors. A last descriptor that the list's own length
-    /// cuts short is ignored, as the standard has it.
+    /// Decodes a parameter list; an empty one has no descriptors. An incomplete last descriptor is ignored, as the
+    /// standard requires.
     ///
     /// # Errors
-    /// [`ParameterError::Length`] where the header, or a descriptor the header counts, was not sent;
-    /// [`ParameterError::InvalidField`] where UNMAP DATA LENGTH does not hold the descriptors.
+    /// [`ParameterError::Length`] if the list is shorter than the header or than the descriptors that the header counts;
+    /// [`ParameterError::InvalidField`] if UNMAP DATA LENGTH is too small for the descriptors.
     pub fn parse(list: &'a [u8]) -> Result<Self, ParameterError> {
         if list.is_empty() {
             return Ok(Self::default());
@@ -41,30 +41,30 @@ impl<'a> UnmapList<'a> {
         Ok(Self { descriptors: descriptors.as_chunks().0 })
     }
 
-    /// How many descriptors.
+    /// Number of descriptors.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.descriptors.len()
     }
 
-    /// None at all.
+    /// Whether the list has no descriptors.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.descriptors.is_empty()
     }
 
-    /// A descriptor by its place.
+    /// The descriptor at an index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<UnmapDescriptor> {
         self.descriptors.get(index).map(UnmapDescriptor::from_bytes)
     }
 
-    /// All of them, in the order sent.
+    /// Iterates over the descriptors in the order of the list.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = UnmapDescriptor> + use<'a> {
         self.descriptors.iter().map(UnmapDescriptor::from_bytes)
     }
 
-    /// The byte of the list where a descriptor stands, for a field pointer.
+    /// Offset in bytes of a descriptor in the list, for the field pointer.
     #[must_use]
     pub const fn byte_of(index: usize) -> u16 {
         8 + index as u16 * 16
@@ -78,7 +78,7 @@ impl UnmapDescriptor {
     }
 }
 
-/// Builds a list, as an initiator does; as many descriptors as 16 bits of length can count.
+/// Encodes a list. Descriptors beyond the first 4095, which a 16-bit length cannot count, are omitted.
 #[must_use]
 pub fn encode(descriptors: &[UnmapDescriptor]) -> Vec<u8> {
     let descriptors = &descriptors[..descriptors.len().min(DESCRIPTORS_MAX)];
@@ -95,9 +95,9 @@ pub fn encode(descriptors: &[UnmapDescriptor]) -> Vec<u8> {
     out
 }
 
-/// Bytes of the header that UNMAP DATA LENGTH counts.
+/// Bytes of the header after UNMAP DATA LENGTH, which that field counts.
 const HEADER_AFTER_LENGTH: u32 = 6;
-/// More do not fit in a parameter list of 65535 bytes.
+/// Maximum number of descriptors in a parameter list of 65535 bytes.
 const DESCRIPTORS_MAX: usize = 4095;
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths() {
+    fn lengths_are_checked() {
         let invalid = |byte| Err(ParameterError::InvalidField { byte, bit: None });
         let whole = encode(&[UnmapDescriptor { lba: 1, blocks: 1 }]);
         let with_lengths = |data: u8, descriptors: u8| {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_descriptors_than_a_list_holds() {
+    fn encode_limits_the_number_of_descriptors() {
         let list = encode(&[UnmapDescriptor { lba: 1, blocks: 1 }; 5000]);
         assert_eq!(list.len(), 8 + 4095 * 16);
         assert_eq!(UnmapList::parse(&list).map(|list| list.len()), Ok(4095));
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back(ranges in proptest::collection::vec(any::<(u64, u32)>(), 0..100)) {
+        fn decode_returns_what_was_encoded(ranges in proptest::collection::vec(any::<(u64, u32)>(), 0..100)) {
             let descriptors: Vec<_> = ranges.iter().map(|&(lba, blocks)| UnmapDescriptor { lba, blocks }).collect();
             let bytes = encode(&descriptors);
             prop_assert_eq!(UnmapList::parse(&bytes).unwrap().iter().collect::<Vec<_>>(), descriptors);

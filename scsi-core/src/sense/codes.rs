@@ -1,6 +1,6 @@
-//! Additional sense codes (SPC-4 annex E.2), by the standard's names.
+//! Additional sense codes (SPC-4 annex E.2), by the names of the standard.
 
-/// ASC and ASCQ; the constants are the ones the house sends.
+/// ADDITIONAL SENSE CODE and ADDITIONAL SENSE CODE QUALIFIER. The constants are the codes that a target sends.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct AdditionalSense {
     /// ADDITIONAL SENSE CODE.
@@ -14,7 +14,7 @@ macro_rules! additional_sense {
         impl AdditionalSense {
             $($(#[$doc])* pub const $name: Self = Self { asc: $asc, ascq: $ascq };)*
 
-            /// The standard's name with underscores; `None` for what the house does not name.
+            /// Name of the constant; `None` for a code without a constant.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match (self.asc, self.ascq) {
@@ -27,7 +27,7 @@ macro_rules! additional_sense {
 }
 
 additional_sense! {
-    /// Nothing to add.
+    /// NO ADDITIONAL SENSE INFORMATION.
     NO_ADDITIONAL_SENSE = 0x00, 0x00;
     /// OPERATION IN PROGRESS.
     OPERATION_IN_PROGRESS = 0x00, 0x16;
@@ -91,9 +91,9 @@ additional_sense! {
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED = 0x29, 0x00;
     /// POWER ON OCCURRED.
     POWER_ON_OCCURRED = 0x29, 0x01;
-    /// SCSI BUS RESET OCCURRED; a target reset, on other transports.
+    /// SCSI BUS RESET OCCURRED. Reports a target reset on transports without a bus.
     BUS_RESET_OCCURRED = 0x29, 0x02;
-    /// BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.
+    /// BUS DEVICE RESET FUNCTION OCCURRED. Reports a logical unit reset.
     BUS_DEVICE_RESET_FUNCTION_OCCURRED = 0x29, 0x03;
     /// I_T NEXUS LOSS OCCURRED.
     I_T_NEXUS_LOSS_OCCURRED = 0x29, 0x07;

@@ -1,4 +1,4 @@
-//! Sense data (SPC-4 4.5): the key, the additional code, and both formats on the wire.
+//! Sense data (SPC-4 4.5): sense key, additional sense code, and both wire formats.
 
 mod codes;
 
@@ -13,107 +13,107 @@ pub use codes::AdditionalSense;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum SenseKey {
-    /// Nothing to say.
+    /// NO SENSE: nothing to report.
     NoSense = 0x0,
-    /// Done, with some recovery.
+    /// RECOVERED ERROR: the command succeeded after recovery.
     RecoveredError = 0x1,
-    /// The unit cannot be accessed.
+    /// NOT READY: the logical unit is not accessible.
     NotReady = 0x2,
-    /// The medium failed.
+    /// MEDIUM ERROR.
     MediumError = 0x3,
-    /// The device failed.
+    /// HARDWARE ERROR.
     HardwareError = 0x4,
-    /// The command or its parameters are wrong.
+    /// ILLEGAL REQUEST: the CDB or the parameter list is invalid.
     IllegalRequest = 0x5,
-    /// Something happened to the unit.
+    /// UNIT ATTENTION: the state of the logical unit changed.
     UnitAttention = 0x6,
-    /// Writing or reading is forbidden.
+    /// DATA PROTECT: reading or writing is not permitted.
     DataProtect = 0x7,
-    /// Blank medium.
+    /// BLANK CHECK: a read reached blank medium, or a write reached recorded medium.
     BlankCheck = 0x8,
-    /// A third-party copy ended.
+    /// COPY ABORTED: a third-party copy was aborted.
     CopyAborted = 0xa,
-    /// The command was aborted.
+    /// ABORTED COMMAND: the device server aborted the command.
     AbortedCommand = 0xb,
-    /// Data did not compare.
+    /// MISCOMPARE: the data differs from the medium.
     Miscompare = 0xe,
 }
 
-/// Everything a CHECK CONDITION says, in either format.
+/// The contents of sense data, in either format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sense {
     /// SENSE KEY.
     pub key: SenseKey,
     /// ASC and ASCQ.
     pub code: AdditionalSense,
-    /// INFORMATION, where valid.
+    /// INFORMATION; `None` if not valid.
     pub information: Option<u64>,
-    /// The field at fault, or a progress indication.
+    /// SENSE KEY SPECIFIC; `None` if not valid.
     pub specific: Option<SenseSpecific>,
-    /// Sent in descriptor format (the unit's D_SENSE); fixed otherwise.
+    /// Whether the data is encoded in descriptor format (D_SENSE) or in fixed format.
     pub descriptor: bool,
 }
 
 /// SENSE KEY SPECIFIC data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SenseSpecific {
-    /// The field at fault (SPC-4 4.5.2.4.2).
+    /// Location of the invalid field (SPC-4 4.5.2.4.2).
     FieldPointer {
-        /// C/D: in the CDB, else in the parameter data.
+        /// C/D: the field is in the CDB, else in the parameter list.
         in_cdb: bool,
-        /// Byte.
+        /// FIELD POINTER: offset of the byte.
         byte: u16,
-        /// BIT POINTER, where the field is less than a byte.
+        /// BIT POINTER, the most significant bit of a field of less than a byte.
         bit: Option<u8>,
     },
-    /// Progress in 65536ths.
+    /// PROGRESS INDICATION, in units of 1/65536.
     Progress(u16),
 }
 
 impl Sense {
-    /// Fixed format, without information or specifics.
+    /// Sense data in fixed format, without INFORMATION and SENSE KEY SPECIFIC.
     #[must_use]
     pub const fn new(key: SenseKey, code: AdditionalSense) -> Self {
         Self { key, code, information: None, specific: None, descriptor: false }
     }
 
-    /// NO SENSE: what REQUEST SENSE returns when there is nothing to report.
+    /// NO SENSE, for REQUEST SENSE if there is nothing to report.
     #[must_use]
     pub const fn none() -> Self {
         Self::new(SenseKey::NoSense, AdditionalSense::NO_ADDITIONAL_SENSE)
     }
 
-    /// ILLEGAL REQUEST.
+    /// ILLEGAL REQUEST with this additional sense code.
     #[must_use]
     pub const fn illegal_request(code: AdditionalSense) -> Self {
         Self::new(SenseKey::IllegalRequest, code)
     }
 
-    /// UNIT ATTENTION.
+    /// UNIT ATTENTION with this additional sense code.
     #[must_use]
     pub const fn unit_attention(code: AdditionalSense) -> Self {
         Self::new(SenseKey::UnitAttention, code)
     }
 
-    /// NOT READY.
+    /// NOT READY with this additional sense code.
     #[must_use]
     pub const fn not_ready(code: AdditionalSense) -> Self {
         Self::new(SenseKey::NotReady, code)
     }
 
-    /// INVALID COMMAND OPERATION CODE, with the pointer at byte 0.
+    /// INVALID COMMAND OPERATION CODE, with the field pointer at byte 0.
     #[must_use]
     pub const fn invalid_opcode() -> Self {
         Self::illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE).pointing_at(true, 0, None)
     }
 
-    /// INVALID FIELD IN CDB; `bit` is the field's most significant one where it is less than a byte.
+    /// INVALID FIELD IN CDB; `bit` is the most significant bit of a field of less than a byte.
     #[must_use]
     pub const fn invalid_field_in_cdb(byte: u16, bit: Option<u8>) -> Self {
         Self::illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB).pointing_at(true, byte, bit)
     }
 
-    /// INVALID FIELD IN PARAMETER LIST; `byte` counts from the front of the list.
+    /// INVALID FIELD IN PARAMETER LIST; `byte` is the offset in the list.
     #[must_use]
     pub const fn invalid_field_in_parameter_list(byte: u16, bit: Option<u8>) -> Self {
         Self::illegal_request(AdditionalSense::INVALID_FIELD_IN_PARAMETER_LIST).pointing_at(false, byte, bit)
@@ -125,19 +125,19 @@ impl Sense {
         Self::illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR)
     }
 
-    /// The same with INFORMATION: for a disk, the block at fault.
+    /// Sets INFORMATION; for a disk the LBA of the error.
     #[must_use]
     pub const fn with_information(self, information: u64) -> Self {
         Self { information: Some(information), ..self }
     }
 
-    /// The same with the progress of an operation, in 65536ths.
+    /// Sets PROGRESS INDICATION, in units of 1/65536.
     #[must_use]
     pub const fn with_progress(self, progress: u16) -> Self {
         Self { specific: Some(SenseSpecific::Progress(progress)), ..self }
     }
 
-    /// The same in descriptor (true) or fixed format.
+    /// Selects descriptor format (true) or fixed format.
     #[must_use]
     pub const fn in_format(self, descriptor: bool) -> Self {
         Self { descriptor, ..self }
@@ -149,12 +149,12 @@ impl Sense {
 
     /// Appends the sense data (SPC-4 4.5.2, 4.5.3): 18 bytes in fixed format, 8 to 28 in descriptor format.
     ///
-    /// Fixed format cannot hold an INFORMATION beyond 32 bits; it is then sent as not valid.
+    /// Fixed format holds 32 bits of INFORMATION; a larger value is encoded as not valid.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.descriptor { self.encode_descriptor(out) } else { self.encode_fixed(out) }
     }
 
-    /// The sense data as bytes of its own.
+    /// The encoded sense data.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
@@ -186,13 +186,13 @@ impl Sense {
         out[start + 7] = (out.len() - start - 8) as u8;
     }
 
-    /// Reads current sense data of either format, as an initiator does.
+    /// Decodes sense data of either format, for initiators.
     ///
-    /// What the house does not model (sense key specifics of other keys, other descriptors, deferred errors'
-    /// being deferred) is skipped, not refused; data cut short is read as far as it goes (SPC-4 4.5.1).
+    /// SENSE KEY SPECIFIC of other keys and other descriptors are ignored, and deferred errors decode as current ones.
+    /// Fields that truncated data lacks are 0 or `None` (SPC-4 4.5.1).
     ///
     /// # Errors
-    /// [`SenseError`] where there is no sense data, or no sense key the standard knows.
+    /// [`SenseError`] if the data is shorter than 8 bytes, or response code or sense key are unknown.
     pub fn decode(bytes: &[u8]) -> Result<Self, SenseError> {
         match bytes.first().ok_or(SenseError::Truncated)? & 0x7f {
             0x70 | 0x71 => Self::decode_fixed(bytes),
@@ -273,7 +273,7 @@ impl SenseSpecific {
         }
     }
 
-    /// `None` where SKSV is clear, or the key gives the bytes another meaning.
+    /// `None` if SKSV is clear, or if the bytes have another meaning for this sense key.
     fn from_bytes(key: SenseKey, [flags, high, low]: [u8; 3]) -> Option<Self> {
         let value = u16::from_be_bytes([high, low]);
         match key {
@@ -289,17 +289,17 @@ impl SenseSpecific {
     }
 }
 
-/// Why sense data cannot be read.
+/// Why sense data was not decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SenseError {
-    /// Less than eight bytes.
+    /// The data has less than eight bytes.
     #[error("sense data ends early")]
     Truncated,
     /// RESPONSE CODE is not 70h to 73h.
     #[error("unknown response code {0:#04x}")]
     ResponseCode(u8),
-    /// A reserved sense key.
+    /// The sense key is reserved.
     #[error("reserved sense key {0:#x}")]
     SenseKey(u8),
 }

@@ -1,4 +1,4 @@
-//! Sense data of both formats: golden bytes, there and back, and no panic.
+//! Tests of sense data in both formats: golden bytes and properties.
 
 use proptest::prelude::*;
 
@@ -62,7 +62,7 @@ fn information_beyond_32_bits_is_not_valid_in_fixed_format() {
 }
 
 #[test]
-fn what_is_cut_short_is_read_as_far_as_it_goes() {
+fn truncated_data_decodes_as_far_as_present() {
     let bytes = Sense::invalid_field_in_cdb(2, None).to_bytes();
     assert_eq!(
         Sense::decode(&bytes[..14]).map(|sense| (sense.code, sense.specific)),
@@ -82,7 +82,7 @@ fn unknown_response_codes_and_keys_are_errors() {
 }
 
 #[test]
-fn foreign_descriptors_are_skipped() {
+fn other_descriptors_are_ignored() {
     let bytes = [0x72, 3, 0x11, 0, 0, 0, 0, 16, 0x80, 2, 1, 2, 0, 10, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 5];
     assert_eq!(Sense::decode(&bytes).map(|sense| sense.information), Ok(Some(5)));
 }
@@ -107,7 +107,7 @@ fn any_sense() -> impl Strategy<Value = Sense> {
 
 proptest! {
     #[test]
-    fn decode_gives_back_what_was_encoded(sense in any_sense()) {
+    fn decode_returns_what_was_encoded(sense in any_sense()) {
         prop_assert_eq!(Sense::decode(&sense.to_bytes()), Ok(sense));
     }
 

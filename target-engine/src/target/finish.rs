@@ -67,7 +67,7 @@ impl TargetShard {
         let task = &mut self.tasks[index];
         let fence = task.aborted.as_mut().and_then(|aborted| aborted.fence.take());
         if let (Some(fence), Some(unit)) = (fence, self.tasks[index].lun.and_then(|lun| self.unit(lun))) {
-            unit.port.unit().lift(fence);
+            unit.port.unit().remove_fence(fence);
         }
         if self.ends_aborted_later(index, env) {
             return;

@@ -32,7 +32,7 @@ impl TargetShard {
             let unit = self.tasks[index].lun.and_then(|lun| self.unit(lun));
             if let Some(unit) = unit
                 && (unit.pulse.hangs() && self.tasks[index].hangs.is_none()
-                    || unit.port.unit().keeps_off(&step))
+                    || unit.port.unit().is_fenced(&step))
             {
                 let refusal = unit.pulse.refusal(env.now);
                 return self.finish(index, refusal, env);

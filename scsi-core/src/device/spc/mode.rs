@@ -42,7 +42,7 @@ pub(super) fn mode_sense(state: &UnitState, sense: cdb::ModeSense) -> Answer {
             return Err(Sense::illegal_request(AdditionalSense::SAVING_PARAMETERS_NOT_SUPPORTED).into());
         }
     };
-    pages.retain(|page| page.id.is_asked_by(sense.page, sense.subpage));
+    pages.retain(|page| page.id.is_requested_by(sense.page, sense.subpage));
     if pages.is_empty() {
         return Err(Sense::invalid_field_in_cdb(2, Some(5)).into());
     }

@@ -1,5 +1,5 @@
-//! Mode parameters (SPC-4 7.5, SBC-3 6.5): headers, block descriptors and pages as MODE SENSE returns them;
-//! [`select`] reads what MODE SELECT sends.
+//! Mode parameters (SPC-4 7.5, SBC-3 6.5): headers, block descriptors and pages, as MODE SENSE returns them. [`select`]
+//! decodes the list of MODE SELECT.
 
 mod pages;
 pub mod select;
@@ -16,19 +16,19 @@ use nom::{IResult, Parser};
 
 use super::{PageError, flag, is_set, truncated};
 
-/// PAGE CODE and SUBPAGE CODE; in this order MODE SENSE returns pages.
+/// PAGE CODE and SUBPAGE CODE. MODE SENSE returns pages in the order of this type.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PageId {
-    /// PAGE CODE, 0 to 3eh; 3fh asks for all.
+    /// PAGE CODE, 0 to 3eh; 3fh requests all pages.
     pub page: u8,
-    /// SUBPAGE CODE, 0 to feh; ffh asks for all.
+    /// SUBPAGE CODE, 0 to feh; ffh requests all subpages.
     pub subpage: u8,
 }
 
 impl PageId {
-    /// All pages.
+    /// PAGE CODE that requests all pages.
     pub const ALL_PAGES: u8 = 0x3f;
-    /// All subpages.
+    /// SUBPAGE CODE that requests all subpages.
     pub const ALL_SUBPAGES: u8 = 0xff;
 
     /// A page without subpage.
@@ -37,28 +37,28 @@ impl PageId {
         Self { page, subpage: 0 }
     }
 
-    /// Whether MODE SENSE with these codes asks for this page (SPC-4 table 160): 3fh/00h is all pages without
-    /// their subpages.
+    /// Whether MODE SENSE with these codes requests this page (SPC-4 table 160). 3fh/00h requests all pages without
+    /// subpages.
     #[must_use]
-    pub const fn is_asked_by(self, page: u8, subpage: u8) -> bool {
+    pub const fn is_requested_by(self, page: u8, subpage: u8) -> bool {
         (page == Self::ALL_PAGES || page == self.page)
             && (subpage == Self::ALL_SUBPAGES || subpage == self.subpage)
     }
 }
 
-/// A mode page as bytes: what follows its header. Typed pages (like [`Caching`]) are made into it and read from it.
+/// A mode page with its body as bytes. Typed pages, as [`Caching`], convert to it and from its body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ModePage {
-    /// Which page.
+    /// Code and subpage code of the page.
     pub id: PageId,
-    /// PS: it can be saved.
+    /// PS: the page can be saved.
     pub saveable: bool,
-    /// What follows PAGE LENGTH.
+    /// Bytes after PAGE LENGTH.
     pub body: Vec<u8>,
 }
 
 impl ModePage {
-    /// Appends the page: page_0 format for subpage 0, else sub_page format (SPC-4 7.5.7).
+    /// Appends the page: in page_0 format for subpage 0, else in sub_page format (SPC-4 7.5.7).
     pub fn encode(&self, out: &mut Vec<u8>) {
         let code = flag(self.saveable, 7) | self.id.page & 0x3f;
         if self.id.subpage == 0 {
@@ -70,19 +70,19 @@ impl ModePage {
         out.extend(&self.body);
     }
 
-    /// Bytes before the body.
+    /// Length of the page header in bytes.
     #[must_use]
     pub const fn header_len(&self) -> u16 {
         if self.id.subpage == 0 { 2 } else { 4 }
     }
 }
 
-/// The fields of the mode parameter header that tell something.
+/// The fields of the mode parameter header, without its lengths.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ModeHeader {
     /// MEDIUM TYPE; 0 for disks.
     pub medium_type: u8,
-    /// WP: writing is forbidden.
+    /// WP: the medium is write-protected.
     pub write_protected: bool,
     /// DPOFUA: DPO and FUA are supported.
     pub dpo_fua: bool,
@@ -91,24 +91,24 @@ pub struct ModeHeader {
 /// A mode parameter block descriptor (SBC-3 6.5.2).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BlockDescriptor {
-    /// NUMBER OF LOGICAL BLOCKS; ffffffffh in the short form where there are more.
+    /// NUMBER OF LOGICAL BLOCKS; the short format holds at most ffffffffh.
     pub blocks: u64,
-    /// LOGICAL BLOCK LENGTH, bytes.
+    /// LOGICAL BLOCK LENGTH in bytes.
     pub block_len: u32,
 }
 
-/// The form of header and block descriptors.
+/// Format of the header and of the block descriptors.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
-    /// MODE SENSE (6): 4 bytes of header.
+    /// MODE SENSE (6): header of 4 bytes.
     Six,
-    /// MODE SENSE (10): 8 bytes of header.
+    /// MODE SENSE (10): header of 8 bytes.
     Ten,
-    /// MODE SENSE (10) with LLBAA: the block descriptors are long, LONGLBA is set.
+    /// MODE SENSE (10) with LLBAA: header of 8 bytes with LONGLBA, long block descriptors.
     TenLongLba,
 }
 
-/// Mode parameter data: header, block descriptor, pages in the order given; whole, to be cut by the caller.
+/// Encodes mode parameter data: header, block descriptor, and pages in the given order. The caller truncates it.
 #[must_use]
 pub fn encode(form: Form, header: ModeHeader, block: Option<BlockDescriptor>, pages: &[ModePage]) -> Vec<u8> {
     let device_specific = flag(header.write_protected, 7) | flag(header.dpo_fua, 4);
@@ -130,22 +130,22 @@ pub fn encode(form: Form, header: ModeHeader, block: Option<BlockDescriptor>, pa
     out
 }
 
-/// Mode parameter data as an initiator reads it.
+/// Decoded mode parameter data.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ModeData {
     /// The header.
     pub header: ModeHeader,
     /// The block descriptors.
     pub blocks: Vec<BlockDescriptor>,
-    /// The pages that were sent whole.
+    /// The complete pages.
     pub pages: Vec<ModePage>,
 }
 
 impl ModeData {
-    /// Reads the answer of MODE SENSE (10) (`long`) or (6), as far as it was sent.
+    /// Decodes the data of MODE SENSE (10) (`long`) or (6), which may be truncated.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] where the header, or a block descriptor, is not there.
+    /// [`PageError::Truncated`] if the header or a block descriptor is incomplete.
     pub fn decode(bytes: &[u8], long: bool) -> Result<Self, PageError> {
         let (rest, header) = RawHeader::parse(bytes, long).map_err(truncated)?;
         let len = (header.data_len).saturating_sub(if long { 6 } else { 3 });
@@ -187,7 +187,7 @@ impl BlockDescriptor {
     }
 }
 
-/// A mode parameter header of either form.
+/// A mode parameter header of either length.
 struct RawHeader {
     data_len: usize,
     medium_type: u8,
@@ -219,7 +219,7 @@ impl RawHeader {
     }
 }
 
-/// A page of either format.
+/// A page in page_0 or sub_page format.
 struct RawPage<'a> {
     id: PageId,
     saveable: bool,
@@ -227,6 +227,7 @@ struct RawPage<'a> {
     body: &'a [u8],
 }
 
+/// Splits off one page.
 fn raw_page(bytes: &[u8]) -> IResult<&[u8], RawPage<'_>> {
     let (rest, code) = be_u8(bytes)?;
     let sub_page_format = is_set(code, 6);
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back() {
+    fn decode_returns_what_was_encoded() {
         for (form, blocks) in [(Form::Six, 7), (Form::Ten, 7), (Form::TenLongLba, u64::MAX)] {
             let block = BlockDescriptor { blocks, block_len: 512 };
             let bytes = encode(form, HEADER, Some(block), &pages());
@@ -285,14 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_short_header_cannot_count_is_counted_to_its_end() {
+    fn short_header_limits_its_length_to_255() {
         let long = ModePage { id: PageId { page: 0x0a, subpage: 2 }, saveable: false, body: vec![0; 300] };
         let bytes = encode(Form::Six, HEADER, None, &[long]);
         assert_eq!((bytes[0], bytes.len()), (0xff, 308));
     }
 
     #[test]
-    fn which_pages_are_asked_for() {
+    fn page_codes_select_pages() {
         let extension = PageId { page: 0x0a, subpage: 1 };
         let control = PageId::page(0x0a);
         #[rustfmt::skip]
@@ -306,7 +307,7 @@ mod tests {
             (0x08, 0xff, false, false),
         ];
         for (page, subpage, of_control, of_extension) in cases {
-            let asked = (control.is_asked_by(page, subpage), extension.is_asked_by(page, subpage));
+            let asked = (control.is_requested_by(page, subpage), extension.is_requested_by(page, subpage));
             assert_eq!(asked, (of_control, of_extension), "{page:02x}/{subpage:02x}");
         }
     }

@@ -1,13 +1,13 @@
-//! The mode pages of a disk by their fields (SPC-4 7.5.8 to 7.5.14, SBC-3 6.5.4 and 6.5.5).
+//! The mode pages of a disk with their fields (SPC-4 7.5.8 to 7.5.14, SBC-3 6.5.4 and 6.5.5).
 //!
-//! A mask of changeable values is made the same way, with ones in what may change.
+//! The same types encode masks of changeable values, with ones in the changeable fields.
 
 use super::{ModePage, PageId};
 use crate::page::{flag, is_set};
 
-/// Declares a page: its id, the length of its header and body, and the fields it is made of. A field is a bit
-/// (`byte:bit`), a number within a byte (`byte:high-low`), or a word from a byte on, big endian. Bytes count from
-/// the front of the page, as in the standard's tables.
+/// Declares a page: its codes, the lengths of header and body, and its fields. A field is a bit (`byte:bit`), a number
+/// within a byte (`byte:high-low`), or a big-endian word at a byte. Bytes count from the start of the page, as in the
+/// tables of the standard.
 macro_rules! mode_page {
     (
         $(#[$doc:meta])* $name:ident = $page:literal / $subpage:literal, header $header:literal, len $len:literal;
@@ -26,10 +26,10 @@ macro_rules! mode_page {
         impl $name {
             /// PAGE CODE and SUBPAGE CODE.
             pub const ID: PageId = PageId { page: $page, subpage: $subpage };
-            /// Bytes after PAGE LENGTH.
+            /// Length of the body in bytes.
             pub const LEN: usize = $len;
 
-            /// As bytes; not saveable.
+            /// Encodes the page, with PS 0.
             #[must_use]
             pub fn to_page(&self) -> ModePage {
                 let mut body = vec![0; Self::LEN];
@@ -42,7 +42,7 @@ macro_rules! mode_page {
                 ModePage { id: Self::ID, saveable: false, body }
             }
 
-            /// Reads the fields; those that a short body does not have are 0.
+            /// Decodes a body. Fields that a short body lacks are 0.
             #[must_use]
             pub fn from_body(body: &[u8]) -> Self {
                 let mut page = [0; Self::LEN];
@@ -66,17 +66,17 @@ mode_page! {
     /// Caching (SBC-3 6.5.5).
     Caching = 0x08 / 0x00, header 2, len 18;
     bits {
-        /// DISC: pre-fetch goes on across boundaries.
+        /// DISC: prefetch continues across time discontinuities, as cylinder boundaries.
         discontinuity @ 2:4;
-        /// WCE: a write may be answered before it is on the medium.
+        /// WCE: writes complete before the data is on the medium.
         write_cache @ 2:2;
-        /// RCD: reads come from the medium.
+        /// RCD: reads access the medium, not the cache.
         read_cache_disabled @ 2:0;
-        /// FSW: writes are done in their order.
+        /// FSW: blocks of a write are written in ascending order.
         force_sequential_write @ 12:7;
-        /// DRA: no read ahead.
+        /// DRA: read-ahead is disabled.
         read_ahead_disabled @ 12:5;
-        /// NV_DIS: the non-volatile cache is off.
+        /// NV_DIS: the non-volatile cache is disabled.
         non_volatile_disabled @ 12:0;
     }
     numbers {
@@ -84,13 +84,13 @@ mode_page! {
         cache_segments @ 13:7-0;
     }
     words {
-        /// DISABLE PRE-FETCH TRANSFER LENGTH, blocks.
+        /// DISABLE PRE-FETCH TRANSFER LENGTH in blocks.
         disable_pre_fetch_len: u16 @ 4;
-        /// MINIMUM PRE-FETCH, blocks.
+        /// MINIMUM PRE-FETCH in blocks.
         min_pre_fetch: u16 @ 6;
-        /// MAXIMUM PRE-FETCH, blocks.
+        /// MAXIMUM PRE-FETCH in blocks.
         max_pre_fetch: u16 @ 8;
-        /// MAXIMUM PRE-FETCH CEILING, blocks.
+        /// MAXIMUM PRE-FETCH CEILING in blocks.
         max_pre_fetch_ceiling: u16 @ 10;
     }
 }
@@ -99,39 +99,39 @@ mode_page! {
     /// Control (SPC-4 7.5.8).
     Control = 0x0a / 0x00, header 2, len 10;
     bits {
-        /// TMF_ONLY.
+        /// TMF_ONLY: only task management clears an ACA condition.
         task_management_only @ 2:4;
-        /// DPICZ.
+        /// DPICZ: protection information is not checked for RDPROTECT 0.
         protection_check_disabled @ 2:3;
         /// D_SENSE: sense data is in descriptor format.
         descriptor_sense @ 2:2;
-        /// GLTSD.
+        /// GLTSD: log parameters are not saved implicitly.
         global_logging_target_save_disabled @ 2:1;
-        /// RLEC.
+        /// RLEC: exceptional conditions of log parameters are reported.
         report_log_exception @ 2:0;
-        /// SWP: the software's write protection.
+        /// SWP: software write protect.
         software_write_protect @ 4:3;
-        /// ATO.
+        /// ATO: the application client owns the application tags.
         application_tag_owner @ 5:7;
-        /// TAS: commands another nexus aborted end with TASK ABORTED.
+        /// TAS: commands that another nexus aborts end with TASK ABORTED.
         task_aborted_status @ 5:6;
     }
     numbers {
-        /// TST: 1 is a task set per I_T nexus.
+        /// TST: 0 is one task set, 1 is one per I_T nexus.
         task_set_type @ 2:7-5;
         /// QUEUE ALGORITHM MODIFIER: 1 is unrestricted reordering.
         queue_algorithm_modifier @ 3:7-4;
-        /// QERR.
+        /// QERR: effect of CHECK CONDITION on other commands.
         queue_error_management @ 3:2-1;
-        /// UA_INTLCK_CTRL.
+        /// UA_INTLCK_CTRL: when a unit attention is cleared.
         unit_attention_interlock @ 4:5-4;
-        /// AUTOLOAD MODE.
+        /// AUTOLOAD MODE: action on a removable medium that is inserted.
         autoload_mode @ 5:2-0;
     }
     words {
-        /// BUSY TIMEOUT PERIOD, 100 ms each; ffffh is unlimited.
+        /// BUSY TIMEOUT PERIOD in units of 100 ms; ffffh is unlimited.
         busy_timeout: u16 @ 8;
-        /// EXTENDED SELF-TEST COMPLETION TIME, seconds.
+        /// EXTENDED SELF-TEST COMPLETION TIME in seconds.
         extended_self_test_time: u16 @ 10;
     }
 }
@@ -140,17 +140,17 @@ mode_page! {
     /// Control Extension (SPC-4 7.5.9).
     ControlExtension = 0x0a / 0x01, header 4, len 28;
     bits {
-        /// TCMOS.
+        /// TCMOS: the target may change the time stamp by other means.
         timestamp_changeable @ 4:2;
-        /// SCSIP.
+        /// SCSIP: a time stamp set by SCSI takes precedence.
         scsi_precedence @ 4:1;
-        /// IALUAE.
+        /// IALUAE: implicit asymmetric access state changes are enabled.
         implicit_asymmetric_access @ 4:0;
     }
     numbers {
         /// INITIAL COMMAND PRIORITY.
         initial_command_priority @ 5:3-0;
-        /// MAXIMUM SENSE DATA LENGTH; 0: no limit is told.
+        /// MAXIMUM SENSE DATA LENGTH; 0 if not reported.
         max_sense_len @ 6:7-0;
     }
     words {}
@@ -160,29 +160,29 @@ mode_page! {
     /// Informational Exceptions Control (SBC-3 6.5.8).
     InformationalExceptions = 0x1c / 0x00, header 2, len 10;
     bits {
-        /// PERF: delays by them are not acceptable.
+        /// PERF: informational exception operations must not delay commands.
         performance @ 2:7;
-        /// EBF.
+        /// EBF: background functions are enabled.
         background_functions @ 2:5;
-        /// EWASC.
+        /// EWASC: warnings are reported.
         warnings @ 2:4;
-        /// DEXCPT: off.
+        /// DEXCPT: informational exceptions are disabled.
         disabled @ 2:3;
-        /// TEST.
+        /// TEST: a test failure is reported.
         test @ 2:2;
-        /// EBACKERR.
+        /// EBACKERR: background self-test errors are reported.
         background_errors @ 2:1;
-        /// LOGERR.
+        /// LOGERR: errors are logged.
         log_errors @ 2:0;
     }
     numbers {
-        /// MRIE: how they are reported.
+        /// MRIE: method of reporting.
         reporting_method @ 3:3-0;
     }
     words {
-        /// INTERVAL TIMER, 100 ms each.
+        /// INTERVAL TIMER in units of 100 ms.
         interval_timer: u32 @ 4;
-        /// REPORT COUNT.
+        /// REPORT COUNT; 0 is unlimited.
         report_count: u32 @ 8;
     }
 }
@@ -191,21 +191,21 @@ mode_page! {
     /// Read-Write Error Recovery (SBC-3 6.5.10).
     ReadWriteErrorRecovery = 0x01 / 0x00, header 2, len 10;
     bits {
-        /// AWRE.
+        /// AWRE: automatic reallocation for writes.
         automatic_write_reallocation @ 2:7;
-        /// ARRE.
+        /// ARRE: automatic reallocation for reads.
         automatic_read_reallocation @ 2:6;
-        /// TB.
+        /// TB: transfer a block that was not recovered.
         transfer_block @ 2:5;
-        /// RC.
+        /// RC: read continuously, without recovery.
         read_continuous @ 2:4;
-        /// EER.
+        /// EER: early recovery.
         early_recovery @ 2:3;
-        /// PER.
+        /// PER: report recovered errors.
         post_error @ 2:2;
-        /// DTE.
+        /// DTE: terminate at the first recovered error.
         data_terminate_on_error @ 2:1;
-        /// DCR.
+        /// DCR: no error correction codes.
         correction_disabled @ 2:0;
     }
     numbers {
@@ -215,16 +215,16 @@ mode_page! {
         write_retries @ 8:7-0;
     }
     words {
-        /// RECOVERY TIME LIMIT, ms.
+        /// RECOVERY TIME LIMIT in milliseconds.
         recovery_time_limit: u16 @ 10;
     }
 }
 
 mode_page! {
-    /// Disconnect-Reconnect (SPC-4 7.5.11); iSCSI takes its limits from the login instead.
+    /// Disconnect-Reconnect (SPC-4 7.5.11). iSCSI negotiates its limits at login instead.
     DisconnectReconnect = 0x02 / 0x00, header 2, len 14;
     bits {
-        /// EMDP: data may come out of order.
+        /// EMDP: data may be transferred out of order.
         modify_data_pointers @ 12:7;
     }
     numbers {
@@ -240,14 +240,14 @@ mode_page! {
         disconnect_time_limit: u16 @ 6;
         /// CONNECT TIME LIMIT.
         connect_time_limit: u16 @ 8;
-        /// MAXIMUM BURST SIZE, 512 bytes each.
+        /// MAXIMUM BURST SIZE in units of 512 bytes.
         max_burst_size: u16 @ 10;
-        /// FIRST BURST SIZE, 512 bytes each.
+        /// FIRST BURST SIZE in units of 512 bytes.
         first_burst_size: u16 @ 14;
     }
 }
 
-/// The ones of a number that stands in bits `high` to `low`.
+/// Mask of a field of bits `high` to `low`, shifted to bit 0.
 const fn mask(high: u8, low: u8) -> u8 {
     0xff >> (7 - (high - low))
 }
@@ -353,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn ones_in_a_field_are_its_changeable_mask() {
+    fn field_of_ones_is_its_changeable_mask() {
         let mask = Control { software_write_protect: true, descriptor_sense: true, ..Control::default() };
         assert_eq!(mask.to_page().body, [4, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
-    fn bodies_of_any_length_are_read() {
+    fn body_of_any_length_decodes() {
         assert_eq!(Control::from_body(&[]), Control::default());
         assert_eq!(Control::from_body(&[0xff; 300]).busy_timeout, 0xffff);
     }

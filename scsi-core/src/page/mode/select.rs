@@ -3,14 +3,14 @@
 use super::{BlockDescriptor, ModeHeader, ModePage, PageId, RawHeader, raw_page};
 use crate::page::{ParameterError, length_error};
 
-/// What MODE SELECT sends, in the order sent.
+/// The parameter list of MODE SELECT, in the order of its parts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ModeSelectList<'a> {
-    /// The header; WP and DPOFUA mean nothing here.
+    /// The header; WP and DPOFUA are ignored in MODE SELECT.
     pub header: ModeHeader,
-    /// The block descriptors, and where in the list the first stands.
+    /// The block descriptors.
     pub blocks: Vec<BlockDescriptor>,
-    /// The byte of the list where the first block descriptor would stand.
+    /// Offset of the first block descriptor in the list, also if there is none.
     pub blocks_at: u16,
     /// The pages.
     pub pages: Vec<SelectedPage<'a>>,
@@ -19,21 +19,21 @@ pub struct ModeSelectList<'a> {
 /// A page of a MODE SELECT list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SelectedPage<'a> {
-    /// Which page.
+    /// Code and subpage code of the page.
     pub id: PageId,
-    /// The byte of the list where its header stands.
+    /// Offset of the page header in the list.
     pub at: u16,
-    /// What follows its PAGE LENGTH.
+    /// Bytes after PAGE LENGTH.
     pub body: &'a [u8],
 }
 
 impl<'a> ModeSelectList<'a> {
-    /// Reads the list of MODE SELECT (10) (`long`) or (6). An empty list selects nothing.
+    /// Decodes the list of MODE SELECT (10) (`long`) or (6). An empty list has no pages.
     ///
     /// # Errors
-    /// [`ParameterError::Length`] where a header, block descriptor or page is cut short;
-    /// [`ParameterError::InvalidField`] at a BLOCK DESCRIPTOR LENGTH that is no multiple of a descriptor's, or at a
-    /// subpage code that no page has.
+    /// [`ParameterError::Length`] if a header, block descriptor or page is incomplete; [`ParameterError::InvalidField`] for
+    /// a BLOCK DESCRIPTOR LENGTH that is not a multiple of the length of a descriptor, and for subpage codes 00h and ffh in
+    /// sub_page format.
     pub fn parse(list: &'a [u8], long: bool) -> Result<Self, ParameterError> {
         if list.is_empty() {
             return Ok(Self::default());
@@ -60,16 +60,17 @@ impl<'a> ModeSelectList<'a> {
 }
 
 impl SelectedPage<'_> {
-    /// The byte of the list where the body begins.
+    /// Offset of the page body in the list.
     #[must_use]
     pub const fn body_at(&self) -> u16 {
         self.at.saturating_add(if self.id.subpage == 0 { 2 } else { 4 })
     }
 
-    /// The page's new body, where it changes nothing but what `changeable`, a mask of the body, allows.
+    /// The new body of the page. It may differ from `current` only in the bits of the mask `changeable`.
     ///
     /// # Errors
-    /// [`ParameterError::InvalidField`] at PAGE LENGTH where it is not the page's, or at the first bit that may not change.
+    /// [`ParameterError::InvalidField`] at PAGE LENGTH if it differs from that of the page, or at the first bit that must
+    /// not change.
     pub fn apply(&self, current: &ModePage, changeable: &[u8]) -> Result<Vec<u8>, ParameterError> {
         if self.body.len() != current.body.len() {
             return Err(ParameterError::InvalidField {
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_changeable_changes() {
+    fn apply_permits_changeable_bits_only() {
         let current = Control { task_set_type: 1, ..Control::default() }.to_page();
         let changeable = Control { software_write_protect: true, ..Control::default() }.to_page().body;
         let selected = |body| SelectedPage { id: Control::ID, at: 12, body };
@@ -184,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn what_mode_sense_returns_can_be_selected(bodies in proptest::collection::vec((0u8..0x3f, 0u8..0xff, proptest::collection::vec(any::<u8>(), 0..20)), 0..8), blocks: u32) {
+        fn data_of_mode_sense_can_be_selected(bodies in proptest::collection::vec((0u8..0x3f, 0u8..0xff, proptest::collection::vec(any::<u8>(), 0..20)), 0..8), blocks: u32) {
             let pages: Vec<_> = bodies
                 .into_iter()
                 .map(|(page, subpage, body)| ModePage { id: PageId { page, subpage }, saveable: false, body })

@@ -1,5 +1,5 @@
-//! Parameter data of PERSISTENT RESERVE IN (SPC-4 6.15); the lists of PERSISTENT RESERVE OUT are in [`out`], the
-//! names of initiator ports in [`transport_id`].
+//! Parameter data of PERSISTENT RESERVE IN (SPC-4 6.15). [`out`] has the lists of PERSISTENT RESERVE OUT, and
+//! [`transport_id`] the identifiers of initiator ports.
 
 pub mod out;
 pub mod transport_id;
@@ -12,22 +12,23 @@ use self::transport_id::TransportId;
 use super::{PageError, flag, is_set, truncated};
 use crate::cdb::persist::{ReservationType, ScopeType};
 
-/// READ KEYS (SPC-4 6.15.2): PRGENERATION and the keys, one for each registration.
+/// Encodes READ KEYS data (SPC-4 6.15.2): PRGENERATION and the key of each registration.
 #[must_use]
 pub fn read_keys(generation: u32, keys: impl IntoIterator<Item = u64>) -> Vec<u8> {
     with_header(generation, keys.into_iter().flat_map(u64::to_be_bytes))
 }
 
-/// Reads READ KEYS data, as far as it was sent.
+/// Decodes READ KEYS data, which may be truncated: PRGENERATION and the complete keys.
 ///
 /// # Errors
-/// [`PageError::Truncated`] below 8 bytes.
+/// [`PageError::Truncated`] if the data has less than 8 bytes.
 pub fn decode_keys(bytes: &[u8]) -> Result<(u32, Vec<u64>), PageError> {
     let (generation, rest) = header(bytes)?;
     Ok((generation, rest.as_chunks().0.iter().map(|key| u64::from_be_bytes(*key)).collect()))
 }
 
-/// READ RESERVATION (SPC-4 6.15.3): PRGENERATION, and the holder's key (0 if all registrants hold it) and type.
+/// Encodes READ RESERVATION data (SPC-4 6.15.3): PRGENERATION, key of the holder (0 if all registrants hold the
+/// reservation) and type.
 #[must_use]
 pub fn read_reservation(generation: u32, reservation: Option<(u64, ReservationType)>) -> Vec<u8> {
     let descriptor = reservation.map(|(key, kind)| {
@@ -37,10 +38,10 @@ pub fn read_reservation(generation: u32, reservation: Option<(u64, ReservationTy
     with_header(generation, descriptor.into_iter().flatten())
 }
 
-/// Reads READ RESERVATION data.
+/// Decodes READ RESERVATION data: PRGENERATION, and key and type if there is a reservation.
 ///
 /// # Errors
-/// [`PageError::Truncated`].
+/// [`PageError::Truncated`] if the data is incomplete.
 pub fn decode_reservation(bytes: &[u8]) -> Result<(u32, Option<(u64, ScopeType)>), PageError> {
     let (generation, rest) = header(bytes)?;
     if rest.is_empty() {
@@ -50,23 +51,23 @@ pub fn decode_reservation(bytes: &[u8]) -> Result<(u32, Option<(u64, ScopeType)>
     Ok((generation, Some((key, ScopeType(what)))))
 }
 
-/// REPORT CAPABILITIES (SPC-4 6.15.4).
+/// Parameter data of REPORT CAPABILITIES (SPC-4 6.15.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Capabilities {
-    /// CRH: RESERVE (6) and RELEASE (6) of those a reservation admits are answered and have no effect.
+    /// CRH: RESERVE (6) and RELEASE (6) of a nexus that the reservation admits end with GOOD, without effect.
     pub compatible_reservations: bool,
-    /// SIP_C: SPEC_I_PT is obeyed.
+    /// SIP_C: SPEC_I_PT is supported.
     pub specify_initiator_ports: bool,
-    /// ATP_C: ALL_TG_PT is obeyed.
+    /// ATP_C: ALL_TG_PT is supported.
     pub all_target_ports: bool,
-    /// PTPL_C: reservations can outlive a power loss.
+    /// PTPL_C: persistence through power loss is supported.
     pub persist_through_power_loss: bool,
-    /// PTPL_A: they do.
+    /// PTPL_A: persistence through power loss is activated.
     pub power_loss_activated: bool,
 }
 
 impl Capabilities {
-    /// The parameter data; all types of reservation are supported.
+    /// Encodes the data. All types of reservation are reported as supported.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let flags = flag(self.compatible_reservations, 4)
@@ -76,10 +77,10 @@ impl Capabilities {
         vec![0, 8, flags, TYPE_MASK_VALID | flag(self.power_loss_activated, 0), TYPES[0], TYPES[1], 0, 0]
     }
 
-    /// Reads the parameter data.
+    /// Decodes the data.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] below 8 bytes.
+    /// [`PageError::Truncated`] if the data has less than 8 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let (_, (_, flags, activated, _)) = (be_u16, be_u8, be_u8, be_u32).parse(bytes).map_err(truncated)?;
         Ok(Self {
@@ -92,12 +93,12 @@ impl Capabilities {
     }
 }
 
-/// A registration as READ FULL STATUS tells of it (SPC-4 6.15.5).
+/// A full status descriptor of READ FULL STATUS (SPC-4 6.15.5): one registration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FullStatus {
     /// RESERVATION KEY.
     pub key: u64,
-    /// R_HOLDER, with the SCOPE and TYPE of the reservation it holds.
+    /// R_HOLDER, with SCOPE and TYPE of the reservation.
     pub holds: Option<ScopeType>,
     /// RELATIVE TARGET PORT IDENTIFIER.
     pub target_port: u16,
@@ -105,16 +106,16 @@ pub struct FullStatus {
     pub initiator: TransportId,
 }
 
-/// READ FULL STATUS: PRGENERATION and the registrations.
+/// Encodes READ FULL STATUS data: PRGENERATION and the registrations.
 #[must_use]
 pub fn read_full_status(generation: u32, registrations: impl IntoIterator<Item = FullStatus>) -> Vec<u8> {
     with_header(generation, registrations.into_iter().flat_map(|status| status.encode()))
 }
 
-/// Reads READ FULL STATUS data, as far as it was sent.
+/// Decodes READ FULL STATUS data, which may be truncated: PRGENERATION and the complete registrations.
 ///
 /// # Errors
-/// [`PageError::Truncated`] below 8 bytes.
+/// [`PageError::Truncated`] if the data has less than 8 bytes.
 pub fn decode_full_status(bytes: &[u8]) -> Result<(u32, Vec<FullStatus>), PageError> {
     let (generation, mut rest) = header(bytes)?;
     let mut registrations = Vec::new();
@@ -144,7 +145,7 @@ impl FullStatus {
     }
 }
 
-/// PRGENERATION and ADDITIONAL LENGTH, then the rest.
+/// Encodes PRGENERATION and ADDITIONAL LENGTH before `rest`.
 fn with_header(generation: u32, rest: impl Iterator<Item = u8>) -> Vec<u8> {
     let mut out = Vec::from(generation.to_be_bytes());
     out.extend([0; 4]);
@@ -159,9 +160,9 @@ fn header(bytes: &[u8]) -> Result<(u32, &[u8]), PageError> {
     Ok((generation, &rest[..rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))]))
 }
 
-/// TMV.
+/// TMV: the type mask is valid.
 const TYPE_MASK_VALID: u8 = 0x80;
-/// PERSISTENT RESERVATION TYPE MASK: types 7, 6, 5, 3 and 1 from the top of the first byte, 8 in the second.
+/// PERSISTENT RESERVATION TYPE MASK: types 7, 6, 5, 3 and 1 in the first byte, type 8 in the second.
 const TYPES: [u8; 2] = [0xea, 0x01];
 
 #[cfg(test)]

@@ -7,44 +7,44 @@ use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use super::transport_id::TransportId;
 use crate::page::{ParameterError, flag, is_set, length_error};
 
-/// The list of all service actions but REGISTER AND MOVE.
+/// The parameter list of all service actions but REGISTER AND MOVE.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BasicList {
-    /// RESERVATION KEY: of the sender.
+    /// RESERVATION KEY: the registered key of the sender.
     pub reservation_key: u64,
     /// SERVICE ACTION RESERVATION KEY.
     pub service_action_key: u64,
-    /// ALL_TG_PT: register on all target ports.
+    /// ALL_TG_PT: apply the registration to all target ports.
     pub all_target_ports: bool,
-    /// APTPL: registrations and reservation outlive a power loss.
+    /// APTPL: registrations and reservation persist through a power loss.
     pub persist_through_power_loss: bool,
-    /// SPEC_I_PT, with the initiators to be registered beside the sender.
+    /// SPEC_I_PT: further initiators to register.
     pub initiators: Option<Vec<TransportId>>,
 }
 
-/// The list of REGISTER AND MOVE.
+/// The parameter list of REGISTER AND MOVE.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MoveList {
-    /// RESERVATION KEY: of the sender.
+    /// RESERVATION KEY: the registered key of the sender.
     pub reservation_key: u64,
-    /// SERVICE ACTION RESERVATION KEY: of the one to whom the reservation goes.
+    /// SERVICE ACTION RESERVATION KEY: the key of the new holder.
     pub service_action_key: u64,
-    /// UNREG: the sender is no longer registered.
+    /// UNREG: remove the registration of the sender.
     pub unregister: bool,
-    /// APTPL.
+    /// APTPL: registrations and reservation persist through a power loss.
     pub persist_through_power_loss: bool,
-    /// RELATIVE TARGET PORT IDENTIFIER.
+    /// RELATIVE TARGET PORT IDENTIFIER of the new holder.
     pub target_port: u16,
-    /// To whom the reservation goes.
+    /// TransportID of the new holder.
     pub initiator: TransportId,
 }
 
 impl BasicList {
-    /// Reads a list, which is to be complete and nothing else.
+    /// Decodes a list, which must be complete and without further bytes.
     ///
     /// # Errors
-    /// [`ParameterError::Length`] where its length is not what its fields say; [`ParameterError::InvalidField`] for a
-    /// TransportID that is none.
+    /// [`ParameterError::Length`] if the length of the list does not match its fields; [`ParameterError::InvalidField`] for
+    /// an invalid TransportID.
     pub fn parse(list: &[u8]) -> Result<Self, ParameterError> {
         let (rest, (reservation_key, service_action_key, _, flags, _)) =
             (be_u64, be_u64, be_u32, be_u8, take(3usize)).parse(list).map_err(length_error)?;
@@ -64,7 +64,7 @@ impl BasicList {
         })
     }
 
-    /// Builds the list, as an initiator does.
+    /// Encodes the list.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let flags = flag(self.initiators.is_some(), 3)
@@ -83,10 +83,10 @@ impl BasicList {
 }
 
 impl MoveList {
-    /// Reads a list.
+    /// Decodes a list.
     ///
     /// # Errors
-    /// As for [`BasicList::parse`].
+    /// The errors of [`BasicList::parse`].
     pub fn parse(list: &[u8]) -> Result<Self, ParameterError> {
         let (rest, (reservation_key, service_action_key, _, flags, target_port, len)) =
             (be_u64, be_u64, be_u8, be_u8, be_u16, be_u32).parse(list).map_err(length_error)?;
@@ -107,7 +107,7 @@ impl MoveList {
         })
     }
 
-    /// Builds the list, as an initiator does.
+    /// Encodes the list.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::from(self.reservation_key.to_be_bytes());
@@ -121,7 +121,7 @@ impl MoveList {
     }
 }
 
-/// TRANSPORTID PARAMETER DATA LENGTH and as many TransportIDs as it says.
+/// Decodes TRANSPORTID PARAMETER DATA LENGTH and the TransportIDs.
 fn transport_ids(rest: &[u8]) -> Result<Vec<TransportId>, ParameterError> {
     let (mut rest, len) = be_u32.parse(rest).map_err(length_error)?;
     if usize::try_from(len) != Ok(rest.len()) {
@@ -138,9 +138,9 @@ fn transport_ids(rest: &[u8]) -> Result<Vec<TransportId>, ParameterError> {
     Ok(ids)
 }
 
-/// Without SPEC_I_PT the list is as long as this.
+/// Length of the list without SPEC_I_PT, in bytes.
 const BASIC_LIST_LEN: u16 = 24;
-/// The TransportID of a REGISTER AND MOVE begins here.
+/// Offset of the TransportID in the list of REGISTER AND MOVE.
 const MOVE_HEADER_LEN: u16 = 24;
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths() {
+    fn list_length_must_match_its_fields() {
         let basic = BasicList::default().encode();
         let with_ids = BasicList { initiators: Some(vec![initiator()]), ..BasicList::default() }.encode();
         for list in [&basic[..23], &[&basic[..], &[0]].concat(), &with_ids[..27], &with_ids[..55], &[]] {

@@ -1,24 +1,24 @@
-//! TransportIDs of iSCSI (SPC-4 7.6.4.6): how parameter lists name initiator ports.
+//! TransportIDs of iSCSI (SPC-4 7.6.4.6): identifiers of initiator ports in parameter lists.
 
 use crate::page::ParameterError;
 
-/// An initiator, by its iSCSI name.
+/// TransportID of an iSCSI initiator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TransportId {
-    /// TPID FORMAT 01b: one initiator port, `NAME,i,0xISID` with twelve lower-case digits.
+    /// TPID FORMAT 01b: one initiator port, `NAME,i,0xISID` with twelve lower-case hex digits.
     Port(String),
     /// TPID FORMAT 00b: all initiator ports of the device with this name.
     Device(String),
 }
 
 impl TransportId {
-    /// The TransportID of a port or device, by the look of its name.
+    /// The TransportID for a name: of a port if it has an ISID, else of a device.
     #[must_use]
     pub fn named(name: &str) -> Self {
         if name.contains(SEPARATOR) { Self::Port(name.to_owned()) } else { Self::Device(name.to_owned()) }
     }
 
-    /// The bytes: the name ends with a NUL and is filled to a multiple of four.
+    /// Encodes the TransportID; the name is NUL-terminated and padded to a multiple of four bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (format, name) = match self {
@@ -35,11 +35,11 @@ impl TransportId {
         out
     }
 
-    /// Reads the TransportID at the front of `bytes`, which begin at byte `at` of a parameter list; answers it and
-    /// its length.
+    /// Decodes the TransportID at the start of `bytes`, which is at offset `at` of a parameter list. Returns it with its
+    /// length in bytes.
     ///
     /// # Errors
-    /// [`ParameterError::InvalidField`] for another protocol, or what is no name.
+    /// [`ParameterError::InvalidField`] for another protocol or an invalid name.
     pub fn parse(bytes: &[u8], at: u16) -> Result<(Self, usize), ParameterError> {
         let invalid = |byte: u16| ParameterError::InvalidField { byte: at.saturating_add(byte), bit: None };
         let [first, _, high, low, rest @ ..] = bytes else { return Err(invalid(0)) };
@@ -62,7 +62,7 @@ impl TransportId {
     }
 }
 
-/// A port's name in the form that is compared.
+/// Normalizes the name of a port for comparison; `None` if it is invalid.
 fn port_name(text: &str) -> Option<String> {
     let (name, isid) = text.split_once(SEPARATOR)?;
     let digits = (1..=12).contains(&isid.len()) && isid.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -75,11 +75,11 @@ fn port_name(text: &str) -> Option<String> {
 
 /// PROTOCOL IDENTIFIER of iSCSI.
 const ISCSI: u8 = 5;
-/// Between a name and an ISID.
+/// Separator of name and ISID.
 const SEPARATOR: &str = ",i,0x";
-/// ADDITIONAL LENGTH, at the least.
+/// Minimum of ADDITIONAL LENGTH.
 const ADDITIONAL_LEN_MIN: usize = 20;
-/// An iSCSI name of 223 bytes and what follows it.
+/// Maximum length of a port name: an iSCSI name of 223 bytes, the separator and the ISID.
 const NAME_LEN_MAX: usize = 223 + 5 + 12;
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_brought_to_one_form() {
+    fn port_names_are_normalized() {
         let short = bytes(0x45, 20, b"iqn.A,i,0x23D01\0\0\0\0\0");
         assert_eq!(
             TransportId::parse(&short, 0),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_transport_ids_are_refused() {
         let text = b"iqn.a,i,0x1\0\0\0\0\0\0\0\0\0";
         assert!(TransportId::parse(&bytes(0x45, 20, text), 0).is_ok());
         #[rustfmt::skip]

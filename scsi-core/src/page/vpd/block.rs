@@ -1,4 +1,4 @@
-//! The pages of block devices: Block Limits, Block Device Characteristics, Logical Block Provisioning
+//! VPD pages of block devices: Block Limits, Block Device Characteristics, Logical Block Provisioning
 //! (SBC-3 6.6.3, 6.6.2, 6.6.4).
 
 use nom::Parser;
@@ -8,12 +8,12 @@ use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use super::{body, code, page};
 use crate::page::{PageError, Peripheral, flag, is_set, truncated};
 
-/// Block Limits. Lengths are blocks; 0 is "not reported" where nothing else is said.
+/// Block Limits. Lengths are in blocks; 0 means "not reported" unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BlockLimits {
-    /// WSNZ: WRITE SAME of 0 blocks is refused, else it goes to the end.
+    /// WSNZ: WRITE SAME of 0 blocks is refused, else it extends to the end of the medium.
     pub write_same_non_zero: bool,
-    /// MAXIMUM COMPARE AND WRITE LENGTH; 0: not supported.
+    /// MAXIMUM COMPARE AND WRITE LENGTH; 0 if not supported.
     pub max_compare_and_write: u8,
     /// OPTIMAL TRANSFER LENGTH GRANULARITY.
     pub optimal_transfer_granularity: u16,
@@ -23,9 +23,9 @@ pub struct BlockLimits {
     pub optimal_transfer: u32,
     /// MAXIMUM PREFETCH LENGTH.
     pub max_prefetch: u32,
-    /// MAXIMUM UNMAP LBA COUNT; 0: no UNMAP, ffffffffh: no limit.
+    /// MAXIMUM UNMAP LBA COUNT; 0 without UNMAP, ffffffffh without a limit.
     pub max_unmap_blocks: u32,
-    /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT; 0: no UNMAP, ffffffffh: no limit.
+    /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT; 0 without UNMAP, ffffffffh without a limit.
     pub max_unmap_descriptors: u32,
     /// OPTIMAL UNMAP GRANULARITY.
     pub unmap_granularity: u32,
@@ -36,7 +36,7 @@ pub struct BlockLimits {
 }
 
 impl BlockLimits {
-    /// All 64 bytes.
+    /// Encodes all 64 bytes of the page.
     #[must_use]
     pub fn encode(&self, peripheral: Peripheral) -> Vec<u8> {
         let alignment = self.unmap_alignment.map_or(0, |alignment| alignment | 1 << 31);
@@ -59,10 +59,10 @@ impl BlockLimits {
         page(peripheral, code::BLOCK_LIMITS, &out)
     }
 
-    /// Reads the page.
+    /// Decodes the page.
     ///
     /// # Errors
-    /// As [`body`]; [`PageError::Truncated`] below 44 bytes.
+    /// The errors of [`body`]; [`PageError::Truncated`] if it has less than 44 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let body = body(bytes, code::BLOCK_LIMITS)?;
         let transfer = (be_u8, be_u8, be_u16, be_u32, be_u32, be_u32);
@@ -90,20 +90,20 @@ impl BlockLimits {
 /// Block Device Characteristics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BlockCharacteristics {
-    /// MEDIUM ROTATION RATE: 0 not reported, 1 does not rotate, else per minute.
+    /// MEDIUM ROTATION RATE: 0 not reported, 1 non-rotating, else rotations per minute.
     pub rotation_rate: u16,
-    /// PRODUCT TYPE; 0: not indicated.
+    /// PRODUCT TYPE; 0 if not indicated.
     pub product_type: u8,
-    /// NOMINAL FORM FACTOR, 0 to 5: not reported, 5.25, 3.5, 2.5, 1.8 inch, less.
+    /// NOMINAL FORM FACTOR: 0 not reported, 1 to 4 for 5.25, 3.5, 2.5 and 1.8 inch, 5 for less.
     pub form_factor: u8,
-    /// FUAB: FUA and SYNCHRONIZE CACHE reach the medium, not only a non-volatile cache.
+    /// FUAB: FUA and SYNCHRONIZE CACHE write to the medium, not only to a non-volatile cache.
     pub fua_to_medium: bool,
     /// VBULS: VERIFY of unmapped blocks is supported.
     pub verify_unmapped: bool,
 }
 
 impl BlockCharacteristics {
-    /// All 64 bytes.
+    /// Encodes all 64 bytes of the page.
     #[must_use]
     pub fn encode(&self, peripheral: Peripheral) -> Vec<u8> {
         let [high, low] = self.rotation_rate.to_be_bytes();
@@ -114,10 +114,10 @@ impl BlockCharacteristics {
         page(peripheral, code::BLOCK_DEVICE_CHARACTERISTICS, &out)
     }
 
-    /// Reads the page.
+    /// Decodes the page.
     ///
     /// # Errors
-    /// As [`body`]; [`PageError::Truncated`] below 9 bytes.
+    /// The errors of [`body`]; [`PageError::Truncated`] if it has less than 9 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let body = body(bytes, code::BLOCK_DEVICE_CHARACTERISTICS)?;
         let (_, (rotation_rate, product_type, form_factor, flags)) =
@@ -148,24 +148,24 @@ pub enum ProvisioningType {
 /// Logical Block Provisioning.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LogicalBlockProvisioning {
-    /// THRESHOLD EXPONENT; 0: no thresholds.
+    /// THRESHOLD EXPONENT; 0 without thresholds.
     pub threshold_exponent: u8,
-    /// LBPU: UNMAP.
+    /// LBPU: UNMAP is supported.
     pub unmap: bool,
-    /// LBPWS: WRITE SAME (16) with UNMAP.
+    /// LBPWS: WRITE SAME (16) with UNMAP is supported.
     pub write_same_16: bool,
-    /// LBPWS10: WRITE SAME (10) with UNMAP.
+    /// LBPWS10: WRITE SAME (10) with UNMAP is supported.
     pub write_same_10: bool,
-    /// LBPRZ: what is unmapped reads as zeroes.
+    /// LBPRZ: unmapped blocks read as zeroes.
     pub zeroes: bool,
-    /// ANC_SUP: anchored blocks.
+    /// ANC_SUP: anchored blocks are supported.
     pub anchor: bool,
     /// PROVISIONING TYPE.
     pub provisioning: ProvisioningType,
 }
 
 impl LogicalBlockProvisioning {
-    /// All 8 bytes, without a provisioning group.
+    /// Encodes all 8 bytes of the page, without a provisioning group.
     #[must_use]
     pub fn encode(&self, peripheral: Peripheral) -> Vec<u8> {
         let flags = flag(self.unmap, 7)
@@ -177,10 +177,10 @@ impl LogicalBlockProvisioning {
         page(peripheral, code::LOGICAL_BLOCK_PROVISIONING, &body)
     }
 
-    /// Reads the page; a reserved provisioning type is read as "not reported".
+    /// Decodes the page. A reserved provisioning type decodes as [`ProvisioningType::Full`].
     ///
     /// # Errors
-    /// As [`body`]; [`PageError::Truncated`] below 7 bytes.
+    /// The errors of [`body`]; [`PageError::Truncated`] if it has less than 7 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
         let body = body(bytes, code::LOGICAL_BLOCK_PROVISIONING)?;
         let (_, (exponent, flags, kind)) = (be_u8, be_u8, take(1usize)).parse(body).map_err(truncated)?;
@@ -200,7 +200,7 @@ impl LogicalBlockProvisioning {
     }
 }
 
-/// Of Block Limits and Block Device Characteristics.
+/// Length in bytes of Block Limits and Block Device Characteristics.
 const BODY_LEN: usize = 60;
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(bytes[..44], [
             0, 0xb0, 0, 60, 1, 2, 3, 4, // WSNZ, compare and write, granularity
             0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7, // transfer lengths
-            0xff, 0xff, 0xff, 0xff, 0, 0, 0, 9, // UNMAP's limits
+            0xff, 0xff, 0xff, 0xff, 0, 0, 0, 9, // limits of UNMAP
             0, 0, 0, 10, 0x80, 0, 0, 11, // granularity, UGAVALID and alignment
             0, 0, 0, 1, 0, 0, 0, 12, // WRITE SAME
         ]);

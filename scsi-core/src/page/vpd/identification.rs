@@ -6,10 +6,10 @@ use nom::number::complete::be_u8;
 
 use crate::page::{Failure, flag, is_set};
 
-/// A name of a unit, port or device.
+/// A designation descriptor: an identifier of a logical unit, a target port or a target device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Designator {
-    /// PROTOCOL IDENTIFIER, where PIV is set: 5 is iSCSI.
+    /// PROTOCOL IDENTIFIER, if PIV is set: 5 is iSCSI.
     pub protocol: Option<u8>,
     /// CODE SET.
     pub code_set: CodeSet,
@@ -26,11 +26,11 @@ pub struct Designator {
 pub struct CodeSet(pub u8);
 
 impl CodeSet {
-    /// Binary.
+    /// 1h: binary.
     pub const BINARY: Self = Self(1);
-    /// Printable ASCII.
+    /// 2h: printable ASCII.
     pub const ASCII: Self = Self(2);
-    /// UTF-8.
+    /// 3h: UTF-8.
     pub const UTF_8: Self = Self(3);
 }
 
@@ -51,53 +51,53 @@ impl DesignatorType {
     pub const SCSI_NAME: Self = Self(8);
 }
 
-/// ASSOCIATION: what the name is of.
+/// ASSOCIATION: the object that the designator identifies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Association {
     /// The logical unit.
     LogicalUnit = 0,
-    /// The target port the command came through.
+    /// The target port that received the command.
     TargetPort = 1,
     /// The target device.
     TargetDevice = 2,
 }
 
 impl Designator {
-    /// T10 vendor ID based: the first 8 characters are the vendor's.
+    /// A T10 vendor ID based designator; the first 8 characters are the vendor identification.
     #[must_use]
     pub fn t10_vendor_id(text: &[u8]) -> Self {
         Self::of_unit(CodeSet::ASCII, DesignatorType::T10_VENDOR_ID, text.to_vec())
     }
 
-    /// NAA 3h, locally assigned; the upper 4 bits of the number give way to the 3.
+    /// An NAA 3h locally assigned designator, with the lower 60 bits of the number.
     #[must_use]
     pub fn naa_locally_assigned(number: u64) -> Self {
         let number = number & !(0xf << 60) | 3 << 60;
         Self::of_unit(CodeSet::BINARY, DesignatorType::NAA, number.to_be_bytes().to_vec())
     }
 
-    /// NAA 6h, IEEE registered extended; the upper 4 bits of the number give way to the 6.
+    /// An NAA 6h IEEE registered extended designator, with the lower 124 bits of the number.
     #[must_use]
     pub fn naa_registered_extended(number: u128) -> Self {
         let number = number & !(0xf << 124) | 6 << 124;
         Self::of_unit(CodeSet::BINARY, DesignatorType::NAA, number.to_be_bytes().to_vec())
     }
 
-    /// The relative identifier of the port the command came through.
+    /// The relative identifier of the target port that received the command.
     #[must_use]
     pub fn relative_target_port(port: u16) -> Self {
         Self::of_port(DesignatorType::RELATIVE_TARGET_PORT, port)
     }
 
-    /// The group of the port the command came through.
+    /// The target port group of the port that received the command.
     #[must_use]
     pub fn target_port_group(group: u16) -> Self {
         Self::of_port(DesignatorType::TARGET_PORT_GROUP, group)
     }
 
-    /// A SCSI name string of an iSCSI port (`NAME,t,0xTPGT`) or device (`NAME`): NUL-terminated, a multiple of
-    /// 4 bytes, 252 at most (RFC 7143 3.4, SPC-4 7.8.6.11).
+    /// The SCSI name string of an iSCSI port (`NAME,t,0xTPGT`) or device (`NAME`): NUL-terminated, padded to a multiple of
+    /// 4 bytes, at most 252 bytes (RFC 7143 3.4, SPC-4 7.8.6.11).
     #[must_use]
     pub fn iscsi_name(association: Association, name: &str) -> Self {
         let mut value = name.as_bytes().to_vec();
@@ -127,7 +127,7 @@ impl Designator {
         }
     }
 
-    /// Appends the descriptor; a value beyond 255 bytes is cut.
+    /// Appends the descriptor; a designator of more than 255 bytes is truncated.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let value = &self.value[..self.value.len().min(255)];
         out.extend([
@@ -139,8 +139,7 @@ impl Designator {
         out.extend(value);
     }
 
-    /// Reads one descriptor and what follows it; `None` where it was not sent whole, or its association is
-    /// reserved.
+    /// Decodes one descriptor and returns the bytes after it. `None` if it is incomplete or its association is reserved.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let layout = (be_u8::<&[u8], Failure<'_>>, be_u8, be_u8, length_data(be_u8));
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes_and_back() {
+    fn golden_bytes_encode_and_decode() {
         #[rustfmt::skip]
         let cases: &[(Designator, &[u8])] = &[
             (Designator::t10_vendor_id(b"IET     1"),
@@ -200,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_keeps_its_end_mark() {
+    fn long_name_keeps_its_terminating_nul() {
         let name = Designator::iscsi_name(Association::TargetDevice, &"n".repeat(300));
         assert_eq!((name.value.len(), name.value.last()), (252, Some(&0)));
     }
 
     #[test]
-    fn what_is_cut_short_or_reserved_is_none() {
+    fn incomplete_or_reserved_descriptor_is_none() {
         let bytes = encoded(&Designator::relative_target_port(1));
         assert_eq!(Designator::decode(&bytes[..7]), None);
         assert_eq!(Designator::decode(&[0x51, 0xb4, 0, 0]), None);

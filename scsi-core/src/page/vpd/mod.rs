@@ -12,7 +12,7 @@ use nom::number::complete::{be_u8, be_u16};
 
 use super::{PageError, Peripheral, text, truncated};
 
-/// PAGE CODEs.
+/// PAGE CODEs of the supported VPD pages.
 pub mod code {
     /// Supported VPD Pages.
     pub const SUPPORTED_PAGES: u8 = 0x00;
@@ -28,7 +28,7 @@ pub mod code {
     pub const LOGICAL_BLOCK_PROVISIONING: u8 = 0xb2;
 }
 
-/// A whole page: the header, then `body`.
+/// Encodes a page: the header, then `body`.
 #[must_use]
 pub fn page(peripheral: Peripheral, code: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + body.len());
@@ -38,10 +38,10 @@ pub fn page(peripheral: Peripheral, code: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The body of a page, as far as it was sent.
+/// The body of a page, which may be truncated.
 ///
 /// # Errors
-/// [`PageError::OtherPage`] where it is not the page `code`; [`PageError::Truncated`] below 4 bytes.
+/// [`PageError::OtherPage`] unless it is the page `code`; [`PageError::Truncated`] if it has less than 4 bytes.
 pub fn body(bytes: &[u8], code: u8) -> Result<&[u8], PageError> {
     let (_, (_, found, len, body)) = (be_u8, be_u8, be_u16, rest).parse(bytes).map_err(truncated)?;
     if found != code {
@@ -50,13 +50,13 @@ pub fn body(bytes: &[u8], code: u8) -> Result<&[u8], PageError> {
     Ok(&body[..body.len().min(len.into())])
 }
 
-/// Supported VPD Pages (SPC-4 7.8.10), in ascending order.
+/// Encodes Supported VPD Pages (SPC-4 7.8.10). The codes must be in ascending order.
 #[must_use]
 pub fn supported_pages(peripheral: Peripheral, codes: &[u8]) -> Vec<u8> {
     page(peripheral, code::SUPPORTED_PAGES, codes)
 }
 
-/// Unit Serial Number (SPC-4 7.8.15): right-aligned in `width` bytes, spaces before it.
+/// Encodes Unit Serial Number (SPC-4 7.8.15): right-aligned in `width` bytes, padded with spaces.
 #[must_use]
 pub fn unit_serial_number(peripheral: Peripheral, serial: &str, width: usize) -> Vec<u8> {
     let start = serial.len().saturating_sub(width);
@@ -66,15 +66,15 @@ pub fn unit_serial_number(peripheral: Peripheral, serial: &str, width: usize) ->
     page(peripheral, code::UNIT_SERIAL_NUMBER, &body)
 }
 
-/// The serial number, without the spaces around it.
+/// Decodes Unit Serial Number, without the spaces around it.
 ///
 /// # Errors
-/// As [`body`].
+/// The errors of [`body`].
 pub fn read_unit_serial_number(bytes: &[u8]) -> Result<String, PageError> {
     body(bytes, code::UNIT_SERIAL_NUMBER).map(text)
 }
 
-/// Device Identification (SPC-4 7.8.6).
+/// Encodes Device Identification (SPC-4 7.8.6).
 #[must_use]
 pub fn device_identification(peripheral: Peripheral, designators: &[Designator]) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
@@ -84,10 +84,10 @@ pub fn device_identification(peripheral: Peripheral, designators: &[Designator])
     page(peripheral, code::DEVICE_IDENTIFICATION, &body)
 }
 
-/// The designators, as far as they were sent whole.
+/// Decodes the complete designators of Device Identification.
 ///
 /// # Errors
-/// As [`body`].
+/// The errors of [`body`].
 pub fn read_device_identification(bytes: &[u8]) -> Result<Vec<Designator>, PageError> {
     let mut rest = body(bytes, code::DEVICE_IDENTIFICATION)?;
     let mut designators = Vec::new();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn designators_follow_one_another() {
+    fn designators_are_concatenated() {
         let designators = [Designator::relative_target_port(1), Designator::naa_locally_assigned(2)];
         let bytes = device_identification(DISK, &designators);
         assert_eq!(bytes[..4], [0, 0x83, 0, 20]);

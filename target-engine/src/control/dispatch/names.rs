@@ -31,7 +31,7 @@ impl Control {
                 if std::sync::Arc::ptr_eq(&other.unit, &entry.unit) || is_same_disk(&other.store) {
                     continue;
                 }
-                if other.unit.look_at_config(|other| identity::same(&config, other)) {
+                if other.unit.with_config(|other| identity::same(&config, other)) {
                     let reason = format!(
                         "target {} lun {lun} is called like this already ({:?}, serial number {:?}), and its \
                          store is {:?}: give each store its own scsi_id and scsi_sn",

@@ -217,7 +217,7 @@ impl Control {
         let Some(entry) = self.entry_mut(&update) else {
             return self.give_up(waiting, update, store.map(|store| store.id), out);
         };
-        if entry.has_medium() && entry.unit.look_at_config(|config| config.online) {
+        if entry.has_medium() && entry.unit.with_config(|config| config.online) {
             update.closing.extend(store.map(|store| store.id));
             let reason = "--params path: the present medium was put online in the meantime";
             update.error = Some(TgtadmError::InvalidRequest.because(reason));
