@@ -57,7 +57,7 @@ pub struct ObjectHeader {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TapeImageError {
     /// The checksum does not match: the header is damaged.
-    #[error("the header's checksum is {stored:08x}, its bytes have {computed:08x}")]
+    #[error("the header has checksum {stored:08x}, but its bytes have {computed:08x}")]
     Checksum {
         /// Checksum in the header.
         stored: u32,
@@ -65,10 +65,10 @@ pub enum TapeImageError {
         computed: u32,
     },
     /// The next header does not follow this one.
-    #[error("the next header is said to be at byte {0}, which is not behind this one")]
+    #[error("the next header, at byte {0}, does not follow this one")]
     Backward(u64),
     /// The MAM has an unknown format version.
-    #[error("media format version {0} is not known, expected {MAM_VERSION}")]
+    #[error("unknown media format version {0}; expected {MAM_VERSION}")]
     Version(u32),
     /// The barcode is longer than [`BARCODE_LEN_MAX`].
     #[error("a barcode has at most {BARCODE_LEN_MAX} bytes, not {0}")]

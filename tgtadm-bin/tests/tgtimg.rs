@@ -113,7 +113,7 @@ fn a_damaged_tape_is_told_with_its_place() {
         (with(51, 3),                       "byte 48: media format version 3"),
         (with(9, 1),                        "byte 0: the header's checksum"),
         (with(end + 9, 1),                  "byte 1152: the header's checksum"),
-        (backward,                          "byte 1152: the next header is said to be at byte 1152"),
+        (backward,                          "byte 1152: the next header, at byte 1152, does not follow this one"),
     ];
     for (image, mention) in cases {
         fs::write(directory.path().join("x.img"), image).unwrap();

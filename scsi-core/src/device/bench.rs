@@ -1,4 +1,4 @@
-//! A unit over a small store in memory, and a transport that does whole steps: the bench of the command tests.
+//! Test bench for commands: a unit with a small store in memory, and a transport that performs the steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,12 @@ use crate::sense::Sense;
 use crate::status::Status;
 use crate::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
-/// Blocks of the bench's store, of 512 bytes.
+/// Number of blocks of the store.
 pub(super) const BLOCKS: u64 = 64;
+/// Block length in bytes.
 pub(super) const BLOCK_LEN: u64 = 512;
 
-/// A file on a common file system: all but `fua` is there.
+/// Capabilities of a file on a common file system.
 pub(super) const FILE: Capabilities = Capabilities {
     read_only: false,
     volatile_cache: true,
@@ -29,7 +30,7 @@ pub(super) const FILE: Capabilities = Capabilities {
     discard_granularity: 4096,
 };
 
-/// A store of which nobody reads; the bench keeps the bytes.
+/// A store that only reports its properties; the bench holds the bytes.
 pub(super) struct FakeStore {
     pub(super) size: AtomicU64,
     capabilities: Capabilities,
@@ -61,13 +62,13 @@ pub(super) struct Bench {
     pub(super) unit: Arc<Unit>,
     pub(super) store: Arc<FakeStore>,
     pub(super) port: UnitPort,
-    /// What the store holds.
+    /// Contents of the store.
     pub(super) bytes: Vec<u8>,
-    /// Which blocks are holes, for `Step::Allocation`.
+    /// Blocks that are holes, for `Step::Allocation`.
     pub(super) holes: Vec<bool>,
     /// The steps of the last command.
     pub(super) steps: Vec<Step>,
-    /// How the next step fails.
+    /// Error of the next step.
     pub(super) fail: Option<IoError>,
     /// `DeviceTask::transfer_len` of the last command.
     pub(super) transfer_len: u64,
@@ -82,7 +83,7 @@ impl TargetView for Luns {
 }
 
 impl Bench {
-    /// A disk with two nexuses, 0 and 1, that know of the power-on already.
+    /// A disk with nexuses 0 and 1, without pending unit attentions.
     pub(super) fn disk(change: impl FnOnce(&mut UnitConfig), capabilities: Capabilities) -> Self {
         let mut config = UnitConfig::disk(1, 1);
         change(&mut config);
@@ -153,7 +154,7 @@ impl Bench {
         }
     }
 
-    /// Does a step on `bytes`, after a look whether it is within bounds.
+    /// Performs a step on `bytes`, and asserts that it is within bounds.
     fn perform(&mut self, step: &Step, data_out: &[u8]) -> IoResult {
         let range = |offset: u64, len: u64| {
             let end = offset.checked_add(len).expect("no overflow");
@@ -201,7 +202,7 @@ impl Bench {
     }
 }
 
-/// How a command ended, for tables: key, code and qualifier of CHECK CONDITION; `None` is GOOD.
+/// Result of a command: sense key, code and qualifier of CHECK CONDITION; `None` is GOOD.
 pub(super) type Verdict = Option<(u8, u8, u8)>;
 
 pub(super) fn verdict(outcome: &Outcome) -> Verdict {

@@ -72,8 +72,8 @@ impl Check {
 }
 
 impl DeviceTask {
-    /// Bytes that the CDB asks to be transferred in either direction, whatever the transport expects: the residual
-    /// is the difference (SAM-5 5.4.2). 0 for parameter data to the initiator, where the length of
+    /// Bytes that the CDB asks to be transferred in either direction. The residual is its difference to the
+    /// length that the transport expects (SAM-5 5.4.2). 0 for parameter data to the initiator, where the length of
     /// `Outcome::data_in` counts, and 0 for a refused command.
     #[must_use]
     pub fn transfer_len(&self) -> u64 {

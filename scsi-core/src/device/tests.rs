@@ -1,4 +1,4 @@
-//! What holds for all commands: unit attentions, reservations, lists of what is supported, bounds.
+//! Tests of all commands: unit attentions, reservations, supported commands, bounds.
 
 use std::sync::atomic::Ordering;
 
@@ -25,14 +25,14 @@ fn disk() -> Bench {
     Bench::disk(|_| {}, FILE)
 }
 
-/// Nexus 2, which the bench does not know yet.
+/// Attaches nexus 2.
 fn newcomer(bench: &mut Bench) -> u32 {
     bench.attach(2);
     2
 }
 
 #[test]
-fn a_new_nexus_is_told_of_power_on_once() {
+fn new_nexus_gets_one_power_on_attention() {
     let mut bench = disk();
     let nexus = newcomer(&mut bench);
     for cdb in [INQUIRY, REPORT_LUNS] {
@@ -41,23 +41,23 @@ fn a_new_nexus_is_told_of_power_on_once() {
     assert_eq!(verdict(&bench.command(nexus, &[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[0; 512])), POWER_ON);
     assert_eq!(bench.steps, [], "nothing is done by a command that reports an attention");
     assert_eq!(verdict(&bench.command(nexus, TUR, &[])), GOOD);
-    assert_eq!(verdict(&bench.run(TUR, &[])), GOOD, "nobody else is concerned");
+    assert_eq!(verdict(&bench.run(TUR, &[])), GOOD, "no attention for other nexuses");
 }
 
 #[test]
-fn request_sense_returns_and_clears_an_attention() {
+fn request_sense_returns_and_clears_unit_attention() {
     let mut bench = disk();
     let nexus = newcomer(&mut bench);
     let outcome = bench.command(nexus, REQUEST_SENSE, &[]);
     assert_eq!((outcome.status, outcome.data_in.len()), (Status::Good, 18));
     assert_eq!(Sense::decode(&outcome.data_in).unwrap().key, SenseKey::UnitAttention);
     let outcome = bench.command(nexus, &[0x03, 1, 0, 0, 252, 0], &[]);
-    assert_eq!(outcome.data_in, [0x72, 0, 0, 0, 0, 0, 0, 0], "descriptor format, nothing more to say");
+    assert_eq!(outcome.data_in, [0x72, 0, 0, 0, 0, 0, 0, 0], "descriptor format, no sense");
     assert_eq!(verdict(&bench.command(nexus, TUR, &[])), GOOD);
 }
 
 #[test]
-fn report_luns_clears_what_it_answers() {
+fn report_luns_clears_its_unit_attention() {
     let mut bench = disk();
     for _ in 0..2 {
         bench.unit.raise(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
@@ -75,7 +75,7 @@ fn report_luns_clears_what_it_answers() {
 }
 
 #[test]
-fn changes_by_the_administrator_are_told_to_all() {
+fn configuration_change_raises_attention_for_all_nexuses() {
     type Change = fn(&mut UnitConfig);
     #[rustfmt::skip]
     let cases: [(Change, Verdict); 8] = [
@@ -99,7 +99,7 @@ fn changes_by_the_administrator_are_told_to_all() {
 }
 
 #[test]
-fn a_new_size_is_told_and_obeyed() {
+fn size_change_raises_attention_and_takes_effect() {
     let mut bench = disk();
     bench.store.size.store(32 * 512, Ordering::Relaxed);
     assert_eq!(bench.unit.refresh_capacity(), Ok((32, 512)));
@@ -110,7 +110,7 @@ fn a_new_size_is_told_and_obeyed() {
 }
 
 #[test]
-fn a_medium_is_swapped() {
+fn medium_change_raises_attention() {
     let mut bench = disk();
     bench.unit.update(|config| config.online = false).unwrap();
     assert_eq!(verdict(&bench.run(TUR, &[])), NO_MEDIUM);
@@ -126,7 +126,7 @@ fn a_medium_is_swapped() {
 }
 
 #[test]
-fn a_reset_is_told_to_all_and_frees_what_was_held() {
+fn reset_raises_attention_and_ends_reservation() {
     let mut bench = disk();
     assert_eq!(verdict(&bench.run(&[0x16, 0, 0, 0, 0, 0], &[])), GOOD);
     bench.port.reset();
@@ -137,7 +137,7 @@ fn a_reset_is_told_to_all_and_frees_what_was_held() {
 }
 
 #[test]
-fn reserve_keeps_others_out() {
+fn reserve_6_excludes_other_nexuses() {
     let (reserve, release) = (&[0x16, 0, 0, 0, 0, 0][..], &[0x17, 0, 0, 0, 0, 0][..]);
     let mut bench = disk();
     assert_eq!(verdict(&bench.run(reserve, &[])), GOOD);
@@ -162,13 +162,13 @@ fn reserve_keeps_others_out() {
         assert_eq!(bench.steps, []);
     }
     assert_eq!(verdict(&bench.run(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[])), GOOD);
-    // The nexus that holds it ends.
+    // Loss of the holding nexus.
     bench.port.detach_nexus(NexusIndex(0));
     assert_eq!(verdict(&bench.command(1, reserve, &[])), GOOD);
 }
 
 #[test]
-fn two_ports_of_a_unit_see_the_same() {
+fn ports_of_a_unit_share_its_state() {
     let mut bench = disk();
     let mut other = super::port::UnitPort::new(bench.unit.clone());
     std::mem::swap(&mut bench.port, &mut other);
@@ -180,21 +180,21 @@ fn two_ports_of_a_unit_see_the_same() {
 }
 
 #[test]
-fn an_unknown_nexus_is_told_to_try_later() {
+fn unknown_nexus_gets_busy() {
     let mut bench = disk();
     assert_eq!(bench.command(9, TUR, &[]).status, Status::Busy);
     bench.port.detach_nexus(NexusIndex(1));
     assert_eq!(bench.command(1, TUR, &[]).status, Status::Busy);
 }
 
-/// Answers of REPORT SUPPORTED OPERATION CODES for all commands.
+/// The commands that REPORT SUPPORTED OPERATION CODES reports.
 fn supported(bench: &mut Bench) -> Vec<(u8, Option<u16>)> {
     let data = bench.run(&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0], &[]).data_in;
     decode_all(&data).unwrap().iter().map(|command| (command.opcode, command.service_action)).collect()
 }
 
 #[test]
-fn what_is_listed_is_done_and_nothing_else() {
+fn reported_commands_are_exactly_the_supported_ones() {
     let thin = Bench::disk(|config| config.thin_provisioning = true, FILE);
     for mut bench in [disk(), thin, Bench::new(UnitConfig::controller(1), FILE)] {
         let listed = supported(&mut bench);
@@ -226,7 +226,7 @@ fn what_is_listed_is_done_and_nothing_else() {
 }
 
 #[test]
-fn a_controller_is_ready_and_has_no_medium() {
+fn controller_is_ready_without_a_medium() {
     let mut bench = Bench::new(UnitConfig::controller(1), FILE);
     assert_eq!(verdict(&bench.run(TUR, &[])), GOOD);
     for cdb in [
@@ -246,7 +246,7 @@ fn self_test_passes_and_diagnostic_pages_are_refused() {
 }
 
 #[test]
-fn an_aborted_task_can_be_used_again() {
+fn aborted_task_can_be_reused() {
     let mut bench = Bench::disk(|config| config.write_cache = false, Capabilities { fua: false, ..FILE });
     let mut task = DeviceTask::default();
     let mut cdb = [0; 16];
@@ -267,7 +267,7 @@ fn an_aborted_task_can_be_used_again() {
 }
 
 #[test]
-fn a_small_task_stays_small() {
+fn task_size_is_limited() {
     assert!(size_of::<DeviceTask>() <= 64, "{} bytes", size_of::<DeviceTask>());
 }
 
@@ -286,7 +286,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
     )
 }
 
-/// CDBs that are often nearly right: a known operation code, small numbers in the middle.
+/// CDBs that are often valid: a known operation code and small numbers.
 fn cdb() -> impl Strategy<Value = [u8; 16]> {
     let known =
         prop::sample::select(COMMANDS.iter().map(|row| (row.opcode, row.service_action)).collect::<Vec<_>>());
@@ -303,9 +303,9 @@ fn cdb() -> impl Strategy<Value = [u8; 16]> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// The bench looks at each step's range; here any command, with any data, on any store.
+    /// Runs any command with any data on any store; the bench checks the range of each step.
     #[test]
-    fn no_command_leaves_the_store_or_panics(
+    fn no_command_exceeds_the_store_or_panics(
         capabilities in capabilities(),
         [thin, removable, write_cache, large_blocks] in any::<[bool; 4]>(),
         cdbs in prop::collection::vec((cdb(), prop_oneof![Just(0), Just(512), 0..5000usize], any::<u8>()), 1..8),

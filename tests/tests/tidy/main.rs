@@ -1,5 +1,5 @@
-//! The rules of the house, as far as a test can see them: lengths and heads of files, arrows between crates, purity
-//! of the pure ones, where `unsafe` may stand, and words that have no place in a repository.
+//! The rules of the workspace that a test can check: length and head of files, dependencies between crates, purity of the
+//! pure ones, use of `unsafe`, imports between modules, length of functions, and words that do not belong in the repository.
 
 mod functions;
 mod imports;
@@ -12,18 +12,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
 }
 
-/// Files of the repository by their path in it, with one of these endings.
+/// Paths and contents of the files of the repository with one of these endings.
 fn files(endings: &[&str]) -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of the repository") {
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory of the repository") {
             let path = entry.expect("a readable entry").path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if path.is_dir() {
                 if !["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
-                    folders.push(path);
+                    directories.push(path);
                 }
             } else if endings.iter().any(|ending| name.ends_with(ending))
                 && let Ok(text) = fs::read_to_string(&path)
@@ -38,19 +38,19 @@ fn files(endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// Prints all breaches, then fails if there were any.
+/// Fails with the list of breaches if there are any.
 fn none(rule: &str, breaches: &[String]) {
     assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
 }
 
-/// Code without comments, with the numbers of the lines.
+/// The lines of code without comments, with their numbers.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.enumerate().map(|(index, line)| (index + 1, line))
 }
 
 #[test]
-fn files_are_rooms_not_halls() {
+fn files_have_at_most_500_lines() {
     let long = files(&[".rs"]).into_iter().filter(|(_, text)| {
         text.lines().count() > 500
             && !text.lines().any(|line| line.starts_with("//! Longer than 500 lines because "))
@@ -59,13 +59,13 @@ fn files_are_rooms_not_halls() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_has_a_head() {
     let silent = files(&[".rs"]).into_iter().filter(|(_, text)| !text.starts_with("//! "));
     none("no `//!` head", &silent.map(|(path, _)| path).collect::<Vec<_>>());
 }
 
-/// What each crate may depend on among the crates of the house; an arrow that is not here does not exist.
-const ARROWS: [(&str, &[&str]); 7] = [
+/// The crates of the workspace, and which of the others each may depend on.
+const DEPENDENCIES: [(&str, &[&str]); 7] = [
     ("iscsi-proto", &[]),
     ("scsi-core", &[]),
     ("target-engine", &["iscsi-proto", "scsi-core"]),
@@ -75,7 +75,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("tests", &["iscsi-proto", "scsi-core", "target-engine", "backstores"]),
 ];
 
-/// The names in `[dependencies]` and in parts of it; those of development do not count.
+/// The names and values in `[dependencies]` tables, without development dependencies.
 fn dependencies(manifest: &str) -> Vec<(&str, &str)> {
     let mut inside = false;
     let mut found = Vec::new();
@@ -92,13 +92,13 @@ fn dependencies(manifest: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn arrows_between_crates_are_as_drawn() {
-    let house: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+fn crates_depend_on_one_another_as_in_the_table() {
+    let workspace: Vec<&str> = DEPENDENCIES.iter().map(|(name, _)| *name).collect();
     let mut breaches = Vec::new();
-    for (name, allowed) in ARROWS {
+    for (name, allowed) in DEPENDENCIES {
         let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
         for (dependency, value) in dependencies(&manifest) {
-            if house.contains(&dependency) && !allowed.contains(&dependency) {
+            if workspace.contains(&dependency) && !allowed.contains(&dependency) {
                 breaches.push(format!("{name} -> {dependency}"));
             }
             if (name, dependency) == ("tgtadm-bin", "target-engine") && value.contains("runtime") {
@@ -106,15 +106,15 @@ fn arrows_between_crates_are_as_drawn() {
             }
         }
     }
-    none("arrows that are not drawn", &breaches);
+    none("dependencies that the table does not allow", &breaches);
 }
 
-/// Crates that have no business in a crate without I/O.
+/// Crates that a crate without I/O must not depend on.
 const IMPURE: [&str; 10] =
     ["rustix", "polling", "socket2", "io-uring", "libc", "nix", "tokio", "getrandom", "signal-hook", "log"];
 
 #[test]
-fn the_pure_crates_are_pure() {
+fn pure_crates_are_pure() {
     let words =
         ["std::net", "std::fs", "std::thread", "std::process", "Instant::now", "SystemTime", "std::env"];
     let mut breaches = Vec::new();
@@ -136,9 +136,9 @@ fn the_pure_crates_are_pure() {
     none("I/O, threads or a clock in a pure crate", &breaches);
 }
 
-/// Only where the kernel or a C library is talked to; elsewhere a test may say why it must.
+/// `unsafe` is for calls of the kernel or of a C library; a test may use it with a reason.
 #[test]
-fn unsafe_stands_where_it_may() {
+fn unsafe_is_used_only_where_allowed() {
     let allowed = |path: &str, text: &str| {
         path.starts_with("backstores/")
             || ["target-engine/src/runtime/poller.rs", "target-engine/src/runtime/buffers.rs"].contains(&path)
@@ -153,11 +153,10 @@ fn unsafe_stands_where_it_may() {
         let lines = code(&text).filter(|(_, line)| keyword.iter().any(|word| line.contains(word)));
         breaches.extend(lines.map(|(number, _)| format!("{path}:{number}")));
     }
-    none("unsafe where it may not stand", &breaches);
+    none("unsafe code that is not allowed", &breaches);
 }
 
-/// In lower case, and in pieces here, so that this file does not break its own rule. (A session is the protocol's
-/// word and may be spoken of.)
+/// In lower case. In pieces, so that this file does not break the rule itself.
 const BANNED: [&[&str]; 9] = [
     &["sub", "agent"],
     &["as an ", "ai "],
@@ -171,13 +170,13 @@ const BANNED: [&[&str]; 9] = [
 ];
 
 #[test]
-fn nothing_speaks_of_the_work_instead_of_the_product() {
+fn texts_describe_the_product_not_the_work() {
     let banned: Vec<String> = BANNED.iter().map(|pieces| pieces.concat()).collect();
     let mut breaches = Vec::new();
     for (path, text) in files(&[".rs", ".md", ".toml"]) {
         for (index, line) in text.lines().enumerate() {
             let lower = line.to_lowercase();
-            // A stage of the work by its number, as in the name of a part of a plan.
+            // A numbered stage of the work.
             let stage = ["phase ", "issue "].iter().any(|word| {
                 let mut after = lower.match_indices(word).map(|(at, _)| &lower[at + word.len()..]);
                 after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
@@ -191,8 +190,8 @@ fn nothing_speaks_of_the_work_instead_of_the_product() {
 }
 
 #[test]
-fn no_path_of_a_machine_is_written_down() {
-    let places =
+fn texts_have_no_path_of_a_machine() {
+    let roots =
         [["/wo", "rk/"].concat(), ["/fa", "rm/"].concat(), ["/ho", "me/"].concat(), ["/ro", "ot/"].concat()];
     let mut breaches = Vec::new();
     for (path, text) in files(&[".rs", ".md", ".toml", ".8", ".5", ".sh", "run"]) {
@@ -200,7 +199,7 @@ fn no_path_of_a_machine_is_written_down() {
             let own = |at: usize| {
                 !line[..at].ends_with(|before: char| before.is_alphanumeric() || ".-_}".contains(before))
             };
-            if places.iter().any(|place| line.match_indices(place.as_str()).any(|(at, _)| own(at))) {
+            if roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| own(at))) {
                 breaches.push(format!("{path}:{}: {}", index + 1, line.trim()));
             }
         }
@@ -209,7 +208,7 @@ fn no_path_of_a_machine_is_written_down() {
 }
 
 #[test]
-fn an_ignored_test_says_why() {
+fn ignored_tests_have_a_reason() {
     let mut breaches = Vec::new();
     let bare = ["#[ign", "ore]"].concat();
     for (path, text) in files(&[".rs"]) {

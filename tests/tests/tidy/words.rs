@@ -3,16 +3,14 @@
 use super::{files, none};
 
 /// Directories and files that still use some of them.
-const EXEMPT: [&str; 13] = [
+const EXEMPT: [&str; 11] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "backstores/",
     "dist/",
-    "doc/",
     "docs/",
-    "scsi-core/",
     "target-engine/",
     "tests/",
     "tgtadm-bin/",
@@ -41,7 +39,7 @@ const WORDS: [Word; 13] = [
     word(&["last word", "last words"], "final responses, drain"),
     word(&["pulse", "pulses"], "check of hangs"),
     // Options have letters, and a text has capital ones.
-    Word { forms: &["letter", "letters"], instead: "message", allowed_in: &["tgtadm-bin/", "doc/man/"] },
+    Word { forms: &["letter", "letters"], instead: "message", allowed_in: &["tgtadm-bin/", "docs/man/"] },
     word(&["house", "houses"], "workspace, module"),
     word(&["hall", "halls"], "module"),
     word(&["shelf", "shelves"], "module, directory"),
@@ -81,14 +79,14 @@ fn breaches_of(path: &str, line: &str) -> Vec<&'static Word> {
     WORDS.iter().filter(banned).collect()
 }
 
-/// Man pages, unit files, scripts and examples have no common ending: below `dist` and `doc` every file is read.
+/// Man pages, unit files, scripts and examples have no common ending: below `dist` and `docs` every file is read.
 fn texts() -> Vec<(String, String)> {
     let mut texts = files(&[""]);
     texts.retain(|(path, _)| {
         path.ends_with(".rs")
             || path.ends_with(".md")
             || path.starts_with("dist/")
-            || path.starts_with("doc/")
+            || path.starts_with("docs/")
     });
     texts
 }

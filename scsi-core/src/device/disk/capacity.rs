@@ -5,7 +5,7 @@ use super::super::request::Request;
 use super::super::unit::UnitState;
 use crate::page::read_capacity::ReadCapacity;
 
-/// Bytes of READ CAPACITY (10), which has no allocation length.
+/// Length of READ CAPACITY (10) data in bytes; the CDB has no allocation length.
 const LEN_10: u32 = 8;
 
 pub(super) fn read_capacity_10(request: &Request<'_>) -> Answer {

@@ -1,4 +1,4 @@
-//! GET LBA STATUS (SBC-3 5.4): asks the store stretch by stretch.
+//! GET LBA STATUS (SBC-3 5.4): queries the allocation of the store, one range after the other.
 
 use super::super::answer::{Answer, data_in};
 use super::super::request::Request;
@@ -7,26 +7,26 @@ use super::super::{IoDone, Step};
 use super::range::out_of_range;
 use crate::page::lba_status::{self as page, Provisioning};
 
-/// A list in the making. Numbers are blocks.
+/// The descriptors found so far. Positions are in blocks.
 #[derive(Debug)]
 struct LbaStatus {
     next: u64,
     end: u64,
     block_shift: u32,
     allocation_len: u32,
-    /// How many descriptors the initiator takes.
+    /// Number of descriptors that fit the allocation length, at least 1.
     wanted: usize,
-    /// How often the store may still be asked.
-    asks: u32,
+    /// Number of further queries that are permitted.
+    queries_left: u32,
     found: Vec<page::LbaStatus>,
 }
 
-/// Bounds the work of one command; an initiator asks again behind the last descriptor.
-const ASKS_MAX: u32 = 64;
+/// Maximum number of queries of one command. The initiator continues with another command after the last descriptor.
+const QUERIES_MAX: u32 = 64;
 const HEADER_LEN: usize = 8;
 const DESCRIPTOR_LEN: usize = 16;
 
-/// Without thin provisioning, or where the store cannot tell, all blocks are mapped.
+/// Starts the command. Without thin provisioning, or if the store does not report allocation, all blocks are mapped.
 pub(super) fn lba_status(request: &mut Request<'_>, lba: u64, allocation_len: u32) -> Answer {
     request.needs_medium()?;
     let medium = &request.state.medium;
@@ -40,11 +40,11 @@ pub(super) fn lba_status(request: &mut Request<'_>, lba: u64, allocation_len: u3
         block_shift: medium.block_shift,
         allocation_len,
         wanted: wanted.max(1),
-        asks: ASKS_MAX,
+        queries_left: QUERIES_MAX,
         found: Vec::new(),
     };
     if medium.thin && medium.capabilities.allocation {
-        return Ok(ask(request.task, Box::new(list)));
+        return Ok(query(request.task, Box::new(list)));
     }
     list.add(list.end - lba, Provisioning::Mapped);
     Ok(list.answer())
@@ -59,28 +59,28 @@ impl Continuation for LbaStatus {
     }
 }
 
-/// Takes the store's answer and asks again, or is done.
+/// Adds the answer of the store, then queries the next range or ends the command.
 fn next(task: &mut DeviceTask, mut list: Box<LbaStatus>, len: u64, hole: bool) -> Step {
     let left = list.end - list.next;
-    // A block that is a hole only in part is mapped.
+    // A block that is a hole only in part counts as mapped.
     let (blocks, status) = match (len >> list.block_shift, hole) {
         (0, _) => (1, Provisioning::Mapped),
         (blocks, true) => (blocks, Provisioning::Deallocated),
         (blocks, false) => (blocks, Provisioning::Mapped),
     };
     let more = list.add(blocks.min(left), status);
-    if more && list.next < list.end && list.asks > 0 { ask(task, list) } else { list.answer() }
+    if more && list.next < list.end && list.queries_left > 0 { query(task, list) } else { list.answer() }
 }
 
-fn ask(task: &mut DeviceTask, mut list: Box<LbaStatus>) -> Step {
-    list.asks -= 1;
+fn query(task: &mut DeviceTask, mut list: Box<LbaStatus>) -> Step {
+    list.queries_left -= 1;
     let (offset, len) = (list.next << list.block_shift, (list.end - list.next) << list.block_shift);
     task.follow_with(Then::Continue(list));
     Step::Allocation { offset, len }
 }
 
 impl LbaStatus {
-    /// Adds a stretch, or lengthens the last one; false when the list is full.
+    /// Adds blocks to the last descriptor or a new one. Returns false if the list is full.
     fn add(&mut self, mut blocks: u64, status: Provisioning) -> bool {
         while blocks > 0 {
             let full = self.found.len() == self.wanted;

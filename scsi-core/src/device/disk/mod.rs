@@ -1,4 +1,4 @@
-//! Commands of a direct-access block device (SBC-3 5): which one goes where, and the bounds they share.
+//! Dispatches the commands of a direct-access block device (SBC-3 5).
 
 mod capacity;
 mod lba_status;
@@ -16,7 +16,7 @@ use super::request::Request;
 use super::{TargetView, spc};
 use crate::cdb::{Cdb, Extent};
 
-/// Begins a command.
+/// Starts a command.
 #[inline]
 pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) -> Answer {
     match cdb {
@@ -53,7 +53,7 @@ fn start_rare(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) -> Ans
     }
 }
 
-/// PRE-FETCH (SBC-3 5.14) is advice; the store's own read-ahead is better at it.
+/// PRE-FETCH (SBC-3 5.14). Only the range is checked: prefetching is optional, and the store has its own read-ahead.
 fn pre_fetch(request: &Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
     request.state.medium.range(extent)?;

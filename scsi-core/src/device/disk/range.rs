@@ -1,4 +1,4 @@
-//! Ranges of the medium: from logical blocks to bytes of the store, and their bounds.
+//! Ranges of the medium: converts logical blocks to bytes of the store, and checks their bounds.
 
 use crate::cdb::Extent;
 use crate::device::Step;
@@ -6,7 +6,7 @@ use crate::device::answer::{Refusal, good};
 use crate::device::unit::{Medium, TRANSFER_LEN_MAX};
 use crate::sense::{AdditionalSense, Sense};
 
-/// A stretch of the store in bytes, within it.
+/// A range of the store in bytes, within its size.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Range {
     pub(super) offset: u64,
@@ -14,7 +14,8 @@ pub(super) struct Range {
 }
 
 impl Medium {
-    /// The bytes of an extent, if the medium has them. An empty extent may stand right behind the last block.
+    /// Converts an extent to bytes, and refuses it if it exceeds the medium. An empty extent may start directly after the
+    /// last block.
     #[inline]
     pub(super) fn range(&self, extent: Extent) -> Result<Range, Refusal> {
         match self.blocks.checked_sub(extent.lba) {
@@ -26,7 +27,7 @@ impl Medium {
         }
     }
 
-    /// The same for commands that MAXIMUM TRANSFER LENGTH binds.
+    /// [`Self::range`], for commands that MAXIMUM TRANSFER LENGTH limits.
     #[inline]
     pub(super) fn transfer_range(&self, extent: Extent, opcode: u8) -> Result<Range, Refusal> {
         let range = self.range(extent)?;
@@ -36,7 +37,7 @@ impl Medium {
         Ok(range)
     }
 
-    /// Whether what a write leaves in the store's cache must be flushed before GOOD.
+    /// Whether a write must be flushed from the cache of the store before GOOD.
     #[inline]
     pub(super) fn must_be_durable(&self, fua: bool) -> bool {
         (fua || !self.write_cache) && self.capabilities.volatile_cache
@@ -48,7 +49,7 @@ pub(super) fn out_of_range() -> Refusal {
     Sense::illegal_request(AdditionalSense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE).into()
 }
 
-/// The byte of TRANSFER LENGTH, by the CDB's length (SAM-5 5.2: the group code).
+/// Offset of TRANSFER LENGTH in a CDB, which its group code determines (SAM-5 5.2).
 fn length_field(opcode: u8) -> u16 {
     match opcode >> 5 {
         0 => 4,
@@ -58,7 +59,7 @@ fn length_field(opcode: u8) -> u16 {
     }
 }
 
-/// A step on the medium, or GOOD at once where there is nothing to do.
+/// The step, or GOOD at once if its length is 0.
 #[inline]
 pub(super) fn unless_empty(len: u64, step: Step) -> Step {
     if len == 0 { good() } else { step }

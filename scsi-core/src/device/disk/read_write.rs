@@ -8,7 +8,7 @@ use super::super::task::Then;
 use super::range::unless_empty;
 use crate::cdb::Extent;
 
-/// FUA asks for the medium's data; a store that is coherent with its own cache gives just that.
+/// READ. FUA needs no action, because the cache of the store is coherent with its medium.
 #[inline]
 pub(super) fn read(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
@@ -17,8 +17,8 @@ pub(super) fn read(request: &mut Request<'_>, extent: Extent) -> Answer {
     Ok(unless_empty(range.len, Step::Read { offset: range.offset, len: range.len }))
 }
 
-/// Writes the whole blocks that were received, at most what the CDB says: an initiator that expects to send less
-/// than its CDB says is told so by the residual, not by an error (RFC 7143 11.4.5.1).
+/// WRITE. Writes the complete blocks that were received, at most those of the CDB. Missing data is reported as a residual,
+/// not as an error (RFC 7143 11.4.5.1).
 #[inline]
 pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_writable()?;
@@ -37,7 +37,7 @@ pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
     Ok(unless_empty(len, Step::Write { offset: range.offset, len, fua }))
 }
 
-/// Flushes all of the store, which covers any range. With IMMED as well: GOOD after the flush is never wrong.
+/// SYNCHRONIZE CACHE. Flushes the whole store for any range. A command with IMMED gets its status after the flush, too.
 pub(super) fn synchronize_cache(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
     request.state.medium.range(extent)?;

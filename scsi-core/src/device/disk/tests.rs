@@ -1,4 +1,4 @@
-//! Commands on the medium, each as bytes, steps and verdict.
+//! Tests of commands on the medium: CDB, steps and result of each.
 
 use super::super::bench::*;
 use super::super::unit::UnitConfig;
@@ -9,7 +9,7 @@ use crate::store::{Capabilities, IoError};
 
 type Row<'a> = (&'a [u8], usize, Verdict, Vec<Step>);
 
-/// Runs each row on a fresh bench, with as many data-out bytes of AAh as the row says.
+/// Runs each row on a new bench; the data-out has the length of the row and consists of AAh.
 fn rows(make: impl Fn() -> Bench, rows: &[Row<'_>]) {
     for (cdb, data_len, expected, steps) in rows {
         let mut bench = make();
@@ -75,7 +75,7 @@ fn reads_of_other_lengths() {
     #[rustfmt::skip]
     rows(disk, &[
         (&[0x08, 0, 0, 8, 2, 0],                                            0, GOOD,         vec![read(8, 2)]),
-        // 0 is 256 blocks, more than there are.
+        // 0 is 256 blocks, which exceeds the medium.
         (&[0x08, 0, 0, 0, 0, 0],                                            0, OUT_OF_RANGE, vec![]),
         (&[0xa8, 0, 0, 0, 0, 8, 0, 0, 0, 2],                                0, GOOD,         vec![read(8, 2)]),
         (&[0x88, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 2],                    0, GOOD,         vec![read(8, 2)]),
@@ -117,17 +117,17 @@ fn write_10() {
         (&[0x2a, 0, 0, 0, 0, 63, 0, 0, 2, 0],    1024, OUT_OF_RANGE, vec![]),
         (&[0x2a, 0, 0, 0, 0, 8,  0, 0, 0, 0],    0,    GOOD,         vec![]),
         (&[0x2a, 0x20, 0, 0, 0, 8, 0, 0, 1, 0],  512,  BAD_FIELD,    vec![]),
-        // Less was sent than the CDB says: whole blocks are written.
+        // Less data-out than the CDB requests: complete blocks are written.
         (&[0x2a, 0, 0, 0, 0, 8,  0, 0, 2, 0],    512,  GOOD,         vec![write(8, 1, false)]),
         (&[0x2a, 0, 0, 0, 0, 8,  0, 0, 2, 0],    1000, GOOD,         vec![write(8, 1, false)]),
         (&[0x2a, 8, 0, 0, 0, 8,  0, 0, 1, 0],    200,  GOOD,         vec![]),
-        // More was sent: what the CDB says is written.
+        // More data-out than the CDB requests: the blocks of the CDB are written.
         (&[0x2a, 0, 0, 0, 0, 8,  0, 0, 1, 0],    1024, GOOD,         vec![write(8, 1, false)]),
     ]);
 }
 
 #[test]
-fn the_transport_learns_what_the_cdb_asks_for() {
+fn transfer_len_is_that_of_the_cdb() {
     let mut bench = disk();
     bench.run(&[0x2a, 0, 0, 0, 0, 8, 0, 0, 2, 0], &[0; 512]);
     assert_eq!(bench.transfer_len, 1024);
@@ -138,7 +138,7 @@ fn the_transport_learns_what_the_cdb_asks_for() {
 }
 
 #[test]
-fn writes_become_durable_in_the_way_the_store_knows() {
+fn durable_writes_use_fua_or_flush() {
     let cdb = &[0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1][..];
     let fua = &[0x8a, 8, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1][..];
     let no_cache = |config: &mut UnitConfig| config.write_cache = false;
@@ -158,7 +158,7 @@ fn writes_become_durable_in_the_way_the_store_knows() {
 }
 
 #[test]
-fn nothing_is_written_to_a_protected_unit() {
+fn write_protected_unit_refuses_writes() {
     let list = encode(&[UnmapDescriptor { lba: 0, blocks: 1 }]);
     let store = Capabilities { read_only: true, ..FILE };
     let thin = |config: &mut UnitConfig| config.thin_provisioning = true;
@@ -182,13 +182,13 @@ fn nothing_is_written_to_a_protected_unit() {
         }
         assert_eq!(verdict(&Bench::disk(thin, store).run(cdb, &list)), PROTECTED, "{cdb:02x?}");
     }
-    // A prefetch and a read are no writes.
+    // PRE-FETCH and READ are permitted.
     assert_eq!(verdict(&benches[0]().run(&[0x34, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[])), GOOD);
     assert_eq!(verdict(&benches[0]().run(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[])), GOOD);
 }
 
 #[test]
-fn nothing_is_reached_without_a_medium() {
+fn commands_without_a_medium_are_refused() {
     let list = encode(&[UnmapDescriptor { lba: 0, blocks: 1 }]);
     let cdbs: &[&[u8]] = &[
         &[0x00, 0, 0, 0, 0, 0],
@@ -225,19 +225,19 @@ fn verify() {
         (&[0x2f, 4, 0, 0, 0, 8, 0, 0, 2, 0],             1024, BAD_FIELD,    vec![]),
         (&[0x2f, 0x20, 0, 0, 0, 8, 0, 0, 2, 0],          0,    BAD_FIELD,    vec![]),
     ]);
-    // What may still be in the cache goes to the medium first.
+    // The cache is flushed first.
     rows(disk, &[(&[0x2f, 0, 0, 0, 0, 8, 0, 0, 2, 0], 0, GOOD, vec![Step::Flush, probe(8, 2)])]);
 }
 
 #[test]
-fn a_miscompare_tells_where() {
+fn miscompare_reports_the_offset() {
     let mut bench = disk();
     let mut data = [vec![8; 512], vec![9; 512]].concat();
     assert_eq!(verdict(&bench.run(&[0x2f, 2, 0, 0, 0, 8, 0, 0, 2, 0], &data)), GOOD);
     data[700] = 0;
     let outcome = bench.run(&[0x2f, 2, 0, 0, 0, 8, 0, 0, 2, 0], &data);
     assert_eq!(outcome.sense.unwrap().information, Some(700));
-    // One block stands for each: the second block differs from its first byte.
+    // One block is compared with each: the second block differs at its first byte.
     let outcome = bench.run(&[0x2f, 6, 0, 0, 0, 8, 0, 0, 2, 0], &data[..512]);
     assert_eq!(outcome.sense.unwrap().information, Some(512));
 }
@@ -264,7 +264,7 @@ fn write_and_verify() {
 }
 
 #[test]
-fn flushing_and_prefetching_look_at_the_range() {
+fn synchronize_cache_and_prefetch_check_the_range() {
     #[rustfmt::skip]
     rows(disk, &[
         (&[0x35, 0, 0, 0, 0, 0,  0, 0, 0, 0],                     0, GOOD,         vec![Step::Flush]),
@@ -284,10 +284,10 @@ fn write_same_of_a_pattern() {
     #[rustfmt::skip]
     rows(thin, &[
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 4, 0],             512,  GOOD,         vec![fill(8, 4, false)]),
-        // With UNMAP the blocks read as zeroes, whatever is sent.
+        // With UNMAP the blocks read as zeroes, for any data-out.
         (&[0x41, 8, 0, 0, 0, 8, 0, 0, 4, 0],             512,  GOOD,
             vec![Step::WriteZeroes { offset: 4096, len: 2048, may_unmap: true }]),
-        // 0 blocks reach to the end.
+        // 0 blocks extends to the end of the medium.
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 0, 0],             512,  GOOD,         vec![fill(8, 56, false)]),
         (&[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0], 512,  GOOD,         vec![fill(8, 56, false)]),
         (&[0x41, 0, 0, 0, 0, 64, 0, 0, 0, 0],            512,  OUT_OF_RANGE, vec![]),
@@ -296,7 +296,7 @@ fn write_same_of_a_pattern() {
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 4, 0],             256,  BAD_FIELD,    vec![]),
         (&[0x41, 8, 0, 0, 0, 8, 0, 0, 4, 0],             1024, BAD_FIELD,    vec![]),
         (&[0x41, 0, 0, 0, 0, 8, 0, 0, 4, 0],             0,    BAD_FIELD,    vec![]),
-        // ANCHOR, without and with UNMAP; WRPROTECT.
+        // ANCHOR without and with UNMAP; WRPROTECT.
         (&[0x93, 0x10, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1], 512, BAD_FIELD,  vec![]),
         (&[0x93, 0x18, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1], 512, BAD_FIELD,  vec![]),
         (&[0x41, 0x20, 0, 0, 0, 8, 0, 0, 1, 0],          512,  BAD_FIELD,    vec![]),
@@ -329,7 +329,7 @@ fn write_same_of_zeroes() {
         (only_discard,  unmap_ndob, nothing, GOOD,      vec![discard(8, 4)]),
         // Without UNMAP the blocks stay mapped.
         (only_discard,  ndob,       nothing, BAD_FIELD, vec![]),
-        // Discarded blocks must read as what WRITE SAME says, so they are written.
+        // Discarded blocks would not read as zeroes, so they are written.
         (dirty_discard, unmap,      zeroes,  GOOD,      vec![fill(8, 4, false)]),
         (dirty_discard, unmap,      nothing, BAD_FIELD, vec![]),
         (dirty_discard, ndob,       nothing, BAD_FIELD, vec![]),
@@ -363,19 +363,19 @@ fn unmap() {
         (encode(&[of(8, 0)]),                          None,    GOOD,         vec![]),
         (encode(&[]),                                  None,    GOOD,         vec![]),
         (vec![],                                       None,    GOOD,         vec![]),
-        // One bad range, and nothing is discarded.
+        // One invalid range: nothing is discarded.
         (encode(&[of(8, 4), of(63, 2)]),               None,    OUT_OF_RANGE, vec![]),
         (encode(&[of(u64::MAX, 1)]),                   None,    OUT_OF_RANGE, vec![]),
         (encode(&[of(0, u32::MAX)]),                   None,    OUT_OF_RANGE, vec![]),
         (vec![0; 7],                                   None,    BAD_LIST_LEN, vec![]),
         (cut,                                          None,    BAD_LIST_LEN, vec![]),
-        // Right behind the last block there is nothing to discard, and no fault; farther away there is one.
+        // An empty range is valid directly after the last block, and invalid further on.
         (encode(&[of(64, 0)]),                         None,    GOOD,         vec![]),
         (encode(&[of(65, 0)]),                         None,    OUT_OF_RANGE, vec![]),
-        // As many descriptors as VPD page B0h says, and one more.
+        // The maximum number of descriptors of VPD page B0h, and one more.
         (encode(&[of(0, 0); 256]),                     None,    GOOD,         vec![]),
         (encode(&[of(0, 0); 257]),                     None,    BAD_LIST,     vec![]),
-        // The CDB says more than was sent.
+        // The parameter list is shorter than the CDB states.
         (encode(&[of(8, 4)]),                          Some(40), BAD_LIST_LEN, vec![]),
     ];
     for (list, len, expected, steps) in cases {
@@ -422,7 +422,7 @@ fn get_lba_status() {
     assert_eq!(verdict(&bench.run(&ask(64, 24), &[])), OUT_OF_RANGE);
     assert_eq!(verdict(&bench.run(&ask(63, 24), &[])), GOOD);
 
-    // Not thin, or a store that cannot tell: all is mapped, and nobody is asked.
+    // Without thin provisioning, or if the store does not report allocation, all blocks are mapped without a query.
     let mut blind =
         Bench::disk(|config| config.thin_provisioning = true, Capabilities { allocation: false, ..FILE });
     for bench in [&mut disk(), &mut blind] {
@@ -433,7 +433,7 @@ fn get_lba_status() {
 }
 
 #[test]
-fn a_list_of_many_stretches_ends() {
+fn number_of_queries_is_limited() {
     let mut bench = thin();
     for block in (0..64).step_by(2) {
         bench.holes[block] = true;
@@ -448,7 +448,7 @@ fn capacity() {
     let mut bench = disk();
     assert_eq!(bench.run(&[0x25], &[]).data_in, [0, 0, 0, 63, 0, 0, 2, 0]);
     let ask = &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16][..];
-    // The physical exponent comes from the store: 4096 over 512.
+    // The physical block exponent comes from the store: 4096 to 512 bytes.
     assert_eq!(bench.run(ask, &[]).data_in, [0, 0, 0, 0, 0, 0, 0, 63, 0, 0, 2, 0, 0, 3, 0, 0]);
     let mut bench = thin();
     assert_eq!(bench.run(ask, &[]).data_in[13..], [3, 0xc0, 0]);
@@ -459,7 +459,7 @@ fn capacity() {
 }
 
 #[test]
-fn errors_of_the_store_are_told_by_what_was_done() {
+fn store_error_depends_on_the_kind_of_access() {
     let read = &[0x28, 0, 0, 0, 0, 8, 0, 0, 2, 0][..];
     let write = &[0x2a, 0, 0, 0, 0, 8, 0, 0, 2, 0][..];
     let verify = &[0x2e, 0, 0, 0, 0, 8, 0, 0, 2, 0][..];

@@ -11,11 +11,11 @@ use crate::cdb::Extent;
 use crate::page::unmap::UnmapList;
 use crate::sense::Sense;
 
-/// The ranges that are still to be discarded.
+/// The ranges that have not been discarded yet.
 #[derive(Debug)]
 struct Ranges(std::vec::IntoIter<Range>);
 
-/// Checks all descriptors, then discards one after the other. Discarding need not be durable before GOOD.
+/// Checks all descriptors, then discards their ranges one after the other. The cache is not flushed before GOOD.
 pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32) -> Answer {
     request.needs_writable()?;
     if anchor {
@@ -32,7 +32,7 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
     let mut ranges = Vec::new();
     for descriptor in descriptors.iter() {
         let extent = Extent { lba: descriptor.lba, blocks: descriptor.blocks, ..Extent::default() };
-        // No blocks are no error, right behind the last one either.
+        // An empty range is valid, also directly after the last block.
         if extent.blocks == 0 && extent.lba == request.state.medium.blocks {
             continue;
         }
@@ -45,8 +45,9 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
     Ok(next(request.task, Box::new(Ranges(ranges.into_iter()))))
 }
 
-/// Of an UNMAP parameter list, in bytes.
+/// Length of the header of the parameter list, in bytes.
 const HEADER_LEN: u16 = 8;
+/// Length of a descriptor in bytes.
 const DESCRIPTOR_LEN: u16 = 16;
 
 impl Continuation for Ranges {
@@ -55,7 +56,7 @@ impl Continuation for Ranges {
     }
 }
 
-/// The next range, or GOOD.
+/// Discards the next range, or ends the command.
 fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {
     let Some(Range { offset, len }) = ranges.0.next() else {
         return good();

@@ -10,7 +10,7 @@ use super::read_write;
 use crate::cdb::{ByteCheck, Extent};
 use crate::sense::Sense;
 
-/// What the cache holds goes to the medium first (SBC-3 4.15.1): the medium is what is verified.
+/// VERIFY. The cache is flushed first, because the medium must be verified (SBC-3 4.15.1).
 pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: ByteCheck) -> Answer {
     request.needs_medium()?;
     let medium = &request.state.medium;
@@ -33,7 +33,7 @@ pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: Byte
     Ok(unless_empty(range.len, Step::Flush))
 }
 
-/// WRITE, to the medium, then the check of what was written.
+/// WRITE AND VERIFY: writes to the medium, then checks the written blocks.
 pub(super) fn write_and_verify(request: &mut Request<'_>, extent: Extent, byte_check: bool) -> Answer {
     let step = read_write::write(request, Extent { fua: true, ..extent })?;
     let Step::Write { offset, len, .. } = step else {

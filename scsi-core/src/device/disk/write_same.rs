@@ -9,7 +9,7 @@ use super::range::{out_of_range, unless_empty};
 use crate::cdb::Extent;
 use crate::sense::Sense;
 
-/// What the CDB says beside the range.
+/// Flags of the CDB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub(super) anchor: bool,
@@ -17,13 +17,13 @@ pub(super) struct Options {
     pub(super) no_data_out: bool,
 }
 
-/// Bit positions in byte 1, for field pointers.
+/// Bits of the flags in byte 1, for field pointers.
 const ANCHOR: u8 = 4;
 const UNMAP: u8 = 3;
 const NDOB: u8 = 0;
 
-/// Writes one block again and again. Zeroes become the store's own zeroing where it has one, which with UNMAP may
-/// free the space; any other pattern is written, unless UNMAP is set and the store can free it as zeroes.
+/// Fills a range with one block. Zeroes are written with the zeroing operation of the store, if it has one, which may free
+/// the space if UNMAP is set. With UNMAP any block is handled as zeroes, if the store can zero or discard.
 pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options: Options) -> Answer {
     let medium = &request.state.medium;
     let capabilities = medium.capabilities;
@@ -39,7 +39,7 @@ pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options:
     if blocks == Some(0) {
         return Err(out_of_range());
     }
-    // Bounds first; "to the end" may be longer than a CDB can say.
+    // The range to the end of the medium may exceed the 32 bits of a CDB.
     extent.dpo = false;
     let mut range = medium.range(extent)?;
     if let Some(blocks) = blocks {
@@ -50,13 +50,13 @@ pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options:
     let discards = options.unmap && capabilities.discard_zeroes;
     let can_zero = capabilities.write_zeroes || discards;
     let sent = request.command.data_out_len;
-    // With UNMAP initiators leave the block of zeroes out, also without saying so by NDOB.
+    // With UNMAP some initiators send no data-out, also without NDOB.
     let absent = options.no_data_out || options.unmap && sent == 0;
     let pattern = request.command.data_out.get(..block_len as usize);
     let zeroes = match pattern {
         _ if absent && !can_zero => return refused(NDOB),
         _ if absent => true,
-        // As initiators and other targets have it, UNMAP means zeroes whatever block is sent with it.
+        // Initiators and other targets handle UNMAP as zeroes for any block.
         Some(_) if options.unmap && can_zero && sent == block_len => true,
         Some(pattern) if sent == block_len => pattern.iter().all(|byte| *byte == 0),
         _ => return Err(Sense::invalid_field_in_cdb(0, None).into()),

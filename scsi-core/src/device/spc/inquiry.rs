@@ -1,5 +1,5 @@
-//! INQUIRY (SPC-4 6.6): standard data and vital product data, made from the unit's configuration and what its
-//! store can do.
+//! INQUIRY (SPC-4 6.6): standard data and vital product data, from the configuration of the unit and the capabilities of
+//! its store.
 
 use super::super::answer::{Answer, data_in};
 use super::super::unit::{
@@ -12,7 +12,7 @@ use crate::page::vpd::{
 use crate::page::{Peripheral, PeripheralType};
 use crate::sense::Sense;
 
-/// VERSION: SPC-4.
+/// VERSION of SPC-4.
 const SPC_4: u8 = 6;
 const IDENTIFIER_LEN: usize = UnitConfig::IDENTIFIER_LEN;
 
@@ -82,7 +82,7 @@ fn peripheral(config: &UnitConfig) -> Peripheral {
     Peripheral::connected(PeripheralType(config.device_type as u8))
 }
 
-/// What initiators know the unit by.
+/// The designators that identify the unit.
 fn designators(config: &UnitConfig) -> [Designator; 3] {
     let mut text: Vec<u8> = config.scsi_id.bytes().take(IDENTIFIER_LEN).collect();
     text.resize(IDENTIFIER_LEN, 0);
@@ -95,9 +95,9 @@ fn designators(config: &UnitConfig) -> [Designator; 3] {
 
 fn block_limits(state: &UnitState) -> BlockLimits {
     let medium = &state.medium;
-    // One block is what everybody takes it for; qemu trips over being told so with blocks of 4 KiB.
-    let told = medium.capabilities.discard_granularity >> medium.block_shift;
-    let granularity = if medium.thin && told > 1 { told } else { 0 };
+    // One block is the default; QEMU fails with a reported granularity of one block of 4 KiB.
+    let blocks = medium.capabilities.discard_granularity >> medium.block_shift;
+    let granularity = if medium.thin && blocks > 1 { blocks } else { 0 };
     BlockLimits {
         write_same_non_zero: false,
         optimal_transfer_granularity: transfer_granularity(state),
@@ -111,7 +111,7 @@ fn block_limits(state: &UnitState) -> BlockLimits {
     }
 }
 
-/// As configured, else a physical block, or what the store frees as a whole where that is more.
+/// The configured granularity, else a physical block or the discard granularity of the store, whichever is larger.
 fn transfer_granularity(state: &UnitState) -> u16 {
     let Medium { capabilities, block_shift, .. } = state.medium;
     let physical = 1 << state.physical_exponent().min(15);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_page_is_there_and_no_other() {
+    fn supported_pages_are_exactly_the_listed_ones() {
         for mut bench in [disk(), Bench::new(UnitConfig::controller(1), FILE)] {
             let listed = page(&mut bench, 0)[4..].to_vec();
             for code in 0..=255 {
@@ -183,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn identity_is_the_one_initiators_know() {
+    fn identity_matches_tgt() {
         let mut bench = disk();
         assert_eq!(page(&mut bench, 0x80)[4..], *format!("{:>36}", "beaf11").as_bytes());
         let data = page(&mut bench, 0x83);
         assert_eq!(&data[4..24], b"\x02\x01\x00\x24IET     00010001");
         assert_eq!(data[44..56], [1, 3, 0, 8, 0x30, 0, 0, 1, 0, 0, 0, 1]);
-        // The well-known 360000000000000000e00000000010001.
+        // Linux shows it as 360000000000000000e00000000010001.
         assert_eq!(data[56..60], [1, 3, 0, 16]);
         assert_eq!(data[60..], 0x6000_0000_0000_0000_0e00_0000_0001_0001_u128.to_be_bytes());
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_those_that_are_kept() {
+    fn block_limits_match_the_unit() {
         let limits = |bench: &mut Bench| BlockLimits::decode(&page(bench, 0xb0)).unwrap();
         let plain = limits(&mut disk());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Commands of all devices (SPC-4 6), and which commands a unit has at all.
+//! Commands of all device types (SPC-4 6), and the commands that each device type supports.
 
 mod inquiry;
 mod mode;
@@ -15,10 +15,10 @@ use crate::page::supported::{self, TaskManagementFunctions};
 use crate::sense::{AdditionalSense, Sense};
 
 const UNMAP: u8 = 0x42;
-/// Operation codes of a controller: TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, and what reports them.
+/// Operation codes of a controller: TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, MAINTENANCE IN.
 const CONTROLLER: [u8; 5] = [0x00, 0x03, 0x12, 0xa0, 0xa3];
 
-/// Whether the unit has a command; what it has not is INVALID COMMAND OPERATION CODE.
+/// Whether the unit supports a command; others end with INVALID COMMAND OPERATION CODE.
 #[inline]
 pub(super) fn supports(state: &UnitState, command: &Command) -> bool {
     match state.config.device_type {
@@ -27,7 +27,7 @@ pub(super) fn supports(state: &UnitState, command: &Command) -> bool {
     }
 }
 
-/// Begins a command that is the same for all device types.
+/// Starts a command that is the same for all device types.
 pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) -> Answer {
     match cdb {
         Cdb::Inquiry { vpd, allocation_len } => inquiry::inquiry(request.state, vpd, allocation_len),
@@ -59,7 +59,7 @@ pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) 
     }
 }
 
-/// The end of RESERVE (6) or RELEASE (6).
+/// Ends RESERVE (6) or RELEASE (6).
 fn reserved(change: Result<(), Unchanged>) -> Answer {
     match change {
         Ok(()) | Err(Unchanged::Good) => Ok(good()),
@@ -67,13 +67,13 @@ fn reserved(change: Result<(), Unchanged>) -> Answer {
     }
 }
 
-/// A pending unit attention is reported, and cleared by that; nothing else is ever pending.
+/// REQUEST SENSE. Reports and clears a pending unit attention; no other sense data is ever pending.
 fn request_sense(request: &mut Request<'_>, descriptor: bool, allocation_len: u32) -> Step {
     let sense = request.pending.take().map_or(Sense::none(), Sense::unit_attention);
     data_in(sense.in_format(descriptor).to_bytes(), allocation_len)
 }
 
-/// There are no well-known logical units.
+/// REPORT LUNS. The target has no well-known logical units.
 fn report_luns(request: &mut Request<'_>, report: u8, allocation_len: u32, view: &dyn TargetView) -> Answer {
     let luns = match report {
         select::ADDRESSED | select::ALL => view.luns(),
@@ -99,7 +99,7 @@ fn report_opcodes(
     Ok(data_in(data, allocation_len))
 }
 
-/// The self-test has nothing to test, so it passes; there are no diagnostic pages to send.
+/// SEND DIAGNOSTIC. The self-test passes without a test; diagnostic pages are not supported.
 fn send_diagnostic(parameter_len: u32) -> Answer {
     if parameter_len != 0 {
         return Err(Sense::invalid_field_in_cdb(3, None).into());
@@ -107,7 +107,7 @@ fn send_diagnostic(parameter_len: u32) -> Answer {
     Ok(good())
 }
 
-/// What a transport does with the device server; it is to do no less.
+/// The task management functions that every transport has to provide.
 const TASK_MANAGEMENT: TaskManagementFunctions = TaskManagementFunctions {
     abort_task: true,
     abort_task_set: true,

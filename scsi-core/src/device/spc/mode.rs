@@ -14,7 +14,7 @@ use crate::page::mode::{
 };
 use crate::sense::{AdditionalSense, Sense};
 
-/// What the CDB of MODE SELECT says.
+/// Fields of the CDB of MODE SELECT.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Select {
     pub(super) long: bool,
@@ -22,7 +22,7 @@ pub(super) struct Select {
     pub(super) save: bool,
 }
 
-/// What an initiator may change.
+/// The settings that an initiator may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Settings {
     write_cache: bool,
@@ -56,7 +56,7 @@ pub(super) fn mode_sense(state: &UnitState, sense: cdb::ModeSense) -> Answer {
     Ok(data_in(mode::encode(form, header, block, &pages), sense.allocation_len))
 }
 
-/// All pages are looked at before any takes effect. A cache that is turned off is flushed.
+/// MODE SELECT. All pages are checked before any takes effect. A cache that is disabled is flushed.
 pub(super) fn mode_select(request: &mut Request<'_>, options: Select, parameter_len: u32) -> Answer {
     if options.save {
         return Err(Sense::invalid_field_in_cdb(1, Some(0)).into());
@@ -86,7 +86,7 @@ pub(super) fn mode_select(request: &mut Request<'_>, options: Select, parameter_
     Ok(good())
 }
 
-/// The settings after a list; it may change nothing else.
+/// The settings after a list. It is refused if it changes anything else.
 fn selected(state: &UnitState, list: &ModeSelectList<'_>, long: bool) -> Result<Settings, ParameterError> {
     let refused = |byte| Err(ParameterError::InvalidField { byte, bit: None });
     if list.header.medium_type != 0 {
@@ -103,7 +103,7 @@ fn selected(state: &UnitState, list: &ModeSelectList<'_>, long: bool) -> Result<
     let mut settings = Settings::of(state);
     let masks = changeable(state);
     for page in &list.pages {
-        // Of a page that is sent twice the last one stays.
+        // If a page is sent twice, the last one takes effect.
         let current = values(state, settings);
         let known = current.iter().zip(&masks).find(|(known, _)| known.id == page.id);
         let Some((current, mask)) = known else {
@@ -123,7 +123,7 @@ impl Settings {
         }
     }
 
-    /// What a unit begins with when nobody says anything else.
+    /// The default settings of the unit.
     fn default_of(state: &UnitState) -> Self {
         let given = |id: PageId| {
             state.config.mode_pages.iter().any(|page| (page.page, page.subpage) == (id.page, id.subpage))
@@ -140,7 +140,7 @@ impl Settings {
         }
     }
 
-    /// Takes over one page of MODE SELECT.
+    /// Applies one page of MODE SELECT.
     fn apply(
         &mut self,
         page: &SelectedPage<'_>,
@@ -164,7 +164,7 @@ impl Settings {
         Caching { write_cache: self.write_cache, discontinuity: true, ..Caching::default() }
     }
 
-    /// One task set per nexus (TST 001b), its simple tasks in any order (QUEUE ALGORITHM MODIFIER 1).
+    /// The control page: one task set per nexus (TST 001b), unrestricted reordering (QUEUE ALGORITHM MODIFIER 1).
     fn control(self) -> Control {
         Control {
             descriptor_sense: self.sense_descriptor,
@@ -177,7 +177,7 @@ impl Settings {
     }
 }
 
-/// The built-in pages, in order.
+/// The built-in pages, in the order of their codes.
 fn built_in(settings: Settings) -> Vec<ModePage> {
     vec![
         ReadWriteErrorRecovery::default().to_page(),
@@ -189,7 +189,7 @@ fn built_in(settings: Settings) -> Vec<ModePage> {
     ]
 }
 
-/// All pages with these settings: what an administrator gave replaces what is built in, but for the settings.
+/// All pages with these settings. Configured pages replace built-in ones, except for the settings.
 fn values(state: &UnitState, settings: Settings) -> Vec<ModePage> {
     let mut pages = built_in(settings);
     for given in &state.config.mode_pages {
@@ -216,7 +216,7 @@ fn set(body: &mut [u8], index: usize, mask: u8, on: bool) {
     }
 }
 
-/// The masks of changeable bits, page by page as [`values`] has them.
+/// The masks of changeable bits of the pages that [`values`] returns.
 fn changeable(state: &UnitState) -> Vec<ModePage> {
     let caching = Caching { write_cache: state.medium.capabilities.volatile_cache, ..Caching::default() };
     let control = Control { descriptor_sense: true, software_write_protect: true, ..Control::default() };
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn all_pages_come_in_order_and_alone_as_well() {
+    fn all_pages_are_returned_in_order_and_each_alone() {
         let mut bench = disk();
         let all = sense(&mut bench, CURRENT, 0x3f, 0xff);
         let ids: Vec<_> = all.pages.iter().map(|page| (page.id.page, page.id.subpage)).collect();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused() {
+    fn unsupported_pages_are_refused() {
         #[rustfmt::skip]
         let cases: [(&[u8], Verdict); 5] = [
             (&[0x1a, 0, 0x07, 0, 255, 0],         BAD_FIELD),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_all_forms() {
+    fn header_has_the_requested_format() {
         let mut bench = disk();
         let six = bench.run(&[0x1a, 8, 0x08, 0, 255, 0], &[]).data_in;
         assert_eq!((six.len(), &six[..4]), (24, &[23, 0, 0x10, 0][..]), "DBD: no block descriptor");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_write_cache_is_turned_off_and_on() {
+    fn write_cache_is_disabled_and_enabled() {
         let mut bench = disk();
         assert_eq!(page(&mut bench, CHANGEABLE, 8).body[0], 0x04);
         assert!(Caching::from_body(&page(&mut bench, CURRENT, 8).body).write_cache);
@@ -333,7 +333,11 @@ mod tests {
         assert_eq!(bench.steps, [Step::Flush], "what was acknowledged becomes durable");
         assert!(!Caching::from_body(&page(&mut bench, CURRENT, 8).body).write_cache);
         assert!(Caching::from_body(&page(&mut bench, DEFAULT, 8).body).write_cache);
-        assert_eq!(verdict(&bench.command(1, &[0; 6], &[])), MODE_CHANGED, "the other nexus is told");
+        assert_eq!(
+            verdict(&bench.command(1, &[0; 6], &[])),
+            MODE_CHANGED,
+            "an attention for the other nexus"
+        );
         bench.run(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[0; 512]);
         assert_eq!(bench.steps, [Step::Write { offset: 0, len: 512, fua: true }]);
 
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_a_cache_has_none_to_turn_on() {
+    fn store_without_a_cache_has_no_write_cache() {
         let mut bench = Bench::disk(|_| {}, Capabilities { volatile_cache: false, ..FILE });
         assert_eq!(page(&mut bench, CHANGEABLE, 8).body[0], 0);
         let on = caching(&mut bench, true);
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn software_write_protection_and_sense_format_are_obeyed() {
+    fn software_write_protect_and_sense_format_take_effect() {
         let mut bench = disk();
         let mut control = page(&mut bench, CURRENT, 0x0a);
         assert_eq!(control.body[0] >> 5, 1, "a task set per nexus");
@@ -373,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_changes_all_or_nothing() {
+    fn invalid_list_changes_nothing() {
         let mut bench = disk();
         let mut off = caching(&mut bench, false);
         let mut list = vec![0; 4];
@@ -404,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_descriptor_may_say_what_is() {
+    fn block_descriptor_must_match_the_medium() {
         let mut bench = disk();
         let with = |blocks: [u8; 4], len: [u8; 3]| [&[0, 0, 0, 8][..], &blocks, &[0], &len].concat();
         let cases = [
@@ -419,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_an_administrator_replace_and_join() {
+    fn configured_mode_page_replaces_builtin() {
         let given = |page, bytes: &[u8]| unit::ModePage { page, subpage: 0, bytes: bytes.to_vec() };
         let mut bench = disk();
         let change = |config: &mut unit::UnitConfig| {

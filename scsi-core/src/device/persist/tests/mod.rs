@@ -1,4 +1,4 @@
-//! Persistent reservations as initiators see them: commands of a few nexuses, one after the other.
+//! Tests of persistent reservations: commands of several nexuses.
 
 mod register;
 mod reserve;
@@ -22,7 +22,7 @@ use ReservationType::{
     WriteExclusiveRegistrantsOnly,
 };
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
     Good,
@@ -52,7 +52,7 @@ fn end(outcome: &Outcome) -> End {
 }
 
 impl Bench {
-    /// Nexuses 0 to 3, none of which has anything to be told.
+    /// A disk with nexuses 0 to 3, without pending unit attentions.
     fn four() -> Self {
         let mut bench = Self::disk(|config| config.thin_provisioning = true, FILE);
         for nexus in 2..4 {
@@ -96,11 +96,11 @@ impl Bench {
         decode_reservation(&self.persist_in(PersistIn::ReadReservation)).unwrap().1
     }
 
-    /// What nexuses 0 to 3 are told next, each once.
-    fn told(&mut self) -> [End; 4] {
+    /// The next unit attention of nexuses 0 to 3.
+    fn attentions(&mut self) -> [End; 4] {
         [0, 1, 2, 3].map(|nexus| {
             let first = end(&self.command(nexus, TUR, &[]));
-            assert_eq!(end(&self.command(nexus, TUR, &[])), End::Good, "nexus {nexus} is told one thing");
+            assert_eq!(end(&self.command(nexus, TUR, &[])), End::Good, "nexus {nexus} has one attention");
             first
         })
     }
@@ -127,13 +127,13 @@ fn port(index: u32) -> TransportId {
 }
 
 #[test]
-fn registrations_outlive_sessions_and_resets() {
+fn registrations_persist_across_sessions_and_resets() {
     let mut bench = Bench::four();
     bench.register(0, 1);
     assert_eq!(bench.reserve(0, 1, ExclusiveAccess), End::Good);
     bench.port.detach_nexus(NexusIndex(0));
     bench.port.reset();
-    bench.told_reset();
+    bench.drain_reset();
     assert_eq!(bench.try_all(1, &read()), End::Conflict);
     bench.attach(0);
     bench.command(0, TUR, &[]);
@@ -143,14 +143,14 @@ fn registrations_outlive_sessions_and_resets() {
 }
 
 impl Bench {
-    fn told_reset(&mut self) {
+    fn drain_reset(&mut self) {
         for nexus in 1..4 {
             assert_eq!(end(&self.command(nexus, TUR, &[])), End::Sense(6, 0x29, 3));
         }
     }
 }
 
-/// SPC-2 5.5.1 and its exceptions in SPC-4 5.13.3.
+/// RESERVE (6) beside persistent reservations: SPC-2 5.5.1 and its exceptions in SPC-4 5.13.3.
 #[test]
 fn reserve_6_beside_persistent_reservations() {
     let mut bench = Bench::four();
@@ -177,12 +177,12 @@ fn reserve_6_beside_persistent_reservations() {
         assert_eq!(bench.reservation(), Some((1, what(kind))), "no effect");
         assert_eq!(bench.try_all(2, &read()), End::Good, "no effect");
         assert_eq!(bench.out(0, PersistOut::Release(what(kind)), (1, 0)), End::Good);
-        bench.told_any();
+        bench.drain_attentions();
     }
 }
 
 impl Bench {
-    fn told_any(&mut self) {
+    fn drain_attentions(&mut self) {
         for nexus in 0..4 {
             self.command(nexus, TUR, &[]);
         }
@@ -190,7 +190,7 @@ impl Bench {
 }
 
 #[test]
-fn full_status_tells_who_and_what() {
+fn full_status_lists_registrations_and_holder() {
     let mut bench = Bench::four();
     bench.register(0, 1);
     bench.register(1, 2);
@@ -209,7 +209,7 @@ fn full_status_tells_who_and_what() {
 }
 
 #[test]
-fn capabilities_are_told_and_data_is_cut() {
+fn capabilities_are_reported_and_data_is_truncated() {
     let mut bench = Bench::four();
     let data = bench.persist_in(PersistIn::ReportCapabilities);
     assert_eq!(data, [0, 8, 0x18, 0x80, 0xea, 0x01, 0, 0]);
@@ -221,7 +221,7 @@ fn capabilities_are_told_and_data_is_cut() {
 }
 
 #[test]
-fn there_are_no_other_service_actions_and_no_controller_has_any() {
+fn other_service_actions_and_controllers_are_refused() {
     let mut bench = Bench::four();
     for action in 0x04..0x20 {
         assert_eq!(end(&bench.run(&[0x5e, action, 0, 0, 0, 0, 0, 0, 8, 0], &[])), BAD_CDB);
@@ -247,16 +247,16 @@ fn action() -> impl Strategy<Value = PersistOut> {
 }
 
 proptest! {
-    /// Whatever is asked: a holder is registered, no key is 0, nobody is registered twice, and what is refused
+    /// After any commands the holder is registered, no key is 0 and no nexus is registered twice; a refused command
     /// changes nothing.
     #[test]
-    fn what_is_remembered_makes_sense(commands in prop::collection::vec((0..4u32, action(), 0..4u64, 0..4u64), 1..30)) {
+    fn state_is_consistent_after_any_commands(commands in prop::collection::vec((0..4u32, action(), 0..4u64, 0..4u64), 1..30)) {
         let mut bench = Bench::four();
         for (nexus, action, own, other) in commands {
-            bench.told_any();
+            bench.drain_attentions();
             let before = (bench.persist_in(PersistIn::ReadFullStatus), bench.reservation());
             let end = bench.out(nexus, action, (own, other));
-            bench.told_any();
+            bench.drain_attentions();
             let data = bench.persist_in(PersistIn::ReadFullStatus);
             if end != End::Good {
                 prop_assert_eq!(&before, &(data.clone(), bench.reservation()), "{:?}", action);

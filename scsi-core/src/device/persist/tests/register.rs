@@ -1,13 +1,13 @@
-//! REGISTER, REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE.
+//! Tests of REGISTER, REGISTER AND IGNORE EXISTING KEY and REGISTER AND MOVE.
 
 use super::*;
 
 #[test]
-fn a_registration_is_made_changed_and_removed() {
+fn registration_is_added_changed_and_removed() {
     let mut bench = Bench::four();
     #[rustfmt::skip]
     let cases = [
-        // nexus, action, own key, new key: how it ends, generation and keys afterwards
+        // nexus, action, own key, new key; result, generation and keys afterwards
         (0, PersistOut::Register,          (7, 1), End::Conflict, 0, vec![]),
         (0, PersistOut::Register,          (0, 0), End::Good,     0, vec![]),
         (0, PersistOut::Register,          (0, 1), End::Good,     1, vec![1]),
@@ -25,11 +25,11 @@ fn a_registration_is_made_changed_and_removed() {
         assert_eq!(bench.out(nexus, action, keys), expected, "case {number}");
         assert_eq!(bench.keys(), (generation, left), "case {number}");
     }
-    assert_eq!(bench.told(), [End::Good; 4], "registrations concern nobody else");
+    assert_eq!(bench.attentions(), [End::Good; 4], "registrations raise no attention");
 }
 
 #[test]
-fn lists_that_cannot_be_obeyed() {
+fn unsupported_lists_are_refused() {
     let mut bench = Bench::four();
     let list = BasicList { service_action_key: 1, ..BasicList::default() };
     let power_loss = BasicList { persist_through_power_loss: true, ..list.clone() };
@@ -42,7 +42,7 @@ fn lists_that_cannot_be_obeyed() {
         }
     }
     assert_eq!(bench.keys(), (0, vec![]));
-    // The other service actions have no use for these bits.
+    // The other service actions ignore these bits.
     bench.register(0, 1);
     let reserve = PersistOut::Reserve(what(WriteExclusive));
     let list = BasicList { reservation_key: 1, all_target_ports: true, ..power_loss };
@@ -50,7 +50,7 @@ fn lists_that_cannot_be_obeyed() {
 }
 
 #[test]
-fn initiators_are_registered_by_another_all_or_none() {
+fn spec_i_pt_registers_all_initiators_or_none() {
     let mut bench = Bench::four();
     let list = |key, ids: &[TransportId]| {
         let list = BasicList { service_action_key: key, ..BasicList::default() };
@@ -79,7 +79,7 @@ fn initiators_are_registered_by_another_all_or_none() {
 }
 
 #[test]
-fn registrants_are_bounded() {
+fn number_of_registrants_is_limited() {
     let mut bench = Bench::four();
     let ids: Vec<_> = (10..10 + REGISTRANTS_MAX as u32 - 1).map(port).collect();
     let list = BasicList { service_action_key: 1, initiators: Some(ids), ..BasicList::default() };
@@ -90,7 +90,7 @@ fn registrants_are_bounded() {
 }
 
 #[test]
-fn a_holder_gives_its_reservation_away() {
+fn register_and_move_moves_the_reservation() {
     let mut bench = Bench::four();
     let list = MoveList {
         reservation_key: 1,

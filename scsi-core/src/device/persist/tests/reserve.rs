@@ -1,10 +1,10 @@
-//! RESERVE, RELEASE, CLEAR, PREEMPT.
+//! Tests of RESERVE, RELEASE, CLEAR and PREEMPT.
 
 use super::*;
 
-/// SPC-4 5.13.1: who may do what under each type. Nexus 0 holds it, 1 is registered, 2 is not.
+/// Access under each type (SPC-4 5.13.1). Nexus 0 holds the reservation, 1 is registered, 2 is not.
 #[test]
-fn each_type_keeps_out_whom_it_is_to_keep_out() {
+fn each_type_restricts_other_nexuses() {
     #[rustfmt::skip]
     let commands: [(&str, Vec<u8>, bool, bool); 13] = [
         // forbidden under write exclusive, under exclusive access
@@ -41,7 +41,7 @@ fn each_type_keeps_out_whom_it_is_to_keep_out() {
 }
 
 #[test]
-fn a_reservation_is_made_by_a_registrant_once() {
+fn reserve_needs_a_registration_and_no_other_reservation() {
     let mut bench = Bench::four();
     assert_eq!(bench.reserve(0, 0, WriteExclusive), End::Conflict, "not registered");
     bench.register(0, 1);
@@ -66,7 +66,7 @@ fn a_reservation_is_made_by_a_registrant_once() {
 }
 
 #[test]
-fn only_the_holder_releases_and_registrants_are_told() {
+fn only_the_holder_releases_and_registrants_get_attention() {
     for kind in ReservationType::ALL {
         let mut bench = Bench::four();
         bench.register(0, 1);
@@ -86,13 +86,13 @@ fn only_the_holder_releases_and_registrants_are_told() {
         assert_eq!(bench.out(0, release(kind), (1, 0)), End::Good);
         assert_eq!(bench.reservation(), None);
         let registrant = if kind.admits_registrants() { RELEASED } else { End::Good };
-        assert_eq!(bench.told(), [End::Good, registrant, End::Good, End::Good], "{kind:?}");
+        assert_eq!(bench.attentions(), [End::Good, registrant, End::Good, End::Good], "{kind:?}");
         assert_eq!(bench.try_all(2, &write()), End::Good);
     }
 }
 
 #[test]
-fn a_holder_that_goes_takes_its_reservation_with_it() {
+fn unregistering_the_holder_ends_the_reservation() {
     for kind in ReservationType::ALL {
         let mut bench = Bench::four();
         bench.register(0, 1);
@@ -100,16 +100,16 @@ fn a_holder_that_goes_takes_its_reservation_with_it() {
         assert_eq!(bench.reserve(0, 1, kind), End::Good);
         assert_eq!(bench.out(0, PersistOut::Register, (1, 0)), End::Good);
         assert_eq!(bench.reservation().is_some(), kind.is_held_by_all(), "{kind:?}: the other holds it");
-        let told = kind.admits_registrants() && !kind.is_held_by_all();
-        let registrant = if told { RELEASED } else { End::Good };
-        assert_eq!(bench.told(), [End::Good, registrant, End::Good, End::Good], "{kind:?}");
+        let released = kind.admits_registrants() && !kind.is_held_by_all();
+        let registrant = if released { RELEASED } else { End::Good };
+        assert_eq!(bench.attentions(), [End::Good, registrant, End::Good, End::Good], "{kind:?}");
         assert_eq!(bench.out(1, PersistOut::Register, (2, 0)), End::Good);
         assert_eq!(bench.reservation(), None);
     }
 }
 
 #[test]
-fn clear_leaves_nothing_and_tells_registrants() {
+fn clear_removes_all_and_raises_attention() {
     let mut bench = Bench::four();
     assert_eq!(bench.out(0, PersistOut::Clear, (0, 0)), End::Conflict);
     bench.register(0, 1);
@@ -118,12 +118,12 @@ fn clear_leaves_nothing_and_tells_registrants() {
     assert_eq!(bench.out(0, PersistOut::Clear, (2, 0)), End::Conflict);
     assert_eq!(bench.out(0, PersistOut::Clear, (1, 0)), End::Good);
     assert_eq!((bench.keys(), bench.reservation()), ((3, vec![]), None));
-    assert_eq!(bench.told(), [End::Good, PREEMPTED, End::Good, End::Good]);
+    assert_eq!(bench.attentions(), [End::Good, PREEMPTED, End::Good, End::Good]);
 }
 
 #[test]
-fn preempt_takes_the_reservation_over() {
-    for (kind, told) in [(WriteExclusive, End::Good), (WriteExclusiveRegistrantsOnly, RELEASED)] {
+fn preempt_replaces_the_reservation() {
+    for (kind, other) in [(WriteExclusive, End::Good), (WriteExclusiveRegistrantsOnly, RELEASED)] {
         let mut bench = Bench::four();
         for (nexus, key) in [(0, 1), (1, 2), (2, 3)] {
             bench.register(nexus, key);
@@ -132,33 +132,37 @@ fn preempt_takes_the_reservation_over() {
         let preempt = PersistOut::Preempt(what(kind));
         assert_eq!(bench.out(3, preempt, (0, 1)), End::Conflict, "not registered");
         assert_eq!(bench.out(1, preempt, (3, 1)), End::Conflict, "another's key");
-        assert_eq!(bench.out(1, preempt, (2, 9)), End::Conflict, "nobody's key");
+        assert_eq!(bench.out(1, preempt, (2, 9)), End::Conflict, "unregistered key");
         assert_eq!(bench.out(1, preempt, (2, 0)), BAD_LIST);
         assert_eq!(bench.out(1, PersistOut::Preempt(ScopeType(2)), (2, 1)), BAD_CDB);
         assert_eq!(bench.keys().0, 3);
         assert_eq!(bench.out(1, preempt, (2, 1)), End::Good);
         assert_eq!((bench.keys(), bench.reservation()), ((4, vec![2, 3]), Some((2, what(kind)))));
-        assert_eq!(bench.told(), [UNREGISTERED, End::Good, told, End::Good], "{kind:?}");
+        assert_eq!(bench.attentions(), [UNREGISTERED, End::Good, other, End::Good], "{kind:?}");
         assert_eq!(bench.try_all(0, &write()), End::Conflict);
         assert_eq!(bench.try_all(1, &write()), End::Good);
-        // The holder makes another type of its own.
+        // The holder changes the type of its reservation.
         assert_eq!(bench.out(1, PersistOut::Preempt(what(ExclusiveAccess)), (2, 2)), End::Good);
         assert_eq!((bench.keys().1, bench.reservation()), (vec![2, 3], Some((2, what(ExclusiveAccess)))));
-        assert_eq!(bench.told(), [End::Good, End::Good, RELEASED, End::Good]);
+        assert_eq!(bench.attentions(), [End::Good, End::Good, RELEASED, End::Good]);
     }
 }
 
 #[test]
-fn preempt_removes_registrations_and_leaves_the_reservation() {
+fn preempt_of_another_key_keeps_the_reservation() {
     let mut bench = Bench::four();
     for (nexus, key) in [(0, 1), (1, 2), (2, 2)] {
         bench.register(nexus, key);
     }
     assert_eq!(bench.reserve(0, 1, ExclusiveAccess), End::Good);
-    // SCOPE and TYPE do not count.
+    // SCOPE and TYPE are ignored.
     assert_eq!(bench.out(1, PersistOut::Preempt(ScopeType(0)), (2, 2)), End::Good);
     assert_eq!((bench.keys(), bench.reservation()), ((4, vec![1]), Some((1, what(ExclusiveAccess)))));
-    assert_eq!(bench.told(), [End::Good, End::Good, UNREGISTERED, End::Good], "who did it is not told");
+    assert_eq!(
+        bench.attentions(),
+        [End::Good, End::Good, UNREGISTERED, End::Good],
+        "no attention for the sender"
+    );
 
     let mut bench = Bench::four();
     bench.register(0, 1);
@@ -181,13 +185,13 @@ fn where_all_hold_the_reservation_key_0_is_all_others() {
     let mut bench = all();
     assert_eq!(bench.out(0, PersistOut::Preempt(what(WriteExclusive)), (1, 0)), End::Good);
     assert_eq!((bench.keys().1, bench.reservation()), (vec![1], Some((1, what(WriteExclusive)))));
-    assert_eq!(bench.told(), [End::Good, UNREGISTERED, UNREGISTERED, End::Good]);
+    assert_eq!(bench.attentions(), [End::Good, UNREGISTERED, UNREGISTERED, End::Good]);
 
     let mut bench = all();
     assert_eq!(bench.out(0, PersistOut::Preempt(what(WriteExclusive)), (1, 2)), End::Good);
     let kept = Some((0, what(ExclusiveAccessAllRegistrants)));
     assert_eq!((bench.keys().1, bench.reservation()), (vec![1, 3], kept));
-    assert_eq!(bench.told(), [End::Good, UNREGISTERED, End::Good, End::Good]);
+    assert_eq!(bench.attentions(), [End::Good, UNREGISTERED, End::Good, End::Good]);
     for victim in [3, 1] {
         assert_eq!(bench.out(0, PersistOut::Preempt(what(WriteExclusive)), (1, victim)), End::Good);
     }
@@ -195,7 +199,7 @@ fn where_all_hold_the_reservation_key_0_is_all_others() {
 }
 
 #[test]
-fn preempt_and_abort_names_whose_commands_are_to_end() {
+fn preempt_and_abort_aborts_commands_of_preempted_nexuses() {
     let mut bench = Bench::four();
     for (nexus, key) in [(0, 1), (1, 2), (2, 2)] {
         bench.register(nexus, key);
@@ -208,8 +212,8 @@ fn preempt_and_abort_names_whose_commands_are_to_end() {
     let names: Vec<_> = nexuses.iter().map(|name| &name.initiator_port[..]).collect();
     let expected = [1, 2].map(|index| format!("iqn.2001-04.com.example:{index},i,0x000000000001"));
     assert_eq!(names, expected);
-    assert_eq!(bench.told(), [End::Good, UNREGISTERED, UNREGISTERED, End::Good]);
-    // A holder that preempts itself has nobody's commands ended.
+    assert_eq!(bench.attentions(), [End::Good, UNREGISTERED, UNREGISTERED, End::Good]);
+    // A holder that preempts itself aborts no commands.
     assert_eq!(bench.reserve(0, 1, WriteExclusive), End::Good);
     assert_eq!(bench.out(0, abort, (1, 1)), End::Good);
     assert_eq!(bench.steps, []);

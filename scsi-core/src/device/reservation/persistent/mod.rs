@@ -1,6 +1,6 @@
-//! Persistent reservations (SPC-4 5.13): the registrations and the reservation of a unit, and who may do what
-//! under them. They belong to the names of ports, so they outlive sessions; they do not outlive the daemon, and
-//! a request to make them do so (APTPL) is refused.
+//! Persistent reservations (SPC-4 5.13): the registrations and the reservation of a unit, and the access that they permit.
+//! They belong to the names of ports, so they persist across sessions. They do not persist across restarts of the process,
+//! and APTPL, which requests that, is refused.
 
 mod register;
 mod report;
@@ -16,12 +16,12 @@ use crate::sense::{AdditionalSense, Sense};
 /// Registrations of a unit; one more is refused with INSUFFICIENT REGISTRATION RESOURCES.
 pub(in crate::device) const REGISTRANTS_MAX: usize = 256;
 
-/// What a unit remembers. Nobody is registered while a nexus holds the unit by RESERVE (6).
+/// The registrations and the persistent reservation of a unit.
 #[derive(Clone, Debug, Default)]
 pub(in crate::device) struct Persistent {
     /// PRGENERATION.
     generation: u32,
-    /// In the order they came; no nexus twice, no key 0.
+    /// In the order of registration. Each nexus is registered once, with a key other than 0.
     registrants: Vec<Registrant>,
     reservation: Option<Reservation>,
 }
@@ -35,14 +35,14 @@ struct Registrant {
 #[derive(Clone, Debug)]
 struct Reservation {
     kind: ReservationType,
-    /// A registrant; `None`: all of them hold it.
+    /// The registrant that holds the reservation; `None` if all registrants hold it.
     holder: Option<NexusName>,
 }
 
-/// What is due to others after PERSISTENT RESERVE OUT.
+/// Effects of PERSISTENT RESERVE OUT on other nexuses.
 #[derive(Debug, Default)]
 pub(in crate::device) struct Due {
-    /// Unit attentions for these nexuses.
+    /// Unit attentions to raise, with their nexuses.
     pub(in crate::device) attentions: Vec<(AdditionalSense, Vec<NexusName>)>,
     /// Nexuses whose registrations a preemption removed.
     pub(in crate::device) preempted: Vec<NexusName>,
@@ -60,7 +60,7 @@ enum Existing {
 }
 
 impl Persistent {
-    /// Whether the persistent reservation stands against a nexus (SPC-4 5.13.1).
+    /// What the persistent reservation forbids to a nexus (SPC-4 5.13.1).
     pub(in crate::device) fn restriction(&self, nexus: &Nexus) -> Restriction {
         match &self.reservation {
             Some(_) if self.admits(nexus) => Restriction::None,
@@ -70,7 +70,7 @@ impl Persistent {
         }
     }
 
-    /// There is a reservation, and the nexus holds it or is one of the registrants it admits.
+    /// Whether there is a reservation that the nexus holds, or that admits it as a registrant.
     pub(in crate::device) fn admits(&self, nexus: &Nexus) -> bool {
         match &self.reservation {
             Some(reservation) if reservation.kind.admits_registrants() => {
@@ -81,7 +81,7 @@ impl Persistent {
         }
     }
 
-    /// Nobody is registered.
+    /// Whether no nexus is registered.
     pub(in crate::device) fn is_unused(&self) -> bool {
         self.registrants.is_empty()
     }
@@ -108,12 +108,12 @@ impl Persistent {
         self.registrants.iter().find(|registrant| registrant.nexus == *nexus).map(|registrant| registrant.key)
     }
 
-    /// RESERVATION KEY must be the sender's own.
+    /// Refuses a RESERVATION KEY that is not the registered key of the sender.
     fn check_key(&self, me: &NexusName, key: u64) -> Result<(), Refusal> {
         if self.key_of(me) == Some(key) { Ok(()) } else { Err(Refusal::Conflict) }
     }
 
-    /// All registrants but one.
+    /// All registrants except for one.
     fn others(&self, me: &NexusName) -> Vec<NexusName> {
         let names = self.registrants.iter().map(|registrant| &registrant.nexus);
         names.filter(|name| *name != me).cloned().collect()
@@ -121,12 +121,12 @@ impl Persistent {
 }
 
 impl Reservation {
-    /// A reservation that a registrant establishes.
+    /// A reservation that this registrant establishes.
     fn of(kind: ReservationType, me: &NexusName) -> Self {
         Self { kind, holder: (!kind.is_held_by_all()).then(|| me.clone()) }
     }
 
-    /// Whether a registrant holds it.
+    /// Whether a registrant holds the reservation.
     fn is_held_by(&self, registrant: &NexusName) -> bool {
         self.holder.as_ref().is_none_or(|holder| holder == registrant)
     }

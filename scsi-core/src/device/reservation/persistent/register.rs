@@ -33,7 +33,7 @@ impl Persistent {
         Ok(due)
     }
 
-    /// Registers the sender, and the initiators that SPEC_I_PT names, at the sender's target port: all or none.
+    /// Registers the sender and the initiators of SPEC_I_PT at the target port of the sender: all or none.
     fn set_keys(
         &mut self,
         initiators: &[TransportId],
@@ -52,28 +52,28 @@ impl Persistent {
             }
             names.push(name);
         }
-        self.check_room(&names)?;
+        self.check_capacity(&names)?;
         names.into_iter().for_each(|name| self.set_key(name, key));
         Ok(())
     }
 
-    /// A registrant goes, and a reservation that only it held.
+    /// Removes a registration, and the reservation if no other registrant holds it.
     fn unregister(&mut self, me: &NexusName) -> Due {
         self.registrants.retain(|registrant| registrant.nexus != *me);
         let Some(Reservation { kind, holder }) = &self.reservation else { return Due::default() };
-        let over = match holder {
+        let ends = match holder {
             Some(holder) => holder == me,
             None => self.registrants.is_empty(),
         };
-        if !over {
+        if !ends {
             return Due::default();
         }
-        let told = if kind.admits_registrants() { self.others(me) } else { Vec::new() };
+        let released = if kind.admits_registrants() { self.others(me) } else { Vec::new() };
         self.reservation = None;
-        Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, told)], ..Due::default() }
+        Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, released)], ..Due::default() }
     }
 
-    /// REGISTER AND MOVE: the holder gives its reservation to another nexus, which it registers.
+    /// REGISTER AND MOVE: moves the reservation of the sender to another nexus, which is registered.
     pub(in crate::device) fn move_reservation(&mut self, me: &NexusName, list: &MoveList) -> Changed {
         refuse_power_loss(list.persist_through_power_loss, 17)?;
         self.check_key(me, list.reservation_key)?;
@@ -85,18 +85,18 @@ impl Persistent {
         if list.service_action_key == 0 {
             return Err(Sense::invalid_field_in_parameter_list(8, None).into());
         }
-        // The unit knows of no other target port than the one the command came through.
+        // Only the target port that received the command is known.
         if list.target_port != me.target_port {
             return Err(Sense::invalid_field_in_parameter_list(18, None).into());
         }
-        let heir = named(&list.initiator, list.target_port, 24)?;
-        if heir == *me {
+        let new_holder = named(&list.initiator, list.target_port, 24)?;
+        if new_holder == *me {
             return Err(Sense::invalid_field_in_parameter_list(24, None).into());
         }
-        self.check_room(std::slice::from_ref(&heir))?;
-        self.set_key(heir.clone(), list.service_action_key);
+        self.check_capacity(std::slice::from_ref(&new_holder))?;
+        self.set_key(new_holder.clone(), list.service_action_key);
         if let Some(reservation) = &mut self.reservation {
-            reservation.holder = Some(heir);
+            reservation.holder = Some(new_holder);
         }
         if list.unregister {
             self.registrants.retain(|registrant| registrant.nexus != *me);
@@ -105,7 +105,7 @@ impl Persistent {
         Ok(Due::default())
     }
 
-    fn check_room(&self, names: &[NexusName]) -> Result<(), Refusal> {
+    fn check_capacity(&self, names: &[NexusName]) -> Result<(), Refusal> {
         let new = names.iter().filter(|name| self.key_of(name).is_none()).count();
         if self.registrants.len() + new > REGISTRANTS_MAX {
             let code = AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES;
@@ -122,8 +122,8 @@ impl Persistent {
     }
 }
 
-/// The nexus of an initiator port that a parameter list names at byte `at`. Who the ports of a whole device would
-/// be is not known here.
+/// The nexus of the initiator port in a TransportID at offset `at` of a parameter list. A TransportID of a device is
+/// refused, because the ports of the device are unknown.
 fn named(initiator: &TransportId, target_port: u16, at: u16) -> Result<NexusName, Refusal> {
     match initiator {
         TransportId::Port(name) => Ok(NexusName { initiator_port: name.as_str().into(), target_port }),
@@ -131,7 +131,7 @@ fn named(initiator: &TransportId, target_port: u16, at: u16) -> Result<NexusName
     }
 }
 
-/// APTPL: nothing here outlives the daemon (PTPL_C is 0).
+/// Refuses APTPL: persistence through power loss is not supported (PTPL_C is 0).
 fn refuse_power_loss(asked: bool, byte: u16) -> Result<(), Refusal> {
     if asked { Err(Sense::invalid_field_in_parameter_list(byte, Some(0)).into()) } else { Ok(()) }
 }

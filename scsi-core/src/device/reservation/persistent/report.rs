@@ -1,11 +1,11 @@
-//! PERSISTENT RESERVE IN (SPC-4 6.15).
+//! Parameter data of PERSISTENT RESERVE IN (SPC-4 6.15).
 
 use super::Persistent;
 use crate::cdb::persist::{PersistIn, ScopeType};
 use crate::page::persist::transport_id::TransportId;
 use crate::page::persist::{self, Capabilities, FullStatus};
 
-/// What the unit can do.
+/// Data of REPORT CAPABILITIES.
 const CAPABILITIES: Capabilities = Capabilities {
     compatible_reservations: true,
     specify_initiator_ports: true,
@@ -15,7 +15,7 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 
 impl Persistent {
-    /// The parameter data of PERSISTENT RESERVE IN, whole.
+    /// The parameter data of a service action, before truncation to the allocation length.
     pub(in crate::device) fn report(&self, action: PersistIn) -> Vec<u8> {
         match action {
             PersistIn::ReadKeys => self.keys(),

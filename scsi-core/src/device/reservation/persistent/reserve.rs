@@ -8,7 +8,7 @@ use crate::page::persist::out::BasicList;
 use crate::sense::{AdditionalSense, Sense};
 
 impl Persistent {
-    /// RESERVE; again is fine.
+    /// RESERVE: establishes a reservation. Has no effect if the sender holds the same reservation.
     pub(super) fn reserve(&mut self, me: &NexusName, what: ScopeType, list: &BasicList) -> Changed {
         self.check_key(me, list.reservation_key)?;
         let kind = what.of_unit()?;
@@ -20,7 +20,7 @@ impl Persistent {
         Ok(Due::default())
     }
 
-    /// RELEASE; of a registrant that holds nothing it has no effect.
+    /// RELEASE: ends the reservation. Has no effect if the sender does not hold it.
     pub(super) fn release(&mut self, me: &NexusName, what: ScopeType, list: &BasicList) -> Changed {
         self.check_key(me, list.reservation_key)?;
         let Some(reservation) = self.reservation.as_ref().filter(|reservation| reservation.is_held_by(me))
@@ -31,47 +31,48 @@ impl Persistent {
             let code = AdditionalSense::INVALID_RELEASE_OF_PERSISTENT_RESERVATION;
             return Err(Sense::illegal_request(code).into());
         }
-        let told = if reservation.kind.admits_registrants() { self.others(me) } else { Vec::new() };
+        let nexuses = if reservation.kind.admits_registrants() { self.others(me) } else { Vec::new() };
         self.reservation = None;
-        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, told)], ..Due::default() })
+        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, nexuses)], ..Due::default() })
     }
 
-    /// CLEAR: nothing is left but the generation.
+    /// CLEAR: removes the reservation and all registrations.
     pub(super) fn clear(&mut self, me: &NexusName, list: &BasicList) -> Changed {
         self.check_key(me, list.reservation_key)?;
-        let told = self.others(me);
+        let nexuses = self.others(me);
         self.reservation = None;
         self.registrants.clear();
         self.generation = self.generation.wrapping_add(1);
-        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_PREEMPTED, told)], ..Due::default() })
+        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_PREEMPTED, nexuses)], ..Due::default() })
     }
 
-    /// PREEMPT, with or without AND ABORT: removes the registrations with a key, and takes the reservation over if
-    /// their nexus holds it. Key 0 stands for all others where all hold it.
+    /// PREEMPT and PREEMPT AND ABORT: removes the registrations with a key, and replaces the reservation if its holder has
+    /// that key. If all registrants hold the reservation, key 0 removes all others.
     pub(super) fn preempt(&mut self, me: &NexusName, what: ScopeType, list: &BasicList) -> Changed {
         self.check_key(me, list.reservation_key)?;
-        let victim = list.service_action_key;
-        let taken = self.reservation.as_ref().filter(|reservation| match &reservation.holder {
-            Some(holder) => self.key_of(holder) == Some(victim),
-            None => victim == 0,
+        let preempted_key = list.service_action_key;
+        let replaced = self.reservation.as_ref().filter(|reservation| match &reservation.holder {
+            Some(holder) => self.key_of(holder) == Some(preempted_key),
+            None => preempted_key == 0,
         });
-        let due = match taken.map(|reservation| reservation.kind) {
-            Some(before) => self.take_over(me, before, what.of_unit()?, victim),
-            None if victim == 0 => return Err(Sense::invalid_field_in_parameter_list(8, None).into()),
-            None => self.remove_registrants(me, victim)?,
+        let due = match replaced.map(|reservation| reservation.kind) {
+            Some(before) => self.replace_reservation(me, before, what.of_unit()?, preempted_key),
+            None if preempted_key == 0 => return Err(Sense::invalid_field_in_parameter_list(8, None).into()),
+            None => self.remove_registrants(me, preempted_key)?,
         };
         self.generation = self.generation.wrapping_add(1);
         Ok(due)
     }
 
-    fn take_over(
+    /// Replaces the reservation by one of the sender.
+    fn replace_reservation(
         &mut self,
         me: &NexusName,
         before: ReservationType,
         kind: ReservationType,
-        victim: u64,
+        preempted_key: u64,
     ) -> Due {
-        let preempted = self.remove(|nexus, key| nexus != me && (victim == 0 || key == victim));
+        let preempted = self.remove(|nexus, key| nexus != me && (preempted_key == 0 || key == preempted_key));
         self.reservation = Some(Reservation::of(kind, me));
         let released = if before == kind { Vec::new() } else { self.others(me) };
         let attentions = vec![
@@ -81,17 +82,17 @@ impl Persistent {
         Due { attentions, preempted }
     }
 
-    /// The sender's own registration may be among them.
-    fn remove_registrants(&mut self, me: &NexusName, victim: u64) -> Changed {
-        let preempted = self.remove(|_, key| key == victim);
+    /// Removes the registrations with a key, which may include that of the sender.
+    fn remove_registrants(&mut self, me: &NexusName, preempted_key: u64) -> Changed {
+        let preempted = self.remove(|_, key| key == preempted_key);
         if preempted.is_empty() {
             return Err(Refusal::Conflict);
         }
         if self.registrants.is_empty() {
             self.reservation = None;
         }
-        let told = preempted.iter().filter(|name| *name != me).cloned().collect();
-        Ok(Due { attentions: vec![(AdditionalSense::REGISTRATIONS_PREEMPTED, told)], preempted })
+        let nexuses = preempted.iter().filter(|name| *name != me).cloned().collect();
+        Ok(Due { attentions: vec![(AdditionalSense::REGISTRATIONS_PREEMPTED, nexuses)], preempted })
     }
 
     fn remove(&mut self, which: impl Fn(&NexusName, u64) -> bool) -> Vec<NexusName> {
