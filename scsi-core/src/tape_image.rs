@@ -57,7 +57,7 @@ pub struct ObjectHeader {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TapeImageError {
     /// The checksum does not match: the header is damaged.
-    #[error("the header has checksum {stored:08x}, but its bytes have {computed:08x}")]
+    #[error("the header's checksum is {stored:08x}, but that of its bytes is {computed:08x}")]
     Checksum {
         /// Checksum in the header.
         stored: u32,
@@ -68,7 +68,7 @@ pub enum TapeImageError {
     #[error("the next header, at byte {0}, does not follow this one")]
     Backward(u64),
     /// The MAM has an unknown format version.
-    #[error("unknown media format version {0}; expected {MAM_VERSION}")]
+    #[error("media format version {0} is unknown; expected {MAM_VERSION}")]
     Version(u32),
     /// The barcode is longer than [`BARCODE_LEN_MAX`].
     #[error("a barcode has at most {BARCODE_LEN_MAX} bytes, not {0}")]
