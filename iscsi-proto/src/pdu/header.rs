@@ -1,6 +1,7 @@
 //! The basic header segment: its fields that all PDUs share, and access to the others by their offset.
 
 use crate::ids::Itt;
+use crate::sn::CmdSn;
 
 /// Length of the basic header segment in bytes.
 pub const BHS_LEN: usize = 48;
@@ -74,6 +75,12 @@ pub fn ahs_len(bhs: &Bhs) -> usize {
 #[inline]
 pub fn itt(bhs: &Bhs) -> Option<Itt> {
     Itt::from_wire(be32::<16>(bhs))
+}
+
+/// CmdSN, at the same offset in all requests but SCSI Data-Out and SNACK Request, which have none.
+#[inline]
+pub fn cmd_sn(bhs: &Bhs) -> CmdSn {
+    CmdSn(be32::<24>(bhs))
 }
 
 /// Writes TotalAHSLength and DataSegmentLength, both given in bytes.

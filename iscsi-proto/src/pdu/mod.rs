@@ -24,7 +24,7 @@ pub use async_message::{AsyncEvent, AsyncMessage};
 pub use data_in::{DataIn, DataInStatus};
 pub use data_out::DataOut;
 pub use header::{
-    AHS_LEN_MAX, BHS_LEN, Bhs, DATA_LEN_MAX, PduError, ahs_len, data_len, is_immediate, itt, opcode,
+    AHS_LEN_MAX, BHS_LEN, Bhs, DATA_LEN_MAX, PduError, ahs_len, cmd_sn, data_len, is_immediate, itt, opcode,
     set_lengths,
 };
 pub use login::{LoginRequest, LoginResponse};

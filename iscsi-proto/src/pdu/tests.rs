@@ -32,6 +32,25 @@ fn set_lengths_accepts_the_maxima() {
 }
 
 #[test]
+fn cmd_sn_is_that_of_every_numbered_request() {
+    let mut bhs: Bhs = std::array::from_fn(|at| at as u8);
+    bhs[1] = 0;
+    for (opcode, name) in Pdu::OPCODES.iter().filter(|(opcode, _)| *opcode < 0x20) {
+        bhs[0] = *opcode;
+        let found = match Pdu::decode(&bhs).unwrap() {
+            Pdu::NopOut(pdu) => pdu.cmd_sn,
+            Pdu::ScsiCommand(pdu) => pdu.cmd_sn,
+            Pdu::TaskManagementRequest(pdu) => pdu.cmd_sn,
+            Pdu::LoginRequest(pdu) => pdu.cmd_sn,
+            Pdu::TextRequest(pdu) => pdu.cmd_sn,
+            Pdu::LogoutRequest(pdu) => pdu.cmd_sn,
+            _ => continue,
+        };
+        assert_eq!(cmd_sn(&bhs), found, "{name}");
+    }
+}
+
+#[test]
 fn opcodes_are_those_of_the_standard() {
     let opcodes: Vec<u8> = Pdu::OPCODES.iter().map(|(opcode, _)| *opcode).collect();
     assert_eq!(

@@ -120,7 +120,7 @@ impl TargetShard {
 
     /// A counted command that never became a task.
     fn uncount(&mut self, place: usize, bhs: &Bhs) {
-        if bhs[0] & 0x40 == 0 {
+        if !pdu::is_immediate(bhs) {
             let session = self.connections[place].session;
             self.sessions[session].window.finished();
         }

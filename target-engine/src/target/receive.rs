@@ -1,12 +1,10 @@
 //! PDUs in: numbered ones in their order, the others at once, each to its handler.
 
 use bytes::Bytes;
-use iscsi_proto::pdu::Bhs;
 use iscsi_proto::pdu::{
-    DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, RejectReason, ScsiCommand,
+    self, Bhs, DataOut, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, RejectReason, ScsiCommand,
     SnackRequest, TaskManagementRequest, TextRequest,
 };
-use iscsi_proto::sn::CmdSn;
 use scsi_core::store::Block;
 
 use super::buffers::Pool;
@@ -19,9 +17,6 @@ use crate::iscsi::login::{TargetAddress, TargetRecord};
 use crate::iscsi::session::Arrival;
 use crate::iscsi::text_exchange::TextStep;
 use crate::limits::{PAYLOAD_BYTES_MAX, TRANSMIT_BYTES_MAX};
-
-const IMMEDIATE: u8 = 0x40;
-const OPCODE: u8 = 0x3f;
 
 impl TargetShard {
     /// Takes in what the connection's socket gave beyond its receiver's `space`; answers how many PDUs that ended.
@@ -59,7 +54,7 @@ impl TargetShard {
 
     #[inline]
     fn take_pdu(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
-        let opcode = pdu.bhs[0] & OPCODE;
+        let opcode = pdu::opcode(&pdu.bhs);
         if !pdu.intact {
             return self.broken_digest(place, pdu, env);
         }
@@ -73,16 +68,16 @@ impl TargetShard {
             | TaskManagementRequest::OPCODE
             | TextRequest::OPCODE
             | LogoutRequest::OPCODE => {}
-            iscsi_proto::pdu::LoginRequest::OPCODE => {
+            pdu::LoginRequest::OPCODE => {
                 return self.refuse(place, &pdu.bhs, RejectReason::PROTOCOL_ERROR, pdu.data, env);
             }
             _ => return self.refuse(place, &pdu.bhs, RejectReason::COMMAND_NOT_SUPPORTED, pdu.data, env),
         }
-        if pdu.bhs[0] & IMMEDIATE != 0 {
+        if pdu::is_immediate(&pdu.bhs) {
             return self.execute(place, pdu, env);
         }
         let session = self.connections[place].session;
-        let cmd_sn = CmdSn(u32::from_be_bytes([pdu.bhs[24], pdu.bhs[25], pdu.bhs[26], pdu.bhs[27]]));
+        let cmd_sn = pdu::cmd_sn(&pdu.bhs);
         match self.sessions[session].window.arrive(cmd_sn) {
             Arrival::InOrder => {
                 self.execute(place, pdu, env);
@@ -125,15 +120,15 @@ impl TargetShard {
 
     #[inline]
     fn execute(&mut self, place: usize, pdu: Incoming<'_>, env: &mut Env<'_>) {
-        if pdu.bhs[0] & OPCODE == ScsiCommand::OPCODE {
+        if pdu::opcode(&pdu.bhs) == ScsiCommand::OPCODE {
             return self.scsi_command(place, pdu, env);
         }
-        if pdu.bhs[0] & IMMEDIATE == 0 {
+        if !pdu::is_immediate(&pdu.bhs) {
             // Only SCSI commands stay in the window until they end.
             let session = self.connections[place].session;
             self.sessions[session].window.finished();
         }
-        match pdu.bhs[0] & OPCODE {
+        match pdu::opcode(&pdu.bhs) {
             NopOut::OPCODE => self.nop_out(place, &pdu),
             TaskManagementRequest::OPCODE => self.task_management(place, &pdu.bhs, env),
             TextRequest::OPCODE => self.text(place, &pdu),
@@ -148,7 +143,7 @@ impl TargetShard {
         let peer = self.connections[place].peer;
         self.warnings.warn(env.now, format_args!("{peer}: wrong data digest"));
         let bhs = pdu.bhs;
-        if bhs[0] & OPCODE == DataOut::OPCODE {
+        if pdu::opcode(&bhs) == DataOut::OPCODE {
             self.data_out_lost(place, &bhs, env);
         } else {
             self.drain(place);
