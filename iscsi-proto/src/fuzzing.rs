@@ -127,17 +127,23 @@ pub fn name(bytes: &[u8]) {
     }
 }
 
-/// A fuzz target: its name and its function.
-pub type Target = (&'static str, fn(&[u8]));
+/// A fuzz target.
+#[derive(Clone, Copy, Debug)]
+pub struct FuzzTarget {
+    /// Name of the target and of its corpus.
+    pub name: &'static str,
+    /// Runs the target on an input.
+    pub run: fn(&[u8]),
+}
 
 /// All fuzz targets.
-pub const TARGETS: &[Target] = &[
-    ("pdu", pdu),
-    ("frame", frame),
-    ("text", text),
-    ("login_keys", login_keys),
-    ("chap_values", chap_values),
-    ("name", name),
+pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "pdu", run: pdu },
+    FuzzTarget { name: "frame", run: frame },
+    FuzzTarget { name: "text", run: text },
+    FuzzTarget { name: "login_keys", run: login_keys },
+    FuzzTarget { name: "chap_values", run: chap_values },
+    FuzzTarget { name: "name", run: name },
 ];
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
     proptest! {
         #[test]
         fn targets_accept_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            TARGETS.iter().for_each(|(_, run)| run(&bytes));
+            TARGETS.iter().for_each(|target| (target.run)(&bytes));
         }
 
         #[test]

@@ -6,7 +6,7 @@ mod tests;
 use super::Step;
 use super::answer::{Answer, Refusal, data_in, good};
 use super::request::Request;
-use super::reservation::{Due, Persistent};
+use super::reservation::{Effects, Persistent};
 use super::unit::UnitState;
 use crate::cdb::persist::{PersistIn, PersistOut};
 use crate::page::persist::out::{BasicList, MoveList};
@@ -21,7 +21,7 @@ pub(super) fn report(request: &Request<'_>, action: PersistIn, allocation_len: u
 pub(super) fn change(request: &mut Request<'_>, action: PersistOut, parameter_len: u32) -> Answer {
     let list = request.parameter_list(parameter_len)?;
     let me = request.nexus.name();
-    let due = match action {
+    let effects = match action {
         PersistOut::RegisterAndMove => {
             let list = MoveList::parse(list)?;
             apply(request, |persistent| persistent.move_reservation(&me, &list))?
@@ -31,20 +31,20 @@ pub(super) fn change(request: &mut Request<'_>, action: PersistOut, parameter_le
             apply(request, |persistent| persistent.change(&me, action, &list))?
         }
     };
-    let aborts = matches!(action, PersistOut::PreemptAndAbort(_)) && !due.preempted.is_empty();
-    Ok(if aborts { Step::AbortTasks(due.preempted.into()) } else { good() })
+    let aborts = matches!(action, PersistOut::PreemptAndAbort(_)) && !effects.preempted.is_empty();
+    Ok(if aborts { Step::AbortTasks(effects.preempted.into()) } else { good() })
 }
 
-/// Changes the persistent reservations of the unit and raises the unit attentions that are due to other nexuses.
+/// Changes the persistent reservations of the unit and raises the unit attentions for other nexuses.
 fn apply(
     request: &Request<'_>,
-    change: impl FnOnce(&mut Persistent) -> Result<Due, Refusal>,
-) -> Result<Due, Refusal> {
+    change: impl FnOnce(&mut Persistent) -> Result<Effects, Refusal>,
+) -> Result<Effects, Refusal> {
     request.unit.publish(|state: &mut UnitState| {
-        let mut due = state.reservations.change_persistent(change)?;
-        for (code, nexuses) in due.attentions.drain(..) {
-            state.log.push_to(code, nexuses.into());
+        let effects = state.reservations.change_persistent(change)?;
+        for attention in &effects.attentions {
+            state.log.push_to(attention.code, attention.nexuses.as_slice().into());
         }
-        Ok(due)
+        Ok(effects)
     })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(super) use persistent::REGISTRANTS_MAX;
-pub(super) use persistent::{Due, Persistent};
+pub(super) use persistent::{Effects, Persistent};
 pub(super) use restriction::Restriction;
 
 use super::answer::Refusal;
@@ -79,12 +79,12 @@ impl Reservations {
     /// The error of `change`, and that of [`Self::persistent`].
     pub(super) fn change_persistent(
         &mut self,
-        change: impl FnOnce(&mut Persistent) -> Result<Due, Refusal>,
-    ) -> Result<Due, Refusal> {
+        change: impl FnOnce(&mut Persistent) -> Result<Effects, Refusal>,
+    ) -> Result<Effects, Refusal> {
         let mut persistent = self.persistent()?.clone();
-        let due = change(&mut persistent)?;
+        let effects = change(&mut persistent)?;
         self.persistent = Arc::new(persistent);
-        Ok(due)
+        Ok(effects)
     }
 
     /// Whether this nexus holds RESERVE (6).

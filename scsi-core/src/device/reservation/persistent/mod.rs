@@ -41,14 +41,21 @@ struct Reservation {
 
 /// Effects of PERSISTENT RESERVE OUT on other nexuses.
 #[derive(Debug, Default)]
-pub(in crate::device) struct Due {
-    /// Unit attentions to raise, with their nexuses.
-    pub(in crate::device) attentions: Vec<(AdditionalSense, Vec<NexusName>)>,
+pub(in crate::device) struct Effects {
+    /// Unit attentions to raise.
+    pub(in crate::device) attentions: Vec<Attention>,
     /// Nexuses whose registrations a preemption removed.
     pub(in crate::device) preempted: Vec<NexusName>,
 }
 
-type Changed = Result<Due, Refusal>;
+/// A unit attention for some nexuses.
+#[derive(Debug)]
+pub(in crate::device) struct Attention {
+    pub(in crate::device) code: AdditionalSense,
+    pub(in crate::device) nexuses: Vec<NexusName>,
+}
+
+type Changed = Result<Effects, Refusal>;
 
 /// Whether the sender must name the key it is registered with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,6 +124,12 @@ impl Persistent {
     fn others(&self, me: &NexusName) -> Vec<NexusName> {
         let names = self.registrants.iter().map(|registrant| &registrant.nexus);
         names.filter(|name| *name != me).cloned().collect()
+    }
+}
+
+impl Effects {
+    fn attention(code: AdditionalSense, nexuses: Vec<NexusName>) -> Self {
+        Self { attentions: vec![Attention { code, nexuses }], preempted: Vec::new() }
     }
 }
 

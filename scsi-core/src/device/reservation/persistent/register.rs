@@ -1,6 +1,6 @@
 //! REGISTER, REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE (SPC-4 5.13.7, 5.13.8).
 
-use super::{Changed, Due, Existing, Persistent, REGISTRANTS_MAX, Registrant, Reservation};
+use super::{Changed, Effects, Existing, Persistent, REGISTRANTS_MAX, Registrant, Reservation};
 use crate::device::NexusName;
 use crate::device::answer::Refusal;
 use crate::page::persist::out::{BasicList, MoveList};
@@ -21,16 +21,16 @@ impl Persistent {
         if list.initiators.is_some() && (own.is_some() || list.service_action_key == 0) {
             return Err(Sense::invalid_field_in_cdb(1, Some(4)).into());
         }
-        let due = match (own, list.service_action_key) {
-            (None, 0) => return Ok(Due::default()),
+        let effects = match (own, list.service_action_key) {
+            (None, 0) => return Ok(Effects::default()),
             (Some(_), 0) => self.unregister(me),
             (_, key) => {
                 self.set_keys(list.initiators.as_deref().unwrap_or_default(), me, key, existing)?;
-                Due::default()
+                Effects::default()
             }
         };
         self.generation = self.generation.wrapping_add(1);
-        Ok(due)
+        Ok(effects)
     }
 
     /// Registers the sender and the initiators of SPEC_I_PT at the target port of the sender: all or none.
@@ -58,19 +58,19 @@ impl Persistent {
     }
 
     /// Removes a registration, and the reservation if no other registrant holds it.
-    fn unregister(&mut self, me: &NexusName) -> Due {
+    fn unregister(&mut self, me: &NexusName) -> Effects {
         self.registrants.retain(|registrant| registrant.nexus != *me);
-        let Some(Reservation { kind, holder }) = &self.reservation else { return Due::default() };
+        let Some(Reservation { kind, holder }) = &self.reservation else { return Effects::default() };
         let ends = match holder {
             Some(holder) => holder == me,
             None => self.registrants.is_empty(),
         };
         if !ends {
-            return Due::default();
+            return Effects::default();
         }
         let released = if kind.admits_registrants() { self.others(me) } else { Vec::new() };
         self.reservation = None;
-        Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, released)], ..Due::default() }
+        Effects::attention(AdditionalSense::RESERVATIONS_RELEASED, released)
     }
 
     /// REGISTER AND MOVE: moves the reservation of the sender to another nexus, which is registered.
@@ -102,7 +102,7 @@ impl Persistent {
             self.registrants.retain(|registrant| registrant.nexus != *me);
         }
         self.generation = self.generation.wrapping_add(1);
-        Ok(Due::default())
+        Ok(Effects::default())
     }
 
     fn check_capacity(&self, names: &[NexusName]) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! RESERVE, RELEASE, CLEAR, PREEMPT (SPC-4 5.13.9 to 5.13.11).
 
-use super::{Changed, Due, Persistent, Reservation};
+use super::{Attention, Changed, Effects, Persistent, Reservation};
 use crate::cdb::persist::{ReservationType, ScopeType};
 use crate::device::NexusName;
 use crate::device::answer::Refusal;
@@ -17,7 +17,7 @@ impl Persistent {
             Some(reservation) if reservation.kind == kind && reservation.is_held_by(me) => {}
             Some(_) => return Err(Refusal::Conflict),
         }
-        Ok(Due::default())
+        Ok(Effects::default())
     }
 
     /// RELEASE: ends the reservation. Has no effect if the sender does not hold it.
@@ -25,7 +25,7 @@ impl Persistent {
         self.check_key(me, list.reservation_key)?;
         let Some(reservation) = self.reservation.as_ref().filter(|reservation| reservation.is_held_by(me))
         else {
-            return Ok(Due::default());
+            return Ok(Effects::default());
         };
         if what.of_unit() != Ok(reservation.kind) {
             let code = AdditionalSense::INVALID_RELEASE_OF_PERSISTENT_RESERVATION;
@@ -33,7 +33,7 @@ impl Persistent {
         }
         let nexuses = if reservation.kind.admits_registrants() { self.others(me) } else { Vec::new() };
         self.reservation = None;
-        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_RELEASED, nexuses)], ..Due::default() })
+        Ok(Effects::attention(AdditionalSense::RESERVATIONS_RELEASED, nexuses))
     }
 
     /// CLEAR: removes the reservation and all registrations.
@@ -43,7 +43,7 @@ impl Persistent {
         self.reservation = None;
         self.registrants.clear();
         self.generation = self.generation.wrapping_add(1);
-        Ok(Due { attentions: vec![(AdditionalSense::RESERVATIONS_PREEMPTED, nexuses)], ..Due::default() })
+        Ok(Effects::attention(AdditionalSense::RESERVATIONS_PREEMPTED, nexuses))
     }
 
     /// PREEMPT and PREEMPT AND ABORT: removes the registrations with a key, and replaces the reservation if its holder has
@@ -55,13 +55,13 @@ impl Persistent {
             Some(holder) => self.key_of(holder) == Some(preempted_key),
             None => preempted_key == 0,
         });
-        let due = match replaced.map(|reservation| reservation.kind) {
+        let effects = match replaced.map(|reservation| reservation.kind) {
             Some(before) => self.replace_reservation(me, before, what.of_unit()?, preempted_key),
             None if preempted_key == 0 => return Err(Sense::invalid_field_in_parameter_list(8, None).into()),
             None => self.remove_registrants(me, preempted_key)?,
         };
         self.generation = self.generation.wrapping_add(1);
-        Ok(due)
+        Ok(effects)
     }
 
     /// Replaces the reservation by one of the sender.
@@ -71,15 +71,15 @@ impl Persistent {
         before: ReservationType,
         kind: ReservationType,
         preempted_key: u64,
-    ) -> Due {
+    ) -> Effects {
         let preempted = self.remove(|nexus, key| nexus != me && (preempted_key == 0 || key == preempted_key));
         self.reservation = Some(Reservation::of(kind, me));
         let released = if before == kind { Vec::new() } else { self.others(me) };
         let attentions = vec![
-            (AdditionalSense::REGISTRATIONS_PREEMPTED, preempted.clone()),
-            (AdditionalSense::RESERVATIONS_RELEASED, released),
+            Attention { code: AdditionalSense::REGISTRATIONS_PREEMPTED, nexuses: preempted.clone() },
+            Attention { code: AdditionalSense::RESERVATIONS_RELEASED, nexuses: released },
         ];
-        Due { attentions, preempted }
+        Effects { attentions, preempted }
     }
 
     /// Removes the registrations with a key, which may include that of the sender.
@@ -92,7 +92,7 @@ impl Persistent {
             self.reservation = None;
         }
         let nexuses = preempted.iter().filter(|name| *name != me).cloned().collect();
-        Ok(Due { attentions: vec![(AdditionalSense::REGISTRATIONS_PREEMPTED, nexuses)], preempted })
+        Ok(Effects { preempted, ..Effects::attention(AdditionalSense::REGISTRATIONS_PREEMPTED, nexuses) })
     }
 
     fn remove(&mut self, which: impl Fn(&NexusName, u64) -> bool) -> Vec<NexusName> {
