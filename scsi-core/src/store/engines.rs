@@ -1,9 +1,9 @@
-//! All engines of one loop, and what becomes of an engine that panics.
+//! All engines of one loop, and the handling of engines that panic.
 //!
 //! A loop calls stores by [`Engines::attach`], [`Engines::try_now`] and the other methods here, which catch a panic.
-//! An engine that has panicked has failed: it is not called again, nor dropped, and what it had is lost. The next
-//! store of its type that is attached gets a new engine. Layers call the engines below them by [`Engines::engine`] and
-//! [`Engines::iter_mut`]: there a panic goes up to the loop, and the layer's engine has failed with the one below it.
+//! An engine that has panicked has failed: it is neither called again nor dropped, and its operations are lost. The next
+//! attached store of its type gets a new engine. Layers call the engines below them by [`Engines::engine`] and
+//! [`Engines::iter_mut`]: there a panic reaches the loop, and the engine of the layer fails together with the one below it.
 
 use std::any::{Any, TypeId};
 use std::io;
@@ -11,29 +11,31 @@ use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Backstore, BlockOp, Completion, EngineIndex, InlineOp, IoEngine, IoError, IoTag, Now, Port};
+use super::block::IoTag;
+use super::engine::{BlockOp, Completion, EngineIndex, InlineOp, IoEngine, Now, Port};
+use super::error::IoError;
 
 /// All engines of one loop.
 #[derive(Default)]
 pub struct Engines {
     engines: Vec<Entry>,
-    /// The engine that `of_kind` gave out last.
-    given: Option<EngineIndex>,
-    /// See `take_lost`.
+    /// The engine that `of_kind` returned last.
+    pub(super) latest: Option<EngineIndex>,
+    /// Operations may have been lost with an engine; see `take_lost`.
     lost: bool,
 }
 
 struct Entry {
     kind: TypeId,
-    /// Never dropped once it has failed: its state is not known.
+    /// Not dropped after it has failed, because its state is unknown.
     engine: ManuallyDrop<Box<dyn IoEngine>>,
     failed: bool,
-    /// The panic's message.
+    /// Message of the panic.
     failure: String,
 }
 
 impl Engines {
-    /// The loop's engine of type `E`, made on first use and after the one before has failed.
+    /// The engine of type `E`, which is made on first use and after the previous one has failed.
     ///
     /// # Errors
     /// Returns the error of `make`.
@@ -51,7 +53,7 @@ impl Engines {
                 self.engines.len() - 1
             }
         };
-        self.given = Some(EngineIndex(index));
+        self.latest = Some(EngineIndex(index));
         let engine: &mut dyn Any = &mut **self.engines[index].engine;
         let engine = engine.downcast_mut().expect("found by its type");
         Ok((EngineIndex(index), engine))
@@ -60,7 +62,7 @@ impl Engines {
     /// The engine behind a port, for layers: panics are not caught.
     ///
     /// # Panics
-    /// The index is not of this loop.
+    /// If the index is not of this loop.
     pub fn engine(&mut self, index: EngineIndex) -> &mut dyn IoEngine {
         &mut **self.engines[index.0].engine
     }
@@ -73,36 +75,16 @@ impl Engines {
             .map(|(index, entry)| (EngineIndex(index), &mut **entry.engine as &mut dyn IoEngine))
     }
 
-    /// How many engines there are; grows by `of_kind` only.
+    /// Number of engines, which only `of_kind` increases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.engines.len()
     }
 
-    /// Whether no store was attached yet.
+    /// Whether there are no engines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.engines.is_empty()
-    }
-
-    /// [`Backstore::attach`]. A panic after the store has got its engine counts as a panic of that engine.
-    ///
-    /// # Errors
-    /// Returns the store's error; [`IoError::ABANDONED`] if it panics, [`IoError::MISBEHAVED`] if its port names no
-    /// engine of this loop.
-    pub fn attach(&mut self, store: &dyn Backstore) -> Result<Port, IoError> {
-        self.given = None;
-        match catch_unwind(AssertUnwindSafe(|| store.attach(self))) {
-            Ok(Ok(port)) if port.engine.0 >= self.engines.len() => Err(IoError::MISBEHAVED),
-            Ok(attached) => attached,
-            Err(payload) => {
-                let message = panic_message(payload);
-                if let Some(EngineIndex(index)) = self.given {
-                    self.fail(index, message);
-                }
-                Err(IoError::ABANDONED)
-            }
-        }
     }
 
     /// [`IoEngine::try_now`]; [`IoError::ABANDONED`] from an engine that has failed.
@@ -122,7 +104,7 @@ impl Engines {
         }
     }
 
-    /// [`IoEngine::submit`]. What an engine that has failed is given is lost.
+    /// [`IoEngine::submit`]. An operation that is submitted to a failed engine is lost.
     pub fn submit(&mut self, port: Port, tag: IoTag, op: BlockOp) {
         self.lost |= self.engines[port.engine.0].failed;
         self.call(port.engine.0, |engine| engine.submit(port.slot, tag, op));
@@ -142,11 +124,11 @@ impl Engines {
         }
     }
 
-    /// A duplicate of [`IoEngine::event_fd`], so that the loop can stop watching whatever becomes of the engine; `None`
-    /// from an engine that has none or has failed.
+    /// A duplicate of [`IoEngine::event_fd`], which the loop can unregister also after the engine has failed. `None` if the
+    /// engine has none or has failed.
     ///
     /// # Errors
-    /// There is no descriptor for it.
+    /// The descriptor cannot be duplicated.
     pub fn event_fd(&mut self, EngineIndex(index): EngineIndex) -> io::Result<Option<OwnedFd>> {
         let mut event = Ok(None);
         self.call(index, |engine| event = engine.event_fd().map(|fd| fd.try_clone_to_owned()).transpose());
@@ -168,7 +150,7 @@ impl Engines {
         std::mem::take(&mut self.lost)
     }
 
-    /// The message of the panic that an engine failed by; `None`: it has not.
+    /// Message of the panic of a failed engine; `None` if it has not failed.
     #[must_use]
     pub fn failure(&self, EngineIndex(index): EngineIndex) -> Option<&str> {
         self.engines.get(index).filter(|entry| entry.failed).map(|entry| entry.failure.as_str())
@@ -186,14 +168,14 @@ impl Engines {
     }
 
     #[cold]
-    fn fail(&mut self, index: usize, message: String) {
+    pub(super) fn fail(&mut self, index: usize, message: String) {
         let entry = &mut self.engines[index];
         (entry.failed, entry.failure) = (true, message);
         self.lost = true;
     }
 }
 
-/// An engine that panics when it is dropped is the last thing that a loop wants to end by.
+/// Catches panics of engines that are dropped.
 impl Drop for Engines {
     fn drop(&mut self) {
         for entry in self.engines.drain(..).filter(|entry| !entry.failed) {
@@ -205,11 +187,11 @@ impl Drop for Engines {
     }
 }
 
-/// The message of a panic that was caught. Its payload is never dropped: that may panic, too.
+/// The message of a caught panic. The payload is not dropped, because that may panic, too.
 #[cold]
 pub fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     std::mem::forget(payload);
-    text.unwrap_or_else(|| "a value that is no text".to_owned())
+    text.unwrap_or_else(|| "a value that is not text".to_owned())
 }

@@ -2,20 +2,20 @@
 
 use std::fmt;
 
-/// Why an operation failed: what kind of failure it is, where, and the operating system's error number if there is
-/// one. Sense data is made from the kind; offset and number are for the log.
+/// Why an operation failed: the kind of failure, and if known its offset and the error number of the operating system. The
+/// kind determines the sense data; offset and error number are for the log.
 ///
-/// Two errors are equal if they are of the same kind; errors of the medium also need the same offset.
+/// Two errors are equal if they have the same kind; errors of the medium also need the same offset.
 #[derive(Clone, Copy, Debug)]
 pub struct IoError {
     kind: IoErrorKind,
-    /// 0: not known.
+    /// 0 if unknown.
     errno: u32,
-    /// `u64::MAX`: not known.
+    /// `u64::MAX` if unknown.
     offset: u64,
 }
 
-/// What kind of failure an [`IoError`] is.
+/// Kind of an [`IoError`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 #[repr(u32)]
@@ -23,31 +23,31 @@ pub enum IoErrorKind {
     /// The medium failed.
     #[error("medium error")]
     Medium,
-    /// No space for a write.
+    /// The store has no space for a write.
     #[error("no space left in the store")]
     NoSpace,
-    /// Beyond the present end: the store shrank.
+    /// The range is beyond the current end, because the store has shrunk.
     #[error("beyond the end of the store")]
     OutOfRange,
-    /// Not among the capabilities.
+    /// The operation is not among the capabilities of the store.
     #[error("not supported by this store")]
     Unsupported,
-    /// A flush failed: writes that were acknowledged may be lost, and no later one is taken.
+    /// A flush failed: acknowledged writes may be lost, and later writes are refused.
     #[error("acknowledged writes may be lost: the store takes no more until it is opened again")]
     Lost,
     /// The store refuses writes.
     #[error("the store is read-only")]
     ReadOnly,
-    /// The store cannot be reached.
+    /// The store is not accessible.
     #[error("the store is not ready")]
     NotReady,
-    /// Ended early because it was asked to.
+    /// The operation was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// Its engine ended, or panicked.
+    /// The engine ended or panicked.
     #[error("abandoned: its engine ended")]
     Abandoned,
-    /// The store does not keep the contract of [`IoEngine`](super::IoEngine).
+    /// The store violates the contract of [`IoEngine`](super::IoEngine).
     #[error(
         "the store misbehaves: it did not give the operation's buffer back as it was lent, or the result is not one of this operation"
     )]
@@ -55,63 +55,63 @@ pub enum IoErrorKind {
 }
 
 impl IoError {
-    /// No space for a write.
+    /// [`IoErrorKind::NoSpace`].
     pub const NO_SPACE: Self = Self::new(IoErrorKind::NoSpace);
-    /// Beyond the present end.
+    /// [`IoErrorKind::OutOfRange`].
     pub const OUT_OF_RANGE: Self = Self::new(IoErrorKind::OutOfRange);
-    /// Not among the capabilities.
+    /// [`IoErrorKind::Unsupported`].
     pub const UNSUPPORTED: Self = Self::new(IoErrorKind::Unsupported);
-    /// Acknowledged writes may be lost.
+    /// [`IoErrorKind::Lost`].
     pub const LOST: Self = Self::new(IoErrorKind::Lost);
-    /// The store refuses writes.
+    /// [`IoErrorKind::ReadOnly`].
     pub const READ_ONLY: Self = Self::new(IoErrorKind::ReadOnly);
-    /// The store cannot be reached.
+    /// [`IoErrorKind::NotReady`].
     pub const NOT_READY: Self = Self::new(IoErrorKind::NotReady);
-    /// Ended early because it was asked to.
+    /// [`IoErrorKind::Cancelled`].
     pub const CANCELLED: Self = Self::new(IoErrorKind::Cancelled);
-    /// Its engine ended, or panicked.
+    /// [`IoErrorKind::Abandoned`].
     pub const ABANDONED: Self = Self::new(IoErrorKind::Abandoned);
-    /// The store does not keep the contract.
+    /// [`IoErrorKind::Misbehaved`].
     pub const MISBEHAVED: Self = Self::new(IoErrorKind::Misbehaved);
 
-    /// An error of this kind, with neither offset nor number.
+    /// An error of this kind, without offset and error number.
     #[must_use]
     pub const fn new(kind: IoErrorKind) -> Self {
         Self { kind, errno: 0, offset: u64::MAX }
     }
 
-    /// The medium failed at this byte of the store.
+    /// An error of the medium at this offset in bytes.
     #[must_use]
     pub const fn medium(offset: u64) -> Self {
         Self::new(IoErrorKind::Medium).at(offset)
     }
 
-    /// The same at this byte of the store.
+    /// Sets the offset in bytes.
     #[must_use]
     pub const fn at(self, offset: u64) -> Self {
         Self { offset, ..self }
     }
 
-    /// The same with the operating system's number (`EIO` is 5); one that is not positive is left out.
+    /// Sets the error number of the operating system (`EIO` is 5). Numbers that are not positive are ignored.
     #[must_use]
     pub const fn with_errno(self, errno: i32) -> Self {
         let errno = if errno > 0 { errno as u32 } else { 0 };
         Self { errno, ..self }
     }
 
-    /// What kind of failure it is.
+    /// Kind of the failure.
     #[must_use]
     pub const fn kind(self) -> IoErrorKind {
         self.kind
     }
 
-    /// The byte of the store, if the store said so.
+    /// Offset of the failure in bytes, if known.
     #[must_use]
     pub const fn offset(self) -> Option<u64> {
         if self.offset == u64::MAX { None } else { Some(self.offset) }
     }
 
-    /// The operating system's error number, if there was one.
+    /// Error number of the operating system, if known.
     #[must_use]
     pub const fn errno(self) -> Option<i32> {
         if self.errno == 0 { None } else { Some(self.errno.cast_signed()) }
@@ -143,7 +143,7 @@ mod tests {
     use crate::store::Now;
 
     #[test]
-    fn an_error_keeps_offset_and_number_and_makes_no_result_larger() {
+    fn error_keeps_offset_and_number_and_results_stay_small() {
         let error = IoError::NOT_READY.with_errno(110).at(4096);
         assert_eq!(
             (error.kind(), error.errno(), error.offset()),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_equal_by_kind_and_those_of_the_medium_by_offset_too() {
+    fn errors_are_equal_by_kind_and_medium_errors_also_by_offset() {
         assert_eq!(IoError::NO_SPACE.with_errno(28).at(7), IoError::NO_SPACE);
         assert_eq!(IoError::medium(7).with_errno(5), IoError::medium(7));
         assert_ne!(IoError::medium(7), IoError::medium(8));

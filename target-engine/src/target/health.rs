@@ -77,7 +77,7 @@ impl Health {
 
     /// Another store takes the place of the one there was.
     pub(super) fn reset(&mut self, unit: &Unit) {
-        self.fences.drain(..).for_each(|fence| unit.lift(fence));
+        self.fences.drain(..).for_each(|fence| unit.remove_fence(fence));
         *self = Self::default();
     }
 }

@@ -1,0 +1,168 @@
+//! The engine of one loop for all stores of a kind, and its operations.
+
+use std::any::Any;
+use std::os::fd::BorrowedFd;
+
+use super::block::{Block, IoTag};
+use super::error::IoError;
+
+/// The engine of one loop for all stores of one type. No method blocks.
+///
+/// # How the target handles violations of this contract
+///
+/// * A completion with a result of another operation, or without the submitted [`Block`] of the same length, is an error of
+///   the operation ([`IoError::MISBEHAVED`]).
+/// * A completion of an unknown operation, or a second one of the same operation, is logged; its block is freed.
+/// * An operation that does not complete within ten seconds hangs: its unit accepts no more commands.
+/// * After a panic in any method the engine is neither called again nor dropped. Its operations fail with
+///   [`IoError::ABANDONED`], and so does every later operation of the stores that are attached to it on this loop. A store
+///   that is opened again, as when its unit is set offline and online, gets a new engine.
+pub trait IoEngine: Any {
+    /// Performs an operation, if that needs no waiting; it borrows its buffer. `None` declines: the loop submits it.
+    fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>>;
+
+    /// Submits an operation, which may start now or at `kick`. Errors are reported by its completion.
+    fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp);
+
+    /// Starts the submitted operations, with one system call for all of them.
+    fn kick(&mut self);
+
+    /// Appends completions to `done`. Every submitted tag completes exactly once, with its block if it had one.
+    fn reap(&mut self, done: &mut Vec<Completion>);
+
+    /// A descriptor that is readable while `reap` has completions; `None` if all operations complete at `kick`.
+    fn event_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Requests that an operation end early. It still completes by `reap`, with its actual result.
+    fn cancel(&mut self, tag: IoTag);
+
+    /// Detaches a store after its last operation has completed. The slot may be reused then. The method must not block:
+    /// the [`Backstore`](super::Backstore) outlives the call.
+    fn detach(&mut self, slot: Slot);
+}
+
+/// Address of a store on one loop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Port {
+    /// The engine of the store.
+    pub engine: EngineIndex,
+    /// The store in that engine.
+    pub slot: Slot,
+}
+
+/// Index of an engine in the [`Engines`](super::Engines) of a loop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EngineIndex(pub usize);
+
+/// Index of a store in its engine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Slot(pub u32);
+
+/// An operation that borrows its buffer. The device server has checked that offset and length are within the store.
+#[derive(Debug)]
+pub enum InlineOp<'a> {
+    /// Read `into.len()` bytes.
+    Read {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// The buffer to fill.
+        into: &'a mut [u8],
+    },
+    /// Write `from` to the cache of the store.
+    Write {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// The data to write.
+        from: &'a [u8],
+    },
+}
+
+/// Result of an inline operation that succeeded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Now {
+    /// All bytes were read or written.
+    Moved,
+    /// The range reads as zeroes; `into` was not written.
+    Zeroes,
+}
+
+/// An operation that owns its buffer until it completes.
+#[derive(Debug)]
+pub enum BlockOp {
+    /// Read the length of the block.
+    Read {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// The block to fill.
+        into: Block,
+    },
+    /// Write the length of the block.
+    Write {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// The block to write.
+        from: Block,
+        /// The data must be on the medium before the completion.
+        fua: bool,
+    },
+    /// Flush all completed writes to the medium.
+    Flush,
+    /// Discard this range.
+    Discard {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// Write zeroes to this range.
+    WriteZeroes {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// The store may free the space.
+        may_unmap: bool,
+    },
+    /// Query how many bytes from `offset` are all data or all a hole.
+    Allocation {
+        /// Offset in the store, in bytes.
+        offset: u64,
+        /// Maximum length in bytes; the answer may be shorter.
+        len: u64,
+    },
+}
+
+/// Completion of a submitted operation.
+#[derive(Debug)]
+pub struct Completion {
+    /// Tag of the operation.
+    pub tag: IoTag,
+    /// The submitted block, with the same length, also after an error.
+    pub block: Option<Block>,
+    /// Result of the operation.
+    pub result: Result<Completed, IoError>,
+}
+
+/// Result of a submitted operation that succeeded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Completed {
+    /// The operation was performed.
+    Done,
+    /// Answer to `Allocation`: `len` bytes from the offset have the same allocation.
+    Allocation {
+        /// Length in bytes, more than 0.
+        len: u64,
+        /// Whether the bytes are a hole, which reads as zeroes and occupies no space.
+        hole: bool,
+    },
+}
+
+impl BlockOp {
+    /// The block of a read or write.
+    pub fn block_mut(&mut self) -> Option<&mut Block> {
+        match self {
+            Self::Read { into: block, .. } | Self::Write { from: block, .. } => Some(block),
+            Self::Flush | Self::Discard { .. } | Self::WriteZeroes { .. } | Self::Allocation { .. } => None,
+        }
+    }
+}
