@@ -10,6 +10,7 @@
 //! | `null` | nowhere: writes vanish, reads are zeroes |
 //! | `memory` | the daemon's own memory |
 
+mod builtin;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod done;

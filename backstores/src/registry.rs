@@ -156,16 +156,6 @@ impl Registry {
         Self::default()
     }
 
-    /// All kinds of this crate, in the order in which they are listed.
-    #[must_use]
-    pub fn builtin() -> Self {
-        let mut registry = Self::new();
-        for kind in [crate::null::KIND, crate::memory::KIND, crate::file::RDWR, crate::file::AIO] {
-            registry.add(kind);
-        }
-        registry
-    }
-
     /// Adds a kind; one of the same name is replaced.
     pub fn add(&mut self, kind: Kind) {
         match self.kinds.iter_mut().find(|known| known.name == kind.name) {

@@ -154,10 +154,10 @@ fn a_write_that_a_panicked_engine_may_still_carry_out_keeps_other_loops_off() {
     let (pair, mut session, unit) = disks(Fault::PanicReap);
     assert_eq!(write(&mut session, DISK, BAD_LBA), FAILURE);
     let step = |offset| scsi_core::device::Step::Write { offset, len: 512, fua: false };
-    assert!(unit.keeps_off(&step(EDGE)) && !unit.keeps_off(&step(EDGE + 2048)));
+    assert!(unit.is_fenced(&step(EDGE)) && !unit.is_fenced(&step(EDGE + 2048)));
     unit.set_store(Some(Arc::new(BadStore::new(Fault::None))));
     assert_eq!(write(&mut session, DISK, BAD_LBA), None);
-    assert!(!unit.keeps_off(&step(EDGE)), "another store has nothing to fear");
+    assert!(!unit.is_fenced(&step(EDGE)), "another store has nothing to fear");
     session.hang_up();
     pair.assert_clean();
 }

@@ -15,7 +15,8 @@ use tgtadm_bin::admin::config::fuzzing::targets_conf;
 type Target = (&'static str, fn(&[u8]));
 
 fn targets() -> Vec<Target> {
-    let mut targets = iscsi_proto::fuzzing::TARGETS.to_vec();
+    let mut targets: Vec<Target> =
+        iscsi_proto::fuzzing::TARGETS.iter().map(|target| (target.name, target.run)).collect();
     targets.extend_from_slice(&[
         ("cdb", scsi_core::fuzzing::cdb as fn(&[u8])),
         ("mode_parameter_list", scsi_core::fuzzing::mode_parameter_list),

@@ -9,6 +9,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use scsi_core::store::{Block, BlockOp, Completed, IoError};
 
 use super::OpenFile;
+use super::error::retry;
 use super::flush::FlushNumber;
 use super::geometry::Medium;
 use super::ioctl;
@@ -119,15 +120,6 @@ fn allocation(file: &OpenFile, offset: u64, len: u64) -> Result<Completed, IoErr
     }
     let hole = seek(SeekFrom::Hole(offset))?.max(offset + 1);
     Ok(Completed::Allocation { len: len.min(hole - offset), hole: false })
-}
-
-pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return done,
-        }
-    }
 }
 
 /// Makes a hole; it reads as zeroes.

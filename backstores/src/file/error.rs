@@ -24,6 +24,16 @@ pub(crate) fn from_errno(errno: Errno, offset: u64) -> IoError {
     IoError::new(kind).at(offset).with_errno(errno.raw_os_error())
 }
 
+/// Repeats a call that a signal interrupted (`EINTR`).
+pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

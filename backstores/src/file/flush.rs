@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use scsi_core::store::{IoError, IoErrorKind};
 
-use super::blocking::retry;
-use super::error::from_errno;
+use super::error::{from_errno, retry};
 use crate::workers::Unit;
 
 /// The flushes of one file, by all loops.
