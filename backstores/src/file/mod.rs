@@ -22,76 +22,24 @@ mod geometry;
 mod ioctl;
 mod open;
 mod outbox;
+mod store;
 #[cfg(test)]
 mod tests;
 mod uring;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rustix::io::Errno;
-use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
+use scsi_core::store::{BlockOp, Capabilities, IoError};
 
 pub use self::engine::{FileEngine, ring_refused};
 use self::flush::Flushes;
 use self::geometry::{Medium, Mode};
 pub use self::open::{AIO, RDWR};
+pub use self::store::File;
 use crate::workers::Unit;
-
-/// A file or block device.
-#[derive(Debug)]
-pub struct File {
-    kind: &'static str,
-    file: Arc<OpenFile>,
-}
-
-impl File {
-    /// The path it was opened by.
-    #[must_use]
-    pub fn path(&self) -> &std::path::Path {
-        &self.file.path
-    }
-}
-
-impl Backstore for File {
-    fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry {
-            // No sector reaches beyond the last whole one.
-            size: self.file.size.load(Ordering::Relaxed) & !511,
-            physical_block_len: self.file.physical_block_len,
-        }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.file.capabilities
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        let size = geometry::size(self.file.fd.as_fd(), self.file.medium)
-            .map_err(|errno| error::from_errno(errno, 0))?;
-        if size == 0 {
-            return Err(IoError::NOT_READY);
-        }
-        self.file.size.store(size, Ordering::Relaxed);
-        Ok(self.geometry())
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        self.file.flushes.have_failed()
-    }
-
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, files) = engines.of_kind(FileEngine::new)?;
-        let slot = files.attach(self.file.clone());
-        Ok(Port { engine, slot })
-    }
-}
 
 /// An open file, shared by the store, the engines of all loops and the workers.
 #[derive(Debug)]

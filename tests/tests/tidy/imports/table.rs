@@ -67,4 +67,20 @@ pub(super) const CRATES: &[Layers] = &[
             module("fuzzing", &["sense", "tape_image", "cdb", "page", "page::mode", "page::persist"]),
         ],
     },
+    Layers {
+        name: "backstores",
+        modules: &[
+            module("crate", &[]),
+            module("done", &[]),
+            module("waiting", &[]),
+            module("workers", &[]),
+            module("registry", &[]),
+            module("layer", &["done", "waiting"]),
+            module("null", &["done", "registry"]),
+            module("memory", &["done", "registry"]),
+            module("file", &["layer", "registry", "workers"]),
+            module("builtin", &["file", "memory", "null", "registry"]),
+            module("contract", &[]),
+        ],
+    },
 ];

@@ -1,0 +1,63 @@
+//! The store of a file or block device.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
+
+use super::engine::FileEngine;
+use super::{OpenFile, error, geometry};
+
+/// A file or block device.
+#[derive(Debug)]
+pub struct File {
+    pub(super) kind: &'static str,
+    pub(super) file: Arc<OpenFile>,
+}
+
+impl File {
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.file.path
+    }
+}
+
+impl Backstore for File {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            // No sector reaches beyond the last whole one.
+            size: self.file.size.load(Ordering::Relaxed) & !511,
+            physical_block_len: self.file.physical_block_len,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.file.capabilities
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        let size = geometry::size(self.file.fd.as_fd(), self.file.medium)
+            .map_err(|errno| error::from_errno(errno, 0))?;
+        if size == 0 {
+            return Err(IoError::NOT_READY);
+        }
+        self.file.size.store(size, Ordering::Relaxed);
+        Ok(self.geometry())
+    }
+
+    fn has_lost_writes(&self) -> bool {
+        self.file.flushes.have_failed()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        let (engine, files) = engines.of_kind(FileEngine::new)?;
+        let slot = files.attach(self.file.clone());
+        Ok(Port { engine, slot })
+    }
+}
