@@ -3,11 +3,7 @@
 use super::{files, none};
 
 /// Directories and files that still use some of them.
-const EXEMPT: [&str; 11] = [
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
+const EXEMPT: [&str; 7] = [
     "backstores/",
     "dist/",
     "docs/",
