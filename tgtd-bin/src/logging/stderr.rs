@@ -5,17 +5,16 @@
 //! that says how many were lost is written in their place.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use simplelog::{ConfigBuilder, WriteLogger};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,14 +41,15 @@ impl Format {
     }
 
     fn line(self, level: Level, text: &str) -> String {
-        if self == Self::Journal {
-            return self.raw(level, text);
+        match self {
+            Self::Plain => simplelog_line(LevelFilter::Error, level, text),
+            // simplelog colours lines only where it writes them to the terminal itself.
+            Self::Coloured => {
+                let text = format!("[\x1b[{}m{level}\x1b[0m] {text}", colour(level));
+                simplelog_line(LevelFilter::Off, level, &text)
+            }
+            Self::Journal => self.raw(level, text),
         }
-        let time = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        if self == Self::Coloured {
-            return format!("{time} [\x1b[{}m{level}\x1b[0m] {text}\n", colour(level));
-        }
-        format!("{time} [{level}] {text}\n")
     }
 
     /// A text without level and time, but for the journal's priority.
@@ -58,6 +58,45 @@ impl Format {
             return format!("{text}\n");
         }
         text.split('\n').map(|line| format!("<{}>{line}\n", priority(level))).collect()
+    }
+}
+
+/// simplelog's line of a text: the time (RFC 3339, UTC), the level if `shown_level` is not `Off`, and the text.
+///
+/// Each line has a logger of its own: no lock is shared between threads, and none is poisoned.
+fn simplelog_line(shown_level: LevelFilter, level: Level, text: &str) -> String {
+    let config = ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_max_level(shown_level)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    let line = LineBuffer::default();
+    let logger = WriteLogger::new(LevelFilter::Trace, config, line.clone());
+    logger.log(&Record::builder().level(level).args(format_args!("{text}")).build());
+    line.into_text()
+}
+
+/// Takes the pieces of one line, which simplelog writes one by one.
+#[derive(Clone, Debug, Default)]
+struct LineBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl LineBuffer {
+    fn into_text(self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl Write for LineBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -43,7 +43,7 @@ fn stuck() -> (StderrLog, impl Iterator<Item = String>) {
 }
 
 fn say(log: &StderrLog, level: Level, text: &str) {
-    log::set_max_level(log::LevelFilter::Info);
+    log::set_max_level(LevelFilter::Info);
     log.log(&Record::builder().level(level).args(format_args!("{text}")).build());
 }
 
