@@ -1,4 +1,4 @@
-//! The command line of `tgtd`: stock's options, and `--export`.
+//! The command line of `tgtd`: the options of tgt, and further ones.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::logging;
 
 /// An iSCSI target daemon.
 ///
-/// Without --foreground, --nodaemonize or --export it goes to the background once it serves, and logs to syslog.
+/// Without --foreground, --nodaemonize or --export it runs in the background and logs to syslog.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "tgtd",
@@ -35,72 +35,72 @@ pub(crate) struct Args {
     #[arg(short = 'D', long)]
     pub(crate) nodaemonize: bool,
 
-    /// The number of the control socket, 0 to 32767; a further daemon needs another one
+    /// The number of the control socket, 0 to 32767; each daemon needs its own
     #[arg(short = 'C', long, value_name = "N", default_value_t = 0,
           value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
     pub(crate) control_port: u16,
 
-    /// I/O threads of each unit whose store blocks, 1 or more
+    /// Maximum number of I/O threads for each unit whose store blocks, 1 or more
     #[arg(short = 't', long = "nr_iothreads", value_name = "N",
           value_parser = RangedU64ValueParser::<u16>::new().range(1..))]
     pub(crate) io_threads: Option<u16>,
 
-    /// Write the daemon's process id to this file; only when it goes to the background
+    /// Write the process ID of the daemon to this file; only if it runs in the background
     #[arg(short, long, value_name = "FILE", value_parser = absolute)]
     pub(crate) pid_file: Option<PathBuf>,
 
-    /// 1 logs what the daemon does in detail
+    /// 1 logs details
     #[arg(short, long, value_name = "0|1", default_value_t = 0,
           value_parser = RangedU64ValueParser::<u8>::new().range(0..=1))]
     debug: u8,
 
-    /// Where to listen, and how often to ping.
+    /// The portals to listen on, and the NOP-In pings.
     #[arg(
         long = "iscsi",
         value_name = "LIST",
         value_parser = PortalOptions::parse,
         action = ArgAction::Append,
-        help = "Where to listen, and how often to ping: portal=ADDRESS[:PORT],nop_interval=SECONDS,nop_count=N"
+        help = "Portals and NOP-In pings: portal=ADDRESS[:PORT],nop_interval=SECONDS,nop_count=N"
     )]
     portal_lists: Vec<PortalOptions>,
 
-    /// Accepted for compatibility: port=, nop=, pool_sz_mb=, buf_sz_kb=, cq_vector=. There is no RDMA, and only a
+    /// Accepted for compatibility: port=, nop=, pool_sz_mb=, buf_sz_kb=, cq_vector=. RDMA is not supported, and a
     /// warning is logged
     #[arg(long, value_name = "LIST", value_parser = crate::iser::check, action = ArgAction::Append)]
     pub(crate) iser: Vec<String>,
 
-    /// Export a file or block device, in the foreground; a file that does not exist is made when a size
+    /// Export a file or block device, in the foreground; a file that does not exist is created if a size
     /// (1G, 512M …) is given. May be repeated
     #[arg(long = "export", value_name = "PATH[:SIZE]", value_parser = Export::parse, action = ArgAction::Append)]
     pub(crate) exports: Vec<Export>,
 
-    /// Let all targets share N polling loops, or one per two processors, however many targets there are; without
-    /// this each has loops of its own
+    /// Let all targets share N polling loops, or with auto one per two processors; without this option each target
+    /// has its own
     #[arg(long, value_name = "N|auto", value_parser = |text: &str| parse_loops(text, SHARED_LOOPS_MAX))]
     pub(crate) loops: Option<usize>,
 
-    /// Polling loops of each target, or `auto` for one per two processors
+    /// Polling loops of each target, or auto for one per two processors
     #[arg(long, value_name = "N|auto", default_value = "1",
           value_parser = |text: &str| parse_loops(text, TARGET_LOOPS_MAX))]
     pub(crate) target_loops: usize,
 
-    /// Let new targets negotiate with stock's defaults, which are slower: 8 KiB segments, InitialR2T=Yes
+    /// Give new targets tgt's default parameters, which are slower: 8 KiB data segments, InitialR2T=Yes
     #[arg(long)]
     pub(crate) compat_defaults: bool,
 
-    /// What CHAP may use, the best first: the first of these that an initiator knows too is taken, and one that
-    /// knows none is refused
+    /// CHAP algorithms in order of preference: the first that the initiator offers is used, and a login that offers
+    /// none of them is refused
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "sha3-256,sha256,sha1,md5",
           value_parser = parse_algorithm)]
     pub(crate) chap_algorithms: Vec<Algorithm>,
 
-    /// What the SCSI IDs and serial numbers of units are made of that are given none: a UUID, or a file that holds
-    /// one and is made if it is missing; by default this installation's own. Hosts that export the same disks need
-    /// the same one
+    /// Derive the SCSI IDs and serial numbers of units that are given none from this UUID, or from the one in this
+    /// file, which is created if it does not exist; by default from that of this installation. Hosts that export the
+    /// same disks need the same UUID
     #[arg(long, value_name = "UUID|FILE", value_parser = Installation::parse)]
     pub(crate) identity: Option<Installation>,
 
-    /// Give units stock's SCSI IDs and serial numbers, which differ only within a host
+    /// Give units the SCSI IDs and serial numbers that tgt gives, which are unique only within a host
     #[arg(long, conflicts_with = "identity")]
     pub(crate) compat_ids: bool,
 
@@ -108,34 +108,37 @@ pub(crate) struct Args {
     #[arg(short = 'V', long)]
     version: bool,
 
-    /// What the daemon's starter passes to the process that stays.
+    /// Passed by the starting process to the one that runs in the background.
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
 }
 
-/// Why there is nothing to run: what was asked for is printed already, or the exit code of a mistake.
+/// The reason that the command line starts no daemon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
-    /// Help or version.
+    /// Help or version was printed.
     Printed,
-    /// A mistake, explained on standard error.
-    Mistaken(u8),
+    /// The command line is invalid: the exit code. An error was printed.
+    Invalid(u8),
 }
 
 impl Args {
-    /// Reads the process's own command line; prints help, version and complaints itself.
+    /// Parses the command line of this process.
+    ///
+    /// # Errors
+    /// Help, the version or an error was printed, and the process has to exit.
     pub(crate) fn from_process() -> Result<Self, Ended> {
         let args = Self::read(std::env::args_os()).map_err(|error| {
             if error.use_stderr() {
-                logging::complain_of(&error.render());
+                logging::print_usage_error(&error.render());
             } else {
-                // A reader that went away changes nothing.
+                // A closed standard output does not change the exit code.
                 let _ = error.print();
             }
             ended(&error)
         })?;
         if args.version {
-            // Bare, as scripts expect it.
+            // Without the program's name, as tgt prints it.
             let _ = writeln!(std::io::stdout(), "{}", env!("CARGO_PKG_VERSION"));
             return Err(Ended::Printed);
         }
@@ -146,7 +149,7 @@ impl Args {
         Self::from_arg_matches(&Self::command().try_get_matches_from(words)?)
     }
 
-    /// Whether this process is the daemon: nobody starts another one.
+    /// Whether this process is the daemon. If not, it starts the daemon in the background.
     pub(crate) fn stays(&self) -> bool {
         self.foreground || self.nodaemonize || self.detached || !self.exports.is_empty()
     }
@@ -161,7 +164,7 @@ impl Args {
         self.debug == 1
     }
 
-    /// All `--iscsi` lists as one: portals add up, of the numbers the last one counts.
+    /// Combines all `--iscsi` lists: all portals, and of each number the last one given.
     pub(crate) fn portals(&self) -> PortalOptions {
         let lists = &self.portal_lists;
         PortalOptions {
@@ -172,21 +175,21 @@ impl Args {
     }
 }
 
-/// Stock's exit codes: 1 for an option that is not known or incomplete, 22 (EINVAL) for a value that is wrong.
+/// Maps errors to the exit codes of tgt: 1 for an unknown or incomplete option, 22 (EINVAL) for an invalid value.
 fn ended(error: &clap::Error) -> Ended {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ended::Printed,
-        ErrorKind::ValueValidation => Ended::Mistaken(EINVAL),
-        _ => Ended::Mistaken(1),
+        ErrorKind::ValueValidation => Ended::Invalid(EINVAL),
+        _ => Ended::Invalid(1),
     }
 }
 
-/// The daemon changes its directory.
+/// Makes a path absolute, because the daemon changes its working directory.
 fn absolute(text: &str) -> std::io::Result<PathBuf> {
     std::path::absolute(text)
 }
 
-/// `auto` leaves half of the processors to everything else.
+/// Parses a number of loops from 1 to `max`; `auto` is half the number of processors.
 fn parse_loops(text: &str, max: usize) -> Result<usize, String> {
     if text == "auto" {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -201,18 +204,18 @@ fn parse_loops(text: &str, max: usize) -> Result<usize, String> {
 fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::from_name(name).ok_or_else(|| {
         let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-        format!("expected one or more of {names}, with commas between")
+        format!("expected one or more of {names}, separated by commas")
     })
 }
 
 const EINVAL: u8 = 22;
 const AFTER_HELP: &str = "\
 Examples:
-  tgtd --export disk.img:1G             a new disk for this machine, until Ctrl-C
-  tgtd -f --iscsi portal=192.0.2.1      in the foreground, listening on one address
-  tgtadm --mode system --op delete      ends a daemon that has no targets left
+  tgtd --export disk.img:1G             exports a new disk to this machine, until Ctrl-C
+  tgtd -f --iscsi portal=192.0.2.1      runs in the foreground, listens on one address
+  tgtadm --mode system --op delete      ends a daemon that has no targets
 
-TGT_IPC_SOCKET names the control socket without its suffix .N. By default it is
+TGT_IPC_SOCKET is the path of the control socket without the suffix .N. By default it is
 /var/run/tgtd/socket for root and $XDG_RUNTIME_DIR/tgtd/socket for others.";
 
 #[cfg(test)]
@@ -228,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_options_is_consistent() {
+    fn definitions_of_options_are_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn stock_command_lines_are_understood() {
+    fn command_lines_of_tgt_are_accepted() {
         let args = read("").unwrap();
         assert!(!args.stays() && args.portals() == PortalOptions::default() && !args.debug());
         assert_eq!((args.control_port, args.io_threads, args.target_loops), (0, None, 1));
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(args.control_port, 32767);
 
         assert!(read("-p x.pid").unwrap().pid_file.is_some_and(|path| path.is_absolute()));
-        assert_eq!(read("-C 1 -C 2").unwrap().control_port, 2, "the last one counts");
+        assert_eq!(read("-C 1 -C 2").unwrap().control_port, 2, "the last one is used");
     }
 
     #[test]
@@ -262,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn exports_stay_in_the_foreground() {
+    fn export_runs_in_the_foreground() {
         let args = read("--export /srv/a.img:1G --export /dev/sdx").unwrap();
         assert!(args.stays() && args.logs_to_stderr());
         assert_eq!(args.exports.len(), 2);
     }
 
     #[test]
-    fn mistakes_name_the_option_and_what_it_takes() {
+    fn usage_errors_name_the_option_and_accepted_values() {
         #[rustfmt::skip]
         let cases = [
             ("--bogus",                    1,  "--bogus"),
@@ -293,13 +296,13 @@ mod tests {
         ];
         for (line, exit, mention) in cases {
             let error = read(line).unwrap_err();
-            assert_eq!(ended(&error), Ended::Mistaken(exit), "{line}");
+            assert_eq!(ended(&error), Ended::Invalid(exit), "{line}");
             assert!(error.to_string().contains(mention), "{line}: {error}");
         }
     }
 
     #[test]
-    fn help_tells_all() {
+    fn help_lists_all_options_but_hidden_ones() {
         let help = read("--help").unwrap_err();
         assert_eq!(ended(&help), Ended::Printed);
         assert!(
@@ -310,15 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn chap_algorithms() {
+    fn chap_algorithms_are_used_in_the_given_order() {
         assert_eq!(read("").unwrap().chap_algorithms, Algorithm::ALL);
         let chosen = read("--chap-algorithms sha1,sha256").unwrap().chap_algorithms;
         assert_eq!(chosen, [Algorithm::Sha1, Algorithm::Sha256]);
     }
 
-    /// `TGT_WRITE=1 cargo test` writes the files anew.
+    /// `TGT_WRITE=1 cargo test` writes the files.
     #[test]
-    fn the_completions_are_of_these_options() {
+    fn completions_match_the_options() {
         let whole = Args::command();
         let shown = whole.get_arguments().filter(|option| !option.is_hide_set());
         let mut command = clap::Command::new("tgtd").disable_version_flag(true).args(shown);
@@ -332,12 +335,12 @@ mod tests {
                 std::fs::write(&path, &generated).unwrap();
             }
             let same = std::fs::read(&path).unwrap() == generated;
-            assert!(same, "{file} is of other options: TGT_WRITE=1 cargo test writes it anew");
+            assert!(same, "{file} does not match the options: TGT_WRITE=1 cargo test writes it again");
         }
     }
 
     #[test]
-    fn loops() {
+    fn loops_are_a_number_within_the_limit_or_auto() {
         assert_eq!(parse_loops("4", 64), Ok(4));
         assert!(parse_loops("auto", 64).is_ok_and(|loops| loops >= 1));
         assert!(parse_loops("65", 64).is_err() && parse_loops("many", 64).is_err());

@@ -1,4 +1,4 @@
-//! Puts the daemon together: the stores there are, the control socket's place, portals, exports, the server.
+//! Builds the server from the options: backing stores, control socket, portals, exports.
 
 use std::fs::DirBuilder;
 use std::io::{ErrorKind, Write};
@@ -23,7 +23,7 @@ use crate::export::{self, Export};
 use crate::failure::Failure;
 use crate::identity;
 
-/// The registry of stores, as the engine asks for stores.
+/// Opens the engine's stores from a registry of backing stores.
 #[derive(Debug)]
 pub(crate) struct Stores(pub(crate) Registry);
 
@@ -35,7 +35,7 @@ impl StoreOpener for Stores {
 
     fn remark(&self) -> Option<String> {
         let refused = backstores::file::ring_refused()?;
-        log::warn!("file I/O goes by worker threads: {refused}");
+        log::warn!("worker threads do the I/O of files: {refused}");
         Some(format!("I/O of files: worker threads ({refused})"))
     }
 
@@ -52,26 +52,26 @@ impl StoreOpener for Stores {
     }
 }
 
-/// What the control socket's name is without its suffix, and the directory to be made for it.
+/// The path of the control socket without its suffix, and its directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SocketBase {
-    /// The name without `.N`.
+    /// The path without `.N`.
     pub(crate) path: PathBuf,
-    /// Made if it is missing; `None` where the user chose the place.
+    /// The directory to create if it does not exist; `None` if the user chose the path.
     pub(crate) directory: Option<PathBuf>,
-    /// Nobody else may enter the directory.
+    /// The directory has to belong to this user, and no other user may write to it.
     pub(crate) private: bool,
 }
 
 impl SocketBase {
-    /// `TGT_IPC_SOCKET` if set; stock's place for root; else where this user may write.
+    /// Chooses the path: `TGT_IPC_SOCKET` if set; for root the path of tgt; for another user a directory of this user.
     pub(crate) fn choose(
-        asked: Option<PathBuf>,
+        requested: Option<PathBuf>,
         uid: u32,
         runtime_directory: Option<PathBuf>,
         temporary: &Path,
     ) -> Self {
-        let (directory, private) = match (asked, uid, runtime_directory) {
+        let (directory, private) = match (requested, uid, runtime_directory) {
             (Some(path), _, _) => return Self { path, directory: None, private: false },
             (None, 0, _) => (PathBuf::from("/var/run/tgtd"), false),
             (None, _, Some(runtime)) if runtime.is_absolute() => (runtime.join("tgtd"), true),
@@ -79,36 +79,37 @@ impl SocketBase {
         };
         Self { path: directory.join("socket"), directory: Some(directory), private }
     }
-}
 
-impl SocketBase {
-    /// The base by environment and user; absolute, because the daemon may change its directory.
-    pub(crate) fn from_environment() -> std::io::Result<Self> {
-        let asked = std::env::var_os("TGT_IPC_SOCKET").map(std::path::absolute).transpose()?;
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let uid = rustix::process::geteuid().as_raw();
-        Ok(Self::choose(asked, uid, runtime, &std::env::temp_dir()))
-    }
-
-    /// Makes the directory where it is missing. A private one that somebody else made first is refused: whoever owns
-    /// it could put another socket in our place.
+    /// Chooses the path by environment and user. It is absolute, because the daemon changes its working directory.
     ///
     /// # Errors
-    /// It cannot be made, or it is not ours.
+    /// `TGT_IPC_SOCKET` is relative and the current directory is unknown.
+    pub(crate) fn from_environment() -> std::io::Result<Self> {
+        let requested = std::env::var_os("TGT_IPC_SOCKET").map(std::path::absolute).transpose()?;
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(Self::choose(requested, uid, runtime, &std::env::temp_dir()))
+    }
+
+    /// Creates the directory if it does not exist. A private directory of another user is refused, because that user
+    /// could replace the socket.
+    ///
+    /// # Errors
+    /// The directory cannot be created, or is private and belongs to another user.
     pub(crate) fn make_directory(&self) -> Result<(), Failure> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let mode = if self.private { 0o700 } else { 0o755 };
         match DirBuilder::new().mode(mode).create(directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(Failure::file("make the control socket's directory", directory)(error));
+                return Err(Failure::file("create the control socket's directory", directory)(error));
             }
             _ => {}
         }
         let found = std::fs::symlink_metadata(directory);
         let found = found.map_err(Failure::file("use the control socket's directory", directory))?;
-        let ours =
+        let is_own =
             found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0;
-        if self.private && !ours {
+        if self.private && !is_own {
             let error = std::io::Error::from_raw_os_error(EACCES);
             return Err(Failure::file("trust the control socket's directory", directory)(error));
         }
@@ -116,14 +117,14 @@ impl SocketBase {
     }
 }
 
-/// Takes control socket and portals; what remains is to run it. Exported files are made only after that, so that a
-/// start that fails for another reason makes none.
+/// Builds the server and binds control socket and portals. Files of `--export` are created after that, so that a start
+/// that fails for another reason creates none.
 ///
 /// # Errors
-/// What could not be taken, or an export that cannot be.
+/// A socket cannot be bound, a file cannot be exported, or the identity cannot be read or written.
 pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
     if let Some(threads) = args.io_threads {
-        // Nothing has used the pool yet.
+        // It fails only if the pool is in use already.
         let _ = Workers::limit_shared(worker_limits(threads.into()));
     }
     let base = SocketBase::from_environment().map_err(Failure::process("find the current directory"))?;
@@ -143,39 +144,44 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
         .chap_algorithms(args.chap_algorithms.clone())
-        .identity(if args.compat_ids { Identity::Compatible } else { identity::of(args.identity.as_ref())? })
+        .identity(if args.compat_ids {
+            Identity::Compatible
+        } else {
+            identity::resolve(args.identity.as_ref())?
+        })
         .debug(args.debug())
         .requests(requests)
         .on_ready(move |portals| {
             if !exports.is_empty() {
-                tell(export::instructions(&exports, portals, &base.path, control_port));
+                print_in_background(export::instructions(&exports, portals, &base.path, control_port));
             }
             ready(detached);
         });
-    let shutdown = builder.shutdown_handle().map_err(Failure::process("make a pipe"))?;
+    let shutdown = builder.shutdown_handle().map_err(Failure::process("create a pipe"))?;
     let server = builder.bind()?;
     args.exports.iter().try_for_each(Export::prepare)?;
     Ok((server, shutdown))
 }
 
-/// Stock's number is that of each unit's threads; the pool has room for at least one unit that uses them all.
+/// Limits of the pool of worker threads. As in tgt, `--nr_iothreads` is the number of each unit; the pool has at least
+/// as many.
 fn worker_limits(threads_per_unit_max: usize) -> Limits {
     let defaults = Limits::default();
     Limits { threads_per_unit_max, threads_max: defaults.threads_max.max(threads_per_unit_max), ..defaults }
 }
 
-/// Prints it from a thread of its own: standard output may be a full pipe, and need not be read.
-fn tell(text: String) {
+/// Prints a text to standard output from a new thread, because standard output may be a pipe that nobody reads.
+fn print_in_background(text: String) {
     let print = move || {
         let mut out = std::io::stdout();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     };
     if let Err(error) = std::thread::Builder::new().name("instructions".to_owned()).spawn(print) {
-        log::warn!("the instructions are not printed: {error}");
+        log::warn!("cannot print the instructions: {error}");
     }
 }
 
-/// Tells everybody who waits that the daemon serves.
+/// Notifies systemd and the process that started this one that the daemon serves.
 fn ready(detached: bool) {
     daemon::notify_ready();
     if detached && let Err(failure) = daemon::release_starter() {
@@ -183,7 +189,7 @@ fn ready(detached: bool) {
     }
 }
 
-/// What an export asks of a daemon: a target, its unit, and who is let in.
+/// The requests that create a target with one unit for each export and bind the admitted addresses.
 pub(crate) fn export_requests(exports: &[(Export, String)], portals: &[PortalSpec]) -> Vec<Request> {
     let admitted = export::admitted(portals);
     let mut requests = Vec::new();
@@ -206,7 +212,7 @@ const EACCES: i32 = 13;
 
 #[cfg(test)]
 mod tests {
-    use target_engine::model::store::OpenFlags as AskedFlags;
+    use target_engine::model::store::OpenFlags as SpecFlags;
 
     use super::*;
 
@@ -215,14 +221,14 @@ mod tests {
             kind: kind.to_owned(),
             path: path.to_string_lossy().into_owned(),
             options: String::new(),
-            flags: AskedFlags::default(),
+            flags: SpecFlags::default(),
             block_len: 512,
             read_only: false,
         }
     }
 
     #[test]
-    fn the_engine_opens_stores_of_the_registry() {
+    fn engine_opens_stores_of_the_registry() {
         let stores = Stores(Registry::builtin());
         assert!(stores.kinds().iter().any(|kind| kind.name == "rdwr" && kind.takes_flags));
         assert!(stores.kinds().iter().any(|kind| kind.name == "null" && !kind.takes_flags));
@@ -243,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn the_control_socket_is_where_its_user_may_write() {
+    fn control_socket_is_in_a_directory_of_its_user() {
         let temporary = Path::new("/tmp");
-        let choose = |asked: Option<&str>, uid, runtime: Option<&str>| {
+        let choose = |requested: Option<&str>, uid, runtime: Option<&str>| {
             let chosen =
-                SocketBase::choose(asked.map(PathBuf::from), uid, runtime.map(PathBuf::from), temporary);
+                SocketBase::choose(requested.map(PathBuf::from), uid, runtime.map(PathBuf::from), temporary);
             (chosen.path.to_string_lossy().into_owned(), chosen.directory.is_some(), chosen.private)
         };
         assert_eq!(choose(Some("/x/s"), 1000, Some("/run/user/1000")), ("/x/s".into(), false, false));
@@ -261,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_directory_is_made_and_one_of_others_is_refused() {
+    fn private_directory_is_created_and_that_of_another_user_is_refused() {
         use std::os::unix::fs::PermissionsExt;
 
         let temporary = tempfile::tempdir().unwrap();
@@ -275,18 +281,18 @@ mod tests {
         assert_eq!(base.make_directory().unwrap_err().exit_code(), 13, "others can write there");
         std::fs::remove_dir(&directory).unwrap();
         std::os::unix::fs::symlink(temporary.path(), &directory).unwrap();
-        assert!(base.make_directory().is_err(), "it leads elsewhere");
+        assert!(base.make_directory().is_err(), "it is a symbolic link");
     }
 
     #[test]
-    fn a_unit_may_use_as_many_threads_as_asked() {
+    fn unit_may_use_as_many_threads_as_configured() {
         let (few, many) = (worker_limits(2), worker_limits(500));
         assert_eq!((few.threads_per_unit_max, few.threads_max), (2, Limits::default().threads_max));
         assert_eq!((many.threads_per_unit_max, many.threads_max), (500, 500));
     }
 
     #[test]
-    fn an_export_is_a_target_with_one_unit_open_to_loopback() {
+    fn export_is_a_target_with_one_unit_that_admits_loopback() {
         let exports = [(Export { path: "/a".into(), size: None }, "iqn.x:a".to_owned())];
         let requests = export_requests(&exports, &[]);
         let tid = Tid::new(1).unwrap();

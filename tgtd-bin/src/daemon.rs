@@ -1,8 +1,8 @@
-//! What a process does to be a daemon: it detaches, writes its id, raises its limits, minds its signals and tells
-//! its supervisor.
+//! The duties of a daemon process: detach from its starter, write the pid file, raise limits, handle signals, notify
+//! systemd.
 //!
-//! Detaching is by starting the program again, not by forking: no state is half copied, and the starter waits until
-//! the daemon serves, so that a script that goes on after `tgtd` finds a daemon that answers.
+//! To detach, the program starts itself again instead of forking, so that no thread or lock is copied. The starting
+//! process exits when the daemon serves, so that a script can call `tgtadm` right after `tgtd`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,39 +18,40 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-/// Starts this program again in the background and waits until it serves; the exit code for the starter.
+/// Starts this program again in the background, waits until it serves or ends, and returns the exit code for this
+/// process. The started process prints its errors to the standard error of this one.
 ///
 /// # Errors
-/// It could not be started at all. What it has to complain about itself, it says on our standard error.
+/// The program cannot be started.
 pub(crate) fn start_detached() -> Result<u8, Failure> {
     let start = || -> std::io::Result<u8> {
-        let mut words = std::env::args_os();
-        let name = words.next().unwrap_or_else(|| "tgtd".into());
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().unwrap_or_else(|| "tgtd".into());
         let mut child = Command::new(std::env::current_exe()?)
             .arg0(name)
             .arg("--detached")
-            .args(words)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut word = Vec::new();
+        let mut message = Vec::new();
         if let Some(mut pipe) = child.stdout.take() {
-            pipe.read_to_end(&mut word)?;
+            pipe.read_to_end(&mut message)?;
         }
-        if word == SERVING {
+        if message == SERVING {
             return Ok(0);
         }
         let status = child.wait()?;
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         Ok(code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1))
     };
-    start().map_err(Failure::process("go to the background"))
+    start().map_err(Failure::process("start in the background"))
 }
 
-/// The started process leaves terminal and directory of its starter, before anything else.
+/// Makes this process the leader of a new session and changes its working directory to `/`.
 ///
 /// # Errors
-/// The system refuses.
+/// One of the system calls fails.
 pub(crate) fn leave_starter() -> Result<(), Failure> {
     let leave = || -> std::io::Result<()> {
         rustix::process::setsid()?;
@@ -59,13 +60,14 @@ pub(crate) fn leave_starter() -> Result<(), Failure> {
     leave().map_err(Failure::process("detach"))
 }
 
-/// Tells the starter that the daemon serves, and lets go of its pipe and its standard error.
+/// Notifies the starting process that the daemon serves, and replaces standard output and standard error with
+/// `/dev/null`.
 ///
 /// # Errors
 /// `/dev/null` cannot be opened.
 pub(crate) fn release_starter() -> Result<(), Failure> {
     let mut stdout = std::io::stdout();
-    // A starter that was killed does not wait.
+    // It fails if the starting process was killed.
     let _ = stdout.write_all(SERVING).and_then(|()| stdout.flush());
     let release = || -> std::io::Result<()> {
         let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -73,18 +75,18 @@ pub(crate) fn release_starter() -> Result<(), Failure> {
         rustix::stdio::dup2_stderr(&null)?;
         Ok(())
     };
-    release().map_err(Failure::process("let go of the terminal"))
+    release().map_err(Failure::process("detach from the terminal"))
 }
 
-/// A file that holds the daemon's process id as long as the daemon runs.
+/// A file that contains the process ID. It is removed on drop.
 #[derive(Debug)]
 pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Writes it: the number alone, readable by all.
+    /// Writes the process ID in decimal, without a newline, to the path. A new file has mode 0644.
     ///
     /// # Errors
-    /// The path cannot be written.
+    /// The file cannot be created or written.
     pub(crate) fn write(path: &Path) -> Result<Self, Failure> {
         let mut options = fs::OpenOptions::new();
         let write = |mut file: fs::File| write!(file, "{}", std::process::id());
@@ -102,60 +104,60 @@ impl Drop for PidFile {
     }
 }
 
-/// Asks the kernel to spare the daemon when memory is short, and for as many descriptors as there can be. Where it
-/// refuses, that is worth a warning where it was `expected`.
+/// Exempts the process from the OOM killer and raises its limit of open files as far as possible. Failures are logged,
+/// as warnings if success is `expected`, otherwise for debugging.
 pub(crate) fn raise_limits(expected: bool) {
-    let refused = if expected { log::Level::Warn } else { log::Level::Debug };
+    let level = if expected { log::Level::Warn } else { log::Level::Debug };
     if let Err(error) = fs::write(OOM_SCORE_FILE, "-1000") {
-        log::log!(refused, "cannot write {OOM_SCORE_FILE}: {error}");
+        log::log!(level, "cannot write {OOM_SCORE_FILE}: {error}");
     }
     let highest = fs::read_to_string(NR_OPEN_FILE).ok().and_then(|text| text.trim().parse().ok());
     let Some(highest) = highest else {
-        log::log!(refused, "cannot read {NR_OPEN_FILE}");
+        log::log!(level, "cannot read {NR_OPEN_FILE}");
         return;
     };
     let wanted = Rlimit { current: Some(highest), maximum: Some(highest) };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
-        log::log!(refused, "cannot raise the limit of open files to {highest}: {error}");
+        log::log!(level, "cannot raise the limit of open files to {highest}: {error}");
         let allowed = rustix::process::getrlimit(Resource::Nofile).maximum;
-        // Within the hard limit everybody may.
+        // Up to the hard limit no privilege is needed.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed });
     }
 }
 
-/// What a signal means.
+/// What the daemon does on a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Wish {
-    /// End: the first time gracefully, the second time at once.
-    End,
-    /// Whatever the server does, end the process.
+pub(crate) enum SignalAction {
+    /// Shut the server down: the first time gracefully, the second time at once.
+    Shutdown,
+    /// Exit without waiting for the server.
     Exit,
-    /// There is nothing to do.
-    Nothing,
+    /// Log the signal.
+    Ignore,
 }
 
-/// Watches for signals on a thread of its own; `end` is called for the first two that ask for it. SIGPIPE is ignored
-/// by Rust's start code already.
+/// Starts a thread that handles SIGTERM, SIGINT and SIGHUP. It calls `shutdown` for the first two that end the daemon;
+/// the third exits the process. Rust's runtime ignores SIGPIPE already.
 ///
 /// # Errors
-/// The handlers cannot be installed.
-pub(crate) fn watch_signals(terminal: bool, end: impl Fn() + Send + 'static) -> Result<(), Failure> {
+/// The handlers cannot be installed, or the thread cannot be started.
+pub(crate) fn watch_signals(terminal: bool, shutdown: impl Fn() + Send + 'static) -> Result<(), Failure> {
     let start = || -> std::io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let watch = move || {
-            let mut asked = 0;
+            let mut shutdowns = 0;
             for signal in signals.forever() {
-                match meaning(signal, terminal, asked) {
-                    Wish::End => {
+                match action(signal, terminal, shutdowns) {
+                    SignalAction::Shutdown => {
                         log::info!("signal {signal}: ending");
-                        asked += 1;
-                        end();
+                        shutdowns += 1;
+                        shutdown();
                     }
-                    Wish::Exit => {
+                    SignalAction::Exit => {
                         crate::logging::flush();
                         std::process::exit(128 + signal);
                     }
-                    Wish::Nothing => log::info!(
+                    SignalAction::Ignore => log::info!(
                         "signal {signal}: ignored; tgt-admin --update ALL reads targets.conf again"
                     ),
                 }
@@ -166,33 +168,34 @@ pub(crate) fn watch_signals(terminal: bool, end: impl Fn() + Send + 'static) -> 
     start().map_err(Failure::process("watch for signals"))
 }
 
-/// A terminal that hangs up ends what runs in its foreground; to a daemon SIGHUP means "reload", and it has no
-/// configuration of its own.
-fn meaning(signal: i32, terminal: bool, asked: u32) -> Wish {
+/// Chooses the action for a signal after `shutdowns` earlier ones that shut the server down. SIGHUP ends a daemon in
+/// the foreground of a terminal, which has hung up. Otherwise it asks to reload the configuration, which tgt-admin
+/// does.
+fn action(signal: i32, terminal: bool, shutdowns: u32) -> SignalAction {
     match signal {
-        SIGHUP if !terminal => Wish::Nothing,
-        _ if asked < 2 => Wish::End,
-        _ => Wish::Exit,
+        SIGHUP if !terminal => SignalAction::Ignore,
+        _ if shutdowns < 2 => SignalAction::Shutdown,
+        _ => SignalAction::Exit,
     }
 }
 
-/// Tells systemd, if it is there, that the daemon serves.
+/// Notifies systemd that the daemon serves, if `NOTIFY_SOCKET` is set (sd_notify(3)).
 pub(crate) fn notify_ready() {
-    sd(&[NotifyState::Ready, NotifyState::Status("Serving")]);
+    notify(&[NotifyState::Ready, NotifyState::Status("Serving")]);
 }
 
-/// Tells systemd, if it is there, that the daemon ends.
+/// Notifies systemd that the daemon ends, if `NOTIFY_SOCKET` is set (sd_notify(3)).
 pub(crate) fn notify_stopping() {
-    sd(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-fn sd(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::warn!("cannot notify systemd: {error}");
     }
 }
 
-/// What the daemon writes to its starter.
+/// The message of the daemon to the process that started it.
 const SERVING: &[u8] = b"serving\n";
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 const NR_OPEN_FILE: &str = "/proc/sys/fs/nr_open";
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pid_file_lives_as_long_as_its_value() {
+    fn pid_file_is_removed_on_drop() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tgtd.pid");
         fs::write(&path, "an older and longer text").unwrap();
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_pid_file_is_readable_by_all_and_writable_by_one() {
+    fn new_pid_file_is_readable_by_all_and_writable_by_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tgtd.pid");
         let _pid_file = PidFile::write(&path).unwrap();
@@ -228,20 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn signals_end_the_server_twice_and_then_the_process() {
+    fn signals_shut_the_server_down_twice_and_then_exit() {
         for signal in [SIGTERM, SIGINT] {
             for terminal in [false, true] {
-                let wishes = [0, 1, 2].map(|asked| meaning(signal, terminal, asked));
-                assert_eq!(wishes, [Wish::End, Wish::End, Wish::Exit]);
+                let actions = [0, 1, 2].map(|shutdowns| action(signal, terminal, shutdowns));
+                assert_eq!(actions, [SignalAction::Shutdown, SignalAction::Shutdown, SignalAction::Exit]);
             }
         }
-        assert_eq!(meaning(SIGHUP, true, 0), Wish::End);
-        assert_eq!(meaning(SIGHUP, false, 0), Wish::Nothing);
-        assert_eq!(meaning(SIGHUP, false, 2), Wish::Nothing);
+        assert_eq!(action(SIGHUP, true, 0), SignalAction::Shutdown);
+        assert_eq!(action(SIGHUP, false, 0), SignalAction::Ignore);
+        assert_eq!(action(SIGHUP, false, 2), SignalAction::Ignore);
     }
 
     #[test]
-    fn limits_that_cannot_be_raised_are_no_failure() {
+    fn soft_limit_is_raised_to_the_hard_limit_without_privileges() {
         raise_limits(false);
         let limit = rustix::process::getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum, "the soft limit is at the hard one");

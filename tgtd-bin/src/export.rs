@@ -1,4 +1,4 @@
-//! `--export`: a file or device as a target of its own, and how to attach it.
+//! `--export`: one target for each file or device, and instructions that say how to attach them.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -8,42 +8,46 @@ use std::path::{Path, PathBuf};
 use backstores::registry::parse_size;
 use target_engine::model::portal::PortalSpec;
 
-/// One `--export`.
+/// The value of one `--export`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Export {
-    /// The file or block device, absolute.
+    /// The absolute path of a file or block device.
     pub(crate) path: PathBuf,
-    /// The size in bytes of a file that is to be made.
+    /// The size in bytes of the file if it has to be created.
     pub(crate) size: Option<u64>,
 }
 
 /// Why a file cannot be exported as asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
-    /// The path leads nowhere, or may not be used.
+    /// The file cannot be opened or created.
     #[error("cannot export {}: {source}{hint}", path.display())]
     Unusable {
-        /// As given.
+        /// The path of the export.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
-        /// What would help.
+        /// What the user can do; may be empty.
         hint: &'static str,
     },
-    /// A file of another size is there; it is not touched.
+    /// The file exists with another size. It is left unchanged.
     #[error("cannot export {}: it exists with {found} bytes, not {asked}; leave the size out to export it as it is", path.display())]
     OtherSize {
-        /// As given.
+        /// The path of the export.
         path: PathBuf,
-        /// Its size in bytes.
+        /// The size of the file, in bytes.
         found: u64,
-        /// The size given, in bytes.
+        /// The size in `--export`, in bytes.
         asked: u64,
     },
 }
 
 impl Export {
-    /// Reads `PATH` or `PATH:SIZE`. What follows the last colon is a size if it can be one.
+    /// Parses `PATH` or `PATH:SIZE`. The text after the last colon is a size if it parses as one; otherwise it belongs
+    /// to the path.
+    ///
+    /// # Errors
+    /// A message that says what is accepted: the path is empty, or the size is not a multiple of 512.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (path, size) = match text.rsplit_once(':').map(|(path, size)| (path, parse_size(size))) {
             Some((path, Some(size))) => (path, Some(size)),
@@ -57,24 +61,25 @@ impl Export {
         if path.is_empty() || path == ":" {
             return Err("expected PATH or PATH:SIZE, for example disk.img:1G".to_owned());
         }
-        // The daemon may change its directory.
+        // The daemon may change its working directory.
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
         Ok(Self { path, size })
     }
 
-    /// Makes the file if a size is given and nothing is there; else looks whether it is what was asked for.
+    /// Creates the file if a size is given and the file does not exist; otherwise checks that it exists and has the
+    /// size.
     ///
     /// # Errors
-    /// It cannot be made or looked at, or it has another size.
+    /// The file cannot be created or inspected, or has another size.
     pub(crate) fn prepare(&self) -> Result<(), ExportError> {
         let unusable = |source, hint| ExportError::Unusable { path: self.path.clone(), source, hint };
         let Some(asked) = self.size else {
-            let hint = "; give a size to have it made, for example disk.img:1G";
+            let hint = "; give a size to create it, for example disk.img:1G";
             return std::fs::metadata(&self.path).map(drop).map_err(|source| unusable(source, hint));
         };
         match std::fs::File::create_new(&self.path) {
             Ok(file) => file.set_len(asked).map_err(|source| {
-                // Nothing of ours stays behind.
+                // A file without its size would be refused by the next start.
                 let _ = std::fs::remove_file(&self.path);
                 unusable(source, "")
             }),
@@ -92,7 +97,7 @@ impl Export {
     }
 }
 
-/// Names for the exports, each another one: made of the file's name, in the characters a target's name may have.
+/// Derives a unique target name for each export from the name of its file.
 pub(crate) fn target_names(exports: &[Export]) -> Vec<String> {
     let mut taken = HashSet::new();
     exports
@@ -110,15 +115,17 @@ pub(crate) fn target_names(exports: &[Export]) -> Vec<String> {
         .collect()
 }
 
-/// Letters, digits, dots and dashes; all else becomes a dash (RFC 3722 folds letters to lower case).
+/// Replaces characters that an iSCSI name may not contain with dashes, and upper case with lower case, as RFC 3722
+/// does.
 fn sanitized(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let letters = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
-    let name: String = letters.take(STEM_LEN_MAX).collect();
+    let legal = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
+    let name: String = legal.take(STEM_LEN_MAX).collect();
     if name.is_empty() { "disk".to_owned() } else { name }
 }
 
-/// Whom an export admits: this machine, by loopback or by the addresses it is exported on.
+/// The initiator addresses that may log in to an export: those of this machine, which are loopback and the addresses of
+/// the portals.
 pub(crate) fn admitted(portals: &[PortalSpec]) -> Vec<String> {
     let own = portals.iter().filter_map(|portal| portal.host.parse::<IpAddr>().ok());
     let own = own.filter(|address| !address.is_unspecified() && !address.is_loopback());
@@ -126,7 +133,7 @@ pub(crate) fn admitted(portals: &[PortalSpec]) -> Vec<String> {
     loopback.into_iter().chain(own.map(|address| address.to_string())).collect()
 }
 
-/// How a person attaches what is exported.
+/// The text that says how to attach the exports, to list them, and to administer the daemon.
 pub(crate) fn instructions(
     exports: &[(Export, String)],
     portals: &[PortalSpec],
@@ -157,7 +164,7 @@ pub(crate) fn instructions(
     text
 }
 
-/// The address to connect to: a wildcard is reached by loopback.
+/// The address and port to connect to. A wildcard address is reached by loopback.
 fn reachable(portal: &PortalSpec) -> String {
     let host = match portal.host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".to_owned(),
@@ -167,7 +174,7 @@ fn reachable(portal: &PortalSpec) -> String {
     PortalSpec { host, port: portal.port }.to_string()
 }
 
-/// The authority is the one RFC 2606 keeps for examples: an export is not a name to rely on.
+/// The naming authority is a domain that RFC 2606 reserves for examples.
 const NAME_PREFIX: &str = "iqn.2001-04.com.example:";
 /// Keeps the whole name far below the 223 bytes of RFC 7143 4.2.7.1.
 const STEM_LEN_MAX: usize = 64;
@@ -182,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_sizes() {
+    fn size_is_the_text_after_the_last_colon_if_it_parses() {
         let cases = [
             ("/a/disk.img", "/a/disk.img", None),
             ("/a/disk.img:1G", "/a/disk.img", Some(1 << 30)),
@@ -194,13 +201,13 @@ mod tests {
             assert_eq!(Export::parse(text), Ok(Export { path: path.into(), size }), "{text}");
         }
         assert!(Export::parse("disk.img").is_ok_and(|export| export.path.is_absolute()));
-        for wrong in ["", ":", ":1G", "/a:0", "/a:1000"] {
-            assert!(Export::parse(wrong).is_err(), "{wrong}");
+        for invalid in ["", ":", ":1G", "/a:0", "/a:1000"] {
+            assert!(Export::parse(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn a_file_is_made_once_and_never_changed() {
+    fn file_is_created_once_and_never_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk.img");
         let sized = |size| Export { path: path.clone(), size };
@@ -217,17 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_is_explained() {
+    fn error_of_a_file_that_cannot_be_created_has_path_and_reason() {
         let refused = Export { path: "/nonexistent/disk.img".into(), size: Some(512) }.prepare().unwrap_err();
         assert!(refused.to_string().contains("/nonexistent/disk.img: No such file"), "{refused}");
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("huge.img");
         assert!(Export { path: path.clone(), size: Some(u64::MAX - 511) }.prepare().is_err());
-        assert!(!path.exists(), "nothing stays behind");
+        assert!(!path.exists(), "no file is left");
     }
 
     #[test]
-    fn names_are_legal_and_unique() {
+    fn target_names_are_legal_and_unique() {
         let exports = ["/a/Disk One.img", "/b/disk_one.raw", "/dev/sda", "/", "/b/disk-one"].map(export);
         let names = target_names(&exports);
         let suffixes: Vec<&str> = names.iter().map(|name| name.rsplit(':').next().unwrap()).collect();
@@ -243,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_admitted_on_each_of_its_portals() {
+    fn exports_admit_loopback_and_portal_addresses() {
         assert_eq!(admitted(&[]), ["127.0.0.0/8", "::1"]);
         let portals = ["0.0.0.0", "192.0.2.1", "127.0.0.1", "[2001:db8::1]", "storage.example.com"];
         let portals = portals.map(|text| text.parse().unwrap());
@@ -251,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_can_be_pasted() {
+    fn instructions_name_portal_target_and_control_socket() {
         let exports = [(export("/a/disk.img"), "iqn.x:disk".to_owned())];
         let portals = ["[::]:3261".parse().unwrap()];
         let text = instructions(&exports, &portals, Path::new("/run/s"), 7);

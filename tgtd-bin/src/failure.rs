@@ -1,4 +1,4 @@
-//! Why the daemon does not run: one line for people, one exit code for scripts.
+//! Errors that end the daemon: a message for the operator and an exit code for scripts.
 
 use std::path::PathBuf;
 
@@ -6,52 +6,53 @@ use target_engine::runtime::server::ServerError;
 
 use crate::export::ExportError;
 
-/// A start that failed. Nothing serves, and nothing was left behind but the directory of the control socket.
+/// An error that ends the daemon, in most cases while it starts. A failed start leaves nothing behind but the directory
+/// of the control socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// A system call on a file or directory said no.
+    /// A system call on a file or directory failed.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The attempted operation, as an infinitive.
         doing: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// Something is wrong with an `--export`.
+    /// A file or device of `--export` cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The server cannot take its places, or cannot go on.
+    /// The server cannot bind its sockets, or cannot go on.
     #[error("{source}{}", hint(source))]
     Server {
-        /// Which, and why.
+        /// The error of the server.
         #[from]
         source: ServerError,
     },
-    /// The process cannot be what a daemon needs to be.
+    /// A system call that concerns the process itself failed.
     #[error("cannot {doing}: {source}")]
     Process {
-        /// What was tried, as a verb.
+        /// The attempted operation, as an infinitive.
         doing: &'static str,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
 }
 
 impl Failure {
-    /// For `map_err`: what was done to which path.
+    /// Returns a function for `map_err` that adds operation and path.
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { doing, path, source }
     }
 
-    /// For `map_err`: what the process tried.
+    /// Returns a function for `map_err` that adds the operation.
     pub(crate) fn process(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Process { doing, source }
     }
 
-    /// The errno behind it; 1 where there is none.
+    /// The exit code: the errno of the cause, or 1 if it has none.
     pub(crate) fn exit_code(&self) -> u8 {
         let source = match self {
             Self::File { source, .. } | Self::Process { source, .. } => source,
@@ -71,14 +72,14 @@ impl Failure {
     }
 }
 
-/// What would help.
+/// What the operator can do about an error of the server; empty if nothing is known.
 fn hint(error: &ServerError) -> &'static str {
     match error {
         ServerError::AnotherDaemon(_) => "; give this one another --control-port",
         ServerError::SocketDirectory { .. } | ServerError::LockFile { .. } | ServerError::Socket { .. } => {
-            "; TGT_IPC_SOCKET names another place for it"
+            "; set TGT_IPC_SOCKET to another path"
         }
-        ServerError::Portal { .. } => "; --iscsi portal=ADDRESS:PORT names another one",
+        ServerError::Portal { .. } => "; choose another one with --iscsi portal=ADDRESS:PORT",
         _ => "",
     }
 }
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_comes_with_a_hint() {
+    fn server_errors_have_a_hint() {
         let busy = Failure::from(ServerError::AnotherDaemon("/run/s.0.lock".into()));
         assert_eq!(busy.exit_code(), 1);
         assert_eq!(
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_the_reasons() {
+    fn exit_code_is_the_errno() {
         let denied = Failure::file("create", "/x")(io::Error::from_raw_os_error(13));
         assert_eq!(
             (denied.exit_code(), denied.to_string()),

@@ -1,5 +1,4 @@
-//! `tgtd`: the target daemon. It reads its options, becomes a daemon, and puts the parts together; what the parts do
-//! is theirs.
+//! `tgtd`, the target daemon: reads the options, starts the log, detaches if asked to, and runs the server.
 
 mod args;
 mod assembly;
@@ -23,12 +22,12 @@ fn main() -> ExitCode {
     let args = match Args::from_process() {
         Ok(args) => args,
         Err(Ended::Printed) => return ExitCode::SUCCESS,
-        Err(Ended::Mistaken(code)) => return code.into(),
+        Err(Ended::Invalid(code)) => return code.into(),
     };
     match run(&args) {
         Ok(code) => code.into(),
         Err(failure) => {
-            logging::complain(&format_args!("tgtd: {failure}"));
+            logging::print_error(&format_args!("tgtd: {failure}"));
             if !args.logs_to_stderr() {
                 log::error!("{failure}");
             }
@@ -37,17 +36,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the daemon, or starts it in the background; returns the exit code.
 fn run(args: &Args) -> Result<u8, Failure> {
     if !args.stays() {
         return daemon::start_detached();
     }
     logging::start(args.logs_to_stderr(), args.debug())?;
-    // Nobody expects them of a disk for the moment, nor of a user who may not set them.
+    // With --export, or without root's privileges, the limits are not expected to be raised.
     daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
     if !args.iser.is_empty() {
-        log::warn!(
-            "--iser has no effect: there is no support of RDMA, and the driver iser is in the state error"
-        );
+        log::warn!("--iser has no effect: RDMA is not supported, and the driver iser is in the state error");
     }
     let (server, shutdown) = assembly::bind(args)?;
     if args.detached {

@@ -1,7 +1,7 @@
-//! Where the log goes: standard error in the foreground, syslog otherwise. Neither is ever waited for: a line that is
-//! not taken is lost, counted and reported.
+//! The log: to standard error in the foreground, otherwise to syslog. No caller waits for either: a line that cannot be
+//! written is dropped, counted and reported.
 //!
-//! Both loggers take everything; `log::max_level` decides, because `tgtadm --mode system --op update --name debug`
+//! Both loggers accept every level. `log::max_level` filters, because `tgtadm --mode system --op update --name debug`
 //! changes it while the daemon runs.
 
 mod stderr;
@@ -21,7 +21,8 @@ use crate::failure::Failure;
 use stderr::{Format, StderrLog};
 use syslog::Syslog;
 
-/// Starts the log. Without syslog, lines go to standard error, after one that says so. Panics are logged, too.
+/// Starts the log and logs panics from then on. If syslog cannot be opened, the log goes to standard error and begins
+/// with a warning.
 ///
 /// # Errors
 /// The thread that writes to standard error cannot be started.
@@ -29,7 +30,7 @@ pub(crate) fn start(to_stderr: bool, debug: bool) -> Result<(), Failure> {
     let syslog = if to_stderr { None } else { Some(Syslog::open(Path::new("/dev/log"))) };
     let no_syslog = match syslog {
         Some(Ok(syslog)) => {
-            // The only failure of a logger is that there is one already.
+            // It fails only if a logger is set already.
             let _ = log::set_boxed_logger(Box::new(syslog));
             None
         }
@@ -46,31 +47,31 @@ pub(crate) fn start(to_stderr: bool, debug: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says on standard error why the program does not run.
-pub(crate) fn complain(text: &dyn Display) {
+/// Prints an error to standard error, without time and level.
+pub(crate) fn print_error(text: &dyn Display) {
     match stderr_log() {
         Ok(log) => log.print(Level::Error, &text.to_string()),
         Err(_) => stderr::print_at_once(&text.to_string()),
     }
 }
 
-/// The same of a command line, in colours on a terminal.
-pub(crate) fn complain_of(text: &StyledStr) {
+/// Prints an error of the command line to standard error, on a terminal in colours.
+pub(crate) fn print_usage_error(text: &StyledStr) {
     if Format::of_stderr() == Format::Coloured {
-        complain(&text.ansi().to_string().trim_end());
+        print_error(&text.ansi().to_string().trim_end());
     } else {
-        complain(&text.to_string().trim_end());
+        print_error(&text.to_string().trim_end());
     }
 }
 
-/// Waits until standard error has taken what was logged, for at most [`FLUSH_TIME`].
+/// Waits until all queued lines are written to standard error, at most [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     if let Some(log) = STDERR.get() {
-        log.flush_within(FLUSH_TIME);
+        log.flush_within(FLUSH_TIMEOUT);
     }
 }
 
-/// Flushes when it is dropped, so also when the main thread panics.
+/// Flushes the log when dropped, also while the main thread unwinds.
 #[derive(Debug)]
 pub(crate) struct FlushAtEnd;
 
@@ -80,7 +81,7 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// The default hook would wait for standard error.
+/// The panic hook. It logs, because the default hook would wait for standard error.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
     log::error!("{}", panic_text(info));
 }
@@ -91,17 +92,17 @@ fn panic_text(info: &panic::PanicHookInfo<'_>) -> String {
     let payload = info.payload();
     let literal = payload.downcast_ref::<&str>().copied();
     let message = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let message = message.unwrap_or("a value that is no text");
-    let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let message = message.unwrap_or("the payload is not a string");
+    let at = info.location().map_or_else(String::new, |location| format!(" at {location}"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        format!("thread {name:?} panicked{place}: {message}\n{backtrace}")
+        format!("thread {name:?} panicked{at}: {message}\n{backtrace}")
     } else {
-        format!("thread {name:?} panicked{place}: {message}")
+        format!("thread {name:?} panicked{at}: {message}")
     }
 }
 
-/// The log on standard error, whose thread starts with the first use.
+/// Returns the log on standard error. The first call starts its thread.
 fn stderr_log() -> io::Result<&'static StderrLog> {
     if let Some(log) = STDERR.get() {
         return Ok(log);
@@ -111,8 +112,8 @@ fn stderr_log() -> io::Result<&'static StderrLog> {
 }
 
 static STDERR: OnceLock<StderrLog> = OnceLock::new();
-/// So long the end of the program waits for standard error.
-const FLUSH_TIME: Duration = Duration::from_secs(1);
+/// The longest wait for standard error when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn panic_is_described_by_thread_place_and_message() {
+    fn panic_text_has_thread_location_and_message() {
         let (sender, texts) = mpsc::channel();
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {

@@ -1,8 +1,8 @@
-//! The log on standard error. It may be a pipe, a terminal or journald's socket that is not read: lines are queued, and
-//! a thread of their own writes them.
+//! The log on standard error: callers queue lines, and one thread writes them, because a write blocks if standard error
+//! is a pipe, terminal or socket of journald that nobody reads.
 //!
-//! The queue is bounded. A line for which there is no room, or which standard error refuses, is lost and counted; a line
-//! that says how many were lost is written in their place.
+//! The queue is bounded. A line that does not fit, or whose write fails, is lost and counted; a line with the number of
+//! lost lines is written in their place.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -16,19 +16,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use simplelog::{ConfigBuilder, WriteLogger};
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Format {
-    /// Time, level and text.
+    /// Time (RFC 3339, UTC), level in brackets, and text.
     Plain,
-    /// The same with a coloured level.
+    /// As `Plain`, with the level in colour.
     Coloured,
-    /// For journald (sd-daemon(3)): the priority before each line, and no time, which the journal has.
+    /// Priority (sd-daemon(3)) and text; journald adds the time.
     Journal,
 }
 
 impl Format {
-    /// The format for this process's standard error.
+    /// Chooses the format for standard error of this process.
     pub(super) fn of_stderr() -> Self {
         let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         if is_stream(rustix::stdio::stderr(), &stream) {
@@ -52,7 +52,7 @@ impl Format {
         }
     }
 
-    /// A text without level and time, but for the journal's priority.
+    /// Returns a text without level and time; for journald, each line of it with the priority.
     fn raw(self, level: Level, text: &str) -> String {
         if self != Self::Journal {
             return format!("{text}\n");
@@ -100,7 +100,7 @@ impl Write for LineBuffer {
     }
 }
 
-/// Whether the descriptor is the stream that `JOURNAL_STREAM` names by device and inode (systemd.exec(5)).
+/// Whether the descriptor has the device and inode in `stream`, the value of `JOURNAL_STREAM` (systemd.exec(5)).
 fn is_stream(descriptor: impl AsFd, stream: &str) -> bool {
     rustix::fs::fstat(descriptor).is_ok_and(|found| format!("{}:{}", found.st_dev, found.st_ino) == stream)
 }
@@ -109,7 +109,7 @@ fn wants_colours() -> bool {
     std::env::var_os("NO_COLOR").is_none() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// SGR parameters (ECMA-48 8.3.117).
+/// The SGR parameter of the level's colour (ECMA-48 8.3.117).
 fn colour(level: Level) -> u8 {
     match level {
         Level::Error => 31,
@@ -119,7 +119,7 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// The severity of syslog(3).
+/// The severity of a level (syslog(3)).
 pub(super) fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -129,7 +129,7 @@ pub(super) fn priority(level: Level) -> u8 {
     }
 }
 
-/// A log that a thread writes to a descriptor. The thread ends with the process.
+/// A logger whose thread writes to a descriptor. The thread runs until the process ends.
 #[derive(Debug)]
 pub(super) struct StderrLog {
     format: Format,
@@ -139,37 +139,37 @@ pub(super) struct StderrLog {
 #[derive(Debug)]
 struct Queue {
     state: Mutex<QueueState>,
-    /// There is something to write.
+    /// Notified when a line is queued or lost.
     filled: Condvar,
-    /// There is nothing to write.
+    /// Notified when all lines are written.
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     lines: VecDeque<Line>,
-    /// Bytes of the lines, with [`LINE_OVERHEAD`] for each.
+    /// Bytes of all queued lines, each with [`LINE_OVERHEAD`].
     len: usize,
-    /// Lines that were lost and are not reported.
+    /// Number of lost lines that no queued line reports.
     lost: u64,
-    /// The loss is to be reported without waiting for the next line.
+    /// The writer reports the loss when the queue is empty; otherwise the next line does.
     report_due: bool,
-    /// The thread writes a line.
+    /// The writer has taken a line and not finished it.
     writing: bool,
 }
 
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// Lines that are lost if this one is: of a report, those that it reports.
+    /// Number of lines that are lost with this one: 1, or for a report the number in it.
     counts: u64,
 }
 
 impl StderrLog {
-    /// Starts the thread that writes to a descriptor.
+    /// Starts the thread that writes to the descriptor.
     ///
     /// # Errors
-    /// The system has no thread.
+    /// The thread cannot be started.
     pub(super) fn start(descriptor: impl AsFd + Send + 'static, format: Format) -> io::Result<Self> {
         let queue =
             Arc::new(Queue { state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new() });
@@ -183,15 +183,15 @@ impl StderrLog {
         Ok(Self { format, queue })
     }
 
-    /// A text without level and time.
+    /// Queues a text that is written without level and time. The level gives its priority in the journal.
     pub(super) fn print(&self, level: Level, text: &str) {
         self.queue.push(self.format.raw(level, text), self.format);
     }
 
-    /// Waits until all is written, at most for a time.
-    pub(super) fn flush_within(&self, time: Duration) {
+    /// Waits until all queued lines are written, at most `timeout`.
+    pub(super) fn flush_within(&self, timeout: Duration) {
         let state = self.queue.lock();
-        let _ = self.queue.emptied.wait_timeout_while(state, time, |state| state.has_work());
+        let _ = self.queue.emptied.wait_timeout_while(state, timeout, |state| state.has_work());
     }
 }
 
@@ -208,16 +208,17 @@ impl Log for StderrLog {
     }
 
     fn flush(&self) {
-        self.flush_within(super::FLUSH_TIME);
+        self.flush_within(super::FLUSH_TIMEOUT);
     }
 }
 
 impl Queue {
-    /// Nothing that can panic runs under the lock.
+    /// Locks the state. No code that runs under the lock panics, so a poisoned lock is used as it is.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues a line, after a report of the lines lost before it; counts it as lost if both do not fit.
     fn push(&self, text: String, format: Format) {
         let mut state = self.lock();
         let report = state.report(format);
@@ -237,7 +238,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits for the next line to write.
+    /// Waits for the next line to write and takes it.
     fn next(&self, format: Format) -> Line {
         let mut state = self
             .filled
@@ -254,11 +255,12 @@ impl Queue {
         report.unwrap_or(Line { text: String::new(), counts: 0 })
     }
 
+    /// Records that the writer has finished a line.
     fn written(&self, line: &Line, is_written: bool) {
         let mut state = self.lock();
         state.writing = false;
         if !is_written {
-            // Reported with the next line: standard error would refuse the report now, too.
+            // The next line reports it: a report now would fail, too.
             state.lost += line.counts;
         }
         if !state.has_work() {
@@ -277,6 +279,7 @@ impl QueueState {
         self.lines.push_back(line);
     }
 
+    /// Returns the line that reports the lost lines, if there are any.
     fn report(&self, format: Format) -> Option<Line> {
         let text = format!("{} lines were lost: standard error did not take them", self.lost);
         (self.lost > 0).then(|| Line { text: format.line(Level::Warn, &text), counts: self.lost })
@@ -289,7 +292,7 @@ impl Line {
     }
 }
 
-/// Waits for the descriptor as long as it takes; also where another process made it non-blocking.
+/// Writes all bytes and waits for the descriptor without a limit, also if another process has made it non-blocking.
 fn write_all(descriptor: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(&descriptor, bytes) {
@@ -303,6 +306,7 @@ fn write_all(descriptor: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Waits until the descriptor is writable or has an error; `EAGAIN` after the timeout.
 fn wait_writable(descriptor: impl AsFd, timeout: Option<&Timespec>) -> Result<(), Errno> {
     let mut wanted = [PollFd::new(&descriptor, PollFlags::OUT)];
     match poll(&mut wanted, timeout) {
@@ -312,7 +316,8 @@ fn wait_writable(descriptor: impl AsFd, timeout: Option<&Timespec>) -> Result<()
     }
 }
 
-/// Without a thread: only if standard error takes it now, and as much as a pipe takes whole (POSIX write()).
+/// Prints a text without the thread and without waiting: only if standard error is writable, and at most [`PIPE_BUF`]
+/// bytes, which a writable pipe takes at once.
 pub(super) fn print_at_once(text: &str) {
     let stderr = rustix::stdio::stderr();
     if wait_writable(stderr, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() {
@@ -321,11 +326,11 @@ pub(super) fn print_at_once(text: &str) {
     }
 }
 
-/// Bytes of lines that wait.
+/// Maximum number of bytes of queued lines.
 const QUEUE_LEN_MAX: usize = 1 << 20;
-/// Memory of a line beside its text.
+/// Memory of a queued line besides its text, in bytes.
 const LINE_OVERHEAD: usize = 64;
-/// Linux' limits.h.
+/// Maximum number of bytes of an atomic write to a pipe (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The log in syslog, at `/dev/log`.
+//! The log to syslog at `/dev/log`.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use log::{Level, Log, Metadata, Record};
 
 use super::stderr::priority;
 
-/// The machine's log (RFC 3164, as local daemons write it: without time and host, which whoever reads it knows).
+/// A logger that sends datagrams to syslog, in the local form of RFC 3164: without time and host, which syslog adds.
 ///
-/// It never waits: a line that syslog does not take at once is lost, and counted for the next that it takes. A syslog
-/// that starts anew is found again.
+/// It never waits. A line that syslog does not accept at once is lost and counted; the next accepted line is preceded
+/// by a report. Each line is sent to the path, so a restarted syslog receives it.
 pub(super) struct Syslog {
     socket: UnixDatagram,
     path: PathBuf,
@@ -19,8 +19,10 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
+    /// Opens a socket that sends to the path.
+    ///
     /// # Errors
-    /// Nobody listens there.
+    /// No socket is bound to the path, or it cannot be connected to.
     pub(super) fn open(path: &Path) -> std::io::Result<Self> {
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
@@ -28,7 +30,7 @@ impl Syslog {
         Ok(Self { socket, path: path.to_owned(), lost: AtomicU64::new(0) })
     }
 
-    /// Whether it was taken.
+    /// Sends one line; returns whether syslog accepted it.
     fn send(&self, level: Level, text: std::fmt::Arguments<'_>) -> bool {
         let line = format!("<{}>tgtd[{}]: {text}", DAEMON | priority(level), std::process::id());
         self.socket.send_to(line.as_bytes(), &self.path).is_ok()
@@ -57,7 +59,7 @@ impl Log for Syslog {
     fn flush(&self) {}
 }
 
-/// The facility, as it stands before a line.
+/// The facility `daemon`, as part of a priority (RFC 3164 4.1.1).
 const DAEMON: u8 = 3 << 3;
 
 #[cfg(test)]
@@ -66,51 +68,51 @@ mod tests {
 
     use super::*;
 
-    fn say(syslog: &Syslog, level: Level, text: &str) {
+    fn log_line(syslog: &Syslog, level: Level, text: &str) {
         syslog.log(&Record::builder().level(level).args(format_args!("{text}")).build());
     }
 
-    fn heard(listener: &UnixDatagram) -> String {
+    fn received(listener: &UnixDatagram) -> String {
         let mut bytes = [0; 1000];
         let len = listener.recv(&mut bytes).unwrap();
         String::from_utf8(bytes[..len].to_vec()).unwrap()
     }
 
     #[test]
-    fn lines_reach_syslog_or_are_counted_and_none_is_waited_for() {
+    fn lines_reach_syslog_or_are_counted_as_lost() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        assert!(Syslog::open(&path).is_err(), "nobody listens");
+        assert!(Syslog::open(&path).is_err(), "no socket is bound");
         let mut listener = UnixDatagram::bind(&path).unwrap();
         let syslog = Syslog::open(&path).unwrap();
         log::set_max_level(LevelFilter::Info);
-        let mine = |priority: u8, text: &str| format!("<{priority}>tgtd[{}]: {text}", std::process::id());
+        let expected = |priority: u8, text: &str| format!("<{priority}>tgtd[{}]: {text}", std::process::id());
         for (level, priority) in [(Level::Error, 27), (Level::Warn, 28), (Level::Info, 30)] {
-            say(&syslog, level, "text");
-            assert_eq!(heard(&listener), mine(priority, "text"));
+            log_line(&syslog, level, "text");
+            assert_eq!(received(&listener), expected(priority, "text"));
         }
-        say(&syslog, Level::Debug, "not wanted");
+        log_line(&syslog, Level::Debug, "not wanted");
         log::set_max_level(LevelFilter::Debug);
-        say(&syslog, Level::Debug, "wanted");
-        assert_eq!(heard(&listener), mine(31, "wanted"));
+        log_line(&syslog, Level::Debug, "wanted");
+        assert_eq!(received(&listener), expected(31, "wanted"));
 
-        // Nobody reads, until the queue is full and longer.
+        // Nothing is received until the queue is full and three lines are lost.
         let mut sent = 0;
         while syslog.lost.load(Ordering::Relaxed) < 3 {
-            say(&syslog, Level::Info, "more");
+            log_line(&syslog, Level::Info, "more");
             sent += 1;
         }
-        (3..sent).for_each(|_| assert_eq!(heard(&listener), mine(30, "more")));
-        say(&syslog, Level::Info, "again");
-        assert_eq!(heard(&listener), mine(28, "3 lines were lost: syslog did not take them"));
-        assert_eq!(heard(&listener), mine(30, "again"));
+        (3..sent).for_each(|_| assert_eq!(received(&listener), expected(30, "more")));
+        log_line(&syslog, Level::Info, "again");
+        assert_eq!(received(&listener), expected(28, "3 lines were lost: syslog did not take them"));
+        assert_eq!(received(&listener), expected(30, "again"));
 
         drop(listener);
         std::fs::remove_file(&path).unwrap();
-        say(&syslog, Level::Info, "nobody is there");
+        log_line(&syslog, Level::Info, "lost");
         listener = UnixDatagram::bind(&path).unwrap();
-        say(&syslog, Level::Info, "somebody is");
-        assert_eq!(heard(&listener), mine(28, "1 lines were lost: syslog did not take them"));
-        assert_eq!(heard(&listener), mine(30, "somebody is"));
+        log_line(&syslog, Level::Info, "sent again");
+        assert_eq!(received(&listener), expected(28, "1 lines were lost: syslog did not take them"));
+        assert_eq!(received(&listener), expected(30, "sent again"));
     }
 }
