@@ -1,9 +1,9 @@
-//! The kinds of stores of this crate.
+//! The registry of this crate's kinds of stores.
 
 use crate::registry::Registry;
 
 impl Registry {
-    /// All kinds of this crate, in the order in which they are listed.
+    /// Returns a registry with all kinds of this crate, in the order in which reports list them.
     #[must_use]
     pub fn builtin() -> Self {
         let mut registry = Self::new();

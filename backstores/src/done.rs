@@ -1,8 +1,8 @@
-//! Completions of operations that were finished at once, on the loop that asked.
+//! Completions of operations that finish in `submit`.
 
 use scsi_core::store::{Block, Completed, Completion, IoError, IoTag};
 
-/// The queue between `submit` and `reap` of an engine that never waits.
+/// The completions between `submit` and `reap` of an engine that never waits.
 #[derive(Debug, Default)]
 pub(crate) struct DoneQueue(Vec<Completion>);
 

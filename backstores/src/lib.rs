@@ -1,14 +1,127 @@
-//! Where the blocks are: files and block devices, memory, nothing at all, and layers over any of them.
+//! Backing stores: files and block devices, memory, a null store, and layers over any of them.
 //!
-//! Every store is a [`scsi_core::store::Backstore`]; [`registry::Registry::builtin`] knows them by name. The crate
-//! knows no SCSI and no target: it is given byte ranges and buffers, and gives back completions.
+//! Every store implements [`scsi_core::store::Backstore`]; a [`registry::Registry`] opens it by the name of its kind. A
+//! store reads and writes byte ranges. It knows neither SCSI nor targets.
 //!
-//! | kind | where the blocks are |
+//! | kind | medium |
 //! | --- | --- |
 //! | `rdwr` | a file or block device, through the page cache |
-//! | `aio` | a file or block device, past the page cache (`O_DIRECT`) |
-//! | `null` | nowhere: writes vanish, reads are zeroes |
-//! | `memory` | the daemon's own memory |
+//! | `aio` | a file or block device, with direct I/O (`O_DIRECT`) |
+//! | `null` | none: writes are dropped, reads return zeroes |
+//! | `memory` | memory of the process |
+//!
+//! # Writing a store
+//!
+//! 1. Implement [`Backstore`](scsi_core::store::Backstore), the handle that all loops share. `attach` finds the engine
+//!    of its kind among the loop's [`Engines`](scsi_core::store::Engines), or adds it, and takes a slot of it.
+//! 2. Implement [`IoEngine`](scsi_core::store::IoEngine), of which each loop has one for all its stores. No method
+//!    may block. Operations that block go to a [`workers::Workers`] pool or to the kernel; `event_fd` is readable when
+//!    they have ended.
+//! 3. Check it with [`contract::check`] (feature `contract`).
+//! 4. Describe it by a [`registry::Kind`] and add that to the registry of the server.
+//!
+//! A read-only store of zeroes, whose operations all finish in `submit`:
+//!
+//! ```
+//! use std::os::fd::BorrowedFd;
+//! use std::sync::Arc;
+//!
+//! use backstores::registry::{Kind, OpenOptions, Registry};
+//! use scsi_core::store::*;
+//!
+//! struct Zeroes;
+//!
+//! impl Backstore for Zeroes {
+//!     fn kind(&self) -> &'static str {
+//!         "zeroes"
+//!     }
+//!
+//!     fn geometry(&self) -> Geometry {
+//!         Geometry { size: 1 << 20, physical_block_len: 512 }
+//!     }
+//!
+//!     fn capabilities(&self) -> Capabilities {
+//!         Capabilities {
+//!             read_only: true,
+//!             volatile_cache: false,
+//!             fua: false,
+//!             discard: false,
+//!             discard_zeroes: false,
+//!             write_zeroes: false,
+//!             allocation: false,
+//!             alignment: 1,
+//!             discard_granularity: 0,
+//!         }
+//!     }
+//!
+//!     fn refresh(&self) -> Result<Geometry, IoError> {
+//!         Ok(self.geometry())
+//!     }
+//!
+//!     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+//!         let (engine, _) = engines.of_kind(|| Ok(ZeroesEngine::default()))?;
+//!         // All stores are alike, so one slot serves them all.
+//!         Ok(Port { engine, slot: Slot(0) })
+//!     }
+//! }
+//!
+//! #[derive(Default)]
+//! struct ZeroesEngine {
+//!     done: Vec<Completion>,
+//! }
+//!
+//! impl IoEngine for ZeroesEngine {
+//!     fn try_now(&mut self, _: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
+//!         Some(match op {
+//!             InlineOp::Read { .. } => Ok(Now::Zeroes),
+//!             InlineOp::Write { .. } => Err(IoError::READ_ONLY),
+//!         })
+//!     }
+//!
+//!     fn submit(&mut self, _: Slot, tag: IoTag, op: BlockOp) {
+//!         let (block, result) = match op {
+//!             BlockOp::Read { mut into, .. } => {
+//!                 into.fill(0);
+//!                 (Some(into), Ok(Completed::Done))
+//!             }
+//!             BlockOp::Write { from, .. } => (Some(from), Err(IoError::READ_ONLY)),
+//!             BlockOp::Discard { .. } | BlockOp::WriteZeroes { .. } => (None, Err(IoError::READ_ONLY)),
+//!             BlockOp::Allocation { .. } => (None, Err(IoError::UNSUPPORTED)),
+//!             BlockOp::Flush => (None, Ok(Completed::Done)),
+//!         };
+//!         self.done.push(Completion { tag, block, result });
+//!     }
+//!
+//!     fn kick(&mut self) {}
+//!
+//!     fn reap(&mut self, done: &mut Vec<Completion>) {
+//!         done.append(&mut self.done);
+//!     }
+//!
+//!     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+//!         None
+//!     }
+//!
+//!     fn cancel(&mut self, _: IoTag) {}
+//!
+//!     fn detach(&mut self, _: Slot) {}
+//! }
+//!
+//! # #[cfg(feature = "contract")]
+//! backstores::contract::check(&backstores::contract::Subject::new(|| Arc::new(Zeroes)));
+//!
+//! let mut registry = Registry::builtin();
+//! registry.add(Kind {
+//!     name: "zeroes",
+//!     summary: "a read-only disk of zeroes",
+//!     sync: false,
+//!     direct: false,
+//!     needs_path: false,
+//!     options: &[],
+//!     open: |_| Ok(Arc::new(Zeroes)),
+//! });
+//! assert!(registry.open("zeroes", &OpenOptions::default()).is_ok());
+//! ```
 
 mod builtin;
 #[cfg(any(test, feature = "contract"))]

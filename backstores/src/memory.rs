@@ -1,7 +1,7 @@
-//! `memory`: blocks in the daemon's own memory, sparse, gone when the daemon ends.
+//! `memory`: blocks in memory of the process, sparse, lost when the process ends.
 //!
-//! A store is cut into regions with one lock each, and a region into chunks that exist once they were written.
-//! For tests and scratch space; `rdwr` on a tmpfs does the same and is seen by others.
+//! A store consists of regions with one lock each, and a region of chunks, which are allocated when first written. The
+//! store is for tests and scratch data; `rdwr` on a tmpfs does the same and other processes can see the file.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use slab::Slab;
 use crate::done::DoneQueue;
 use crate::registry::{Kind, OpenError, OpenOptions};
 
-/// The registry's row.
+/// The kind `memory`.
 pub const KIND: Kind = Kind {
     name: "memory",
-    summary: "the daemon's own memory: fast, sparse, lost when the daemon ends",
+    summary: "memory of the daemon: fast, sparse, lost when the daemon ends",
     sync: false,
     direct: false,
     needs_path: false,
@@ -27,13 +27,13 @@ pub const KIND: Kind = Kind {
     open,
 };
 
-/// Blocks in memory.
+/// A store in memory.
 #[derive(Debug)]
 pub struct Memory {
     medium: Arc<Medium>,
 }
 
-/// One loop's way to all memory stores.
+/// The engine of one loop for all memory stores.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     slots: Slab<Arc<Medium>>,
@@ -41,7 +41,7 @@ pub struct MemoryEngine {
 }
 
 impl Memory {
-    /// A store of `size` bytes that reads as zeroes.
+    /// Returns a store of `size` bytes that reads as zeroes.
     #[must_use]
     pub fn new(size: u64) -> Self {
         let regions = size.div_ceil(REGION_LEN as u64);
@@ -144,16 +144,16 @@ struct Medium {
     regions: Box<[RwLock<Region>]>,
 }
 
-/// Empty until something in the region is written, then one entry per chunk.
+/// The chunks of a region; empty until the region is first written.
 type Region = Vec<Option<Box<[u8]>>>;
 
-/// A part of a range that lies in one chunk.
+/// The part of a range that lies in one chunk.
 struct Piece {
     region: usize,
     chunk: usize,
-    /// First byte in the chunk.
+    /// Offset in the chunk, in bytes.
     start: usize,
-    /// First byte in the range.
+    /// Offset in the range, in bytes.
     done: u64,
     len: usize,
 }
@@ -174,7 +174,7 @@ impl Medium {
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         for piece in self.pieces(offset, from.len() as u64)? {
             let mut region = self.regions[piece.region].write();
-            let chunk = made(&mut region, piece.chunk);
+            let chunk = chunk_mut(&mut region, piece.chunk);
             chunk[piece.start..][..piece.len].copy_from_slice(&from[piece.done as usize..][..piece.len]);
         }
         Ok(())
@@ -192,7 +192,7 @@ impl Medium {
                     chunk[piece.start..][..piece.len].fill(0);
                 }
             } else {
-                made(&mut region, piece.chunk)[piece.start..][..piece.len].fill(0);
+                chunk_mut(&mut region, piece.chunk)[piece.start..][..piece.len].fill(0);
             }
         }
         Ok(Completed::Done)
@@ -211,6 +211,10 @@ impl Medium {
         Ok(Completed::Allocation { len: same, hole: first.unwrap_or(true) })
     }
 
+    /// Splits a range at the boundaries of chunks.
+    ///
+    /// # Errors
+    /// The range exceeds the store.
     fn pieces(&self, offset: u64, len: u64) -> Result<impl Iterator<Item = Piece> + use<>, IoError> {
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
             return Err(IoError::OUT_OF_RANGE);
@@ -235,7 +239,8 @@ impl Medium {
     }
 }
 
-fn made(region: &mut Region, chunk: usize) -> &mut [u8] {
+/// Returns a chunk, allocated if it is not yet.
+fn chunk_mut(region: &mut Region, chunk: usize) -> &mut [u8] {
     if region.is_empty() {
         region.resize_with(REGION_LEN / CHUNK_LEN, || None);
     }
@@ -246,12 +251,14 @@ fn open(options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
     let size = options.size_option()?.or(options.size).ok_or(OpenError::BadOption {
         key: "size",
         value: String::new(),
-        why: "memory needs a size, as in size=64M",
+        why: "a size is required, for example size=64M",
     })?;
     Ok(Arc::new(Memory::new(size)))
 }
 
+/// Bytes of a chunk.
 const CHUNK_LEN: usize = 64 << 10;
+/// Bytes of a region.
 const REGION_LEN: usize = 64 << 20;
 
 #[cfg(test)]
@@ -265,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_spans_chunks_and_regions_reads_back() {
+    fn range_across_chunks_and_regions_reads_back() {
         let medium = Memory::new(3 * REGION_LEN as u64).medium;
         let data: Vec<u8> = (0..200_000u32).map(|i| (i * 7) as u8).collect();
         let offset = REGION_LEN as u64 - 100_001;
@@ -277,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn discarding_frees_whole_chunks_and_zeroes_the_rest() {
+    fn discard_frees_whole_chunks_and_zeroes_parts_of_others() {
         let chunk = CHUNK_LEN as u64;
         let medium = Memory::new(8 * chunk).medium;
         medium.write(0, &[1; 4 * CHUNK_LEN]).unwrap();
@@ -291,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_without_unmap_keep_their_space() {
+    fn write_zeroes_without_unmap_allocates_chunks() {
         let medium = Memory::new(2 * CHUNK_LEN as u64).medium;
         medium.zero(0, CHUNK_LEN as u64, false).unwrap();
         assert_eq!(
@@ -301,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_beyond_the_end() {
+    fn range_beyond_the_end_is_refused() {
         let medium = Memory::new(4096).medium;
         assert_eq!(medium.read(4096 - 1, &mut [0; 2]), Err(IoError::OUT_OF_RANGE));
         assert_eq!(medium.write(u64::MAX, &[0; 2]), Err(IoError::OUT_OF_RANGE));

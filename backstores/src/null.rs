@@ -1,4 +1,4 @@
-//! `null`: a store without a medium. Writes vanish, reads are zeroes; nothing is ever waited for.
+//! `null`: a store without a medium. Writes are dropped, reads return zeroes, and no operation waits.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use scsi_core::store::{
 use crate::done::DoneQueue;
 use crate::registry::{Kind, OpenError, OpenOptions};
 
-/// Size of a null store unless `size=` says otherwise: 1 TiB.
+/// Size of a null store without the option `size`, in bytes: 1 TiB.
 pub const DEFAULT_SIZE: u64 = 1 << 40;
 
-/// The registry's row.
+/// The kind `null`.
 pub const KIND: Kind = Kind {
     name: "null",
-    summary: "no medium: writes vanish, reads are zeroes",
+    summary: "no medium: writes are dropped, reads return zeroes",
     sync: false,
     direct: false,
     needs_path: false,
@@ -31,14 +31,14 @@ pub struct Null {
     geometry: Geometry,
 }
 
-/// One loop's way to all null stores. They are all alike, so there are no slots to keep.
+/// The engine of one loop for all null stores. It keeps no slots, because the stores do not differ.
 #[derive(Debug, Default)]
 pub struct NullEngine {
     done: DoneQueue,
 }
 
 impl Null {
-    /// A store of `size` bytes.
+    /// Returns a store of `size` bytes.
     #[must_use]
     pub fn new(size: u64) -> Self {
         Self { geometry: Geometry { size, physical_block_len: 512 } }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_zeroes_and_never_what_the_buffer_held() {
+    fn reads_return_zeroes_whatever_the_buffer_held() {
         let mut engines = Engines::default();
         let port = Null::new(DEFAULT_SIZE).attach(&mut engines).unwrap();
         let engine = engines.engine(port.engine);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn is_a_tebibyte_unless_told() {
+    fn size_is_one_tebibyte_without_the_option() {
         let registry = crate::registry::Registry::builtin();
         let open = |bsopts: &str| {
             let options = OpenOptions { bsopts: bsopts.into(), ..OpenOptions::default() };

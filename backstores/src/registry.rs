@@ -1,162 +1,160 @@
-//! Kinds of stores by name, and the options they are opened with (`bsopts`, `bsoflags`).
+//! Kinds of stores by name, and the options that stores are opened with (`bsopts`, `bsoflags`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
-/// The kinds of stores a daemon can open.
+/// The kinds of stores that a server can open.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     kinds: Vec<Kind>,
 }
 
-/// One kind of store: all that is known of it before one is opened.
+/// One kind of store: its name, the options it accepts, and the function that opens a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// Its name, as in `--bstype`.
+    /// The name, as in `--bstype`.
     pub name: &'static str,
-    /// One line for people.
+    /// A description of one line for operators.
     pub summary: &'static str,
-    /// Whether the open flag `sync` has a meaning.
+    /// Whether the kind accepts the open flag `sync`.
     pub sync: bool,
-    /// Whether the open flag `direct` has a meaning.
+    /// Whether the kind accepts the open flag `direct`.
     pub direct: bool,
-    /// Whether a path must be given.
+    /// Whether a path is required.
     pub needs_path: bool,
-    /// The keys it accepts in `bsopts`.
+    /// The keys that the kind accepts in `bsopts`.
     pub options: &'static [&'static str],
-    /// Opens one. Options and flags were checked against the fields above. May block.
+    /// Opens a store. [`Registry::open`] has checked path, options and flags against the fields above. May block.
     pub open: fn(&OpenOptions) -> Result<Arc<dyn Backstore>, OpenError>,
 }
 
-/// What a store is opened with.
+/// The parameters of opening a store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenOptions {
-    /// File or device; empty where the kind has none.
+    /// The file or device; empty if the kind needs none.
     pub path: PathBuf,
-    /// `key=value;key=value`.
+    /// Options of the kind: `key=value;key=value`.
     pub bsopts: String,
-    /// How to open it.
+    /// Open flags.
     pub bsoflags: OpenFlags,
-    /// Do not even try to open it for writing.
+    /// Open the store for reading only, also if it could be written.
     pub read_only: bool,
-    /// The unit's block length in bytes: direct I/O must be able to do that.
+    /// Logical block length of the unit, in bytes. Direct I/O must support it.
     pub block_len: u32,
-    /// A file that does not exist is made with this size in bytes; a store without a file has this size unless
-    /// `bsopts` names one.
+    /// Size in bytes of a file that is created if it does not exist, or of a store without a file if `bsopts` has no
+    /// size.
     pub size: Option<u64>,
 }
 
 /// Open flags (`bsoflags`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OpenFlags {
-    /// Every write is on the medium when it completes (`O_DSYNC`).
+    /// Each write is on the medium when it completes (`O_DSYNC`).
     pub sync: bool,
-    /// Past the page cache (`O_DIRECT`).
+    /// I/O bypasses the page cache (`O_DIRECT`).
     pub direct: bool,
 }
 
-/// Why a store could not be opened. The messages are for the one who asked.
+/// Why a store cannot be opened. The messages are for the operator.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// No such kind.
-    #[error("no backing store is called '{name}'; there are: {known}")]
+    /// The registry has no kind of this name.
+    #[error("unknown backing store '{name}'; valid: {known}")]
     UnknownKind {
-        /// As asked.
+        /// The requested name.
         name: String,
-        /// All names.
+        /// All names of the registry.
         known: String,
     },
-    /// The kind wants a path.
+    /// The kind needs a path and none is given.
     #[error("backing store '{0}' needs a path")]
     PathMissing(&'static str),
-    /// A key in `bsopts` that the kind does not know.
-    #[error("'{kind}' knows no option '{key}' in bsopts; it accepts: {accepted}")]
+    /// The kind does not accept a key in `bsopts`.
+    #[error("'{kind}' does not accept option '{key}' in bsopts; it accepts: {accepted}")]
     UnknownOption {
-        /// The store's kind.
+        /// The name of the kind.
         kind: &'static str,
-        /// As given.
+        /// The key as given.
         key: String,
-        /// The keys it knows.
+        /// The keys that the kind accepts.
         accepted: String,
     },
-    /// A value in `bsopts` that makes no sense.
+    /// A value in `bsopts` is invalid.
     #[error("option '{key}' in bsopts has the value '{value}': {why}")]
     BadOption {
         /// The key.
         key: &'static str,
-        /// As given.
+        /// The value as given.
         value: String,
-        /// What is wrong with it.
+        /// What is accepted.
         why: &'static str,
     },
-    /// A flag nobody knows.
-    #[error("no open flag is called '{0}'; there are: sync, direct")]
+    /// The open flag does not exist.
+    #[error("unknown open flag '{0}'; valid: sync, direct")]
     UnknownFlag(String),
-    /// A flag that has no meaning for the kind.
+    /// The kind does not accept the flag.
     #[error("'{kind}' has no open flag '{flag}'")]
     FlagRefused {
-        /// The store's kind.
+        /// The name of the kind.
         kind: &'static str,
         /// The flag.
         flag: &'static str,
     },
-    /// The file system or device said no.
+    /// A system call on the file or device failed.
     #[error("{path}: {source}")]
     Io {
-        /// What was to be opened.
+        /// The file or device.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// Neither a regular file nor a block device.
+    /// The path is neither a regular file nor a block device.
     #[error("{path}: neither a regular file nor a block device, but {what}")]
     WrongFileType {
-        /// What was to be opened.
+        /// The file or device.
         path: PathBuf,
-        /// What it is.
+        /// The type of the file.
         what: &'static str,
     },
-    /// It has not one whole block.
+    /// The file is smaller than one logical block.
     #[error("{path}: has {size} bytes, and a unit needs at least one block of {block_len}")]
     TooSmall {
-        /// What was to be opened.
+        /// The file or device.
         path: PathBuf,
-        /// What it has, in bytes.
+        /// The size of the file, in bytes.
         size: u64,
-        /// The logical block's length, in bytes.
+        /// The logical block length, in bytes.
         block_len: u32,
     },
-    /// The file system has no direct I/O.
-    #[error("{path}: its file system does not do direct I/O; use 'rdwr' without the flag 'direct'")]
+    /// The file system does not support direct I/O.
+    #[error("{path}: its file system does not support direct I/O; use 'rdwr' without the flag 'direct'")]
     NoDirect {
-        /// What was to be opened.
+        /// The file or device.
         path: PathBuf,
     },
-    /// Blocks are smaller than direct I/O can do there.
-    #[error(
-        "{path}: direct I/O is done in units of {alignment} bytes there, but the block length is {block_len}"
-    )]
+    /// The logical blocks are smaller than the unit of direct I/O.
+    #[error("{path}: direct I/O needs multiples of {alignment} bytes, but the block length is {block_len}")]
     Alignment {
-        /// What was to be opened.
+        /// The file or device.
         path: PathBuf,
-        /// What it can do, in bytes.
+        /// The alignment that direct I/O needs, in bytes.
         alignment: u32,
-        /// What was asked, in bytes.
+        /// The logical block length, in bytes.
         block_len: u32,
     },
 }
 
 impl Registry {
-    /// A registry without kinds.
+    /// Returns a registry without kinds.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a kind; one of the same name is replaced.
+    /// Adds a kind. It replaces a kind of the same name.
     pub fn add(&mut self, kind: Kind) {
         match self.kinds.iter_mut().find(|known| known.name == kind.name) {
             Some(known) => *known = kind,
@@ -164,22 +162,22 @@ impl Registry {
         }
     }
 
-    /// All kinds, in the order in which they were added.
+    /// Returns all kinds in the order in which they were added.
     #[must_use]
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
 
-    /// The kind of this name.
+    /// Returns the kind of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| kind.name == name)
     }
 
-    /// Opens a store. Blocks as long as the file system does.
+    /// Opens a store of the named kind. Blocks while the file system does.
     ///
     /// # Errors
-    /// The name, an option or a flag is not known, or the store refuses.
+    /// The name is unknown, the kind does not accept an option or a flag, or the store cannot be opened.
     pub fn open(&self, name: &str, options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
         let Some(kind) = self.find(name) else {
             return Err(OpenError::UnknownKind { name: name.to_owned(), known: self.names() });
@@ -195,12 +193,13 @@ impl Registry {
 }
 
 impl Kind {
-    /// The flags it accepts, as `sync:direct`; empty where it has none.
+    /// Returns the flags that the kind accepts, as `sync:direct`; empty if it accepts none.
     #[must_use]
     pub fn flags(&self) -> &'static str {
         OpenFlags { sync: self.sync, direct: self.direct }.as_str()
     }
 
+    /// Checks path, flags and keys of options.
     fn check(&self, options: &OpenOptions) -> Result<(), OpenError> {
         if self.needs_path && options.path.as_os_str().is_empty() {
             return Err(OpenError::PathMissing(self.name));
@@ -224,22 +223,22 @@ impl Kind {
 }
 
 impl OpenOptions {
-    /// Options for a path, all else as by default.
+    /// Returns options for a path, with defaults for everything else.
     #[must_use]
     pub fn for_path(path: &Path) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
     }
 
-    /// The value of a key in `bsopts`; the last one counts.
+    /// Returns the last value of a key in `bsopts`.
     #[must_use]
     pub fn option(&self, key: &str) -> Option<&str> {
         self.pairs().filter(|(known, _)| *known == key).last().map(|(_, value)| value)
     }
 
-    /// The option `size`, in bytes; `K`, `M`, `G` and `T` are binary.
+    /// Returns the value of the option `size` in bytes, as [`parse_size`] reads it.
     ///
     /// # Errors
-    /// It is no size, or not a multiple of the block length.
+    /// The value is not a size, is 0, or is not a multiple of the block length.
     pub fn size_option(&self) -> Result<Option<u64>, OpenError> {
         let Some(value) = self.option("size") else { return Ok(None) };
         let bad = |why| OpenError::BadOption { key: "size", value: value.to_owned(), why };
@@ -250,6 +249,7 @@ impl OpenOptions {
         Ok(Some(size))
     }
 
+    /// Keys and values in `bsopts`.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.bsopts.split(';').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -272,7 +272,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenFlags {
-    /// As listed: `sync`, `direct`, `sync:direct` or nothing.
+    /// Returns `sync`, `direct`, `sync:direct` or the empty string.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match (self.sync, self.direct) {
@@ -284,7 +284,7 @@ impl OpenFlags {
     }
 }
 
-/// From `sync`, `direct`, `sync:direct`, in any order; nothing is no flag.
+/// Parses flags separated by colons, in any order; the empty string has no flags.
 impl std::str::FromStr for OpenFlags {
     type Err = OpenError;
 
@@ -301,7 +301,8 @@ impl std::str::FromStr for OpenFlags {
     }
 }
 
-/// A number of bytes, with an optional binary suffix `K`, `M`, `G` or `T`.
+/// Parses a number of bytes with an optional binary suffix `K`, `M`, `G` or `T`; `None` if it is invalid or exceeds 64
+/// bits.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -322,7 +323,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// `Arc<dyn Backstore>` has no `Debug`, so `unwrap_err` does not serve.
+    /// `unwrap_err` cannot be used, because `Arc<dyn Backstore>` does not implement `Debug`.
     fn refusal(name: &str, options: &OpenOptions) -> String {
         match Registry::builtin().open(name, options) {
             Ok(_) => panic!("{name} opened with {options:?}"),
@@ -331,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_and_their_flags_are_listed_in_order() {
+    fn builtin_kinds_and_their_flags_are_listed_in_order() {
         let listed: Vec<_> =
             Registry::builtin().kinds().iter().map(|kind| (kind.name, kind.flags())).collect();
         assert_eq!(listed, [("null", ""), ("memory", ""), ("rdwr", "sync:direct"), ("aio", "")]);
     }
 
     #[test]
-    fn flags_are_parsed_and_unknown_ones_named() {
+    fn flags_are_parsed_and_errors_name_unknown_ones() {
         let parse = |text: &str| text.parse::<OpenFlags>();
         assert_eq!(parse("").unwrap(), OpenFlags::default());
         assert_eq!(parse("sync:direct").unwrap(), OpenFlags { sync: true, direct: true });
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_binary_and_never_overflow() {
+    fn size_suffixes_are_binary_and_overflow_is_refused() {
         let cases = [
             ("512", Some(512)),
             ("4k", Some(4096)),
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_by_name() {
+    fn errors_name_what_is_unknown_and_what_is_accepted() {
         let with = |bsopts: &str, flags: &str| OpenOptions {
             path: "/nowhere".into(),
             bsopts: bsopts.into(),

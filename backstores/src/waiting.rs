@@ -1,4 +1,4 @@
-//! A store used by one operation at a time, with waiting: for tests, tools, and the layers that tests use.
+//! Blocking access to a store: for tests, for tools, and for the layers that tests use.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use scsi_core::store::{
     Backstore, Block, BlockOp, Completed, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port,
 };
 
-/// One store with engines of its own.
+/// A store that is attached to engines of its own.
 pub struct Waiting {
     engines: Engines,
     port: Port,
@@ -18,38 +18,38 @@ impl Waiting {
     /// Attaches to a store.
     ///
     /// # Errors
-    /// What the store says.
+    /// Returns the error of [`Backstore::attach`].
     pub fn new(store: &dyn Backstore) -> Result<Self, IoError> {
         Self::with_engines(store, Engines::default())
     }
 
-    /// Attaches to a store with engines that may have been prepared.
+    /// Attaches to a store with the given engines, among which the store's may be already.
     ///
     /// # Errors
-    /// What the store says.
+    /// Returns the error of [`Backstore::attach`].
     pub fn with_engines(store: &dyn Backstore, mut engines: Engines) -> Result<Self, IoError> {
         let port = store.attach(&mut engines)?;
         Ok(Self { engines, port, next_tag: 0 })
     }
 
-    /// The engine, for more than one operation at a time.
+    /// Returns the engine of the store, for several operations at a time.
     pub fn engine(&mut self) -> &mut dyn IoEngine {
         self.engines.engine(self.port.engine)
     }
 
-    /// Where the store is in its engine.
+    /// Returns engine and slot of the store.
     #[must_use]
     pub fn port(&self) -> Port {
         self.port
     }
 
-    /// Tries it without waiting.
+    /// Calls [`IoEngine::try_now`].
     pub fn try_now(&mut self, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
         let slot = self.port.slot;
         self.engine().try_now(slot, op)
     }
 
-    /// Begins an operation.
+    /// Submits an operation with a new tag.
     pub fn submit(&mut self, op: BlockOp) -> IoTag {
         self.next_tag += 1;
         let (tag, slot) = (IoTag(self.next_tag), self.port.slot);
@@ -57,10 +57,10 @@ impl Waiting {
         tag
     }
 
-    /// Waits until `count` more operations are in; `Err` has those that were when `patience` ended.
+    /// Waits for `count` further completions, at most for `patience`.
     ///
     /// # Errors
-    /// Not all came in time.
+    /// Returns the completions so far if there are fewer after that time.
     pub fn wait_for(&mut self, count: usize, patience: Duration) -> Result<Vec<Completion>, Vec<Completion>> {
         let deadline = Instant::now() + patience;
         let engine = self.engine();
@@ -79,10 +79,10 @@ impl Waiting {
         }
     }
 
-    /// Does one operation to its end.
+    /// Submits an operation and waits for its completion; returns its block and result.
     ///
     /// # Errors
-    /// What the store says, or `NotReady` if it says nothing for a long time.
+    /// Returns the error of the operation, or [`IoError::NOT_READY`] after 30 seconds without a completion.
     pub fn run(&mut self, op: BlockOp) -> Result<(Option<Block>, Completed), IoError> {
         self.submit(op);
         let mut done = self.wait_for(1, PATIENCE).map_err(|_| IoError::NOT_READY)?;
@@ -90,29 +90,29 @@ impl Waiting {
         result.map(|completed| (block, completed))
     }
 
-    /// Reads `len` bytes.
+    /// Reads `len` bytes at byte `offset`.
     ///
     /// # Errors
-    /// As of `run`.
+    /// Same errors as [`Waiting::run`].
     pub fn read(&mut self, offset: u64, len: usize) -> Result<Block, IoError> {
         let (block, _) = self.run(BlockOp::Read { offset, into: Block::new(len) })?;
         block.ok_or(IoError::ABANDONED)
     }
 
-    /// Writes `data`.
+    /// Writes `data` at byte `offset`, with `fua` to the medium.
     ///
     /// # Errors
-    /// As of `run`.
+    /// Same errors as [`Waiting::run`].
     pub fn write(&mut self, offset: u64, data: &[u8], fua: bool) -> Result<(), IoError> {
         let mut from = Block::new(data.len());
         from.copy_from_slice(data);
         self.run(BlockOp::Write { offset, from, fua }).map(drop)
     }
 
-    /// Flushes.
+    /// Flushes the store.
     ///
     /// # Errors
-    /// As of `run`.
+    /// Same errors as [`Waiting::run`].
     pub fn flush(&mut self) -> Result<(), IoError> {
         self.run(BlockOp::Flush).map(drop)
     }
@@ -124,12 +124,13 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// Whether the engine's event is readable within `patience`; an engine without one is done at `kick`.
+/// Waits until the engine's event is readable, at most for `patience`; returns whether it is. An engine without an
+/// event completes at `kick`, so this returns `true`.
 pub(crate) fn wait_readable(engine: &dyn IoEngine, patience: Duration) -> bool {
     let Some(fd) = engine.event_fd() else { return true };
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
     matches!(rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)), Ok(1))
 }
 
-/// A store that is silent for this long is broken.
+/// How long tests wait for a completion.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,18 +1,18 @@
-//! What was written is read: by either way, whole, and by every loop.
+//! Reads return what was written: inline and submitted, in any order, by every loop.
 
 use scsi_core::store::{Block, BlockOp, InlineOp, Now};
 
 use super::{AREA, Random, Subject, pattern, read, unit};
 
 pub(super) fn check(subject: &Subject) {
-    both_ways_see_the_same(subject);
-    agrees_with_a_model(subject);
-    lengths_below_a_sector(subject);
-    loops_see_one_another(subject);
-    durable_writes_are_writes(subject);
+    inline_and_submitted_operations_agree(subject);
+    random_operations_agree_with_a_model(subject);
+    lengths_below_a_sector_are_exact(subject);
+    one_loop_reads_what_another_wrote(subject);
+    writes_to_the_medium_are_read(subject);
 }
 
-fn both_ways_see_the_same(subject: &Subject) {
+fn inline_and_submitted_operations_agree(subject: &Subject) {
     let mut store = subject.open();
     let unit = unit(subject.store().capabilities().alignment);
     let zeroes = vec![0; 16 * unit];
@@ -25,14 +25,14 @@ fn both_ways_see_the_same(subject: &Subject) {
         from.copy_from_slice(&pattern(seed + 10, len));
         match store.try_now(InlineOp::Write { offset: 0, from: &from }) {
             Some(done) => assert_eq!(done, Ok(Now::Moved), "an inline write"),
-            None => store.write(0, &from, false).expect("what was declined can be submitted"),
+            None => store.write(0, &from, false).expect("a write that was declined inline can be submitted"),
         }
         let back = store.read(0, len).expect("a read is done");
         assert_eq!(*back, *subject.kept(&from, &zeroes), "inline, {len} bytes");
     }
 }
 
-fn agrees_with_a_model(subject: &Subject) {
+fn random_operations_agree_with_a_model(subject: &Subject) {
     let mut store = subject.open();
     let unit = unit(subject.store().capabilities().alignment);
     let zeroes = vec![0; AREA as usize];
@@ -68,8 +68,8 @@ fn agrees_with_a_model(subject: &Subject) {
     assert!(read(&mut store, 0, AREA as usize) == subject.kept(&model, &zeroes), "the whole area");
 }
 
-/// An initiator may expect or send less than its command names.
-fn lengths_below_a_sector(subject: &Subject) {
+/// An initiator may transfer fewer bytes than its command has blocks for (EDTL).
+fn lengths_below_a_sector_are_exact(subject: &Subject) {
     let mut store = subject.open();
     let alignment = subject.store().capabilities().alignment as usize;
     if alignment >= 512 {
@@ -98,7 +98,7 @@ fn lengths_below_a_sector(subject: &Subject) {
     }
 }
 
-fn loops_see_one_another(subject: &Subject) {
+fn one_loop_reads_what_another_wrote(subject: &Subject) {
     let store = subject.store();
     let mut here = subject.attach(&*store);
     let mut there = subject.attach(&*store);
@@ -111,11 +111,11 @@ fn loops_see_one_another(subject: &Subject) {
     }
 }
 
-fn durable_writes_are_writes(subject: &Subject) {
+fn writes_to_the_medium_are_read(subject: &Subject) {
     let mut store = subject.open();
     let unit = unit(subject.store().capabilities().alignment);
     let data = pattern(30, 4 * unit);
-    store.write(0, &data, true).expect("a write through the cache is done");
+    store.write(0, &data, true).expect("a write to the medium is done");
     store.run(BlockOp::Flush).expect("a flush is done");
     assert_eq!(read(&mut store, 0, 4 * unit), subject.kept(&data, &vec![0; 4 * unit]));
 }

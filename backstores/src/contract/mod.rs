@@ -1,4 +1,5 @@
-//! The contract: what every backstore must do, as a suite that each store's tests call. Third parties may, too.
+//! A test suite of the contract that every backing store has to keep. The tests of each store call it, also of stores
+//! outside this crate.
 //!
 //! ```
 //! use backstores::contract::{self, Subject};
@@ -7,12 +8,15 @@
 //! contract::check(&Subject::new(|| std::sync::Arc::new(Memory::new(1 << 20))));
 //! ```
 //!
-//! | room | what is checked |
+//! | module | rules |
 //! | --- | --- |
-//! | `data` | what was written is read, at once or submitted, from one loop or another, also less than a sector |
-//! | `slots` | two stores on one engine are apart |
-//! | `ranges` | discard, write zeroes, allocation; their neighbours stay |
-//! | `tags` | every tag comes back once, with its buffer, and the event tells; cancel, detach, drop |
+//! | `data` | reads return what was written, inline or submitted, by one loop or another, also less than a sector |
+//! | `slots` | an operation on one of two stores of an engine does not reach the other |
+//! | `ranges` | discard, write zeroes and allocation cover their range, and discard and write zeroes change no other |
+//! | `tags` | every operation completes once, with its buffer and the event readable; cancel, detach, drop |
+//!
+//! Only operations that the [capabilities](scsi_core::store::Capabilities) allow have to work; the suite checks that
+//! the store refuses the others with [`IoError::UNSUPPORTED`], or with [`IoError::READ_ONLY`].
 
 mod data;
 mod ranges;
@@ -27,7 +31,7 @@ use scsi_core::store::{BLOCK_ALIGNMENT, Backstore, Block, BlockOp, Engines, IoEr
 
 use crate::waiting::Waiting;
 
-/// What is checked.
+/// The store that the suite checks.
 pub struct Subject {
     make: Box<dyn Fn() -> Arc<dyn Backstore>>,
     other: Option<Box<dyn Fn() -> Arc<dyn Backstore>>>,
@@ -36,27 +40,28 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// `make` gives a store of at least 1 MiB, all of whose contents may be lost. Each call gives another one; if it gives
-    /// the same one, there must be [`Subject::beside`].
+    /// Returns a subject whose stores `make` opens. A store has at least 1 MiB, and the suite overwrites it. Each call
+    /// has to open another store; if it opens the same one, [`Subject::beside`] is needed.
     pub fn new(make: impl Fn() -> Arc<dyn Backstore> + 'static) -> Self {
         Self { make: Box::new(make), other: None, engines: Box::new(Engines::default), keeps_data: true }
     }
 
-    /// `make` gives another store of the same engine, with contents of its own.
+    /// Sets a function that opens another store of the same kind, with other contents.
     #[must_use]
     pub fn beside(mut self, make: impl Fn() -> Arc<dyn Backstore> + 'static) -> Self {
         self.other = Some(Box::new(make));
         self
     }
 
-    /// The store is attached to engines made by `engines`, so that one of several can be chosen.
+    /// Sets a function that returns the engines to attach to, so that a store with several engines can be checked with
+    /// each.
     #[must_use]
     pub fn with_engines(mut self, engines: impl Fn() -> Engines + 'static) -> Self {
         self.engines = Box::new(engines);
         self
     }
 
-    /// The store forgets what is written, as `null` does: it reads as zeroes.
+    /// Declares that the store drops writes, as `null` does, and reads as zeroes.
     #[must_use]
     pub fn forgets(mut self) -> Self {
         self.keeps_data = false;
@@ -71,6 +76,7 @@ impl Subject {
         self.other.as_ref().map_or_else(|| self.store(), |make| make())
     }
 
+    /// Attaches to new engines.
     fn attach(&self, store: &dyn Backstore) -> Waiting {
         Waiting::with_engines(store, (self.engines)()).expect("the store can be attached")
     }
@@ -79,18 +85,18 @@ impl Subject {
         self.attach(&*self.store())
     }
 
-    /// What a range must read as after `data` was written there.
+    /// The expected contents of a range after `data` was written there.
     fn kept<'a>(&self, data: &'a [u8], zeroes: &'a [u8]) -> &'a [u8] {
         if self.keeps_data { data } else { &zeroes[..data.len()] }
     }
 }
 
-/// Checks everything that the store's capabilities promise.
+/// Runs the suite.
 ///
 /// # Panics
-/// The store breaks the contract; the message says how.
+/// The store breaks the contract. The message says which rule.
 pub fn check(subject: &Subject) {
-    facts_make_sense(subject);
+    geometry_and_capabilities_are_plausible(subject);
     if subject.store().capabilities().read_only {
         writes_are_refused(subject);
         tags::check_reads(subject);
@@ -102,17 +108,20 @@ pub fn check(subject: &Subject) {
     tags::check(subject);
 }
 
-fn facts_make_sense(subject: &Subject) {
+fn geometry_and_capabilities_are_plausible(subject: &Subject) {
     let store = subject.store();
     let geometry = store.geometry();
     assert!(geometry.size >= 1 << 20, "the suite needs 1 MiB, the store has {}", geometry.size);
-    assert_eq!(store.refresh(), Ok(geometry), "nothing grew");
+    assert_eq!(store.refresh(), Ok(geometry), "refresh returns the geometry");
     let can = store.capabilities();
     if let Err(wrong) = geometry.check(can.alignment, BLOCK_ALIGNMENT as u32) {
         panic!("no unit can be made of the store: {wrong}");
     }
-    assert!(can.discard || !can.discard_zeroes, "zeroes by a discard that is not there");
-    assert!(!can.read_only || !(can.discard || can.write_zeroes), "a read-only store changes nothing");
+    assert!(can.discard || !can.discard_zeroes, "discard_zeroes without discard");
+    assert!(
+        !can.read_only || !(can.discard || can.write_zeroes),
+        "a read-only store supports neither discard nor write zeroes"
+    );
     assert!(!store.kind().is_empty());
 }
 
@@ -120,7 +129,7 @@ fn writes_are_refused(subject: &Subject) {
     let mut store = subject.open();
     let can = subject.store().capabilities();
     let len = unit(can.alignment);
-    let before = store.read(0, len).expect("a read-only store is read").to_vec();
+    let before = store.read(0, len).expect("a read-only store can be read").to_vec();
     let from = Block::new(len);
     if let Some(done) = store.try_now(scsi_core::store::InlineOp::Write { offset: 0, from: &from }) {
         assert_eq!(done, Err(IoError::READ_ONLY));
@@ -134,16 +143,16 @@ fn writes_are_refused(subject: &Subject) {
         let what = format!("{op:?}").chars().take(12).collect::<String>();
         assert_eq!(store.run(op).map(drop), Err(IoError::READ_ONLY), "{what}");
     }
-    assert_eq!(store.flush(), Ok(()), "there is nothing to flush");
-    assert_eq!(*store.read(0, len).expect("still"), before);
+    assert_eq!(store.flush(), Ok(()), "a read-only store can be flushed");
+    assert_eq!(*store.read(0, len).expect("a read-only store can be read"), before);
 }
 
-/// The finest piece of the suite's operations, in bytes.
+/// The smallest length of most operations of the suite, in bytes.
 fn unit(alignment: u32) -> usize {
     alignment.max(512) as usize
 }
 
-/// Reads, at once if the store likes.
+/// Reads a range, inline if the store accepts that.
 fn read(store: &mut Waiting, offset: u64, len: usize) -> Vec<u8> {
     use scsi_core::store::{InlineOp, Now};
     let mut into = Block::new(len);
@@ -159,13 +168,13 @@ fn read(store: &mut Waiting, offset: u64, len: usize) -> Vec<u8> {
     }
 }
 
-/// Bytes that differ from place to place and from `seed` to `seed`, and are never zero.
+/// Returns bytes that depend on index and `seed` and are never zero.
 fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     (0..len).map(|_| (random.next() >> 40) as u8 | 1).collect()
 }
 
-/// xorshift64*: the same in every run.
+/// A generator of pseudo-random numbers (xorshift64*), the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -181,5 +190,5 @@ impl Random {
     }
 }
 
-/// Bytes from the start of the store that the suite works on.
+/// Number of bytes at the start of the store that the suite uses.
 const AREA: u64 = 1 << 20;

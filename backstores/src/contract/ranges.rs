@@ -1,4 +1,4 @@
-//! Discard, write zeroes and allocation do what the capabilities say, to their range and nothing beside it.
+//! Discard, write zeroes and allocation do what the capabilities say, to their range only.
 
 use scsi_core::store::{BlockOp, Completed, IoError};
 
@@ -37,7 +37,7 @@ fn only_the_range_changes(subject: &Subject, op: impl Fn(u64, u64) -> BlockOp, r
     let unit = unit(subject.store().capabilities().alignment);
     let data = pattern(40, AREA as usize);
     let zeroes = vec![0; AREA as usize];
-    // Neither end on a boundary that a file system likes; then one that it does like; then all.
+    // Unaligned ends; both ends aligned for any file system; one of each; the whole area.
     for (offset, len) in
         [(unit, 3 * unit), (128 << 10, 256 << 10), (unit, (512 << 10) - unit), (0, AREA as usize)]
     {

@@ -1,11 +1,11 @@
-//! Stores on one engine are apart: each operation reaches the store of its slot, and no other.
+//! Each operation reaches only the store of its slot, also if its engine has several stores.
 
 use scsi_core::store::{Block, BlockOp, Completion, Engines, InlineOp, IoTag, Now, Port};
 
 use super::{Subject, pattern, unit};
 use crate::waiting::{PATIENCE, wait_readable};
 
-/// What to look for where contents of one store are found in the other.
+/// The message when the contents of one store are found in the other.
 const SAME: &str = "a store's operation reached the other store of its engine, or `make` gave the same store twice \
                     (then `Subject::beside` must give another one)";
 
@@ -48,7 +48,7 @@ pub(super) fn check(subject: &Subject) {
     let last = pattern(93, unit);
     assert!(
         read_now(&mut engines, ports[1], unit) == subject.kept(&last, &zeroes),
-        "a store that is detached takes another one along"
+        "detaching one store changed the other"
     );
 }
 
@@ -77,7 +77,7 @@ fn read_now(engines: &mut Engines, port: Port, len: usize) -> Vec<u8> {
     }
 }
 
-/// Does them together; their completions in the order of submission.
+/// Submits operations in one batch and returns their completions in the order of submission.
 fn run(engines: &mut Engines, ops: Vec<(Port, BlockOp)>) -> Vec<Completion> {
     let (count, index) = (ops.len(), ops[0].0.engine);
     let engine = engines.engine(index);
@@ -88,7 +88,10 @@ fn run(engines: &mut Engines, ops: Vec<(Port, BlockOp)>) -> Vec<Completion> {
     let mut done = Vec::new();
     engine.reap(&mut done);
     while done.len() < count {
-        assert!(wait_readable(engine, PATIENCE), "the event tells what was not done at kick");
+        assert!(
+            wait_readable(engine, PATIENCE),
+            "the event is readable when an operation completes after kick"
+        );
         engine.reap(&mut done);
     }
     done.sort_by_key(|completion: &Completion| completion.tag.0);

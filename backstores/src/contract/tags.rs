@@ -1,4 +1,4 @@
-//! Every tag comes back exactly once, with its buffer; the event tells of it and then falls silent.
+//! Every operation completes exactly once, with its buffer. The event is readable until the completion is reaped.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::waiting::{PATIENCE, wait_readable};
 
 pub(super) fn check(subject: &Subject) {
     check_reads(subject);
-    many_at_once(subject);
-    cancelled_ones_come_back(subject);
-    slots_can_be_used_again(subject);
+    many_operations_complete_once_each(subject);
+    cancelled_operations_complete(subject);
+    slots_are_reused(subject);
     engines_can_be_dropped_at_any_time(subject);
 }
 
@@ -22,15 +22,16 @@ pub(super) fn check_reads(subject: &Subject) {
     let mut into = Block::new(4 * unit);
     into.set_len(unit);
     let tag = store.submit(BlockOp::Read { offset: 0, into });
-    let done = store.wait_for(1, PATIENCE).expect("a read comes back");
+    let done = store.wait_for(1, PATIENCE).expect("a read completes");
     assert_eq!((done.len(), done[0].tag), (1, tag));
     let block = done[0].block.as_ref().expect("with its buffer");
     assert_eq!((block.len(), block.capacity()), (unit, 4 * unit));
-    falls_silent(&mut store);
+    event_becomes_unreadable(&mut store);
 }
 
-/// After everything came back, the event may be stale once, but not for ever: a loop would spin.
-fn falls_silent(store: &mut crate::waiting::Waiting) {
+/// When all operations have completed, the event may stay readable for some more calls of `reap`, but not for ever: the
+/// loop would spin.
+fn event_becomes_unreadable(store: &mut crate::waiting::Waiting) {
     let engine = store.engine();
     if engine.event_fd().is_none() {
         return;
@@ -39,7 +40,7 @@ fn falls_silent(store: &mut crate::waiting::Waiting) {
     for _ in 0..100 {
         engine.kick();
         engine.reap(&mut done);
-        assert!(done.is_empty(), "nothing is left: {done:?}");
+        assert!(done.is_empty(), "no operation completes twice: {done:?}");
         if !wait_readable(engine, Duration::from_millis(1)) {
             return;
         }
@@ -47,14 +48,14 @@ fn falls_silent(store: &mut crate::waiting::Waiting) {
     panic!("the event stays readable with nothing to reap");
 }
 
-fn many_at_once(subject: &Subject) {
+fn many_operations_complete_once_each(subject: &Subject) {
     let mut store = subject.open();
     let unit = unit(subject.store().capabilities().alignment);
     let mut random = Random(3);
     let mut expected: HashMap<IoTag, Option<Vec<u8>>> = HashMap::new();
-    let slots = AREA / unit as u64;
+    let units = AREA / unit as u64;
     for round in 0..3000 {
-        let offset = random.below(slots) * unit as u64;
+        let offset = random.below(units) * unit as u64;
         let (op, content) = match random.below(10) {
             0 => (BlockOp::Flush, None),
             1..5 => (BlockOp::Read { offset, into: Block::new(unit) }, Some(Vec::new())),
@@ -69,11 +70,11 @@ fn many_at_once(subject: &Subject) {
         expected.insert(tag, content);
     }
     let done = store.wait_for(expected.len(), PATIENCE).unwrap_or_else(|done| {
-        panic!("{} of {} operations came back", done.len(), expected.len());
+        panic!("{} of {} operations completed", done.len(), expected.len());
     });
     for Completion { tag, block, result } in done {
         let content =
-            expected.remove(&tag).unwrap_or_else(|| panic!("{tag:?} came back twice, or never was"));
+            expected.remove(&tag).unwrap_or_else(|| panic!("{tag:?} completed twice, or was not submitted"));
         assert!(result.is_ok(), "{tag:?}: {result:?}");
         match (content, block) {
             (None, None) => {}
@@ -85,10 +86,10 @@ fn many_at_once(subject: &Subject) {
         }
     }
     assert!(expected.is_empty());
-    falls_silent(&mut store);
+    event_becomes_unreadable(&mut store);
 }
 
-fn cancelled_ones_come_back(subject: &Subject) {
+fn cancelled_operations_complete(subject: &Subject) {
     let mut store = subject.open();
     let unit = unit(subject.store().capabilities().alignment);
     store.engine().cancel(IoTag(u64::MAX));
@@ -105,7 +106,7 @@ fn cancelled_ones_come_back(subject: &Subject) {
         for tag in &tags {
             store.engine().cancel(*tag);
         }
-        let done = store.wait_for(tags.len(), PATIENCE).expect("cancelled operations come back");
+        let done = store.wait_for(tags.len(), PATIENCE).expect("cancelled operations complete");
         let mut back: Vec<_> = done.iter().map(|completion| completion.tag).collect();
         back.sort_by_key(|tag| tag.0);
         assert_eq!(back, tags);
@@ -113,21 +114,21 @@ fn cancelled_ones_come_back(subject: &Subject) {
             assert!(result.is_ok() || *result == Err(IoError::CANCELLED), "{result:?}");
             assert!(block.as_ref().is_none_or(|block| block.len() == unit));
         }
-        falls_silent(&mut store);
+        event_becomes_unreadable(&mut store);
     }
     let data = pattern(60, unit);
-    store.write(0, &data, false).expect("the store goes on");
+    store.write(0, &data, false).expect("the store works after that");
     assert_eq!(read(&mut store, 0, unit), subject.kept(&data, &vec![0; unit]));
 }
 
-fn slots_can_be_used_again(subject: &Subject) {
+fn slots_are_reused(subject: &Subject) {
     let store = subject.store();
     let unit = unit(store.capabilities().alignment);
     let mut engines = (subject.engines)();
     let data = pattern(70, unit);
     let mut engine_count = None;
     for _ in 0..100 {
-        let port = store.attach(&mut engines).expect("a store is attached again and again");
+        let port = store.attach(&mut engines).expect("a store can be attached again");
         let count = *engine_count.get_or_insert(engines.len());
         assert_eq!(engines.len(), count, "one engine per kind and loop");
         let engine = engines.engine(port.engine);
@@ -138,13 +139,16 @@ fn slots_can_be_used_again(subject: &Subject) {
         let mut done = Vec::new();
         engine.reap(&mut done);
         while done.is_empty() {
-            assert!(wait_readable(engine, PATIENCE), "the event tells what was not done at kick");
+            assert!(
+                wait_readable(engine, PATIENCE),
+                "the event is readable when an operation completes after kick"
+            );
             engine.reap(&mut done);
         }
         assert_eq!(done.len(), 1);
         assert!(done[0].result.is_ok(), "{:?}", done[0].result);
         engine.detach(port.slot);
-        assert!(port.slot.0 < 4, "slots are given out again, not {}", port.slot.0);
+        assert!(port.slot.0 < 4, "a free slot is reused: slot {}", port.slot.0);
     }
 }
 
@@ -166,6 +170,6 @@ fn engines_can_be_dropped_at_any_time(subject: &Subject) {
     }
     let mut again = subject.attach(&*store);
     let data = pattern(80, unit);
-    again.write(0, &data, false).expect("the store goes on");
+    again.write(0, &data, false).expect("the store works after that");
     assert_eq!(read(&mut again, 0, unit), subject.kept(&data, &vec![0; unit]));
 }

@@ -1,4 +1,4 @@
-//! The suite finds what is wrong with stores that break the contract.
+//! The suite fails for stores that break the contract.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -8,23 +8,28 @@ use scsi_core::store::*;
 
 use super::{Subject, check};
 
-/// How a store breaks the contract.
+/// How the store breaks the contract.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flaw {
+    /// It keeps the contract.
     None,
     /// Every operation reaches the store that was attached last.
     IgnoresSlot,
-    /// Submitted operations do.
+    /// Every submitted operation does.
     IgnoresSlotOfSubmitted,
-    /// Inline reads of less than a sector are cut to whole ones.
+    /// Inline reads return whole sectors only.
     WholeSectors,
-    /// Submitted ones are.
+    /// Submitted reads do.
     WholeSectorsSubmitted,
+    /// The alignment is 0.
     NoAlignment,
+    /// The size is not a multiple of 512.
     OddSize,
+    /// The size exceeds the maximum.
     HugeSize,
 }
 
+/// A store in memory with a flaw.
 #[derive(Clone)]
 struct Toy {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -34,6 +39,7 @@ struct Toy {
 #[derive(Default)]
 struct ToyEngine {
     slots: Vec<Option<Toy>>,
+    /// The slot that was attached last.
     last: usize,
     done: Vec<Completion>,
 }
@@ -146,12 +152,12 @@ fn subject(flaw: Flaw) -> Subject {
 }
 
 #[test]
-fn a_store_without_a_flaw_passes() {
+fn store_without_a_flaw_passes() {
     check(&subject(Flaw::None));
 }
 
 #[test]
-fn each_flaw_is_found() {
+fn suite_finds_each_flaw() {
     for (flaw, found) in [
         (Flaw::IgnoresSlot, "reached the other store"),
         (Flaw::IgnoresSlotOfSubmitted, "reached the other store"),
@@ -168,7 +174,7 @@ fn each_flaw_is_found() {
 }
 
 #[test]
-fn the_same_store_twice_is_told_from_another_one() {
+fn suite_refuses_the_same_store_as_the_other_one() {
     let bytes = Arc::new(Mutex::new(vec![0; LEN]));
     let one = move || -> Arc<dyn Backstore> { Arc::new(Toy { bytes: bytes.clone(), flaw: Flaw::None }) };
     let twice = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&Subject::new(one.clone()))));

@@ -1,4 +1,4 @@
-//! Operations done by calls that may block: for workers, and for what a ring cannot do.
+//! Operations as system calls that may block, for workers and for inline operations.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use super::flush::FlushNumber;
 use super::geometry::Medium;
 use super::ioctl;
 
-/// Does `op` to its end; a flush with its number.
+/// Does an operation. `flush` is its number if it is a flush.
 pub(crate) fn perform(file: &OpenFile, op: &mut BlockOp, flush: FlushNumber) -> Result<Completed, IoError> {
     match op {
         BlockOp::Read { offset, into } => read(file, *offset, into)?,
@@ -27,7 +27,10 @@ pub(crate) fn perform(file: &OpenFile, op: &mut BlockOp, flush: FlushNumber) -> 
     Ok(Completed::Done)
 }
 
-/// Fills `into`; the end of the file inside it is an error.
+/// Fills `into` from byte `offset`.
+///
+/// # Errors
+/// [`IoError::OUT_OF_RANGE`] if the file ends before `into` is full.
 pub(crate) fn read(file: &OpenFile, offset: u64, into: &mut [u8]) -> Result<(), IoError> {
     let mut moved = 0;
     while moved < into.len() {
@@ -41,7 +44,7 @@ pub(crate) fn read(file: &OpenFile, offset: u64, into: &mut [u8]) -> Result<(), 
     Ok(())
 }
 
-/// Writes all of `from`; with `fua`, to the medium.
+/// Writes all of `from` at byte `offset`, with `fua` to the medium.
 pub(crate) fn write(file: &OpenFile, offset: u64, from: &[u8], fua: bool) -> Result<(), IoError> {
     let flags = if fua { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
     let mut moved = 0;
@@ -56,12 +59,12 @@ pub(crate) fn write(file: &OpenFile, offset: u64, from: &[u8], fua: bool) -> Res
     Ok(())
 }
 
-/// Reads what is in the page cache, without waiting: how much of `into`, from its start, was filled.
+/// Reads from the page cache without waiting; returns how many bytes of `into` were filled.
 pub(crate) fn read_cached(file: &OpenFile, offset: u64, into: &mut [u8]) -> rustix::io::Result<usize> {
     rustix::io::preadv2(&file.fd, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT)
 }
 
-/// Writes what the page cache takes without waiting: how much of `from`, from its start, was taken.
+/// Writes to the page cache without waiting; returns how many bytes of `from` were written.
 pub(crate) fn write_cached(file: &OpenFile, offset: u64, from: &[u8]) -> rustix::io::Result<usize> {
     rustix::io::pwritev2(&file.fd, &[IoSlice::new(from)], offset, ReadWriteFlags::NOWAIT)
 }
@@ -79,12 +82,13 @@ fn discard(file: &OpenFile, offset: u64, len: u64) -> Result<(), IoError> {
 fn write_zeroes(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), IoError> {
     zero(file, offset, len, may_unmap)?;
     if file.mode.sync && file.medium == Medium::Device {
-        // A device zeroes without looking at O_DSYNC, and nobody flushes a unit that has no cache.
+        // Zeroing a device ignores O_DSYNC, and initiators do not flush a unit without a cache.
         retry(|| rustix::fs::fdatasync(&file.fd)).map_err(|errno| file.error(errno, offset))?;
     }
     Ok(())
 }
 
+/// Zeroes a range by a hole if `may_unmap`, by fallocate, or by writing zeroes.
 fn zero(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), IoError> {
     if may_unmap && file.capabilities.discard {
         match retry(|| rustix::fs::fallocate(&file.fd, PUNCH_HOLE, offset, len)) {
@@ -110,7 +114,7 @@ fn zero(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), I
 
 fn allocation(file: &OpenFile, offset: u64, len: u64) -> Result<Completed, IoError> {
     let seek = |from| match retry(|| rustix::fs::seek(&file.fd, from)) {
-        // Nothing but a hole from here to the end.
+        // There is no data up to the end.
         Err(Errno::NXIO) => Ok(u64::MAX),
         found => found.map_err(|errno| file.error(errno, offset)),
     };
@@ -122,8 +126,9 @@ fn allocation(file: &OpenFile, offset: u64, len: u64) -> Result<Completed, IoErr
     Ok(Completed::Allocation { len: len.min(hole - offset), hole: false })
 }
 
-/// Makes a hole; it reads as zeroes.
+/// Replaces a range by a hole, which reads as zeroes.
 pub(crate) const PUNCH_HOLE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
-/// Zeroes without giving space away.
+/// Zeroes a range and keeps its space.
 pub(crate) const ZERO_RANGE: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
+/// Maximum number of bytes of one write of zeroes.
 const ZEROES_LEN: u64 = 256 << 10;

@@ -1,5 +1,5 @@
-//! One loop's way to all files: at once from the page cache where that needs no waiting, else by the loop's ring, and
-//! by the workers what the ring does not do, or all of it where there is no ring.
+//! The engine of one loop for all files. Inline operations use the page cache. Submitted ones go to the loop's io_uring
+//! if it supports them, otherwise to the workers; without io_uring all go to the workers.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -16,16 +16,16 @@ use super::{OpenFile, blocking};
 use crate::layer::into_block;
 use crate::workers::JobId;
 
-/// One loop's way to all its files.
+/// The engine of one loop for all files.
 pub struct FileEngine {
     slots: Slab<SlotEntry>,
     ops: Slab<Op>,
     outbox: Arc<Outbox>,
-    /// `None` where io_uring is not permitted.
+    /// `None` if io_uring is not permitted.
     ring: Option<Ring>,
-    /// Operations at the workers.
+    /// Number of operations at the workers.
     at_workers: usize,
-    /// Finished without the kernel.
+    /// Completions of operations that reached neither ring nor workers.
     done: Vec<Completion>,
     /// Reused by every reap.
     returned: Vec<Returned>,
@@ -35,44 +35,45 @@ struct SlotEntry {
     file: Arc<OpenFile>,
     read_inline: Inline,
     write_inline: Inline,
-    /// Submitted and not yet reaped; the file stays while there are some.
+    /// Number of operations that are submitted and not reaped. The file stays open while there are any.
     ops: usize,
-    /// Of them, those that the ring has.
+    /// Number of these operations in the ring.
     in_ring: usize,
-    /// Beyond the file's share of the ring.
+    /// Operations that wait because the file has used up its share of the ring: key and operation.
     waiting: VecDeque<(usize, BlockOp)>,
     detached: bool,
 }
 
-/// Whether an operation may be tried on the loop itself.
+/// Whether an inline operation is possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Inline {
-    /// Never: it would wait for a device.
+    /// It is not: the call would wait for a device.
     Never,
-    /// With RWF_NOWAIT: the page cache serves it, or nobody.
+    /// With RWF_NOWAIT, which fails unless the page cache suffices.
     Cached,
-    /// Plainly: the file system is memory.
+    /// Without RWF_NOWAIT: the file system is in memory.
     Plain,
 }
 
+/// A submitted operation.
 struct Op {
     tag: IoTag,
     slot: usize,
-    place: Place,
-    /// What is to be done after the piece that a worker has.
+    location: Location,
+    /// The part of the operation after the piece that a worker has.
     rest: Option<BlockOp>,
     cancelled: bool,
 }
 
-/// Who has an operation.
+/// Where a submitted operation is.
 #[derive(Clone, Copy)]
-enum Place {
+enum Location {
     Waiting,
     Ring(RingKey),
     Workers(JobId),
 }
 
-/// Why files cannot have io_uring here, if so.
+/// Returns why io_uring cannot be used for files; `None` if it can.
 #[must_use]
 pub fn ring_refused() -> Option<String> {
     match FileEngine::without_ring().map(|engine| Ring::new(engine.outbox.clone())) {
@@ -83,26 +84,26 @@ pub fn ring_refused() -> Option<String> {
 }
 
 impl FileEngine {
-    /// An engine for one loop: with a ring where the kernel permits it.
+    /// Returns an engine, with a ring if the kernel permits it.
     ///
     /// # Errors
-    /// No descriptor is left for its event.
+    /// [`IoError::NOT_READY`] if the event descriptor cannot be created.
     pub fn new() -> Result<Self, IoError> {
         let mut engine = Self::without_ring()?;
         match Ring::new(engine.outbox.clone()) {
             Ok(ring) => engine.ring = Some(ring),
-            Err(error) => log::info!("no io_uring here ({error}): worker threads do file I/O"),
+            Err(error) => log::info!("no io_uring ({error}): worker threads do the I/O of files"),
         }
         Ok(engine)
     }
 
-    /// An engine that leaves everything to the workers, as where io_uring is not permitted.
+    /// Returns an engine without a ring, whose operations all go to the workers.
     ///
     /// # Errors
-    /// No descriptor is left for its event.
+    /// [`IoError::NOT_READY`] if the event descriptor cannot be created.
     pub fn without_ring() -> Result<Self, IoError> {
         let outbox = Outbox::new().map_err(|errno| {
-            log::error!("no event descriptor for file I/O: {errno}");
+            log::error!("cannot create an event descriptor for the I/O of files: {errno}");
             IoError::NOT_READY
         })?;
         Ok(Self {
@@ -116,12 +117,13 @@ impl FileEngine {
         })
     }
 
-    /// Whether it has a ring.
+    /// Whether the engine has a ring.
     #[must_use]
     pub fn has_ring(&self) -> bool {
         self.ring.is_some()
     }
 
+    /// Adds a file and decides whether inline operations on it are possible.
     pub(crate) fn attach(&mut self, file: Arc<OpenFile>) -> Slot {
         let read_inline = match file.medium {
             Medium::MemoryFile => Inline::Plain,
@@ -142,6 +144,7 @@ impl FileEngine {
         Slot(self.slots.insert(entry) as u32)
     }
 
+    /// Starts an operation in the ring or at the workers, or queues it.
     fn start(&mut self, slot: usize, tag: IoTag, mut op: BlockOp) {
         let mut rest = None;
         let entry = &mut self.slots[slot];
@@ -149,26 +152,26 @@ impl FileEngine {
         let file = entry.file.clone();
         let vacant = self.ops.vacant_entry();
         let key = vacant.key();
-        let place = match &mut self.ring {
+        let location = match &mut self.ring {
             Some(ring) if Ring::takes(&op) => {
                 if entry.waiting.is_empty() && ring.has_room_for(&file, entry.in_ring) {
                     entry.in_ring += 1;
-                    Place::Ring(ring.start(key, file, op))
+                    Location::Ring(ring.start(key, file, op))
                 } else {
                     entry.waiting.push_back((key, op));
-                    Place::Waiting
+                    Location::Waiting
                 }
             }
             _ => {
                 self.at_workers += 1;
                 (op, rest) = first_piece(op);
-                Place::Workers(to_workers(key, &file, &self.outbox, op))
+                Location::Workers(to_workers(key, &file, &self.outbox, op))
             }
         };
-        vacant.insert(Op { tag, slot, place, rest, cancelled: false });
+        vacant.insert(Op { tag, slot, location, rest, cancelled: false });
     }
 
-    /// It was not begun.
+    /// Completes an operation that is in `waiting` as cancelled.
     fn cancel_waiting(&mut self, slot: usize, key: usize) {
         let waiting = &mut self.slots[slot].waiting;
         let Some(at) = waiting.iter().position(|(other, _)| *other == key) else { return };
@@ -178,29 +181,29 @@ impl FileEngine {
         }
     }
 
-    /// `None`: its next piece was begun.
+    /// Returns the completion of an operation that has ended; `None` if a further piece of it was started.
     fn finish(&mut self, Returned { key, op, mut result }: Returned) -> Option<Completion> {
         let whole = &mut self.ops[key];
         if let (Ok(_), Some(rest)) = (result, whole.rest.take()) {
             if !whole.cancelled {
                 let (piece, rest) = first_piece(rest);
                 whole.rest = rest;
-                whole.place =
-                    Place::Workers(to_workers(key, &self.slots[whole.slot].file, &self.outbox, piece));
+                whole.location =
+                    Location::Workers(to_workers(key, &self.slots[whole.slot].file, &self.outbox, piece));
                 return None;
             }
             result = Err(IoError::CANCELLED);
         }
-        let Op { tag, slot, place, .. } = self.ops.remove(key);
-        self.at_workers -= usize::from(matches!(place, Place::Workers(_)));
+        let Op { tag, slot, location, .. } = self.ops.remove(key);
+        self.at_workers -= usize::from(matches!(location, Location::Workers(_)));
         let entry = &mut self.slots[slot];
         entry.ops -= 1;
-        if let (Place::Ring(_), Some(ring)) = (place, &mut self.ring) {
+        if let (Location::Ring(_), Some(ring)) = (location, &mut self.ring) {
             entry.in_ring -= 1;
             while !entry.waiting.is_empty() && ring.has_room_for(&entry.file, entry.in_ring) {
                 let Some((key, op)) = entry.waiting.pop_front() else { break };
                 entry.in_ring += 1;
-                self.ops[key].place = Place::Ring(ring.start(key, entry.file.clone(), op));
+                self.ops[key].location = Location::Ring(ring.start(key, entry.file.clone(), op));
             }
         }
         if entry.detached && entry.ops == 0 {
@@ -210,15 +213,15 @@ impl FileEngine {
     }
 }
 
-/// Gives an operation to the workers of its file.
+/// Queues an operation at the workers.
 fn to_workers(key: usize, file: &Arc<OpenFile>, outbox: &Arc<Outbox>, op: BlockOp) -> JobId {
     let queue = if matches!(op, BlockOp::Flush) { &file.flushes.queue } else { &file.workers };
     let (flush, outbox) = (file.flushes.number(), outbox.clone());
     queue.push(Box::new(FileJob { key, outbox, work: Some((file.clone(), op)), flush }))
 }
 
-/// What a worker does of a long operation at once, and the rest: it is cancelled between two pieces, and others of its
-/// file get their turn. Pieces end where those of other operations do, at multiples of their length.
+/// Splits a long operation into the piece that one job does and the rest. Between two pieces it can be cancelled, and
+/// other operations on the file run. Pieces end at multiples of their maximum length.
 fn first_piece(op: BlockOp) -> (BlockOp, Option<BlockOp>) {
     let cut = |offset: u64, len: u64, piece: u64| {
         let first = (piece - offset % piece).min(len);
@@ -239,8 +242,9 @@ fn first_piece(op: BlockOp) -> (BlockOp, Option<BlockOp>) {
     }
 }
 
-/// Bytes that may have to be written.
+/// Maximum number of bytes that one job zeroes; it may have to write them.
 const ZEROES_AT_ONCE: u64 = 64 << 20;
+/// Maximum number of bytes that one job discards.
 const DISCARD_AT_ONCE: u64 = 1 << 30;
 
 impl IoEngine for FileEngine {
@@ -295,15 +299,15 @@ impl IoEngine for FileEngine {
         let Some((key, op)) = self.ops.iter_mut().find(|(_, op)| op.tag == tag) else { return };
         op.cancelled = true;
         let slot = op.slot;
-        match (op.place, &mut self.ring) {
-            (Place::Waiting, _) => self.cancel_waiting(slot, key),
-            (Place::Workers(job), _) => {
+        match (op.location, &mut self.ring) {
+            (Location::Waiting, _) => self.cancel_waiting(slot, key),
+            (Location::Workers(job), _) => {
                 let file = &self.slots[slot].file;
                 file.workers.cancel(job);
                 file.flushes.queue.cancel(job);
             }
-            (Place::Ring(key), Some(ring)) => ring.cancel(key),
-            (Place::Ring(_), None) => {}
+            (Location::Ring(key), Some(ring)) => ring.cancel(key),
+            (Location::Ring(_), None) => {}
         }
     }
 

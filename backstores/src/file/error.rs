@@ -1,9 +1,9 @@
-//! What the kernel's error numbers mean for a store.
+//! Errors of system calls: which error of the store an errno is, and the repetition of interrupted calls.
 
 use rustix::io::Errno;
 use scsi_core::store::{IoError, IoErrorKind};
 
-/// An operation at byte `offset` failed with `errno`.
+/// Converts the `errno` of an operation at byte `offset`.
 pub(crate) fn from_errno(errno: Errno, offset: u64) -> IoError {
     let kind = match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG => IoErrorKind::NoSpace,
@@ -39,14 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_stays_what_it_is() {
+    fn errno_gives_kind_offset_and_errno_of_the_error() {
         #[rustfmt::skip]
         let cases = [
-            // The file system, the quota, the file's own limit.
+            // Limits of file system, quota and file.
             (Errno::NOSPC,     IoError::NO_SPACE),
             (Errno::DQUOT,     IoError::NO_SPACE),
             (Errno::FBIG,      IoError::NO_SPACE),
-            // The medium, as the file system or the block layer has it; also what has no better place.
+            // Errors of the medium as reported by file system or block layer, and errors of unknown cause.
             (Errno::IO,        IoError::medium(7)),
             (Errno::NODATA,    IoError::medium(7)),
             (Errno::REMOTEIO,  IoError::medium(7)),
@@ -54,11 +54,11 @@ mod tests {
             (Errno::INVAL,     IoError::medium(7)),
             (Errno::OPNOTSUPP, IoError::UNSUPPORTED),
             (Errno::NOSYS,     IoError::UNSUPPORTED),
-            // Mounted again read-only, or sealed.
+            // Remounted read-only, or sealed.
             (Errno::ROFS,      IoError::READ_ONLY),
             (Errno::PERM,      IoError::READ_ONLY),
             (Errno::CANCELED,  IoError::CANCELLED),
-            // The way to the medium.
+            // The path to the medium.
             (Errno::NODEV,     IoError::NOT_READY),
             (Errno::NXIO,      IoError::NOT_READY),
             (Errno::STALE,     IoError::NOT_READY),

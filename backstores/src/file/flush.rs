@@ -1,9 +1,11 @@
-//! Bringing what was written to the medium, and what becomes of a file that cannot: the kernel tells of a failed
-//! write-back once, and drops the pages. A later `fdatasync` succeeds though the data is gone, so after the first
-//! failure nothing is ever said to be durable again, and nothing new is taken.
+//! Flushes of a file, and the state of a file after a failed one.
 //!
-//! The kernel tells each open file description for itself, and a failed write to the medium (`RWF_DSYNC`) counts as
-//! told. So flushes have a description of their own, and run one at a time: nobody succeeds beside one that fails.
+//! The kernel reports a failed write-back once and drops the pages. A later `fdatasync` succeeds although the data is
+//! lost, so after the first failure all flushes and writes fail until the file is opened again.
+//!
+//! The kernel reports it once for each open file description, and a failed write to the medium (`RWF_DSYNC`) uses up
+//! the report. So flushes have a description of their own, and run one at a time: otherwise one flush could succeed
+//! while another one receives the report.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,41 +16,47 @@ use scsi_core::store::{IoError, IoErrorKind};
 use super::error::{from_errno, retry};
 use crate::workers::Unit;
 
-/// The flushes of one file, by all loops.
+/// The flushes of one file by all loops.
 #[derive(Debug)]
 pub(super) struct Flushes {
-    /// An open file description that nothing is written by.
+    /// An open file description for flushes only.
     pub(super) witness: OwnedFd,
-    /// One after the other.
+    /// The queue of flushes, which run one after the other.
     pub(super) queue: Unit,
     failed: AtomicBool,
-    asked: AtomicU64,
-    /// The last number that a flush which succeeded was begun after.
+    /// The last number that was assigned.
+    requested: AtomicU64,
+    /// The last number that had been assigned when the last successful flush started.
     covered: AtomicU64,
 }
 
-/// A flush's place in the order in which they were asked for.
+/// The position of a flush in the order of submission, from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlushNumber(u64);
 
 impl Flushes {
     pub(super) fn new(witness: OwnedFd, queue: Unit) -> Self {
-        let (asked, covered) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { witness, queue, failed: AtomicBool::new(false), asked, covered }
+        let (requested, covered) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { witness, queue, failed: AtomicBool::new(false), requested, covered }
     }
 
-    /// Whether one has failed.
+    /// Whether a flush has failed.
     #[inline]
     pub(super) fn have_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The next number.
+    /// Assigns the next number.
     pub(super) fn number(&self) -> FlushNumber {
-        FlushNumber(self.asked.fetch_add(1, Ordering::AcqRel) + 1)
+        FlushNumber(self.requested.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
-    /// Waits until all that was written before this number was given out is on the medium. By `queue` only.
+    /// Waits until all writes that completed before the number was assigned are on the medium. To be called by jobs in
+    /// `queue` only.
+    ///
+    /// # Errors
+    /// [`IoError::LOST`] if this or an earlier flush failed and writes may be lost; the error of this one if it is
+    /// temporary.
     pub(super) fn flush(&self, FlushNumber(number): FlushNumber, path: &Path) -> Result<(), IoError> {
         if self.have_failed() {
             return Err(IoError::LOST);
@@ -56,11 +64,11 @@ impl Flushes {
         if self.covered.load(Ordering::Acquire) >= number {
             return Ok(());
         }
-        let covers = self.asked.load(Ordering::Acquire);
+        let covers = self.requested.load(Ordering::Acquire);
         retry(|| rustix::fs::fdatasync(&self.witness)).map_err(|errno| {
             self.failed.store(true, Ordering::Release);
             log::error!(
-                "{}: a flush failed ({errno}): acknowledged writes may be lost; writes are refused until the unit \
+                "{}: a flush failed ({errno}): completed writes may be lost; writes are refused until the unit \
                  is taken offline and online again",
                 path.display()
             );

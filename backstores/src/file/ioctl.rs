@@ -1,11 +1,11 @@
-//! The one request to a block device that has no safe wrapper: BLKDISCARD.
+//! BLKDISCARD, the only request to a block device without a safe wrapper.
 #![allow(unsafe_code)] // ioctl(2) takes an untyped pointer.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::ioctl::{Opcode, Setter, ioctl};
 
-/// Tells a block device that a range is no longer needed. What it reads as afterwards is the device's affair.
+/// Discards a range of a block device, in bytes. What the range reads as afterwards depends on the device.
 pub(crate) fn discard(device: BorrowedFd<'_>, offset: u64, len: u64) -> rustix::io::Result<()> {
     // SAFETY: BLKDISCARD reads two u64 (start, length) from the pointer it is given and writes nothing back;
     // `Setter` passes a pointer to exactly that array, which lives until the call returns.

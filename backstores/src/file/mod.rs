@@ -1,14 +1,15 @@
 //! `rdwr` and `aio`: regular files and block devices.
 //!
-//! | room | what is there |
+//! | module | contents |
 //! | --- | --- |
-//! | `open` | flags, creation, falling back to read-only |
-//! | `geometry` | size, block lengths, alignment, what can be done |
-//! | `engine` | one loop's way to all files: inline from the page cache, else submitted |
-//! | `flush` | bringing writes to the medium, and what becomes of a file that cannot |
-//! | `uring` | a loop's ring: reads and writes |
-//! | `blocking`, `outbox` | the operations as calls that may block, for workers; the way back to the loop |
-//! | `ioctl`, `error` | BLKDISCARD; error numbers |
+//! | `open` | open flags, creation, read-only files |
+//! | `store` | the store over an open file |
+//! | `geometry` | size, block lengths, alignment, capabilities |
+//! | `engine` | the engine of one loop: inline operations on the page cache, submission to ring or workers |
+//! | `flush` | flushes, and the state of a file after a failed one |
+//! | `uring` | the io_uring of one loop: reads and writes |
+//! | `blocking`, `outbox` | operations as system calls that block, for workers; the queue of their results |
+//! | `ioctl`, `error` | BLKDISCARD; errors of system calls |
 
 mod blocking;
 #[cfg(test)]
@@ -48,23 +49,23 @@ pub(crate) struct OpenFile {
     path: PathBuf,
     medium: Medium,
     mode: Mode,
-    /// In bytes, as last read.
+    /// Size in bytes when it was last read.
     size: AtomicU64,
     physical_block_len: u32,
-    /// The kernel may need a thread for each request of a ring.
+    /// See [`geometry::takes_threads`].
     takes_threads: bool,
-    /// A loop must not even try.
+    /// See [`geometry::ignores_nowait`].
     ignores_nowait: bool,
     capabilities: Capabilities,
-    /// Whether zeroing a range by fallocate is worth trying; cleared when the file system does not know it.
+    /// Whether to zero ranges with fallocate; cleared when the file system does not support it.
     zero_range: AtomicBool,
-    /// Its queue at the workers, with its quota.
+    /// The queue of the file at the workers.
     workers: Unit,
     flushes: Flushes,
 }
 
 impl OpenFile {
-    /// What the capabilities rule out is refused before the kernel sees it.
+    /// Returns the error for an operation that the capabilities do not allow, or that follows a failed flush.
     fn refusal(&self, op: &BlockOp) -> Option<IoError> {
         let can = &self.capabilities;
         match op {
@@ -87,7 +88,8 @@ impl OpenFile {
         }
     }
 
-    /// A device says ENOSPC also beyond its end, which is another thing when it shrank.
+    /// Returns the error for an `errno` at byte `offset`. A block device returns ENOSPC also beyond its end, which a
+    /// device that shrank has within the unit.
     fn error(&self, errno: Errno, offset: u64) -> IoError {
         let shrank = errno == Errno::NOSPC
             && self.medium == Medium::Device

@@ -1,4 +1,4 @@
-//! Opening files and block devices: flags, creation, and falling back to read-only.
+//! Opens files and block devices: flags, creation, read-only files.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,10 +15,10 @@ use super::{File, OpenFile};
 use crate::registry::{Kind, OpenError, OpenOptions};
 use crate::workers::Workers;
 
-/// The registry's row of files and devices through the page cache.
+/// The kind `rdwr`: files and block devices through the page cache.
 pub const RDWR: Kind = Kind {
     name: "rdwr",
-    summary: "a file or block device, through the page cache unless 'direct'",
+    summary: "a file or block device, through the page cache unless the flag 'direct' is set",
     sync: true,
     direct: true,
     needs_path: true,
@@ -26,10 +26,10 @@ pub const RDWR: Kind = Kind {
     open: |options| open("rdwr", options, options.bsoflags.direct),
 };
 
-/// The registry's row of files and devices past the page cache.
+/// The kind `aio`: files and block devices with direct I/O.
 pub const AIO: Kind = Kind {
     name: "aio",
-    summary: "a file or block device, always past the page cache (O_DIRECT)",
+    summary: "a file or block device, with direct I/O (O_DIRECT)",
     sync: false,
     direct: false,
     needs_path: true,
@@ -41,6 +41,7 @@ fn open(kind: &'static str, options: &OpenOptions, direct: bool) -> Result<Arc<d
     Ok(Arc::new(open_file(kind, options, direct, Workers::shared())?))
 }
 
+/// Opens a file or device whose blocking operations go to a pool of workers.
 pub(crate) fn open_file(
     kind: &'static str,
     options: &OpenOptions,
@@ -85,13 +86,14 @@ pub(crate) fn open_file(
         capabilities: geometry::capabilities(fd.as_fd(), medium, mode, size),
         zero_range: AtomicBool::new(true),
         workers: workers.unit(),
-        flushes: Flushes::new(witness, workers.single_file()),
+        flushes: Flushes::new(witness, workers.serial()),
         fd,
     };
     Ok(File { kind, file: Arc::new(file) })
 }
 
-/// A pipe would block the open, and a directory has a misleading error: look first.
+/// Refuses paths that are neither a file nor a block device before they are opened: opening a pipe blocks, and the
+/// error for a directory is misleading.
 fn refuse_other_types(path: &Path) -> Result<(), OpenError> {
     match rustix::fs::stat(path) {
         Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
@@ -100,12 +102,12 @@ fn refuse_other_types(path: &Path) -> Result<(), OpenError> {
                 Err(OpenError::WrongFileType { path: path.to_owned(), what: geometry::type_name(other) })
             }
         },
-        // The open itself has the better word for it.
+        // Opening the path returns the same error.
         Err(_) => Ok(()),
     }
 }
 
-/// Makes a sparse file of `size` bytes, unless there is a file.
+/// Creates a sparse file of `size` bytes if the file does not exist.
 fn create(path: &Path, size: u64) -> Result<(), OpenError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, 0o644.into()) {
@@ -125,12 +127,14 @@ fn flags(sync: bool, direct: bool) -> OFlags {
     flags
 }
 
+/// Opens for writing unless `read_only`, or for reading if writing is not permitted; returns the descriptor and whether
+/// it is read-only.
 fn open_writable_or_not(path: &Path, flags: OFlags, read_only: bool) -> Result<(OwnedFd, bool), OpenError> {
     if !read_only {
         match rustix::fs::open(path, flags | OFlags::RDWR, 0.into()) {
             Ok(fd) => return Ok((fd, false)),
             Err(Errno::ACCESS | Errno::ROFS | Errno::PERM) => {
-                log::warn!("{}: cannot be written, opened read-only", path.display());
+                log::warn!("{}: no permission to write, opened read-only", path.display());
             }
             Err(errno) => return Err(refused(path, flags, errno)),
         }
@@ -141,16 +145,19 @@ fn open_writable_or_not(path: &Path, flags: OFlags, read_only: bool) -> Result<(
     }
 }
 
-/// The same file once more, with the kernel's account of failed writes of its own.
+/// Opens the file again. The kernel reports a failed write-back once to each open file description.
+///
+/// # Errors
+/// `ESTALE` if the path leads to another file by now.
 fn second_description(path: &Path, fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let second = rustix::fs::open(path, flags, 0.into())?;
     let (one, other) = (rustix::fs::fstat(fd)?, rustix::fs::fstat(&second)?);
-    // Another file was put in its place in between.
     let same = (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
     if same { Ok(second) } else { Err(Errno::STALE) }
 }
 
+/// Converts an error of opening the file.
 fn refused(path: &Path, flags: OFlags, errno: Errno) -> OpenError {
     if errno == Errno::INVAL && flags.contains(OFlags::DIRECT) {
         return OpenError::NoDirect { path: path.to_owned() };

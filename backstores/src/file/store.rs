@@ -1,4 +1,4 @@
-//! The store of a file or block device.
+//! The store over a file or block device.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct File {
 }
 
 impl File {
-    /// The path it was opened by.
+    /// Returns the path that was opened.
     #[must_use]
     pub fn path(&self) -> &std::path::Path {
         &self.file.path
@@ -31,7 +31,7 @@ impl Backstore for File {
 
     fn geometry(&self) -> Geometry {
         Geometry {
-            // No sector reaches beyond the last whole one.
+            // A partial sector at the end is not part of the store.
             size: self.file.size.load(Ordering::Relaxed) & !511,
             physical_block_len: self.file.physical_block_len,
         }

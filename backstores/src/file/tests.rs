@@ -1,4 +1,4 @@
-//! Files and block devices, each by the ring and by the workers.
+//! Files and block devices, with operations by the ring and by the workers.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::registry::{OpenError, OpenFlags, OpenOptions, Registry};
 use crate::waiting::Waiting;
 use crate::workers::Workers;
 
-/// Which engine does the submitted operations.
+/// What does the submitted operations of the engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum By {
     Ring,
@@ -47,16 +47,17 @@ pub(super) fn refusal(kind: &str, options: &OpenOptions) -> OpenError {
     }
 }
 
-/// A new directory beside the test's executable, which is on a disk, and the path of a file to be in it.
-fn place() -> (tempfile::TempDir, PathBuf) {
+/// A new directory beside the executable of the test, which is on a disk, and the path of a file in it.
+fn new_path() -> (tempfile::TempDir, PathBuf) {
     let executable = std::env::current_exe().unwrap();
     let dir = tempfile::tempdir_in(executable.parent().unwrap()).unwrap();
     let path = dir.path().join("disk");
     (dir, path)
 }
 
+/// A new directory, and options that create a file of `len` bytes in it.
 pub(super) fn new_file(len: u64) -> (tempfile::TempDir, OpenOptions) {
-    let (dir, path) = place();
+    let (dir, path) = new_path();
     let options = OpenOptions { size: Some(len), block_len: 4096, ..OpenOptions::for_path(&path) };
     (dir, options)
 }
@@ -74,7 +75,7 @@ pub(super) fn keep_the_contract(kind: &'static str, options: &OpenOptions) {
     }
 }
 
-/// A file as on FUSE.
+/// A file as on FUSE, where I/O blocks despite RWF_NOWAIT.
 fn on_fuse(options: &OpenOptions) -> Arc<dyn Backstore> {
     let mut file = open_file("rdwr", options, false, Workers::shared()).unwrap();
     Arc::get_mut(&mut file.file).unwrap().ignores_nowait = true;
@@ -82,7 +83,7 @@ fn on_fuse(options: &OpenOptions) -> Arc<dyn Backstore> {
 }
 
 #[test]
-fn a_loop_does_not_even_try_what_may_wait_against_the_promise() {
+fn files_that_ignore_nowait_have_no_inline_operations() {
     let (_dir, options) = new_file(64 << 20);
     for by in [By::Ring, By::Workers] {
         let of_subject = options.clone();
@@ -91,7 +92,7 @@ fn a_loop_does_not_even_try_what_may_wait_against_the_promise() {
         contract::check(&subject.with_engines(move || engines(by)));
         let mut store = Waiting::with_engines(&*on_fuse(&options), engines(by)).unwrap();
         store.write(0, &[7; 4096], false).unwrap();
-        // In the page cache now.
+        // The block is in the page cache.
         assert_eq!(store.try_now(InlineOp::Read { offset: 0, into: &mut [0; 4096] }), None);
         assert_eq!(store.try_now(InlineOp::Write { offset: 0, from: &[7; 4096] }), None);
         assert_eq!(*store.read(0, 4096).unwrap(), [7; 4096]);
@@ -133,7 +134,7 @@ fn read_only_files_keep_the_contract() {
     keep_the_contract("rdwr", &OpenOptions { read_only: true, ..options });
 }
 
-/// A file that never answers: a pipe without anything in it. Its writer keeps it so.
+/// A file whose reads hang: the reader of an empty pipe. The pipe stays empty while its writer exists.
 fn dead_file(options: &OpenOptions) -> (File, std::os::fd::OwnedFd) {
     let mut file = open_file("rdwr", options, true, Workers::shared()).unwrap();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -142,7 +143,7 @@ fn dead_file(options: &OpenOptions) -> (File, std::os::fd::OwnedFd) {
 }
 
 #[test]
-fn long_zeroing_goes_on_from_piece_to_piece_and_ends_between_two_when_cancelled() {
+fn long_zeroing_is_done_in_pieces_and_can_be_cancelled_between_them() {
     const PIECE: u64 = 64 << 20;
     let (_dir, options) = new_file(5 * PIECE);
     let file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
@@ -155,7 +156,7 @@ fn long_zeroing_goes_on_from_piece_to_piece_and_ends_between_two_when_cancelled(
     assert_eq!(left, [&0, &(3 * PIECE + 4096), &(4 * PIECE)]);
     store.run(BlockOp::Discard { offset: 0, len: 5 * PIECE }).unwrap();
 
-    // Zeroes that must be written out.
+    // Zeroes that have to be written.
     file.file.zero_range.store(false, std::sync::atomic::Ordering::Relaxed);
     let tag = store.submit(zeroes(0, 5 * PIECE, false));
     store.engine().cancel(tag);
@@ -167,7 +168,7 @@ fn long_zeroing_goes_on_from_piece_to_piece_and_ends_between_two_when_cancelled(
 }
 
 #[test]
-fn files_that_hang_leave_room_in_the_ring_to_others() {
+fn files_that_hang_leave_space_in_the_ring_to_others() {
     let (_dir, options) = new_file(1 << 20);
     open("rdwr", &options);
     let mut engines = engines(By::Ring);
@@ -188,12 +189,12 @@ fn files_that_hang_leave_room_in_the_ring_to_others() {
         engine.reap(&mut done);
     }
     assert_eq!(done.iter().map(|done: &Completion| done.tag).collect::<Vec<_>>(), [IoTag(alive)]);
-    // What was not begun is given back at once.
+    // An operation that has not started is cancelled at once.
     engine.cancel(IoTag(1499));
     done.clear();
     engine.reap(&mut done);
     assert_eq!(done[0].result, Err(IoError::CANCELLED));
-    // And what waits begins when what is before it is over.
+    // Operations that wait start when earlier ones have ended.
     drop(dead);
     while done.len() < 4500 && Instant::now() < deadline {
         engine.kick();
@@ -203,7 +204,7 @@ fn files_that_hang_leave_room_in_the_ring_to_others() {
 }
 
 #[test]
-fn what_was_written_is_in_the_file() {
+fn file_has_what_was_written() {
     for by in [By::Ring, By::Workers] {
         let (_dir, options) = new_file(1 << 20);
         let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
@@ -213,7 +214,7 @@ fn what_was_written_is_in_the_file() {
 }
 
 #[test]
-fn cached_reads_are_done_at_once_and_direct_ones_never() {
+fn cached_reads_are_inline_and_direct_ones_are_not() {
     let (_dir, options) = new_file(1 << 20);
     std::fs::write(&options.path, vec![7; 1 << 20]).unwrap();
     let mut into = Block::new(4096);
@@ -228,7 +229,7 @@ fn cached_reads_are_done_at_once_and_direct_ones_never() {
 }
 
 #[test]
-fn memory_files_are_read_and_written_at_once() {
+fn files_in_memory_are_read_and_written_inline() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let options = OpenOptions { size: Some(1 << 20), ..OpenOptions::for_path(&dir.path().join("disk")) };
     let mut store = Waiting::new(&*open("rdwr", &options)).unwrap();
@@ -239,7 +240,7 @@ fn memory_files_are_read_and_written_at_once() {
 }
 
 #[test]
-fn a_file_that_shrank_is_out_of_range_and_nothing_else() {
+fn range_beyond_the_end_of_a_file_that_shrank_is_refused() {
     for by in [By::Ring, By::Workers] {
         let (_dir, options) = new_file(1 << 20);
         let handle = open("rdwr", &options);
@@ -247,7 +248,7 @@ fn a_file_that_shrank_is_out_of_range_and_nothing_else() {
         std::fs::OpenOptions::new().write(true).open(&options.path).unwrap().set_len(6144).unwrap();
         let mut into = [0; 4096];
         assert_eq!(store.try_now(InlineOp::Read { offset: 4096, into: &mut into }), None);
-        assert_eq!(store.read(4096, 4096).map(drop), Err(IoError::OUT_OF_RANGE), "half of it is there");
+        assert_eq!(store.read(4096, 4096).map(drop), Err(IoError::OUT_OF_RANGE), "half of the range exists");
         assert_eq!(store.read(8192, 4096).map(drop), Err(IoError::OUT_OF_RANGE));
         assert_eq!(store.read(0, 4096).map(drop), Ok(()));
         assert_eq!(handle.refresh().unwrap().size, 6144);
@@ -255,7 +256,7 @@ fn a_file_that_shrank_is_out_of_range_and_nothing_else() {
 }
 
 #[test]
-fn a_file_that_grew_is_seen_after_refresh() {
+fn refresh_reports_the_size_of_a_file_that_grew() {
     let (_dir, options) = new_file(1 << 20);
     let store = open("rdwr", &options);
     std::fs::OpenOptions::new().write(true).open(&options.path).unwrap().set_len(3 << 20).unwrap();
@@ -265,13 +266,13 @@ fn a_file_that_grew_is_seen_after_refresh() {
 }
 
 #[test]
-fn discarding_gives_space_back_and_zeroing_does_not_have_to() {
+fn discard_frees_space_and_zeroing_without_unmap_keeps_it() {
     use std::os::unix::fs::MetadataExt;
     let (_dir, options) = new_file(1 << 20);
     let store = open("rdwr", &options);
     let held = || std::fs::metadata(&options.path).unwrap().blocks() * 512;
-    assert_eq!(held(), 0, "made sparse");
-    assert!(store.capabilities().discard, "the disk's file system punches holes");
+    assert_eq!(held(), 0, "a new file is sparse");
+    assert!(store.capabilities().discard, "the file system of the disk supports holes");
     let mut store = Waiting::new(&*store).unwrap();
     store.write(0, &[1; 1 << 20], true).unwrap();
     let full = held();
@@ -287,7 +288,7 @@ fn discarding_gives_space_back_and_zeroing_does_not_have_to() {
 }
 
 #[test]
-fn files_are_made_when_a_size_is_given_and_kept_when_they_are_there() {
+fn file_is_created_if_a_size_is_given_and_it_does_not_exist() {
     let (_dir, options) = new_file(1 << 20);
     assert!(matches!(refusal("rdwr", &OpenOptions { size: None, ..options.clone() }), OpenError::Io { .. }));
     assert_eq!(open("rdwr", &options).geometry().size, 1 << 20);
@@ -296,8 +297,8 @@ fn files_are_made_when_a_size_is_given_and_kept_when_they_are_there() {
 }
 
 #[test]
-fn what_is_no_disk_is_refused_with_its_reason() {
-    let (dir, path) = place();
+fn path_that_is_neither_file_nor_device_is_refused_with_its_type() {
+    let (dir, path) = new_path();
     let with = |path: &Path| OpenOptions::for_path(path);
     assert!(matches!(
         refusal("rdwr", &with(dir.path())),
@@ -318,7 +319,7 @@ fn what_is_no_disk_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_file_of_less_than_one_block_is_refused_with_both_lengths() {
+fn file_smaller_than_one_block_is_refused_with_both_lengths() {
     for (len, block_len, kind) in [(511, 512, "rdwr"), (512, 4096, "rdwr"), (4095, 4096, "aio")] {
         let (_dir, options) = new_file(len);
         let options = OpenOptions { size: None, block_len, ..options };
@@ -334,24 +335,24 @@ fn a_file_of_less_than_one_block_is_refused_with_both_lengths() {
 }
 
 #[test]
-fn direct_stores_refuse_blocks_that_are_too_small() {
+fn direct_io_refuses_blocks_below_its_alignment() {
     let (_dir, options) = new_file(1 << 20);
     let alignment = open("aio", &options).capabilities().alignment;
     assert!((512..=4096).contains(&alignment));
     let finer = OpenOptions { block_len: alignment / 2, ..options.clone() };
     match refusal("aio", &finer) {
-        OpenError::Alignment { alignment: told, .. } => assert_eq!(told, alignment),
+        OpenError::Alignment { alignment: reported, .. } => assert_eq!(reported, alignment),
         other => panic!("{other}"),
     }
     assert_eq!(open("rdwr", &finer).capabilities().alignment, 1);
 }
 
 #[test]
-fn a_file_that_may_not_be_written_is_opened_read_only() {
+fn file_without_write_permission_is_opened_read_only() {
     let (_dir, options) = new_file(1 << 20);
     open("rdwr", &options);
     std::fs::set_permissions(&options.path, std::fs::Permissions::from_mode(0o444)).unwrap();
     let root = rustix::process::geteuid().is_root();
-    // Root may write it all the same; a device that is read-only stops root, too: see the devices' tests.
+    // Root may write the file. The tests of devices have a read-only device, which root cannot write either.
     assert_eq!(open("rdwr", &options).capabilities().read_only, !root);
 }

@@ -1,9 +1,8 @@
-//! One loop's io_uring for reads and writes of all its files.
+//! The io_uring of one loop, for reads and writes of all its files.
 //!
-//! The ring owns every operation, and with it buffer and file, from the moment it is started until its completion
-//! was reaped: that is what makes the `unsafe` here sound. Its own descriptor is what the loop polls: it is
-//! readable exactly while completions wait, so nothing is ever written or read to signal them. Workers' answers
-//! reach the same descriptor by a poll request on their event.
+//! The ring owns each operation, with its buffer and file, until its completion is reaped; the `unsafe` code relies on
+//! that. The loop polls the descriptor of the ring, which is readable while completions wait. A poll request on the
+//! event of the outbox makes it readable for results of workers, too.
 #![allow(unsafe_code)] // Requests name buffers by address; the compiler cannot see how long the kernel uses them.
 
 use std::collections::VecDeque;
@@ -22,47 +21,52 @@ use slab::Slab;
 use super::OpenFile;
 use super::outbox::{Outbox, Returned};
 
-/// One loop's ring.
+/// The ring of one loop.
 pub(crate) struct Ring {
     ring: IoUring,
     ops: Slab<Running>,
-    /// Of them, those of files whose requests may take one of the kernel's threads each.
+    /// Number of these operations that may occupy a thread of the kernel each.
     threaded: usize,
-    /// Operations that wait for room, in order.
+    /// Indices of operations that wait for space in the ring, in order.
     backlog: VecDeque<usize>,
-    /// Cancelled before the kernel had them.
+    /// Indices of operations that were cancelled before the kernel received them.
     dropped: Vec<usize>,
-    /// Requests whose completion was not reaped yet, of every sort.
+    /// Number of requests of all kinds whose completion is not reaped.
     requests: usize,
     requests_max: usize,
     outbox: Arc<Outbox>,
-    /// A poll request on the outbox is with the kernel.
+    /// Whether the kernel has a poll request on the event of the outbox.
     watching: bool,
+    /// The generation of the request that was pushed last.
     generation: u32,
     /// Reused by every reap.
     entries: Vec<(u64, i32)>,
 }
 
-/// An operation between its start and its completion.
+/// A started operation.
 struct Running {
-    /// The engine's number of the operation.
+    /// The key of the operation in the engine.
     key: usize,
     file: Arc<OpenFile>,
     op: BlockOp,
-    /// Bytes the kernel has moved; it may stop short.
+    /// Bytes that are transferred; a request may transfer less than it asks for.
     moved: usize,
-    /// Tells a reused index from what it was before.
+    /// Distinguishes the request from earlier ones with the same index.
     generation: u32,
+    /// Whether it is in the backlog.
     queued: bool,
     cancelled: bool,
 }
 
-/// Names a started operation to [`Ring::cancel`].
+/// Identifies a started operation for [`Ring::cancel`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RingKey(usize);
 
 impl Ring {
-    /// A ring, if the kernel has one for us.
+    /// Creates a ring.
+    ///
+    /// # Errors
+    /// The kernel permits none, or does not support the requests.
     pub(crate) fn new(outbox: Arc<Outbox>) -> io::Result<Self> {
         let build = |coop: bool| {
             let mut builder = IoUring::builder();
@@ -73,7 +77,7 @@ impl Ring {
             builder.build(SUBMISSIONS)
         };
         let ring = build(true).or_else(|error| match error.raw_os_error() {
-            // Kernels before 5.19.
+            // Kernels before 5.19 do not support the flag.
             Some(code) if code == Errno::INVAL.raw_os_error() => build(false),
             _ => Err(error),
         })?;
@@ -84,7 +88,7 @@ impl Ring {
         if !needed.iter().all(|code| probe.is_supported(*code)) {
             return Err(Errno::NOSYS.into());
         }
-        // Waiting files must not use up the kernel's threads; old kernels keep their own bound.
+        // Files that hang must not use up the kernel's threads. Kernels before 5.15 do not support the call.
         let _ = ring.submitter().register_iowq_max_workers(&mut [KERNEL_THREADS_MAX, 0]);
         Ok(Self {
             requests_max: ring.params().cq_entries() as usize,
@@ -101,23 +105,23 @@ impl Ring {
         })
     }
 
-    /// Whether the ring can do it.
+    /// Whether the ring supports an operation.
     pub(crate) fn takes(op: &BlockOp) -> bool {
         matches!(op, BlockOp::Read { .. } | BlockOp::Write { .. })
     }
 
-    /// Readable while there is something to reap.
+    /// Readable while completions wait.
     pub(crate) fn event_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 
-    /// Whether no request is with the kernel, so that nothing can be reaped.
+    /// Whether there is nothing to reap, now or later.
     pub(crate) fn is_idle(&self) -> bool {
         self.requests == 0 && self.dropped.is_empty()
     }
 
-    /// Whether a file that has `held` operations here may have one more: half of what the others leave, of requests
-    /// and of the kernel's threads, so that files that hang leave something to all others. One is never refused.
+    /// Whether a file that has `held` operations in the ring may start one more. A file gets half of the requests and
+    /// kernel threads that other files leave, so that files that hang leave some to the others. It always gets one.
     pub(crate) fn has_room_for(&self, file: &OpenFile, held: usize) -> bool {
         let half_of_the_rest = |all: usize, taken: usize| (all + held).saturating_sub(taken) / 2;
         let requests = half_of_the_rest(self.requests_max, self.ops.len());
@@ -128,7 +132,7 @@ impl Ring {
         held < requests.min(threads).max(1)
     }
 
-    /// Takes an operation; it begins with the next `kick`.
+    /// Starts an operation; the next `kick` submits it.
     pub(crate) fn start(&mut self, key: usize, file: Arc<OpenFile>, op: BlockOp) -> RingKey {
         debug_assert!(Self::takes(&op));
         self.threaded += usize::from(file.takes_threads);
@@ -138,7 +142,7 @@ impl Ring {
         RingKey(index)
     }
 
-    /// Sees to it that the workers' answers make `event_fd` readable.
+    /// Makes `event_fd` readable when a worker returns a result.
     pub(crate) fn watch_outbox(&mut self) {
         if self.watching {
             return;
@@ -148,7 +152,7 @@ impl Ring {
         self.watching = self.push_or_enter(&poll);
     }
 
-    /// Gives the kernel all that waits: one system call, unless there is more than the ring holds.
+    /// Submits all operations that wait, by one system call unless there are more than the ring has entries.
     pub(crate) fn kick(&mut self) {
         loop {
             while let Some(index) = self.backlog.front().copied() {
@@ -163,7 +167,7 @@ impl Ring {
         }
     }
 
-    /// Appends what is done; follows up what the kernel did in part only.
+    /// Appends operations that have ended, and continues those that transferred only a part.
     pub(crate) fn reap(&mut self, returned: &mut Vec<Returned>) {
         for index in std::mem::take(&mut self.dropped) {
             self.finish(index, Err(IoError::CANCELLED), returned);
@@ -184,7 +188,7 @@ impl Ring {
         self.entries = entries;
     }
 
-    /// Asks the kernel to give an operation up. It comes back by `reap` in any case.
+    /// Asks the kernel to cancel an operation. `reap` returns it in any case.
     pub(crate) fn cancel(&mut self, RingKey(index): RingKey) {
         let Some(running) = self.ops.get_mut(index) else { return };
         if std::mem::replace(&mut running.cancelled, true) {
@@ -193,7 +197,7 @@ impl Ring {
         if running.queued {
             self.backlog.retain(|queued| *queued != index);
             self.dropped.push(index);
-            // Does nothing but make the descriptor readable.
+            // The completion of the no-op makes the descriptor readable.
             self.push_or_enter(&opcode::Nop::new().build().user_data(CANCEL));
         } else {
             let target = user_data(index, running.generation);
@@ -202,6 +206,7 @@ impl Ring {
         self.kick();
     }
 
+    /// Pushes an operation, or adds it to the backlog.
     fn enqueue(&mut self, index: usize) {
         if !self.backlog.is_empty() || !self.push_op(index) {
             self.ops[index].queued = true;
@@ -209,12 +214,12 @@ impl Ring {
         }
     }
 
-    /// `false`: there is no room now.
+    /// Pushes the next request of an operation; returns `false` if the ring has no space.
     fn push_op(&mut self, index: usize) -> bool {
         self.generation = self.generation.wrapping_add(1) & GENERATION_MASK;
         let running = &mut self.ops[index];
         running.generation = self.generation;
-        // Otherwise the kernel first tries in our name.
+        // Otherwise the kernel first tries the request on this thread.
         let flags = if running.file.ignores_nowait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
         let entry = running.request().flags(flags).user_data(user_data(index, self.generation));
         let pushed = self.push(&entry);
@@ -226,35 +231,37 @@ impl Ring {
         self.push(entry) || (self.enter() && self.push(entry))
     }
 
+    /// Pushes a request; returns `false` if the ring has no space.
     fn push(&mut self, entry: &squeue::Entry) -> bool {
-        // Completions must never overflow.
+        // The completion queue must not overflow.
         if self.requests >= self.requests_max {
             return false;
         }
-        // SAFETY: a request's buffer and descriptor belong to `self.ops[index]`, which is removed only when the
-        // request's completion was reaped; if that does not come before the ring is dropped, it is leaked. The
-        // buffer is heap memory that stays where it is when the slab grows, and nobody else can reach it. Poll and
-        // cancel requests name no memory, and the polled descriptor lives as long as `self.outbox`.
+        // SAFETY: the buffer and the descriptor of a request belong to `self.ops[index]`, which is removed only when
+        // the completion of the request is reaped; if the ring is dropped before that, it is leaked. The buffer is on
+        // the heap, does not move when the slab grows, and has no other reference. Poll and cancel requests contain no
+        // address, and the polled descriptor lives as long as `self.outbox`.
         let pushed = unsafe { self.ring.submission().push(entry) }.is_ok();
         self.requests += usize::from(pushed);
         pushed
     }
 
-    /// Hands the queue to the kernel. `false`: the kernel does not take it now, and the next kick tries again.
+    /// Submits all pushed requests. Returns `false` if the kernel does not accept them; the next kick tries again.
     fn enter(&mut self) -> bool {
         for _ in 0..ENTER_TRIES {
             match self.ring.submit() {
                 Ok(_) if self.ring.submission().is_empty() => return true,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Out of memory for the moment.
+                // The kernel is short of memory.
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
-        log::error!("the kernel takes no file requests");
+        log::error!("the kernel accepts no io_uring requests");
         false
     }
 
+    /// Handles the completion of a request with its result `code`.
     fn completed(&mut self, index: usize, code: i32, returned: &mut Vec<Returned>) {
         match self.ops[index].progress(code) {
             Some(result) => self.finish(index, result, returned),
@@ -268,12 +275,14 @@ impl Ring {
         returned.push(Returned { key, op, result });
     }
 
+    /// Number of operations whose request the kernel has.
     fn in_kernel(&self) -> usize {
         self.ops.iter().filter(|(_, running)| !running.queued).count()
     }
 }
 
-/// The kernel may write to the buffers until their requests are over: cancel, wait, and rather leak than free.
+/// The kernel may write to the buffers until their requests complete: cancels them, waits, and leaks the buffers of
+/// requests that do not complete.
 impl Drop for Ring {
     fn drop(&mut self) {
         let backlog = std::mem::take(&mut self.backlog);
@@ -284,7 +293,7 @@ impl Drop for Ring {
         for index in indices.drain(..) {
             self.cancel(RingKey(index));
         }
-        let deadline = Instant::now() + DROP_PATIENCE;
+        let deadline = Instant::now() + DROP_TIMEOUT;
         let mut returned = Vec::new();
         while self.in_kernel() > 0 && Instant::now() < deadline {
             self.kick();
@@ -293,14 +302,14 @@ impl Drop for Ring {
             self.reap(&mut returned);
         }
         if self.in_kernel() > 0 {
-            log::error!("{} file requests do not end: their buffers are given up", self.in_kernel());
+            log::error!("{} io_uring requests do not complete: their buffers are leaked", self.in_kernel());
             std::mem::forget(std::mem::take(&mut self.ops));
         }
     }
 }
 
 impl Running {
-    /// The request for what is still to be done.
+    /// Returns the request for the bytes that remain.
     fn request(&mut self) -> squeue::Entry {
         let fd = Fd(self.file.fd.as_raw_fd());
         let moved = self.moved;
@@ -323,7 +332,7 @@ impl Running {
         }
     }
 
-    /// What a request's result makes of the operation; `None` if it must go on.
+    /// Returns the result of the operation after a request with result `code`; `None` if it needs a further request.
     fn progress(&mut self, code: i32) -> Option<Result<Completed, IoError>> {
         let (offset, len, at_end) = match &self.op {
             BlockOp::Read { offset, into } => (*offset, into.len(), IoError::OUT_OF_RANGE),
@@ -348,19 +357,26 @@ impl Running {
     }
 }
 
+/// The user data of a request of an operation.
 fn user_data(index: usize, generation: u32) -> u64 {
     u64::from(generation) << 32 | index as u64
 }
 
-/// No operation has these: generations are smaller. The second is for cancel requests and wake-ups.
+/// User data of the poll request on the outbox. No operation has it, because generations are smaller.
 const WATCH: u64 = u64::MAX;
+/// User data of cancel requests and no-ops.
 const CANCEL: u64 = u64::MAX - 1;
 const GENERATION_MASK: u32 = u32::MAX >> 1;
 
+/// Entries of the submission queue.
 const SUBMISSIONS: u32 = 256;
-/// Also the bound of requests with the kernel.
+/// Entries of the completion queue, and maximum number of requests in the kernel.
 const COMPLETIONS: u32 = 1024;
+/// Maximum number of bytes of one request.
 const REQUEST_LEN_MAX: usize = 1 << 30;
+/// Maximum number of kernel threads for requests that block.
 const KERNEL_THREADS_MAX: u32 = 64;
+/// Maximum number of tries to submit requests; after an error the next try is 1 ms later.
 const ENTER_TRIES: usize = 1000;
-const DROP_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for requests when the ring is dropped.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10);

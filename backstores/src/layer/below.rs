@@ -1,4 +1,4 @@
-//! One loop's view of the stores under a layer: engines of its own, and one descriptor for all their events.
+//! The engines of the stores under a layer, on one loop, and one descriptor for all their events.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,9 +8,11 @@ use scsi_core::store::{Backstore, Completion, Engines, IoEngine, IoError, IoTag,
 /// The engines under one layer's engine.
 pub(crate) struct Below {
     engines: Engines,
-    /// Readable when one of the engines is, or a descriptor that was added.
+    /// An epoll descriptor: readable when an engine's event or an added descriptor is.
     events: OwnedFd,
+    /// Number of engines whose event is in `events`.
     watched: usize,
+    /// Reused by every `reap`.
     reaped: Vec<Completion>,
 }
 
@@ -31,7 +33,7 @@ impl Below {
         Ok(port)
     }
 
-    /// Adds the layer's own event.
+    /// Adds the event of the layer itself.
     pub(crate) fn watch(&self, fd: BorrowedFd<'_>) -> Result<(), IoError> {
         watch(&self.events, fd)
     }
@@ -44,7 +46,7 @@ impl Below {
         self.engines.iter_mut().for_each(|(_, engine)| engine.kick());
     }
 
-    /// What is done, to be given back by `recycle`.
+    /// Returns the completions; `recycle` takes the empty vector back.
     pub(crate) fn reap(&mut self) -> Vec<Completion> {
         let mut reaped = std::mem::take(&mut self.reaped);
         self.engines.iter_mut().for_each(|(_, engine)| engine.reap(&mut reaped));
@@ -70,7 +72,8 @@ fn watch(events: &OwnedFd, fd: BorrowedFd<'_>) -> Result<(), IoError> {
     epoll::add(events, fd, data, epoll::EventFlags::IN).map_err(|errno| no_descriptor(&errno))
 }
 
+/// Logs that a descriptor cannot be created, and returns the error for `attach`.
 pub(crate) fn no_descriptor(errno: &rustix::io::Errno) -> IoError {
-    log::error!("no event descriptor for a layer: {errno}");
+    log::error!("cannot create an event descriptor for a layer: {errno}");
     IoError::NOT_READY
 }

@@ -1,4 +1,4 @@
-//! Makes a store slow, or lets it hang: an operation reaches the store under it only when its time has come.
+//! Delays the operations of a store or lets them hang: an operation reaches the store below when its delay has passed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
@@ -16,33 +16,33 @@ use slab::Slab;
 use super::below::{Below, no_descriptor};
 use super::into_block;
 
-/// A store that takes its time.
+/// A layer that delays operations.
 pub struct Delay {
     below: Arc<dyn Backstore>,
-    pace: Arc<Pace>,
+    state: SharedState,
 }
 
 impl Delay {
-    /// A layer over `below` where every operation begins `delay` after it was submitted.
+    /// Returns a layer over `below` where every operation starts `delay` after it was submitted.
     #[must_use]
     pub fn new(below: Arc<dyn Backstore>, delay: Duration) -> Self {
-        let state = Mutex::new(State { delay, held: false, wakers: Vec::new() });
-        Self { below, pace: Arc::new(Pace { state }) }
+        let state = State { delay, held: false, wakers: Vec::new() };
+        Self { below, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Changes the delay of what is submitted from now on; with none, operations are tried at once again.
+    /// Changes the delay of operations that are submitted from now on. Without a delay, inline operations are possible.
     pub fn set(&self, delay: Duration) {
-        self.pace.state.lock().delay = delay;
+        self.state.lock().delay = delay;
     }
 
-    /// From now on nothing begins and nothing can be cancelled, as if the medium were dead.
+    /// Lets all operations hang, as on a dead medium: from now on none starts, and none can be cancelled.
     pub fn hold(&self) {
-        self.pace.state.lock().held = true;
+        self.state.lock().held = true;
     }
 
-    /// Ends `hold`: what is due begins.
+    /// Ends [`Delay::hold`] and starts the operations that are due.
     pub fn release(&self) {
-        let mut state = self.pace.state.lock();
+        let mut state = self.state.lock();
         state.held = false;
         state.wakers.retain(|waker| {
             let Some(waker) = waker.upgrade() else { return false };
@@ -75,43 +75,43 @@ impl Backstore for Delay {
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(DelayEngine::new)?;
         let port = layer.below.attach(&*self.below)?;
-        let mut state = self.pace.state.lock();
+        let mut state = self.state.lock();
         state.wakers.retain(|waker| waker.strong_count() > 0);
         state.wakers.push(Arc::downgrade(&layer.waker));
         drop(state);
-        let slot = layer.slots.insert((self.pace.clone(), port));
+        let slot = layer.slots.insert((self.state.clone(), port));
         Ok(Port { engine, slot: Slot(slot as u32) })
     }
 }
 
 impl std::fmt::Debug for Delay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delay").field("delay", &self.pace.state.lock().delay).finish_non_exhaustive()
+        f.debug_struct("Delay").field("delay", &self.state.lock().delay).finish_non_exhaustive()
     }
 }
 
-struct Pace {
-    state: Mutex<State>,
-}
+/// Shared by the layer and the engines of all loops.
+type SharedState = Arc<Mutex<State>>;
 
 struct State {
     delay: Duration,
     held: bool,
-    /// One per loop that is attached.
+    /// The waker of each attached loop.
     wakers: Vec<Weak<OwnedFd>>,
 }
 
-/// One loop's engine for all delaying layers.
+/// The engine of one loop for all delaying layers.
 struct DelayEngine {
     below: Below,
-    slots: Slab<(Arc<Pace>, Port)>,
-    waiting: Vec<Waiting>,
+    slots: Slab<(SharedState, Port)>,
+    waiting: Vec<DelayedOp>,
     cancelled: Vec<Completion>,
     timer: OwnedFd,
     waker: Arc<OwnedFd>,
 }
 
-struct Waiting {
+/// An operation whose delay has not passed.
+struct DelayedOp {
     due: Instant,
     slot: usize,
     tag: IoTag,
@@ -132,13 +132,13 @@ impl DelayEngine {
         Ok(Self { below, slots: Slab::new(), waiting: Vec::new(), cancelled: Vec::new(), timer, waker })
     }
 
-    /// Begins what is due, in the order in which it was submitted, and sets the timer for the next.
-    fn begin_due(&mut self) {
+    /// Starts the operations that are due, in the order of submission, and sets the timer for the next.
+    fn start_due(&mut self) {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
         for waiting in std::mem::take(&mut self.waiting) {
-            let Some((pace, port)) = self.slots.get(waiting.slot) else { continue };
-            if waiting.due <= now && !pace.state.lock().held {
+            let Some((state, port)) = self.slots.get(waiting.slot) else { continue };
+            if waiting.due <= now && !state.lock().held {
                 let (engine, slot) = self.below.engine(*port);
                 engine.submit(slot, waiting.tag, waiting.op);
                 continue;
@@ -153,21 +153,21 @@ impl DelayEngine {
     }
 
     fn set_timer(&self, after: Option<Duration>) {
-        // Zero would stop the timer.
+        // A time of zero stops the timer.
         let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
         let it_value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: after.subsec_nanos().into() };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let time = Itimerspec { it_interval, it_value };
         if let Err(errno) = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
-            log::error!("a delaying layer cannot set its timer: {errno}");
+            log::error!("cannot set the timer of a delaying layer: {errno}");
         }
     }
 }
 
 impl IoEngine for DelayEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
-        let (pace, port) = self.slots.get(slot.0 as usize)?;
-        let state = pace.state.lock();
+        let (state, port) = self.slots.get(slot.0 as usize)?;
+        let state = state.lock();
         if state.held || !state.delay.is_zero() {
             return None;
         }
@@ -179,9 +179,9 @@ impl IoEngine for DelayEngine {
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
         let slot = slot.0 as usize;
         match self.slots.get(slot) {
-            Some((pace, _)) => {
-                let due = Instant::now() + pace.state.lock().delay;
-                self.waiting.push(Waiting { due, slot, tag, op });
+            Some((state, _)) => {
+                let due = Instant::now() + state.lock().delay;
+                self.waiting.push(DelayedOp { due, slot, tag, op });
             }
             None => {
                 self.cancelled.push(Completion {
@@ -194,14 +194,14 @@ impl IoEngine for DelayEngine {
     }
 
     fn kick(&mut self) {
-        self.begin_due();
+        self.start_due();
     }
 
     fn reap(&mut self, done: &mut Vec<Completion>) {
         let mut counter = [0; 8];
         let _ = rustix::io::read(&self.timer, &mut counter);
         let _ = rustix::io::read(&*self.waker, &mut counter);
-        self.begin_due();
+        self.start_due();
         done.append(&mut self.cancelled);
         let mut reaped = self.below.reap();
         done.append(&mut reaped);
@@ -216,9 +216,9 @@ impl IoEngine for DelayEngine {
         let Some(index) = self.waiting.iter().position(|waiting| waiting.tag == tag) else {
             return self.below.cancel(tag);
         };
-        let held = self.slots.get(self.waiting[index].slot).is_some_and(|(pace, _)| pace.state.lock().held);
+        let held = self.slots.get(self.waiting[index].slot).is_some_and(|(state, _)| state.lock().held);
         if !held {
-            let Waiting { tag, op, .. } = self.waiting.remove(index);
+            let DelayedOp { tag, op, .. } = self.waiting.remove(index);
             self.cancelled.push(Completion { tag, block: into_block(op), result: Err(IoError::CANCELLED) });
             let _ = rustix::io::write(&*self.waker, &1u64.to_ne_bytes());
         }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_operation_is_neither_done_nor_cancelled_until_released() {
+    fn held_operation_is_neither_done_nor_cancelled_until_released() {
         let memory: Arc<dyn Backstore> = Arc::new(Memory::new(1 << 20));
         let delay = Delay::new(memory.clone(), Duration::ZERO);
         let mut slow = Waiting::new(&delay).unwrap();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_from_another_thread_wakes_the_loop() {
+    fn release_by_another_thread_wakes_the_loop() {
         let delay = Arc::new(Delay::new(Arc::new(Memory::new(1 << 20)), Duration::ZERO));
         let mut slow = Waiting::new(&*delay).unwrap();
         delay.hold();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delayed_operation_can_be_cancelled_before_it_is_done() {
+    fn delayed_operation_can_be_cancelled_before_it_starts() {
         let memory: Arc<dyn Backstore> = Arc::new(Memory::new(1 << 20));
         let delay = Delay::new(memory.clone(), Duration::from_secs(3600));
         let mut slow = Waiting::new(&delay).unwrap();

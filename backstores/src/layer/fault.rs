@@ -1,4 +1,4 @@
-//! Fails chosen operations, before or after the store under it has done them.
+//! Fails selected operations, before or after the store below has done them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, I
 use super::hook::{self, Hook};
 use super::{OpKind, What};
 
-/// A store that fails where it is told to.
+/// A layer that fails operations by rules.
 pub struct Fault {
     below: Arc<dyn Backstore>,
     rules: Arc<Rules>,
 }
 
-/// What is to fail, and how.
+/// Which operations fail, how often, and with which error.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
     kind: OpKind,
@@ -26,13 +26,13 @@ pub struct Rule {
 }
 
 impl Fault {
-    /// A layer over `below` that fails nothing yet.
+    /// Returns a layer over `below` without rules.
     #[must_use]
     pub fn new(below: Arc<dyn Backstore>) -> Self {
         Self { below, rules: Arc::default() }
     }
 
-    /// Adds a rule; the first that fits an operation is applied.
+    /// Adds a rule. The first rule that matches an operation is applied.
     pub fn arm(&self, rule: Rule) {
         self.rules.0.lock().push(rule);
     }
@@ -42,7 +42,7 @@ impl Fault {
         self.rules.0.lock().clear();
     }
 
-    /// Whether a rule is left that can still fire.
+    /// Whether a rule can still fail an operation.
     #[must_use]
     pub fn is_armed(&self) -> bool {
         self.rules.0.lock().iter().any(|rule| rule.times > 0)
@@ -50,34 +50,34 @@ impl Fault {
 }
 
 impl Rule {
-    /// Every operation of `kind` fails with `error` and is not done.
+    /// Returns a rule: every operation of `kind` fails with `error` and is not done.
     #[must_use]
     pub fn new(kind: OpKind, error: IoError) -> Self {
         Self { kind, error, range: 0..u64::MAX, times: u32::MAX, after: false }
     }
 
-    /// Only operations that touch a byte of `range`; a flush touches the byte 0.
+    /// Limits the rule to operations that touch a byte of `range`. A flush touches byte 0.
     #[must_use]
     pub fn touching(mut self, range: Range<u64>) -> Self {
         self.range = range;
         self
     }
 
-    /// Only so many times.
+    /// Limits the rule to a number of failures.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
-    /// The operation is done, and yet fails.
+    /// Makes operations fail after the store below has done them.
     #[must_use]
     pub fn after_the_fact(mut self) -> Self {
         self.after = true;
         self
     }
 
-    fn fits(&self, what: What, after: bool) -> bool {
+    fn matches(&self, what: What, after: bool) -> bool {
         let end = what.offset.saturating_add(what.len.max(1));
         self.times > 0
             && self.after == after
@@ -125,7 +125,7 @@ struct Rules(Mutex<Vec<Rule>>);
 impl Rules {
     fn fault(&self, what: What, after: bool) -> Option<IoError> {
         let mut rules = self.0.lock();
-        let rule = rules.iter_mut().find(|rule| rule.fits(what, after))?;
+        let rule = rules.iter_mut().find(|rule| rule.matches(what, after))?;
         if rule.times != u32::MAX {
             rule.times -= 1;
         }
@@ -174,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_contract_when_nothing_is_armed() {
+    fn keeps_the_contract_without_rules() {
         contract::check(&Subject::new(|| Arc::new(Fault::new(Arc::new(Memory::new(1 << 20))))));
     }
 
     #[test]
-    fn fails_what_touches_the_range_and_as_often_as_told() {
+    fn rule_fails_operations_in_its_range_as_often_as_it_says() {
         let (fault, mut store) = fault();
         fault.arm(Rule::new(OpKind::Write, IoError::NO_SPACE).touching(4096..4097).times(2));
         assert_eq!(store.write(0, &[1; 4096], false), Ok(()));
@@ -190,11 +190,11 @@ mod tests {
         );
         assert!(!fault.is_armed());
         assert_eq!(store.write(4096, &[4; 512], false), Ok(()));
-        assert_eq!(store.read(2048, 512).unwrap()[0], 1, "a failed write was not done");
+        assert_eq!(store.read(2048, 512).unwrap()[0], 1, "the store below did not do the failed write");
     }
 
     #[test]
-    fn can_fail_after_the_fact() {
+    fn operation_can_fail_after_it_was_done() {
         let (fault, mut store) = fault();
         fault.arm(Rule::new(OpKind::Write, IoError::medium(0)).after_the_fact());
         assert_eq!(store.write(0, &[1; 512], false), Err(IoError::medium(0)));

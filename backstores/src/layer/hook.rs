@@ -1,4 +1,4 @@
-//! The engine of layers that look at operations as they go by, and may refuse them.
+//! The engine of layers that observe operations and may fail them.
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -12,22 +12,22 @@ use slab::Slab;
 use super::below::Below;
 use super::{What, into_block};
 
-/// What a layer does with operations as they go by.
+/// The calls of a layer for each operation.
 pub(crate) trait Hook: Send + Sync + 'static {
-    /// An operation is tried at once; `Some` is its end, without the store under the layer.
+    /// Called before an inline operation. `Some` is its result, and the store below is not called.
     fn before_now(&self, what: What) -> Option<Result<Now, IoError>>;
 
-    /// It was tried below; the answer may be changed.
+    /// Called with the store's answer to an inline operation, which it may change.
     fn after_now(&self, what: What, done: &mut Option<Result<Now, IoError>>);
 
-    /// An operation is submitted; an error is its end, without the store under the layer.
+    /// Called before an operation is submitted. An error completes it, and the store below is not called.
     fn before(&self, tag: IoTag, what: What) -> Result<(), IoError>;
 
-    /// A submitted operation is done; its result may be changed.
+    /// Called with a completion, whose result it may change.
     fn after(&self, what: What, completion: &mut Completion);
 }
 
-/// One loop's engine for all layers of type `H`.
+/// The engine of one loop for all layers with hooks of type `H`.
 pub(crate) struct HookEngine<H> {
     below: Below,
     slots: Slab<(Arc<H>, Port)>,
@@ -35,7 +35,10 @@ pub(crate) struct HookEngine<H> {
     refused: Vec<(usize, What, Completion)>,
 }
 
-/// Attaches a layer with its hook over `store`.
+/// Attaches a layer over `store`.
+///
+/// # Errors
+/// Returns the error of the store below, or [`IoError::NOT_READY`] if no descriptor is left.
 pub(crate) fn attach<H: Hook>(
     hook: &Arc<H>,
     store: &dyn Backstore,

@@ -1,5 +1,5 @@
-//! Keeps a journal of what happened to a store, in order: so that a test can assert that a flush had returned before
-//! its response was sent.
+//! Records the operations of a store in a journal, so that a test can assert their order: for example, that a flush
+//! completed before its response was sent.
 
 use std::sync::Arc;
 
@@ -9,48 +9,48 @@ use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, I
 use super::What;
 use super::hook::{self, Hook};
 
-/// A store whose operations are written to a journal.
+/// A layer that records operations in a journal.
 pub struct Log {
     below: Arc<dyn Backstore>,
     journal: Arc<Journal>,
 }
 
-/// What happened, in order. May be shared by several layers and by the test, which adds notes.
+/// A list of events in order. Several layers may share it with the test, which can add notes.
 #[derive(Debug, Default)]
 pub struct Journal(Mutex<Vec<Entry>>);
 
-/// One line of the journal.
+/// One event in a journal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Entry {
-    /// Done at once.
+    /// An inline operation was done or failed.
     Now {
         /// The operation.
         what: What,
-        /// How it ended.
+        /// The result.
         result: Result<(), IoError>,
     },
-    /// Submitted; its end follows.
+    /// An operation was submitted.
     Submitted {
-        /// Whose.
+        /// The tag of the operation.
         tag: IoTag,
         /// The operation.
         what: What,
     },
-    /// A submitted operation came back.
+    /// A submitted operation completed.
     Completed {
-        /// Whose.
+        /// The tag of the operation.
         tag: IoTag,
         /// The operation.
         what: What,
-        /// How it ended.
+        /// The result.
         result: Result<(), IoError>,
     },
-    /// What a test had to say.
+    /// A note of the test.
     Note(String),
 }
 
 impl Log {
-    /// A layer over `below` that writes to `journal`.
+    /// Returns a layer over `below` that records in `journal`.
     #[must_use]
     pub fn new(below: Arc<dyn Backstore>, journal: Arc<Journal>) -> Self {
         Self { below, journal }
@@ -58,7 +58,7 @@ impl Log {
 }
 
 impl Journal {
-    /// An empty one, to be shared.
+    /// Returns an empty journal.
     #[must_use]
     pub fn shared() -> Arc<Self> {
         Arc::default()
@@ -69,19 +69,19 @@ impl Journal {
         self.add(Entry::Note(text.into()));
     }
 
-    /// A copy of all entries.
+    /// Returns a copy of all entries.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.0.lock().clone()
     }
 
-    /// All entries; the journal is empty afterwards.
+    /// Returns all entries and empties the journal.
     #[must_use]
     pub fn take(&self) -> Vec<Entry> {
         std::mem::take(&mut *self.0.lock())
     }
 
-    /// Where the first entry is that `wanted` accepts.
+    /// Returns the index of the first entry that `wanted` accepts.
     #[must_use]
     pub fn position(&self, wanted: impl FnMut(&Entry) -> bool) -> Option<usize> {
         self.0.lock().iter().position(wanted)
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_happened_in_its_order() {
+    fn journal_has_operations_and_notes_in_order() {
         let journal = Journal::shared();
         let log = Log::new(Arc::new(Memory::new(1 << 20)), journal.clone());
         let mut store = Waiting::new(&log).unwrap();

@@ -1,14 +1,13 @@
-//! Layers: stores over stores, for tests of everything above. Each is a backstore below and above.
+//! Layers: stores that pass operations to another store and change what happens, for tests of the code above.
 //!
-//! | layer | what it does |
+//! | layer | effect |
 //! | --- | --- |
-//! | [`fault`] | fails chosen operations |
-//! | [`delay`] | makes operations slow, or lets them hang |
-//! | [`log`] | keeps a journal of what happened, in order |
-//! | [`volatile`] | a write cache: loses at [`volatile::Volatile::crash`] what was not flushed |
+//! | [`fault`] | fails selected operations |
+//! | [`delay`] | delays operations or lets them hang |
+//! | [`log`] | records operations in a journal |
+//! | [`volatile`] | caches writes; [`volatile::Volatile::crash`] loses those that were not flushed |
 //!
-//! They may be stacked. Two or three are enough for everybody: each nests one more descriptor in the loop's poll, and
-//! the kernel allows few.
+//! Layers can be stacked, up to three: each nests one more epoll descriptor, and the kernel limits the depth.
 
 pub mod delay;
 pub mod fault;
@@ -20,25 +19,25 @@ mod hook;
 
 use scsi_core::store::{Block, BlockOp, InlineOp};
 
-/// What an operation is, without its payload.
+/// An operation without its payload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct What {
-    /// Its kind.
+    /// The kind.
     pub kind: OpKind,
-    /// First byte; 0 for a flush.
+    /// Offset in bytes; 0 for a flush.
     pub offset: u64,
-    /// Bytes; 0 for a flush.
+    /// Length in bytes; 0 for a flush.
     pub len: u64,
-    /// A write to the medium.
+    /// Whether it is a write that reaches the medium (`fua`).
     pub fua: bool,
 }
 
 /// Kinds of operations.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum OpKind {
-    /// Read, at once or submitted.
+    /// Read, inline or submitted.
     Read,
-    /// Write, at once or submitted.
+    /// Write, inline or submitted.
     Write,
     /// Flush.
     Flush,
@@ -51,7 +50,7 @@ pub enum OpKind {
 }
 
 impl What {
-    /// Of an operation that owns its payload.
+    /// Describes a submitted operation.
     #[must_use]
     pub fn of(op: &BlockOp) -> Self {
         let (kind, offset, len, fua) = match op {
@@ -65,7 +64,7 @@ impl What {
         Self { kind, offset, len, fua }
     }
 
-    /// Of an operation that borrows its payload.
+    /// Describes an inline operation.
     #[must_use]
     pub fn of_inline(op: &InlineOp<'_>) -> Self {
         let (kind, offset, len) = match op {
@@ -76,7 +75,7 @@ impl What {
     }
 }
 
-/// The buffer of an operation that ends here.
+/// Returns the block of an operation, for its completion.
 pub(crate) fn into_block(op: BlockOp) -> Option<Block> {
     match op {
         BlockOp::Read { into: block, .. } | BlockOp::Write { from: block, .. } => Some(block),

@@ -1,7 +1,7 @@
-//! A write cache over a store: a write is acknowledged before it is on the medium, and [`Volatile::crash`] loses what
-//! was not flushed, as a power failure would. For tests of durability.
+//! A volatile write cache over a store, for tests of durability: a write completes before it is on the medium, and
+//! [`Volatile::crash`] loses writes that were not flushed, as a power failure does.
 //!
-//! The store under it is used with waiting, one operation at a time under the cache's lock: this layer is for tests.
+//! The layer blocks: it does one operation of the store below at a time, under the lock of the cache.
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
@@ -18,14 +18,14 @@ use super::into_block;
 use crate::done::DoneQueue;
 use crate::waiting::Waiting;
 
-/// A store with a write cache that can be lost.
+/// A layer with a volatile write cache.
 pub struct Volatile {
     below: Arc<dyn Backstore>,
     cache: Arc<Mutex<Cache>>,
 }
 
 impl Volatile {
-    /// A cache over `below`.
+    /// Returns a layer over `below` with an empty cache.
     #[must_use]
     pub fn new(below: Arc<dyn Backstore>) -> Self {
         let unit = u64::from(below.capabilities().alignment.max(512));
@@ -34,19 +34,19 @@ impl Volatile {
         Self { below, cache: Arc::new(Mutex::new(cache)) }
     }
 
-    /// The power fails: whatever was not flushed is lost.
+    /// Loses all writes that were not flushed, as a power failure does.
     pub fn crash(&self) {
         self.crash_keeping(|_| false);
     }
 
-    /// The power fails; of what was not flushed, the sectors at the offsets that `kept` accepts had reached the medium.
+    /// Loses writes that were not flushed, except sectors at offsets that `kept` accepts: those had reached the medium.
     pub fn crash_keeping(&self, mut kept: impl FnMut(u64) -> bool) {
         let mut cache = self.cache.lock();
         let dirty = std::mem::take(&mut cache.dirty);
         cache.settled.extend(dirty.into_iter().filter(|(offset, _)| kept(*offset)));
     }
 
-    /// Bytes that a crash would lose now.
+    /// Number of bytes that [`Volatile::crash`] would lose.
     #[must_use]
     pub fn at_risk(&self) -> u64 {
         let cache = self.cache.lock();
@@ -97,15 +97,15 @@ type Sectors = BTreeMap<u64, Box<[u8]>>;
 struct Cache {
     /// Length of a sector in bytes.
     unit: u64,
-    /// The store under it writes through when asked.
+    /// Whether the store below supports writes to the medium.
     fua: bool,
-    /// Acknowledged and not flushed.
+    /// Completed writes that are not flushed.
     dirty: Sectors,
-    /// Survived a crash: on the medium, as far as anybody can tell.
+    /// Writes that survived a crash. They count as on the medium, and the next flush writes them to the store below.
     settled: Sectors,
 }
 
-/// One loop's engine for all volatile layers.
+/// The engine of one loop for all volatile layers.
 #[derive(Default)]
 struct VolatileEngine {
     slots: Slab<Attached>,
@@ -211,6 +211,7 @@ impl Cache {
         }
     }
 
+    /// Overwrites the bytes of `into` that are in the cache.
     fn patch(&self, offset: u64, into: &mut [u8]) {
         let range = offset..offset + into.len() as u64;
         for (at, sector) in self.settled.range(range.clone()).chain(self.dirty.range(range)) {
@@ -218,7 +219,7 @@ impl Cache {
         }
     }
 
-    /// Whether all of it is in the cache; if so, it is read.
+    /// Reads a range if all of it is in the cache; returns whether it is.
     fn read_all(&self, offset: u64, into: &mut [u8]) -> bool {
         let end = offset + into.len() as u64;
         let all = (offset..end).step_by(self.unit as usize).all(|at| self.dirty.contains_key(&at));
@@ -228,13 +229,15 @@ impl Cache {
         all
     }
 
+    /// Removes a range from the cache.
     fn forget(&mut self, offset: u64, len: u64) {
         for sectors in [&mut self.settled, &mut self.dirty] {
-            let mut behind = sectors.split_off(&offset);
-            sectors.append(&mut behind.split_off(&(offset + len)));
+            let mut after = sectors.split_off(&offset);
+            sectors.append(&mut after.split_off(&(offset + len)));
         }
     }
 
+    /// Writes all sectors to the store below, flushes it, and empties the cache.
     fn write_back(&mut self, below: &mut Waiting) -> Result<(), IoError> {
         for sectors in [&self.settled, &self.dirty] {
             let mut run: Option<(u64, Vec<u8>)> = None;
@@ -260,7 +263,7 @@ impl Cache {
         Ok(())
     }
 
-    /// What is in the cache is data.
+    /// Combines the answer of the store below with the cache, whose sectors are data.
     fn allocation(&self, offset: u64, len: u64, below: &mut Waiting) -> Result<Completed, IoError> {
         let (_, under) = below.run(BlockOp::Allocation { offset, len })?;
         let Completed::Allocation { len, hole } = under else { return Ok(under) };
@@ -275,11 +278,11 @@ impl Cache {
     }
 }
 
-/// Beyond this many bytes the cache writes back of its own accord.
+/// Bytes of cached writes from which on the cache writes back without a flush.
 const AT_RISK_MAX: u64 = 256 << 20;
-/// Zeroes up to this many bytes are cached like any write.
+/// Maximum number of bytes of a WriteZeroes operation that is cached like a write.
 const ZEROES_MAX: u64 = 16 << 20;
-/// Neighbouring sectors are written together, up to about this many bytes.
+/// Approximate maximum number of bytes of one write of adjacent sectors to the store below.
 const RUN_MAX: usize = 1 << 20;
 
 #[cfg(test)]
@@ -303,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loses_what_was_not_flushed_and_nothing_else() {
+    fn crash_loses_only_writes_that_were_not_flushed() {
         let (store, mut loop_0) = volatile();
         loop_0.write(0, &[1; 512], false).unwrap();
         loop_0.flush().unwrap();
@@ -320,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_by_one_loop_keeps_what_another_wrote() {
+    fn flush_by_one_loop_covers_writes_of_another() {
         let (store, mut loop_0) = volatile();
         let mut loop_1 = Waiting::new(&*store).unwrap();
         loop_0.write(0, &[1; 512], false).unwrap();
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_through_is_not_undone_by_an_older_one_in_the_cache() {
+    fn write_to_the_medium_replaces_an_earlier_cached_one() {
         let (store, mut loop_0) = volatile();
         loop_0.write(0, &[1; 1024], false).unwrap();
         loop_0.write(0, &[2; 512], true).unwrap();
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_may_keep_some_for_good() {
+    fn sectors_that_a_crash_keeps_survive_the_next_one() {
         let (store, mut loop_0) = volatile();
         loop_0.write(0, &[1; 1024], false).unwrap();
         store.crash_keeping(|offset| offset == 512);
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_are_lost_like_any_write() {
+    fn crash_loses_zeroes_that_were_not_flushed() {
         let (store, mut loop_0) = volatile();
         loop_0.write(0, &[1; 512], true).unwrap();
         loop_0.run(BlockOp::WriteZeroes { offset: 0, len: 512, may_unmap: false }).unwrap();
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_flush_loses_nothing_and_says_so() {
+    fn failed_flush_reports_the_error_and_keeps_the_cache() {
         let fault = Arc::new(Fault::new(Arc::new(Memory::new(1 << 20))));
         let store = Volatile::new(fault.clone());
         let mut loop_0 = Waiting::new(&store).unwrap();
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_reaches_the_store_under_it_before_it_is_done() {
+    fn flush_reaches_the_store_below_before_it_completes() {
         let journal = Journal::shared();
         let below = Log::new(Arc::new(Memory::new(1 << 20)), journal.clone());
         let mut loop_0 = Waiting::new(&Volatile::new(Arc::new(below))).unwrap();

@@ -1,9 +1,10 @@
-//! A bounded pool of threads for calls that block: io_uring's stand-in, and what a ring cannot do.
+//! A bounded pool of threads for system calls that block: operations that io_uring does not do, or all operations where
+//! io_uring is not permitted.
 //!
-//! One pool serves the whole process. Each unit has its own queue and a quota of threads, so that a unit whose
-//! medium hangs keeps its own jobs waiting and nobody else's. Threads start when there is work and end when idle.
+//! One pool serves the process. Each unit has a queue and a quota of threads, so that a unit whose medium hangs delays
+//! no other unit. Threads start when there are jobs and end when idle.
 //!
-//! The one lock is a leaf: taken to push, pop or remove a job, never held while a job runs or a thread starts.
+//! The pool has one lock. It is held to queue, take or remove a job, never while a job runs or a thread starts.
 
 #[cfg(test)]
 mod tests;
@@ -16,73 +17,73 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use slab::Slab;
 
-/// Something to do on a worker. A job that is dropped, neither run nor cancelled, was abandoned.
+/// A job for a worker thread. A job that is dropped without `run` or `cancelled` was abandoned.
 pub trait Job: Send {
-    /// Does it; may block.
+    /// Does the job. May block.
     fn run(self: Box<Self>);
 
-    /// It was cancelled before it was begun.
+    /// Called instead of `run` if the job was cancelled while it was queued.
     fn cancelled(self: Box<Self>);
 }
 
-/// A pool of threads.
+/// A pool of worker threads.
 #[derive(Clone)]
 pub struct Workers {
     shared: Arc<Shared>,
 }
 
-/// Bounds of a pool.
+/// Limits of a pool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Threads in all.
+    /// Maximum number of threads of the pool.
     pub threads_max: usize,
-    /// Threads that one unit may occupy.
+    /// Maximum number of threads that run jobs of one unit.
     pub threads_per_unit_max: usize,
-    /// A thread without work ends after this time.
+    /// Time after which a thread without jobs ends.
     pub idle: Duration,
-    /// A thread whose job takes longer than this hangs, and another one may take its place.
+    /// Time after which a running job hangs. For each thread with such a job the pool may start another one.
     pub hangs_after: Duration,
 }
 
-/// One unit's queue in a pool. Dropping it abandons what was not begun.
+/// The queue of one unit in a pool. Dropping it abandons the queued jobs.
 pub struct Unit {
     shared: Arc<Shared>,
     key: usize,
 }
 
-/// Names a queued job to [`Unit::cancel`].
+/// Identifies a job for [`Unit::cancel`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct JobId(u64);
 
 impl Workers {
-    /// A pool with its own bounds.
+    /// Returns a pool without threads.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let state = Mutex::new(State::default());
         Self { shared: Arc::new(Shared { limits, state, work: Condvar::new() }) }
     }
 
-    /// The pool of the process: [`Limits::default`] unless [`Workers::limit_shared`] said otherwise.
+    /// Returns the pool of the process, with [`Limits::default`] unless [`Workers::limit_shared`] has set others.
     #[must_use]
     pub fn shared() -> &'static Self {
         SHARED.get_or_init(|| Self::new(Limits::default()))
     }
 
-    /// Gives the pool of the process other bounds. `false`: it is in use already and keeps those it has.
+    /// Sets the limits of the pool of the process. Returns `false` and changes nothing if the pool is in use already.
     #[must_use]
     pub fn limit_shared(limits: Limits) -> bool {
         SHARED.set(Self::new(limits)).is_ok()
     }
 
-    /// A queue for one more unit.
+    /// Adds a queue whose jobs may run on several threads.
     #[must_use]
     pub fn unit(&self) -> Unit {
         self.queue(self.shared.limits.threads_per_unit_max)
     }
 
-    /// A queue whose jobs run one after the other.
+    /// Adds a queue whose jobs run one after the other.
     #[must_use]
-    pub fn single_file(&self) -> Unit {
+    pub fn serial(&self) -> Unit {
         self.queue(1)
     }
 
@@ -107,14 +108,14 @@ impl Default for Limits {
 }
 
 impl Unit {
-    /// Queues a job. If no thread can be started and none is there, the job is abandoned.
+    /// Queues a job. It is abandoned if the pool has no thread and cannot start one.
     pub fn push(&self, job: Box<dyn Job>) -> JobId {
         let mut state = self.shared.state.lock();
         state.next_id += 1;
         let id = JobId(state.next_id);
         state.units[self.key].jobs.push_back((id, job));
         self.shared.list_if_runnable(&mut state, self.key);
-        let spawn = self.shared.summon(&mut state);
+        let spawn = self.shared.wake_or_start(&mut state);
         drop(state);
         if let Some(thread) = spawn {
             self.shared.spawn(thread);
@@ -122,7 +123,7 @@ impl Unit {
         id
     }
 
-    /// Cancels a job that was not begun; otherwise nothing happens.
+    /// Cancels a job if it is still queued.
     pub fn cancel(&self, id: JobId) {
         let job = {
             let mut state = self.shared.state.lock();
@@ -162,14 +163,16 @@ impl std::fmt::Debug for Unit {
     }
 }
 
-/// What a thread of a pool does.
+/// The role of a thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Thread {
+    /// Runs jobs.
     Worker,
+    /// Starts workers in place of those that hang.
     Watcher,
 }
 
-/// Threads that hang, beyond which no more are replaced.
+/// Maximum number of threads that are started in place of threads that hang.
 const HANGING_MAX: usize = 1024;
 
 struct Shared {
@@ -181,14 +184,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     units: Slab<Queue>,
-    /// Units with a job that may start now, each at most once.
+    /// Keys of units with a job that may start, each at most once.
     runnable: VecDeque<usize>,
+    /// Number of worker threads.
     threads: usize,
-    /// Threads that wait for work.
+    /// Number of worker threads that wait for jobs.
     idle: usize,
-    /// Since when each job runs.
+    /// Start time of each running job.
     running: Slab<Instant>,
-    /// Somebody looks now and then whether threads hang.
+    /// Whether the watcher runs.
     watched: bool,
     next_id: u64,
 }
@@ -196,14 +200,18 @@ struct State {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(JobId, Box<dyn Job>)>,
-    /// Its quota.
+    /// Quota of threads.
     threads_max: usize,
+    /// Number of running jobs.
     running: usize,
+    /// Whether the key is in [`State::runnable`].
     listed: bool,
+    /// Whether the [`Unit`] was dropped.
     closed: bool,
 }
 
 impl Shared {
+    /// Lists a unit as runnable if it has a job and its quota is not used up.
     fn list_if_runnable(&self, state: &mut State, key: usize) {
         let queue = &mut state.units[key];
         let may_start = !queue.jobs.is_empty() && queue.running < queue.threads_max;
@@ -213,8 +221,8 @@ impl Shared {
         }
     }
 
-    /// Wakes a thread, or counts a new one that the caller must spawn once the lock is free.
-    fn summon(&self, state: &mut State) -> Option<Thread> {
+    /// Wakes an idle thread, or returns the role of a thread that the caller has to start after it releases the lock.
+    fn wake_or_start(&self, state: &mut State) -> Option<Thread> {
         if state.runnable.len() > state.idle {
             if state.threads < self.limits.threads_max + self.hanging(state) {
                 state.threads += 1;
@@ -230,7 +238,7 @@ impl Shared {
         None
     }
 
-    /// Threads whose jobs hang; each unit's quota bounds them. Looked at when there are too few threads.
+    /// Number of threads whose jobs hang, at most [`HANGING_MAX`]; 0 while the pool may start threads anyway.
     fn hanging(&self, state: &State) -> usize {
         if state.threads < self.limits.threads_max {
             return 0;
@@ -240,7 +248,7 @@ impl Shared {
         state.running.iter().filter(|(_, since)| hangs(since)).count().min(HANGING_MAX)
     }
 
-    /// While there is more to do than the threads can, sees to it that those that hang are replaced.
+    /// Starts workers in place of those that hang, until no unit is runnable.
     fn watch(self: Arc<Self>) {
         loop {
             std::thread::sleep(self.limits.hangs_after / 4);
@@ -249,7 +257,7 @@ impl Shared {
             if !state.watched {
                 return;
             }
-            let spawn = self.summon(&mut state);
+            let spawn = self.wake_or_start(&mut state);
             drop(state);
             if let Some(thread) = spawn {
                 self.spawn(thread);
@@ -257,6 +265,7 @@ impl Shared {
         }
     }
 
+    /// Starts a thread. If the pool has no thread then, it abandons all queued jobs.
     fn spawn(self: &Arc<Self>, thread: Thread) {
         let shared = self.clone();
         let builder = std::thread::Builder::new().name("tgt-worker".to_owned());
@@ -281,6 +290,7 @@ impl Shared {
         }
     }
 
+    /// Runs jobs until the thread has been idle for [`Limits::idle`].
     fn serve(self: Arc<Self>) {
         let mut state = self.state.lock();
         loop {
@@ -302,17 +312,17 @@ impl Shared {
             };
             queue.running += 1;
             self.list_if_runnable(&mut state, key);
-            let spawn = self.summon(&mut state);
-            let place = state.running.insert(Instant::now());
+            let spawn = self.wake_or_start(&mut state);
+            let running = state.running.insert(Instant::now());
             drop(state);
             if let Some(thread) = spawn {
                 self.spawn(thread);
             }
             if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-                log::error!("a storage job panicked and was abandoned");
+                log::error!("a job of a worker thread panicked and was abandoned");
             }
             state = self.state.lock();
-            state.running.remove(place);
+            state.running.remove(running);
             state.units[key].running -= 1;
             self.list_if_runnable(&mut state, key);
             state.remove_if_over(key);
@@ -321,6 +331,7 @@ impl Shared {
 }
 
 impl State {
+    /// Removes a closed unit when its last job has ended.
     fn remove_if_over(&mut self, key: usize) {
         let queue = &self.units[key];
         if queue.closed && queue.running == 0 && !queue.listed {
