@@ -73,6 +73,19 @@ fn lines_are_written_in_their_format() {
 }
 
 #[test]
+fn line_has_only_time_level_and_text_at_every_level() {
+    for level in Level::iter() {
+        let line = Format::Plain.line(level, "text");
+        assert_eq!(line.split_once("Z ").unwrap().1, format!("[{level}] text\n"));
+        let line = Format::Coloured.line(level, "text");
+        assert_eq!(
+            line.split_once("Z ").unwrap().1,
+            format!("[\x1b[{}m{level}\x1b[0m] text\n", colour(level))
+        );
+    }
+}
+
+#[test]
 fn raw_text_has_a_priority_per_line_in_the_journal_only() {
     assert_eq!(Format::Plain.raw(Level::Error, "tgtd: no\nmore"), "tgtd: no\nmore\n");
     assert_eq!(Format::Coloured.raw(Level::Error, "tgtd: no"), "tgtd: no\n");
