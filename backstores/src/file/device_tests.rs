@@ -1,4 +1,4 @@
-//! Block devices: loop devices over a file. They need root and `/dev/loop-control`; without them these tests fail.
+//! Block devices: loop devices over a file. The tests need root and `/dev/loop-control`, and fail without them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::tests::{keep_the_contract, new_file, open, refusal};
 use crate::registry::{OpenError, OpenOptions};
 use crate::waiting::Waiting;
 
-/// A loop device that goes away with the value.
+/// A loop device, detached on drop.
 pub(super) struct LoopDevice {
     path: PathBuf,
     backing: PathBuf,
@@ -17,6 +17,8 @@ pub(super) struct LoopDevice {
 }
 
 impl LoopDevice {
+    /// Returns a loop device over a new file of `len` bytes.
+    ///
     /// # Panics
     /// `losetup` fails.
     fn new(len: u64, arguments: &[&str]) -> Self {
@@ -27,7 +29,10 @@ impl LoopDevice {
         device
     }
 
-    /// The same over a file that is there.
+    /// Returns a loop device over an existing file.
+    ///
+    /// # Panics
+    /// `losetup` fails.
     pub(super) fn over(backing: &Path, arguments: &[&str]) -> Self {
         let made = Command::new("losetup")
             .args(["--find", "--show"])
@@ -48,9 +53,9 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
-        let gone = Command::new("losetup").arg("--detach").arg(&self.path).status();
+        let detached = Command::new("losetup").arg("--detach").arg(&self.path).status();
         if !std::thread::panicking() {
-            assert!(gone.unwrap().success(), "{} stays", self.path.display());
+            assert!(detached.unwrap().success(), "{} stays attached", self.path.display());
         }
     }
 }
@@ -66,9 +71,9 @@ fn devices_keep_the_contract() {
     keep_the_contract("aio", &device.options());
 }
 
-/// As tgt: an initiator is told nothing of a device's physical blocks.
+/// As in tgt, the physical block length of a device is not reported.
 #[test]
-fn a_device_of_long_blocks_announces_no_physical_blocks_and_refuses_short_ones() {
+fn device_with_long_blocks_reports_512_physical_bytes_and_refuses_shorter_blocks() {
     let device = LoopDevice::new(1 << 20, &["--sector-size", "4096"]);
     let options = OpenOptions { block_len: 4096, ..device.options() };
     let store = open("aio", &options);
@@ -80,21 +85,21 @@ fn a_device_of_long_blocks_announces_no_physical_blocks_and_refuses_short_ones()
 }
 
 #[test]
-fn a_read_only_device_is_opened_read_only() {
+fn read_only_device_is_opened_read_only() {
     let device = LoopDevice::new(1 << 20, &["--read-only"]);
     assert!(open("rdwr", &device.options()).capabilities().read_only);
     keep_the_contract("rdwr", &device.options());
 }
 
 #[test]
-fn discarding_reaches_what_is_under_the_device() {
+fn discard_frees_space_in_the_backing_file() {
     use std::os::unix::fs::MetadataExt;
     let device = LoopDevice::new(1 << 20, &[]);
     let held = || std::fs::metadata(&device.backing).unwrap().blocks() * 512;
     let mut store = Waiting::new(&*open("rdwr", &device.options())).unwrap();
     store.write(0, &[1; 1 << 20], true).unwrap();
     let full = held();
-    assert!(full >= 1 << 20, "written through to the file under it");
+    assert!(full >= 1 << 20, "written to the backing file");
     store.run(BlockOp::Discard { offset: 0, len: 512 << 10 }).unwrap();
     assert!(held() <= full - (512 << 10));
     store.run(BlockOp::WriteZeroes { offset: 512 << 10, len: 512 << 10, may_unmap: false }).unwrap();
@@ -103,7 +108,7 @@ fn discarding_reaches_what_is_under_the_device() {
 }
 
 #[test]
-fn beyond_the_end_is_out_of_range_not_a_full_disk() {
+fn range_beyond_the_end_of_a_device_is_out_of_range_not_no_space() {
     let device = LoopDevice::new(1 << 20, &[]);
     let mut store = Waiting::new(&*open("rdwr", &device.options())).unwrap();
     assert_eq!(store.write(1 << 20, &[1; 4096], false), Err(IoError::OUT_OF_RANGE));

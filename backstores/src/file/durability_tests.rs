@@ -1,5 +1,5 @@
-//! What reaches the medium, seen from the kernel: pages of the file that are still dirty in the page cache.
-#![allow(unsafe_code)] // cachestat(2) has no wrapper yet.
+//! Durability: pages that are dirty in the page cache, failed flushes, and full disks.
+#![allow(unsafe_code)] // cachestat(2) has no safe wrapper.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::registry::{OpenFlags, OpenOptions};
 use crate::waiting::Waiting;
 use crate::workers::Workers;
 
-/// Pages of the file that a power failure would lose.
+/// Number of pages of the file that are dirty or under write-back, which a power failure would lose.
 ///
 /// # Panics
 /// The kernel is older than 6.5 and has no cachestat(2).
@@ -32,37 +32,40 @@ fn unsafe_pages(path: &Path) -> u64 {
     stat[1] + stat[2]
 }
 
-/// The same number on every architecture (Linux 6.5).
+/// The number of the system call, the same on every architecture (Linux 6.5).
 const CACHESTAT: libc::c_long = 451;
 
 #[test]
-fn what_is_acknowledged_as_durable_is_no_longer_in_the_cache_only() {
+fn flush_and_write_to_the_medium_leave_no_dirty_pages() {
     for by in [By::Ring, By::Workers] {
         let (_dir, options) = new_file(1 << 20);
         let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
         store.write(0, &[1; 65536], false).unwrap();
-        assert!(unsafe_pages(&options.path) > 0, "{by:?}: a plain write stays in the cache for a while");
+        assert!(
+            unsafe_pages(&options.path) > 0,
+            "{by:?}: a write without fua stays in the page cache for a while"
+        );
         store.flush().unwrap();
         assert_eq!(unsafe_pages(&options.path), 0, "{by:?}: flushed");
         store.write(65536, &[2; 65536], true).unwrap();
-        assert_eq!(unsafe_pages(&options.path), 0, "{by:?}: written through");
+        assert_eq!(unsafe_pages(&options.path), 0, "{by:?}: written to the medium");
     }
 }
 
 #[test]
-fn synchronous_files_leave_nothing_in_the_cache_only() {
+fn synchronous_files_have_no_dirty_pages() {
     for by in [By::Ring, By::Workers] {
         let (_dir, options) = new_file(1 << 20);
         let options = OpenOptions { bsoflags: OpenFlags { sync: true, direct: false }, ..options };
         let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
         let from = [1; 4096];
-        assert_eq!(store.try_now(InlineOp::Write { offset: 0, from: &from }), None, "it would wait");
+        assert_eq!(store.try_now(InlineOp::Write { offset: 0, from: &from }), None, "the write would wait");
         store.write(0, &from, false).unwrap();
         assert_eq!(unsafe_pages(&options.path), 0, "{by:?}");
     }
 }
 
-/// A tmpfs of 1 MiB that goes away with the value; only root may mount one.
+/// A tmpfs of 1 MiB, unmounted on drop. Mounting it needs root.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -90,9 +93,13 @@ impl Drop for SmallDisk {
     }
 }
 
-/// What a file whose flush failed says to everything.
-fn takes_no_more_writes(store: &mut Waiting, by: By) {
-    assert_eq!(store.flush(), Err(IoError::LOST), "{by:?}: the kernel tells once, we do not forget");
+/// Asserts that the store refuses writes and flushes, and does reads, after a failed flush.
+fn refuses_writes(store: &mut Waiting, by: By) {
+    assert_eq!(
+        store.flush(),
+        Err(IoError::LOST),
+        "{by:?}: later flushes fail, too, although the kernel reports the error once"
+    );
     assert_eq!(store.write(0, &[3; 4096], false), Err(IoError::LOST), "{by:?}");
     assert_eq!(store.write(0, &[3; 4096], true), Err(IoError::LOST), "{by:?}");
     let inline = store.try_now(InlineOp::Write { offset: 0, from: &[3; 4096] });
@@ -100,15 +107,15 @@ fn takes_no_more_writes(store: &mut Waiting, by: By) {
     let zeroes = BlockOp::WriteZeroes { offset: 0, len: 4096, may_unmap: false };
     assert_eq!(store.run(zeroes).map(drop), Err(IoError::LOST), "{by:?}");
     assert_eq!(store.run(BlockOp::Discard { offset: 0, len: 4096 }).map(drop), Err(IoError::LOST), "{by:?}");
-    assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096], "{by:?}: reads go on");
+    assert_eq!(store.read(0, 4096).unwrap()[..], [1; 4096], "{by:?}: reads succeed");
 }
 
 #[test]
-fn after_a_flush_that_failed_nothing_is_written_until_the_file_is_opened_anew() {
+fn writes_after_a_failed_flush_are_refused_until_the_file_is_opened_again() {
     for by in [By::Ring, By::Workers] {
         let (dir, options) = new_file(1 << 20);
         let mut file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
-        // Nothing can be flushed by a description that only names its file.
+        // A flush by an O_PATH descriptor fails.
         let flags = rustix::fs::OFlags::PATH;
         Arc::get_mut(&mut file.file).unwrap().flushes.witness =
             rustix::fs::open(dir.path(), flags, 0.into()).unwrap();
@@ -117,16 +124,16 @@ fn after_a_flush_that_failed_nothing_is_written_until_the_file_is_opened_anew() 
         assert!(!file.has_lost_writes());
         assert_eq!(store.flush(), Err(IoError::LOST), "{by:?}");
         assert!(file.has_lost_writes());
-        takes_no_more_writes(&mut store, by);
-        let mut anew = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
-        anew.write(0, &[4; 4096], false).unwrap();
-        anew.flush().unwrap();
+        refuses_writes(&mut store, by);
+        let mut reopened = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
+        reopened.write(0, &[4; 4096], false).unwrap();
+        reopened.flush().unwrap();
     }
 }
 
-/// A loop device that promises more than the disk under it has: the page cache takes what the device cannot.
+/// The loop device is larger than the disk of its backing file, so that write-back fails for data in the page cache.
 #[test]
-fn a_write_back_that_fails_is_told_by_every_flush_that_follows() {
+fn every_flush_after_a_failed_write_back_fails() {
     let disk = SmallDisk::new();
     for by in [By::Ring, By::Workers] {
         let backing = disk.0.path().join("device");
@@ -136,18 +143,18 @@ fn a_write_back_that_fails_is_told_by_every_flush_that_follows() {
         let mut store = Waiting::with_engines(&*open("rdwr", &options), engines(by)).unwrap();
         store.write(0, &[1; 4096], true).unwrap();
         store.write(2 << 20, &vec![2; 2 << 20], false).unwrap();
-        let neighbour = std::fs::File::open(&options.path).unwrap();
-        assert!(neighbour.sync_data().is_err(), "the device does not take it");
-        // A write to the medium that is told of the loss in its own place does not make the flush forget it.
+        let other = std::fs::File::open(&options.path).unwrap();
+        assert!(other.sync_data().is_err(), "the device cannot write the data");
+        // A write to the medium that receives the report of the kernel does not hide the error from flushes.
         assert!(store.write(0, &[1; 4096], true).is_err(), "{by:?}");
         assert!(store.flush().is_err(), "{by:?}");
-        takes_no_more_writes(&mut store, by);
+        refuses_writes(&mut store, by);
         std::fs::remove_file(&backing).unwrap();
     }
 }
 
 #[test]
-fn flushes_beside_one_that_fails_fail_too() {
+fn concurrent_flushes_fail_with_the_failed_one() {
     let (dir, options) = new_file(1 << 20);
     let mut file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
     Arc::get_mut(&mut file.file).unwrap().flushes.witness =
@@ -165,7 +172,7 @@ fn flushes_beside_one_that_fails_fail_too() {
 }
 
 #[test]
-fn a_full_disk_is_no_space_and_what_was_there_stays() {
+fn full_disk_is_no_space_and_data_stays() {
     let disk = SmallDisk::new();
     let options = OpenOptions { size: Some(8 << 20), ..OpenOptions::for_path(&disk.0.path().join("disk")) };
     for by in [By::Ring, By::Workers] {

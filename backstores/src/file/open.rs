@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use scsi_core::store::Backstore;
 
 use super::flush::Flushes;
-use super::geometry::{self, Medium, Mode, WhatElse};
+use super::geometry::{self, Medium, MediumError, Mode};
 use super::{File, OpenFile};
 use crate::registry::{Kind, OpenError, OpenOptions};
 use crate::workers::Workers;
@@ -58,8 +58,8 @@ pub(crate) fn open_file(
     let (fd, read_only) = open_writable_or_not(path, flags(sync, direct), options.read_only)?;
     let witness = second_description(path, fd.as_fd()).map_err(io)?;
     let medium = Medium::of(fd.as_fd()).map_err(|what| match what {
-        WhatElse::Errno(errno) => io(errno),
-        WhatElse::Type(what) => OpenError::WrongFileType { path: path.clone(), what },
+        MediumError::Errno(errno) => io(errno),
+        MediumError::Type(what) => OpenError::WrongFileType { path: path.clone(), what },
     })?;
     let read_only = read_only || geometry::device_is_read_only(fd.as_fd(), medium);
     let mode = Mode { read_only, sync, direct };

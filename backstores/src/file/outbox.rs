@@ -1,4 +1,4 @@
-//! What workers have finished, on its way back to the loop that asked.
+//! The queue of results from the workers to the loop that submitted the operations.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use super::flush::FlushNumber;
 use super::{OpenFile, blocking};
 use crate::workers::Job;
 
-/// An operation at the workers. Whatever happens to it, it comes back to the outbox exactly once.
+/// An operation at the workers. It is put into the outbox exactly once, also if it is cancelled or abandoned.
 pub(crate) struct FileJob {
-    /// The engine's number of the operation.
+    /// The key of the operation in the engine.
     pub(crate) key: usize,
     pub(crate) outbox: Arc<Outbox>,
-    /// `None` once the operation is in the outbox; then the file may be closed at any time.
+    /// The file and the operation; `None` when the operation is in the outbox, after which the file may be closed.
     pub(crate) work: Option<(Arc<OpenFile>, BlockOp)>,
-    /// If it is a flush.
+    /// Its number if it is a flush.
     pub(crate) flush: FlushNumber,
 }
 
-/// A worker's answer.
+/// An operation that has ended, with its result.
 pub(crate) struct Returned {
     pub(crate) key: usize,
     pub(crate) op: BlockOp,
     pub(crate) result: Result<Completed, IoError>,
 }
 
-/// One engine's queue of answers, with an eventfd that is readable while there are some.
+/// The results for one engine, with an eventfd that is readable while there are any.
 pub(crate) struct Outbox {
     returned: Mutex<Vec<Returned>>,
-    /// Spares the lock when there is nothing.
+    /// Whether there are results; read without the lock.
     filled: AtomicBool,
     event: OwnedFd,
 }
@@ -44,12 +44,12 @@ impl Outbox {
         Ok(Self { returned: Mutex::default(), filled: AtomicBool::new(false), event })
     }
 
-    /// Readable while there is something to take.
+    /// Readable while there are results.
     pub(crate) fn event_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 
-    /// Appends all there is.
+    /// Appends all results.
     pub(crate) fn take(&self, into: &mut Vec<Returned>) {
         if !self.filled.load(Ordering::Acquire) {
             return;
@@ -60,11 +60,11 @@ impl Outbox {
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
     }
 
-    /// The event is raised and cleared under the lock, so that it is never readable with nothing to take; it does
-    /// not block.
-    fn put(&self, answer: Returned) {
+    /// Adds a result. The event is signalled and cleared under the lock, so that it is readable only while there are
+    /// results; the call does not block.
+    fn put(&self, result: Returned) {
         let mut returned = self.returned.lock();
-        returned.push(answer);
+        returned.push(result);
         if !self.filled.swap(true, Ordering::AcqRel) {
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
@@ -93,7 +93,7 @@ impl Job for FileJob {
     }
 }
 
-/// Neither run nor cancelled, or the run panicked.
+/// A job that was neither run nor cancelled, or that panicked.
 impl Drop for FileJob {
     fn drop(&mut self) {
         self.finish(Err(IoError::ABANDONED));
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
     use crate::workers::Workers;
 
-    /// Who has the answer may close the file: no worker may have it open by then.
+    /// After the result the loop may close the file, so the worker must have dropped it before.
     #[test]
-    fn a_worker_has_dropped_the_file_when_its_answer_is_there() {
+    fn worker_drops_the_file_before_it_returns_the_result() {
         let (_dir, options) = new_file(1 << 20);
         let store = super::super::open::open_file("rdwr", &options, false, Workers::shared()).unwrap();
         let outbox = Arc::new(Outbox::new().unwrap());
@@ -121,15 +121,15 @@ mod tests {
             work: Some((store.file.clone(), BlockOp::Flush)),
             flush,
         };
-        // Its answer cannot get in.
-        let answers = outbox.returned.lock();
+        // The worker cannot add the result while the lock is held.
+        let results = outbox.returned.lock();
         let worker = std::thread::spawn(move || Box::new(job).run());
         let deadline = Instant::now() + Duration::from_secs(60);
         while Arc::strong_count(&store.file) > 1 {
             assert!(Instant::now() < deadline, "the worker keeps the file open");
             std::thread::yield_now();
         }
-        drop(answers);
+        drop(results);
         worker.join().unwrap();
         let mut returned = Vec::new();
         outbox.take(&mut returned);
