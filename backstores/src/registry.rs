@@ -37,7 +37,7 @@ pub struct OpenOptions {
     pub path: PathBuf,
     /// Options of the kind: `key=value;key=value`.
     pub bsopts: String,
-    /// Open flags.
+    /// Flags of opening the file.
     pub bsoflags: OpenFlags,
     /// Open the store for reading only, also if it could be written.
     pub read_only: bool,
@@ -48,7 +48,7 @@ pub struct OpenOptions {
     pub size: Option<u64>,
 }
 
-/// Open flags (`bsoflags`).
+/// Flags of opening a file (`bsoflags`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OpenFlags {
     /// Each write is on the medium when it completes (`O_DSYNC`).
@@ -85,7 +85,7 @@ pub enum OpenError {
     /// A value in `bsopts` is invalid.
     #[error("option '{key}' in bsopts has the value '{value}': {why}")]
     BadOption {
-        /// The key.
+        /// The key in `bsopts`.
         key: &'static str,
         /// The value as given.
         value: String,
@@ -100,7 +100,7 @@ pub enum OpenError {
     FlagRefused {
         /// The name of the kind.
         kind: &'static str,
-        /// The flag.
+        /// The name of the flag.
         flag: &'static str,
     },
     /// A system call on the file or device failed.

@@ -91,7 +91,7 @@ impl Subject {
     }
 }
 
-/// Runs the suite.
+/// Checks all rules that apply to the store's capabilities.
 ///
 /// # Panics
 /// The store breaks the contract. The message says which rule.

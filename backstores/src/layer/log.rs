@@ -24,25 +24,25 @@ pub struct Journal(Mutex<Vec<Entry>>);
 pub enum Entry {
     /// An inline operation was done or failed.
     Now {
-        /// The operation.
+        /// The operation without its payload.
         what: What,
-        /// The result.
+        /// How the operation ended.
         result: Result<(), IoError>,
     },
     /// An operation was submitted.
     Submitted {
         /// The tag of the operation.
         tag: IoTag,
-        /// The operation.
+        /// The operation without its payload.
         what: What,
     },
     /// A submitted operation completed.
     Completed {
         /// The tag of the operation.
         tag: IoTag,
-        /// The operation.
+        /// The operation without its payload.
         what: What,
-        /// The result.
+        /// How the operation ended.
         result: Result<(), IoError>,
     },
     /// A note of the test.

@@ -22,7 +22,7 @@ use scsi_core::store::{Block, BlockOp, InlineOp};
 /// An operation without its payload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct What {
-    /// The kind.
+    /// The kind of the operation.
     pub kind: OpKind,
     /// Offset in bytes; 0 for a flush.
     pub offset: u64,
@@ -32,20 +32,20 @@ pub struct What {
     pub fua: bool,
 }
 
-/// Kinds of operations.
+/// The kind of an operation, inline or submitted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum OpKind {
-    /// Read, inline or submitted.
+    /// [`BlockOp::Read`] or [`InlineOp::Read`].
     Read,
-    /// Write, inline or submitted.
+    /// [`BlockOp::Write`] or [`InlineOp::Write`].
     Write,
-    /// Flush.
+    /// [`BlockOp::Flush`].
     Flush,
-    /// Discard.
+    /// [`BlockOp::Discard`].
     Discard,
-    /// Write zeroes.
+    /// [`BlockOp::WriteZeroes`].
     WriteZeroes,
-    /// Allocation.
+    /// [`BlockOp::Allocation`].
     Allocation,
 }
 
