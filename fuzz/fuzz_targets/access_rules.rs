@@ -1,4 +1,4 @@
-//! What it does and what must hold stands where it calls.
+//! Calls `target_engine::control::fuzzing::access_rules`, which asserts the invariants.
 
 #![no_main]
 

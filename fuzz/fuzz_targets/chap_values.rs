@@ -1,4 +1,4 @@
-//! What it does and what must hold stands where it calls.
+//! Calls `iscsi_proto::fuzzing::chap_values`, which asserts the invariants.
 
 #![no_main]
 

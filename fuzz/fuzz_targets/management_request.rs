@@ -1,4 +1,4 @@
-//! What it does and what must hold stands where it calls.
+//! Calls `target_engine::control::fuzzing::management_request`, which asserts the invariants.
 
 #![no_main]
 

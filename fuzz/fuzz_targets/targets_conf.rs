@@ -1,4 +1,4 @@
-//! What it does and what must hold stands where it calls.
+//! Calls `tgtadm_bin::admin::config::fuzzing::targets_conf`, which asserts the invariants.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What it does and what must hold stands where it calls.
+//! Calls `scsi_core::fuzzing::unmap_list`, which asserts the invariants.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The small parts by themselves: `cargo bench -p tgt-tests`.
+//! Micro-benchmarks of codecs, digests, negotiation and the engine: `cargo bench -p tgt-tests`.
 
 use std::hint::black_box;
 
@@ -86,7 +86,7 @@ fn cdb_decode(bencher: Bencher<'_, '_>, width: usize) {
     bencher.counter(ItemsCount::new(1_usize)).bench(|| cdb::decode(black_box(&cdb)).is_ok());
 }
 
-/// What an initiator offers in its login, and a target's answer.
+/// The target's side of a negotiation with the offer of a Linux initiator.
 #[divan::bench]
 fn negotiate(bencher: Bencher<'_, '_>) {
     const OFFER: &[u8] = b"HeaderDigest=None,CRC32C\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0\
@@ -103,10 +103,10 @@ fn negotiate(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A turn's worth of commands, from their bytes to the bytes of their answers; counted by command.
+/// A batch of commands from the bytes of the requests to the bytes of the responses; counts commands.
 fn turn(bencher: Bencher<'_, '_>, store: Store, mut batch: Batch) {
     let mut bare = Bare::new(store);
-    // So that reads find something.
+    // Fills the blocks that are read.
     bare.run(&mut Batch::writes(4096));
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| bare.run(&mut batch));
 }

@@ -1,4 +1,4 @@
-//! Runs a number of batches of one kind of command through the engine, once warm: for counting instructions.
+//! Runs batches of one kind of command through the warm engine, to count instructions.
 //!
 //! ```text
 //! warm_commands read|write null|memory BATCHES
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     };
     let Ok(batches) = batches.parse::<u32>() else { return usage() };
     let mut bare = Bare::new(store);
-    // So that reads find something.
+    // Fills the blocks that are read.
     bare.run(&mut Batch::writes(4096));
     for _ in 0..batches {
         bare.run(&mut batch);

@@ -1,4 +1,4 @@
-//! A store in memory that breaks the contract of stores in one way. It keeps it for operations before [`EDGE`].
+//! A store in memory that violates the contract of stores in one way, for operations at or after [`EDGE`].
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,49 +8,49 @@ use scsi_core::store::{
     IoEngine, IoError, IoTag, Now, Port, Slot,
 };
 
-/// From this byte on the store misbehaves.
+/// Offset in bytes from which the store misbehaves.
 pub const EDGE: u64 = 1 << 20;
-/// Bytes of each store.
+/// Size of each store in bytes.
 pub const SIZE: usize = 2 << 20;
 
 /// How a store misbehaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// It does not.
+    /// No fault.
     None,
     /// Operations fail with `EIO`.
     Error,
-    /// A completion comes without its block.
+    /// A completion lacks its block.
     NoBlock,
-    /// A completion's block is shorter than it was.
+    /// A completion returns its block shortened.
     ShortBlock,
-    /// A completion's block is longer than it was.
+    /// A completion returns its block lengthened.
     LongBlock,
-    /// A completion comes with another block of the same length.
+    /// A completion returns another block of the same length.
     OtherBlock,
-    /// Two completions come with one another's blocks.
+    /// Two completions exchange their blocks.
     Swapped,
-    /// A read is completed as if it were a query of allocated space.
+    /// A read completes with the result of an allocation query.
     WrongResult,
-    /// Besides each operation, one that nobody submitted is completed.
+    /// Each operation completes, and another one that was not submitted.
     UnknownTag,
-    /// Besides each operation, one of a loop's part that does not exist is completed.
+    /// Each operation completes, and another one of a shard that does not exist.
     UnknownShard,
-    /// Each operation is completed twice.
+    /// Each operation completes twice.
     Twice,
-    /// `attach` panics, after it has got its engine.
+    /// `attach` panics after it has created its engine.
     PanicAttach,
-    /// `attach` names an engine that does not exist.
+    /// `attach` returns an engine that does not exist.
     NoEngine,
     /// `try_now` panics.
     PanicTryNow,
     /// `submit` panics.
     PanicSubmit,
-    /// `kick` panics when something was submitted.
+    /// `kick` panics after an operation was submitted.
     PanicKick,
-    /// `reap` panics when something was submitted.
+    /// `reap` panics after an operation was submitted.
     PanicReap,
-    /// Nothing is completed, and `cancel` panics.
+    /// No operation completes, and `cancel` panics.
     PanicCancel,
     /// `detach` panics.
     PanicDetach,
@@ -79,13 +79,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The fault that is called so, as its name in this enumeration.
+    /// The fault with this name of a variant.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|fault| format!("{fault:?}") == name)
     }
 
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 30] = [
         Self::None,
         Self::Error,
@@ -120,7 +120,7 @@ impl Fault {
     ];
 }
 
-/// A store with a fault; clones are the same store.
+/// A store with a fault; clones share its state.
 #[derive(Clone, Debug)]
 pub struct BadStore(Arc<Inner>);
 
@@ -138,7 +138,7 @@ struct State {
 }
 
 impl BadStore {
-    /// A store of [`SIZE`] bytes, of which each 512 hold their number.
+    /// A store of [`SIZE`] bytes; each block of 512 bytes contains its number.
     #[must_use]
     pub fn new(fault: Fault) -> Self {
         let bytes = (0..SIZE).map(|at| (at / 512) as u8).collect();
@@ -146,7 +146,7 @@ impl BadStore {
         Self(Arc::new(Inner { state: Mutex::new(state) }))
     }
 
-    /// From now on another fault.
+    /// Sets the fault of further operations.
     pub fn set(&self, fault: Fault) {
         self.state().fault = fault;
     }
@@ -220,7 +220,7 @@ impl Backstore for BadStore {
 struct BadEngine {
     stores: Vec<BadStore>,
     done: Vec<Completion>,
-    /// The fault of an operation that was submitted.
+    /// The fault of a submitted operation that panics later.
     armed: Option<Fault>,
 }
 

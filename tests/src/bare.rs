@@ -1,5 +1,5 @@
-//! One session's commands put straight into the engine's shard, as bytes, and its answers taken out as bytes: what a
-//! loop does, without the sockets. For counting and timing what a command costs in the engine itself.
+//! One session on the engine's shard without sockets: requests go in as bytes, responses come out as bytes. It serves
+//! to count and time what a command costs in the engine itself.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use target_engine::target::session::Session;
 use target_engine::target::settings::TargetSettings;
 use target_engine::target::shard::{Env, TargetShard};
 
-/// Commands put in at once: as many as an initiator at this queue depth sends in one go.
+/// Commands of one batch: as many as an initiator at this queue depth sends at once.
 pub const BATCH: u32 = 32;
 /// Size of the unit in bytes.
 const SIZE: u64 = 64 << 20;
@@ -40,42 +40,42 @@ pub struct Bare {
     pool: Pool,
     engines: Engines,
     now: Instant,
-    place: usize,
+    connection: usize,
     cmd_sn: CmdSn,
     done: Vec<Completion>,
 }
 
-/// The PDUs of [`BATCH`] commands, made once and numbered anew each time they are sent.
+/// The PDUs of [`BATCH`] commands, encoded once and given new CmdSNs each time they are sent.
 pub struct Batch {
     bytes: Vec<u8>,
     pdu_len: usize,
-    answer_len: usize,
+    response_len: usize,
 }
 
 /// The store behind the unit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Store {
-    /// Nothing.
+    /// [`Null`]: reads return zeroes, writes are dropped.
     Null,
-    /// Memory.
+    /// [`Memory`]: reads return what was written.
     Memory,
 }
 
 impl Batch {
-    /// READ (10) of `len` bytes each, at places that follow one another.
+    /// READ (10) of `len` bytes each, at consecutive offsets.
     #[must_use]
     pub fn reads(len: u32) -> Self {
         Self::new(len, true)
     }
 
-    /// WRITE (10) of `len` bytes each, all of it immediate data.
+    /// WRITE (10) of `len` bytes each, all of them immediate data.
     #[must_use]
     pub fn writes(len: u32) -> Self {
         Self::new(len, false)
     }
 
     /// # Panics
-    /// `len` is no number of blocks that READ and WRITE (10) can say.
+    /// READ (10) and WRITE (10) cannot encode that many blocks.
     fn new(len: u32, read: bool) -> Self {
         let mut bytes = BytesMut::new();
         let blocks = len / BLOCK_LEN;
@@ -94,15 +94,17 @@ impl Batch {
                 expected_len: len,
                 cmd_sn: CmdSn(0),
                 exp_stat_sn: StatSn(0),
-                cdb: encode_as(&cdb, Width::Ten).expect("it fits in ten bytes").padded(),
+                cdb: encode_as(&cdb, Width::Ten)
+                    .expect("the extent fits in READ (10) and WRITE (10)")
+                    .padded(),
             };
             let mut bhs = [0; BHS_LEN];
             command.encode(&mut bhs);
             let data = vec![number as u8; if read { 0 } else { len as usize }];
             encode_pdu(&mut bytes, &bhs, &[], &data, Digests::NONE);
         }
-        let answer_len = BATCH as usize * (BHS_LEN + if read { len as usize } else { 0 });
-        Self { pdu_len: bytes.len() / BATCH as usize, bytes: bytes.to_vec(), answer_len }
+        let response_len = BATCH as usize * (BHS_LEN + if read { len as usize } else { 0 });
+        Self { pdu_len: bytes.len() / BATCH as usize, bytes: bytes.to_vec(), response_len }
     }
 
     fn number(&mut self, mut cmd_sn: CmdSn) -> CmdSn {
@@ -115,10 +117,10 @@ impl Batch {
 }
 
 impl Bare {
-    /// A disk with such a store, and a session that has seen its power-on attention.
+    /// A disk with this store, and a session that has received its power-on unit attention.
     ///
     /// # Panics
-    /// The engine refuses its own disk.
+    /// The engine refuses the disk.
     #[must_use]
     pub fn new(store: Store) -> Self {
         let store: Arc<dyn Backstore> = match store {
@@ -138,16 +140,16 @@ impl Bare {
             pool: Pool::default(),
             engines: Engines::default(),
             now: Instant::now(),
-            place: 0,
+            connection: 0,
             cmd_sn: CmdSn(1),
             done: Vec::new(),
         };
         let unit = Unit::new(UnitConfig::disk(1, 1), Some(store));
         let mut env = Env { engines: &mut bare.engines, pool: &mut bare.pool, now: bare.now };
         let lun = Lun::new(1).expect("1 is a LUN");
-        bare.shard.add_unit(lun, unit, &mut env).expect("such a store is always there");
+        bare.shard.add_unit(lun, unit, &mut env).expect("the store attaches");
         bare.connect();
-        // The power-on attention is told to the first command.
+        // The first command receives the power-on unit attention.
         bare.put(&mut Batch::reads(BLOCK_LEN));
         bare.take();
         bare
@@ -160,7 +162,7 @@ impl Bare {
             max_xmit_data_segment_len: 256 << 10,
             ..ConnectionParams::default()
         };
-        let target_name = IscsiName::parse(TARGET).expect("it is a name");
+        let target_name = IscsiName::parse(TARGET).expect("a valid iSCSI name");
         let nexus = Nexus { id: NexusId(1), initiator_port: "bare".into(), target_port: 1 };
         let address = ([127, 0, 0, 1], 3260).into();
         let new = NewConnection {
@@ -175,39 +177,39 @@ impl Bare {
             stats: Arc::default(),
         };
         let session = Session::new(Tsih(1), nexus, &session, self.cmd_sn, BATCH, Arc::default());
-        self.place = self.shard.open(session, new, self.now);
+        self.connection = self.shard.open(session, new, self.now);
     }
 
-    /// Runs a batch from its bytes to the bytes of its answers.
+    /// Receives a batch and takes all of its responses.
     ///
     /// # Panics
-    /// An answer is not the one of a command that went well.
+    /// The responses do not have the length of those of commands that end with GOOD.
     #[inline]
     pub fn run(&mut self, batch: &mut Batch) {
         self.put(batch);
-        let answered = self.take();
-        assert_eq!(answered, batch.answer_len, "bytes of {BATCH} answers");
+        let received = self.take();
+        assert_eq!(received, batch.response_len, "bytes of {BATCH} responses");
     }
 
     fn put(&mut self, batch: &mut Batch) {
         self.cmd_sn = batch.number(self.cmd_sn);
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        self.shard.receive(self.place, &batch.bytes, &mut env);
+        self.shard.receive(self.connection, &batch.bytes, &mut env);
     }
 
-    /// Takes all answers; how many bytes they were.
+    /// Takes all responses and returns their length in bytes.
     fn take(&mut self) -> usize {
         let mut taken = 0;
         loop {
             self.reap();
-            let Some(connection) = self.shard.connection(self.place) else { return taken };
+            let Some(connection) = self.shard.connection(self.connection) else { return taken };
             let mut slices = [IoSlice::new(&[]); 3 * BATCH as usize];
             let filled = connection.transmit.slices(&mut slices);
             let count: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             connection.transmit.advance(count, &mut self.pool);
             taken += count;
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            if !self.shard.pump(self.place, &mut env) && count == 0 {
+            if !self.shard.pump(self.connection, &mut env) && count == 0 {
                 return taken;
             }
         }
@@ -231,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_run_again_and_again_on_either_store() {
+    fn batches_run_repeatedly_on_each_store() {
         for store in [Store::Null, Store::Memory] {
             let mut bare = Bare::new(store);
             let (mut writes, mut reads) = (Batch::writes(4096), Batch::reads(4096));

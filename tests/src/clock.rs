@@ -1,30 +1,30 @@
-//! The simulated clock: it moves when it is told to.
+//! The simulated clock.
 
 use std::time::{Duration, Instant};
 
-/// A point in time that moves forward by hand.
+/// The simulated time; it moves only by calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// A clock; where it begins is of no meaning.
+    /// A clock that starts at an arbitrary time.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The present.
+    /// The current simulated time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.0
     }
 
-    /// Moves to `to`, never back.
+    /// Moves forward to `to`; does nothing if `to` is in the past.
     pub fn move_to(&mut self, to: Instant) {
         self.0 = self.0.max(to);
     }
 
-    /// Moves by `time`.
+    /// Moves forward by `time`.
     pub fn advance(&mut self, time: Duration) {
         self.0 += time;
     }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_never_goes_back() {
+    fn move_to_the_past_does_nothing() {
         let mut clock = Clock::start();
         let start = clock.now();
         clock.advance(Duration::from_secs(2));

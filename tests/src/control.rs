@@ -1,4 +1,4 @@
-//! A client of the control socket without a process for each request.
+//! A client of the control socket, so that a request needs no process of its own.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,10 +8,10 @@ use target_engine::control::error;
 use target_engine::control::request::Strings;
 use target_engine::control::wire::{Mode, Op, REPLY_HEADER_LEN, Record, ReplyHeader, RequestHeader};
 
-/// Asks a daemon, ours or stock's; the text it answers.
+/// Sends a request to a daemon, ours or tgt's, and returns the text of its reply.
 ///
 /// # Errors
-/// Nobody answers, or it refuses.
+/// The socket fails, the reply is cut or not UTF-8, or the daemon refuses the request.
 pub fn ask(
     socket: &Path,
     mode: Mode,

@@ -1,27 +1,28 @@
-//! The in-memory bench: initiators written on `iscsi-proto` and the target's own engine, in one thread, on a
-//! simulated clock, with stores that misbehave on demand. Nothing here is random but by a seed.
+//! Test support: initiators written on `iscsi-proto` and the target's engine, in memory, in one thread, on a simulated
+//! clock, with stores that misbehave on demand. Every random number comes from a seed.
 //!
-//! - [`pair`]: the target's side, its connections, and how bytes and time move
-//! - [`setup`]: what the target is like
+//! - [`pair`]: the target's side, its connections, and how bytes and time advance
+//! - [`loops`]: several loops that serve one target
+//! - [`setup`]: parameters and units of the target
 //! - [`initiator`]: one connection of an initiator, from login to logout
-//! - [`sim_store`]: a store that may be late, out of order, failing or dead
-//! - [`bad_store`]: a store that breaks the contract of stores
-//! - [`liar`]: a store that lies about durability
-//! - [`trace`]: PDUs as lines; [`log_lines`]: what the log says
-//! - [`clock`], [`random`]: what the world is made of
+//! - [`sim_store`]: a store that delays, reorders, fails or hangs operations
+//! - [`bad_store`]: a store that violates the contract of stores
+//! - [`lossy_store`]: a store that reports writes as durable that are not
+//! - [`trace`]: PDUs formatted as lines; [`log_lines`]: the log of a thread
+//! - [`clock`], [`random`]: simulated time and seeded numbers
 //!
-//! Apart from it, for measurements: [`bare`], bytes straight into the engine, and [`load`], a load generator on
-//! real sockets; and [`control`], a client of the control socket.
+//! For measurements: [`bare`], the engine without sockets, and [`load`], a load generator on real sockets. [`control`]
+//! is a client of the control socket.
 
 pub mod bad_store;
 pub mod bare;
 pub mod clock;
 pub mod control;
 pub mod initiator;
-pub mod liar;
 pub mod load;
 pub mod log_lines;
 pub mod loops;
+pub mod lossy_store;
 pub mod pair;
 pub mod random;
 pub mod setup;

@@ -1,4 +1,4 @@
-//! The log's lines of one thread, for tests of what the log says.
+//! Collects the log lines of each thread, for tests of the log.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -24,11 +24,11 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// The lines that this thread logged since the last call; the first call begins to collect them.
+/// Takes the lines that this thread has logged since the last call; the first call of the process starts collecting.
 pub fn take() -> Vec<String> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Another logger would be one of the same test.
+        // Fails only if the test has set a logger itself.
         let _ = log::set_logger(&Lines);
         log::set_max_level(LevelFilter::Warn);
     });

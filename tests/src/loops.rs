@@ -1,4 +1,4 @@
-//! Several loops that serve one target: pairs that share its units, and the letters between them.
+//! Several loops that serve one target: pairs that share its units, and the messages between them.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use target_engine::target::shard::ShardEvent;
 use crate::pair::Pair;
 use crate::setup::Setup;
 
-/// The loops of one target. Nothing settles by itself.
+/// The loops of one target. They run only in [`Loops::step`], [`Loops::settle`] and [`Loops::advance`].
 pub struct Loops {
     pairs: Vec<Pair>,
     resets: Vec<Reset>,
     reset_count: u64,
 }
 
-/// A reset that one loop asked another for.
+/// A reset that one loop requested from another.
 struct Reset {
-    asked: usize,
+    sibling: usize,
     id: u64,
-    by: usize,
-    /// The asker's own number of it.
-    theirs: u64,
+    requester: usize,
+    /// The requesting loop's number of the reset.
+    requester_id: u64,
 }
 
 impl Loops {
@@ -36,18 +36,18 @@ impl Loops {
         Self { pairs, resets: Vec::new(), reset_count: 0 }
     }
 
-    /// The loop that an initiator is on, by its number.
+    /// The loop that serves the initiator with this number.
     #[must_use]
     pub fn of(&self, initiator: usize) -> &Pair {
         &self.pairs[initiator % self.pairs.len()]
     }
 
-    /// All of them.
+    /// All loops.
     pub fn iter(&self) -> impl Iterator<Item = &Pair> {
         self.pairs.iter()
     }
 
-    /// One turn of each.
+    /// Runs one turn of each loop.
     pub fn step(&mut self) {
         for pair in &self.pairs {
             pair.side().step();
@@ -55,7 +55,7 @@ impl Loops {
         self.deliver();
     }
 
-    /// Until nothing moves and no letter is on its way.
+    /// Runs all loops until they are idle and no message between them is pending.
     pub fn settle(&mut self) {
         loop {
             self.pairs.iter().for_each(Pair::settle);
@@ -65,36 +65,36 @@ impl Loops {
         }
     }
 
-    /// Lets time go by.
+    /// Advances the simulated time of all loops.
     pub fn advance(&mut self, time: Duration) {
         self.pairs.iter().for_each(|pair| pair.advance(time));
         self.deliver();
     }
 
-    /// Whether there were letters.
+    /// Delivers the messages between the loops. True if there were any.
     fn deliver(&mut self) -> bool {
-        let mut letters = Vec::new();
+        let mut messages = Vec::new();
         for (from, pair) in self.pairs.iter().enumerate() {
-            letters.extend(std::mem::take(&mut pair.side().events).into_iter().map(|event| (from, event)));
+            messages.extend(std::mem::take(&mut pair.side().events).into_iter().map(|event| (from, event)));
         }
-        let any = !letters.is_empty();
-        for (from, event) in letters {
+        let any = !messages.is_empty();
+        for (from, event) in messages {
             match event {
-                ShardEvent::ResetSiblings(reach, theirs) => {
-                    for asked in (0..self.pairs.len()).filter(|&other| other != from) {
+                ShardEvent::ResetSiblings(reach, requester_id) => {
+                    for sibling in (0..self.pairs.len()).filter(|&other| other != from) {
                         self.reset_count += 1;
                         let id = self.reset_count;
-                        self.resets.push(Reset { asked, id, by: from, theirs });
-                        let mut side = self.pairs[asked].side();
+                        self.resets.push(Reset { sibling, id, requester: from, requester_id });
+                        let mut side = self.pairs[sibling].side();
                         side.with_env(|shard, env| shard.sibling_reset(&reach, id, env));
                         side.step();
                     }
                 }
                 ShardEvent::ResetDone(id) => {
-                    let found = self.resets.iter().position(|reset| (reset.asked, reset.id) == (from, id));
-                    let reset = self.resets.swap_remove(found.expect("it was asked for"));
-                    let mut side = self.pairs[reset.by].side();
-                    side.shard.sibling_reset_done(reset.theirs);
+                    let found = self.resets.iter().position(|reset| (reset.sibling, reset.id) == (from, id));
+                    let reset = self.resets.swap_remove(found.expect("a requested reset"));
+                    let mut side = self.pairs[reset.requester].side();
+                    side.shard.sibling_reset_done(reset.requester_id);
                     side.step();
                 }
                 _ => {}

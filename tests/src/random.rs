@@ -1,18 +1,18 @@
-//! Numbers from a seed (SplitMix64): the same seed, the same run.
+//! Pseudo-random numbers from a seed (SplitMix64): the same seed gives the same run.
 
-/// A source of numbers.
+/// A pseudo-random number generator.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// All numbers follow from `seed`.
+    /// A generator whose numbers depend on `seed` only.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number.
-    #[expect(clippy::should_implement_trait, reason = "it never ends")]
+    /// The next number, from the whole range of `u64`.
+    #[expect(clippy::should_implement_trait, reason = "the sequence does not end")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,24 +21,24 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is above 0.
+    /// A number below `bound`; `bound` must not be 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// True `times` out of a thousand.
+    /// True with a probability of `times` in a thousand.
     pub fn permille(&mut self, times: u32) -> bool {
         self.below(1000) < u64::from(times)
     }
 
-    /// Puts things in any order.
+    /// Shuffles `things`.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for index in (1..things.len()).rev() {
             things.swap(index, self.below(index as u64 + 1) as usize);
         }
     }
 
-    /// Bytes of no pattern.
+    /// `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
         while bytes.len() < len {
@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_says_it_all() {
+    fn equal_seeds_give_equal_numbers() {
         let (mut one, mut two) = (Random::new(7), Random::new(7));
         assert_eq!(one.bytes(33), two.bytes(33));
         assert_ne!(one.next(), Random::new(8).next());
     }
 
     #[test]
-    fn shuffling_loses_nothing() {
+    fn shuffle_keeps_all_elements() {
         let mut things: Vec<u8> = (0..50).collect();
         Random::new(1).shuffle(&mut things);
         assert_ne!(things, (0..50).collect::<Vec<u8>>());

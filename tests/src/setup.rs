@@ -1,4 +1,4 @@
-//! What the target of a [`Pair`](crate::pair::Pair) is like.
+//! Parameters and units of the target of a [`Pair`](crate::pair::Pair).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,34 +12,35 @@ use target_engine::target::settings::TargetSettings;
 
 use crate::sim_store::SimStore;
 
-/// The target's name.
+/// The target's iSCSI name.
 pub const TARGET: &str = "iqn.2026-01.org.example:disk";
 
-/// The sizes of the pieces in which bytes arrive.
+/// Sizes of the deliveries that [`each_chunk`] tries, in bytes: around the 48 of a BHS, and unlimited.
 pub const CHUNKS: [usize; 5] = [1, 47, 48, 49, usize::MAX];
 
-/// The unit of [`Setup::disk`].
+/// LUN of the disk of [`Setup::disk`].
 pub const DISK: u64 = 1;
 
-/// What the target is like.
+/// Parameters and units of the target.
 #[derive(Clone)]
 pub struct Setup {
-    /// Its parameters.
+    /// Target parameters.
     pub settings: TargetSettings,
-    /// Its side of each negotiation.
+    /// What the target offers and accepts in negotiations.
     pub keys: Preferences,
-    /// Its units by their numbers.
+    /// Units by LUN.
     pub units: Vec<(u64, Arc<Unit>)>,
-    /// Whom it refuses; nobody by default.
+    /// Refuses logins; none by default.
     pub refuse: fn(&TargetQuestion) -> Option<Refusal>,
-    /// What an initiator must prove.
+    /// Authentication required from initiators.
     pub auth: AuthRequirement,
-    /// Bytes of one delivery, in both directions.
+    /// Most bytes of one delivery, in both directions.
     pub chunk: usize,
 }
 
 impl Setup {
-    /// A controller at LUN 0 and a disk with this store at LUN 1. The target offers all that speeds it up.
+    /// A controller at LUN 0 and a disk with this store at LUN 1. The target offers immediate and
+    /// unsolicited data.
     #[must_use]
     pub fn disk(store: Arc<dyn Backstore>) -> Self {
         let session = SessionParams {
@@ -68,17 +69,17 @@ impl Setup {
         }
     }
 
-    /// With an empty simulated disk of 4 MiB.
+    /// [`Setup::disk`] with a simulated store of 4 MiB of zeroes.
     #[must_use]
     pub fn sim() -> (Self, SimStore) {
         let store = SimStore::new(4 << 20, 1);
         (Self::disk(Arc::new(store.clone())), store)
     }
 
-    /// The unit with this number.
+    /// The unit with this LUN.
     ///
     /// # Panics
-    /// There is none.
+    /// No unit has this LUN.
     #[must_use]
     pub fn unit(&self, lun: u64) -> Arc<Unit> {
         let unit = self.units.iter().find(|(number, _)| *number == lun);
@@ -86,7 +87,7 @@ impl Setup {
     }
 }
 
-/// Runs a test once for each size of pieces.
+/// Runs a test once for each size of [`CHUNKS`].
 pub fn each_chunk(test: impl Fn(Setup, SimStore)) {
     for chunk in CHUNKS {
         let (setup, store) = Setup::sim();

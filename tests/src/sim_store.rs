@@ -1,4 +1,4 @@
-//! A store in memory that does as it is told: at once or later, in any order, failing, or never.
+//! A store in memory that completes operations as configured: inline or later, reordered, failing, or never.
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,34 +10,34 @@ use scsi_core::store::{
 
 use crate::random::Random;
 
-/// A simulated store; clones are the same store.
+/// A simulated store; clones share its state.
 #[derive(Clone, Debug)]
 pub struct SimStore(Arc<Mutex<Inner>>);
 
-/// How the store behaves from now on.
+/// How the store handles operations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Behaviour {
-    /// Of a thousand operations, so many are done at once.
+    /// Operations in a thousand that complete inline (`try_now`).
     pub inline: u32,
-    /// Submitted operations come back in any order, some now, some at a later turn.
-    pub unruly: bool,
-    /// Of a thousand operations, so many fail.
+    /// Submitted operations complete in any order, some at a later turn.
+    pub reorder: bool,
+    /// Operations in a thousand that fail.
     pub fail: u32,
-    /// Of a thousand submitted operations, so many wait for `release`.
+    /// Submitted operations in a thousand that wait for [`SimStore::release`].
     pub hang: u32,
-    /// What hangs cannot be cancelled either.
-    pub deaf: bool,
+    /// Operations that hang cannot be cancelled either.
+    pub uncancellable: bool,
 }
 
 impl Behaviour {
-    /// Everything at once.
-    pub const INLINE: Self = Self { inline: 1000, unruly: false, fail: 0, hang: 0, deaf: false };
-    /// Everything submitted, in order.
+    /// All operations complete inline.
+    pub const INLINE: Self = Self { inline: 1000, reorder: false, fail: 0, hang: 0, uncancellable: false };
+    /// All operations are submitted and complete in order.
     pub const LATER: Self = Self { inline: 0, ..Self::INLINE };
-    /// Everything hangs until it is released or cancelled.
+    /// All operations hang until they are released or cancelled.
     pub const HANG: Self = Self { hang: 1000, ..Self::LATER };
-    /// Everything hangs, and cannot be cancelled.
-    pub const DEAD: Self = Self { deaf: true, ..Self::HANG };
+    /// All operations hang until they are released; they cannot be cancelled.
+    pub const DEAD: Self = Self { uncancellable: true, ..Self::HANG };
 }
 
 #[derive(Debug)]
@@ -47,13 +47,13 @@ struct Inner {
     capabilities: Capabilities,
     random: Random,
     log: Vec<String>,
-    /// Counts `release`s: what was submitted before the last one goes on.
+    /// Calls of `release`: operations submitted before the last call complete.
     releases: u64,
     error: IoError,
 }
 
 impl SimStore {
-    /// `size` zeroes that behave.
+    /// `size` zeroes with [`Behaviour::INLINE`].
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
         let capabilities = Capabilities {
@@ -86,43 +86,43 @@ impl SimStore {
         store
     }
 
-    /// From now on it does nothing but multiples of `alignment` bytes.
+    /// Rejects operations that are not multiples of `alignment` bytes, and completes none inline.
     pub fn align(&self, alignment: u32) {
         self.lock().capabilities.alignment = alignment;
     }
 
-    /// Changes how it behaves.
+    /// Sets the behaviour of all operations from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         self.lock().behaviour = behaviour;
     }
 
-    /// What failing operations fail with.
+    /// Sets the error of failing operations.
     pub fn fail_with(&self, error: IoError) {
         self.lock().error = error;
     }
 
-    /// What hangs goes on.
+    /// Lets all operations that hang complete.
     pub fn release(&self) {
         self.lock().releases += 1;
     }
 
-    /// A piece of what is stored.
+    /// `len` stored bytes from offset `from`.
     #[must_use]
     pub fn bytes(&self, from: usize, len: usize) -> Vec<u8> {
         self.lock().bytes[from..from + len].to_vec()
     }
 
-    /// Puts `bytes` at `from`, behind everybody's back.
+    /// Stores `bytes` at `from` without an operation.
     pub fn put(&self, from: usize, bytes: &[u8]) {
         self.lock().bytes[from..from + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Makes it longer or shorter.
+    /// Changes the size in bytes.
     pub fn resize(&self, size: usize) {
         self.lock().bytes.resize(size, 0);
     }
 
-    /// What was done since the last call: `write 0+512`, `write 0+512 fua`, `zero`, `discard`, `flush`.
+    /// Operations executed since the last call: `write 0+512`, `write 0+512 fua`, `zero`, `discard`, `flush`.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().log)
@@ -168,7 +168,7 @@ struct Waiting {
     slot: Slot,
     tag: IoTag,
     op: BlockOp,
-    /// The count of releases it waits to be exceeded.
+    /// Hangs until the count of releases exceeds this one; `None`: does not hang.
     hangs_since: Option<u64>,
 }
 
@@ -176,7 +176,7 @@ impl IoEngine for SimEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
         let mut inner = self.stores[slot.0 as usize].lock();
         let inner = &mut *inner;
-        // As direct I/O, which always waits.
+        // As with direct I/O, nothing completes inline.
         if inner.capabilities.alignment > 1 || !inner.random.permille(inner.behaviour.inline) {
             return None;
         }
@@ -215,11 +215,11 @@ impl IoEngine for SimEngine {
         });
         self.waiting = held;
         let Some(first) = due.first() else { return };
-        let unruly = stores[first.slot.0 as usize].lock().behaviour.unruly;
-        if unruly {
+        let reorder = stores[first.slot.0 as usize].lock().behaviour.reorder;
+        if reorder {
             let mut inner = stores[first.slot.0 as usize].lock();
             inner.random.shuffle(&mut due);
-            // At least one, so that a turn without completions is one without work.
+            // At least one, because callers take a turn without completions for an idle one.
             let now = 1 + inner.random.below(due.len() as u64) as usize;
             self.waiting.extend(due.drain(now..));
         }
@@ -236,8 +236,8 @@ impl IoEngine for SimEngine {
     fn cancel(&mut self, tag: IoTag) {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.tag == tag) else { return };
         let waiting = &self.waiting[at];
-        let deaf = self.stores[waiting.slot.0 as usize].lock().behaviour.deaf;
-        if waiting.hangs_since.is_some() && deaf {
+        let uncancellable = self.stores[waiting.slot.0 as usize].lock().behaviour.uncancellable;
+        if waiting.hangs_since.is_some() && uncancellable {
             return;
         }
         let Waiting { tag, op, .. } = self.waiting.remove(at);
@@ -256,12 +256,12 @@ impl Inner {
         let failed = self.random.permille(self.behaviour.fail);
         let size = self.bytes.len() as u64;
         let alignment = u64::from(self.capabilities.alignment);
-        let askew = |offset: u64, len: usize| !(offset | len as u64).is_multiple_of(alignment);
+        let misaligned = |offset: u64, len: usize| !(offset | len as u64).is_multiple_of(alignment);
         let (block, result) = match op {
-            BlockOp::Read { offset, into } if askew(offset, into.len()) => {
+            BlockOp::Read { offset, into } if misaligned(offset, into.len()) => {
                 (Some(into), Err(IoError::medium(offset)))
             }
-            BlockOp::Write { offset, from, .. } if askew(offset, from.len()) => {
+            BlockOp::Write { offset, from, .. } if misaligned(offset, from.len()) => {
                 (Some(from), Err(IoError::medium(offset)))
             }
             BlockOp::Read { into, .. } if failed => (Some(into), Err(self.error)),
@@ -301,7 +301,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Blocks of zeroes are holes here.
+    /// Reports blocks of zeroes as holes.
     fn allocation(&self, offset: u64, len: u64) -> Completed {
         const GRAIN: usize = 4096;
         let range = &self.bytes[offset as usize..][..len as usize];
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_waits_for_release_or_cancel() {
+    fn hung_operations_wait_for_release_or_cancel() {
         let store = SimStore::new(4096, 1);
         store.behave(Behaviour::HANG);
         let mut engines = Engines::default();
@@ -342,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unruly_store_loses_nothing() {
+    fn reordering_store_completes_every_operation() {
         let store = SimStore::new(4096, 5);
-        store.behave(Behaviour { unruly: true, ..Behaviour::LATER });
+        store.behave(Behaviour { reorder: true, ..Behaviour::LATER });
         let mut engines = Engines::default();
         let port = store.attach(&mut engines).unwrap();
         let engine = engines.engine(port.engine);

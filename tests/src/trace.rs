@@ -1,37 +1,37 @@
-//! PDUs as lines, so that a session reads like a log; kept for the report of a test that failed.
+//! PDUs formatted as lines, printed when a test fails.
 
 use bytes::Bytes;
-use iscsi_proto::pdu::{Pdu, Residual, ScsiResponse, opcode};
+use iscsi_proto::pdu::{DataIn, Pdu, Residual, ScsiCommand, ScsiResponse, opcode};
 use scsi_core::sense::Sense;
 
-/// What went over one connection. When a test fails, it is printed.
+/// The PDUs of one connection. Printed when a test fails.
 #[derive(Debug, Default)]
 pub struct Trace {
     name: String,
     lines: Vec<String>,
 }
 
-/// Lines of a trace that are printed at the most.
+/// Most lines of a trace that are printed; the last ones are kept.
 const PRINTED_MAX: usize = 60;
 
 impl Trace {
-    /// A trace whose lines will be printed under this name.
+    /// An empty trace, printed under this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), lines: Vec::new() }
     }
 
-    /// The initiator sent something.
+    /// Records a PDU that the initiator sent.
     pub fn sent(&mut self, pdu: &Pdu, data: &[u8]) {
         self.lines.push(format!("-> {}", line(pdu, data)));
     }
 
-    /// The initiator received something.
+    /// Records a PDU that the initiator received.
     pub fn received(&mut self, pdu: &Pdu, data: &[u8]) {
         self.lines.push(format!("<- {}", line(pdu, data)));
     }
 
-    /// Something else is worth a line.
+    /// Records another event.
     pub fn note(&mut self, what: &str) {
         self.lines.push(format!("-- {what}"));
     }
@@ -47,7 +47,7 @@ impl Drop for Trace {
     }
 }
 
-/// One PDU as one line: what matters to a reader of a test, without the numbers that are checked anyway.
+/// One PDU as one line, without the numbers that the initiator checks itself.
 #[must_use]
 pub fn line(pdu: &Pdu, data: &[u8]) -> String {
     let len = data.len();
@@ -55,14 +55,7 @@ pub fn line(pdu: &Pdu, data: &[u8]) -> String {
         Pdu::NopOut(nop) => format!("NopOut itt={} len={len}", tag(nop.itt.map(|itt| itt.0))),
         Pdu::NopIn(nop) if nop.ttt.is_some() => "NopIn asks".to_owned(),
         Pdu::NopIn(nop) => format!("NopIn itt={} len={len}", tag(nop.itt.map(|itt| itt.0))),
-        Pdu::ScsiCommand(command) => format!(
-            "ScsiCommand itt={} sn={} cdb={:02x} expected={} len={len}{}",
-            command.itt.0,
-            command.cmd_sn.0,
-            command.cdb[0],
-            command.expected_len,
-            flag(command.last, "F")
-        ),
+        Pdu::ScsiCommand(command) => command_line(command, len),
         Pdu::ScsiResponse(response) => format!(
             "ScsiResponse itt={} {}{}{}",
             response.itt.0,
@@ -77,18 +70,7 @@ pub fn line(pdu: &Pdu, data: &[u8]) -> String {
             out.buffer_offset,
             flag(out.last, "F")
         ),
-        Pdu::DataIn(data_in) => format!(
-            "DataIn itt={} sn={} offset={} len={len}{}{}",
-            data_in.itt.0,
-            data_in.data_sn.0,
-            data_in.buffer_offset,
-            flag(data_in.last, "F"),
-            data_in.status.map_or(String::new(), |end| format!(
-                " {}{}",
-                status(end.status),
-                residual(end.residual)
-            ))
-        ),
+        Pdu::DataIn(data_in) => data_in_line(data_in, len),
         Pdu::R2t(r2t) => format!(
             "R2t itt={} sn={} offset={} len={}",
             r2t.itt.0, r2t.r2t_sn.0, r2t.buffer_offset, r2t.desired_len
@@ -120,7 +102,30 @@ pub fn line(pdu: &Pdu, data: &[u8]) -> String {
     }
 }
 
-/// A whole list of PDUs.
+fn command_line(command: &ScsiCommand, len: usize) -> String {
+    format!(
+        "ScsiCommand itt={} sn={} cdb={:02x} expected={} len={len}{}",
+        command.itt.0,
+        command.cmd_sn.0,
+        command.cdb[0],
+        command.expected_len,
+        flag(command.last, "F")
+    )
+}
+
+fn data_in_line(data_in: &DataIn, len: usize) -> String {
+    let end = data_in.status.map(|end| format!(" {}{}", status(end.status), residual(end.residual)));
+    format!(
+        "DataIn itt={} sn={} offset={} len={len}{}{}",
+        data_in.itt.0,
+        data_in.data_sn.0,
+        data_in.buffer_offset,
+        flag(data_in.last, "F"),
+        end.unwrap_or_default()
+    )
+}
+
+/// A list of PDUs, one line each.
 #[must_use]
 pub fn lines(pdus: &[(Pdu, Bytes)]) -> Vec<String> {
     pdus.iter().map(|(pdu, data)| line(pdu, data)).collect()
@@ -175,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_matters() {
+    fn line_has_the_fields_of_an_r2t() {
         let r2t = R2t {
             lun: [0; 8],
             itt: Itt(7),

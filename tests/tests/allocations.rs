@@ -1,7 +1,7 @@
-//! The hot path allocates nothing once it is warm: a counting allocator watches 10 000 commands of 4 KiB each.
+//! Warm commands allocate nothing: a counting allocator counts during 10 000 commands of 4 KiB each.
 //!
-//! The shard is driven as a loop drives it, with PDUs that were built before. One test, because the allocator
-//! counts for the whole process.
+//! The test drives the shard as a loop does, with PDUs encoded in advance. It is one test because the allocator counts
+//! for the whole process.
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
@@ -15,31 +15,32 @@ use backstores::null::Null;
 use iscsi_proto::pdu::{DataOut, ScsiCommand};
 use scsi_core::store::Backstore;
 use target_engine::target::shard::Env;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::Setup;
 use tgt_tests::sim_store::{Behaviour, SimStore};
 
+/// The system's allocator, counting allocations.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller's obligations are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller's obligations are the same.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller's obligations are the same.
         unsafe { System.realloc(at, layout, len) }
     }
 }
@@ -52,7 +53,7 @@ const WARM: usize = 500;
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 
-/// One command on the wire: what is sent at once, and, for a write without unsolicited data, its Data-Out.
+/// One encoded command, and the Data-Out of a write without unsolicited data.
 struct Prepared {
     command: Vec<u8>,
     data_out: Option<Vec<u8>>,
@@ -76,14 +77,14 @@ fn prepare(session: &mut Initiator, write: bool) -> Prepared {
     Prepared { command: head, data_out: Some(session.wire_bytes(&bhs, &[], &data).to_vec()) }
 }
 
-/// Feeds one command, takes its completions and sends its answers, as a turn of a loop does.
+/// Receives one command, handles its completions and sends its responses, as a turn of a loop does.
 fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mut Prepared) {
     let mut side = pair.side();
     let side = &mut *side;
     let mut env = Env { engines: &mut side.engines, pool: &mut side.pool, now: side.clock.now() };
     side.shard.receive(0, &prepared.command, &mut env);
     if let Some(data_out) = &mut prepared.data_out {
-        // The tag to be answered is in the R2T that waits to be sent.
+        // The Target Transfer Tag is in the R2T that is queued for sending.
         let connection = side.shard.connection(0).expect("the connection");
         let mut slices = [IoSlice::new(&[]); 8];
         connection.transmit.slices(&mut slices);
@@ -109,10 +110,10 @@ fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mu
     }
 }
 
-/// The allocations of 10 000 commands after a warm-up.
-fn allocations(store: Arc<dyn Backstore>, wish: &Wish, write: bool) -> u64 {
+/// Number of allocations of 10 000 commands after a warm-up.
+fn allocations(store: Arc<dyn Backstore>, options: &LoginOptions, write: bool) -> u64 {
     let pair = Pair::new(Setup::disk(store));
-    let mut session = Initiator::login_as(&pair, wish);
+    let mut session = Initiator::login_as(&pair, options);
     let mut commands: Vec<_> = (0..WARM + COMMANDS).map(|_| prepare(&mut session, write)).collect();
     let mut done = Vec::with_capacity(64);
     let (warm, measured) = commands.split_at_mut(WARM);
@@ -120,15 +121,15 @@ fn allocations(store: Arc<dyn Backstore>, wish: &Wish, write: bool) -> u64 {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     measured.iter_mut().for_each(|prepared| turn(&pair, &mut done, prepared));
     let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    assert_eq!(pair.side().shard.running(), 0, "all of them ended");
+    assert_eq!(pair.side().shard.running(), 0, "all commands ended");
     assert_eq!(pair.side().pool.used_bytes(), 0);
     count
 }
 
 #[test]
-fn ten_thousand_warm_commands_allocate_nothing() {
-    let immediate = Wish::default();
-    let mut solicited = Wish::default();
+fn warm_commands_allocate_nothing() {
+    let immediate = LoginOptions::default();
+    let mut solicited = LoginOptions::default();
     (solicited.keys.session.initial_r2t, solicited.keys.session.immediate_data) = (true, false);
     let memory = || Arc::new(Memory::new(1 << 20));
     let null = || Arc::new(Null::new(1 << 40));
@@ -136,9 +137,9 @@ fn ten_thousand_warm_commands_allocate_nothing() {
     assert_eq!(allocations(null(), &immediate, true), 0, "writes to the null store");
     assert_eq!(allocations(memory(), &immediate, false), 0, "reads of memory");
     assert_eq!(allocations(memory(), &immediate, true), 0, "writes to memory with immediate data");
-    assert_eq!(allocations(memory(), &solicited, true), 0, "writes to memory that are asked for");
+    assert_eq!(allocations(memory(), &solicited, true), 0, "writes to memory with solicited data");
 
-    // The counter counts, and the way through an engine is measured too: this store's log allocates.
+    // Proves that the counter works, on the path through an engine as well: this store's log allocates.
     let sim = SimStore::new(1 << 20, 1);
     sim.behave(Behaviour::LATER);
     assert!(allocations(Arc::new(sim), &immediate, true) > 0, "the simulated store's log allocates");

@@ -1,4 +1,4 @@
-//! What the target does about a store that breaks its contract, and what the log says of stores that fail.
+//! Stores that violate their contract, and the log lines of stores that fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use scsi_core::sense::AdditionalSense;
 use scsi_core::store::IoError;
 use target_engine::limits::WARNINGS_PERIOD;
 use tgt_tests::bad_store::{BadStore, EDGE, Fault};
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::log_lines;
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
 use tgt_tests::sim_store::{Behaviour, SimStore};
 
-/// A disk of the same kind of store as the first, thus on the same engine.
+/// LUN of a disk with the same kind of store as the first, and so the same engine.
 const SAME: u64 = 2;
-/// A disk of another kind of store.
+/// LUN of a disk with another kind of store.
 const OTHER: u64 = 3;
 const GOOD_LBA: u8 = 0;
 const BAD_LBA: u32 = (EDGE / 512) as u32;
@@ -33,7 +33,7 @@ fn read(session: &mut Initiator, lun: u64, lba: u32) -> Option<(u8, AdditionalSe
     let reply = session.run(&cdb(0x28, lba, 4), Io::Read(2048));
     if reply.status == 0 {
         let expected: Vec<u8> = (0..2048).map(|at| (lba as usize + at / 512) as u8).collect();
-        assert_eq!(reply.data, if lun == OTHER { vec![0; 2048] } else { expected }, "GOOD has its data");
+        assert_eq!(reply.data, if lun == OTHER { vec![0; 2048] } else { expected }, "data of GOOD");
     }
     reply.check()
 }
@@ -44,7 +44,7 @@ fn write(session: &mut Initiator, lun: u64, lba: u32) -> Option<(u8, AdditionalS
     session.run(&cdb(0x2a, lba, 4), Io::Write(&data)).check()
 }
 
-/// Three disks, the first with this fault, and a session that knows them.
+/// Three disks, the first with this fault, and a session that has received their attentions.
 fn disks(fault: Fault) -> (Pair, Initiator, Arc<Unit>) {
     let bad = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(BadStore::new(fault))));
     let mut setup = Setup::disk(Arc::new(BadStore::new(Fault::None)));
@@ -63,7 +63,7 @@ fn disks(fault: Fault) -> (Pair, Initiator, Arc<Unit>) {
 }
 
 fn log_in(pair: &Pair) -> Initiator {
-    let mut session = Initiator::login_as(pair, &Wish::of(1));
+    let mut session = Initiator::login_as(pair, &LoginOptions::of_host(1));
     for lun in [DISK, SAME, OTHER] {
         session.lun = lun;
         let _ = session.run(&[0; 6], Io::None);
@@ -72,7 +72,7 @@ fn log_in(pair: &Pair) -> Initiator {
 }
 
 #[test]
-fn a_completion_without_the_block_that_was_lent_is_an_error_of_its_command() {
+fn completion_with_a_wrong_block_fails_its_command() {
     for fault in [Fault::NoBlock, Fault::ShortBlock, Fault::LongBlock, Fault::OtherBlock, Fault::WrongResult]
     {
         let (pair, mut session, _) = disks(fault);
@@ -91,10 +91,10 @@ fn a_completion_without_the_block_that_was_lent_is_an_error_of_its_command() {
 }
 
 #[test]
-fn completions_that_exchange_their_blocks_are_errors() {
+fn completions_with_exchanged_blocks_fail_their_command() {
     let (pair, mut session, _) = disks(Fault::Swapped);
     session.lun = DISK;
-    // One command of several operations, which are with the store together.
+    // One command of several operations that are at the store at the same time.
     let reply = session.run(&[0x28, 0, 0, 0, 8, 0, 0, 2, 0, 0], Io::Read(512 * 512));
     assert_eq!(reply.check(), FAILURE);
     session.hang_up();
@@ -102,7 +102,7 @@ fn completions_that_exchange_their_blocks_are_errors() {
 }
 
 #[test]
-fn a_completion_of_an_unknown_operation_is_logged_and_harms_no_command() {
+fn completion_of_an_unknown_operation_is_only_logged() {
     for fault in [Fault::UnknownTag, Fault::Twice] {
         let (pair, mut session, _) = disks(fault);
         for _ in 0..3 {
@@ -118,7 +118,7 @@ fn a_completion_of_an_unknown_operation_is_logged_and_harms_no_command() {
 }
 
 #[test]
-fn an_engine_that_panics_fails_the_commands_of_its_units_and_of_no_others() {
+fn panicked_engine_fails_only_commands_of_its_units() {
     for fault in
         [Fault::PanicTryNow, Fault::PanicTwice, Fault::PanicSubmit, Fault::PanicKick, Fault::PanicReap]
     {
@@ -127,8 +127,8 @@ fn an_engine_that_panics_fails_the_commands_of_its_units_and_of_no_others() {
         let lines = log_lines::take();
         for (lun, count) in [(DISK, 1), (SAME, 1), (OTHER, 0)] {
             let of_unit = format!("ERROR target 1 LUN {lun}: ");
-            let told = |line: &&String| line.starts_with(&of_unit) && line.contains("panicked (");
-            assert_eq!(lines.iter().filter(told).count(), count, "{fault:?} {lun}: {lines:?}");
+            let panicked = |line: &&String| line.starts_with(&of_unit) && line.contains("panicked (");
+            assert_eq!(lines.iter().filter(panicked).count(), count, "{fault:?} {lun}: {lines:?}");
         }
         for lun in [DISK, SAME] {
             assert_eq!(read(&mut session, lun, GOOD_LBA.into()), FAILURE, "{fault:?}");
@@ -142,7 +142,7 @@ fn an_engine_that_panics_fails_the_commands_of_its_units_and_of_no_others() {
         assert!(unit.is_broken());
         unit.set_store(Some(Arc::new(BadStore::new(Fault::None))));
         assert!(!unit.is_broken());
-        assert_eq!(read(&mut session, DISK, BAD_LBA), None, "opened again, it has a new engine");
+        assert_eq!(read(&mut session, DISK, BAD_LBA), None, "the new store has a new engine");
         assert_eq!(read(&mut session, SAME, BAD_LBA), FAILURE, "{fault:?}");
         session.hang_up();
         pair.assert_clean();
@@ -150,20 +150,20 @@ fn an_engine_that_panics_fails_the_commands_of_its_units_and_of_no_others() {
 }
 
 #[test]
-fn a_write_that_a_panicked_engine_may_still_carry_out_keeps_other_loops_off() {
+fn write_at_a_panicked_engine_is_fenced_on_other_loops() {
     let (pair, mut session, unit) = disks(Fault::PanicReap);
     assert_eq!(write(&mut session, DISK, BAD_LBA), FAILURE);
     let step = |offset| scsi_core::device::Step::Write { offset, len: 512, fua: false };
     assert!(unit.is_fenced(&step(EDGE)) && !unit.is_fenced(&step(EDGE + 2048)));
     unit.set_store(Some(Arc::new(BadStore::new(Fault::None))));
     assert_eq!(write(&mut session, DISK, BAD_LBA), None);
-    assert!(!unit.is_fenced(&step(EDGE)), "another store has nothing to fear");
+    assert!(!unit.is_fenced(&step(EDGE)), "the new store fences no other loop");
     session.hang_up();
     pair.assert_clean();
 }
 
 #[test]
-fn an_engine_that_panics_in_cancel_or_detach_ends_the_abort_and_the_removal() {
+fn panic_in_cancel_or_detach_completes_abort_and_removal() {
     let (pair, mut session, _) = disks(Fault::PanicCancel);
     session.lun = DISK;
     session.begin(&cdb(0x28, BAD_LBA, 4), Io::Read(2048));
@@ -185,7 +185,7 @@ fn an_engine_that_panics_in_cancel_or_detach_ends_the_abort_and_the_removal() {
 }
 
 #[test]
-fn a_store_that_cannot_be_attached_makes_no_unit() {
+fn store_that_cannot_be_attached_is_refused() {
     for (fault, error) in [(Fault::PanicAttach, IoError::ABANDONED), (Fault::NoEngine, IoError::MISBEHAVED)] {
         let (pair, mut session, _) = disks(Fault::None);
         let unit = Unit::new(UnitConfig::disk(1, 4), Some(Arc::new(BadStore::new(fault))));
@@ -198,14 +198,14 @@ fn a_store_that_cannot_be_attached_makes_no_unit() {
 }
 
 #[test]
-fn engines_that_panic_when_they_are_dropped_are_dropped_all_the_same() {
+fn panic_in_drop_of_an_engine_is_caught() {
     let (pair, session, _) = disks(Fault::PanicEngineDrop);
     drop(session);
     drop(pair);
 }
 
 #[test]
-fn the_log_has_one_line_of_a_unit_that_fails_and_one_when_it_works_again() {
+fn failing_store_is_logged_once_and_once_when_it_recovers() {
     let (mut setup, store) = Setup::sim();
     setup.settings.tid = 3;
     let pair = Pair::new(setup);
@@ -227,14 +227,14 @@ fn the_log_has_one_line_of_a_unit_that_fails_and_one_when_it_works_again() {
         assert_eq!(log_lines::take(), ["WARN target 3 LUN 1: sim: I/O succeeds again"]);
         pair.advance(WARNINGS_PERIOD + MOMENT);
         let late = format!("{line}; 18 other failures since the last such line");
-        assert_eq!(log_lines::take(), [late], "what was left out");
+        assert_eq!(log_lines::take(), [late], "the suppressed failures");
         pair.advance(2 * WARNINGS_PERIOD);
-        assert_eq!(log_lines::take(), [""; 0], "said once");
+        assert_eq!(log_lines::take(), [""; 0], "reported once");
     }
 }
 
 #[test]
-fn a_command_that_was_aborted_is_no_failure_of_its_store() {
+fn aborted_command_is_not_logged_as_a_failure() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);

@@ -1,5 +1,5 @@
-//! Replays every input in the fuzzers' corpora through the function its fuzz target calls, on stable Rust: a crash
-//! that was found once is looked for each time.
+//! Replays every input of the fuzz corpora through the function that its fuzz target calls, on stable Rust, so that
+//! a crash that was fixed stays fixed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +10,7 @@ use target_engine::iscsi::login::fuzzing::drive;
 use target_engine::target::fuzzing::connection;
 use tgtadm_bin::admin::config::fuzzing::targets_conf;
 
-/// Each fuzz target, by the name of its file, and what it calls.
-/// A corpus' folder, and what its files are given to.
+/// Name of a fuzz target, which is also that of its corpus directory, and the function it calls.
 type Target = (&'static str, fn(&[u8]));
 
 fn targets() -> Vec<Target> {
@@ -38,36 +37,36 @@ fn fuzz() -> PathBuf {
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    let entries = fs::read_dir(folder).expect("a directory of the repository");
     let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("a readable entry").path();
     let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     entries.filter_map(|entry| stem(path(entry))).collect()
 }
 
 #[test]
-fn every_target_is_replayed_and_has_a_corpus() {
+fn every_fuzz_target_is_replayed_and_has_a_corpus() {
     let known: BTreeSet<String> = targets().into_iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names(&fuzz().join("fuzz_targets")), known);
     assert_eq!(names(&fuzz().join("corpus")), known);
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     for name in known {
-        assert!(manifest.contains(&format!("name = \"{name}\"\n")), "{name} is built");
+        assert!(manifest.contains(&format!("name = \"{name}\"\n")), "fuzz/Cargo.toml has a binary {name}");
     }
 }
 
 #[test]
-fn every_input_is_survived() {
+fn corpus_inputs_do_not_panic() {
     for (name, run) in targets() {
         let folder = fuzz().join("corpus").join(name);
         let mut count = 0;
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let bytes = fs::read(&path).unwrap();
-            // The name of a crashing input is the last line before the panic's.
+            // Prints the input, so that the output of a crash names it.
             println!("{}", path.display());
             run(&bytes);
             count += 1;
         }
-        assert!(count > 0, "{name} has inputs");
+        assert!(count > 0, "the corpus of {name} has inputs");
     }
 }

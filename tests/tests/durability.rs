@@ -1,6 +1,6 @@
-//! What was acknowledged as durable survives a crash, and what was not is lost: nothing is written through by
-//! accident, and nothing stays in a cache by mistake. And on a real file: the write or the flush has returned before
-//! its response is sent.
+//! Data acknowledged as durable survives a crash and other data does not: the target neither writes through unasked nor
+//! leaves data in a cache that it should have flushed. On a real file, a write or flush returns before its response is
+//! sent.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use backstores::memory::Memory;
 use backstores::registry::{OpenFlags, OpenOptions, Registry};
 use scsi_core::store::Backstore;
 use tgt_tests::initiator::{Initiator, Io};
-use tgt_tests::liar::{Liar, Lie};
+use tgt_tests::lossy_store::{Loss, LossyStore};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::Setup;
@@ -22,20 +22,20 @@ use tgt_tests::setup::Setup;
 const BLOCKS: usize = 64;
 const LEN: usize = 512;
 
-/// What the initiator was promised, block by block.
+/// Contents promised to the initiator, block by block.
 struct Promise {
-    /// What a read returns.
+    /// Contents that a read returns.
     current: Vec<[u8; LEN]>,
-    /// What a crash leaves.
+    /// Contents after a crash.
     durable: Vec<[u8; LEN]>,
-    /// The write cache is on.
+    /// Whether the write cache is enabled.
     cached: bool,
 }
 
-/// One run of a random workload with crashes; the first promise that is broken.
-fn workload(lie: Lie, seed: u64) -> Result<(), String> {
+/// Runs a random workload with crashes; the error is the first broken promise.
+fn workload(loss: Loss, seed: u64) -> Result<(), String> {
     let volatile = Arc::new(Volatile::new(Arc::new(Memory::new((BLOCKS * LEN) as u64))));
-    let setup = Setup::disk(Arc::new(Liar::new(volatile.clone(), lie)));
+    let setup = Setup::disk(Arc::new(LossyStore::new(volatile.clone(), loss)));
     let mut session = Initiator::login(&Pair::new(setup));
     let mut random = Random::new(seed);
     let zeroes = vec![[0; LEN]; BLOCKS];
@@ -57,7 +57,7 @@ fn workload(lie: Lie, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Does something, and keeps the books.
+/// Runs one random command and updates the promise.
 fn one_command(session: &mut Initiator, promise: &mut Promise, random: &mut Random) -> &'static str {
     let first = random.below(BLOCKS as u64 - 8) as u8;
     let count = 1 + random.below(8) as u8;
@@ -86,7 +86,7 @@ fn one_command(session: &mut Initiator, promise: &mut Promise, random: &mut Rand
             promise.cached = random.below(2) == 0;
             session.set_write_cache(promise.cached).good();
             if !promise.cached {
-                // SBC-3 6.5.6: what the cache holds is written before the command ends.
+                // SBC-3 6.5.6: cached data is written before the command ends.
                 promise.durable.clone_from(&promise.current);
             }
             "MODE SELECT of the cache"
@@ -100,7 +100,7 @@ fn one_command(session: &mut Initiator, promise: &mut Promise, random: &mut Rand
 }
 
 impl Promise {
-    /// A write without FUA: durable at once where there is no cache.
+    /// Records a write without FUA, which is durable at once without a write cache.
     fn wrote(&mut self, range: std::ops::Range<usize>, block: [u8; LEN]) {
         self.current[range.clone()].fill(block);
         if !self.cached {
@@ -110,23 +110,23 @@ impl Promise {
 }
 
 #[test]
-fn a_crash_loses_what_was_not_flushed_and_nothing_else() {
+fn crash_loses_exactly_what_was_not_flushed() {
     for seed in 0..60 {
-        workload(Lie::None, seed).unwrap();
+        workload(Loss::None, seed).unwrap();
     }
 }
 
-/// The test above can fail: it finds a store that forgets FUA, and one that does not flush.
+/// Proves that the test above can fail: it detects a store that ignores FUA, and one that ignores flushes.
 #[test]
-fn a_store_that_lies_is_found_out() {
-    for lie in [Lie::Fua, Lie::Flush] {
-        let found = (0..20).filter(|seed| workload(lie, *seed).is_err()).count();
-        assert!(found >= 15, "{lie:?}: {found} of 20 runs");
+fn lossy_store_is_detected() {
+    for loss in [Loss::Fua, Loss::Flush] {
+        let found = (0..20).filter(|seed| workload(loss, *seed).is_err()).count();
+        assert!(found >= 15, "{loss:?}: {found} of 20 runs");
     }
 }
 
 #[test]
-fn nothing_is_written_through_that_nobody_asked_for() {
+fn write_without_fua_stays_in_the_cache_until_synchronized() {
     let volatile = Arc::new(Volatile::new(Arc::new(Memory::new(1 << 20))));
     let mut session = Initiator::login(&Pair::new(Setup::disk(volatile.clone())));
     session.run(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0], Io::Write(&[7; 4096])).good();
@@ -135,10 +135,10 @@ fn nothing_is_written_through_that_nobody_asked_for() {
     assert_eq!(volatile.at_risk(), 0);
 }
 
-/// A file with a journal, and under the journal a brake.
+/// A session with a disk on a real file, whose operations are logged and can be delayed.
 struct Real {
     _dir: tempfile::TempDir,
-    brake: Arc<Delay>,
+    delay: Arc<Delay>,
     journal: Arc<Journal>,
     pair: Pair,
     session: Initiator,
@@ -150,28 +150,31 @@ fn real_file(bsoflags: OpenFlags) -> Real {
     std::fs::write(&path, vec![0; 1 << 20]).expect("a file");
     let options = OpenOptions { bsoflags, size: None, ..OpenOptions::for_path(&path) };
     let file = Registry::builtin().open("rdwr", &options).expect("a store");
-    let brake = Arc::new(Delay::new(file, Duration::ZERO));
+    let delay = Arc::new(Delay::new(file, Duration::ZERO));
     let journal = Journal::shared();
-    let log: Arc<dyn Backstore> = Arc::new(Log::new(brake.clone(), journal.clone()));
+    let log: Arc<dyn Backstore> = Arc::new(Log::new(delay.clone(), journal.clone()));
     let pair = Pair::new(Setup::disk(log));
     let session = Initiator::login(&pair);
     let _ = journal.take();
-    Real { _dir: dir, brake, journal, pair, session }
+    Real { _dir: dir, delay, journal, pair, session }
 }
 
 impl Real {
-    /// Runs a command; the order of its operations and its response. While the store is held back, no response
-    /// may come.
+    /// Runs a command and returns the order of its operations and its response. Fails if the response is sent while the
+    /// store is held.
     fn order(&mut self, cdb: &[u8], data: &[u8]) -> Vec<String> {
-        self.brake.hold();
+        self.delay.hold();
         let itt = self.session.begin(cdb, if data.is_empty() { Io::None } else { Io::Write(data) });
         for _ in 0..5 {
             self.pair.settle();
             self.session.poll();
-            assert!(self.session.take_reply(itt).is_none(), "a response before the store has done it");
+            assert!(
+                self.session.take_reply(itt).is_none(),
+                "response before the store has completed the operation"
+            );
             sleep(Duration::from_millis(1));
         }
-        self.brake.release();
+        self.delay.release();
         let reply = loop {
             self.pair.settle();
             self.session.poll();
@@ -182,11 +185,11 @@ impl Real {
             sleep(Duration::from_micros(100));
         };
         reply.good();
-        self.journal.take().iter().filter_map(said).collect()
+        self.journal.take().iter().filter_map(described).collect()
     }
 }
 
-fn said(entry: &Entry) -> Option<String> {
+fn described(entry: &Entry) -> Option<String> {
     match entry {
         Entry::Completed { what, result, .. } => {
             assert_eq!(*result, Ok(()));
@@ -200,20 +203,20 @@ fn said(entry: &Entry) -> Option<String> {
 }
 
 #[test]
-fn a_write_with_fua_has_returned_before_its_response() {
+fn write_with_fua_returns_before_its_response() {
     let mut real = real_file(OpenFlags::default());
     let order = real.order(&[0x2a, 0x08, 0, 0, 0, 0, 0, 0, 8, 0], &[7; 4096]);
     assert_eq!(order, ["Write to the medium returned", "response"]);
 }
 
 #[test]
-fn a_flush_has_returned_before_its_response() {
+fn flush_returns_before_its_response() {
     let mut real = real_file(OpenFlags::default());
     assert_eq!(real.order(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]), ["Flush returned", "response"]);
 }
 
 #[test]
-fn a_write_without_a_cache_has_returned_before_its_response() {
+fn write_without_write_cache_returns_before_its_response() {
     let mut real = real_file(OpenFlags::default());
     real.session.set_write_cache(false).good();
     let _ = real.journal.take();
@@ -222,7 +225,7 @@ fn a_write_without_a_cache_has_returned_before_its_response() {
 }
 
 #[test]
-fn a_write_to_a_synchronous_file_has_returned_before_its_response() {
+fn write_to_synchronous_file_returns_before_its_response() {
     let mut real = real_file(OpenFlags { sync: true, direct: false });
     let order = real.order(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0], &[7; 4096]);
     assert_eq!(order.len(), 2, "{order:?}");

@@ -1,5 +1,5 @@
-//! A store that hangs holds up its own commands and nothing else: neither the other units of its sessions, nor other
-//! sessions of its loop, nor task management.
+//! A store that hangs delays its own commands only: not other units of its sessions, not other sessions of its loop,
+//! and not task management.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use scsi_core::lun::Lun;
 use scsi_core::status::Status;
 use target_engine::limits::{HANG_AFTER, HANG_BUSY};
 use target_engine::target::shard::ShardEvent;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
 use tgt_tests::sim_store::{Behaviour, SimStore};
@@ -21,7 +21,7 @@ const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 36, 0];
 const OTHER: u64 = 2;
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// A target with two disks, of which the first will hang, and a session that knows both.
+/// A target with two disks, the first with the returned store, and a session that has received the attentions of both.
 fn two_disks() -> (Pair, SimStore, Initiator) {
     let (mut setup, store) = Setup::sim();
     let other = Arc::new(SimStore::new(4 << 20, 2));
@@ -32,7 +32,7 @@ fn two_disks() -> (Pair, SimStore, Initiator) {
 }
 
 fn log_in(pair: &Pair, number: u8) -> Initiator {
-    let mut session = Initiator::login_as(pair, &Wish::of(number));
+    let mut session = Initiator::login_as(pair, &LoginOptions::of_host(number));
     for lun in [OTHER, DISK] {
         session.lun = lun;
         let _ = session.run(&[0; 6], Io::None);
@@ -41,20 +41,20 @@ fn log_in(pair: &Pair, number: u8) -> Initiator {
 }
 
 #[test]
-fn a_unit_that_hangs_takes_nothing_new_until_all_is_back() {
+fn hung_unit_reports_busy_until_its_store_completes_everything() {
     let (pair, store, mut session) = two_disks();
     store.behave(Behaviour::DEAD);
-    // All that the session may send.
+    // Fills the command window.
     let hanging: Vec<_> = (0..32).map(|_| session.begin(&READ, Io::Read(2048))).collect();
-    let room = |session: &Initiator| {
-        let (expected, max) = session.window.expect("told");
+    let window_len = |session: &Initiator| {
+        let (expected, max) = session.window.expect("a window");
         max.0.wrapping_add(1).wrapping_sub(expected.0)
     };
     session.poll();
-    assert_eq!(session.cmd_sn.0, session.window.unwrap().1.0 + 1, "the window is shut");
+    assert_eq!(session.cmd_sn.0, session.window.unwrap().1.0 + 1, "the window is closed");
     pair.advance(HANG_AFTER + MOMENT);
     session.poll();
-    assert_eq!(room(&session), 32, "what hangs has no place in it any more");
+    assert_eq!(window_len(&session), 32, "hung commands do not occupy the window");
 
     session.lun = OTHER;
     session.run(&WRITE, Io::Write(&[1; 2048])).good();
@@ -66,7 +66,7 @@ fn a_unit_that_hangs_takes_nothing_new_until_all_is_back() {
     }
     session.run(&INQUIRY, Io::Read(36)).good();
     pair.advance(HANG_BUSY);
-    let (key, code) = session.run(&READ, Io::Read(2048)).check().expect("an error in the end");
+    let (key, code) = session.run(&READ, Io::Read(2048)).check().expect("an error after HANG_BUSY");
     assert_eq!((key, code.asc, code.ascq), (4, 0x08, 0));
 
     store.behave(Behaviour::INLINE);
@@ -75,13 +75,13 @@ fn a_unit_that_hangs_takes_nothing_new_until_all_is_back() {
         session.wait(itt).good();
     }
     session.run(&READ, Io::Read(2048)).good();
-    assert_eq!(room(&session), 32, "and it is as it was");
+    assert_eq!(window_len(&session), 32, "the window is open again");
     session.hang_up();
     pair.assert_clean();
 }
 
 #[test]
-fn other_sessions_are_told_busy_too_and_others_units_go_on() {
+fn hung_unit_is_busy_for_other_sessions_and_other_units_serve() {
     let (pair, store, mut session) = two_disks();
     let mut neighbour = log_in(&pair, 2);
     store.behave(Behaviour::DEAD);
@@ -99,7 +99,7 @@ fn other_sessions_are_told_busy_too_and_others_units_go_on() {
 }
 
 #[test]
-fn a_store_that_is_slow_but_moves_does_not_hang_nor_does_a_long_flush() {
+fn slow_store_and_long_flush_do_not_count_as_hung() {
     let (pair, store, mut session) = two_disks();
     store.behave(Behaviour::DEAD);
     let stuck = session.begin(&READ, Io::Read(2048));
@@ -120,7 +120,7 @@ fn a_store_that_is_slow_but_moves_does_not_hang_nor_does_a_long_flush() {
 }
 
 #[test]
-fn another_store_in_its_place_serves_at_once() {
+fn replaced_store_of_a_hung_unit_serves_at_once() {
     let (setup, store) = Setup::sim();
     let unit = setup.unit(DISK);
     let pair = Pair::new(setup);
@@ -132,7 +132,7 @@ fn another_store_in_its_place_serves_at_once() {
     assert_eq!(session.run(&READ, Io::Read(2048)).status, Status::Busy as u8);
     unit.set_store(Some(Arc::new(SimStore::new(4 << 20, 3))));
     session.run(&READ, Io::Read(2048)).good();
-    // What hangs in the old one does not make the new one suspect.
+    // Operations that hang in the old store do not make the unit hung again.
     pair.advance(2 * HANG_AFTER);
     session.run(&READ, Io::Read(2048)).good();
     store.release();
@@ -143,15 +143,15 @@ fn another_store_in_its_place_serves_at_once() {
 }
 
 #[test]
-fn a_unit_that_is_removed_while_it_hangs_keeps_its_buffers_until_they_are_back() {
+fn removed_hung_unit_keeps_its_buffers_until_completion() {
     let (pair, store, mut session) = two_disks();
     store.behave(Behaviour::DEAD);
     session.begin(&WRITE, Io::Write(&[1; 2048]));
     pair.advance(HANG_AFTER + MOMENT);
-    let lun = Lun::new(DISK).expect("a number");
+    let lun = Lun::new(DISK).expect("a valid LUN");
     pair.side().with_env(|shard, env| shard.remove_unit(lun, env.now, env));
     pair.settle();
-    assert!(pair.side().pool.used_bytes() > 0, "the kernel may still read them");
+    assert!(pair.side().pool.used_bytes() > 0, "the store may still read the buffers");
     assert!(!pair.side().events.contains(&ShardEvent::UnitGone(lun)));
     session.lun = OTHER;
     session.run(&READ, Io::Read(2048)).good();
@@ -163,7 +163,7 @@ fn a_unit_that_is_removed_while_it_hangs_keeps_its_buffers_until_they_are_back()
 }
 
 #[test]
-fn a_store_that_hangs_after_its_initiator_is_gone_is_found_out_all_the_same() {
+fn hung_store_is_detected_after_its_initiator_disconnects() {
     let (pair, store, mut session) = two_disks();
     let mut neighbour = log_in(&pair, 2);
     store.behave(Behaviour::DEAD);

@@ -1,8 +1,8 @@
-//! How many instructions a warm command takes in the engine, counted by valgrind and held against what is recorded in
-//! `instructions.toml`: a regression is seen without a clock.
+//! Counts the instructions of a warm command in the engine with valgrind and compares them with `instructions.toml`, which
+//! detects regressions without a clock.
 //!
-//! Counted is the whole way of a command through a shard, from the bytes of its PDU to the bytes of its answer, in a
-//! release build; two runs of different length are subtracted, so that what comes before the commands falls out.
+//! A command is counted in a release build from the bytes of its PDU to the bytes of its response. The difference of two
+//! runs of different length excludes the setup.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,18 +12,18 @@ use std::process::Command;
 
 use tgt_tests::bare::BATCH;
 
-/// A figure may be so much above what is recorded, in percent.
+/// Most percent by which a count may exceed the recorded one.
 const MARGIN: u64 = 10;
-/// Batches of the shorter run; the longer has twice as many.
+/// Batches of the shorter run; the longer run has twice as many.
 const BATCHES: u64 = 100;
-/// Set to anything, the figures are recorded instead of checked.
+/// Environment variable that makes the test record the counts instead of checking them.
 const RECORD: &str = "TGT_RECORD_INSTRUCTIONS";
 
 const KINDS: [(&str, &str); 4] =
     [("read", "null"), ("write", "null"), ("read", "memory"), ("write", "memory")];
 
 #[test]
-fn a_warm_command_takes_no_more_instructions_than_recorded() {
+fn warm_commands_take_no_more_instructions_than_recorded() {
     let program = build();
     let counted: BTreeMap<String, u64> = KINDS
         .iter()
@@ -39,20 +39,20 @@ fn a_warm_command_takes_no_more_instructions_than_recorded() {
         let before = recorded.get(kind).copied().unwrap_or_default();
         println!("{kind}: {now} instructions, {before} recorded");
         if now > before + before * MARGIN / 100 {
-            above.push(format!("{kind} takes {now} instructions, {before} are recorded"));
+            above.push(format!("{kind} takes {now} instructions, recorded are {before}"));
         }
     }
     assert!(
         above.is_empty(),
-        "{}\nIf that has a good reason: {RECORD}=1 cargo test -p tgt-tests --test instructions",
+        "{}\nTo record new counts: {RECORD}=1 cargo test -p tgt-tests --test instructions",
         above.join("\n")
     );
 }
 
-/// Builds what is counted, in release, in the target folder that this test lies in.
+/// Builds the example to count, in release, in the target directory of this test.
 fn build() -> PathBuf {
-    let this = env::current_exe().expect("a test knows its own path");
-    let target = this.ancestors().nth(3).expect("a test lies in target/PROFILE/deps");
+    let this = env::current_exe().expect("path of the test binary");
+    let target = this.ancestors().nth(3).expect("the test binary is in target/PROFILE/deps");
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([
             "build",
@@ -67,8 +67,8 @@ fn build() -> PathBuf {
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the example warm_commands does not build");
+        .expect("cannot run cargo");
+    assert!(status.success(), "cannot build the example warm_commands");
     target.join("release/examples/warm_commands")
 }
 
@@ -80,17 +80,17 @@ fn count(program: &Path, work: &str, store: &str) -> u64 {
             .arg(program)
             .args([work, store, &batches.to_string()])
             .output()
-            .expect("valgrind runs (Debian: apt-get install valgrind)");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        collected(&said).unwrap_or_else(|| panic!("valgrind tells no count:\n{said}"))
+            .expect("cannot run valgrind (Debian package valgrind)");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        collected(&text).unwrap_or_else(|| panic!("no count in the output of valgrind:\n{text}"))
     };
     (of(2 * BATCHES) - of(BATCHES)) / (BATCHES * u64::from(BATCH))
 }
 
 /// The number in callgrind's line `==1234== Collected : 5678`.
-fn collected(said: &str) -> Option<u64> {
-    said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+fn collected(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
 fn record(counted: &BTreeMap<String, u64>) -> String {
@@ -111,13 +111,13 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn what_is_recorded_is_read_back() {
+fn recorded_counts_parse_back() {
     let counted = BTreeMap::from([("read".to_owned(), 7), ("write".to_owned(), 9)]);
     assert_eq!(parse(&record(&counted)), counted);
 }
 
 #[test]
-fn the_count_is_found_in_what_callgrind_says() {
+fn count_is_parsed_from_callgrind_output() {
     assert_eq!(collected("==1== Events    : Ir\n==1== Collected : 1234\n"), Some(1234));
     assert_eq!(collected("==1== Command: x\n"), None);
 }

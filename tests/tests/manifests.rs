@@ -1,5 +1,5 @@
-//! Checks of manifests and tests: the dependencies need no newer Rust than is declared, each dependency is used, and
-//! no test returns early.
+//! Checks of manifests and tests: dependencies build with the declared Rust version, each dependency is used, and no test
+//! returns early.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn metadata() -> Value {
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &platform])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo runs");
+        .expect("cannot run cargo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
@@ -27,7 +27,7 @@ fn packages(metadata: &Value) -> &Vec<Value> {
     metadata["packages"].as_array().expect("packages are a list")
 }
 
-/// A Rust version as numbers that can be compared: "1.89" is 1.89.0.
+/// Parses a Rust version for comparison: "1.89" is 1.89.0.
 fn version(text: &str) -> [u32; 3] {
     let mut numbers = text.split('.').map(|part| part.parse().expect("a number"));
     [(); 3].map(|()| numbers.next().unwrap_or(0))
@@ -43,7 +43,7 @@ fn locked_dependencies_build_with_the_declared_rust_version() {
         ours.iter().all(|package| text(package, "rust_version") == declared),
         "all crates declare the same"
     );
-    assert!(others.len() > 50, "dependencies are listed");
+    assert!(others.len() > 50, "too few dependencies in cargo metadata");
     let newer: Vec<String> = others
         .into_iter()
         .filter_map(|package| {
@@ -55,7 +55,7 @@ fn locked_dependencies_build_with_the_declared_rust_version() {
     assert!(newer.is_empty(), "rust-version is {declared}, but:\n  {}", newer.join("\n  "));
 }
 
-/// Rust code below a directory.
+/// Concatenated Rust files below a directory.
 fn code(directory: &Path) -> String {
     let mut all = String::new();
     let mut left: Vec<PathBuf> = vec![directory.to_owned()];
@@ -96,7 +96,7 @@ fn every_dependency_is_used() {
 #[test]
 fn no_test_returns_early() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    // In pieces, so that this test does not find itself.
+    // Concatenated, so that this test does not match itself.
     let returns = [["return", ";"].concat(), ["{ return", " }"].concat()];
     let mut early = Vec::new();
     for directory in

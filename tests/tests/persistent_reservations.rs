@@ -1,4 +1,5 @@
-//! Persistent reservations through the whole stack (SPC-4 5.13): whom they know again, and what they end.
+//! Persistent reservations through the whole stack (SPC-4 5.13): which ports a registration belongs to, and which
+//! commands preemption aborts.
 
 use iscsi_proto::ids::Isid;
 use scsi_core::cdb::Cdb;
@@ -7,7 +8,7 @@ use scsi_core::cdb::persist::{PersistIn, PersistOut, ReservationType, ScopeType}
 use scsi_core::page::persist::decode_full_status;
 use scsi_core::page::persist::out::{BasicList, MoveList};
 use scsi_core::page::persist::transport_id::TransportId;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::Setup;
 use tgt_tests::sim_store::Behaviour;
@@ -23,7 +24,7 @@ fn persist_out(initiator: &mut Initiator, action: PersistOut, keys: (u64, u64)) 
 
 fn send(initiator: &mut Initiator, action: PersistOut, list: &[u8]) -> u8 {
     let cdb = Cdb::PersistentReserveOut { action, parameter_len: list.len() as u32 };
-    let cdb = encode(&cdb).expect("a CDB can say it");
+    let cdb = encode(&cdb).expect("an encodable CDB");
     initiator.run(&cdb, Io::Write(list)).status
 }
 
@@ -31,7 +32,7 @@ fn read(initiator: &mut Initiator) -> u8 {
     initiator.run(&READ, Io::Read(2048)).status
 }
 
-/// A session that holds the unit for itself by key 1.
+/// A session that is registered with key 1 and holds an exclusive access reservation.
 fn holder(pair: &Pair) -> Initiator {
     let mut holder = Initiator::login(pair);
     assert_eq!(persist_out(&mut holder, PersistOut::Register, (0, 1)), 0);
@@ -40,35 +41,35 @@ fn holder(pair: &Pair) -> Initiator {
 }
 
 #[test]
-fn a_port_that_comes_back_holds_what_it_held() {
+fn port_keeps_its_reservation_across_sessions() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut first = holder(&pair);
-    let mut other = Initiator::login_as(&pair, &Wish::of(2));
+    let mut other = Initiator::login_as(&pair, &LoginOptions::of_host(2));
     assert_eq!((read(&mut first), read(&mut other)), (0, CONFLICT));
     first.hang_up();
-    assert_eq!(read(&mut other), CONFLICT, "the end of a session releases nothing");
+    assert_eq!(read(&mut other), CONFLICT, "the end of a session does not release the reservation");
     let isid = Isid([0x00, 0x02, 0x3d, 0, 0, 9]);
-    let mut other_port = Initiator::login_as(&pair, &Wish { isid, ..Wish::default() });
+    let mut other_port = Initiator::login_as(&pair, &LoginOptions { isid, ..LoginOptions::default() });
     assert_eq!(read(&mut other_port), CONFLICT, "another port of the same initiator");
-    let name = Wish::default().name.replace("host", "HOST");
-    let mut again = Initiator::login_as(&pair, &Wish { name, ..Wish::default() });
+    let name = LoginOptions::default().name.replace("host", "HOST");
+    let mut again = Initiator::login_as(&pair, &LoginOptions { name, ..LoginOptions::default() });
     assert_eq!(read(&mut again), 0);
     assert_eq!(persist_out(&mut again, PersistOut::Release(EXCLUSIVE), (1, 0)), 0);
     assert_eq!(read(&mut other), 0);
 }
 
 #[test]
-fn a_reservation_moves_to_the_port_that_full_status_names() {
+fn register_and_move_accepts_the_port_of_full_status() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut first = holder(&pair);
-    let mut heir = Initiator::login_as(&pair, &Wish::of(2));
-    assert_eq!(persist_out(&mut heir, PersistOut::Register, (0, 2)), 0);
+    let mut receiver = Initiator::login_as(&pair, &LoginOptions::of_host(2));
+    assert_eq!(persist_out(&mut receiver, PersistOut::Register, (0, 2)), 0);
     let status = Cdb::PersistentReserveIn { action: PersistIn::ReadFullStatus, allocation_len: 1024 };
-    let data = heir.run(&encode(&status).unwrap(), Io::Read(1024)).good();
+    let data = receiver.run(&encode(&status).unwrap(), Io::Read(1024)).good();
     let (_, registrations) = decode_full_status(&data).unwrap();
-    let expected = format!("{},i,0x00023d000002", Wish::of(2).name);
+    let expected = format!("{},i,0x00023d000002", LoginOptions::of_host(2).name);
     assert_eq!(registrations[1].initiator, TransportId::Port(expected));
     let list = MoveList {
         reservation_key: 1,
@@ -79,15 +80,15 @@ fn a_reservation_moves_to_the_port_that_full_status_names() {
         initiator: registrations[1].initiator.clone(),
     };
     assert_eq!(send(&mut first, PersistOut::RegisterAndMove, &list.encode()), 0);
-    assert_eq!((read(&mut first), read(&mut heir)), (CONFLICT, 0));
+    assert_eq!((read(&mut first), read(&mut receiver)), (CONFLICT, 0));
 }
 
 #[test]
-fn preempt_and_abort_ends_what_the_holder_has_running() {
+fn preempt_and_abort_aborts_commands_of_the_holder() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut old = holder(&pair);
-    let mut new = Initiator::login_as(&pair, &Wish::of(2));
+    let mut new = Initiator::login_as(&pair, &LoginOptions::of_host(2));
     assert_eq!(persist_out(&mut new, PersistOut::Register, (0, 2)), 0);
     store.behave(Behaviour::HANG);
     let itt = old.begin(&READ, Io::Read(2048));

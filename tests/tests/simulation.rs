@@ -10,7 +10,7 @@ use std::time::Duration;
 use iscsi_proto::ids::Itt;
 use iscsi_proto::pdu::{TaskFunction, TaskResponse, set_lengths};
 use iscsi_proto::text::negotiate::DigestChoice;
-use tgt_tests::initiator::{Initiator, Io, Reply, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions, Reply};
 use tgt_tests::loops::Loops;
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
@@ -170,20 +170,20 @@ impl World {
 
     /// A new session, which reinstates one that there may be.
     fn log_in(&mut self, host: usize) {
-        let mut wish = Wish::of(self.hosts[host].number);
-        let session = &mut wish.keys.session;
+        let mut options = LoginOptions::of_host(self.hosts[host].number);
+        let session = &mut options.keys.session;
         session.initial_r2t = self.random.below(2) == 0;
         session.immediate_data = self.random.below(2) == 0;
         session.first_burst_len = [512, 1024, 8192][self.random.below(3) as usize];
         session.max_burst_len =
             [1024, 8192, 65_536][self.random.below(3) as usize].max(session.first_burst_len);
-        wish.keys.max_recv_data_segment_len = [512, 4096, 65_536][self.random.below(3) as usize];
+        options.keys.max_recv_data_segment_len = [512, 4096, 65_536][self.random.below(3) as usize];
         if self.random.below(3) == 0 {
-            wish.keys.header_digest = DigestChoice::Crc32c;
-            wish.keys.data_digest = DigestChoice::Crc32c;
+            options.keys.header_digest = DigestChoice::Crc32c;
+            options.keys.data_digest = DigestChoice::Crc32c;
         }
         self.take_ends();
-        let session = Initiator::try_login(self.loops.of(host), &wish).expect("nobody is refused");
+        let session = Initiator::try_login(self.loops.of(host), &options).expect("nobody is refused");
         let host = &mut self.hosts[host];
         host.lose_all();
         (host.session, host.stalled) = (Some(session), false);
@@ -312,10 +312,10 @@ impl World {
         let behaviour = match self.random.below(6) {
             0 => Behaviour::INLINE,
             1 => Behaviour::LATER,
-            2 => Behaviour { inline: 300, unruly: true, ..Behaviour::INLINE },
-            3 => Behaviour { inline: 200, unruly: true, fail: 100, hang: 0, deaf: false },
-            4 => Behaviour { inline: 0, unruly: true, fail: 20, hang: 300, deaf: false },
-            _ => Behaviour { inline: 500, unruly: true, fail: 0, hang: 300, deaf: true },
+            2 => Behaviour { inline: 300, reorder: true, ..Behaviour::INLINE },
+            3 => Behaviour { inline: 200, reorder: true, fail: 100, hang: 0, uncancellable: false },
+            4 => Behaviour { inline: 0, reorder: true, fail: 20, hang: 300, uncancellable: false },
+            _ => Behaviour { inline: 500, reorder: true, fail: 0, hang: 300, uncancellable: true },
         };
         self.store.behave(behaviour);
     }

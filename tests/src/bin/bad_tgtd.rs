@@ -1,12 +1,12 @@
-//! A daemon like tgtd, all of whose targets share one loop, with stores that break the contract of stores: of a unit
-//! of the kind `bad`, the path says how ([`Fault`]). Units of the kind `memory` are good.
+//! tgtd with one loop for all targets and two kinds of store: `bad`, which violates the contract of stores as its path
+//! says ([`Fault`]), and `memory`.
 //!
 //! ```text
 //! bad_tgtd CONTROL-SOCKET PORTAL
 //! ```
 //!
-//! Its log goes to standard error. The log itself panics on a failed read of a unit of the path `Error`: that is a panic
-//! of a loop outside its stores.
+//! It logs to standard error. The logger panics on a failed read of a unit with the path `Error`, which is a panic of a
+//! loop outside its stores.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl StoreOpener for Stores {
         if spec.kind == "memory" {
             return Ok(Arc::new(Memory::new(2 << 20)));
         }
-        let fault = Fault::named(&spec.path).ok_or_else(|| format!("{}: no such fault", spec.path))?;
+        let fault = Fault::named(&spec.path).ok_or_else(|| format!("{}: unknown fault", spec.path))?;
         assert!(fault != Fault::PanicOpen, "open panics");
         Ok(Arc::new(BadStore::new(fault)))
     }
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // There is no other logger.
+    // No other logger is set.
     let _ = log::set_logger(&Stderr);
     log::set_max_level(LevelFilter::Info);
     let server = Server::builder(Arc::new(Stores)).portals(portals).control_socket(socket.into());

@@ -1,11 +1,12 @@
-//! A daemon like tgtd with one more kind of store, `hang`, in memory: it hangs when it is told to.
+//! tgtd with one more kind of backing store, `hang`: memory whose operations hang on request.
 //!
 //! ```text
 //! hanging_tgtd CONTROL-SOCKET PORTAL
 //! ```
 //!
-//! On standard input `hold` makes all stores of that kind hang and `release` ends it; a file `held` is there as long.
-//! `hold-close` and `release-close` do the same for their closing, with a file `close-held`.
+//! On standard input, `hold` makes the operations of all stores of that kind hang and `release` lets them complete. The
+//! file `held` exists in the working directory while they hang. `hold-close` and `release-close` do the same for the
+//! closing of these stores, with the file `close-held`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead};
@@ -23,7 +24,7 @@ use target_engine::runtime::server::Server;
 
 const HANG: Kind = Kind {
     name: "hang",
-    summary: "in memory, and hangs when it is told to",
+    summary: "memory whose operations hang on request",
     sync: false,
     direct: false,
     needs_path: false,
@@ -31,16 +32,16 @@ const HANG: Kind = Kind {
     open,
 };
 
-/// Bytes of each.
+/// Size of each store in bytes.
 const SIZE: u64 = 16 << 20;
 
-/// All that were opened.
+/// All stores of the kind that were opened.
 static HANGING: Mutex<Vec<Weak<Delay>>> = Mutex::new(Vec::new());
 
-/// Whether no store can be closed.
+/// Whether closing of stores hangs.
 static CLOSE_HELD: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// A store that can hang, also while it is closed.
+/// A store whose operations and closing can hang.
 struct Hanging(Arc<Delay>);
 
 impl Backstore for Hanging {
@@ -107,8 +108,8 @@ impl StoreOpener for Stores {
     }
 }
 
-/// Does what standard input says until it ends.
-fn obey() -> io::Result<()> {
+/// Executes the commands of standard input until its end.
+fn run_commands() -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         let stores = HANGING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stores = stores.iter().filter_map(Weak::upgrade);
@@ -129,7 +130,9 @@ fn obey() -> io::Result<()> {
                 hold_close(false);
                 fs::remove_file("close-held")?;
             }
-            other => eprintln!("hold, release, hold-close or release-close, not {other}"),
+            other => eprintln!(
+                "hanging_tgtd: unknown command {other}; valid: hold, release, hold-close, release-close"
+            ),
         }
     }
     Ok(())
@@ -150,7 +153,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    std::thread::spawn(obey);
+    std::thread::spawn(run_commands);
     let server = Server::builder(Arc::new(Stores(registry))).portals(portals).control_socket(socket.into());
     match server.bind().and_then(Server::run) {
         Ok(()) => ExitCode::SUCCESS,

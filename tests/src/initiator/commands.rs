@@ -1,4 +1,4 @@
-//! SCSI commands from their begin to their end: data out as it is asked for, data in as it comes.
+//! SCSI commands from request to response: sends Data-Out as R2Ts ask for it and collects Data-In.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use scsi_core::sense::{AdditionalSense, Sense};
 
 use super::Initiator;
 
-/// What a command transfers.
+/// Data transfer of a command.
 #[derive(Clone, Copy, Debug)]
 pub enum Io<'a> {
-    /// Nothing.
+    /// No data.
     None,
-    /// Up to so many bytes come.
+    /// Data-In of at most this many bytes.
     Read(u32),
-    /// These go.
+    /// Data-Out with these bytes.
     Write(&'a [u8]),
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reply {
     /// SCSI status.
     pub status: u8,
-    /// Key and code.
+    /// Decoded sense data.
     pub sense: Option<Sense>,
-    /// What came.
+    /// Received Data-In.
     pub data: Vec<u8>,
-    /// Expected against transferred.
+    /// Residual count of the response.
     pub residual: Residual,
 }
 
@@ -43,10 +43,10 @@ impl Reply {
         self.sense.map(|sense| (sense.key as u8, sense.code))
     }
 
-    /// The data of a command that must have gone well.
+    /// The data of a command that ended with GOOD.
     ///
     /// # Panics
-    /// It did not.
+    /// The status is not GOOD.
     #[track_caller]
     pub fn good(self) -> Vec<u8> {
         assert_eq!((self.status, self.sense), (0, None), "GOOD");
@@ -62,7 +62,7 @@ pub(super) struct Task {
 }
 
 impl Initiator {
-    /// A SCSI Command with the next numbers, to be changed before it is sent. It announces no unsolicited data.
+    /// A SCSI Command with the next ITT and CmdSN, for the caller to change and send. It announces no unsolicited data.
     pub fn command(&mut self, cdb: &[u8], io: Io<'_>) -> ScsiCommand {
         let mut padded = [0; 16];
         padded[..cdb.len()].copy_from_slice(cdb);
@@ -85,14 +85,14 @@ impl Initiator {
         }
     }
 
-    /// Begins a command as an initiator does that makes use of all that was negotiated.
+    /// Sends a command, with as much immediate and unsolicited data as was negotiated.
     pub fn begin(&mut self, cdb: &[u8], io: Io<'_>) -> Itt {
         let command = self.command(cdb, io);
         let data = if let Io::Write(data) = io { data } else { &[] };
         self.begin_with(command, data)
     }
 
-    /// Begins a command that was made by [`Self::command`].
+    /// Like [`Self::begin`], for a command made by [`Self::command`].
     pub fn begin_with(&mut self, command: ScsiCommand, data: &[u8]) -> Itt {
         let (session, segment) = (self.session, self.connection.max_xmit_data_segment_len as usize);
         let first_burst = data.len().min(session.first_burst_len as usize);
@@ -105,7 +105,7 @@ impl Initiator {
         itt
     }
 
-    /// Data-Out PDUs for a part of a command's data, the last one with F.
+    /// Sends a part of a command's data as Data-Out PDUs, the last one with F.
     fn send_data(&mut self, itt: Itt, ttt: Option<Ttt>, from: usize, to: usize) {
         let segment = self.connection.max_xmit_data_segment_len as usize;
         let mut offset = from;
@@ -141,7 +141,7 @@ impl Initiator {
         }
     }
 
-    /// Takes in all that came: answers R2Ts and pings, collects data and ends; the rest is kept for `recv`.
+    /// Processes all received PDUs: answers R2Ts and pings, collects data and responses; keeps the others for `recv`.
     pub fn poll(&mut self) {
         let mut others = VecDeque::new();
         while let Some((pdu, data)) = self.try_recv() {
@@ -157,14 +157,14 @@ impl Initiator {
     }
 
     fn on_r2t(&mut self, r2t: R2t) {
-        let task = self.tasks.get(&r2t.itt.0).expect("an R2T is of a task");
+        let task = self.tasks.get(&r2t.itt.0).expect("an R2T for a running task");
         let (from, to) = (r2t.buffer_offset as usize, (r2t.buffer_offset + r2t.desired_len) as usize);
-        assert!(to <= task.write.len(), "an R2T asks for what there is");
+        assert!(to <= task.write.len(), "an R2T within the data");
         self.send_data(r2t.itt, Some(r2t.ttt), from, to);
     }
 
     fn on_data_in(&mut self, data_in: DataIn, data: &[u8]) {
-        let task = self.tasks.get_mut(&data_in.itt.0).expect("data is of a task");
+        let task = self.tasks.get_mut(&data_in.itt.0).expect("Data-In for a running task");
         task.read.extend_from_slice(data);
         if let Some(end) = data_in.status {
             let data = std::mem::take(&mut task.read);
@@ -173,7 +173,7 @@ impl Initiator {
     }
 
     fn on_response(&mut self, response: ScsiResponse, data: &[u8]) {
-        let task = self.tasks.get_mut(&response.itt.0).expect("a response is of a task");
+        let task = self.tasks.get_mut(&response.itt.0).expect("a response for a running task");
         let sense = ScsiResponse::sense(data).map(|sense| Sense::decode(sense).expect("sense data"));
         let data = std::mem::take(&mut task.read);
         task.reply = Some(Reply { status: response.status, sense, data, residual: response.residual });
@@ -191,24 +191,24 @@ impl Initiator {
         self.send(pong, &[]);
     }
 
-    /// A command's end, once.
+    /// Removes and returns the result of a command that has ended.
     pub fn take_reply(&mut self, itt: Itt) -> Option<Reply> {
         self.tasks.get(&itt.0)?.reply.as_ref()?;
         self.tasks.remove(&itt.0)?.reply
     }
 
-    /// A command that will not be answered any more.
+    /// Drops a command that will get no response.
     pub fn forget(&mut self, itt: Itt) {
         self.tasks.remove(&itt.0);
     }
 
-    /// Commands without an end.
+    /// Number of commands without a response.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.tasks.values().filter(|task| task.reply.is_none()).count()
     }
 
-    /// Goes on until a command has ended.
+    /// Runs the pair until a command has ended.
     ///
     /// # Panics
     /// It does not end.
@@ -221,14 +221,14 @@ impl Initiator {
                 return reply;
             }
             if round > 10 {
-                // Only real files take real time.
+                // Stores on real files take real time.
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
         panic!("task {} does not end", itt.0);
     }
 
-    /// A command from its begin to its end.
+    /// Sends a command and waits for its end.
     ///
     /// # Panics
     /// It does not end.
@@ -238,10 +238,10 @@ impl Initiator {
         self.wait(itt)
     }
 
-    /// A mode page as it is (MODE SENSE (6), without block descriptors), header and all.
+    /// Current values of a mode page with its page header (MODE SENSE (6), DBD).
     ///
     /// # Panics
-    /// It cannot be read.
+    /// The command does not end with GOOD.
     pub fn mode_page(&mut self, page: u8) -> Vec<u8> {
         let data = self.run(&[0x1a, 0x08, page, 0, 255, 0], Io::Read(255)).good();
         data[4..].to_vec()
@@ -251,12 +251,12 @@ impl Initiator {
     pub fn set_mode_page(&mut self, page: &[u8]) -> Reply {
         let mut list = vec![0; 4];
         list.extend_from_slice(page);
-        // PS is reserved here.
+        // PS is reserved in MODE SELECT (SPC-4 7.5.7).
         list[4] &= 0x7f;
         self.run(&[0x15, 0x10, 0, 0, list.len() as u8, 0], Io::Write(&list))
     }
 
-    /// Turns the write cache on or off.
+    /// Sets WCE of the caching mode page.
     pub fn set_write_cache(&mut self, on: bool) -> Reply {
         let mut page = self.mode_page(0x08);
         page[2] = page[2] & !0x04 | u8::from(on) << 2;

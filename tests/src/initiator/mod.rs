@@ -1,6 +1,6 @@
-//! One connection of an initiator, written on `iscsi-proto`: login, commands with their data, and whatever else a
-//! test wants to send. What every initiator may rely on is checked on the way: the numbers of responses, the
-//! window, and the rules for each command's PDUs.
+//! One connection of an initiator, written on `iscsi-proto`: login, commands with their data, and any other PDU or
+//! bytes. It checks what RFC 7143 promises to every initiator: StatSN, the command window, and the rules for the PDUs of
+//! each command.
 
 mod commands;
 mod rules;
@@ -29,27 +29,27 @@ use crate::pair::Pair;
 use crate::setup::{DISK, TARGET};
 use crate::trace::{self, Trace};
 
-/// Who logs in, where, and with what wishes.
+/// Names, identifiers and preferences of a login.
 #[derive(Clone, Debug)]
-pub struct Wish {
-    /// InitiatorName.
+pub struct LoginOptions {
+    /// Value of InitiatorName.
     pub name: String,
-    /// Its part of the session's identifier.
+    /// The initiator's part of the session identifier.
     pub isid: Isid,
     /// The session to join; [`Tsih::NEW`] for a new one.
     pub tsih: Tsih,
-    /// The connection's number.
+    /// Connection ID.
     pub cid: Cid,
-    /// TargetName; `None`: a discovery session.
+    /// TargetName; `None` for a discovery session.
     pub target: Option<String>,
-    /// Its side of the negotiation.
+    /// What the initiator offers and accepts.
     pub keys: Preferences,
-    /// The number of its first command.
+    /// CmdSN of the login.
     pub cmd_sn: CmdSn,
 }
 
-impl Default for Wish {
-    /// A session with [`TARGET`], as fast as the target likes.
+impl Default for LoginOptions {
+    /// A session with [`TARGET`] that offers unsolicited data and 8 outstanding R2Ts.
     fn default() -> Self {
         let session =
             SessionParams { initial_r2t: false, max_outstanding_r2t: 8, ..SessionParams::default() };
@@ -65,37 +65,37 @@ impl Default for Wish {
     }
 }
 
-impl Wish {
-    /// Another initiator, by a number.
+impl LoginOptions {
+    /// Another initiator: its name and ISID contain `number`.
     #[must_use]
-    pub fn of(number: u8) -> Self {
+    pub fn of_host(number: u8) -> Self {
         let name = format!("iqn.2026-01.org.example:host{number}");
         Self { name, isid: Isid([0x00, 0x02, 0x3d, 0, 0, number]), ..Self::default() }
     }
 }
 
-/// One connection.
+/// One connection of an initiator.
 pub struct Initiator {
     pair: Pair,
-    /// The connection's number in the pair.
+    /// Index of the connection in the pair.
     pub wire: usize,
-    /// What is used from the full feature phase on.
+    /// Digests of the full feature phase.
     pub digests: Digests,
-    /// What was negotiated for the session.
+    /// Negotiated session parameters.
     pub session: SessionParams,
-    /// What was negotiated for the connection.
+    /// Negotiated connection parameters.
     pub connection: ConnectionParams,
-    /// The session's handle.
+    /// Target session identifying handle.
     pub tsih: Tsih,
-    /// The unit that commands go to.
+    /// LUN of the commands.
     pub lun: u64,
-    /// The number of the next command.
+    /// CmdSN of the next command.
     pub cmd_sn: CmdSn,
-    /// The number the next response must have.
+    /// StatSN expected in the next response.
     pub exp_stat_sn: StatSn,
-    /// ExpCmdSN and MaxCmdSN as told last.
+    /// ExpCmdSN and MaxCmdSN received last.
     pub window: Option<(CmdSn, CmdSn)>,
-    /// The next task tag.
+    /// ITT of the next task.
     pub itt: u32,
     reader: PduReader,
     tasks: BTreeMap<u32, Task>,
@@ -105,7 +105,7 @@ pub struct Initiator {
 }
 
 impl Initiator {
-    /// A connection on which nothing was said yet.
+    /// A new connection, before login.
     #[must_use]
     pub fn raw(pair: &Pair) -> Self {
         let wire = pair.connect();
@@ -129,52 +129,52 @@ impl Initiator {
         }
     }
 
-    /// A session whose unit attentions are read.
+    /// Logs in with the default options and receives the power-on unit attention.
     ///
     /// # Panics
     /// The login fails.
     #[must_use]
     pub fn login(pair: &Pair) -> Self {
-        Self::login_as(pair, &Wish::default())
+        Self::login_as(pair, &LoginOptions::default())
     }
 
-    /// The same for another initiator.
+    /// [`Self::login`] with these options.
     ///
     /// # Panics
     /// The login fails.
     #[must_use]
-    pub fn login_as(pair: &Pair, wish: &Wish) -> Self {
-        let mut initiator = Self::try_login(pair, wish).expect("the login succeeds");
-        if wish.target.is_some() && wish.tsih.is_new() {
+    pub fn login_as(pair: &Pair, options: &LoginOptions) -> Self {
+        let mut initiator = Self::try_login(pair, options).expect("the login succeeds");
+        if options.target.is_some() && options.tsih.is_new() {
             let _ = initiator.run(&[0; 6], Io::None);
         }
         initiator
     }
 
-    /// A login in one exchange, from the operational stage to the full feature phase.
+    /// Logs in from the operational stage to the full feature phase.
     ///
     /// # Errors
-    /// The target refuses.
-    pub fn try_login(pair: &Pair, wish: &Wish) -> Result<Self, LoginStatus> {
+    /// The target refuses the login.
+    pub fn try_login(pair: &Pair, options: &LoginOptions) -> Result<Self, LoginStatus> {
         let mut initiator = Self::raw(pair);
-        initiator.exchange_login(wish)?;
+        initiator.exchange_login(options)?;
         Ok(initiator)
     }
 
-    fn exchange_login(&mut self, wish: &Wish) -> Result<(), LoginStatus> {
-        self.cmd_sn = wish.cmd_sn;
-        let mut negotiation = Negotiation::new(Role::Initiator, wish.keys);
+    fn exchange_login(&mut self, options: &LoginOptions) -> Result<(), LoginStatus> {
+        self.cmd_sn = options.cmd_sn;
+        let mut negotiation = Negotiation::new(Role::Initiator, options.keys);
         let mut text = TextBuilder::new();
-        text.pair(Key::InitiatorName.name(), &wish.name);
-        match &wish.target {
+        text.pair(Key::InitiatorName.name(), &options.name);
+        match &options.target {
             Some(target) => text.pair(Key::TargetName.name(), target),
             None => {
                 text.pair(Key::SessionType.name(), "Discovery");
                 negotiation.set_session_type(SessionType::Discovery);
             }
         }
-        if !wish.tsih.is_new() {
-            negotiation = Negotiation::joining(Role::Initiator, wish.keys, wish.keys.session);
+        if !options.tsih.is_new() {
+            negotiation = Negotiation::joining(Role::Initiator, options.keys, options.keys.session);
         }
         negotiation.offer_wanted(&mut text);
         for _ in 0..8 {
@@ -184,10 +184,10 @@ impl Initiator {
                 stage: Stage::OperationalNegotiation,
                 version_max: 0,
                 version_min: 0,
-                isid: wish.isid,
-                tsih: wish.tsih,
+                isid: options.isid,
+                tsih: options.tsih,
                 itt: Itt(0),
-                cid: wish.cid,
+                cid: options.cid,
                 cmd_sn: self.cmd_sn,
                 exp_stat_sn: self.exp_stat_sn,
             };
@@ -199,7 +199,7 @@ impl Initiator {
             self.exp_stat_sn = response.stat_sn.next();
             for pair in pairs(&data, &TextLimits::default()) {
                 let (key, value) = pair.expect("text of pairs");
-                negotiation.receive(key, value, &mut text).expect("answers that the offers allow");
+                negotiation.receive(key, value, &mut text).expect("an answer that the offer allows");
             }
             if response.next == Some(Stage::FullFeature) {
                 self.tsih = response.tsih;
@@ -207,10 +207,10 @@ impl Initiator {
                 return Ok(());
             }
         }
-        panic!("the login has no end");
+        panic!("the login does not end");
     }
 
-    /// From here on these parameters hold.
+    /// Enters the full feature phase with these parameters.
     pub fn enter(&mut self, session: SessionParams, connection: ConnectionParams) {
         (self.session, self.connection) = (session, connection);
         self.digests = connection.digests();
@@ -218,7 +218,7 @@ impl Initiator {
         self.reader.configure(limits, self.digests);
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.trace.note(&format!("{} bytes", bytes.len()));
         if let Some(Ok(pdu)) = bytes.first_chunk().map(Pdu::decode) {
@@ -227,7 +227,7 @@ impl Initiator {
         self.pair.deliver(self.wire, bytes);
     }
 
-    /// A PDU as it goes over the wire.
+    /// The encoding of a PDU, with digests and padding.
     #[must_use]
     pub fn wire_bytes(&self, bhs: &Bhs, ahs: &[u8], data: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
@@ -249,16 +249,16 @@ impl Initiator {
     /// The next PDU.
     ///
     /// # Panics
-    /// There is none, or its numbers are wrong.
+    /// None has arrived, or its StatSN or window is wrong.
     #[track_caller]
     pub fn recv(&mut self) -> (Pdu, Bytes) {
         match self.try_recv() {
             Some(pdu) => pdu,
-            None => panic!("nothing comes"),
+            None => panic!("no PDU has arrived"),
         }
     }
 
-    /// The next PDU, if there is one.
+    /// The next PDU, if one has arrived.
     pub fn try_recv(&mut self) -> Option<(Pdu, Bytes)> {
         if let Some(pdu) = self.inbox.pop_front() {
             return Some(pdu);
@@ -266,7 +266,7 @@ impl Initiator {
         self.receive()
     }
 
-    /// All PDUs that are there, as lines.
+    /// All PDUs that have arrived, formatted by [`trace::lines`].
     pub fn lines(&mut self) -> Vec<String> {
         let mut pdus = Vec::new();
         while let Some(pdu) = self.try_recv() {
@@ -275,24 +275,24 @@ impl Initiator {
         trace::lines(&pdus)
     }
 
-    /// The target has closed the connection.
+    /// Whether the target has closed the connection.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.pair.is_closed(self.wire)
     }
 
-    /// Goes away without a word.
+    /// Closes the connection without a logout.
     pub fn hang_up(&mut self) {
-        self.trace.note("hangs up");
+        self.trace.note("initiator closes the connection");
         self.pair.hang_up(self.wire);
     }
 
     fn receive(&mut self) -> Option<(Pdu, Bytes)> {
         let arrived = self.pair.take(self.wire);
-        // As it is delivered to the target, so it is taken here.
+        // Bytes arrive in deliveries of the same size as at the target.
         let chunk = self.pair.side().setup.chunk;
         arrived.chunks(chunk.min(arrived.len().max(1))).for_each(|piece| self.reader.push(piece));
-        let RawPdu { bhs, data, .. } = self.reader.next_pdu()?.expect("whole PDUs with right digests");
+        let RawPdu { bhs, data, .. } = self.reader.next_pdu()?.expect("PDUs with correct digests");
         let pdu = Pdu::decode(&bhs).expect("a PDU of RFC 7143");
         self.trace.received(&pdu, &data);
         self.check_numbers(&pdu);
@@ -323,53 +323,61 @@ impl Initiator {
             self.exp_stat_sn = stat_sn.next();
         }
         if let Some((exp_before, max_before)) = self.window {
-            assert!(!exp.is_before(exp_before), "ExpCmdSN never goes back");
-            assert!(!max.is_before(max_before), "MaxCmdSN never goes back");
+            assert!(!exp.is_before(exp_before), "ExpCmdSN does not decrease");
+            assert!(!max.is_before(max_before), "MaxCmdSN does not decrease");
         }
         self.window = Some((exp, max));
     }
 
-    /// The next task tag.
+    /// Takes the next ITT.
     pub fn next_itt(&mut self) -> Itt {
         self.itt += 1;
         Itt(self.itt - 1)
     }
 
-    /// A numbered request's CmdSN.
+    /// Takes the next CmdSN.
     pub fn next_cmd_sn(&mut self) -> CmdSn {
         let cmd_sn = self.cmd_sn;
         self.cmd_sn = cmd_sn.next();
         cmd_sn
     }
 
-    /// The unit's number as it travels.
+    /// The LUN field of requests.
     ///
     /// # Panics
-    /// It is none.
+    /// [`Self::lun`] is not a valid LUN.
     #[must_use]
     pub fn lun_wire(&self) -> [u8; 8] {
-        Lun::new(self.lun).expect("a unit's number").to_wire()
+        Lun::new(self.lun).expect("a valid LUN").to_wire()
     }
 
-    /// A task management function, sent immediately.
+    /// Sends a task management request with the I bit and returns its ITT.
     pub fn manage(&mut self, function: TaskFunction, referenced: Option<Itt>) -> Itt {
-        let itt = self.next_itt();
-        let request = TaskManagementRequest {
+        let request = self.task_management(function, referenced);
+        self.send(request, &[]);
+        request.itt
+    }
+
+    /// An immediate task management request, for the caller to change and send.
+    pub fn task_management(
+        &mut self,
+        function: TaskFunction,
+        referenced_task: Option<Itt>,
+    ) -> TaskManagementRequest {
+        TaskManagementRequest {
             immediate: true,
             function,
             lun: self.lun_wire(),
-            itt,
-            referenced_task: referenced,
+            itt: self.next_itt(),
+            referenced_task,
             cmd_sn: self.cmd_sn,
             exp_stat_sn: self.exp_stat_sn,
             ref_cmd_sn: CmdSn(0),
             exp_data_sn: 0,
-        };
-        self.send(request, &[]);
-        itt
+        }
     }
 
-    /// The answer to a task management function, if it is there.
+    /// The response to a task management request, if it has arrived.
     pub fn managed(&mut self, itt: Itt) -> Option<TaskResponse> {
         self.poll();
         let found = self.inbox.iter().position(
@@ -381,7 +389,7 @@ impl Initiator {
         }
     }
 
-    /// A text request, to be changed before it is sent.
+    /// A Text Request, for the caller to change and send.
     pub fn text(&mut self) -> TextRequest {
         TextRequest {
             immediate: false,
@@ -395,7 +403,7 @@ impl Initiator {
         }
     }
 
-    /// A NOP-Out that wants an answer, to be changed before it is sent.
+    /// A NOP-Out that requests a response, for the caller to change and send.
     pub fn nop(&mut self) -> NopOut {
         NopOut {
             immediate: false,
@@ -407,7 +415,7 @@ impl Initiator {
         }
     }
 
-    /// A logout request of this connection, to be changed before it is sent.
+    /// A Logout Request of this connection, for the caller to change and send.
     pub fn logout(&mut self, reason: LogoutReason) -> LogoutRequest {
         LogoutRequest {
             immediate: false,

@@ -1,40 +1,39 @@
-//! What an initiator may rely on in the PDUs of its commands, checked on all that a connection sends and receives,
-//! whoever looks at it afterwards: the order and the cutting of Data-In (RFC 7143 11.7), R2Ts (11.8), and that no
-//! response comes while data is outstanding (7.8).
+//! Rules of RFC 7143 for the PDUs of commands, checked on everything that a connection sends and receives: order and
+//! bursts of Data-In (11.7), R2Ts (11.8), and no response while data is outstanding (7.8).
 
 use std::collections::BTreeMap;
 
 use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{DataIn, Pdu, R2t, Residual, ScsiResponse};
 
-/// What went over a connection for each command, by its task tag.
+/// The exchanges of a connection by ITT.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     commands: BTreeMap<u32, Exchange>,
 }
 
-/// One command's PDUs so far.
+/// Counters of the PDUs of one command.
 #[derive(Debug, Default)]
 struct Exchange {
-    /// Expected Data Transfer Length; `None` if the command was not seen.
+    /// Expected Data Transfer Length; `None` if the command was not sent by this connection.
     expected: Option<u32>,
     reads: bool,
-    /// Data-In PDUs.
+    /// Number of Data-In PDUs.
     data_in: u32,
     /// Bytes of Data-In.
     received: u32,
     /// Bytes of Data-In since the last F bit.
     burst: u32,
     r2ts: u32,
-    /// R2Ts that are not answered to their F bit.
-    asked: u32,
-    /// Unsolicited Data-Out is still to be sent.
+    /// R2Ts whose data is not completely sent.
+    outstanding_r2ts: u32,
+    /// Unsolicited Data-Out is not completely sent.
     unsolicited: bool,
     ended: bool,
 }
 
 impl Rules {
-    /// A PDU goes out.
+    /// Records a PDU that the initiator sends.
     pub(super) fn sent(&mut self, pdu: &Pdu) {
         match pdu {
             Pdu::ScsiCommand(command) => {
@@ -49,7 +48,7 @@ impl Rules {
             Pdu::DataOut(data) if data.last => {
                 let Some(exchange) = self.commands.get_mut(&data.itt.0) else { return };
                 match data.ttt {
-                    Some(_) => exchange.asked = exchange.asked.saturating_sub(1),
+                    Some(_) => exchange.outstanding_r2ts = exchange.outstanding_r2ts.saturating_sub(1),
                     None => exchange.unsolicited = false,
                 }
             }
@@ -57,10 +56,10 @@ impl Rules {
         }
     }
 
-    /// A PDU came in.
+    /// Checks a PDU that the initiator receives.
     ///
     /// # Panics
-    /// It breaks a rule.
+    /// The PDU violates a rule.
     pub(super) fn received(&mut self, pdu: &Pdu, data: &[u8], session: &SessionParams, max_segment: u32) {
         let itt = match pdu {
             Pdu::DataIn(pdu) => pdu.itt,
@@ -69,7 +68,7 @@ impl Rules {
             _ => return,
         };
         let exchange = self.commands.entry(itt.0).or_default();
-        assert!(!exchange.ended, "nothing comes after the end: {pdu:?}");
+        assert!(!exchange.ended, "a PDU after the response: {pdu:?}");
         match pdu {
             Pdu::DataIn(pdu) => {
                 assert!(data.len() as u32 <= max_segment, "MaxRecvDataSegmentLength: {pdu:?}");
@@ -103,18 +102,21 @@ impl Exchange {
 
     fn r2t(&mut self, pdu: &R2t, session: &SessionParams) {
         assert_eq!(pdu.r2t_sn.0, self.r2ts, "R2TSN: {pdu:?}");
-        assert!(pdu.desired_len > 0 && pdu.desired_len <= session.max_burst_len, "a burst: {pdu:?}");
+        assert!(
+            pdu.desired_len > 0 && pdu.desired_len <= session.max_burst_len,
+            "desired length within MaxBurstLength: {pdu:?}"
+        );
         let end = pdu.buffer_offset + pdu.desired_len;
-        assert!(self.expected.is_none_or(|expected| end <= expected), "more than there is: {pdu:?}");
+        assert!(self.expected.is_none_or(|expected| end <= expected), "beyond the data: {pdu:?}");
         self.r2ts += 1;
-        self.asked += 1;
-        assert!(self.asked <= session.max_outstanding_r2t.into(), "MaxOutstandingR2T: {pdu:?}");
+        self.outstanding_r2ts += 1;
+        assert!(self.outstanding_r2ts <= session.max_outstanding_r2t.into(), "MaxOutstandingR2T: {pdu:?}");
     }
 
     fn response(&mut self, pdu: &ScsiResponse) {
         assert_eq!(pdu.exp_data_sn, self.data_in + self.r2ts, "ExpDataSN: {pdu:?}");
         assert_eq!(
-            (self.asked, self.unsolicited),
+            (self.outstanding_r2ts, self.unsolicited),
             (0, false),
             "a response while data is outstanding: {pdu:?}"
         );
@@ -133,7 +135,7 @@ impl Exchange {
             assert_eq!(
                 self.received + missing,
                 expected,
-                "{residual:?} of {expected}, {} came",
+                "{residual:?} of {expected}, received {}",
                 self.received
             );
         }

@@ -1,4 +1,4 @@
-//! What processes spend: CPU time by the process's own clock, context switches, memory.
+//! CPU time, context switches and memory of processes.
 
 use std::fs;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
-/// What processes spent, or hold.
+/// CPU time, context switches, memory and threads of processes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cost {
     /// User and system time of all threads, ended ones included.
     pub cpu: Duration,
-    /// Context switches of the threads there are, wanted and unwanted.
+    /// Context switches of the current threads, voluntary and involuntary.
     pub switches: u64,
     /// Resident memory in bytes.
     pub resident: u64,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
 }
 
 impl Cost {
-    /// What was spent since `before`; memory and threads as they are now.
+    /// CPU time and switches since `before`, with the current memory and threads.
     #[must_use]
     pub fn since(self, before: &Self) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Cost {
     }
 }
 
-/// What these processes have spent so far; one that is gone counts nothing.
+/// The total cost of these processes so far; ended ones are not counted.
 #[must_use]
 pub fn process_cost(processes: &[u32]) -> Cost {
     let mut cost = Cost::default();
@@ -61,7 +61,7 @@ fn cpu_time(process: u32) -> Option<Duration> {
     Some(clock_getcpuclockid(process).ok()?.now().ok()?.into())
 }
 
-/// The number behind `name:` in a status file.
+/// The number after `name:` in the text of `/proc/PID/status`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     value.split_whitespace().next()?.parse().ok()
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_their_whole_name() {
+    fn field_matches_the_whole_name() {
         let status = "VmRSS:\t    1234 kB\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t9\n";
         assert_eq!(field(status, "VmRSS"), Some(1234));
         assert_eq!(field(status, "voluntary_ctxt_switches"), Some(7));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn work_costs_and_is_seen_from_outside() {
+    fn process_cost_includes_the_cpu_time_of_a_process() {
         let this = [std::process::id()];
         let before = process_cost(&this);
         while own_cpu_time() < before.cpu + Duration::from_millis(5) {}

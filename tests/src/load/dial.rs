@@ -1,4 +1,4 @@
-//! The part before the load: connect, log in, ask for the capacity; by blocking calls.
+//! Connects, logs in and reads the capacity, with blocking calls, before the load starts.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ use scsi_core::page::read_capacity::ReadCapacity;
 
 use super::{LoadError, UnitName, odd};
 
-/// A session that is ready for commands.
+/// A session in the full feature phase, ready for commands.
 #[derive(Debug)]
 pub(super) struct Dialled {
     pub(super) socket: TcpStream,
@@ -31,21 +31,21 @@ pub(super) struct Dialled {
     pub(super) next_cmd_sn: CmdSn,
     pub(super) max_cmd_sn: CmdSn,
     pub(super) exp_stat_sn: StatSn,
-    /// Bytes.
+    /// Length of a block in bytes.
     pub(super) block_len: u32,
     pub(super) blocks: u64,
 }
 
-/// Waits no longer for one answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// More requests than any login needs.
+/// Most time to wait for one response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most requests of a login.
 const LOGIN_REQUESTS_MAX: usize = 16;
-/// More unit attentions than a unit has.
+/// Most unit attentions that [`Dialler::settle`] receives.
 const ATTENTIONS_MAX: usize = 16;
-/// What we take in one PDU, in bytes; long reads are cheapest in long PDUs.
+/// MaxRecvDataSegmentLength of the generator in bytes; long PDUs make long reads cheapest.
 pub(super) const RECEIVE_MAX: u32 = 256 << 10;
 
-/// Connects and logs in as the `number`th initiator port, and asks the unit for its capacity.
+/// Connects, logs in as the initiator port `number`, and reads the capacity of the unit.
 pub(super) fn dial(
     portal: SocketAddr,
     unit: &UnitName,
@@ -56,7 +56,7 @@ pub(super) fn dial(
     dialler.login(unit, number)?;
     let settled = dialler.negotiation.connection().digests();
     if settled != digests {
-        return Err(odd(format!("digests {digests:?} wanted, {settled:?} settled")));
+        return Err(odd(format!("requested digests {digests:?}, negotiated {settled:?}")));
     }
     let capacity = dialler.settle()?;
     let Dialler { socket, negotiation, lun, cmd_sn, max_cmd_sn, exp_stat_sn, .. } = dialler;
@@ -77,6 +77,7 @@ pub(super) fn dial(
 
 const GOOD: u8 = 0;
 
+/// A connection during login and capacity query.
 pub(super) struct Dialler {
     socket: TcpStream,
     reader: PduReader,
@@ -90,10 +91,10 @@ pub(super) struct Dialler {
 
 impl Dialler {
     pub(super) fn connect(portal: SocketAddr, unit: &UnitName, digests: Digests) -> Result<Self, LoadError> {
-        let lun = Lun::new(unit.lun.into()).ok_or_else(|| odd(format!("no such LUN: {}", unit.lun)))?;
+        let lun = Lun::new(unit.lun.into()).ok_or_else(|| odd(format!("{} is not a valid LUN", unit.lun)))?;
         let socket = TcpStream::connect(portal)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
         let preferences = Preferences {
             session: SessionParams {
                 initial_r2t: false,
@@ -129,7 +130,7 @@ impl Dialler {
         let mut answer = BytesMut::new();
         for _ in 0..LOGIN_REQUESTS_MAX {
             if stage == Stage::OperationalNegotiation {
-                // Even if None is meant: stock tgtd refuses logins in which it had to offer its digests itself.
+                // Offers digests even if they are None: tgt refuses logins in which it has to offer digests itself.
                 self.negotiation.offer(Key::HeaderDigest, &mut text);
                 self.negotiation.offer(Key::DataDigest, &mut text);
                 self.negotiation.offer_wanted(&mut text);
@@ -162,7 +163,7 @@ impl Dialler {
                 return Ok(());
             }
         }
-        Err(odd("the login has no end"))
+        Err(odd("the login does not end"))
     }
 
     fn login_request(&self, stage: Stage, next: Stage, number: u32) -> LoginRequest {
@@ -182,7 +183,7 @@ impl Dialler {
         }
     }
 
-    /// Hears the unit's news out, and asks for its capacity.
+    /// Receives the pending unit attentions and reads the capacity.
     pub(super) fn settle(&mut self) -> Result<ReadCapacity, LoadError> {
         for _ in 0..ATTENTIONS_MAX {
             if self.command(&cdb(&Cdb::TestUnitReady)?, 0)?.0 == GOOD {
@@ -195,12 +196,14 @@ impl Dialler {
     fn capacity(&mut self) -> Result<ReadCapacity, LoadError> {
         let ask = Cdb::ReadCapacity16 { allocation_len: 32 };
         match self.command(&cdb(&ask)?, 32)? {
-            (GOOD, data) => ReadCapacity::decode_16(&data).map_err(|_| odd("short capacity")),
+            (GOOD, data) => {
+                ReadCapacity::decode_16(&data).map_err(|_| odd("READ CAPACITY (16) data is too short"))
+            }
             (status, _) => Err(LoadError::Status { status, what: "READ CAPACITY", offset: 0 }),
         }
     }
 
-    /// One command that brings at most `expected_len` bytes; its status and data.
+    /// Runs a command that reads at most `expected_len` bytes; returns its status and data.
     fn command(&mut self, cdb: &CdbBytes, expected_len: u32) -> Result<(u8, Vec<u8>), LoadError> {
         let command = ScsiCommand {
             immediate: false,
@@ -244,7 +247,7 @@ impl Dialler {
         Ok(self.socket.write_all(&bytes)?)
     }
 
-    /// The next PDU that is not a ping, which is answered on the way.
+    /// The next PDU that is not a NOP-In; answers pings.
     pub(super) fn receive(&mut self) -> Result<(Pdu, Bytes), LoadError> {
         loop {
             let raw = self.receive_raw()?;
@@ -282,5 +285,5 @@ impl Dialler {
 }
 
 pub(super) fn cdb(cdb: &Cdb) -> Result<CdbBytes, LoadError> {
-    encode(cdb).ok_or_else(|| odd("no such CDB"))
+    encode(cdb).ok_or_else(|| odd("a command without a CDB"))
 }

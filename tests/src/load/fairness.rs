@@ -1,17 +1,17 @@
-//! How equal shares are.
+//! Fairness of the rates of sessions.
 
-/// What several sessions got, each as a part of what it would get in a fair world.
+/// How equal the shares of several sessions are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fairness {
-    /// Jain's index, the square of the sum by the sum of squares and their number: 1 when all shares are equal, 1/n when
-    /// one of n sessions has everything.
+    /// Jain's index: the square of the sum, divided by n times the sum of the squares. 1 if all shares are equal, 1/n
+    /// if one of n sessions has everything.
     pub jain: f64,
-    /// The least share by the greatest: 0 when somebody starves.
+    /// The least share divided by the greatest; 0 if a session gets nothing.
     pub least: f64,
 }
 
 impl Fairness {
-    /// Of these shares; of none, it is perfect.
+    /// The fairness of these shares; perfect if there are none.
     #[must_use]
     pub fn of(shares: &[f64]) -> Self {
         let (sum, squares) = shares
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_shares_are_fair_and_one_that_has_all_is_not() {
+    fn fairness_is_1_for_equal_shares_and_1_nth_for_one_taker() {
         assert_eq!(Fairness::of(&[3.0; 16]), Fairness { jain: 1.0, least: 1.0 });
         assert_eq!(Fairness::of(&[1.0, 0.0, 0.0, 0.0]), Fairness { jain: 0.25, least: 0.0 });
         assert_eq!(Fairness::of(&[1.0, 3.0]), Fairness { jain: 0.8, least: 1.0 / 3.0 });

@@ -1,4 +1,4 @@
-//! The loop that drives all sessions, and what they share.
+//! The event loop of all sessions, and their shared state.
 
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,21 @@ use super::histogram::Histogram;
 use super::session::Session;
 use super::{Cost, LoadError, Outcome, Plan, Shape, Work, odd};
 
-/// Nothing at all from the target for so long is an error.
+/// Time without any event after which the run fails.
 const STALL: Duration = Duration::from_secs(20);
-/// Longest sleep, so that the clock is looked at.
+/// Longest sleep between reads of the clock.
 const TICK: Duration = Duration::from_millis(50);
 const EVENTS: usize = 256;
 
-/// Logs in everywhere, puts the load on, counts, and lets the last commands end.
+/// Logs in all sessions, runs the load, measures, and waits until the outstanding commands end.
 ///
 /// # Errors
-/// Whatever goes wrong on any session ends the run.
+/// The first error of any session.
 pub fn run(plan: &Plan) -> Result<Outcome, LoadError> {
     Generator::new(plan)?.run()
 }
 
-/// What one command moves.
+/// The transfer of one command.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Transfer {
     pub(super) offset: u64,
@@ -35,11 +35,11 @@ pub(super) struct Transfer {
     pub(super) read: bool,
 }
 
-/// What all sessions share: the source of offsets, the clock, the counters.
+/// State shared by all sessions: offsets, clock, counters.
 pub(super) struct Shared {
     pub(super) now: u64,
     epoch: Instant,
-    /// Of each unit: how many bytes are used, and where the next command is if in order.
+    /// For each unit, the number of bytes used and the next sequential offset.
     units: Vec<(u64, u64)>,
     work: Work,
     random: bool,
@@ -63,7 +63,7 @@ impl Shared {
         self.verify
     }
 
-    /// What the next command of a session on a unit is, of this length; `None`: no more.
+    /// The next transfer of this length on a unit; `None` if no command may be sent any more.
     #[inline]
     pub(super) fn next_transfer(&mut self, unit: usize, len: u32) -> Option<Transfer> {
         if self.stopping {
@@ -115,11 +115,11 @@ struct Generator<'a> {
     sessions: Vec<Session>,
     shared: Shared,
     started: Counted,
-    /// Commands of each session when counting stopped.
+    /// Commands of each session at the end of the measurement.
     counts: Vec<u64>,
 }
 
-/// What is subtracted at the end.
+/// Time and costs at the start or end of the measurement.
 #[derive(Clone, Copy, Default)]
 struct Counted {
     at: u64,
@@ -141,13 +141,15 @@ impl<'a> Generator<'a> {
             let mixed = plan.mix.iter().cycle().nth(number / plan.units.len());
             let Shape { transfer_len, depth } = mixed.copied().unwrap_or(whole);
             if block_len == 0 || !transfer_len.is_multiple_of(block_len) || transfer_len == 0 {
-                return Err(odd(format!("{transfer_len} bytes are no number of blocks")));
+                return Err(odd(format!(
+                    "transfer length {transfer_len} is not a multiple of the block length {block_len}"
+                )));
             }
             let size = dialled.blocks.saturating_mul(block_len.into());
             let used = if plan.range == 0 { size } else { size.min(plan.range) };
             units[unit].0 = used;
             if used < transfer_len.into() {
-                return Err(odd("the unit is too small"));
+                return Err(odd("the unit is smaller than one transfer"));
             }
             let stamps = plan.verify || fill;
             let mut session = Session::new(dialled, unit, depth, stamps, transfer_len);
@@ -173,8 +175,8 @@ impl<'a> Generator<'a> {
     }
 
     fn run(mut self) -> Result<Outcome, LoadError> {
-        for (place, session) in self.sessions.iter().enumerate() {
-            epoll::add(&self.epoll, &session.socket, EventData::new_u64(place as u64), EventFlags::IN)?;
+        for (index, session) in self.sessions.iter().enumerate() {
+            epoll::add(&self.epoll, &session.socket, EventData::new_u64(index as u64), EventFlags::IN)?;
         }
         let fill = self.plan.work == Work::Fill;
         let warm_up = if fill { Duration::ZERO } else { self.plan.warm_up };
@@ -182,16 +184,16 @@ impl<'a> Generator<'a> {
         if warm_up.is_zero() {
             self.start_counting();
         }
-        for place in 0..self.sessions.len() {
+        for index in 0..self.sessions.len() {
             self.shared.read_clock();
-            self.sessions[place].refill(&mut self.shared);
-            self.flush(place)?;
+            self.sessions[index].refill(&mut self.shared);
+            self.flush(index)?;
         }
         let mut counted = None;
-        let mut heard = self.shared.now;
+        let mut last_event_at = self.shared.now;
         loop {
             if self.turn()? {
-                heard = self.shared.now;
+                last_event_at = self.shared.now;
             }
             let now = self.shared.now;
             if !self.shared.counting && !self.shared.stopping && now >= begin {
@@ -208,14 +210,14 @@ impl<'a> Generator<'a> {
             if self.shared.stopping && self.outstanding() == 0 {
                 break;
             }
-            if now.saturating_sub(heard) > STALL.as_nanos() as u64 {
+            if now.saturating_sub(last_event_at) > STALL.as_nanos() as u64 {
                 return Err(LoadError::Stalled { after: STALL, outstanding: self.outstanding() });
             }
         }
         Ok(self.outcome(counted.unwrap_or_default()))
     }
 
-    /// Waits once and serves what is ready; whether anything was.
+    /// Waits once and handles the ready sessions; true if there were any.
     fn turn(&mut self) -> Result<bool, LoadError> {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS];
         let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
@@ -226,21 +228,21 @@ impl<'a> Generator<'a> {
         };
         self.shared.read_clock();
         for event in &events[..count] {
-            let place = event.data.u64() as usize;
+            let index = event.data.u64() as usize;
             let flags = event.flags;
             if flags != EventFlags::OUT {
-                self.sessions[place].receive(&mut self.shared)?;
-                self.sessions[place].refill(&mut self.shared);
+                self.sessions[index].receive(&mut self.shared)?;
+                self.sessions[index].refill(&mut self.shared);
             }
-            self.flush(place)?;
+            self.flush(index)?;
         }
         Ok(count > 0)
     }
 
-    /// Sends what a session has, and asks to be told of room where the socket is full.
+    /// Sends a session's queued PDUs, and waits for EPOLLOUT while the socket is full.
     #[inline]
-    fn flush(&mut self, place: usize) -> Result<(), LoadError> {
-        let session = &mut self.sessions[place];
+    fn flush(&mut self, index: usize) -> Result<(), LoadError> {
+        let session = &mut self.sessions[index];
         let blocked_before = session.blocked;
         session.flush()?;
         if session.blocked != blocked_before {
@@ -248,7 +250,7 @@ impl<'a> Generator<'a> {
             epoll::modify(
                 &self.epoll,
                 &session.socket,
-                EventData::new_u64(place as u64),
+                EventData::new_u64(index as u64),
                 EventFlags::IN | out,
             )?;
         }
@@ -318,15 +320,15 @@ mod tests {
     }
 
     #[test]
-    fn in_order_begins_again_and_fill_ends() {
+    fn sequential_offsets_wrap_and_fill_ends() {
         assert_eq!(offsets(&mut shared(Work::Read, false), 0, 6), [0, 512, 1024, 1536, 0, 512]);
         let mut fill = shared(Work::Fill, false);
         assert_eq!(offsets(&mut fill, 0, 9), [0, 512, 1024, 1536]);
-        assert_eq!(offsets(&mut fill, 1, 9), [0, 512], "each unit by itself");
+        assert_eq!(offsets(&mut fill, 1, 9), [0, 512], "each unit has its own offset");
     }
 
     #[test]
-    fn random_offsets_reach_all_of_the_unit_and_nothing_else() {
+    fn random_offsets_cover_exactly_the_unit() {
         let mut seen = offsets(&mut shared(Work::Read, true), 0, 1000);
         seen.sort_unstable();
         seen.dedup();
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_is_of_both() {
+    fn mixed_work_has_the_given_share_of_reads() {
         let mut mixed = shared(Work::Mixed(30), true);
         let reads =
             (0..10_000).filter(|_| mixed.next_transfer(0, 512).is_some_and(|transfer| transfer.read)).count();

@@ -1,8 +1,8 @@
-//! A load generator that costs far less than what it measures: one thread, one epoll, headers built once and patched.
+//! A load generator that costs much less than the target that it measures: one thread and one epoll instance.
 //!
-//! It is no general initiator: it logs in as one that takes everything the target offers, keeps a number of READ or
-//! WRITE commands outstanding on each session, and counts. What the target sends is followed closely enough to know
-//! that every command got all of its data and a good status; with [`Plan::verify`] the data is checked too.
+//! It is not a general initiator: it keeps a number of READ or WRITE commands outstanding on each session, and counts
+//! them. It checks that every command transfers all of its data and ends with GOOD, and with [`Plan::verify`] it compares
+//! the data.
 
 mod cost;
 mod dial;
@@ -30,10 +30,10 @@ pub use generator::run;
 pub use histogram::Histogram;
 pub use visit::{leave_reads, visit};
 
-/// What to do to which target.
+/// A load and the target it is run on.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the target listens.
+    /// Address of the target's portal.
     pub portal: SocketAddr,
     /// Units to load, each with `sessions` sessions of its own.
     pub units: Vec<UnitName>,
@@ -43,30 +43,30 @@ pub struct Plan {
     pub depth: usize,
     /// Bytes of one command: a multiple of the unit's block length.
     pub transfer_len: u32,
-    /// What the sessions do instead of these two, one after the other and again from the first; empty: all do the
-    /// same. The latency is then that of the first shape alone.
+    /// Shapes that replace `depth` and `transfer_len`, assigned to the sessions in turn; empty: all sessions use those.
+    /// The latency is that of sessions with the first shape.
     pub mix: &'static [Shape],
-    /// What the commands are.
+    /// Kinds of commands.
     pub work: Work,
-    /// Whether offsets are random, or go through the unit from its begin to its end again and again.
+    /// Random offsets; else sequential ones that wrap at the end of the unit.
     pub random: bool,
-    /// Only so many bytes of each unit are used; 0: all.
+    /// Bytes used of each unit, from its start; 0: all.
     pub range: u64,
-    /// Digests to insist on.
+    /// Digests; the login fails if the target does not accept exactly these.
     pub digests: Digests,
-    /// Writes carry a stamp of their place and reads must show it: for a unit that [`Work::Fill`] has been over.
+    /// Writes contain stamps of their offsets, and reads are checked for them. The unit must be filled by [`Work::Fill`].
     pub verify: bool,
-    /// How long to run before counting begins.
+    /// Time of load before the measurement.
     pub warm_up: Duration,
-    /// How long to count. [`Work::Fill`] takes as long as it takes.
+    /// Time of the measurement; [`Work::Fill`] ignores it.
     pub time: Duration,
     /// Processes of the target, whose cost is measured.
     pub processes: Vec<u32>,
-    /// Of the random offsets.
+    /// Seed of the random offsets.
     pub seed: u64,
 }
 
-/// What one session does.
+/// Transfer length and queue depth of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shape {
     /// See [`Plan::transfer_len`].
@@ -84,48 +84,48 @@ pub struct UnitName {
     pub lun: u16,
 }
 
-/// What the commands are.
+/// Kinds of commands of a load.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Work {
-    /// Reads.
+    /// Only reads.
     Read,
-    /// Writes.
+    /// Only writes.
     Write,
-    /// So many reads in a hundred, the rest writes.
+    /// This percentage of reads, the others writes.
     Mixed(u8),
-    /// Every byte of the unit once, with its stamp; for one session a unit.
+    /// Writes every byte of the unit once, with stamps; one session for each unit.
     Fill,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Commands that were counted.
+    /// Commands that ended during the measurement.
     pub commands: u64,
-    /// Bytes they moved.
+    /// Bytes transferred by them.
     pub bytes: u64,
-    /// How long was counted.
+    /// Duration of the measurement.
     pub elapsed: Duration,
-    /// Times from a command's submission to its status, in nanoseconds.
+    /// Time from submission to status of the commands.
     pub latency: Histogram,
-    /// What the target's processes spent meanwhile.
+    /// Cost of the target's processes during the measurement.
     pub cost: Cost,
-    /// CPU time the generator itself spent.
+    /// CPU time of the generator.
     pub own_cpu: Duration,
-    /// Commands of each session that were counted.
+    /// Commands of each session that ended during the measurement.
     pub sessions: Vec<u64>,
 }
 
-/// Sessions that are logged in and ask for nothing, until it is dropped.
+/// Idle sessions; their connections are closed when it is dropped.
 pub struct Idle {
     _sessions: Vec<TcpStream>,
 }
 
 impl Idle {
-    /// Logs in as many sessions as the plan says.
+    /// Logs in as many sessions as the plan has.
     ///
     /// # Errors
-    /// The first that does not get in.
+    /// The error of the first login that fails.
     pub fn log_in(plan: &Plan) -> Result<Self, LoadError> {
         let numbers = 0..plan.units.len() * plan.sessions;
         let log_in = |number| {
@@ -168,14 +168,14 @@ impl Outcome {
     }
 }
 
-/// Why a load could not be put on a target.
+/// Why a load failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The connection failed.
+    /// A blocking call on the connection failed.
     #[error("connection: {0}")]
     Io(#[from] io::Error),
-    /// The connection failed.
+    /// A nonblocking call on the connection failed.
     #[error("connection: {0}")]
     System(#[from] Errno),
     /// The target closed the connection.
@@ -184,48 +184,48 @@ pub enum LoadError {
     /// The login was refused.
     #[error("login refused: {0:?}")]
     Refused(LoginStatus),
-    /// What the target sent cannot be taken apart.
+    /// The target sent bytes that are not a PDU.
     #[error("framing: {0}")]
     Frame(#[from] FrameError),
-    /// What the target sent cannot be decoded.
+    /// The target sent a header that cannot be decoded.
     #[error("header: {0}")]
     Pdu(#[from] PduError),
-    /// The target's text is no list of keys.
+    /// The target sent text that is not a list of keys.
     #[error("text: {0}")]
     Text(#[from] TextError),
     /// The negotiation failed.
     #[error("negotiation: {0}")]
     Negotiation(#[from] NegotiationError),
-    /// The target did something no target does.
+    /// The target violated the protocol.
     #[error("{0}")]
     Protocol(String),
-    /// A command ended with another status than GOOD.
+    /// A command did not end with GOOD.
     #[error("SCSI status {status:#04x} for a {what} at byte {offset}")]
     Status {
-        /// The status.
+        /// SCSI status.
         status: u8,
-        /// Read or write.
+        /// Kind of command.
         what: &'static str,
-        /// Where.
+        /// Offset on the unit in bytes.
         offset: u64,
     },
-    /// Data differs from what was written.
+    /// Data read differs from data written.
     #[error("wrong data at byte {0}")]
     Data(u64),
-    /// Nothing came for a long time.
+    /// The target sent nothing for a long time.
     #[error("no answer for {} s, {outstanding} commands outstanding", after.as_secs())]
     Stalled {
-        /// How long.
+        /// Time without an event.
         after: Duration,
-        /// How many commands wait.
+        /// Number of outstanding commands.
         outstanding: usize,
     },
 }
 
-/// Bytes of a digest on the wire.
+/// Length of a digest in bytes.
 const DIGEST_LEN: usize = 4;
 
-/// An error of the target's behaviour.
+/// A violation of the protocol by the target.
 fn odd(what: impl Into<String>) -> LoadError {
     LoadError::Protocol(what.into())
 }

@@ -1,4 +1,4 @@
-//! What waits to be sent on a session: headers of its own, data by reference.
+//! Queue of PDUs to send on a session: owns the headers, refers to the data.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,19 +11,20 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use super::DIGEST_LEN;
 
-/// Slices of one send: near the kernel's limit of 1024.
+/// Slices of one `sendmsg`: near the kernel's limit of 1024.
 const SLICES: usize = 960;
+/// Slices of one `sendmsg` for short queues: a small array is cheaper to fill.
 const SLICES_FEW: usize = 24;
 
-/// PDUs in the order they go out.
+/// PDUs in sending order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pdus: VecDeque<Pdu>,
-    /// Bytes of the first one that are sent already.
+    /// Bytes of the first PDU that are sent.
     sent: usize,
 }
 
-/// One PDU, sealed.
+/// One PDU with its digests and padding.
 #[derive(Debug)]
 struct Pdu {
     head: [u8; BHS_LEN + DIGEST_LEN],
@@ -33,18 +34,18 @@ struct Pdu {
     data: Data,
 }
 
-/// Where a data segment lies.
+/// A data segment within the buffers of the session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Data {
-    /// In which of the session's buffers.
+    /// Index of the buffer.
     pub(super) buffer: usize,
-    /// From which byte.
+    /// Offset in the buffer.
     pub(super) from: usize,
-    /// How many bytes.
+    /// Length in bytes.
     pub(super) len: usize,
 }
 
-/// How a send ended.
+/// Result of a send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Sent {
     All,
@@ -53,7 +54,7 @@ pub(super) enum Sent {
 }
 
 impl Outbox {
-    /// Puts a PDU last; a digest that is known need not be computed again.
+    /// Queues a PDU. `known` is the data digest if the caller knows it.
     #[inline]
     pub(super) fn push(
         &mut self,
@@ -89,7 +90,7 @@ impl Outbox {
         self.pdus.is_empty()
     }
 
-    /// Sends until all is sent or the socket takes no more.
+    /// Sends until the queue is empty or the socket is full.
     pub(super) fn send(&mut self, socket: &TcpStream, buffers: &[Vec<u8>]) -> Result<Sent, Errno> {
         while !self.pdus.is_empty() {
             let (offered, result) = if self.pdus.len() <= SLICES_FEW / 3 {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn pdus_go_out_whole_and_in_order_however_the_socket_takes_them() {
+    fn partial_sends_keep_pdus_whole_and_in_order() {
         let (near, mut far) = socket_pair();
         near.set_nonblocking(true).unwrap();
         let buffers = vec![(0..100_003_u32).map(|number| number as u8).collect::<Vec<_>>()];
@@ -196,7 +197,11 @@ mod tests {
             expected.push(0);
             expected.extend_from_slice(&data_digest([bytes, &[0]]));
         }
-        assert_eq!(outbox.send(&near, &buffers), Ok(Sent::Partly), "ten megabytes fit nowhere");
+        assert_eq!(
+            outbox.send(&near, &buffers),
+            Ok(Sent::Partly),
+            "ten megabytes do not fit into the socket"
+        );
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
             far.read_to_end(&mut all).map(|_| all)

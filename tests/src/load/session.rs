@@ -1,4 +1,4 @@
-//! One session under load: its commands, what it receives, what it sends.
+//! One session under load: sends commands and data, receives data and responses.
 
 use std::net::TcpStream;
 
@@ -14,9 +14,9 @@ use super::generator::{Shared, Transfer};
 use super::outbox::{Data, Outbox, Sent};
 use super::{DIGEST_LEN, LoadError, odd};
 
-/// A PDU with the longest data segment fits in twice.
+/// Length of the receive buffer in bytes: two PDUs with the longest data segment.
 const INPUT_LEN: usize = 2 * RECEIVE_MAX as usize + 4096;
-/// So much of a data segment that nobody looks at is thrown away by the kernel instead of being copied.
+/// From this length on in bytes, the kernel discards the unchecked rest of a data segment instead of copying it.
 const DISCARD_MIN: usize = 32 << 10;
 /// Distance of stamps in bytes.
 const STAMP_EVERY: usize = 512;
@@ -27,28 +27,28 @@ pub(super) struct Session {
     pub(super) unit: usize,
     dialled: Numbers,
     digests: Digests,
-    /// Data is looked at: for its digest, or for its stamps.
+    /// Data-In is received whole, to check its digest or stamps.
     whole: bool,
     input: Vec<u8>,
     filled: usize,
-    /// Bytes to come that nobody looks at.
+    /// Bytes of the current data segment still to discard.
     skip: usize,
     outbox: Outbox,
     pub(super) blocked: bool,
     commands: Vec<Command>,
     free: Vec<u32>,
-    /// 0 for all writes; with stamps, one for each command behind it.
+    /// Buffer 0 serves all writes; with stamps, each command has its own buffer after it.
     buffers: Vec<Vec<u8>>,
     /// The digest of the whole of buffer 0.
     known_digest: [u8; DIGEST_LEN],
-    /// Commands that ended since it was set to 0.
+    /// Commands that ended since the measurement began.
     pub(super) counted: u64,
-    /// Whether its latency is of interest.
+    /// Whether latencies are recorded.
     pub(super) timed: bool,
     transfer_len: u32,
 }
 
-/// What the login settled, and the numbers that go on from there.
+/// Negotiated parameters, and the sequence numbers.
 struct Numbers {
     lun: [u8; 8],
     block_len: u32,
@@ -118,17 +118,17 @@ impl Session {
     #[inline]
     pub(super) fn refill(&mut self, shared: &mut Shared) {
         while !self.dialled.max_cmd_sn.is_before(self.dialled.cmd_sn)
-            && let Some(&place) = self.free.last()
+            && let Some(&slot) = self.free.last()
             && let Some(transfer) = shared.next_transfer(self.unit, self.transfer_len)
         {
             self.free.pop();
             let now = shared.now;
-            self.commands[place as usize] = Command { transfer, received: 0, submitted: now, running: true };
-            self.submit(place, transfer);
+            self.commands[slot as usize] = Command { transfer, received: 0, submitted: now, running: true };
+            self.submit(slot, transfer);
         }
     }
 
-    fn submit(&mut self, place: u32, transfer: Transfer) {
+    fn submit(&mut self, slot: u32, transfer: Transfer) {
         let Transfer { offset, len, read } = transfer;
         let numbers = &mut self.dialled;
         let mut command = ScsiCommand {
@@ -138,7 +138,7 @@ impl Session {
             write: !read,
             attribute: pdu::TaskAttribute::Simple,
             lun: numbers.lun,
-            itt: Itt(place),
+            itt: Itt(slot),
             expected_len: len,
             cmd_sn: numbers.cmd_sn,
             exp_stat_sn: numbers.exp_stat_sn,
@@ -150,7 +150,7 @@ impl Session {
             command.encode(&mut bhs);
             return self.push(&mut bhs, Data::default());
         }
-        let buffer = self.buffer_of(place);
+        let buffer = self.buffer_of(slot);
         if buffer > 0 {
             stamp(&mut self.buffers[buffer], offset);
         }
@@ -161,19 +161,19 @@ impl Session {
         command.last = unsolicited == 0;
         command.encode(&mut bhs);
         self.push(&mut bhs, Data { buffer, from: 0, len: immediate as usize });
-        self.data_out(place, None, immediate, unsolicited);
+        self.data_out(slot, None, immediate, unsolicited);
     }
 
-    /// One sequence of Data-Out PDUs.
-    fn data_out(&mut self, place: u32, ttt: Option<Ttt>, from: u32, len: u32) {
-        let (buffer, end) = (self.buffer_of(place), from + len);
+    /// Queues one sequence of Data-Out PDUs.
+    fn data_out(&mut self, slot: u32, ttt: Option<Ttt>, from: u32, len: u32) {
+        let (buffer, end) = (self.buffer_of(slot), from + len);
         let (mut offset, mut data_sn) = (from, DataSn(0));
         while offset < end {
             let piece = (end - offset).min(self.dialled.max_xmit);
             let data_out = DataOut {
                 last: offset + piece == end,
                 lun: self.dialled.lun,
-                itt: Itt(place),
+                itt: Itt(slot),
                 ttt,
                 exp_stat_sn: self.dialled.exp_stat_sn,
                 data_sn,
@@ -194,11 +194,11 @@ impl Session {
     }
 
     #[inline]
-    fn buffer_of(&self, place: u32) -> usize {
-        if self.buffers.len() > 1 { 1 + place as usize } else { 0 }
+    fn buffer_of(&self, slot: u32) -> usize {
+        if self.buffers.len() > 1 { 1 + slot as usize } else { 0 }
     }
 
-    /// Sends what waits; whether the socket took all of it.
+    /// Sends the queued PDUs.
     pub(super) fn flush(&mut self) -> Result<Sent, LoadError> {
         let sent =
             if self.outbox.is_empty() { Sent::All } else { self.outbox.send(&self.socket, &self.buffers)? };
@@ -206,7 +206,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// Takes in what has come.
+    /// Receives once and handles the PDUs.
     pub(super) fn receive(&mut self, shared: &mut Shared) -> Result<(), LoadError> {
         if self.skip >= DISCARD_MIN && self.filled == 0 {
             let most = self.skip.min(self.input.len());
@@ -237,7 +237,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes one PDU's header, and all of it where its data is looked at; 0 when there is not enough.
+    /// Handles one PDU, or only its header if its data is discarded; returns the bytes consumed, 0 if more are needed.
     #[inline]
     fn next_pdu(&mut self, from: usize, shared: &mut Shared) -> Result<usize, LoadError> {
         const LIMITS: Limits = Limits { max_data_len: RECEIVE_MAX, max_ahs_len: 0 };
@@ -273,7 +273,7 @@ impl Session {
                 let command = self.running(r2t.itt)?;
                 let end = u64::from(r2t.buffer_offset) + u64::from(r2t.desired_len);
                 if command.transfer.read || end > command.transfer.len.into() {
-                    return Err(odd("an R2T for what is not to be written"));
+                    return Err(odd("an R2T that does not match a write"));
                 }
                 self.data_out(r2t.itt.0, Some(r2t.ttt), r2t.buffer_offset, r2t.desired_len);
             }
@@ -336,7 +336,7 @@ impl Session {
     fn running(&mut self, itt: Itt) -> Result<&mut Command, LoadError> {
         match self.commands.get_mut(itt.0 as usize) {
             Some(command) if command.running => Ok(command),
-            _ => Err(odd(format!("an answer to nothing, task tag {:#x}", itt.0))),
+            _ => Err(odd(format!("a PDU for unknown task tag {:#x}", itt.0))),
         }
     }
 
@@ -350,7 +350,7 @@ impl Session {
             return Err(LoadError::Status { status, what, offset: transfer.offset });
         }
         if transfer.read && received != transfer.len {
-            return Err(odd(format!("{received} bytes for a read of {}", transfer.len)));
+            return Err(odd(format!("received {received} bytes for a read of {}", transfer.len)));
         }
         self.free.push(itt.0);
         self.counted += 1;
@@ -359,7 +359,7 @@ impl Session {
     }
 }
 
-/// One receive; `None` when there is nothing.
+/// Receives once; `None` if no bytes are available.
 #[inline]
 fn recv(socket: &TcpStream, into: &mut [u8], flags: RecvFlags) -> Result<Option<usize>, LoadError> {
     match rustix::net::recv(socket, into, flags | RecvFlags::DONTWAIT) {
@@ -370,7 +370,7 @@ fn recv(socket: &TcpStream, into: &mut [u8], flags: RecvFlags) -> Result<Option<
     }
 }
 
-/// READ or WRITE (10) where that reaches, else (16).
+/// READ or WRITE (10) if the extent fits, else (16).
 #[inline]
 fn cdb(read: bool, lba: u64, blocks: u32) -> [u8; 16] {
     let mut cdb = [0; 16];
@@ -393,7 +393,7 @@ fn stamp_of(at: u64) -> [u8; 8] {
     (at ^ 0x5a5a_5a5a_5a5a_5a5a).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
 }
 
-/// Marks every 512 bytes with their place on the unit.
+/// Stamps every 512 bytes with their offset on the unit.
 fn stamp(bytes: &mut [u8], at: u64) {
     for (number, sector) in bytes.chunks_mut(STAMP_EVERY).enumerate() {
         sector[..8].copy_from_slice(&stamp_of(at + (number * STAMP_EVERY) as u64));
@@ -402,9 +402,9 @@ fn stamp(bytes: &mut [u8], at: u64) {
 
 fn check_stamps(bytes: &[u8], at: u64) -> Result<(), LoadError> {
     for (number, sector) in bytes.chunks(STAMP_EVERY).enumerate() {
-        let place = at + (number * STAMP_EVERY) as u64;
-        if sector.get(..8) != Some(&stamp_of(place)[..]) {
-            return Err(LoadError::Data(place));
+        let offset = at + (number * STAMP_EVERY) as u64;
+        if sector.get(..8) != Some(&stamp_of(offset)[..]) {
+            return Err(LoadError::Data(offset));
         }
     }
     Ok(())
@@ -416,7 +416,7 @@ mod tests {
     use scsi_core::cdb::{Cdb, decode};
 
     #[test]
-    fn cdbs_are_what_the_decoder_reads() {
+    fn decoder_reads_the_encoded_cdbs() {
         for (lba, blocks) in [(8, 8), (u64::from(u32::MAX), 1), (1 << 32, 8), (0, 65_536)] {
             let Ok(Cdb::Read(read)) = decode(&cdb(true, lba, blocks)) else { panic!("no read") };
             let Ok(Cdb::Write(write)) = decode(&cdb(false, lba, blocks)) else { panic!("no write") };
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_holds_at_its_place_only() {
+    fn stamp_is_valid_only_at_its_offset() {
         let mut bytes = vec![0; 4096];
         stamp(&mut bytes, 8192);
         assert!(check_stamps(&bytes, 8192).is_ok());

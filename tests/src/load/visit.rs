@@ -1,4 +1,4 @@
-//! Sessions that do little: one that comes and goes, and one whose commands may never end.
+//! Single sessions: one that logs in and out, and one whose commands may hang.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -11,10 +11,10 @@ use scsi_core::cdb::{Cdb, Extent};
 use super::dial::{Dialler, cdb, dial};
 use super::{LoadError, UnitName, odd};
 
-/// Logs in as the `number`th initiator port, asks the unit for its capacity, and logs out.
+/// Logs in as the initiator port `number`, reads the capacity of the unit, and logs out.
 ///
 /// # Errors
-/// The target does not want it, or does not answer.
+/// The target refuses the login, a command fails, or no response arrives in time.
 pub fn visit(portal: SocketAddr, unit: &UnitName, number: u32) -> Result<(), LoadError> {
     let mut dialler = Dialler::connect(portal, unit, Digests::NONE)?;
     dialler.login(unit, number)?;
@@ -34,10 +34,10 @@ pub fn visit(portal: SocketAddr, unit: &UnitName, number: u32) -> Result<(), Loa
     }
 }
 
-/// Logs in and sends so many reads of a block each; they are on their way as long as the socket is kept.
+/// Logs in and sends `reads` reads of one block. The commands are outstanding until the returned socket is dropped.
 ///
 /// # Errors
-/// The target does not want it.
+/// The target refuses the login, or the connection fails.
 pub fn leave_reads(
     portal: SocketAddr,
     unit: &UnitName,

@@ -1,4 +1,4 @@
-//! Rules of `bind`: by the address an initiator comes from, and by its name; at login and in discovery.
+//! Access rules of `bind`, by address and name of the initiator, at login and in discovery.
 
 use iscsi_proto::login::LoginStatus;
 
@@ -20,12 +20,12 @@ fn admits(daemon: &Daemon, from: [u8; 4], name: &str) -> bool {
 }
 
 fn is_listed(daemon: &Daemon) -> bool {
-    let said = run("iscsi-ls", [&format!("iscsi://{}", daemon.portal)]);
-    said.text.contains(&target_name(1))
+    let listed = run("iscsi-ls", [&format!("iscsi://{}", daemon.portal)]);
+    listed.text.contains(&target_name(1))
 }
 
-/// A target with a disk that nobody may use yet.
-fn closed() -> Daemon {
+/// A target with a disk and without access rules.
+fn without_rules() -> Daemon {
     let daemon = Daemon::start();
     daemon.disk(1, LEN);
     bind(&daemon, "unbind", ["-I", "ALL"]);
@@ -33,8 +33,8 @@ fn closed() -> Daemon {
 }
 
 #[test]
-fn a_target_without_rules_is_for_nobody() {
-    let daemon = closed();
+fn target_without_rules_refuses_all_initiators() {
+    let daemon = without_rules();
     assert!(!admits(&daemon, LOCALHOST.octets(), &next_name()));
     assert!(!is_listed(&daemon));
     fail("qemu-img", ["info", &daemon.url(1)]);
@@ -44,12 +44,12 @@ fn a_target_without_rules_is_for_nobody() {
 }
 
 #[test]
-fn an_address_admits_itself_and_nobody_else() {
-    let daemon = closed();
+fn address_rule_admits_only_its_address() {
+    let daemon = without_rules();
     bind(&daemon, "bind", ["-I", "127.0.0.2"]);
     assert!(admits(&daemon, [127, 0, 0, 2], &next_name()));
     assert!(!admits(&daemon, [127, 0, 0, 1], &next_name()));
-    assert!(!is_listed(&daemon), "discovery comes from 127.0.0.1");
+    assert!(!is_listed(&daemon), "the address of discovery is 127.0.0.1");
     bind(&daemon, "bind", ["-I", "127.0.0.1"]);
     assert!(is_listed(&daemon));
     bind(&daemon, "unbind", ["-I", "127.0.0.2"]);
@@ -57,8 +57,8 @@ fn an_address_admits_itself_and_nobody_else() {
 }
 
 #[test]
-fn a_network_admits_its_addresses() {
-    let daemon = closed();
+fn network_rule_admits_its_addresses() {
+    let daemon = without_rules();
     bind(&daemon, "bind", ["-I", "10.0.0.0/8"]);
     assert!(!admits(&daemon, [127, 0, 0, 1], &next_name()));
     assert!(!is_listed(&daemon));
@@ -68,16 +68,16 @@ fn a_network_admits_its_addresses() {
 }
 
 #[test]
-fn a_name_admits_itself_from_anywhere() {
-    let daemon = closed();
+fn name_rule_admits_its_name_from_any_address() {
+    let daemon = without_rules();
     bind(&daemon, "bind", ["-Q", "iqn.2026-01.org.example:friend"]);
     assert!(admits(&daemon, [127, 0, 0, 1], "iqn.2026-01.org.example:friend"));
     assert!(!admits(&daemon, [127, 0, 0, 1], "iqn.2026-01.org.example:stranger"));
 }
 
 #[test]
-fn where_all_must_match_it_takes_an_address_and_a_name() {
-    let daemon = closed();
+fn acl_match_all_requires_address_and_name() {
+    let daemon = without_rules();
     let (friend, stranger) = ("iqn.2026-01.org.example:friend", "iqn.2026-01.org.example:stranger");
     let update = |value| {
         daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", "acl-match", "-v", value])
@@ -110,25 +110,25 @@ fn where_all_must_match_it_takes_an_address_and_a_name() {
         "-v",
         "both",
     ]);
-    let complaint = String::from_utf8(refused.stderr).unwrap();
-    assert!(complaint.contains("acl-match") && complaint.contains("any, all"), "{complaint}");
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(stderr.contains("acl-match") && stderr.contains("any, all"), "{stderr}");
 }
 
 #[test]
-fn what_is_no_address_is_refused_with_what_would_be_one() {
-    let daemon = closed();
+fn invalid_address_rule_is_refused_with_a_reason() {
+    let daemon = without_rules();
     for rule in ["10.0.0.1/33", "10.0.0", "all", "*", "fe80::1%lo"] {
         let refused = daemon.try_adm(&["--mode", "target", "--op", "bind", "--tid", "1", "-I", rule]);
-        let complaint = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!(refused.status.code(), Some(22), "{rule}: {complaint}");
-        assert!(complaint.contains(&format!("--initiator-address {rule:?}: ")), "{complaint}");
+        let stderr = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(22), "{rule}: {stderr}");
+        assert!(stderr.contains(&format!("--initiator-address {rule:?}: ")), "{stderr}");
     }
     assert!(!daemon.adm(&["--mode", "target", "--op", "show"]).contains("10.0.0"));
 }
 
 #[test]
-fn rules_that_say_less_than_they_seem_to_are_logged() {
-    let daemon = closed();
+fn shadowed_and_unresolved_rules_are_logged() {
+    let daemon = without_rules();
     bind(&daemon, "bind", ["-Q", "iqn.2026-01.org.example:friend"]);
     let log = daemon.whole_log();
     assert!(!log.contains("target 1: a"), "{log}");
@@ -141,8 +141,8 @@ fn rules_that_say_less_than_they_seem_to_are_logged() {
 }
 
 #[test]
-fn who_is_refused_is_told_little_and_the_log_more() {
-    let daemon = closed();
+fn reason_of_a_refused_login_is_in_the_log() {
+    let daemon = without_rules();
     assert!(!admits(&daemon, LOCALHOST.octets(), "iqn.2026-01.org.example:stranger"));
     fail("qemu-img", ["info", &daemon.url_of("iqn.2026-01.org.example:none", DISK)]);
     bind(&daemon, "bind", ["-I", "ALL"]);

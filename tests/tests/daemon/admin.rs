@@ -1,4 +1,4 @@
-//! Management by the stock tool and ours, of our daemon and the stock one: the same words, the same texts.
+//! Management of our daemon and tgt's by our tgtadm and tgt's: the same arguments print the same texts.
 
 use std::process::Output;
 
@@ -7,7 +7,7 @@ use crate::harness::{Brand, DISK, Daemon, succeed, target_name, wait_until};
 
 const LEN: u64 = 64 << 20;
 
-/// A set-up with something of everything.
+/// Configures units of several kinds, access rules and an account.
 fn set_up(daemon: &Daemon) {
     daemon.disk(1, LEN);
     daemon.unit(1, 3, LEN / 2, &["--blocksize", "4096"]);
@@ -25,11 +25,11 @@ fn set_up(daemon: &Daemon) {
     }
     daemon.adm(&["--mode", "target", "--op", "unbind", "--tid", "12", "-I", "ALL"]);
     daemon.adm(&["--mode", "target", "--op", "update", "--tid", "12", "-n", "state", "-v", "offline"]);
-    daemon.adm(&["--mode", "account", "--op", "new", "--user", "mike", "--password", "twelve-letters"]);
+    daemon.adm(&["--mode", "account", "--op", "new", "--user", "mike", "--password", "secretpass12"]);
     daemon.adm(&["--mode", "account", "--op", "bind", "--tid", "12", "--user", "mike"]);
 }
 
-/// What a daemon shows, without the name of its directory.
+/// Output of a tgtadm command, with the directory of the daemon replaced.
 fn shown(daemon: &Daemon, words: &[&str]) -> String {
     daemon.adm(words).replace(daemon.path("").to_str().unwrap(), "/directory/")
 }
@@ -39,9 +39,9 @@ const PARAMETERS: &[&str] = &["--mode", "target", "--op", "show", "--tid", "1"];
 const ACCOUNTS: &[&str] = &["--mode", "account", "--op", "show"];
 const CONNECTIONS: &[&str] = &["--mode", "conn", "--op", "show", "--tid", "1"];
 
-/// Both daemons, set up by the same tool.
+/// tgt's daemon and ours, configured by the same tool.
 fn pair(manager: Brand) -> [Daemon; 2] {
-    [Brand::Stock, Brand::Ours].map(|brand| {
+    [Brand::Tgt, Brand::Ours].map(|brand| {
         let options: &[&str] =
             if brand == Brand::Ours { &["--compat-defaults", "--compat-ids"] } else { &[] };
         let daemon = Daemon::start_as(brand, manager, options);
@@ -52,32 +52,32 @@ fn pair(manager: Brand) -> [Daemon; 2] {
 
 #[track_caller]
 fn assert_same_texts(manager: Brand) {
-    let [stock, ours] = pair(manager);
+    let [tgt, ours] = pair(manager);
     for words in [TARGETS, PARAMETERS, ACCOUNTS] {
-        assert_eq!(shown(&ours, words), shown(&stock, words), "{words:?}");
+        assert_eq!(shown(&ours, words), shown(&tgt, words), "{words:?}");
     }
-    // With a session the texts have more to tell.
+    // With a session the texts have further lines.
     let _sessions =
-        [&stock, &ours].map(|daemon| Client::login_by(daemon, "iqn.2026-01.org.example:seen", 1, DISK));
+        [&tgt, &ours].map(|daemon| Client::login_by(daemon, "iqn.2026-01.org.example:seen", 1, DISK));
     for words in [TARGETS, CONNECTIONS] {
         let text = shown(&ours, words);
-        assert_eq!(text, shown(&stock, words), "{words:?}");
+        assert_eq!(text, shown(&tgt, words), "{words:?}");
         assert!(text.contains("Initiator: iqn.2026-01.org.example:seen"), "{text}");
     }
 }
 
 #[test]
-fn a_stock_tgtadm_shows_of_our_daemon_what_it_shows_of_a_stock_one() {
-    assert_same_texts(Brand::Stock);
+fn tgts_tgtadm_prints_the_same_for_both_daemons() {
+    assert_same_texts(Brand::Tgt);
 }
 
 #[test]
-fn our_tgtadm_drives_a_stock_daemon_as_it_does_ours() {
+fn our_tgtadm_prints_the_same_for_both_daemons() {
     assert_same_texts(Brand::Ours);
 }
 
-/// From nothing to a disk that is used, and back to nothing.
-fn whole_life(manager: Brand) {
+/// Creates, uses and deletes a disk, and ends the daemon.
+fn assert_life_cycle(manager: Brand) {
     let mut daemon = Daemon::start_as(Brand::Ours, manager, &[]);
     assert_eq!(daemon.adm(TARGETS), "");
     daemon.disk(1, LEN);
@@ -99,7 +99,7 @@ fn whole_life(manager: Brand) {
     daemon.adm(&["--mode", "sys", "--op", "delete"]);
     assert!(daemon.ended().success());
     let after = daemon.try_adm(TARGETS);
-    assert_eq!(after.status.code(), Some(107), "nobody is there: {after:?}");
+    assert_eq!(after.status.code(), Some(107), "no daemon is running: {after:?}");
 }
 
 #[track_caller]
@@ -109,38 +109,38 @@ fn assert_refused(output: &Output, text: &str) {
 }
 
 #[test]
-fn a_stock_tgtadm_sets_up_our_daemon_and_ends_it() {
-    whole_life(Brand::Stock);
+fn tgts_tgtadm_configures_and_ends_our_daemon() {
+    assert_life_cycle(Brand::Tgt);
 }
 
 #[test]
-fn our_tgtadm_sets_up_our_daemon_and_ends_it() {
-    whole_life(Brand::Ours);
+fn our_tgtadm_configures_and_ends_our_daemon() {
+    assert_life_cycle(Brand::Ours);
 }
 
 #[test]
-fn a_disk_that_our_tgtadm_made_on_a_stock_daemon_is_used() {
-    let daemon = Daemon::start_as(Brand::Stock, Brand::Ours, &[]);
+fn disk_created_by_our_tgtadm_on_tgts_daemon_serves() {
+    let daemon = Daemon::start_as(Brand::Tgt, Brand::Ours, &[]);
     daemon.disk(1, LEN);
     let commands = ["-f", "raw", "-c", "write -P 5 0 1M", "-c", "read -P 5 0 1M"];
     succeed("qemu-io", commands.into_iter().chain([daemon.url_of(&target_name(1), DISK).as_str()]));
 }
 
 #[test]
-fn a_target_in_use_is_not_deleted_without_force() {
+fn target_with_sessions_is_deleted_only_by_force() {
     let daemon = Daemon::start();
     daemon.disk(1, LEN);
     let client = Client::login(&daemon, 1, DISK);
     let refused = daemon.try_adm(&["--mode", "target", "--op", "delete", "--tid", "1"]);
     assert_refused(&refused, "this target is still active");
     drop(client);
-    wait_until("the session is gone", || !daemon.adm(TARGETS).contains("Initiator:"));
+    wait_until("the session has ended", || !daemon.adm(TARGETS).contains("Initiator:"));
     daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "1"]);
 }
 
-/// The first line is stock's whoever asks; the reason is there for a client that prints it.
+/// The first line is tgt's for every client; our tgtadm also prints the reason.
 #[test]
-fn a_refusal_has_stocks_line_and_then_its_reason() {
+fn refusal_has_tgts_line_and_then_the_reason() {
     let words = ["--mode", "target", "--op", "new", "--tid", "1", "-T", "iqn.2026-01.org.example:a_b"];
     let stderr = |client| {
         let daemon = Daemon::start_as(Brand::Ours, client, &[]);
@@ -149,7 +149,7 @@ fn a_refusal_has_stocks_line_and_then_its_reason() {
         String::from_utf8(output.stderr).expect("text")
     };
     let line = "tgtadm: invalid request\n";
-    assert_eq!(stderr(Brand::Stock), line);
+    assert_eq!(stderr(Brand::Tgt), line);
     let reason =
         "  --targetname \"iqn.2026-01.org.example:a_b\": '_' is not allowed; accepted: A-Z a-z 0-9 : . -\n";
     assert_eq!(stderr(Brand::Ours), [line, reason].concat());

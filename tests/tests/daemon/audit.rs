@@ -1,4 +1,4 @@
-//! The audit lines of a daemon that serves: one for each change, none for what only looks, no secret in any.
+//! Audit lines of a running daemon: one for each change, none for `show` and `stat`, none with a secret.
 
 use crate::harness::{Brand, Daemon};
 
@@ -8,7 +8,7 @@ fn audit(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn every_change_is_told_with_who_and_what_became_of_it() {
+fn every_change_is_logged_with_user_and_result() {
     let daemon = Daemon::start();
     let new = ["--mode", "target", "--op", "new", "--tid", "1", "-T", "iqn.2026-01.org.example:one"];
     daemon.adm(&new);
@@ -39,7 +39,7 @@ fn every_change_is_told_with_who_and_what_became_of_it() {
 }
 
 #[test]
-fn a_password_is_in_no_line_of_the_log() {
+fn log_has_no_password() {
     let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--debug", "1"]);
     let account = |words: &[&str]| daemon.try_adm(&[&["--mode", "account", "--op"], words].concat());
     for secret in ["hush-hush-hush", "hush-hush,hush=hush"] {

@@ -1,5 +1,5 @@
-//! Stores that break their contract harm no other unit, neither the loop that all targets share nor management; a loop
-//! that fails ends the daemon.
+//! Stores that violate their contract affect no other unit, not the shared loop and not management; a loop that panics
+//! ends the daemon.
 
 use scsi_core::sense::SenseKey;
 use tgt_tests::bad_store::EDGE;
@@ -11,7 +11,7 @@ const BAD: u16 = 1;
 const GOOD: u16 = 2;
 const EDGE_LBA: u32 = (EDGE / 512) as u32;
 
-/// A target with a good unit on the loop that all targets share.
+/// A daemon with two targets on one shared loop, each with a unit in memory.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with_bad_stores();
     for tid in [1, 2] {
@@ -28,8 +28,8 @@ fn new_unit<'a>(tid: &'a str, lun: u16, kind: &'a str, path: &'a str) -> [&'a st
 
 const DELETE: [&str; 8] = ["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"];
 
-/// Both targets' good units, and management.
-fn assert_others_go_on(daemon: &Daemon, what: &str) {
+/// Asserts that the units in memory of both targets and management work.
+fn assert_others_work(daemon: &Daemon, what: &str) {
     for tid in [1, 2] {
         let mut client = Client::login(daemon, tid, GOOD);
         client.write(0, &[7; 4096]).unwrap();
@@ -43,7 +43,7 @@ fn is_failure(result: &Result<Vec<u8>, End>) -> bool {
 }
 
 #[test]
-fn a_panic_in_a_store_fails_its_units_until_they_are_opened_again_and_nobody_else() {
+fn panic_in_a_store_fails_its_units_until_they_are_opened_again() {
     for fault in ["PanicTryNow", "PanicTwice", "PanicSubmit", "PanicKick", "PanicReap"] {
         let daemon = daemon();
         daemon.adm(&new_unit("1", BAD, "bad", fault));
@@ -53,7 +53,7 @@ fn a_panic_in_a_store_fails_its_units_until_they_are_opened_again_and_nobody_els
             let result = client.read(lba, 8);
             assert!(is_failure(&result), "{fault}: {result:?}");
         }
-        assert_others_go_on(&daemon, fault);
+        assert_others_work(&daemon, fault);
         let line = format!("target 1 LUN 1: {fault}: its store or one of the same kind panicked (");
         assert!(daemon.log().contains(&line), "{}", daemon.log());
         daemon.set_unit(1, BAD, "online=0");
@@ -61,14 +61,14 @@ fn a_panic_in_a_store_fails_its_units_until_they_are_opened_again_and_nobody_els
         client.read(0, 8).unwrap();
         drop(client);
         daemon.adm(&[&DELETE[..], &["--force"]].concat());
-        assert_others_go_on(&daemon, fault);
+        assert_others_work(&daemon, fault);
     }
 }
 
 #[test]
-fn a_store_that_no_unit_can_be_made_of_is_refused() {
+fn store_with_invalid_geometry_or_attach_is_refused() {
     let daemon = daemon();
-    for (fault, why) in [
+    for (fault, reason) in [
         ("NoAlignment", "alignment 0"),
         ("OddSize", "size 700"),
         ("HugeSize", "size 18446744073709551615"),
@@ -77,14 +77,14 @@ fn a_store_that_no_unit_can_be_made_of_is_refused() {
         ("NoEngine", "misbehaves"),
     ] {
         let output = daemon.try_adm(&new_unit("1", BAD, "bad", fault));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(why), "{fault}: {output:?}");
-        assert_others_go_on(&daemon, fault);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && stderr.contains(reason), "{fault}: {output:?}");
+        assert_others_work(&daemon, fault);
     }
 }
 
 #[test]
-fn a_store_that_panics_on_the_way_to_or_from_a_unit_takes_nobody_along() {
+fn panic_in_open_or_close_of_a_store_affects_no_other_unit() {
     let daemon = daemon();
     for fault in [
         "PanicGeometry",
@@ -103,7 +103,7 @@ fn a_store_that_panics_on_the_way_to_or_from_a_unit_takes_nobody_along() {
         assert_eq!(daemon.try_adm(&parameters).status.success(), fault != "PanicRefresh", "{fault}");
         let _ = Client::login(&daemon, 1, BAD).read(EDGE_LBA, 8);
         daemon.adm(&[&DELETE[..], &["--force"]].concat());
-        assert_others_go_on(&daemon, fault);
+        assert_others_work(&daemon, fault);
     }
     let log = daemon.log();
     for line in ["PanicDrop: the store panicked: a store panics when it is dropped", "unknown operation"] {
@@ -118,13 +118,13 @@ fn a_store_that_panics_on_the_way_to_or_from_a_unit_takes_nobody_along() {
 }
 
 #[test]
-fn a_loop_that_fails_ends_the_daemon_with_an_error() {
+fn panicked_loop_ends_the_daemon_with_an_error() {
     let mut daemon = daemon();
     daemon.adm(&new_unit("1", BAD, "bad", "Error"));
     let mut client = Client::login(&daemon, 1, BAD);
-    // The log panics, on the loop.
+    // The logger panics on the loop.
     let result = client.read(EDGE_LBA, 8);
     assert!(matches!(result, Err(End::Closed(_))), "{result:?}");
     assert_eq!(daemon.ended().code(), Some(1));
-    wait_until("the log says why", || daemon.log().contains("bad_tgtd: loop 1 failed"));
+    wait_until("the reason is logged", || daemon.log().contains("bad_tgtd: loop 1 failed"));
 }

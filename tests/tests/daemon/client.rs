@@ -1,5 +1,5 @@
-//! A small initiator with blocking calls and one command at a time: it logs in from an address of choice, never
-//! reconnects, and tells how its session ended.
+//! A small initiator with blocking calls and one command at a time: it logs in from a given address, does not
+//! reconnect, and reports how its session ended.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -19,19 +19,20 @@ use scsi_core::sense::{Sense, SenseKey};
 
 use crate::harness::{DEADLINE, Daemon, target_name};
 
-/// Where initiators usually are.
+/// Address of most initiators.
 pub(crate) const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// Bytes of a block of every disk here that clients use.
+/// Block length in bytes of the disks that clients use.
 pub(crate) const BLOCK: usize = 512;
-/// Why a session or a login ended.
+
+/// Why a session, a login or a command failed.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The target refused the login.
     Refused(LoginStatus),
-    /// The connection is gone.
-    Closed(#[expect(dead_code, reason = "for messages")] io::Error),
-    /// A command's status with its sense, not GOOD.
-    Status(#[expect(dead_code, reason = "for messages")] u8, Option<Sense>),
+    /// The connection was closed.
+    Closed(#[expect(dead_code, reason = "for panic messages")] io::Error),
+    /// Status and sense of a command that did not end with GOOD.
+    Status(#[expect(dead_code, reason = "for panic messages")] u8, Option<Sense>),
 }
 
 impl From<io::Error> for End {
@@ -40,8 +41,8 @@ impl From<io::Error> for End {
     }
 }
 
-/// The login request that others are made of.
-pub(crate) const REQUEST: LoginRequest = LoginRequest {
+/// A login request, for the caller to change and send.
+pub(crate) const LOGIN_REQUEST: LoginRequest = LoginRequest {
     next: None,
     continues: false,
     stage: Stage::SecurityNegotiation,
@@ -51,7 +52,7 @@ pub(crate) const REQUEST: LoginRequest = LoginRequest {
     tsih: Tsih::NEW,
     itt: Itt(0),
     cid: Cid(0),
-    cmd_sn: CmdSn(0),
+    cmd_sn: CmdSn(1),
     exp_stat_sn: StatSn(0),
 };
 
@@ -62,34 +63,34 @@ pub(crate) struct Client {
     lun: u64,
     cmd_sn: CmdSn,
     exp_stat_sn: StatSn,
-    /// The session, once it is made.
+    /// TSIH of the last login response.
     pub(crate) tsih: Tsih,
-    /// The target asked for a logout.
-    pub(crate) asked_to_leave: bool,
-    /// Bytes that came.
+    /// The target requested a logout.
+    pub(crate) logout_requested: bool,
+    /// Bytes received.
     pub(crate) received: u64,
 }
 
 impl Client {
-    /// A session of its own with a daemon's target.
+    /// Logs in to a target of a daemon under a new name.
     ///
     /// # Panics
-    /// It is refused.
+    /// The login fails.
     #[track_caller]
     pub(crate) fn login(daemon: &Daemon, tid: u32, lun: u16) -> Self {
         Self::login_by(daemon, &next_name(), tid, lun)
     }
 
-    /// The same under a name of choice.
+    /// [`Self::login`] under this name.
     #[track_caller]
     pub(crate) fn login_by(daemon: &Daemon, name: &str, tid: u32, lun: u16) -> Self {
         match Self::try_login(daemon.portal, LOCALHOST, name, &target_name(tid), lun) {
             Ok(client) => client,
-            Err(end) => panic!("no login: {end:?}"),
+            Err(end) => panic!("login failed: {end:?}"),
         }
     }
 
-    /// A session, if the target wants one, from an address of this machine.
+    /// Logs in from an address of this machine.
     pub(crate) fn try_login(
         portal: SocketAddr,
         from: Ipv4Addr,
@@ -99,7 +100,7 @@ impl Client {
     ) -> Result<Self, End> {
         let mut client = Self::connect(portal, from, lun)?;
         let text = format!("InitiatorName={name}\0TargetName={target}\0SessionType=Normal\0");
-        // The target may want to say what it declares before it moves on.
+        // The target may send declarations before it changes the stage.
         let mut text = text.into_bytes();
         loop {
             let (next, _) = client.ask(
@@ -113,7 +114,7 @@ impl Client {
         }
     }
 
-    /// A connection on which nothing was said yet.
+    /// A connection before login.
     pub(crate) fn connect(portal: SocketAddr, from: Ipv4Addr, lun: u16) -> Result<Self, End> {
         Ok(Self {
             socket: connect(portal, from)?,
@@ -122,22 +123,22 @@ impl Client {
             cmd_sn: CmdSn(1),
             exp_stat_sn: StatSn(0),
             tsih: Tsih::NEW,
-            asked_to_leave: false,
+            logout_requested: false,
             received: 0,
         })
     }
 
-    /// One request of a login: where it leads, and what the target says to it.
+    /// Sends one login request; returns the next stage and the text of the response.
     pub(crate) fn ask(
         &mut self,
         stage: Stage,
         next: Option<Stage>,
         text: &[u8],
     ) -> Result<(Option<Stage>, String), End> {
-        self.ask_by(LoginRequest { next, stage, ..REQUEST }, text)
+        self.ask_by(LoginRequest { next, stage, ..LOGIN_REQUEST }, text)
     }
 
-    /// The same by a request of choice, but for its numbers.
+    /// [`Self::ask`] with this request, whose sequence numbers are set.
     pub(crate) fn ask_by(
         &mut self,
         request: LoginRequest,
@@ -148,29 +149,29 @@ impl Client {
         self.receive_login()
     }
 
-    /// The answer to a login request.
+    /// Receives a login response.
     pub(crate) fn receive_login(&mut self) -> Result<(Option<Stage>, String), End> {
-        let (Pdu::LoginResponse(response), said) = self.receive()? else { panic!("no login response") };
+        let (Pdu::LoginResponse(response), text) = self.receive()? else { panic!("no login response") };
         self.exp_stat_sn = response.stat_sn.next();
         self.tsih = response.tsih;
         if !response.status.is_success() {
             return Err(End::Refused(response.status));
         }
-        Ok((response.next, String::from_utf8(said.to_vec()).expect("text")))
+        Ok((response.next, String::from_utf8(text.to_vec()).expect("text")))
     }
 
-    /// WRITE(10); returns when it is acknowledged.
+    /// Runs WRITE (10).
     pub(crate) fn write(&mut self, lba: u32, data: &[u8]) -> Result<(), End> {
         self.command(&cdb_10(0x2a, lba, data.len()), 0, data).map(drop)
     }
 
-    /// READ(10).
+    /// Runs READ (10) and returns the data.
     pub(crate) fn read(&mut self, lba: u32, blocks: u32) -> Result<Vec<u8>, End> {
         let len = blocks as usize * BLOCK;
         self.command(&cdb_10(0x28, lba, len), len as u32, &[])
     }
 
-    /// A command, again after news of the unit: what came, if it went well.
+    /// Runs a command, again after each unit attention, and returns the data.
     pub(crate) fn command(&mut self, cdb: &[u8], expected: u32, data: &[u8]) -> Result<Vec<u8>, End> {
         loop {
             match self.command_once(cdb, expected, data) {
@@ -180,7 +181,7 @@ impl Client {
         }
     }
 
-    /// A command from its begin to its end.
+    /// Runs a command once and returns the data.
     pub(crate) fn command_once(&mut self, cdb: &[u8], expected: u32, data: &[u8]) -> Result<Vec<u8>, End> {
         let mut padded = [0; 16];
         padded[..cdb.len()].copy_from_slice(cdb);
@@ -191,7 +192,7 @@ impl Client {
             read: expected > 0,
             write: !data.is_empty(),
             attribute: TaskAttribute::Simple,
-            lun: Lun::new(self.lun).expect("a number").to_wire(),
+            lun: Lun::new(self.lun).expect("a valid LUN").to_wire(),
             itt,
             expected_len: if data.is_empty() { expected } else { data.len() as u32 },
             cmd_sn: self.cmd_sn,
@@ -201,7 +202,7 @@ impl Client {
         self.cmd_sn = self.cmd_sn.next();
         let immediate = data.len().min(SEGMENT);
         self.send(command, &data[..immediate])?;
-        let mut came = Vec::new();
+        let mut received = Vec::new();
         loop {
             match self.receive()? {
                 (Pdu::R2t(r2t), _) => {
@@ -210,10 +211,14 @@ impl Client {
                 }
                 (Pdu::DataIn(data_in), part) => {
                     assert_eq!(data_in.itt, itt);
-                    came.extend_from_slice(&part);
+                    received.extend_from_slice(&part);
                     if let Some(end) = data_in.status {
                         self.exp_stat_sn = end.stat_sn.next();
-                        return if end.status == 0 { Ok(came) } else { Err(End::Status(end.status, None)) };
+                        return if end.status == 0 {
+                            Ok(received)
+                        } else {
+                            Err(End::Status(end.status, None))
+                        };
                     }
                 }
                 (Pdu::ScsiResponse(response), data) => {
@@ -222,7 +227,7 @@ impl Client {
                     let sense =
                         ScsiResponse::sense(&data).map(|sense| Sense::decode(sense).expect("sense data"));
                     return if response.status == 0 {
-                        Ok(came)
+                        Ok(received)
                     } else {
                         Err(End::Status(response.status, sense))
                     };
@@ -232,13 +237,13 @@ impl Client {
         }
     }
 
-    /// Its own end of the connection.
+    /// Local address of the connection.
     pub(crate) fn local(&self) -> SocketAddr {
         self.socket.local_addr().expect("an address")
     }
 
-    /// Sends bytes that no initiator sends.
-    pub(crate) fn throw(&mut self, bytes: &[u8]) {
+    /// Sends bytes unchanged.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("the connection is open");
     }
 
@@ -247,7 +252,7 @@ impl Client {
         for (number, piece) in data.chunks(SEGMENT).enumerate() {
             let header = DataOut {
                 last: number + 1 == count,
-                lun: Lun::new(self.lun).expect("a number").to_wire(),
+                lun: Lun::new(self.lun).expect("a valid LUN").to_wire(),
                 itt,
                 ttt: Some(ttt),
                 exp_stat_sn: self.exp_stat_sn,
@@ -266,12 +271,12 @@ impl Client {
         self.socket.write_all(&bytes)
     }
 
-    /// The next PDU that belongs to a command; pings are answered and other news kept on the way.
+    /// The next PDU of a login or command. Answers pings and records logout requests.
     fn receive(&mut self) -> io::Result<(Pdu, Bytes)> {
         let mut bytes = [0; 16384];
         loop {
             while let Some(raw) = self.reader.next_pdu() {
-                let raw = raw.expect("whole PDUs");
+                let raw = raw.expect("valid PDUs");
                 match Pdu::decode(&raw.bhs).expect("a PDU of RFC 7143") {
                     Pdu::NopIn(ping) => {
                         let Some(ttt) = ping.ttt else { continue };
@@ -287,7 +292,7 @@ impl Client {
                     }
                     Pdu::AsyncMessage(message) => {
                         self.exp_stat_sn = message.stat_sn.next();
-                        self.asked_to_leave |= message.event == AsyncEvent::LOGOUT_REQUEST;
+                        self.logout_requested |= message.event == AsyncEvent::LOGOUT_REQUEST;
                     }
                     pdu => return Ok((pdu, raw.data)),
                 }
@@ -298,21 +303,23 @@ impl Client {
                     self.received += count as u64;
                     self.reader.push(&bytes[..count]);
                 }
-                // Silence is no end.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waited for an answer"),
+                // A timeout is not the end of the connection.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    panic!("no response within the deadline")
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 }
 
-/// A name that no other session has.
+/// A name that no other session of this process has.
 pub(crate) fn next_name() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     format!("iqn.2026-01.org.example:client{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A connection from an address of this machine.
+/// Connects from an address of this machine.
 fn connect(portal: SocketAddr, from: Ipv4Addr) -> io::Result<TcpStream> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     rustix::net::bind(&socket, &SocketAddr::from((from, 0)))?;
@@ -330,5 +337,5 @@ fn cdb_10(opcode: u8, lba: u32, len: usize) -> [u8; 10] {
     [opcode, 0, a, b, c, d, 0, high, low, 0]
 }
 
-/// What everybody may send in one PDU (RFC 7143 13.12).
+/// Longest data segment in bytes that every target accepts: the default of RFC 7143 13.12.
 const SEGMENT: usize = 8192;

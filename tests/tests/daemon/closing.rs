@@ -1,4 +1,4 @@
-//! After the answer to a deletion, or to an exchange of a medium, the daemon has nothing of it open any more.
+//! When the daemon replies to a deletion or an exchange of a medium, it has closed the file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ const FORCE: &[&str] = &["--mode", "target", "--op", "delete", "--tid", "1", "--
 const OFFLINE: &[&str] =
     &["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P", "online=0"];
 
-/// Runs a program that must succeed, as root where it must.
+/// Runs a program that must succeed.
 #[track_caller]
 fn succeed(words: &[&str]) {
     let output = Command::new(words[0]).args(&words[1..]).output();
     let output = output.unwrap_or_else(|error| panic!("{} is missing: {error}", words[0]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "needs root, loop devices and mounts: {words:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "needs root, loop devices and mounts: {words:?}: {stderr}");
 }
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The daemon's descriptors on a file.
-fn open_on(daemon: &Daemon, path: &Path) -> usize {
+/// Number of descriptors of the daemon for a file.
+fn descriptors_of(daemon: &Daemon, path: &Path) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
     let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
     links.filter(|link| link == path).count()
@@ -45,43 +45,43 @@ fn change_medium(daemon: &Daemon, path: &Path) -> std::process::Output {
     daemon.try_adm(&["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P", &path])
 }
 
-/// A file system in a file, mounted until this is dropped.
+/// A file system in a file; unmounted when dropped.
 struct FileSystem {
     image: PathBuf,
-    place: PathBuf,
+    mount_point: PathBuf,
 }
 
 impl FileSystem {
     fn new(daemon: &Daemon) -> Self {
-        let (image, place) = (daemon.path("fs.img"), daemon.path("mounted"));
+        let (image, mount_point) = (daemon.path("fs.img"), daemon.path("mounted"));
         File::create(&image).unwrap().set_len(8 * LEN).unwrap();
-        fs::create_dir(&place).unwrap();
+        fs::create_dir(&mount_point).unwrap();
         succeed(&["mkfs.ext4", "-q", text(&image)]);
-        let new = Self { image, place };
+        let new = Self { image, mount_point };
         new.mount();
         new
     }
 
     fn mount(&self) {
-        succeed(&["mount", "-o", "loop", text(&self.image), text(&self.place)]);
+        succeed(&["mount", "-o", "loop", text(&self.image), text(&self.mount_point)]);
     }
 
     fn unmount(&self) -> rustix::io::Result<()> {
-        unmount(&self.place, UnmountFlags::empty())
+        unmount(&self.mount_point, UnmountFlags::empty())
     }
 }
 
 impl Drop for FileSystem {
     fn drop(&mut self) {
-        let _ = unmount(&self.place, UnmountFlags::DETACH);
+        let _ = unmount(&self.mount_point, UnmountFlags::DETACH);
     }
 }
 
 #[test]
-fn after_each_of_200_deletions_the_file_system_can_be_unmounted() {
+fn file_system_unmounts_after_each_deletion() {
     let daemon = Daemon::start();
     let mounted = FileSystem::new(&daemon);
-    let file = mounted.place.join("disk.img");
+    let file = mounted.mount_point.join("disk.img");
     File::create(&file).unwrap().set_len(LEN).unwrap();
     let mut busy = Vec::new();
     for round in 0..200 {
@@ -94,7 +94,7 @@ fn after_each_of_200_deletions_the_file_system_can_be_unmounted() {
         });
         let deletion = [DELETE_TARGET, FORCE, DELETE_UNIT, DELETE_UNIT][round % 4];
         daemon.adm(deletion);
-        assert_eq!(open_on(&daemon, &file), 0, "round {round}: {deletion:?}");
+        assert_eq!(descriptors_of(&daemon, &file), 0, "round {round}: {deletion:?}");
         if let Err(error) = mounted.unmount() {
             busy.push((round, deletion, error));
         } else {
@@ -108,9 +108,9 @@ fn after_each_of_200_deletions_the_file_system_can_be_unmounted() {
     assert!(busy.is_empty(), "{} of 200: {busy:?}", busy.len());
 }
 
-/// Also one that could not be opened: then the drive is empty.
+/// If the new medium cannot be opened, the drive is empty.
 #[test]
-fn a_replaced_medium_is_closed_when_the_answer_comes() {
+fn replaced_medium_is_closed_before_the_reply() {
     for (loops, other) in [("1", "other.img"), ("3", "other.img"), ("1", "missing.img")] {
         let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--target-loops", loops]);
         File::create(daemon.path("other.img")).unwrap().set_len(LEN).unwrap();
@@ -118,9 +118,9 @@ fn a_replaced_medium_is_closed_when_the_answer_comes() {
         let mut clients = [(); 3].map(|()| Client::login(&daemon, 1, DISK));
         clients.iter_mut().for_each(|client| assert_eq!(client.read(0, 8).unwrap(), [0; 4096]));
         daemon.adm(OFFLINE);
-        assert!(open_on(&daemon, &file) > 0, "a unit that is offline keeps its medium");
+        assert!(descriptors_of(&daemon, &file) > 0, "an offline unit keeps its medium open");
         assert_eq!(change_medium(&daemon, &daemon.path(other)).status.success(), other == "other.img");
-        assert_eq!(open_on(&daemon, &file), 0, "no initiator has sent a command");
+        assert_eq!(descriptors_of(&daemon, &file), 0, "closed without a command of an initiator");
         drop(clients);
     }
 }

@@ -1,13 +1,13 @@
-//! How other projects read what `show` prints: each reading finds in our daemon's answers what is meant.
+//! How other projects parse the output of `show`: each parser finds its values in the output of our daemon.
 
 use crate::client::Client;
 use crate::harness::{Brand, DISK, Daemon, target_name};
 
 const LEN: u64 = 64 << 20;
 
-/// Two targets, of which the first has a session; by the tool that those projects call.
+/// Two targets, the first with a session, managed by tgt's tgtadm, which those projects call.
 fn daemon() -> (Daemon, Client) {
-    let daemon = Daemon::start_as(Brand::Ours, Brand::Stock, &[]);
+    let daemon = Daemon::start_as(Brand::Ours, Brand::Tgt, &[]);
     daemon.disk(1, LEN);
     daemon.disk(12, LEN);
     daemon.unit(12, 10, LEN, &[]);
@@ -19,26 +19,26 @@ fn show(daemon: &Daemon, words: &[&str]) -> String {
     daemon.adm(&[&["--op", "show", "--mode"], words].concat())
 }
 
-/// Cinder: the second word of the first line with the name, without its last letter.
+/// Cinder: the second word of the first line with the name, without its last character.
 #[test]
-fn a_targets_number_is_found_by_its_name() {
+fn tid_is_parsed_by_target_name() {
     let (daemon, _client) = daemon();
     let text = show(&daemon, &["target"]);
     for tid in [1, 12] {
         let line = text.lines().find(|line| line.contains(&target_name(tid))).unwrap();
         let word = line.split_whitespace().nth(1).unwrap();
         assert_eq!(word[..word.len() - 1].parse(), Ok(tid));
-        // An operator of kubernetes: `Target`, one blank, digits, a colon, blanks, the name.
+        // A Kubernetes operator: `Target`, one blank, digits, a colon, blanks, the name.
         let (number, name) = line.strip_prefix("Target ").unwrap().split_once(':').unwrap();
         assert_eq!((number.parse(), name.trim_start()), (Ok(tid), target_name(tid).as_str()));
-        // A cluster's monitor, with `grep -E`.
+        // A cluster resource agent, with `grep -E`.
         assert!(text.lines().any(|line| line == format!("Target {tid}: {}", target_name(tid))));
     }
 }
 
-/// Cinder: all lines from the target's to the next one's, and a line that ends in the unit's number.
+/// Cinder: all lines of a target up to the next target, and a line that ends with the LUN.
 #[test]
-fn a_targets_units_are_found_among_its_lines() {
+fn units_are_parsed_from_the_lines_of_a_target() {
     let (daemon, _client) = daemon();
     let text = show(&daemon, &["target"]);
     let of = |tid: u32| {
@@ -48,7 +48,7 @@ fn a_targets_units_are_found_among_its_lines() {
     };
     let has = |tid, lun: u32| of(tid).any(|line| line.ends_with(&format!("    LUN: {lun}")));
     assert!(has(1, 1) && !has(1, 10) && has(12, 1) && has(12, 10));
-    // `awk '/Backing store path/ {print $4}'`, the controller's first.
+    // `awk '/Backing store path/ {print $4}'`; the first is the controller's.
     let paths = |tid| {
         let lines = of(tid).filter(|line| line.contains("Backing store path"));
         lines.map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect::<Vec<_>>()
@@ -56,15 +56,15 @@ fn a_targets_units_are_found_among_its_lines() {
     let image = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
     assert_eq!(paths(1), ["None".to_owned(), image("1-1.img")]);
     assert_eq!(paths(12), ["None".to_owned(), image("12-1.img"), image("12-10.img")]);
-    // Which numbers are taken: `LUN: ` and digits at the line's end.
+    // Used LUNs: `LUN: ` and digits at the end of the line.
     let luns: Vec<u32> = of(12).filter_map(|line| line.trim().strip_prefix("LUN: ")?.parse().ok()).collect();
     assert_eq!(luns, [0, 1, 10]);
 }
 
-/// Longhorn: `Session: ` and `Connection: ` at the begin of trimmed lines, each with one `: `; others read the same
-/// from a target's tree, by `I_T nexus: `.
+/// Longhorn: trimmed lines that start with `Session: ` and `Connection: `, each with one `: `. Others parse the same from
+/// the output for targets, by `I_T nexus: `.
 #[test]
-fn sessions_and_their_connections_are_found_and_closed() {
+fn sessions_and_connections_are_parsed_and_closed() {
     let (daemon, mut client) = daemon();
     let pairs = |text: &str, session: &str| {
         let (mut sid, mut pairs) = (String::new(), Vec::new());
@@ -86,10 +86,9 @@ fn sessions_and_their_connections_are_found_and_closed() {
     assert!(client.read(0, 1).is_err());
 }
 
-/// Is it alive: ` rdwr` in what the system shows. Which target numbers are free: those that are not shown. What went
-/// wrong: a part of the message.
+/// Liveness: ` rdwr` in the output for the system. Free tids: those not in the output. Errors: a part of the message.
 #[test]
-fn life_free_numbers_and_known_errors_are_recognised() {
+fn liveness_free_tids_and_errors_are_parsed() {
     let (daemon, _client) = daemon();
     assert!(show(&daemon, &["sys"]).contains(" rdwr"));
     let text = show(&daemon, &["target"]);

@@ -1,4 +1,4 @@
-//! Manual pages beside the programs: every option that `--help` has, and no other.
+//! Manual pages have exactly the options of `--help`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use crate::harness::binaries;
 
-/// `-x` and `--name` at the begin of the lines of a help, before the text.
+/// The options `-x` and `--name` at the start of the lines of a help text.
 fn options_of_help(help: &str) -> BTreeSet<String> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let forms = lines.flat_map(|line| line.split("  ").next().unwrap_or_default().split([' ', ',', '=']));
     forms.filter(|form| form.starts_with('-') && form.len() > 1).map(str::to_owned).collect()
 }
 
-/// The same of a page: `.It Fl x , -name Ar value`.
+/// The options of a manual page: `.It Fl x , -name Ar value`.
 fn options_of_page(page: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in page.lines().filter_map(|line| line.strip_prefix(".It ")) {
@@ -31,7 +31,7 @@ fn options_of_page(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn manual_pages_have_the_options_that_help_has() {
+fn manual_pages_have_exactly_the_options_of_help() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man");
     let pages = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let pages: Vec<_> = pages.filter(|path| path.extension().is_some_and(|section| section == "8")).collect();

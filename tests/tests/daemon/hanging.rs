@@ -1,5 +1,5 @@
-//! A store that hangs holds up its own commands: management answers, initiators come and go, and when all is over
-//! nothing is left behind.
+//! A store that hangs delays only its own commands: management answers, initiators log in and out, and no session, task,
+//! descriptor or thread leaks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,11 +11,11 @@ use crate::harness::{Daemon, target_name, wait_until};
 
 const HANGING: u16 = 1;
 const GOOD: u16 = 2;
-/// Initiators that come and go at the same time.
+/// Initiators that log in and out at the same time.
 const INITIATORS: usize = 10;
-/// How often each.
+/// Logins of each initiator.
 const LOGINS: usize = 20;
-/// What a daemon's memory may differ by after the same load, in KiB: an allocator's leftovers.
+/// Most growth of resident memory after the same load, in KiB; allocators keep some memory.
 const MEMORY: u64 = 16 << 10;
 
 fn show(daemon: &Daemon, mode: Mode) -> String {
@@ -24,10 +24,10 @@ fn show(daemon: &Daemon, mode: Mode) -> String {
 }
 
 fn sessions(daemon: &Daemon) -> usize {
-    show(daemon, Mode::Connection).lines().filter(|line| line.starts_with("Session:")).count()
+    daemon.session_count(1)
 }
 
-/// Commands that were begun and are not over.
+/// Number of running commands.
 fn tasks(daemon: &Daemon) -> u64 {
     let text = daemon.ask(Mode::System, Op::Stat, &RequestHeader::default(), &Strings::default());
     let row =
@@ -41,7 +41,7 @@ fn resident(daemon: &Daemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A target with a unit that can hang and one that cannot.
+/// A target with a unit that can hang and one that does not.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with_hanging_stores();
     daemon.target(1);
@@ -54,8 +54,8 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// Initiators come, write, read and go; meanwhile `watch` is called again and again.
-fn come_and_go(daemon: &Daemon, mut watch: impl FnMut()) {
+/// Runs initiators that log in, write, read and disconnect; calls `watch` repeatedly meanwhile.
+fn run_initiators(daemon: &Daemon, mut watch: impl FnMut()) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let initiators = [(); INITIATORS].map(|()| {
@@ -78,24 +78,24 @@ fn come_and_go(daemon: &Daemon, mut watch: impl FnMut()) {
     });
 }
 
-/// A read that hangs, and what becomes of it.
+/// Starts a read that hangs; the thread returns its result.
 fn hang(daemon: &Daemon, name: &str) -> std::thread::JoinHandle<Result<Vec<u8>, End>> {
     let before = tasks(daemon);
     let mut client =
         Client::try_login(daemon.portal, crate::client::LOCALHOST, name, &target_name(1), HANGING)
-            .unwrap_or_else(|end| panic!("no login: {end:?}"));
+            .unwrap_or_else(|end| panic!("login failed: {end:?}"));
     let reader = std::thread::spawn(move || client.read(0, 8));
     wait_until("the read hangs", || tasks(daemon) > before);
     reader
 }
 
 #[test]
-fn management_answers_while_a_unit_hangs_and_initiators_come_and_go_and_nothing_is_left() {
+fn management_answers_while_a_unit_hangs_and_nothing_leaks() {
     let daemon = daemon();
-    // What a first use makes once stays.
-    come_and_go(&daemon, || ());
+    // Allocates what the first use allocates once.
+    run_initiators(&daemon, || ());
     drop(Client::login(&daemon, 1, HANGING).read(0, 1).unwrap());
-    wait_until("all are gone", || sessions(&daemon) == 0);
+    wait_until("all sessions have ended", || sessions(&daemon) == 0);
     let (descriptors, threads) = (daemon.descriptors(), daemon.threads().len());
     let memory = resident(&daemon);
     for _ in 0..3 {
@@ -103,7 +103,7 @@ fn management_answers_while_a_unit_hangs_and_initiators_come_and_go_and_nothing_
         let name = next_name();
         let reader = hang(&daemon, &name);
         let mut shown = 0;
-        come_and_go(&daemon, || {
+        run_initiators(&daemon, || {
             let targets = show(&daemon, Mode::Target);
             assert!(targets.contains(&name) && targets.contains("LUN: 2"), "{targets}");
             assert!(show(&daemon, Mode::Connection).contains(&name));
@@ -111,10 +111,10 @@ fn management_answers_while_a_unit_hangs_and_initiators_come_and_go_and_nothing_
             shown += 1;
         });
         assert!(shown > 0 && !reader.is_finished());
-        wait_until("only the one that hangs is left", || sessions(&daemon) == 1 && tasks(&daemon) == 1);
+        wait_until("only the hung session is left", || sessions(&daemon) == 1 && tasks(&daemon) == 1);
         daemon.hold(false);
         assert_eq!(reader.join().unwrap().unwrap(), [0; 4096]);
-        wait_until("all are gone", || sessions(&daemon) == 0 && tasks(&daemon) == 0);
+        wait_until("all sessions have ended", || sessions(&daemon) == 0 && tasks(&daemon) == 0);
         wait_until("descriptors and threads are as before", || {
             daemon.descriptors() == descriptors && daemon.threads().len() == threads
         });
@@ -123,11 +123,11 @@ fn management_answers_while_a_unit_hangs_and_initiators_come_and_go_and_nothing_
     assert!(now < memory + MEMORY, "{memory} KiB before, {now} KiB now");
 }
 
-/// A daemon with a read that hangs, what becomes of it, and the descriptors without it.
+/// A daemon with a hung read, the thread of the read, and the number of descriptors without it.
 fn hung() -> (Daemon, std::thread::JoinHandle<Result<Vec<u8>, End>>, usize) {
     let daemon = daemon();
     drop(Client::login(&daemon, 1, HANGING).read(0, 1).unwrap());
-    wait_until("it is gone", || sessions(&daemon) == 0);
+    wait_until("the session has ended", || sessions(&daemon) == 0);
     let descriptors = daemon.descriptors();
     daemon.hold(true);
     let reader = hang(&daemon, &next_name());
@@ -135,22 +135,22 @@ fn hung() -> (Daemon, std::thread::JoinHandle<Result<Vec<u8>, End>>, usize) {
 }
 
 #[test]
-fn a_connection_whose_command_hangs_is_ended_by_management_and_leaves_nothing() {
+fn connection_with_a_hung_command_is_deleted_and_leaves_nothing() {
     let (daemon, reader, descriptors) = hung();
     let connections = show(&daemon, Mode::Connection);
     let sid = connections.lines().find_map(|line| line.strip_prefix("Session: ")).unwrap();
     daemon.adm(&["--mode", "conn", "--op", "delete", "--tid", "1", "--sid", sid, "--cid", "0"]);
-    assert_eq!(show(&daemon, Mode::Connection), "", "it is gone, although its command is not");
+    assert_eq!(show(&daemon, Mode::Connection), "", "the connection is not shown while its command hangs");
     assert!(matches!(reader.join().unwrap(), Err(End::Closed(_))), "closed while the store hangs");
     Client::login(&daemon, 1, GOOD).read(0, 8).unwrap();
     daemon.hold(false);
     Client::login(&daemon, 1, HANGING).read(0, 8).unwrap();
-    wait_until("all are gone", || sessions(&daemon) == 0 && tasks(&daemon) == 0);
+    wait_until("all sessions have ended", || sessions(&daemon) == 0 && tasks(&daemon) == 0);
     wait_until("its descriptors are closed", || daemon.descriptors() == descriptors);
 }
 
 #[test]
-fn a_target_whose_unit_hangs_is_deleted_by_force() {
+fn target_with_a_hung_unit_is_deleted_by_force() {
     let (daemon, reader, _) = hung();
     let refused = daemon.try_adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"]);
     assert_eq!(refused.status.code(), Some(22), "{refused:?}");
@@ -158,16 +158,16 @@ fn a_target_whose_unit_hangs_is_deleted_by_force() {
     assert_eq!(late.status.code(), Some(22), "{late:?}");
     let said = String::from_utf8(late.stderr).unwrap();
     assert!(said.contains("not closed in time; still open: 64M"), "{said}");
-    assert_eq!(show(&daemon, Mode::Target), "", "and yet it is gone");
+    assert_eq!(show(&daemon, Mode::Target), "", "the target is deleted");
     assert!(matches!(reader.join().unwrap(), Err(End::Closed(_))));
     daemon.hold(false);
     let again = ["--mode", "target", "--op", "new", "--tid", "1", "-T", &target_name(1)];
-    wait_until("name and number are free", || daemon.try_adm(&again).status.success());
+    wait_until("name and tid are free", || daemon.try_adm(&again).status.success());
 }
 
-/// Neither the control thread nor a loop closes a store, and who is answered has it closed.
+/// Neither the control thread nor a loop closes a store, and the reply follows the close.
 #[test]
-fn a_store_whose_closing_hangs_holds_up_the_answer_and_nothing_else() {
+fn hung_close_of_a_store_delays_only_the_reply() {
     let unit = ["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"];
     let target = ["--mode", "target", "--op", "delete", "--tid", "1", "--force"];
     let update = ["--mode", "logicalunit", "--op", "update", "--tid", "1", "--lun", "1", "-P"];
@@ -188,7 +188,7 @@ fn a_store_whose_closing_hangs_holds_up_the_answer_and_nothing_else() {
         std::thread::scope(|scope| {
             let answer = scope.spawn(|| daemon.try_adm(words));
             let shown = || daemon.adm(&["--mode", "target", "--op", "show"]);
-            // The other unit's path is the same.
+            // The other unit has the same path.
             wait_until("the change is made", || shown().matches("path: 64M").count() < 2);
             for client in &mut clients[usize::from(words == target)..] {
                 assert_eq!(client.read(0, 8).unwrap(), [0; 4096]);

@@ -1,5 +1,7 @@
-//! A daemon for one test: built from this workspace or the stock one, on loopback, with a directory, a control
-//! socket and ports of its own, gone when the test ends however it ends; and the tools of other projects.
+//! A daemon for one test, ours or tgt's, on loopback, with its own directory, control socket and ports, killed at the
+//! end of the test; and the tools of other projects.
+
+mod tools;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,7 +9,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,157 +18,53 @@ use target_engine::control::wire::{Mode, Op, RequestHeader};
 use tempfile::TempDir;
 use tgt_tests::control;
 
-/// So long anything may take that is waited for; nothing is expected to.
+use tools::timeout;
+pub(crate) use tools::{Brand, binaries, fail, run, succeed};
+
+/// Most time to wait for anything; only a failure takes this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-/// The unit that [`Daemon::disk`] makes.
+/// LUN of the unit of [`Daemon::disk`].
 pub(crate) const DISK: u16 = 1;
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 ///
 /// # Panics
-/// It does not within [`DEADLINE`].
+/// The condition does not hold within [`DEADLINE`].
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < DEADLINE, "waited for nothing: {what}");
+        assert!(begun.elapsed() < DEADLINE, "timed out waiting: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Which daemon, or which administration tool.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Brand {
-    /// Of this workspace.
-    Ours,
-    /// Debian's.
-    Stock,
-}
-
-impl Brand {
-    /// The file of one of its programs.
-    pub(crate) fn program(self, name: &str) -> PathBuf {
-        match self {
-            Self::Ours => binaries().join(name),
-            Self::Stock => tool(name),
-        }
-    }
-}
-
-/// Where this workspace's binaries are, built by the profile of the tests.
-pub(crate) fn binaries() -> &'static Path {
-    static BINARIES: OnceLock<PathBuf> = OnceLock::new();
-    BINARIES.get_or_init(|| {
-        let this = std::env::current_exe().expect("a test knows its file");
-        let place = this.parent().and_then(Path::parent).expect("target/PROFILE/deps/daemon-…");
-        let profile = match place.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args([
-            "build",
-            "--quiet",
-            "--profile",
-            profile,
-            "--package",
-            "tgtd-bin",
-            "--package",
-            "tgtadm-bin",
-        ]);
-        build.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(build.status().expect("cargo runs").success(), "the daemon is built");
-        place.to_owned()
-    })
-}
-
-/// The file of another project's tool. It is named with its package when it is missing, never skipped.
-#[track_caller]
-pub(crate) fn tool(name: &str) -> PathBuf {
-    let package = match name {
-        _ if name.starts_with("tgt") => "tgt",
-        _ if name.starts_with("qemu-") => "qemu-utils",
-        _ => "libiscsi-bin",
-    };
-    // A tgtd or tgtadm elsewhere may be ours.
-    let found = ["/usr/sbin", "/usr/bin"]
-        .map(|place| Path::new(place).join(name))
-        .into_iter()
-        .find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{name} is missing: install Debian's {package}, or call tests/run"))
-}
-
-/// How a tool ended, and all it said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    /// It ended with 0.
-    pub(crate) well: bool,
-    /// Standard output, then standard error.
-    pub(crate) text: String,
-}
-
-/// Runs a tool to its end.
-///
-/// # Panics
-/// It is missing, or has no end.
-#[track_caller]
-pub(crate) fn run<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> Said {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool(name)).args(words);
-    let output = command.stdin(Stdio::null()).output().expect("timeout (coreutils) runs");
-    let text =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(!matches!(output.status.code(), Some(124 | 137)), "{command:?} has no end: {text}");
-    assert!(
-        !text.contains("Unknown protocol 'iscsi'"),
-        "install Debian's qemu-block-extra, of qemu-utils' version"
-    );
-    Said { well: output.status.success(), text }
-}
-
-/// Runs a tool that must succeed; what it said.
-#[track_caller]
-pub(crate) fn succeed<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> String {
-    let said = run(name, words);
-    assert!(said.well, "{name}: {}", said.text);
-    said.text
-}
-
-/// Runs a tool that must fail; what it said.
-#[track_caller]
-pub(crate) fn fail<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> String {
-    let said = run(name, words);
-    assert!(!said.well, "{name} succeeds: {}", said.text);
-    said.text
-}
-
-/// A daemon that runs; killed when dropped.
+/// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
     directory: TempDir,
-    /// Where it listens.
+    /// Address of its portal.
     pub(crate) portal: SocketAddr,
-    /// The tool it is managed with.
+    /// The tgtadm that manages it.
     manager: Brand,
     /// The number of its control socket.
     control_port: &'static str,
 }
 
 impl Daemon {
-    /// Ours, managed by our tool.
+    /// Starts our daemon, managed by our tgtadm.
     #[track_caller]
     pub(crate) fn start() -> Self {
         Self::start_as(Brand::Ours, Brand::Ours, &[])
     }
 
-    /// Any, managed by any, with further options.
+    /// Starts a daemon with options.
     #[track_caller]
     pub(crate) fn start_as(daemon: Brand, manager: Brand, options: &[&str]) -> Self {
         Self::start_at(CONTROL_PORT, daemon, manager, options)
     }
 
-    /// The same at a control port of choice.
+    /// [`Self::start_as`] with a control port.
     #[track_caller]
     pub(crate) fn start_at(
         control_port: &'static str,
@@ -178,7 +75,7 @@ impl Daemon {
         let directory = tempfile::tempdir().expect("a directory");
         let address = match daemon {
             Brand::Ours => "127.0.0.1:0".to_owned(),
-            Brand::Stock => free_port().to_string(),
+            Brand::Tgt => free_port().to_string(),
         };
         let mut command = Command::new(daemon.program("tgtd"));
         command.args(["-f", "-C", control_port, "--iscsi", &format!("portal={address}")]).args(options);
@@ -186,7 +83,7 @@ impl Daemon {
         Self::run(command, directory, manager, control_port)
     }
 
-    /// Ours, with a further kind of store, `hang`, that hangs when [`Daemon::hold`] says so.
+    /// Starts `hanging_tgtd`, which has the store `hang`; see [`Daemon::hold`].
     #[track_caller]
     pub(crate) fn start_with_hanging_stores() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -196,7 +93,7 @@ impl Daemon {
         Self::run(command, directory, Brand::Ours, CONTROL_PORT)
     }
 
-    /// Ours, with a standard error of choice; `JOURNAL_STREAM` as given.
+    /// Starts our daemon with this standard error and `JOURNAL_STREAM`.
     #[track_caller]
     pub(crate) fn start_logging_to(stderr: Stdio, journal_stream: &str, options: &[&str]) -> Self {
         let mut command = Command::new(Brand::Ours.program("tgtd"));
@@ -209,7 +106,7 @@ impl Daemon {
         Self::spawn(command, tempfile::tempdir().expect("a directory"), Brand::Ours, CONTROL_PORT)
     }
 
-    /// Ours, with stores of the kind `bad`, whose path says how they are.
+    /// Starts `bad_tgtd`, whose stores of the kind `bad` have the fault that their path names.
     #[track_caller]
     pub(crate) fn start_with_bad_stores() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -244,65 +141,70 @@ impl Daemon {
         started
     }
 
-    /// Lets all stores of the kind `hang` hang, or ends that.
+    /// Makes the operations of all stores of the kind `hang` hang, or lets them complete.
     #[track_caller]
     pub(crate) fn hold(&self, held: bool) {
-        self.say(if held { "hold" } else { "release" }, "held", held);
+        self.send_command(if held { "hold" } else { "release" }, "held", held);
     }
 
-    /// Lets no store of the kind `hang` be closed, or ends that.
+    /// Makes closing of the stores of the kind `hang` hang, or lets it complete.
     #[track_caller]
     pub(crate) fn hold_close(&self, held: bool) {
-        self.say(if held { "hold-close" } else { "release-close" }, "close-held", held);
+        self.send_command(if held { "hold-close" } else { "release-close" }, "close-held", held);
     }
 
     #[track_caller]
-    fn say(&self, word: &str, file: &str, held: bool) {
-        let mut stdin = self.child.stdin.as_ref().expect("it listens");
-        stdin.write_all(format!("{word}\n").as_bytes()).expect("it listens");
-        wait_until("the stores hang, or do not", || self.path(file).exists() == held);
+    fn send_command(&self, word: &str, file: &str, held: bool) {
+        let mut stdin = self.child.stdin.as_ref().expect("a running daemon");
+        stdin.write_all(format!("{word}\n").as_bytes()).expect("a running daemon");
+        wait_until("the daemon handles the command", || self.path(file).exists() == held);
     }
 
-    /// A request without a tool, that must succeed; what it answers.
+    /// Sends a request without a tool and returns the reply; it must succeed.
     #[track_caller]
     pub(crate) fn ask(&self, mode: Mode, op: Op, header: &RequestHeader, strings: &Strings) -> String {
         let socket = self.path(&format!("control.{}", self.control_port));
-        control::ask(&socket, mode, op, header, strings).expect("an answer")
+        control::ask(&socket, mode, op, header, strings).expect("a successful request")
     }
 
-    /// Its directory.
+    /// Path of a file in its directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Its process.
+    /// Its process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A request of its manager, whatever comes of it.
+    /// A tool that uses the control socket of this daemon, without arguments.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = timeout(program);
+        command.env("TGT_IPC_SOCKET", self.path("control"));
+        command
+    }
+
+    /// Runs tgtadm with these arguments.
     pub(crate) fn try_adm(&self, words: &[&str]) -> Output {
         self.adm_by(self.manager, words)
     }
 
-    /// The same by a tool of choice.
+    /// Runs the tgtadm of this origin.
     pub(crate) fn adm_by(&self, tool: Brand, words: &[&str]) -> Output {
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.program("tgtadm"));
-        command.args(["-C", self.control_port, "--lld", "iscsi"]).args(words).stdin(Stdio::null());
-        command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
+        let mut command = self.command(tool.program("tgtadm"));
+        command.args(["-C", self.control_port, "--lld", "iscsi"]).args(words);
+        command.output().expect("cannot run timeout (coreutils)")
     }
 
-    /// Exactly these words by a tool of choice, under the name `tgtadm`.
+    /// Runs the tgtadm of this origin with these arguments only, under the name `tgtadm`.
     pub(crate) fn plain_adm(&self, tool: Brand, words: &[String]) -> Output {
-        let place = tool.program("tgtadm").parent().expect("a folder").display().to_string();
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", &DEADLINE.as_secs().to_string(), "tgtadm"]).args(words);
-        command.env("PATH", format!("{place}:/usr/bin:/bin")).env("LC_ALL", "C").stdin(Stdio::null());
-        command.env("TGT_IPC_SOCKET", self.path("control")).output().expect("timeout (coreutils) runs")
+        let directory = tool.program("tgtadm").parent().expect("a directory").display().to_string();
+        let mut command = self.command("tgtadm");
+        command.args(words).env("PATH", format!("{directory}:/usr/bin:/bin")).env("LC_ALL", "C");
+        command.output().expect("cannot run timeout (coreutils)")
     }
 
-    /// A request that must succeed; what it printed.
+    /// Runs tgtadm, which must succeed, and returns its output.
     #[track_caller]
     pub(crate) fn adm(&self, words: &[&str]) -> String {
         let output = self.try_adm(words);
@@ -310,7 +212,7 @@ impl Daemon {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// A target without units that anybody may use; its name.
+    /// Creates a target without units that admits all initiators; returns its name.
     #[track_caller]
     pub(crate) fn target(&self, tid: u32) -> String {
         let name = target_name(tid);
@@ -319,7 +221,7 @@ impl Daemon {
         name
     }
 
-    /// A unit on a file of zeroes; the file.
+    /// Creates a unit on a file of zeroes; returns the path.
     #[track_caller]
     pub(crate) fn unit(&self, tid: u32, lun: u16, len: u64, words: &[&str]) -> PathBuf {
         let file = self.path(&format!("{tid}-{lun}.img"));
@@ -332,21 +234,21 @@ impl Daemon {
         file
     }
 
-    /// A parameter of a unit, as `thin_provisioning=1`.
+    /// Sets parameters of a unit, for example `thin_provisioning=1`.
     #[track_caller]
     pub(crate) fn set_unit(&self, tid: u32, lun: u16, parameter: &str) {
         let (tid, lun) = (tid.to_string(), lun.to_string());
         self.adm(&["--mode", "logicalunit", "--op", "update", "--tid", &tid, "--lun", &lun, "-P", parameter]);
     }
 
-    /// A target that anybody may use with one disk, number [`DISK`]; the disk's file.
+    /// Creates a target that admits all initiators, with one disk at [`DISK`]; returns the path of its file.
     #[track_caller]
     pub(crate) fn disk(&self, tid: u32, len: u64) -> PathBuf {
         self.target(tid);
         self.unit(tid, DISK, len, &[])
     }
 
-    /// The same with a unit that gives back what is discarded.
+    /// [`Self::disk`] with thin provisioning and this block length.
     #[track_caller]
     pub(crate) fn thin_disk(&self, tid: u32, len: u64, block_len: u32) -> PathBuf {
         self.target(tid);
@@ -355,51 +257,67 @@ impl Daemon {
         file
     }
 
-    /// The disk as libiscsi and qemu name it.
+    /// URL of the disk for libiscsi and QEMU.
     pub(crate) fn url(&self, tid: u32) -> String {
         self.url_of(&target_name(tid), DISK)
     }
 
-    /// Any unit, also one that is not there.
+    /// URL of any unit.
     pub(crate) fn url_of(&self, target: &str, lun: u16) -> String {
         format!("iscsi://{}/{target}/{lun}", self.portal)
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the daemon.
     pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("a running daemon");
     }
 
-    /// Waits for its end.
+    /// Waits until the daemon has exited.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("the daemon's end", || {
+        wait_until("the daemon exits", || {
             status = self.child.try_wait().expect("a child");
             status.is_some()
         });
-        status.expect("it ended")
+        status.expect("an exit status")
     }
 
-    /// Its threads: name, number and counters.
+    /// Its threads.
     pub(crate) fn threads(&self) -> Vec<Thread> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a running daemon");
         let threads = tasks.filter_map(|task| Thread::read(&task.ok()?.path()));
         threads.collect()
     }
 
-    /// Descriptors it has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    /// Sorted names of the threads of its loops.
+    pub(crate) fn loops(&self) -> Vec<String> {
+        let names = self.threads().into_iter().map(|thread| thread.name);
+        let mut names: Vec<_> =
+            names.filter(|name| name.starts_with("tgt/") && name != "tgt/opener").collect();
+        names.sort_unstable();
+        names
     }
 
-    /// What it has logged of all that has happened: lines are written by a thread of their own.
+    /// Number of sessions of a target.
+    pub(crate) fn session_count(&self, tid: u32) -> usize {
+        let header = RequestHeader { tid: tid.cast_signed(), ..RequestHeader::default() };
+        let text = self.ask(Mode::Connection, Op::Show, &header, &Strings::default());
+        text.lines().filter(|line| line.starts_with("Session:")).count()
+    }
+
+    /// Number of open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running daemon").count()
+    }
+
+    /// Text of its log with the lines of everything that has happened: a thread writes them later than it happens.
     #[track_caller]
     pub(crate) fn whole_log(&self) -> String {
         static MARKS: AtomicU32 = AtomicU32::new(77_000_000);
         let tid = MARKS.fetch_add(1, Ordering::Relaxed).to_string();
         let refused = self.adm_by(Brand::Ours, &["--mode", "target", "--op", "delete", "--tid", &tid]);
-        assert!(!refused.status.success(), "there is no such target: {refused:?}");
+        assert!(!refused.status.success(), "the target does not exist: {refused:?}");
         let mark = format!(" tid={tid} ");
         wait_until(&mark, || self.log().contains(&mark));
         let log = self.log();
@@ -407,7 +325,7 @@ impl Daemon {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// What it has logged and written until now.
+    /// Text of its log up to now.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("tgtd.log")).unwrap_or_default()
     }
@@ -420,19 +338,22 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the daemon's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+            eprintln!(
+                "last lines of the daemon's log:\n{}",
+                lines[lines.len().saturating_sub(20)..].join("\n")
+            );
         }
     }
 }
 
-/// A thread of a daemon at a moment.
+/// Name, ID and counters of a thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Thread {
     pub(crate) name: String,
     pub(crate) number: u32,
-    /// Bytes it has read by calls of the read family: what it served from files is among them.
+    /// Bytes read by system calls, those from files included.
     pub(crate) bytes_read: u64,
-    /// Time it has run, in nanoseconds.
+    /// CPU time in nanoseconds.
     pub(crate) ran: u64,
 }
 
@@ -447,7 +368,7 @@ impl Thread {
         Some(Self { name, number, bytes_read: line.parse().ok()?, ran })
     }
 
-    /// What has happened on it since.
+    /// The counters since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         assert_eq!(self.number, before.number);
         let (bytes_read, ran) = (self.bytes_read - before.bytes_read, self.ran - before.ran);
@@ -455,13 +376,13 @@ impl Thread {
     }
 }
 
-/// The name of each test target.
+/// Name of the target with this tid.
 pub(crate) fn target_name(tid: u32) -> String {
     format!("iqn.2026-01.org.example:target{tid}")
 }
 
-/// For daemons that cannot choose themselves. Below what the kernel gives to those that ask for any, so that none of
-/// them takes it before the daemon does; each process begins elsewhere.
+/// A free port for daemons that cannot bind port 0. It is below the kernel's ephemeral range, so that no other socket gets
+/// it before the daemon binds; each process starts at another number.
 pub(crate) fn free_port() -> SocketAddr {
     const FIRST: u32 = 10_000;
     const PORTS: u32 = 22_000;
@@ -476,5 +397,5 @@ pub(crate) fn free_port() -> SocketAddr {
     }
 }
 
-/// The number of the control socket; its directory makes it the test's own.
+/// Number of the control socket; each daemon has its own directory.
 pub(crate) const CONTROL_PORT: &str = "7";

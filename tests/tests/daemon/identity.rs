@@ -1,4 +1,4 @@
-//! What initiators know a disk by: after a restart, from another host, and where stock's names are asked for.
+//! Serial numbers and designators of disks: after a restart, on another host, and with `--compat-ids`.
 
 use crate::harness::{Brand, DISK, Daemon, succeed};
 
@@ -6,7 +6,7 @@ const LEN: u64 = 1 << 20;
 const HERE: &str = "01234567-89ab-4cde-8f01-23456789abcd";
 const THERE: &str = "fedcba98-7654-4210-8edc-ba9876543210";
 
-/// The serial number and the designators of a target's disk as libiscsi reads them, and what `target show` says.
+/// Serial number and designators of a target's disk by libiscsi, and the SCSI lines of `target show`.
 fn names(daemon: &Daemon, tid: u32) -> [String; 3] {
     let page = |code| succeed("iscsi-inq", ["-e", "1", "-c", code, &daemon.url(tid)]);
     let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
@@ -22,7 +22,7 @@ fn disk_named_by(options: &[&str]) -> Daemon {
 }
 
 #[test]
-fn a_disk_is_known_again_after_a_restart_and_is_none_of_another_hosts() {
+fn identity_option_determines_the_names_of_disks() {
     let [first, again, elsewhere] =
         [HERE, HERE, THERE].map(|id| names(&disk_named_by(&["--identity", id]), 1));
     assert_eq!(first, again);
@@ -35,26 +35,26 @@ fn a_disk_is_known_again_after_a_restart_and_is_none_of_another_hosts() {
 }
 
 #[test]
-fn a_daemon_that_is_told_nothing_gives_lasting_names() {
+fn default_identity_persists_across_restarts() {
     let [first, again] = [(); 2].map(|()| names(&disk_named_by(&[]), 1));
     assert_eq!(first, again);
     assert!(!first[2].contains("beaf"));
 }
 
 #[test]
-fn stocks_names_are_there_when_they_are_asked_for() {
-    let (stock, ours) = (Daemon::start_as(Brand::Stock, Brand::Stock, &[]), disk_named_by(&["--compat-ids"]));
-    stock.disk(1, LEN);
+fn compat_ids_gives_tgts_names() {
+    let (tgt, ours) = (Daemon::start_as(Brand::Tgt, Brand::Tgt, &[]), disk_named_by(&["--compat-ids"]));
+    tgt.disk(1, LEN);
     for name in ["", "scsi_id=volume-1,scsi_sn=serial-1", "scsi_id=6001405abcdef"] {
-        for daemon in [&stock, &ours] {
+        for daemon in [&tgt, &ours] {
             daemon.set_unit(1, DISK, name);
         }
-        assert_eq!(names(&ours, 1), names(&stock, 1), "{name}");
+        assert_eq!(names(&ours, 1), names(&tgt, 1), "{name}");
     }
 }
 
 #[test]
-fn a_name_that_another_disk_has_is_refused() {
+fn serial_number_of_another_unit_is_refused() {
     let daemon = disk_named_by(&[]);
     daemon.unit(1, 2, LEN, &[]);
     daemon.set_unit(1, DISK, "scsi_sn=one");

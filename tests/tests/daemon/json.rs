@@ -1,4 +1,4 @@
-//! `tgtadm --json` against a daemon that serves: the documents, what the strict form refuses, and a stock daemon.
+//! `tgtadm --json` with a running daemon: documents, refusals of the strict form, and tgt's daemon.
 
 use std::path::Path;
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::harness::{Brand, DISK, Daemon, target_name};
 
 const LEN: u64 = 64 << 20;
 
-/// One disk, one session that wrote to it.
+/// A daemon with a disk and a session that has written to it.
 fn used() -> (Daemon, Client) {
     let daemon = Daemon::start();
     daemon.disk(1, LEN);
@@ -34,7 +34,7 @@ fn golden(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path.join(name).with_extension("json")).unwrap()).unwrap()
 }
 
-/// Whether a document has every member of the golden one, of the same type; either may be null.
+/// Whether a document has every member of the golden one with the same type; null matches any type.
 fn has_shape(document: &Value, golden: &Value) -> bool {
     match (document, golden) {
         (Value::Null, _) | (_, Value::Null) => true,
@@ -42,7 +42,7 @@ fn has_shape(document: &Value, golden: &Value) -> bool {
             .iter()
             .all(|(name, value)| members.get(name).is_some_and(|member| has_shape(member, value))),
         (Value::Array(items), Value::Array(wanted)) => {
-            // Units differ in kind; whatever one has all have.
+            // All items have the members of the first.
             wanted.first().is_none_or(|wanted| items.iter().all(|item| has_shape(item, wanted)))
         }
         _ => std::mem::discriminant(document) == std::mem::discriminant(golden),
@@ -50,9 +50,9 @@ fn has_shape(document: &Value, golden: &Value) -> bool {
 }
 
 #[test]
-fn every_show_and_stat_has_its_document() {
+fn every_show_and_stat_has_the_shape_of_its_golden_document() {
     let (daemon, _client) = used();
-    daemon.adm(&["--mode", "account", "--op", "new", "--user", "mike", "--password", "twelve-letters"]);
+    daemon.adm(&["--mode", "account", "--op", "new", "--user", "mike", "--password", "secretpass12"]);
     #[rustfmt::skip]
     let cases: &[(&[&str], &str)] = &[
         (&["--mode", "sys", "--op", "show"],                                  "system"),
@@ -75,19 +75,19 @@ fn every_show_and_stat_has_its_document() {
     ];
     for (words, name) in cases {
         if words.contains(&"target") && words.contains(&"stat") && !words.contains(&"--tid") {
-            // Stock's tgtadm asks for --tid there, and so does ours.
+            // As tgt's tgtadm, ours requires --tid here.
             assert_eq!(try_json(&daemon, words).status.code(), Some(22));
             continue;
         }
         let document = ask(&daemon, words);
-        assert!(has_shape(&document, &golden(name)), "{words:?}: {document:#} is not as {name}");
+        assert!(has_shape(&document, &golden(name)), "{words:?}: {document:#} does not match {name}");
         let list = document.as_object().unwrap().values().next().unwrap();
         assert!(list.as_array().is_none_or(|items| !items.is_empty()), "{words:?}: {document:#}");
     }
 }
 
 #[test]
-fn a_document_says_what_is() {
+fn documents_have_the_current_values() {
     let (daemon, _client) = used();
     let document = ask(&daemon, &["--mode", "target", "--op", "show"]);
     let target = &document["targets"][0];
@@ -101,14 +101,14 @@ fn a_document_says_what_is() {
     assert_eq!(session["parameters"]["ErrorRecoveryLevel"], json!(0));
     let counters = &ask(&daemon, &["--mode", "sys", "--op", "stat"])["unit_counters"];
     let disk = counters.as_array().unwrap().iter().find(|row| row["lun"] == json!(1)).unwrap();
-    // It may have come twice: the first command of a session meets a unit attention.
+    // The write may count twice: the first command of a session ends with a unit attention.
     let commands = disk["write_done"]["commands"].as_u64().unwrap();
     assert!(commands > 0, "{disk:#}");
     assert_eq!(disk["write_done"]["bytes"], json!(4096 * commands));
 }
 
 #[test]
-fn changes_are_made_and_what_is_wrong_is_refused_in_a_document() {
+fn changes_succeed_and_refusals_are_documents() {
     let daemon = Daemon::start();
     let new = ["--mode", "target", "--op", "new", "--tid", "1", "-T", "iqn.2026-01.org.example:one"];
     assert_eq!(ask(&daemon, &new), json!({}));
@@ -131,17 +131,17 @@ fn changes_are_made_and_what_is_wrong_is_refused_in_a_document() {
         "{document:#}"
     );
     let units = || ask(&daemon, &["--mode", "lu", "--op", "show", "--tid", "1"]);
-    assert_ne!(units()["units"][0]["scsi_sn"], json!("7"), "nothing of it was done");
+    assert_ne!(units()["units"][0]["scsi_sn"], json!("7"), "no part of the update was done");
     assert_eq!(ask(&daemon, &update("scsi_sn=7")), json!({}));
     assert_eq!(units()["units"][0]["scsi_sn"], json!("7"));
-    // The text form takes the same as far as it goes.
+    // The text form applies the parameters before the wrong one.
     let lenient = daemon.try_adm(&update("scsi_sn=8,colour=red"));
     assert_eq!((lenient.status.code(), units()["units"][0]["scsi_sn"].clone()), (Some(22), json!("8")));
 }
 
 #[test]
-fn a_stock_daemon_refuses_and_the_tool_says_what_that_means() {
-    let daemon = Daemon::start_as(Brand::Stock, Brand::Ours, &[]);
+fn tgts_daemon_refuses_json_and_tgtadm_explains() {
+    let daemon = Daemon::start_as(Brand::Tgt, Brand::Ours, &[]);
     for words in [
         &["--mode", "sys", "--op", "show"][..],
         &["--mode", "target", "--op", "show"],
@@ -160,5 +160,5 @@ fn a_stock_daemon_refuses_and_the_tool_says_what_that_means() {
             "tgtadm: can't find the driver\n  --json: this daemon does not speak it; ask without\n";
         assert_eq!(stderr, expected, "{words:?}");
     }
-    assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "", "nothing was done");
+    assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "", "no target was created");
 }

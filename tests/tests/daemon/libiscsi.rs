@@ -1,8 +1,7 @@
-//! Every test of libiscsi's iscsi-test-cu, each as a process of its own, on two kinds of unit.
+//! Every test of libiscsi's iscsi-test-cu, each in its own process, on units of 512- and 4096-byte blocks.
 //!
-//! The tool counts a test that skipped itself as passed; here its skip is a skip, and `libiscsi-skips.txt` says which
-//! ones are known and why. A failure fails, a skip that is not in the table fails, and so does a line of the table whose
-//! test passes now.
+//! The tool counts a skipped test as passed; here it is a skip, and the table `libiscsi-skips.txt` lists the known ones
+//! with reasons. A failed test, a skip that is not in the table, and a test of the table that passes all fail.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,23 +9,23 @@ use std::sync::Mutex;
 use crate::harness::{Daemon, run, succeed};
 
 const TABLE: &str = include_str!("libiscsi-skips.txt");
-/// Processes at a time; each with a daemon of its own.
+/// Processes at the same time, each with its own daemon.
 const WORKERS: usize = 2;
 const DISK_LEN: u64 = 256 << 20;
-/// The tool asks for the supported commands before many tests and goes on without them.
-const ASKED_ASIDE: &str = "REPORT_SUPPORTED_OPCODES is not implemented";
+/// Message before many tests: the tool queries the supported commands and continues without them.
+const QUERY_SKIPPED: &str = "REPORT_SUPPORTED_OPCODES is not implemented";
 
-/// How a test ended.
+/// Result of a test.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Verdict {
     Passed,
-    /// By its own will, and why.
+    /// Skipped, with the reason.
     Skipped(String),
-    /// By its own words.
+    /// Failed, with the message.
     Failed(String),
 }
 
-/// The tests once each, `SUITE.TEST`, with the name to call them by.
+/// Each test once: `SUITE.TEST` and the name to run it by.
 fn all_tests() -> Vec<(String, String)> {
     let mut tests = BTreeMap::new();
     for line in succeed("iscsi-test-cu", ["-l"]).lines() {
@@ -35,11 +34,11 @@ fn all_tests() -> Vec<(String, String)> {
             tests.entry(format!("{suite}.{test}")).or_insert(format!("{family}.{suite}.{test}"));
         }
     }
-    assert!(tests.len() > 200, "the tool lists its tests: {tests:?}");
+    assert!(tests.len() > 200, "iscsi-test-cu -l lists too few tests: {tests:?}");
     tests.into_iter().collect()
 }
 
-/// The table for blocks of this length: tests and what their skip says, each with a reason.
+/// The table for blocks of this length: tests and the reasons of their skips.
 fn known_skips(block_len: u32) -> BTreeMap<&'static str, &'static str> {
     let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let rows = lines.map(|line| {
@@ -48,56 +47,58 @@ fn known_skips(block_len: u32) -> BTreeMap<&'static str, &'static str> {
             Some((len, reason)) => (Some(len.parse::<u32>().expect("on BYTES:")), reason),
             None => (None, reason.trim()),
         };
-        assert!(reason.len() > 5, "{test}: a reason");
+        assert!(reason.len() > 5, "{test}: the table gives no reason");
         (test, only, reason)
     });
     let rows = rows.filter(|(_, only, _)| only.is_none_or(|len| len == block_len));
     let table: BTreeMap<_, _> = rows.clone().map(|(test, _, reason)| (test, reason)).collect();
-    assert_eq!(table.len(), rows.count(), "each test once");
+    assert_eq!(table.len(), rows.count(), "the table has a test twice");
     table
 }
 
-/// What the tool said of its one test.
-fn verdict(test: &str, said: &str) -> Verdict {
+/// The verdict from the output of one test.
+fn verdict(test: &str, output: &str) -> Verdict {
     let marked = |mark: &str| {
-        let line = said.lines().filter_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim());
+        let line = output.lines().filter_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim());
         line.map(str::to_owned).collect::<Vec<_>>()
     };
-    let Some(failed) = summary(said, "tests") else {
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        return Verdict::Failed(format!("no end: {last}"));
+    let Some(failed) = summary(output, "tests") else {
+        let last = output.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        return Verdict::Failed(format!("ended early: {last}"));
     };
     if failed > 0 {
-        let (mut words, assertion) = (marked("[FAILED]"), said.lines().find(|line| line.contains(" - CU_")));
+        let (mut words, assertion) =
+            (marked("[FAILED]"), output.lines().find(|line| line.contains(" - CU_")));
         words.extend(assertion.map(|line| line.trim().to_owned()));
         return Verdict::Failed(words.into_iter().next().unwrap_or_default());
     }
     let skips = marked("[SKIPPED]");
-    let skip =
-        skips.into_iter().find(|skip| !skip.starts_with(ASKED_ASIDE) || test.starts_with("ReportSupported"));
+    let skip = skips
+        .into_iter()
+        .find(|skip| !skip.starts_with(QUERY_SKIPPED) || test.starts_with("ReportSupported"));
     skip.map_or(Verdict::Passed, Verdict::Skipped)
 }
 
-/// How many failed, of the row of the tool's closing table.
-fn summary(said: &str, row: &str) -> Option<u32> {
-    let line = said.lines().rfind(|line| line.split_whitespace().next() == Some(row))?;
+/// Number of failures in a row of the tool's summary.
+fn summary(output: &str, row: &str) -> Option<u32> {
+    let line = output.lines().rfind(|line| line.split_whitespace().next() == Some(row))?;
     line.split_whitespace().nth(4)?.parse().ok()
 }
 
-/// Runs tests one after another; a fresh daemon after each that failed, so that it fails alone.
+/// Runs tests from the queue; starts a new daemon after each failure, so that it does not affect other tests.
 fn work(queue: &Mutex<Vec<(String, String)>>, block_len: u32, verdicts: &Mutex<BTreeMap<String, Verdict>>) {
-    let fresh = || {
+    let start = || {
         let daemon = Daemon::start();
         daemon.thin_disk(1, DISK_LEN, block_len);
         daemon
     };
-    let mut daemon = fresh();
+    let mut daemon = start();
     loop {
         let Some((test, name)) = queue.lock().unwrap().pop() else { return };
-        let said = run("iscsi-test-cu", ["-d", "-S", "-t", &name, &daemon.url(1)]).text;
-        let verdict = verdict(&test, &said);
+        let output = run("iscsi-test-cu", ["-d", "-S", "-t", &name, &daemon.url(1)]).text;
+        let verdict = verdict(&test, &output);
         if matches!(verdict, Verdict::Failed(_)) {
-            daemon = fresh();
+            daemon = start();
         }
         verdicts.lock().unwrap().insert(test, verdict);
     }
@@ -107,8 +108,8 @@ fn work(queue: &Mutex<Vec<(String, String)>>, block_len: u32, verdicts: &Mutex<B
 fn assert_conforms(block_len: u32) {
     let mut tests = all_tests();
     let (table, number) = (known_skips(block_len), tests.len());
-    let strangers: Vec<_> = table.keys().filter(|key| !tests.iter().any(|(test, _)| test == *key)).collect();
-    assert!(strangers.is_empty(), "the tool has no such tests: {strangers:?}");
+    let unknown: Vec<_> = table.keys().filter(|key| !tests.iter().any(|(test, _)| test == *key)).collect();
+    assert!(unknown.is_empty(), "iscsi-test-cu does not have these tests: {unknown:?}");
     tests.reverse();
     let (queue, verdicts) = (Mutex::new(tests), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
@@ -118,49 +119,47 @@ fn assert_conforms(block_len: u32) {
     });
     let verdicts = verdicts.into_inner().unwrap();
     assert_eq!(verdicts.len(), number);
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for (test, verdict) in &verdicts {
         match (verdict, table.get(test.as_str())) {
             (Verdict::Passed, None) | (Verdict::Skipped(_), Some(_)) => {}
             (Verdict::Failed(_), Some(reason)) if reason.starts_with(UNSOUND) => {}
-            (Verdict::Passed, Some(_)) => {
-                complaints.push(format!("{test} passes; the table says it does not"))
-            }
-            (Verdict::Skipped(why), None) => complaints.push(format!("{test} skips itself: {why}")),
-            (Verdict::Failed(why), _) => complaints.push(format!("{test} FAILS: {why}")),
+            (Verdict::Passed, Some(_)) => errors.push(format!("{test} passes; remove it from the table")),
+            (Verdict::Skipped(why), None) => errors.push(format!("{test} is skipped: {why}")),
+            (Verdict::Failed(why), _) => errors.push(format!("{test} failed: {why}")),
         }
     }
-    assert!(complaints.is_empty(), "with blocks of {block_len} bytes:\n{}", complaints.join("\n"));
+    assert!(errors.is_empty(), "with blocks of {block_len} bytes:\n{}", errors.join("\n"));
 }
 
-/// Of a test that fails whatever the target does.
+/// Start of the reason of a test that fails for every target.
 const UNSOUND: &str = "unsound:";
 
 #[test]
-fn every_test_of_libiscsi_passes_or_is_a_known_skip_on_blocks_of_512_bytes() {
+fn libiscsi_tests_pass_or_are_known_skips_with_512_byte_blocks() {
     assert_conforms(512);
 }
 
 #[test]
-fn every_test_of_libiscsi_passes_or_is_a_known_skip_on_blocks_of_4096_bytes() {
+fn libiscsi_tests_pass_or_are_known_skips_with_4096_byte_blocks() {
     assert_conforms(4096);
 }
 
 #[test]
-fn the_tools_words_are_understood() {
-    let said = |middle: &str, failed: u32| {
+fn verdicts_are_parsed_from_the_output() {
+    let output = |middle: &str, failed: u32| {
         format!(
             "Suite: A\n  Test: B ...{middle}\nRun Summary: Type Total\n  suites 1 1 n/a 0 0\n  tests 1 1 1 {failed} 0\n  asserts 9 9 9 0 n/a\n"
         )
     };
-    let aside = format!("[SKIPPED] {ASKED_ASIDE}.");
-    assert_eq!(verdict("A.B", &said("passed", 0)), Verdict::Passed);
-    assert_eq!(verdict("A.B", &said("[SKIPPED] no disk", 0)), Verdict::Skipped("no disk".to_owned()));
-    assert_eq!(verdict("A.B", &said(&aside, 0)), Verdict::Passed);
-    assert!(matches!(verdict("ReportSupportedOpcodes.B", &said(&aside, 0)), Verdict::Skipped(_)));
+    let query = format!("[SKIPPED] {QUERY_SKIPPED}.");
+    assert_eq!(verdict("A.B", &output("passed", 0)), Verdict::Passed);
+    assert_eq!(verdict("A.B", &output("[SKIPPED] no disk", 0)), Verdict::Skipped("no disk".to_owned()));
+    assert_eq!(verdict("A.B", &output(&query, 0)), Verdict::Passed);
+    assert!(matches!(verdict("ReportSupportedOpcodes.B", &output(&query, 0)), Verdict::Skipped(_)));
     assert_eq!(
-        verdict("A.B", &said("[SKIPPED] x\n[FAILED] broken", 1)),
+        verdict("A.B", &output("[SKIPPED] x\n[FAILED] broken", 1)),
         Verdict::Failed("broken".to_owned())
     );
-    assert!(matches!(verdict("A.B", "  Test: B ..."), Verdict::Failed(why) if why.contains("no end")));
+    assert!(matches!(verdict("A.B", "  Test: B ..."), Verdict::Failed(why) if why.contains("ended early")));
 }

@@ -1,4 +1,4 @@
-//! A verified load: one session writes and reads back in an area of its own and knows what was acknowledged.
+//! A verified load: one session writes to its own area, reads back, and records the acknowledged writes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,65 +10,65 @@ use std::thread::JoinHandle;
 use crate::client::{BLOCK, Client, End};
 use crate::harness::{DISK, Daemon, wait_until};
 
-/// Blocks of one write: more than travels before the first R2T.
+/// Blocks of one write: longer than the immediate data, so that R2Ts are needed.
 const BLOCKS: u32 = 32;
 /// Bytes of one write.
 pub(crate) const WRITE_LEN: usize = BLOCKS as usize * BLOCK;
-/// Places for writes in an area; after so many rounds each further one is a write and a read.
-pub(crate) const PLACES: u64 = 64;
+/// Slots of an area, each of one write; after this many rounds each round has a write and a read.
+pub(crate) const SLOTS: u64 = 64;
 /// Bytes of an area.
-const AREA_LEN: u64 = PLACES * WRITE_LEN as u64;
-/// What the disk of several loads needs, in bytes.
+const AREA_LEN: u64 = SLOTS * WRITE_LEN as u64;
+/// Length of a disk for several loads, in bytes.
 pub(crate) const LOADED_DISK_LEN: u64 = 16 * AREA_LEN;
 
-/// A load that runs.
+/// A running load.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
     thread: JoinHandle<Outcome>,
 }
 
-/// What a load did.
+/// The result of a load.
 pub(crate) struct Outcome {
     area: u32,
-    /// How its session ended, if not by its own will.
+    /// Error that ended its session; `None` if the load ended it.
     pub(crate) end: Option<End>,
-    /// Writes that were acknowledged.
+    /// Number of acknowledged writes.
     pub(crate) rounds: u64,
-    /// The last acknowledged write of each place.
+    /// Round of the last acknowledged write of each slot.
     acknowledged: Vec<Option<u64>>,
-    /// Where a write was on its way at the end.
+    /// Slot of the write that was outstanding at the end.
     open: Option<usize>,
-    /// The target asked it to log out.
-    pub(crate) asked_to_leave: bool,
+    /// The target requested a logout.
+    pub(crate) logout_requested: bool,
 }
 
 impl Load {
-    /// A load by a new session with a target's disk, in the area of that number.
+    /// Starts a load on an area of a target's disk, with a new session that ignores logout requests.
     #[track_caller]
     pub(crate) fn start(daemon: &Daemon, tid: u32, area: u32) -> Self {
-        Self::start_by(Client::login(daemon, tid, DISK), area, Manners::Stubborn)
+        Self::start_by(Client::login(daemon, tid, DISK), area, OnLogoutRequest::Stay)
     }
 
-    /// A load by a session that is there.
-    pub(crate) fn start_by(client: Client, area: u32, manners: Manners) -> Self {
+    /// Starts a load with an existing session.
+    pub(crate) fn start_by(client: Client, area: u32, on_request: OnLogoutRequest) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let thread = std::thread::spawn(move || work(client, area, manners, &stopped, &counter));
+        let thread = std::thread::spawn(move || work(client, area, on_request, &stopped, &counter));
         Self { stop, rounds, thread }
     }
 
-    /// Waits until it has done so many more rounds: it is alive.
+    /// Waits until the load has done `more` further rounds.
     #[track_caller]
     pub(crate) fn wait_rounds(&self, more: u64) {
         let wanted = self.rounds.load(Ordering::Relaxed) + more;
-        wait_until("a load goes on", || {
+        wait_until("a load continues", || {
             self.thread.is_finished() || self.rounds.load(Ordering::Relaxed) >= wanted
         });
         assert!(self.rounds.load(Ordering::Relaxed) >= wanted, "the load ended");
     }
 
-    /// Ends it; it must have gone well all the time.
+    /// Stops the load, which must not have failed.
     #[track_caller]
     pub(crate) fn finish(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
@@ -77,28 +77,35 @@ impl Load {
         outcome
     }
 
-    /// Waits until its session is ended by the target.
+    /// Waits until the target ends the session.
     #[track_caller]
     pub(crate) fn join(self) -> Outcome {
-        wait_until("a load's end", || self.thread.is_finished());
-        self.thread.join().expect("right data and answers")
+        wait_until("a load ends", || self.thread.is_finished());
+        self.thread.join().expect("correct data and responses")
     }
 }
 
-/// What a load does when it is asked to log out.
+/// Reaction of a load to a logout request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Manners {
-    /// It goes.
-    Polite,
-    /// It stays until the connection is gone.
-    Stubborn,
+pub(crate) enum OnLogoutRequest {
+    /// Closes the connection.
+    Leave,
+    /// Continues until the target closes the connection.
+    Stay,
 }
 
-fn work(mut client: Client, area: u32, manners: Manners, stop: &AtomicBool, rounds: &AtomicU64) -> Outcome {
-    let acknowledged = vec![None; PLACES as usize];
-    let mut outcome = Outcome { area, end: None, rounds: 0, acknowledged, open: None, asked_to_leave: false };
+fn work(
+    mut client: Client,
+    area: u32,
+    on_request: OnLogoutRequest,
+    stop: &AtomicBool,
+    rounds: &AtomicU64,
+) -> Outcome {
+    let acknowledged = vec![None; SLOTS as usize];
+    let mut outcome =
+        Outcome { area, end: None, rounds: 0, acknowledged, open: None, logout_requested: false };
     while !stop.load(Ordering::Relaxed) {
-        if manners == Manners::Polite && client.asked_to_leave {
+        if on_request == OnLogoutRequest::Leave && client.logout_requested {
             break;
         }
         if let Err(end) = outcome.round(&mut client) {
@@ -107,47 +114,47 @@ fn work(mut client: Client, area: u32, manners: Manners, stop: &AtomicBool, roun
         }
         rounds.store(outcome.rounds, Ordering::Relaxed);
     }
-    outcome.asked_to_leave = client.asked_to_leave;
+    outcome.logout_requested = client.logout_requested;
     outcome
 }
 
 impl Outcome {
-    /// One write, and one earlier write read back.
+    /// Writes one slot and reads back another.
     fn round(&mut self, client: &mut Client) -> Result<(), End> {
         let round = self.rounds;
-        let place = (round % PLACES) as usize;
-        self.open = Some(place);
-        client.write(self.lba(place), &pattern(self.area, round))?;
+        let slot = (round % SLOTS) as usize;
+        self.open = Some(slot);
+        client.write(self.lba(slot), &pattern(self.area, round))?;
         self.open = None;
-        self.acknowledged[place] = Some(round);
+        self.acknowledged[slot] = Some(round);
         self.rounds += 1;
-        let other = (round.wrapping_mul(7) % PLACES) as usize;
+        let other = (round.wrapping_mul(7) % SLOTS) as usize;
         if let Some(written) = self.acknowledged[other] {
             let data = client.read(self.lba(other), BLOCKS)?;
-            assert!(data == pattern(self.area, written), "area {} place {other} round {written}", self.area);
+            assert!(data == pattern(self.area, written), "area {} slot {other} round {written}", self.area);
         }
         Ok(())
     }
 
-    fn lba(&self, place: usize) -> u32 {
-        (self.area * PLACES as u32 + place as u32) * BLOCKS
+    fn lba(&self, slot: usize) -> u32 {
+        (self.area * SLOTS as u32 + slot as u32) * BLOCKS
     }
 
-    /// Every write that was acknowledged is in the file.
+    /// Asserts that every acknowledged write is in the file.
     #[track_caller]
     pub(crate) fn assert_in(&self, file: &Path) {
         let file = File::open(file).expect("the disk's file");
-        for (place, written) in self.acknowledged.iter().enumerate() {
-            let (Some(round), true) = (written, self.open != Some(place)) else { continue };
+        for (slot, written) in self.acknowledged.iter().enumerate() {
+            let (Some(round), true) = (written, self.open != Some(slot)) else { continue };
             let mut data = vec![0; WRITE_LEN];
-            file.read_exact_at(&mut data, u64::from(self.lba(place)) * BLOCK as u64)
-                .expect("it is long enough");
-            assert!(data == pattern(self.area, *round), "area {} place {place} round {round}", self.area);
+            file.read_exact_at(&mut data, u64::from(self.lba(slot)) * BLOCK as u64)
+                .expect("a file of the full length");
+            assert!(data == pattern(self.area, *round), "area {} slot {slot} round {round}", self.area);
         }
     }
 }
 
-/// What a round writes: other bytes in every area, round and word.
+/// Data of a write, which differs in every area, round and word.
 fn pattern(area: u32, round: u64) -> Vec<u8> {
     let words = (0..WRITE_LEN as u64 / 8).map(|word| u64::from(area + 1) << 48 | round << 16 | word);
     words.flat_map(u64::to_be_bytes).collect()

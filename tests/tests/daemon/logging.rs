@@ -1,4 +1,4 @@
-//! Standard error that is not read, and standard error that is journald's.
+//! Logging to a standard error that is not read, and to journald.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,7 +16,7 @@ use crate::harness::{CONTROL_PORT, DISK, Daemon, succeed};
 const LEN: u64 = 1 << 20;
 const REPORT: &str = "lines were lost: standard error did not take them";
 
-/// A pipe that takes no byte more: its reader, and its writer.
+/// Reader and writer of a full pipe.
 fn full_pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
@@ -26,8 +26,8 @@ fn full_pipe() -> (File, File) {
     (reader.into(), writer.into())
 }
 
-/// Requests whose lines in the log are longer than what may wait.
-fn log_more_than_may_wait(daemon: &Daemon) {
+/// Sends requests whose log lines exceed the queue of the log.
+fn overflow_log_queue(daemon: &Daemon) {
     let socket = daemon.path(&format!("control.{CONTROL_PORT}"));
     let path = format!("/nonexistent/{}", "x".repeat(900));
     let strings = Strings { path: Some(path), ..Strings::default() };
@@ -39,11 +39,11 @@ fn log_more_than_may_wait(daemon: &Daemon) {
 }
 
 #[test]
-fn nobody_reads_standard_error_and_management_discovery_and_logins_go_on() {
+fn unread_standard_error_does_not_stop_management_discovery_or_logins() {
     let (reader, writer) = full_pipe();
     let mut daemon = Daemon::start_logging_to(Stdio::from(writer), "", &["--debug", "1"]);
     daemon.disk(1, LEN);
-    log_more_than_may_wait(&daemon);
+    overflow_log_queue(&daemon);
     assert!(daemon.adm(&["--mode", "sys", "--op", "show"]).contains("State: ready"));
     succeed("iscsi-ls", [format!("iscsi://{}", daemon.portal)]);
     succeed("iscsi-inq", [daemon.url(1)]);
@@ -51,8 +51,11 @@ fn nobody_reads_standard_error_and_management_discovery_and_logins_go_on() {
     client.write(0, &[7; 512]).unwrap();
 
     let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("portal 127.0.0.1:")), "what was logged first comes first");
-    assert!(lines.any(|line| line.contains("[WARN]") && line.contains(REPORT)), "and then how much was lost");
+    assert!(lines.any(|line| line.contains("portal 127.0.0.1:")), "the first lines are kept");
+    assert!(
+        lines.any(|line| line.contains("[WARN]") && line.contains(REPORT)),
+        "the number of lost lines is logged"
+    );
     daemon.signal(Signal::TERM);
     assert!(lines.any(|line| line.ends_with("[INFO] ended")), "the end is logged");
     drop(client);
@@ -60,7 +63,7 @@ fn nobody_reads_standard_error_and_management_discovery_and_logins_go_on() {
 }
 
 #[test]
-fn daemon_ends_though_nobody_reads_its_standard_error() {
+fn daemon_ends_with_an_unread_standard_error() {
     let (_reader, writer) = full_pipe();
     let mut daemon = Daemon::start_logging_to(Stdio::from(writer), "", &[]);
     daemon.disk(1, LEN);
@@ -69,7 +72,7 @@ fn daemon_ends_though_nobody_reads_its_standard_error() {
 }
 
 #[test]
-fn journal_gets_priorities_and_no_time_and_no_other_stream_does() {
+fn log_lines_have_priorities_only_if_standard_error_is_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     for is_journal in [true, false] {
         let path = directory.path().join("stderr");

@@ -1,12 +1,13 @@
-//! The real daemon on loopback, and judges that are not ours: libiscsi's tools, qemu's, a stock tgtadm and tgtd.
+//! The real daemon on loopback, tested with libiscsi's tools, QEMU's, and tgt's tgtadm and tgtd.
 //!
-//! Every test has daemons of its own and says what it needs: a tool that is missing fails it and is named with
-//! its Debian package (`tests/run` installs them all).
+//! Every test has its own daemons. A missing tool fails the test, with the name of its Debian package (`tests/run`
+//! installs all).
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access;
 mod admin;
+mod attentions;
 mod audit;
 mod bad_stores;
 mod chap;
@@ -17,15 +18,13 @@ mod descriptors;
 mod documents;
 mod hanging;
 mod harness;
-
 mod hostile;
 mod identity;
+mod initiators;
 mod json;
-mod judges;
 mod libiscsi;
 mod load;
 mod logging;
-mod news;
 mod package;
 mod races;
 mod redirect;

@@ -1,4 +1,4 @@
-//! The Debian package: built from this workspace's programs, put into a root of its own, run from there.
+//! The Debian package: built from this workspace's programs, installed into an empty root directory, run from there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// The package's file.
+/// Builds the package and returns its path.
 pub(crate) fn build(into: &Path) -> PathBuf {
     let mut command = Command::new(repository().join("dist/deb/build"));
     succeed(command.arg("--binaries").arg(binaries()).arg("--out").arg(into));
@@ -25,7 +25,7 @@ pub(crate) fn build(into: &Path) -> PathBuf {
     into.join(name.trim_end())
 }
 
-/// Paths in a package with their modes.
+/// Paths of the files of a package, and their modes.
 fn content(package: &Path) -> BTreeMap<String, String> {
     let list = succeed(Command::new("dpkg-deb").arg("-c").arg(package));
     let files = list.lines().filter_map(|line| {
@@ -36,7 +36,7 @@ fn content(package: &Path) -> BTreeMap<String, String> {
     files.collect()
 }
 
-/// A root directory without anything but dpkg's own files.
+/// A root directory with only dpkg's own files.
 fn empty_root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for folder in ["info", "updates", "triggers"] {
@@ -46,7 +46,7 @@ fn empty_root() -> tempfile::TempDir {
     root
 }
 
-/// dpkg on that root; the scripts run outside of it and are told where it is.
+/// Runs dpkg on a root directory; maintainer scripts run outside of it and get it as DPKG_ROOT.
 #[track_caller]
 fn dpkg(root: &Path, words: &[&str]) {
     let mut command = Command::new("dpkg");
@@ -55,7 +55,7 @@ fn dpkg(root: &Path, words: &[&str]) {
     succeed(command.env("DEBIAN_FRONTEND", "noninteractive"));
 }
 
-/// A package of tgt's name, with two of its files.
+/// A package named `tgt` with two of its files.
 fn stand_in_for_tgt(into: &Path, unit: &str) -> PathBuf {
     let root = into.join("tgt");
     for (path, text) in [
@@ -63,8 +63,8 @@ fn stand_in_for_tgt(into: &Path, unit: &str) -> PathBuf {
             "DEBIAN/control",
             "Package: tgt\nVersion: 1:1.0.85\nArchitecture: all\nMaintainer: x\nDescription: x\n",
         ),
-        ("usr/sbin/tgtd", "stock"),
-        (unit.trim_start_matches('/'), "stock"),
+        ("usr/sbin/tgtd", "tgt"),
+        (unit.trim_start_matches('/'), "tgt"),
     ] {
         std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
         std::fs::write(root.join(path), text).unwrap();
@@ -74,16 +74,17 @@ fn stand_in_for_tgt(into: &Path, unit: &str) -> PathBuf {
     package
 }
 
-#[test]
-fn the_package_takes_tgts_place_and_its_programs_run() {
-    let place = tempfile::tempdir().unwrap();
-    let package = build(place.path());
-    let control = succeed(Command::new("dpkg-deb").arg("-I").arg(&package));
+const CONFFILES: [&str; 3] = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];
+
+/// Checks the metadata and files of the package; returns the path of its unit file.
+#[track_caller]
+fn assert_content(package: &Path) -> String {
+    let control = succeed(Command::new("dpkg-deb").arg("-I").arg(package));
     for line in ["Package: tgt-rs", "Conflicts: tgt", "Replaces: tgt", "Provides: tgt"] {
         assert!(control.lines().any(|found| found.trim() == line), "{line}: {control}");
     }
 
-    let content = content(&package);
+    let content = content(package);
     let mode = |path: &str| content.get(path).map(String::as_str);
     for program in ["tgtd", "tgtadm", "tgt-admin", "tgt-setup-lun", "tgtimg"] {
         assert_eq!(mode(&format!("/usr/sbin/{program}")), Some("-rwxr-xr-x"), "{program}");
@@ -100,47 +101,57 @@ fn the_package_takes_tgts_place_and_its_programs_run() {
         let (_, section) = page.rsplit_once('.').unwrap();
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
-    assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) names it");
+    assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) refers to it");
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
-    let conffiles = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];
     assert_eq!(
-        succeed(Command::new("dpkg-deb").arg("-I").arg(&package).arg("conffiles")),
-        conffiles.join("\n") + "\n"
+        succeed(Command::new("dpkg-deb").arg("-I").arg(package).arg("conffiles")),
+        CONFFILES.join("\n") + "\n"
     );
-    assert!(conffiles.iter().all(|path| mode(path) == Some("-rw-r--r--")));
+    assert!(CONFFILES.iter().all(|path| mode(path) == Some("-rw-r--r--")));
+    unit.clone()
+}
 
+#[test]
+fn package_replaces_tgt_and_its_programs_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let package = build(directory.path());
+    let unit = assert_content(&package);
     let root = empty_root();
-    let stock = stand_in_for_tgt(place.path(), unit);
-    dpkg(root.path(), &["-i", stock.to_str().unwrap()]);
+    let tgt = stand_in_for_tgt(directory.path(), &unit);
+    dpkg(root.path(), &["-i", tgt.to_str().unwrap()]);
     dpkg(root.path(), &["-i", package.to_str().unwrap()]);
     let status = std::fs::read_to_string(root.path().join("var/lib/dpkg/status")).unwrap();
     assert!(!status.contains("Package: tgt\n"), "{status}");
     let installed = |path: &str| root.path().join(path.trim_start_matches('/'));
-    let found = std::fs::read(installed(unit)).unwrap();
+    let found = std::fs::read(installed(&unit)).unwrap();
     assert_eq!(found, std::fs::read(repository().join("dist/tgt.service")).unwrap());
     assert!(
         installed("/etc/systemd/system/multi-user.target.wants/tgt.service").is_symlink(),
-        "it is enabled"
+        "the service is enabled"
     );
     assert_serves(&installed("/usr/sbin"));
 
-    std::fs::write(installed(conffiles[2]), "changed\n").unwrap();
+    std::fs::write(installed(CONFFILES[2]), "changed\n").unwrap();
     dpkg(root.path(), &["-i", package.to_str().unwrap()]);
-    assert_eq!(std::fs::read_to_string(installed(conffiles[2])).unwrap(), "changed\n", "an upgrade keeps it");
+    assert_eq!(
+        std::fs::read_to_string(installed(CONFFILES[2])).unwrap(),
+        "changed\n",
+        "an upgrade keeps the file"
+    );
     dpkg(root.path(), &["-r", "tgt-rs"]);
-    assert!(!installed("/usr/sbin/tgtd").exists() && installed(conffiles[2]).exists());
+    assert!(!installed("/usr/sbin/tgtd").exists() && installed(CONFFILES[2]).exists());
     std::fs::create_dir_all(installed("/var/lib/tgt")).unwrap();
     dpkg(root.path(), &["-P", "tgt-rs"]);
     assert!(!installed("/etc/tgt").exists() && !installed("/var/lib/tgt").exists());
     assert!(!installed("/etc/systemd/system/multi-user.target.wants/tgt.service").is_symlink());
 }
 
-/// The installed programs: a daemon, and a request to it that also ends it.
+/// Runs the installed programs: starts a daemon, configures a disk, and ends the daemon.
 fn assert_serves(programs: &Path) {
-    let place = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let command = |program: &str| {
         let mut command = Command::new(programs.join(program));
-        command.args(["-C", CONTROL_PORT]).env("TGT_IPC_SOCKET", place.path().join("socket"));
+        command.args(["-C", CONTROL_PORT]).env("TGT_IPC_SOCKET", directory.path().join("socket"));
         command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stderr(Stdio::null());
         command
     };
@@ -150,8 +161,8 @@ fn assert_serves(programs: &Path) {
         assert_eq!(daemon.try_wait().unwrap(), None);
         command("tgtadm").args(["--mode", "sys", "--op", "show"]).output().unwrap().status.success()
     });
-    std::fs::write(place.path().join("disk.img"), [0; 4096]).unwrap();
-    let disk = place.path().join("disk.img");
+    std::fs::write(directory.path().join("disk.img"), [0; 4096]).unwrap();
+    let disk = directory.path().join("disk.img");
     succeed(command("tgt-setup-lun").args(["-n", "iqn.2026-01.org.example:disk", "-d"]).arg(disk));
     succeed(command("tgtadm").args(["--mode", "target", "--op", "delete", "--tid", "1"]));
     succeed(command("tgtadm").args(["--mode", "system", "--op", "delete"]));

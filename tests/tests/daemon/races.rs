@@ -1,23 +1,23 @@
-//! Several management tools at the same time, on our daemon and upstream's: each does what it does alone.
+//! Several management tools at the same time, on our daemon and tgt's: each has the same effect as alone.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::thread;
 
-use crate::harness::{Brand, CONTROL_PORT, DEADLINE, Daemon};
+use crate::harness::{Brand, CONTROL_PORT, Daemon};
 
 const PROCESSES: usize = 8;
 const TARGETS: usize = 40;
 
 fn daemons() -> [Daemon; 2] {
-    [Brand::Stock, Brand::Ours].map(|brand| Daemon::start_as(brand, Brand::Ours, &[]))
+    [Brand::Tgt, Brand::Ours].map(|brand| Daemon::start_as(brand, Brand::Ours, &[]))
 }
 
 fn name(number: usize) -> String {
     format!("iqn.2001-04.com.example:disk{number}")
 }
 
-/// A file of as many targets, each with two disks and an account that all of them have.
+/// Writes a configuration of `targets` targets, each with two disks, which share one account.
 fn configure(daemon: &Daemon, targets: usize) {
     let mut conf = "default-driver iscsi\n".to_owned();
     for number in 1..=targets {
@@ -33,10 +33,7 @@ fn configure(daemon: &Daemon, targets: usize) {
 }
 
 fn run(daemon: &Daemon, tool: &str, words: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(Brand::Ours.program(tool));
-    command.args(["-C", CONTROL_PORT]).args(words).stdin(Stdio::null());
-    command.env("TGT_IPC_SOCKET", daemon.path("control")).output().unwrap()
+    daemon.command(Brand::Ours.program(tool)).args(["-C", CONTROL_PORT]).args(words).output().unwrap()
 }
 
 fn admin(daemon: &Daemon, words: &[&str]) -> Output {
@@ -44,7 +41,7 @@ fn admin(daemon: &Daemon, words: &[&str]) -> Output {
     run(daemon, "tgt-admin", &[words, &["-c", conf.to_str().unwrap()]].concat())
 }
 
-/// Calls `work` in as many threads at once, with the thread's number.
+/// Calls `work` with the numbers of [`PROCESSES`] threads, in all of them at once.
 fn at_once(work: impl Fn(usize) + Sync) {
     thread::scope(|scope| {
         for process in 0..PROCESSES {
@@ -61,7 +58,7 @@ fn assert_done(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The daemon has all targets of the file, whole, and each once.
+/// Asserts that the daemon has every target of the file completely, and once.
 #[track_caller]
 fn assert_all_there(daemon: &Daemon, targets: usize) {
     let plan = admin(daemon, &["--plan"]);
@@ -72,7 +69,7 @@ fn assert_all_there(daemon: &Daemon, targets: usize) {
 }
 
 #[test]
-fn parallel_updates_of_different_targets_make_all_of_them() {
+fn parallel_updates_of_different_targets_create_all() {
     for daemon in daemons() {
         configure(&daemon, TARGETS);
         at_once(|process| {
@@ -85,7 +82,7 @@ fn parallel_updates_of_different_targets_make_all_of_them() {
 }
 
 #[test]
-fn parallel_updates_of_one_target_make_it_once() {
+fn parallel_updates_of_one_target_create_it_once() {
     for daemon in daemons() {
         configure(&daemon, 3);
         for number in 1..=3 {
@@ -96,7 +93,7 @@ fn parallel_updates_of_one_target_make_it_once() {
 }
 
 #[test]
-fn parallel_executes_of_one_file_make_each_target_once() {
+fn parallel_executes_of_one_file_create_each_target_once() {
     for daemon in daemons() {
         configure(&daemon, 5);
         at_once(|_| assert_done(&admin(&daemon, &["-e"])));
@@ -105,7 +102,7 @@ fn parallel_executes_of_one_file_make_each_target_once() {
 }
 
 #[test]
-fn parallel_setups_make_all_their_targets() {
+fn parallel_tgt_setup_luns_create_all_targets() {
     for daemon in daemons() {
         let disk = daemon.path("disk.img");
         fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
@@ -127,7 +124,7 @@ fn parallel_setups_make_all_their_targets() {
 }
 
 #[test]
-fn a_number_of_the_file_that_another_target_has_is_a_failure() {
+fn controller_tid_of_another_target_is_a_failure() {
     for daemon in daemons() {
         let conf = format!("default-driver iscsi\n<target {}>\ncontroller_tid 3\n</target>\n", name(1));
         fs::write(daemon.path("targets.conf"), conf).unwrap();
@@ -135,9 +132,9 @@ fn a_number_of_the_file_that_another_target_has_is_a_failure() {
             daemon.target(3);
             let output = admin(&daemon, words);
             assert_eq!(output.status.code(), Some(22), "{output:?}");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("this target already exists"), "{said}");
-            assert!(said.contains(&format!("targets.conf:2: target {}", name(1))), "{said}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(stderr.contains("this target already exists"), "{stderr}");
+            assert!(stderr.contains(&format!("targets.conf:2: target {}", name(1))), "{stderr}");
             let shown = daemon.adm(&["--mode", "target", "--op", "show"]);
             assert!(!shown.contains(&name(1)), "{shown}");
             admin(&daemon, &["--delete", "ALL"]);

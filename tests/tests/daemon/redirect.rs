@@ -1,4 +1,4 @@
-//! Logins that are sent elsewhere, by a fixed address or by a command, as libiscsi follows them.
+//! Redirected logins, by a fixed address and by a command, followed by libiscsi.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +14,8 @@ fn set(daemon: &Daemon, name: &str, value: &str) {
     daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", name, "-v", value]);
 }
 
-/// One daemon that sends away, and one with a disk of the same target.
-fn two() -> (Daemon, Daemon) {
+/// A daemon that redirects, and one with the same target and a disk.
+fn two_daemons() -> (Daemon, Daemon) {
     let (first, second) = (Daemon::start(), Daemon::start());
     first.target(1);
     second.disk(1, LEN);
@@ -35,7 +35,7 @@ fn status(daemon: &Daemon) -> LoginStatus {
     }
 }
 
-/// A command of a test: a script; where it is.
+/// Writes a shell script and returns its path.
 fn script(daemon: &Daemon, lines: &str) -> String {
     let path = daemon.path("redirect");
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
@@ -43,11 +43,11 @@ fn script(daemon: &Daemon, lines: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Processes that the daemon has started and that are there.
+/// Number of running child processes of the daemon.
 fn children(daemon: &Daemon) -> usize {
     let parent = |path: std::path::PathBuf| {
         let stat = fs::read_to_string(path.join("stat")).ok()?;
-        // After the name, which may hold anything: state, parent.
+        // State and parent follow the name, which may contain any character.
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
     };
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
@@ -55,19 +55,19 @@ fn children(daemon: &Daemon) -> usize {
 }
 
 #[test]
-fn a_fixed_address_is_where_initiators_go() {
-    let (first, second) = two();
+fn redirect_address_and_reason_redirect_logins() {
+    let (first, second) = two_daemons();
     set(&first, "RedirectAddress", "127.0.0.1");
     set(&first, "RedirectPort", &second.portal.port().to_string());
-    assert_eq!(status(&first), LoginStatus::Success, "there is no reason yet");
+    assert_eq!(status(&first), LoginStatus::Success, "RedirectReason is not set");
     set(&first, "RedirectReason", "Permanent");
-    // Who is at that address already stays there.
+    // Initiators that already use the address are not redirected.
     assert_eq!(status(&first), LoginStatus::Success);
     set(&first, "RedirectAddress", "localhost");
     assert_eq!(status(&first), LoginStatus::TargetMovedPermanently);
     set(&first, "RedirectReason", "Temporary");
     assert_eq!(status(&first), LoginStatus::TargetMovedTemporarily);
-    // Before the target's state and its rules.
+    // Redirection precedes the state of the target and its access rules.
     set(&first, "state", "offline");
     first.adm(&["--mode", "target", "--op", "unbind", "--tid", "1", "-I", "ALL"]);
     assert_eq!(status(&first), LoginStatus::TargetMovedTemporarily);
@@ -75,24 +75,24 @@ fn a_fixed_address_is_where_initiators_go() {
 }
 
 #[test]
-fn a_command_says_where_and_is_told_who_asks() {
-    let (first, second) = two();
-    let lines = format!("echo \"$#:$*\" >>told\necho localhost:{}:Temporary", second.portal.port());
+fn redirect_callback_gets_the_initiator_and_returns_the_address() {
+    let (first, second) = two_daemons();
+    let lines = format!("echo \"$#:$*\" >>arguments\necho localhost:{}:Temporary", second.portal.port());
     let command = script(&first, &format!("cd {}\n{lines}", first.path("").display()));
     set(&first, "RedirectCallback", &format!("{command}  one   $two"));
-    // Where starting a shell takes longer than the command may, the login is refused.
+    // The login is refused if starting the shell exceeds the time limit of the command.
     let url = first.url(1);
-    wait_until("libiscsi goes where it is sent", || {
+    wait_until("libiscsi follows the redirection", || {
         run("iscsi-inq", ["-e", "1", "-c", "128", &url]).text.contains("elsewhere")
     });
-    let told = fs::read_to_string(first.path("told")).unwrap();
-    assert_eq!(told.lines().next().unwrap(), format!("4:one $two {} 127.0.0.1", target_name(1)));
+    let arguments = fs::read_to_string(first.path("arguments")).unwrap();
+    assert_eq!(arguments.lines().next().unwrap(), format!("4:one $two {} 127.0.0.1", target_name(1)));
     let shown = first.adm(&["--mode", "target", "--op", "show", "--tid", "1"]);
     assert_eq!(shown, format!("RedirectCallback={command}  one   $two\n"));
 }
 
 #[test]
-fn a_command_that_fails_or_hangs_refuses_its_login_and_holds_nobody_up() {
+fn failed_or_hung_redirect_callback_refuses_only_its_login() {
     let daemon = Daemon::start();
     daemon.target(1);
     let commands = [
@@ -100,14 +100,14 @@ fn a_command_that_fails_or_hangs_refuses_its_login_and_holds_nobody_up() {
         ("echo nonsense", "expected address:port:Temporary or address:port:Permanent, not \"nonsense\""),
         ("echo 10.0.0.9:3260:Temporary; exec sleep 1000", "took more than 100ms"),
     ];
-    for (lines, why) in commands {
+    for (lines, reason) in commands {
         set(&daemon, "RedirectCallback", &script(&daemon, lines));
-        wait_until(why, || {
+        wait_until(reason, || {
             assert_eq!(status(&daemon), LoginStatus::TargetError, "{lines}");
-            daemon.log().contains(why)
+            daemon.log().contains(reason)
         });
     }
-    // It is the last that is run for all of these; whoever asks something else is answered at once.
+    // The hanging command runs for all these logins; other requests are answered at once.
     let logins: Vec<_> = (0..40)
         .map(|_| {
             std::thread::spawn({
@@ -118,7 +118,7 @@ fn a_command_that_fails_or_hangs_refuses_its_login_and_holds_nobody_up() {
         .collect();
     assert!(daemon.adm(&["--mode", "target", "--op", "show"]).contains(&target_name(1)));
     assert!(logins.into_iter().all(|login| login.join().unwrap()));
-    wait_until("no command is left", || children(&daemon) == 0);
+    wait_until("no child process is running", || children(&daemon) == 0);
     set(&daemon, "RedirectCallback", "/no/such/command");
     assert_eq!(status(&daemon), LoginStatus::TargetError);
 }

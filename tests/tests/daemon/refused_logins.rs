@@ -1,11 +1,11 @@
-//! Logins that repeat what they declare, which succeed; and logins that are refused, each with its status and a line in
-//! the log that names the peer, initiator and target, the key and the reason.
+//! Logins that repeat declarations succeed. Each refused login has its status and a log line with peer, initiator,
+//! target, key and reason.
 
 use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::pdu::LoginRequest;
 
-use crate::client::{Client, End, LOCALHOST, REQUEST, next_name};
+use crate::client::{Client, End, LOCALHOST, LOGIN_REQUEST, next_name};
 use crate::harness::{Brand, DISK, Daemon, succeed, target_name, wait_until};
 
 const LEN: u64 = 1 << 20;
@@ -14,8 +14,8 @@ const HOST: &str = "iqn.2026-01.org.example:refused";
 /// libiscsi and QEMU offer CHAP and None, and repeat their names when the target chooses None.
 #[test]
 fn initiators_with_credentials_use_a_target_without_accounts() {
-    for brand in [Brand::Stock, Brand::Ours] {
-        let daemon = Daemon::start_as(brand, Brand::Stock, &[]);
+    for brand in [Brand::Tgt, Brand::Ours] {
+        let daemon = Daemon::start_as(brand, Brand::Tgt, &[]);
         daemon.disk(1, LEN);
         let (portal, target) = (daemon.portal, target_name(1));
         let disk = format!("iscsi://alice%her-own-secret@{portal}/{target}/{DISK}");
@@ -26,7 +26,7 @@ fn initiators_with_credentials_use_a_target_without_accounts() {
     }
 }
 
-/// One login, its status and the part of the line in the log that follows the peer's address.
+/// A refused login, its status, and its log line after the peer's address.
 struct Case {
     request: LoginRequest,
     text: String,
@@ -39,23 +39,26 @@ fn names() -> String {
 }
 
 fn case(text: impl Into<String>, status: LoginStatus, line: &str) -> Case {
-    let request =
-        LoginRequest { stage: Stage::OperationalNegotiation, next: Some(Stage::FullFeature), ..REQUEST };
+    let request = LoginRequest {
+        stage: Stage::OperationalNegotiation,
+        next: Some(Stage::FullFeature),
+        ..LOGIN_REQUEST
+    };
     Case { request, text: text.into(), status, line: format!("login refused: {status:?} ({line})") }
 }
 
 impl Case {
-    /// With fields of choice.
+    /// With the fields of `request`.
     fn with(self, request: LoginRequest) -> Self {
         Self { request: LoginRequest { next: self.request.next, ..request }, ..self }
     }
 
-    /// The line begins with both names.
+    /// The line starts with both names.
     fn named(self) -> Self {
         self.after(&format!("{HOST} to {}: ", target_name(1)))
     }
 
-    /// The line begins with these names.
+    /// The line starts with `names`.
     fn after(self, names: &str) -> Self {
         Self { line: format!("{names}{}", self.line), ..self }
     }
@@ -64,7 +67,7 @@ impl Case {
         let mut client = Client::connect(daemon.portal, LOCALHOST, DISK).unwrap();
         let mut end = client.ask_by(self.request, self.text.as_bytes());
         if self.status == LoginStatus::InvalidDuringLogin && end.is_ok() {
-            client.throw(&[0x04]);
+            client.send_bytes(&[0x04]);
             end = client.receive_login();
         }
         match end {
@@ -76,13 +79,13 @@ impl Case {
     }
 }
 
-/// All but those for which something has to happen during the login.
+/// The cases that need no change of the daemon.
 fn cases(joining: Tsih) -> Vec<Case> {
     use LoginStatus::{
         CannotIncludeInSession, InitiatorError, InvalidDuringLogin, MissingParameter, NotFound,
         SessionDoesNotExist, SessionTypeNotSupported, TooManyConnections, UnsupportedVersion,
     };
-    let operational = LoginRequest { stage: Stage::OperationalNegotiation, ..REQUEST };
+    let operational = LoginRequest { stage: Stage::OperationalNegotiation, ..LOGIN_REQUEST };
     let (name, target) = (names(), target_name(1));
     let unknown = name.replace("target1", "none");
     let discovery = format!("InitiatorName={HOST}\0SessionType=Discovery\0");
@@ -126,7 +129,10 @@ fn cases(joining: Tsih) -> Vec<Case> {
         case(&name, TooManyConnections, "the session has MaxConnections connections")
             .with(LoginRequest { tsih: joining, cid: Cid(1), ..operational })
             .named(),
-        Case { request: REQUEST, ..case(&name, InvalidDuringLogin, "opcode 0x04 during login").named() },
+        Case {
+            request: LOGIN_REQUEST,
+            ..case(&name, InvalidDuringLogin, "opcode 0x04 during login").named()
+        },
     ]
 }
 
@@ -158,7 +164,7 @@ fn every_refusal_is_logged_with_names_key_and_reason() {
     refused.is_refused_by(&daemon);
 }
 
-/// It was let in, and then there is no target for its session.
+/// The target admits the initiator and is deleted before the login ends.
 #[test]
 fn login_to_a_target_that_is_deleted_meanwhile_is_refused_and_logged() {
     let daemon = Daemon::start();
@@ -179,7 +185,7 @@ fn login_to_a_target_that_is_deleted_meanwhile_is_refused_and_logged() {
 }
 
 #[test]
-fn redirected_login_is_a_line_for_debugging() {
+fn redirected_login_is_logged_for_debugging() {
     let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--debug", "1"]);
     daemon.disk(1, LEN);
     for (name, value) in

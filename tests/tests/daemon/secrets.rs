@@ -1,5 +1,5 @@
-//! Secrets that change in the configuration: replaced in place by our daemon, and by tgt's with the account made again
-//! while what asks for it is offline.
+//! Changed CHAP secrets in the configuration: our daemon replaces them in directory; for tgt's daemon, `tgt-admin` creates
+//! the account again while its targets are offline.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,7 +15,7 @@ use crate::targets_conf::{ends, ends_at, shown, with_files};
 const OLD: &str = "the-old-secret";
 const NEW: &str = "the-new-secret";
 
-/// Two targets and discovery ask for alice's secret, among others; the first target proves itself by another account.
+/// Two targets and discovery have the account alice, among others; the first target has an outgoing account.
 fn conf() -> String {
     format!(
         "incomingdiscoveryuser alice {OLD}\noutgoingdiscoveryuser disk the-disks-secret\n\
@@ -30,36 +30,38 @@ fn conf() -> String {
     )
 }
 
-/// Whether libiscsi gets in by this account; without one as anybody.
-fn gets_in(daemon: &Daemon, tid: u32, account: Option<(&str, &str)>) -> bool {
+/// Whether libiscsi logs in with this account, or without credentials.
+fn logs_in(daemon: &Daemon, tid: u32, account: Option<(&str, &str)>) -> bool {
     let account = account.map_or(String::new(), |(user, secret)| format!("{user}%{secret}@"));
-    let said = run("iscsi-inq", [format!("iscsi://{account}{}/{}/{DISK}", daemon.portal, target_name(tid))]);
-    said.well
+    let output =
+        run("iscsi-inq", [format!("iscsi://{account}{}/{}/{DISK}", daemon.portal, target_name(tid))]);
+    output.success
 }
 
 fn discovers(daemon: &Daemon, account: Option<(&str, &str)>) -> bool {
     let account = account.map_or(String::new(), |(user, secret)| format!("{user}%{secret}@"));
-    let said = run("iscsi-ls", [format!("iscsi://{account}{}", daemon.portal)]);
-    said.well && said.text.contains(&target_name(3))
+    let output = run("iscsi-ls", [format!("iscsi://{account}{}", daemon.portal)]);
+    output.success && output.text.contains(&target_name(3))
 }
 
-/// Alice's secret is this one everywhere, the others are as they were, and nobody gets in without any.
+/// Asserts that alice's secret is `right` everywhere, that the other accounts are unchanged, and that logins without
+/// credentials are refused.
 #[track_caller]
 fn assert_secret(daemon: &Daemon, right: &str, wrong: &str) {
     for tid in [1, 2] {
-        assert!(gets_in(daemon, tid, Some(("alice", right))), "{tid}: the right one");
-        assert!(!gets_in(daemon, tid, Some(("alice", wrong))), "{tid}: the wrong one");
-        assert!(!gets_in(daemon, tid, None), "{tid}: none");
+        assert!(logs_in(daemon, tid, Some(("alice", right))), "{tid}: the right one");
+        assert!(!logs_in(daemon, tid, Some(("alice", wrong))), "{tid}: the wrong one");
+        assert!(!logs_in(daemon, tid, None), "{tid}: none");
     }
     for (user, secret) in [("first", "first-secret-12"), ("bob", "secret-of-bob-12")] {
-        assert!(gets_in(daemon, 1, Some((user, secret))), "{user}");
+        assert!(logs_in(daemon, 1, Some((user, secret))), "{user}");
     }
     let seen =
         [Some(("alice", right)), Some(("alice", wrong)), None].map(|account| discovers(daemon, account));
     assert_eq!(seen, [true, false, false]);
 }
 
-fn made(brand: Brand) -> Daemon {
+fn configured(brand: Brand) -> Daemon {
     let daemon = with_files(Daemon::start_as(brand, Brand::Ours, &[]));
     ends(0, Brand::Ours, &daemon, &conf(), &["-e"]);
     assert_secret(&daemon, OLD, NEW);
@@ -67,8 +69,8 @@ fn made(brand: Brand) -> Daemon {
 }
 
 #[test]
-fn changed_secret_is_planned_unseen_and_replaced_in_place() {
-    let daemon = made(Brand::Ours);
+fn changed_secret_is_planned_and_replaced_in_place() {
+    let daemon = configured(Brand::Ours);
     let text = ends(0, Brand::Ours, &daemon, &conf(), &["--plan"]);
     assert!(!text.contains("secret"), "nothing differs: {text}");
     let mut session = Client::login(&daemon, 3, DISK);
@@ -82,14 +84,14 @@ fn changed_secret_is_planned_unseen_and_replaced_in_place() {
     assert!(!plan.contains(OLD) && !plan.contains(NEW), "{plan}");
     assert_secret(&daemon, OLD, NEW);
 
-    let said = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL", "-v"]);
-    assert!(!said.contains(OLD) && !said.contains(NEW) && !said.contains("offline"), "{said}");
+    let output = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL", "-v"]);
+    assert!(!output.contains(OLD) && !output.contains(NEW) && !output.contains("offline"), "{output}");
     assert_secret(&daemon, NEW, OLD);
-    assert_eq!(shown(&daemon), before, "nothing else has changed");
-    session.read(0, 1).expect("the session goes on");
+    assert_eq!(shown(&daemon), before, "the rest is unchanged");
+    session.read(0, 1).expect("the session continues");
     ends(0, Brand::Ours, &daemon, &changed, &["--plan"]);
 
-    // Of one target alone.
+    // For a single target.
     ends(3, Brand::Ours, &daemon, &conf(), &["--plan", &target_name(2)]);
     ends(0, Brand::Ours, &daemon, &conf(), &["--plan", &target_name(3)]);
     ends(0, Brand::Ours, &daemon, &conf(), &["--update", &target_name(2)]);
@@ -111,22 +113,22 @@ fn changed_secret_is_planned_unseen_and_replaced_in_place() {
 }
 
 #[test]
-fn refused_target_or_secret_keeps_no_other_secret_from_its_change() {
-    let daemon = made(Brand::Ours);
+fn refused_target_or_secret_does_not_prevent_other_changes() {
+    let daemon = configured(Brand::Ours);
     let refused = "<target iqn.2001-04.com.example:z>\nMaxConnections 0\n</target>\n";
     ends(22, Brand::Ours, &daemon, &(conf().replace(OLD, NEW) + refused), &["--update", "ALL"]);
     assert_secret(&daemon, NEW, OLD);
     let long = conf().replace("the-disks-secret", &"x".repeat(256));
-    let said = ends(22, Brand::Ours, &daemon, &long, &["--update", "ALL"]);
-    assert!(said.contains("up to 255 bytes") && !said.contains("xxx"), "{said}");
+    let output = ends(22, Brand::Ours, &daemon, &long, &["--update", "ALL"]);
+    assert!(output.contains("up to 255 bytes") && !output.contains("xxx"), "{output}");
     assert_secret(&daemon, OLD, NEW);
     ends(0, Brand::Ours, &daemon, &long, &["--update", "ALL", "--ignore-errors"]);
     ends(0, Brand::Ours, &daemon, &conf(), &["--plan"]);
 }
 
 #[test]
-fn secret_that_a_dump_puts_there_replaces_none() {
-    let daemon = made(Brand::Ours);
+fn placeholder_of_a_dump_does_not_replace_a_secret() {
+    let daemon = configured(Brand::Ours);
     let dump = ends(0, Brand::Ours, &daemon, "", &["--dump"]);
     ends(0, Brand::Ours, &daemon, &dump, &["--plan"]);
     ends(0, Brand::Ours, &daemon, &dump, &["--update", "ALL"]);
@@ -134,22 +136,22 @@ fn secret_that_a_dump_puts_there_replaces_none() {
 }
 
 #[test]
-fn tgts_daemon_gets_the_account_again_while_its_targets_are_offline() {
-    let daemon = made(Brand::Stock);
+fn account_is_created_again_on_tgts_daemon_with_targets_offline() {
+    let daemon = configured(Brand::Tgt);
     let before = shown(&daemon);
     let changed = conf().replace(OLD, NEW);
     let plan = ends(0, Brand::Ours, &daemon, &changed, &["--plan"]);
     assert!(plan.contains("# No report shows whether this is so: tgtadm -C 7 --mode account --op new --user=alice --password=***\n"), "{plan}");
     assert!(!plan.contains(NEW), "{plan}");
-    let said = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL"]);
+    let output = ends(0, Brand::Ours, &daemon, &changed, &["--update", "ALL"]);
     for closed in [format!("target {} (tid 1)", target_name(1)), format!("target {} (tid 2)", target_name(2))]
     {
-        assert!(said.contains("account alice is deleted and made again; offline meanwhile: "), "{said}");
-        assert!(said.contains(&closed), "{said}");
+        assert!(output.contains("account alice is deleted and made again; offline meanwhile: "), "{output}");
+        assert!(output.contains(&closed), "{output}");
     }
-    assert!(!said.contains(NEW), "{said}");
+    assert!(!output.contains(NEW), "{output}");
     assert_secret(&daemon, NEW, OLD);
-    // All but the order in which the accounts were made.
+    // Everything except the order of the accounts is unchanged.
     let bindings = |text: &str| text.split("Account list:").next().map(str::to_owned);
     assert_eq!(bindings(&shown(&daemon)), bindings(&before));
 
@@ -160,31 +162,31 @@ fn tgts_daemon_gets_the_account_again_while_its_targets_are_offline() {
     );
     let open = open.replace(OLD, NEW);
     ends(0, Brand::Ours, &daemon, &open, &["--update", "ALL"]);
-    let said = ends(0, Brand::Ours, &daemon, &open.replace(NEW, OLD), &["--update", "ALL"]);
+    let output = ends(0, Brand::Ours, &daemon, &open.replace(NEW, OLD), &["--update", "ALL"]);
     let stays =
         format!("Target with tid 3 ({}) is in use, and this daemon cannot change a secret", target_name(3));
-    assert!(said.contains(&stays), "{said}");
+    assert!(output.contains(&stays), "{output}");
     assert_secret(&daemon, NEW, OLD);
-    session.read(0, 1).expect("the session goes on");
+    session.read(0, 1).expect("the session continues");
 }
 
-/// Stands between a tool and a daemon, notes what is asked, and refuses one request.
-struct Between {
-    asked: Arc<Mutex<Vec<String>>>,
+/// A proxy of the control socket that records requests and refuses one of them.
+struct Proxy {
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Between {
-    /// Listens in this directory, and refuses the request `refused` (counted from 0) of a mode and operation.
+impl Proxy {
+    /// Listens in this directory. `refused` is the mode, operation and index, from 0, of the request to refuse.
     fn new(directory: &Path, daemon: &Daemon, refused: (Mode, Op, usize)) -> Self {
         let listener = UnixListener::bind(directory.join(format!("control.{CONTROL_PORT}"))).unwrap();
         let daemon = daemon.path(&format!("control.{CONTROL_PORT}"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&requests);
         std::thread::spawn(move || {
             let mut countdown = refused.2;
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                // One that only asks who listens sends nothing.
+                // A client that only checks for a daemon sends no request.
                 let Some(record) = record(&mut stream) else { continue };
                 let (mode, op) = (record.header.mode, record.header.op);
                 let text = String::from_utf8_lossy(&record.payload).into_owned();
@@ -197,14 +199,14 @@ impl Between {
                     }
                     countdown -= 1;
                 }
-                let mut onward = UnixStream::connect(&daemon).unwrap();
-                onward.write_all(&record.encode()).unwrap();
+                let mut upstream = UnixStream::connect(&daemon).unwrap();
+                upstream.write_all(&record.encode()).unwrap();
                 let mut reply = Vec::new();
-                onward.read_to_end(&mut reply).unwrap();
+                upstream.read_to_end(&mut reply).unwrap();
                 stream.write_all(&reply).unwrap();
             }
         });
-        Self { asked }
+        Self { requests }
     }
 }
 
@@ -222,7 +224,7 @@ fn record(stream: &mut UnixStream) -> Option<Record> {
     }
 }
 
-/// Whatever tgt's daemon refuses, and whether or not refusals are passed over.
+/// For every refused request of tgt's daemon, with and without `--ignore-errors`.
 #[test]
 fn target_of_tgts_daemon_is_never_left_open_without_its_account() {
     let cases = [
@@ -236,35 +238,35 @@ fn target_of_tgts_daemon_is_never_left_open_without_its_account() {
     ];
     for (mode, op, which, is_restored) in cases {
         for options in [&["--update", "ALL"][..], &["--update", "ALL", "--ignore-errors"]] {
-            let daemon = made(Brand::Stock);
-            let place = tempfile::tempdir().unwrap();
-            let between = Between::new(place.path(), &daemon, (mode, op, which));
-            let socket = place.path().join("control");
+            let daemon = configured(Brand::Tgt);
+            let directory = tempfile::tempdir().unwrap();
+            let proxy = Proxy::new(directory.path(), &daemon, (mode, op, which));
+            let socket = directory.path().join("control");
             let code = if options.len() == 2 { 22 } else { 0 };
-            // Only alice's is made again: the others' are those of a dump.
+            // Changes only the secret of alice: the others have the placeholder of a dump.
             let changed = conf()
                 .replace(OLD, NEW)
                 .replace("the-disks-secret", "PLEASE_CORRECT_THE_PASSWORD")
                 .replace("first-secret-12", "PLEASE_CORRECT_THE_PASSWORD")
                 .replace("secret-of-bob-12", "PLEASE_CORRECT_THE_PASSWORD");
-            let said = ends_at(&socket, code, Brand::Ours, &daemon, &changed, options);
-            let case = format!("{op:?} {which} {options:?}: {said}");
+            let output = ends_at(&socket, code, Brand::Ours, &daemon, &changed, options);
+            let case = format!("{op:?} {which} {options:?}: {output}");
             if is_restored {
                 assert_secret(&daemon, OLD, NEW);
-                assert!(!said.contains("stays offline"), "{case}");
+                assert!(!output.contains("stays offline"), "{case}");
                 continue;
             }
-            assert!(said.contains("account alice is not as it was, so this stays offline: "), "{case}");
+            assert!(output.contains("account alice is not as it was, so this stays offline: "), "{case}");
             for tid in [1, 2] {
                 let enters = [None, Some(("alice", OLD)), Some(("alice", NEW))];
-                assert_eq!(enters.map(|account| gets_in(&daemon, tid, account)), [false; 3], "{case}");
+                assert_eq!(enters.map(|account| logs_in(&daemon, tid, account)), [false; 3], "{case}");
             }
             assert!(!discovers(&daemon, None), "{case}");
-            let asked = between.asked.lock().unwrap().join("\n");
-            assert!(!asked.contains("state=ready") && !asked.contains("State=ready"), "{asked}");
+            let requests = proxy.requests.lock().unwrap().join("\n");
+            assert!(!requests.contains("state=ready") && !requests.contains("State=ready"), "{requests}");
 
-            // As the message says.
-            let (_, left) = said.split_once("what is left to do: ").unwrap();
+            // The commands of the message complete the change.
+            let (_, left) = output.split_once("what is left to do: ").unwrap();
             for command in left.lines().next().unwrap().split("; ") {
                 let command = command.replace("***", NEW);
                 let words: Vec<String> = command.split_whitespace().skip(1).map(str::to_owned).collect();

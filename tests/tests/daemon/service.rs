@@ -1,4 +1,4 @@
-//! The unit file, carried out as systemd would: its commands in their order, by real programs, on a configuration.
+//! The commands of the systemd unit file, run in the order of systemd with the real programs and a configuration.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 use crate::client::{Client, End, LOCALHOST, next_name};
 use crate::harness::{Brand, DEADLINE, DISK, wait_until};
 
-/// A directory with what `dist` installs, and the unit's settings.
+/// The directives of the unit file, and a directory with a configuration.
 struct Unit {
     directory: TempDir,
-    /// The control socket's name without its number.
+    /// Path of the control socket without its number.
     socket: PathBuf,
-    /// Each directive of `[Service]` with its values, in their order.
+    /// Values of each directive of `[Service]`, in order.
     service: BTreeMap<String, Vec<String>>,
     environment: BTreeMap<String, String>,
 }
 
-/// The unit while it is started; killed when dropped.
+/// A started unit; its daemon is killed when dropped.
 struct Started<'a> {
     unit: &'a Unit,
     daemon: Child,
@@ -35,7 +35,7 @@ impl Unit {
         Self::on(directory, socket, 0)
     }
 
-    /// Another one, whose daemon is told apart by its control port.
+    /// Another unit, whose daemon has this control port.
     fn beside(other: &Self, control_port: u16) -> Self {
         Self::on(tempfile::tempdir().unwrap(), other.socket.clone(), control_port)
     }
@@ -53,7 +53,7 @@ impl Unit {
         let set = directives["Environment"].iter().filter_map(|value| value.split_once('='));
         let mut environment: BTreeMap<_, _> = set.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         assert_eq!(environment["TGTD_CONFIG"], "/etc/tgt/targets.conf");
-        // What an administrator writes into /etc/default/tgt.
+        // Settings of an administrator in /etc/default/tgt.
         let config = directory.path().join("targets.conf");
         environment.insert("TGTD_CONFIG".to_owned(), config.to_str().unwrap().to_owned());
         environment.insert("TGTD_CONTROL_PORT".to_owned(), control_port.to_string());
@@ -65,7 +65,7 @@ impl Unit {
         self.directory.path().join(name)
     }
 
-    /// Targets with a disk each, in the file that the configuration includes.
+    /// Writes a configuration of targets with one disk each.
     fn configure(&self, targets: &[&str]) {
         let installed = include_str!("../../../dist/targets.conf");
         let here = installed.replace("/etc/tgt", self.directory.path().to_str().unwrap());
@@ -82,7 +82,7 @@ impl Unit {
         std::fs::write(self.path("conf.d/all.conf"), targets.iter().map(target).collect::<String>()).unwrap();
     }
 
-    /// A line of the unit as a command; whether it may fail.
+    /// Parses a command line of the unit; the flag is true if the command may fail.
     fn command(&self, line: &str) -> (Command, bool) {
         let (line, may_fail) = line.strip_prefix('-').map_or((line, false), |line| (line, true));
         let mut words = Vec::new();
@@ -94,14 +94,14 @@ impl Unit {
                 Some(value) => words.extend(value.split_whitespace()),
             }
         }
-        let program = words[0].strip_prefix("/usr/sbin/").expect("where the package installs it");
+        let program = words[0].strip_prefix("/usr/sbin/").expect("a program in /usr/sbin");
         let mut command = Command::new(Brand::Ours.program(program));
         command.args(&words[1..]).env("TGT_IPC_SOCKET", &self.socket).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null());
         (command, may_fail)
     }
 
-    /// Runs all commands of a directive, with a look in between; how they ended.
+    /// Runs the commands of a directive; calls `after` after each, and returns their outputs.
     #[track_caller]
     fn run(&self, directive: &str, mut after: impl FnMut(usize)) -> Vec<Output> {
         let run = |(index, line): (usize, &String)| {
@@ -114,7 +114,7 @@ impl Unit {
         self.service[directive].iter().enumerate().map(run).collect()
     }
 
-    /// A file of the directory that the configuration includes.
+    /// Writes a file that the configuration includes.
     fn include(&self, name: &str, text: &str) {
         std::fs::write(self.path("conf.d").join(name), text).unwrap();
     }
@@ -124,7 +124,7 @@ impl Unit {
         command.args(words).output().unwrap()
     }
 
-    /// Starts it: the daemon, and once that says it is ready, what follows.
+    /// Starts the daemon, waits for READY, and runs the following commands.
     fn start(&self) -> Started<'_> {
         let started = self.start_daemon();
         let last = self.service["ExecStartPost"].len() - 1;
@@ -134,7 +134,7 @@ impl Unit {
         };
         self.run("ExecStartPost", |index| {
             let login = started.login("one");
-            // Without any target connections are closed anyway: for a while there is one, as when only some are made.
+            // Without targets the daemon closes connections anyway, so another target exists for a while.
             match index {
                 0 => first(&["new", "-T", "iqn.2026-01.org.example:first"]),
                 1 => first(&["delete"]),
@@ -143,13 +143,13 @@ impl Unit {
             match login {
                 Ok(_) => assert_eq!(index, last),
                 Err(End::Closed(_)) => assert_ne!(index, last),
-                Err(end) => panic!("an initiator that comes back gives up: {end:?}"),
+                Err(end) => panic!("a reconnecting initiator would give up: {end:?}"),
             }
         });
         started
     }
 
-    /// The same where the target `one` is not made.
+    /// Starts the unit with a configuration of which a command fails.
     fn start_without_targets(&self) -> Started<'_> {
         let started = self.start_daemon();
         let ended = self.run("ExecStartPost", |_| ());
@@ -157,7 +157,7 @@ impl Unit {
         started
     }
 
-    /// The daemon alone.
+    /// Starts the daemon only.
     fn start_daemon(&self) -> Started<'_> {
         assert_eq!(self.service["Type"], ["notify"]);
         let notify = self.path("notify");
@@ -196,11 +196,11 @@ impl Started<'_> {
         names
     }
 
-    /// Stops it. The commands alone are enough: no signal is needed.
+    /// Runs the stop commands, which must end the daemon without a signal.
     fn stop(mut self) {
         self.unit.run("ExecStop", |_| ());
         let mut status = None;
-        wait_until("the daemon's end", || {
+        wait_until("the daemon exits", || {
             status = self.daemon.try_wait().unwrap();
             status.is_some()
         });
@@ -220,7 +220,7 @@ fn full_name(target: &str) -> String {
 }
 
 #[test]
-fn the_units_commands_start_reload_stop_and_start_again() {
+fn unit_starts_reloads_stops_and_starts_again() {
     let unit = Unit::new();
     unit.configure(&["one"]);
     let started = unit.start();
@@ -231,7 +231,7 @@ fn the_units_commands_start_reload_stop_and_start_again() {
     unit.run("ExecReload", |_| ());
     assert!(!unit.service["ExecReload"].iter().any(|line| line.ends_with(" -f") || line.contains("--force")));
     assert_eq!(started.targets(), [full_name("one"), full_name("two")]);
-    assert_eq!(session.read(0, 1).unwrap(), [1; 512], "a reload leaves sessions alone");
+    assert_eq!(session.read(0, 1).unwrap(), [1; 512], "a reload keeps sessions");
     started.login("two").unwrap();
     started.stop();
 
@@ -242,7 +242,7 @@ fn the_units_commands_start_reload_stop_and_start_again() {
 }
 
 #[test]
-fn a_target_that_cannot_be_made_does_not_take_the_others_down() {
+fn target_that_cannot_be_created_does_not_affect_others() {
     let unit = Unit::new();
     unit.configure(&["one"]);
     let bad = |name: &str, line: &str| format!("<target {}>\n  {line}\n</target>\n", full_name(name));
@@ -251,14 +251,14 @@ fn a_target_that_cannot_be_made_does_not_take_the_others_down() {
     let started = unit.start();
     assert_eq!(started.targets(), [full_name("one")]);
     started.login("one").unwrap();
-    let said = |directive| {
+    let output_of = |directive| {
         let (mut command, _) =
             unit.command(unit.service[directive].iter().find(|line| line.contains("tgt-admin")).unwrap());
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for directive in ["ExecReload", "ExecStartPost"] {
-        let (code, text) = said(directive);
+        let (code, text) = output_of(directive);
         assert_eq!(code, Some(22), "{text}");
         assert!(
             text.contains(&format!("0-refused-by-the-daemon.conf:1: target {}", full_name("bad"))),
@@ -271,7 +271,7 @@ fn a_target_that_cannot_be_made_does_not_take_the_others_down() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_leaves_a_daemon_that_a_reload_fills() {
+fn reload_configures_the_daemon_after_an_unreadable_file() {
     let unit = Unit::new();
     unit.configure(&["one"]);
     unit.include("bad.conf", "<target iqn.2026-01.org.example:bad>\n");
@@ -284,7 +284,7 @@ fn a_file_that_cannot_be_read_leaves_a_daemon_that_a_reload_fills() {
 }
 
 #[test]
-fn a_second_daemon_runs_beside_on_another_control_port() {
+fn second_unit_runs_on_another_control_port() {
     let unit = Unit::new();
     unit.configure(&["one"]);
     let second = Unit::beside(&unit, 1);
@@ -298,12 +298,12 @@ fn a_second_daemon_runs_beside_on_another_control_port() {
 }
 
 #[test]
-fn a_hang_up_does_not_end_a_daemon_without_a_terminal() {
+fn sighup_does_not_end_the_daemon() {
     let unit = Unit::new();
     unit.configure(&["one"]);
     let started = unit.start();
     rustix::process::kill_process(Pid::from_child(&started.daemon), Signal::HUP).unwrap();
-    wait_until("the signal is told", || started.log().contains("ignored; tgt-admin --update ALL"));
+    wait_until("the signal is logged", || started.log().contains("ignored; tgt-admin --update ALL"));
     started.login("one").unwrap();
     started.stop();
 }

@@ -1,10 +1,10 @@
-//! `tgt-setup-lun`, ours beside the stock script, on our daemon and a stock one.
+//! `tgt-setup-lun`: ours behaves as tgt's script, on our daemon and on tgt's.
 
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
-use crate::harness::{Brand, CONTROL_PORT, DEADLINE, Daemon};
+use crate::harness::{Brand, CONTROL_PORT, Daemon};
 
-/// Command lines in their order; `@` is a file that is there.
+/// Command lines in order; `@` stands for an existing file.
 const LINES: &[&str] = &[
     "-n disk1 -d @",
     "-n iqn.2026-01.org.example:disk2 -d @ 10.0.0.1 192.168.0.0/24",
@@ -16,7 +16,7 @@ const LINES: &[&str] = &[
     "-n null -d nothing -b null",
 ];
 
-/// Everything that the tool says and leaves.
+/// Output of the tool, and the configuration afterwards.
 fn transcript(daemon: &Daemon, tool: Brand) -> String {
     std::fs::write(daemon.path("disk.img"), vec![0; 1 << 20]).unwrap();
     let file = daemon.path("disk.img");
@@ -24,10 +24,10 @@ fn transcript(daemon: &Daemon, tool: Brand) -> String {
     for line in LINES {
         let line = line.replace('@', file.to_str().unwrap());
         let output = setup_lun(daemon, tool, &line);
-        let said = String::from_utf8(output.stdout).unwrap();
-        all.push_str(&format!("$ {line}\n{said}= {:?}\n", output.status.code()));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        all.push_str(&format!("$ {line}\n{stdout}= {:?}\n", output.status.code()));
         if line.contains("disk2") {
-            // The next ones fill the gap.
+            // The next targets get the free tid.
             daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "1"]);
         }
     }
@@ -37,22 +37,20 @@ fn transcript(daemon: &Daemon, tool: Brand) -> String {
 }
 
 fn setup_lun(daemon: &Daemon, tool: Brand, line: &str) -> Output {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", &DEADLINE.as_secs().to_string()]).arg(tool.program("tgt-setup-lun"));
-    command.args(["-C", CONTROL_PORT]).args(line.split(' ')).stdin(Stdio::null());
-    // The stock script looks for tgtadm.
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TGT_IPC_SOCKET", daemon.path("control"));
-    command.output().expect("timeout (coreutils) runs")
+    let mut command = daemon.command(tool.program("tgt-setup-lun"));
+    // tgt's script searches tgtadm in PATH.
+    command.args(["-C", CONTROL_PORT]).args(line.split(' ')).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.output().expect("cannot run timeout (coreutils)")
 }
 
 #[test]
-fn it_says_and_leaves_on_any_daemon_what_the_stock_script_does() {
-    let script = transcript(&Daemon::start_as(Brand::Stock, Brand::Ours, &[]), Brand::Stock);
-    for brand in [Brand::Stock, Brand::Ours] {
+fn tgt_setup_lun_behaves_as_tgts_script_on_both_daemons() {
+    let script = transcript(&Daemon::start_as(Brand::Tgt, Brand::Ours, &[]), Brand::Tgt);
+    for brand in [Brand::Tgt, Brand::Ours] {
         let options: &[&str] = if brand == Brand::Ours { &["--compat-defaults"] } else { &[] };
         let ours = transcript(&Daemon::start_as(brand, Brand::Ours, options), Brand::Ours);
         for (ours, script) in ours.lines().zip(script.lines()) {
-            assert_eq!(ours, script, "on a daemon that is {brand:?}");
+            assert_eq!(ours, script, "daemon: {brand:?}");
         }
         assert_eq!(ours.len(), script.len());
     }

@@ -1,33 +1,28 @@
-//! Loops that all targets share: as many threads as were asked for, whatever comes and goes.
+//! Loops that all targets share: their number is that of `--loops`, for any number of targets.
 
 use rustix::process::Signal;
 
-use crate::client::{Client, End};
+use crate::client::Client;
 use crate::harness::{Brand, DISK, Daemon, wait_until};
 use crate::load::{LOADED_DISK_LEN, Load, WRITE_LEN};
+use crate::removal::delete_target_under_load;
 use crate::threads::{SERVED, of, watch};
 
-/// Rounds that show that a load is under way.
+/// Rounds after which a load is running.
 const ROUNDS: u64 = 50;
 
 fn start(options: &[&str]) -> Daemon {
     Daemon::start_as(Brand::Ours, Brand::Ours, options)
 }
 
-/// The loops' threads are these; a thread takes its name after it was started.
+/// Waits until the loops have these names; a thread sets its name after its start.
 #[track_caller]
 fn assert_loops(daemon: &Daemon, expected: &[&str]) {
-    wait_until("the loops are as many", || {
-        let names = daemon.threads().into_iter().map(|thread| thread.name);
-        let mut names: Vec<_> =
-            names.filter(|name| name.starts_with("tgt/") && name != "tgt/opener").collect();
-        names.sort_unstable();
-        names == expected
-    });
+    wait_until("the loops have the expected names", || daemon.loops() == expected);
 }
 
 #[test]
-fn many_targets_cost_no_thread_each() {
+fn targets_share_the_loops() {
     let daemon = start(&["--loops", "2"]);
     assert_loops(&daemon, &["tgt/s0", "tgt/s1"]);
     let mut files = Vec::new();
@@ -50,30 +45,13 @@ fn many_targets_cost_no_thread_each() {
 }
 
 #[test]
-fn a_target_that_is_deleted_under_load_leaves_its_thread_to_the_others() {
-    let daemon = start(&["--loops", "1"]);
-    let file = daemon.disk(1, LOADED_DISK_LEN);
-    let neighbour = Load::start(&daemon, 1, 0);
-    neighbour.wait_rounds(ROUNDS);
-    let descriptors = daemon.descriptors();
-    for _ in 0..3 {
-        let doomed_file = daemon.disk(2, LOADED_DISK_LEN);
-        let doomed = [0, 1, 2].map(|area| Load::start(&daemon, 2, area));
-        doomed.iter().for_each(|load| load.wait_rounds(ROUNDS));
-        daemon.adm(&["--mode", "target", "--op", "delete", "--tid", "2", "--force"]);
-        for outcome in doomed.map(Load::join) {
-            assert!(matches!(outcome.end, Some(End::Closed(_))), "{:?}", outcome.end);
-            outcome.assert_in(&doomed_file);
-        }
-        wait_until("its descriptors are closed", || daemon.descriptors() <= descriptors);
-        neighbour.wait_rounds(ROUNDS);
-    }
+fn target_deleted_under_load_keeps_the_shared_loop() {
+    let daemon = delete_target_under_load(&["--loops", "1"]);
     assert_loops(&daemon, &["tgt/s0"]);
-    neighbour.finish().assert_in(&file);
 }
 
 #[test]
-fn sessions_that_are_there_are_pinged_once_that_is_asked_for() {
+fn enabled_pings_apply_to_existing_sessions() {
     let daemon = start(&["--loops", "1"]);
     daemon.disk(1, LOADED_DISK_LEN);
     daemon.disk(2, LOADED_DISK_LEN);
@@ -83,7 +61,7 @@ fn sessions_that_are_there_are_pinged_once_that_is_asked_for() {
     for (name, value) in [("nop_count", "1"), ("nop_interval", "1")] {
         daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", name, "-v", value]);
     }
-    wait_until("who answers no ping is gone", || {
+    wait_until("the session that does not answer pings is closed", || {
         daemon.adm(&["--mode", "conn", "--op", "show", "--tid", "1"]).is_empty()
     });
     neighbour.wait_rounds(ROUNDS);
@@ -92,14 +70,14 @@ fn sessions_that_are_there_are_pinged_once_that_is_asked_for() {
 }
 
 #[test]
-fn a_target_may_be_served_by_several_of_them() {
+fn target_may_use_several_shared_loops() {
     let mut daemon = start(&["--loops", "3"]);
     let file = daemon.disk(1, LOADED_DISK_LEN);
     let other = daemon.disk(2, LOADED_DISK_LEN);
     daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "--name", "loops", "--value", "3"]);
     let more =
         daemon.try_adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", "loops", "-v", "4"]);
-    assert!(!more.status.success(), "there are three");
+    assert!(!more.status.success(), "the daemon has three loops");
     let loads = [0, 1, 2].map(|area| Load::start(&daemon, 1, area));
     let threads = watch(&daemon, &loads);
     for name in ["tgt/s0", "tgt/s1", "tgt/s2"] {
@@ -108,7 +86,7 @@ fn a_target_may_be_served_by_several_of_them() {
     }
     let neighbour = Load::start(&daemon, 2, 0);
     neighbour.wait_rounds(ROUNDS);
-    // The end of the daemon is the end of them all.
+    // The end of the daemon ends all loops.
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().success());
     for load in loads {

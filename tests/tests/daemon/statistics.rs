@@ -1,13 +1,13 @@
-//! The tables of `--op stat`, of our daemon and the stock one after the same commands.
+//! The tables of `--op stat` of our daemon and tgt's after the same commands.
 
 use crate::client::{Client, End};
 use crate::harness::{Brand, DISK, Daemon, wait_until};
 
 const LEN: u64 = 64 << 20;
-/// Where `txdata_octets` is in its line.
+/// Columns of `txdata_octets` in a line.
 const SENT: std::ops::Range<usize> = 21..35;
 
-/// A session that did something of everything.
+/// A session that has run commands of several kinds.
 fn used(daemon: &Daemon) -> Client {
     daemon.disk(1, LEN);
     daemon.unit(1, 3, LEN, &[]);
@@ -19,11 +19,11 @@ fn used(daemon: &Daemon) -> Client {
     client.read(0, 256).unwrap();
     client.command(&[0x12, 0, 0, 0, 36, 0], 36, &[]).unwrap();
     client.command(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, &[]).unwrap();
-    assert!(matches!(client.read(u32::MAX, 8), Err(End::Status(..))), "nothing is there");
+    assert!(matches!(client.read(u32::MAX, 8), Err(End::Status(..))), "the block does not exist");
     client
 }
 
-/// A table without what differs because the daemons answer in more or fewer bytes, which is looked at by itself.
+/// A table without the sent bytes, which differ between the daemons, and the sent bytes.
 fn table(daemon: &Daemon, words: &[&str]) -> (String, Vec<u64>) {
     let text = daemon.adm(&[&["--op", "stat"], words].concat());
     let (mut lines, mut sent) = (Vec::new(), Vec::new());
@@ -41,9 +41,9 @@ fn table(daemon: &Daemon, words: &[&str]) -> (String, Vec<u64>) {
 }
 
 #[test]
-fn our_daemon_counts_what_a_stock_one_counts() {
-    let [stock, ours] = [Brand::Stock, Brand::Ours].map(|brand| Daemon::start_as(brand, Brand::Stock, &[]));
-    let clients = [&stock, &ours].map(used);
+fn counters_equal_those_of_tgts_daemon() {
+    let [tgt, ours] = [Brand::Tgt, Brand::Ours].map(|brand| Daemon::start_as(brand, Brand::Tgt, &[]));
+    let clients = [&tgt, &ours].map(used);
     for words in [
         &["--mode", "sys"][..],
         &["--mode", "target", "--tid", "1"],
@@ -55,20 +55,20 @@ fn our_daemon_counts_what_a_stock_one_counts() {
         &["--mode", "conn", "--sid", "1", "--cid", "0"],
         &["--mode", "conn", "--tid", "1", "--sid", "1", "--cid", "0"],
     ] {
-        let [(expected, of_stock), (told, of_ours)] = [&stock, &ours].map(|daemon| table(daemon, words));
-        assert_eq!(told, expected, "{words:?}");
-        for (sent, client) in [of_stock, of_ours].iter().zip(&clients) {
-            assert!(sent.iter().all(|sent| *sent == client.received), "{words:?}: {sent:?} is all we got");
+        let [(expected, of_tgt), (actual, of_ours)] = [&tgt, &ours].map(|daemon| table(daemon, words));
+        assert_eq!(actual, expected, "{words:?}");
+        for (sent, client) in [of_tgt, of_ours].iter().zip(&clients) {
+            assert!(sent.iter().all(|sent| *sent == client.received), "{words:?}: sent {sent:?}");
         }
     }
 }
 
 #[test]
-fn a_session_that_is_gone_is_counted_no_more() {
+fn ended_session_has_no_counters() {
     let daemon = Daemon::start();
     daemon.disk(1, LEN);
     drop(Client::login(&daemon, 1, DISK));
-    wait_until("no session is left", || table(&daemon, &["--mode", "sys"]).0.lines().count() == 1);
+    wait_until("no session remains", || table(&daemon, &["--mode", "sys"]).0.lines().count() == 1);
     let after = daemon.try_adm(&["--op", "stat", "--mode", "session", "--sid", "1"]);
     assert_eq!(after.status.code(), Some(22), "{after:?}");
 }

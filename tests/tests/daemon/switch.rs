@@ -1,5 +1,5 @@
-//! From tgt's package to ours and back, in a root directory of its own: the packages' scripts run there, nothing of
-//! this machine changes, and no daemon starts.
+//! Switches between tgt's package and ours in a separate root directory, in which the maintainer scripts run; the machine
+//! is not changed and no daemon starts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use crate::package::{build, succeed};
 
-/// Fills the root directory `$1` with what the scripts of both packages call, and makes `$2/tgt.deb` of the tgt that is
-/// installed here.
+/// Copies the programs that the scripts of both packages call to the root directory `$1`, and builds `$2/tgt.deb` from
+/// the installed tgt.
 const PREPARE: &str = r#"
 set -euo pipefail
 root=$1 place=$2
@@ -55,7 +55,7 @@ const SETTINGS: &str = "etc/default/tgt";
 const EDITED: &str =
     "# edited\ninclude /etc/tgt/conf.d/*.conf\n<target iqn.2026-01.org.example:kept>\n</target>\n";
 
-/// A small system, and both packages.
+/// A root directory and both packages.
 struct System {
     root: tempfile::TempDir,
     place: tempfile::TempDir,
@@ -79,11 +79,11 @@ impl System {
 
     #[track_caller]
     fn dpkg(&self, words: &[&str]) {
-        let (well, text) = self.try_dpkg(words);
-        assert!(well && !text.contains("What would you like to do"), "{words:?}: {text}");
+        let (success, text) = self.try_dpkg(words);
+        assert!(success && !text.contains("What would you like to do"), "{words:?}: {text}");
     }
 
-    /// Nobody can answer a question, and nothing says how to decide without.
+    /// Runs dpkg without a terminal and without options that answer questions about configuration files.
     fn try_dpkg(&self, words: &[&str]) -> (bool, String) {
         let mut command = Command::new("dpkg");
         command.arg(format!("--root={}", self.root.path().display()));
@@ -111,7 +111,7 @@ impl System {
         std::fs::read_to_string(self.path(path)).unwrap_or_default()
     }
 
-    /// As systemctl says, and as the links are.
+    /// Whether the service is enabled, by systemctl and by its symbolic link.
     #[track_caller]
     fn is_enabled(&self) -> bool {
         let says = self.systemctl("is-enabled").status.success();
@@ -146,13 +146,13 @@ impl System {
         }
     }
 
-    /// Whether something says that a package has enabled the unit.
+    /// Whether deb-systemd-helper has a record of the unit.
     fn has_record(&self) -> bool {
         let records = std::fs::read_dir(self.path("var/lib/systemd")).into_iter().flatten();
         records.map(|entry| entry.unwrap().path()).any(|path| path.join("tgt.service.dsh-also").exists())
     }
 
-    /// Files that a switch leaves beside those that it should.
+    /// Backup files left over in the configuration directories.
     fn remains(&self) -> Vec<PathBuf> {
         let of = |directory: &str| std::fs::read_dir(self.path(directory)).into_iter().flatten();
         let paths = of("etc/tgt").chain(of("etc/default")).map(|entry| entry.unwrap().path());
@@ -165,7 +165,7 @@ impl System {
 }
 
 #[test]
-fn edited_configuration_and_enablement_survive_the_switch_and_the_purge_of_tgt() {
+fn switch_and_purge_of_tgt_keep_edited_configuration_and_enablement() {
     let system = System::new();
     system.install_tgt();
     assert!(system.is_enabled() && system.has_record());
@@ -173,10 +173,7 @@ fn edited_configuration_and_enablement_survive_the_switch_and_the_purge_of_tgt()
     system.install_ours();
     system.assert_edited();
     assert!(system.is_enabled());
-    assert!(
-        system.text("var/lib/dpkg/info/tgt.postrm").contains("purge"),
-        "what tgt left is still to be purged"
-    );
+    assert!(system.text("var/lib/dpkg/info/tgt.postrm").contains("purge"), "tgt is removed but not purged");
     system.dpkg(&["--purge", "tgt"]);
     assert!(system.is_enabled(), "after the purge of tgt");
     system.assert_edited();
@@ -188,7 +185,7 @@ fn edited_configuration_and_enablement_survive_the_switch_and_the_purge_of_tgt()
     system.dpkg(&["-r", "tgt-rs"]);
     system.assert_edited();
     system.install_ours();
-    assert!(system.is_enabled(), "after removal and return");
+    assert!(system.is_enabled(), "after removal and installation");
     system.assert_edited();
     system.dpkg(&["--purge", "tgt-rs"]);
     assert!(!system.path("etc/tgt").exists() && !system.path(SETTINGS).exists());
@@ -197,9 +194,9 @@ fn edited_configuration_and_enablement_survive_the_switch_and_the_purge_of_tgt()
     assert!(!system.has_record());
 }
 
-/// tgt was removed some time ago, and the file is edited since.
+/// tgt is removed, and the configuration edited, before the installation.
 #[test]
-fn edited_configuration_survives_when_tgt_was_removed_before() {
+fn installation_after_removal_of_tgt_keeps_edited_configuration() {
     let system = System::new();
     system.install_tgt();
     system.dpkg(&["-r", "tgt"]);
@@ -214,12 +211,12 @@ fn edited_configuration_survives_when_tgt_was_removed_before() {
 }
 
 #[test]
-fn installation_that_fails_gives_the_configuration_back() {
+fn failed_installation_restores_the_configuration() {
     let system = System::new();
     let other = system.place.path().join("other");
     for (path, text) in [
         ("DEBIAN/control", "Package: other\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"),
-        // A file of ours, in another package that ours does not replace.
+        // A file of our package in another package that ours does not replace.
         ("usr/share/doc/tgt-rs/README.md", "other"),
     ] {
         std::fs::create_dir_all(other.join(path).parent().unwrap()).unwrap();
@@ -230,14 +227,14 @@ fn installation_that_fails_gives_the_configuration_back() {
     system.dpkg(&["-i", package.to_str().unwrap()]);
     std::fs::create_dir_all(system.path("etc/tgt")).unwrap();
     system.edit();
-    let (well, text) = system.try_dpkg(&["-i", system.ours.to_str().unwrap()]);
-    assert!(!well && text.contains("trying to overwrite"), "{text}");
+    let (success, text) = system.try_dpkg(&["-i", system.ours.to_str().unwrap()]);
+    assert!(!success && text.contains("trying to overwrite"), "{text}");
     system.assert_edited();
     assert!(system.remains().is_empty(), "{:?}", system.remains());
 }
 
 #[test]
-fn service_stays_enabled_when_tgt_comes_back_and_ours_is_purged() {
+fn switch_back_and_purge_of_ours_keep_the_service_enabled() {
     let system = System::new();
     system.install_ours();
     assert!(system.is_enabled());
@@ -250,11 +247,11 @@ fn service_stays_enabled_when_tgt_comes_back_and_ours_is_purged() {
     assert!(system.path(CONF).exists() && system.path("usr/sbin/tgtd").exists());
     system.install_ours();
     system.dpkg(&["--purge", "tgt"]);
-    assert!(system.is_enabled(), "there and back again");
+    assert!(system.is_enabled(), "after the switch to tgt and back");
 }
 
 #[test]
-fn disabled_service_stays_disabled_whichever_package_comes_or_goes() {
+fn disabled_service_stays_disabled_across_switches() {
     let system = System::new();
     system.install_tgt();
     system.disable();
@@ -265,7 +262,7 @@ fn disabled_service_stays_disabled_whichever_package_comes_or_goes() {
     assert!(!system.is_enabled(), "after the purge of tgt and an upgrade");
     system.dpkg(&["-r", "tgt-rs"]);
     system.install_tgt();
-    assert!(!system.is_enabled(), "tgt is back");
+    assert!(!system.is_enabled(), "after the installation of tgt");
     system.dpkg(&["--purge", "tgt-rs"]);
     assert!(!system.is_enabled(), "after the purge of ours");
 }

@@ -1,11 +1,11 @@
-//! Tapes of our `tgtimg` in a stock daemon, which has a drive for them, and what is on them then.
+//! Tape images of our `tgtimg` in a drive of tgt's daemon, and their contents afterwards.
 
 use std::process::Command;
 
 use crate::client::Client;
 use crate::harness::{Brand, Daemon};
 
-/// What `tgtimg` says of a file.
+/// Output of `tgtimg --op show` for a file.
 fn shown(tool: Brand, file: &std::path::Path) -> String {
     let mut command = Command::new(tool.program("tgtimg"));
     let output = command.args(["--op", "show", "--file"]).arg(file).output().unwrap();
@@ -14,8 +14,8 @@ fn shown(tool: Brand, file: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_stock_drive_writes_our_cartridge_and_ours_shows_what_it_wrote() {
-    let daemon = Daemon::start_as(Brand::Stock, Brand::Ours, &[]);
+fn tgtimg_shows_blocks_that_tgts_drive_wrote() {
+    let daemon = Daemon::start_as(Brand::Tgt, Brand::Ours, &[]);
     let file = daemon.path("tape.img");
     let mut new = Command::new(Brand::Ours.program("tgtimg"));
     new.args(["--op", "new", "--barcode", "A0001", "--size", "10", "--type", "data", "--file"]).arg(&file);
@@ -34,7 +34,7 @@ fn a_stock_drive_writes_our_cartridge_and_ours_shows_what_it_wrote() {
     assert_eq!(drive.command(&[0x08, 0, 0, 0, 11, 0], 11, &[]).unwrap(), b"hello world");
 
     let ours = shown(Brand::Ours, &file);
-    assert_eq!(ours, shown(Brand::Stock, &file));
+    assert_eq!(ours, shown(Brand::Tgt, &file));
     let ends = ["sz 11", "sz 0", "sz 0", "sz 4096", "sz 0"];
     assert!(
         ours.lines().rev().take(5).zip(ends.iter().rev()).all(|(line, end)| line.ends_with(end)),

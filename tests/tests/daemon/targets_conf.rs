@@ -1,4 +1,4 @@
-//! Configuration files and daemons: ours and the stock ones, each tool with each daemon.
+//! `tgt-admin` and configuration files: our tool and tgt's, with our daemon and tgt's.
 
 mod failures;
 
@@ -12,30 +12,29 @@ use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, target_name, wait_until}
 const LEN: u64 = 16 << 20;
 const OUR_DAEMON: &[&str] = &["--compat-defaults", "--compat-ids"];
 
-/// How `tgt-admin` ended.
+/// Result of `tgt-admin`.
 #[derive(Debug)]
-struct Ended {
+struct AdminOutput {
     code: Option<i32>,
     text: String,
 }
 
-/// Runs a tool in the daemon's directory on a file where `@` is that directory.
-fn tgt_admin(tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> Ended {
+/// Runs a tool in the daemon's directory with a configuration in which `@` stands for that directory.
+fn tgt_admin(tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> AdminOutput {
     tgt_admin_at(&daemon.path("control"), tool, daemon, conf, options)
 }
 
-/// The same at another control socket.
-fn tgt_admin_at(socket: &Path, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> Ended {
+/// [`tgt_admin`] with another control socket.
+fn tgt_admin_at(socket: &Path, tool: Brand, daemon: &Daemon, conf: &str, options: &[&str]) -> AdminOutput {
     let here = daemon.path("");
     let here = here.to_str().unwrap().trim_end_matches('/');
     fs::write(daemon.path("targets.conf"), conf.replace('@', here)).unwrap();
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "60"]).arg(tool.program("tgt-admin")).args(options);
-    command.args(["-C", CONTROL_PORT, "-c", "targets.conf"]).stdin(Stdio::null()).current_dir(here);
+    let mut command = daemon.command(tool.program("tgt-admin"));
+    command.args(options).args(["-C", CONTROL_PORT, "-c", "targets.conf"]).current_dir(here);
     let output = command.env("TGT_IPC_SOCKET", socket).output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    Ended { code: output.status.code(), text: text.replace(here, "@") }
+    AdminOutput { code: output.status.code(), text: text.replace(here, "@") }
 }
 
 #[track_caller]
@@ -43,7 +42,7 @@ pub(crate) fn ends(expected: i32, tool: Brand, daemon: &Daemon, conf: &str, opti
     ends_at(&daemon.path("control"), expected, tool, daemon, conf, options)
 }
 
-/// The same at another control socket.
+/// [`ends`] with another control socket.
 #[track_caller]
 pub(crate) fn ends_at(
     socket: &Path,
@@ -65,7 +64,7 @@ pub(crate) fn with_files(daemon: Daemon) -> Daemon {
     daemon
 }
 
-/// All that a daemon shows of its configuration.
+/// The configuration of a daemon, as tgtadm shows it.
 pub(crate) fn shown(daemon: &Daemon) -> String {
     let mut text = daemon.adm(&["--mode", "target", "--op", "show"]);
     let tids: Vec<String> = text
@@ -81,7 +80,7 @@ pub(crate) fn shown(daemon: &Daemon) -> String {
     text.replace(daemon.path("").to_str().unwrap(), "@/")
 }
 
-/// A file with something of everything that both daemons know.
+/// A file with every kind of directive that both daemons support.
 const RICH: &str = "\
 default-driver iscsi
 incomingdiscoveryuser alice secretpass12
@@ -115,10 +114,10 @@ incomingdiscoveryuser alice secretpass12
 ";
 
 #[test]
-fn every_tool_makes_the_same_of_a_file_on_every_daemon() {
+fn both_tools_configure_both_daemons_equally() {
     let mut seen = Vec::new();
-    for (brand, options) in [(Brand::Stock, &[][..]), (Brand::Ours, OUR_DAEMON)] {
-        for tool in [Brand::Stock, Brand::Ours] {
+    for (brand, options) in [(Brand::Tgt, &[][..]), (Brand::Ours, OUR_DAEMON)] {
+        for tool in [Brand::Tgt, Brand::Ours] {
             let daemon = with_files(Daemon::start_as(brand, Brand::Ours, options));
             ends(0, tool, &daemon, RICH, &["-e"]);
             seen.push(shown(&daemon));
@@ -128,12 +127,12 @@ fn every_tool_makes_the_same_of_a_file_on_every_daemon() {
     assert!(seen[0].contains("SCSI SN: SN-A") && seen[0].contains("alice"));
 }
 
-/// Files of which the tools' commands are held side by side without a daemon, here with one.
+/// Runs the files that `tgtadm-bin/tests` compares without a daemon.
 #[test]
-fn stocks_tool_does_with_our_daemon_what_ours_does() {
+fn both_tools_configure_our_daemon_equally() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tgtadm-bin/tests/targets_conf/same");
-    // In these the daemon refuses one of several parameters of a unit, which stock sends in an order of chance, or they
-    // are about devices that are not here, or it refuses a target, which tgt's tool leaves half made, and stops there.
+    // Excluded: files in which the daemon refuses one of several parameters of a unit, which tgt's tool sends in random
+    // order; files that need devices; files in which the daemon refuses a target, which tgt's tool leaves incomplete.
     let left_out = [
         "allow_in_use",
         "bs_types",
@@ -168,41 +167,41 @@ fn stocks_tool_does_with_our_daemon_what_ours_does() {
             daemon.try_adm(&["--mode", "sys", "--op", "update", "-n", "iSNS", "-v", "Off"]);
             (code, text)
         };
-        assert_eq!(by(Brand::Ours), by(Brand::Stock), "{}", path.display());
+        assert_eq!(by(Brand::Ours), by(Brand::Tgt), "{}", path.display());
         count += 1;
     }
     assert!(count > 20);
 }
 
 #[test]
-fn stocks_tool_drives_our_daemon_through_all_it_can() {
+fn tgts_tgt_admin_manages_our_daemon() {
     let daemon = with_files(Daemon::start_as(Brand::Ours, Brand::Ours, OUR_DAEMON));
     let conf = RICH.replace("incomingdiscoveryuser alice secretpass12\n", "");
-    let stock = |conf: &str, options: &[&str]| ends(0, Brand::Stock, &daemon, conf, options);
-    stock(&conf, &["-e"]);
+    let tgt = |conf: &str, options: &[&str]| ends(0, Brand::Tgt, &daemon, conf, options);
+    tgt(&conf, &["-e"]);
     let made = shown(&daemon);
-    assert!(stock(&conf, &["-e", "-v"]).contains("# Target iqn.2001-04.com.example:a already exists!"));
-    stock(&conf, &["--update", "ALL"]);
-    assert_eq!(shown(&daemon), made, "an update to the same");
-    stock(&conf.replace("state offline", ""), &["--update", "tid=7"]);
+    assert!(tgt(&conf, &["-e", "-v"]).contains("# Target iqn.2001-04.com.example:a already exists!"));
+    tgt(&conf, &["--update", "ALL"]);
+    assert_eq!(shown(&daemon), made, "an update without changes");
+    tgt(&conf.replace("state offline", ""), &["--update", "tid=7"]);
     assert!(!shown(&daemon).contains("State: offline"));
-    stock(&conf, &["--offline", "ALL"]);
+    tgt(&conf, &["--offline", "ALL"]);
     assert_eq!(shown(&daemon).matches("State: offline").count(), 2);
-    stock(&conf, &["--ready", "iqn.2001-04.com.example:a"]);
+    tgt(&conf, &["--ready", "iqn.2001-04.com.example:a"]);
     assert_eq!(shown(&daemon).matches("State: offline").count(), 1);
-    let dump = stock(&conf, &["--dump"]);
+    let dump = tgt(&conf, &["--dump"]);
     assert!(dump.contains("\tincominguser bob PLEASE_CORRECT_THE_PASSWORD\n"), "{dump}");
-    stock(&conf, &["--delete", "tid=7"]);
-    stock(&conf, &["--delete", "ALL"]);
+    tgt(&conf, &["--delete", "tid=7"]);
+    tgt(&conf, &["--delete", "ALL"]);
     assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
 }
 
 fn daemons() -> [Daemon; 2] {
-    [with_files(Daemon::start_as(Brand::Stock, Brand::Ours, &[])), with_files(Daemon::start())]
+    [with_files(Daemon::start_as(Brand::Tgt, Brand::Ours, &[])), with_files(Daemon::start())]
 }
 
 #[test]
-fn a_dump_is_a_file_for_the_same_daemon() {
+fn dump_restores_the_configuration() {
     for daemon in daemons() {
         ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
         let names_only = "<target iqn.2001-04.com.example:a>\n</target>\n<target iqn.2001-04.com.example:b>\n</target>\n\
@@ -221,7 +220,7 @@ fn a_dump_is_a_file_for_the_same_daemon() {
 }
 
 #[test]
-fn a_plan_is_what_an_update_does() {
+fn plan_lists_the_commands_of_the_update() {
     for daemon in daemons() {
         ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
         let text = ends(0, Brand::Ours, &daemon, RICH, &["--plan"]);
@@ -238,7 +237,7 @@ fn a_plan_is_what_an_update_does() {
             + "<target iqn.2001-04.com.example:c>\n</target>\n";
         let plan = ends(3, Brand::Ours, &daemon, &conf, &["--plan"]);
         assert!(plan.contains("# Targets: 1 to make, 0 to delete, 2 to change"), "{plan}");
-        assert_eq!(shown(&daemon), before, "a plan changes nothing");
+        assert_eq!(shown(&daemon), before, "--plan does not change the daemon");
         let done = ends(0, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
         let commands = |text: &str| -> Vec<String> {
             text.lines().filter(|line| line.starts_with("tgtadm")).map(str::to_owned).collect()
@@ -250,7 +249,7 @@ fn a_plan_is_what_an_update_does() {
         for text in ["SCSI SN: SN-B", "dave", "198.51.100.0/24", "MaxConnections=3", "@/c.img"] {
             assert!(after.contains(text), "{text}: {after}");
         }
-        // As if it had been made from nothing.
+        // A daemon configured from the start has the same configuration.
         ends(0, Brand::Ours, &daemon, "", &["--delete", "ALL"]);
         ends(0, Brand::Ours, &daemon, &conf.replace("state ready", ""), &["-e"]);
         assert!(shown(&daemon).contains("MaxConnections=3"));
@@ -273,7 +272,7 @@ fn sessions_go_on_unless_what_they_use_must_change() {
             .replace("</target>", "<backing-store @/b.img>\n</backing-store>\nMaxConnections 2\n</target>");
         ends(0, Brand::Ours, &daemon, &more, &["--update", "ALL"]);
         assert!(shown(&daemon).contains("b.img"));
-        client.read(0, 1).expect("the session goes on");
+        client.read(0, 1).expect("the session continues");
 
         for conf in
             [more.replace("a.img", "c.img"), "<target iqn.2001-04.com.example:other>\n</target>".to_owned()]
@@ -281,7 +280,7 @@ fn sessions_go_on_unless_what_they_use_must_change() {
             let text = ends(0, Brand::Ours, &daemon, &conf, &["--update", "ALL", "-v"]);
             assert!(text.contains(&format!("# Target with tid 1 ({name}) is in use, it won't be")), "{text}");
             ends(3, Brand::Ours, &daemon, &conf, &["--plan"]);
-            client.read(0, 1).expect("the session goes on");
+            client.read(0, 1).expect("the session continues");
             assert!(shown(&daemon).contains("a.img"));
         }
         ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
@@ -296,7 +295,7 @@ fn sessions_go_on_unless_what_they_use_must_change() {
 }
 
 #[test]
-fn what_another_process_uses_is_not_exported() {
+fn file_open_in_another_process_is_not_exported() {
     let daemon = with_files(Daemon::start());
     let used = fs::File::open(daemon.path("used.img")).unwrap();
     let mut user = Command::new("sleep").arg("600").stdin(Stdio::from(used)).spawn().unwrap();
@@ -312,12 +311,12 @@ fn what_another_process_uses_is_not_exported() {
     user.kill().unwrap();
     user.wait().unwrap();
     ends(0, Brand::Ours, &daemon, conf, &["-e"]);
-    wait_until("it is exported", || shown(&daemon).contains("used.img"));
+    wait_until("the file is exported", || shown(&daemon).contains("used.img"));
 }
 
-/// What the daemon itself has open still would count as used, and be left out.
+/// `tgt-admin` does not export files that the daemon still has open.
 #[test]
-fn what_was_deleted_is_exported_again_at_once() {
+fn deleted_units_can_be_exported_again_at_once() {
     let daemon = with_files(Daemon::start());
     let paths = ["@/a.img", "@/b.img", "@/c.img"];
     let target = |(number, path)| {

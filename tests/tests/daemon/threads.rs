@@ -1,22 +1,22 @@
-//! Who serves a connection: after its login the thread of its target, and nobody else.
+//! After login only the thread of its target serves a connection.
 //!
-//! What a thread does is told by the kernel's counters. Blocks that were just written are in the page cache, from
-//! where the thread that serves a READ reads them itself: these bytes are counted for it.
+//! The test uses the kernel's counters of each thread. Blocks just written are in the page cache, and the thread that
+//! serves a READ reads them from there itself, so its counter includes their bytes.
 
 use crate::client::Client;
 use crate::harness::{Brand, DISK, Daemon, Thread, wait_until};
-use crate::load::{LOADED_DISK_LEN, Load, PLACES, WRITE_LEN};
+use crate::load::{LOADED_DISK_LEN, Load, SLOTS, WRITE_LEN};
 
-/// Rounds of a load that are looked at.
+/// Rounds of a load during a measurement.
 const ROUNDS: u64 = 200;
-/// Bytes read from the file for them; the first read may have been before the counters were.
+/// Least bytes read from the file during the measurement; the first read may have preceded it.
 pub(crate) const SERVED: u64 = (ROUNDS - 1) * WRITE_LEN as u64;
-/// A thread that does not serve runs less than this part of the time of one that does.
+/// A thread that does not serve uses less than this fraction of the CPU time of one that does.
 const IDLE: u64 = 5;
 
-/// What a daemon's threads do while loads go on.
+/// Counters of the threads of a daemon during [`ROUNDS`] rounds of loads.
 pub(crate) fn watch(daemon: &Daemon, loads: &[Load]) -> Vec<Thread> {
-    loads.iter().for_each(|load| load.wait_rounds(PLACES));
+    loads.iter().for_each(|load| load.wait_rounds(SLOTS));
     let before = daemon.threads();
     loads.iter().for_each(|load| load.wait_rounds(ROUNDS));
     let after = daemon.threads();
@@ -31,7 +31,7 @@ pub(crate) fn of<'a>(threads: &'a [Thread], name: &str) -> &'a Thread {
 }
 
 #[test]
-fn under_load_each_target_is_served_by_its_own_thread_and_the_first_thread_rests() {
+fn each_target_is_served_by_its_own_thread() {
     let daemon = Daemon::start();
     let loads = [1, 2, 3].map(|tid| {
         daemon.disk(tid, LOADED_DISK_LEN);
@@ -49,7 +49,7 @@ fn under_load_each_target_is_served_by_its_own_thread_and_the_first_thread_rests
 }
 
 #[test]
-fn a_connection_is_served_by_its_targets_thread_after_login() {
+fn idle_targets_threads_do_not_serve() {
     let daemon = Daemon::start();
     let idle = [1, 2, 3].map(|tid| {
         daemon.disk(tid, LOADED_DISK_LEN);
@@ -70,7 +70,7 @@ fn a_connection_is_served_by_its_targets_thread_after_login() {
 }
 
 #[test]
-fn several_loops_of_one_target_share_its_sessions() {
+fn loops_of_one_target_share_its_sessions() {
     let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--target-loops", "2"]);
     let file = daemon.disk(1, LOADED_DISK_LEN);
     let loads = [0, 1, 2, 3].map(|area| Load::start(&daemon, 1, area));
@@ -85,7 +85,7 @@ fn several_loops_of_one_target_share_its_sessions() {
 }
 
 #[test]
-fn a_target_that_goes_takes_its_thread_along() {
+fn deleted_target_ends_its_thread() {
     let daemon = Daemon::start();
     daemon.disk(1, LOADED_DISK_LEN);
     daemon.disk(2, LOADED_DISK_LEN);

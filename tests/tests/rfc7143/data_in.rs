@@ -1,11 +1,11 @@
-//! RFC 7143 11.7: Data-In in segments and bursts, status in the last of them, residuals.
+//! RFC 7143 11.7: segments and bursts of Data-In, status in the last PDU, residuals.
 
 use std::sync::Arc;
 
 use iscsi_proto::pdu::{TaskFunction, TaskResponse};
 use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::store::IoError;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::{Setup, each_chunk};
@@ -14,15 +14,15 @@ use tgt_tests::sim_store::{Behaviour, SimStore};
 use super::READ;
 
 fn small_segments(pair: &Pair) -> Initiator {
-    let mut wish = Wish::default();
-    wish.keys.max_recv_data_segment_len = 512;
-    wish.keys.session.max_burst_len = 1024;
-    wish.keys.session.first_burst_len = 1024;
-    Initiator::login_as(pair, &wish)
+    let mut options = LoginOptions::default();
+    options.keys.max_recv_data_segment_len = 512;
+    options.keys.session.max_burst_len = 1024;
+    options.keys.session.first_burst_len = 1024;
+    Initiator::login_as(pair, &options)
 }
 
 #[test]
-fn data_comes_in_segments_and_bursts_and_ends_with_status() {
+fn data_in_has_segments_bursts_and_final_status() {
     each_chunk(|setup, _| {
         let mut session = small_segments(&Pair::new(setup));
         let command = session.command(&READ, Io::Read(2048));
@@ -40,13 +40,13 @@ fn data_comes_in_segments_and_bursts_and_ends_with_status() {
 }
 
 #[test]
-fn parameter_data_comes_in_segments_and_bursts_too() {
+fn parameter_data_has_segments_and_bursts() {
     each_chunk(|setup, _| {
-        let mut wish = Wish::default();
-        wish.keys.max_recv_data_segment_len = 600;
-        wish.keys.session.max_burst_len = 512;
-        wish.keys.session.first_burst_len = 512;
-        let mut session = Initiator::login_as(&Pair::new(setup), &wish);
+        let mut options = LoginOptions::default();
+        options.keys.max_recv_data_segment_len = 600;
+        options.keys.session.max_burst_len = 512;
+        options.keys.session.first_burst_len = 512;
+        let mut session = Initiator::login_as(&Pair::new(setup), &options);
         // REPORT SUPPORTED OPERATION CODES, all, with timeouts.
         let command = session.command(&[0xa3, 0x0c, 0x80, 0, 0, 0, 0, 0, 4, 88, 0, 0], Io::Read(2048));
         session.send(command, &[]);
@@ -60,9 +60,9 @@ fn parameter_data_comes_in_segments_and_bursts_too() {
     });
 }
 
-/// Direct I/O on a device of 4 KiB blocks, and initiators that take less at once.
+/// Direct I/O on a device of 4 KiB blocks, with initiators of short segments.
 #[test]
-fn a_store_of_long_blocks_serves_short_segments() {
+fn store_with_4k_alignment_serves_short_segments() {
     for (segment, burst) in [(512, 1024), (1000, 1500), (2048, 65_536), (8192, 8192), (65_536, 262_144)] {
         let store = SimStore::new(1 << 20, 1);
         store.align(4096);
@@ -75,13 +75,13 @@ fn a_store_of_long_blocks_serves_short_segments() {
         let data: Vec<u8> = (0..1 << 20).map(|n| (n % 241) as u8).collect();
         store.put(0, &data);
         let pair = Pair::new(setup);
-        let mut wish = Wish::default();
-        wish.keys.max_recv_data_segment_len = segment;
-        wish.keys.session.max_burst_len = burst;
-        wish.keys.session.first_burst_len = burst;
-        let mut session = Initiator::login_as(&pair, &wish);
+        let mut options = LoginOptions::default();
+        options.keys.max_recv_data_segment_len = segment;
+        options.keys.session.max_burst_len = burst;
+        options.keys.session.first_burst_len = burst;
+        let mut session = Initiator::login_as(&pair, &options);
         let _ = session.run(&[0; 6], Io::None);
-        for behaviour in [Behaviour::LATER, Behaviour { unruly: true, ..Behaviour::LATER }] {
+        for behaviour in [Behaviour::LATER, Behaviour { reorder: true, ..Behaviour::LATER }] {
             store.behave(behaviour);
             for (blocks, expected) in [(1, 4096), (5, 20_480), (5, 20_000), (5, 700), (100, 409_600)] {
                 let cdb = [0x28, 0, 0, 0, 0, 3, 0, 0, blocks, 0];
@@ -96,7 +96,7 @@ fn a_store_of_long_blocks_serves_short_segments() {
 }
 
 #[test]
-fn less_than_expected_is_an_underflow_and_more_an_overflow() {
+fn read_residual_is_the_difference_to_the_expected_length() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for (expected, line) in [
@@ -113,7 +113,7 @@ fn less_than_expected_is_an_underflow_and_more_an_overflow() {
 }
 
 #[test]
-fn parameter_data_has_residuals_too() {
+fn parameter_data_has_residuals() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     // READ CAPACITY (10): eight bytes.
@@ -129,7 +129,7 @@ fn parameter_data_has_residuals_too() {
 }
 
 #[test]
-fn a_read_without_its_bit_moves_nothing() {
+fn read_without_r_bit_sends_no_data() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let command = session.command(&READ, Io::None);
@@ -138,7 +138,7 @@ fn a_read_without_its_bit_moves_nothing() {
 }
 
 #[test]
-fn a_refused_read_leaves_all_it_expected() {
+fn refused_read_has_an_underflow_of_all_expected_bytes() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let command = session.command(&[0x28, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 4, 0], Io::Read(2048));
@@ -147,7 +147,7 @@ fn a_refused_read_leaves_all_it_expected() {
 }
 
 #[test]
-fn a_medium_error_in_the_middle_ends_a_read_that_has_begun() {
+fn medium_error_after_data_in_ends_the_read() {
     let (setup, store) = Setup::sim();
     let mut session = small_segments(&Pair::new(setup));
     store.behave(Behaviour { fail: 500, ..Behaviour::INLINE });
@@ -165,12 +165,12 @@ fn a_medium_error_in_the_middle_ends_a_read_that_has_begun() {
 }
 
 #[test]
-fn pieces_that_come_back_in_any_order_go_out_in_order() {
+fn reordered_completions_are_sent_in_order() {
     for seed in 0..20 {
         let store = SimStore::new(1 << 20, seed);
         let data = Random::new(seed).bytes(1 << 20);
         store.put(0, &data);
-        store.behave(Behaviour { unruly: true, ..Behaviour::LATER });
+        store.behave(Behaviour { reorder: true, ..Behaviour::LATER });
         let pair = Pair::new(Setup::disk(Arc::new(store)));
         let mut session = Initiator::login(&pair);
         assert_eq!(session.run(&[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], Io::Read(1 << 20)).good(), data);
@@ -180,7 +180,7 @@ fn pieces_that_come_back_in_any_order_go_out_in_order() {
 }
 
 #[test]
-fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
+fn stalled_initiator_bounds_memory_and_loses_nothing() {
     let (setup, store) = Setup::sim();
     let data = Random::new(9).bytes(4 << 20);
     store.put(0, &data);
@@ -189,7 +189,7 @@ fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
     pair.stall(session.wire, true);
     let cdb = [0x28, 0, 0, 0, 0, 0, 0, 0x20, 0, 0];
     let tags: Vec<_> = (0..8).map(|_| session.begin(&cdb, Io::Read(4 << 20))).collect();
-    assert!(pair.side().pool.used_bytes() < 4 << 20, "what is waited for is bounded");
+    assert!(pair.side().pool.used_bytes() < 4 << 20, "buffered data is bounded");
     pair.stall(session.wire, false);
     for itt in tags {
         assert_eq!(session.wait(itt).good(), data);
@@ -198,28 +198,28 @@ fn an_initiator_that_does_not_read_is_waited_for_and_loses_nothing() {
     pair.assert_clean();
 }
 
-/// Far more pieces than may be at the store at once, of which a few are very late.
+/// A read of many more pieces than may be at the store at once; a few of them are very late.
 #[test]
-fn pieces_that_are_very_late_hold_up_the_rest_and_mix_up_nothing() {
+fn very_late_pieces_delay_the_rest_and_keep_the_order() {
     for seed in 0..10 {
         let store = SimStore::new(1 << 20, seed);
         let data = Random::new(seed).bytes(1 << 20);
         store.put(0, &data);
         let pair = Pair::new(Setup::disk(Arc::new(store.clone())));
         let mut session = small_segments(&pair);
-        store.behave(Behaviour { hang: 50, unruly: true, ..Behaviour::LATER });
+        store.behave(Behaviour { hang: 50, reorder: true, ..Behaviour::LATER });
         let cdb = [0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0];
         let read = session.begin(&cdb, Io::Read(1 << 20));
         session.poll();
-        assert!(session.take_reply(read).is_none(), "something is late");
-        assert!(pair.side().pool.used_bytes() <= 64 * 4096, "what waits for it is bounded");
+        assert!(session.take_reply(read).is_none(), "a piece is late");
+        assert!(pair.side().pool.used_bytes() <= 64 * 4096, "buffered data is bounded");
         for _ in 0..500 {
             store.release();
             pair.settle();
         }
         assert_eq!(session.wait(read).good(), data, "seed {seed}");
 
-        // A late one can be recalled, however many came after it.
+        // A read with a late piece can be aborted.
         let read = session.begin(&cdb, Io::Read(1 << 20));
         session.poll();
         let abort = session.manage(TaskFunction::ABORT_TASK, Some(read));

@@ -1,4 +1,4 @@
-//! RFC 7143 4.2.5, 11.7 and 11.8: immediate, unsolicited and solicited data, and the R2Ts that ask for it.
+//! RFC 7143 4.2.5, 11.7 and 11.8: immediate, unsolicited and solicited data, and R2Ts.
 
 use iscsi_proto::ids::{Itt, Ttt};
 use iscsi_proto::params::SessionParams;
@@ -20,14 +20,14 @@ fn solicited(session: &mut SessionParams) {
     session.max_outstanding_r2t = 1;
 }
 
-/// Bursts of 1024 bytes and unsolicited data of 512.
+/// Bursts of 1024 bytes, unsolicited data of 512 bytes, one R2T at a time.
 fn unsolicited(session: &mut SessionParams) {
     session.max_burst_len = 1024;
     session.first_burst_len = 512;
     session.max_outstanding_r2t = 1;
 }
 
-/// The tag of the R2T that comes next.
+/// Receives an R2T with this R2TSN and range, and returns its tag.
 #[track_caller]
 fn r2t(initiator: &mut Initiator, sn: u32, offset: u32, len: u32) -> Ttt {
     match initiator.recv().0 {
@@ -52,7 +52,7 @@ fn send(
 }
 
 #[test]
-fn a_second_burst_waits_for_its_r2t() {
+fn second_burst_has_its_own_r2t() {
     each_chunk(|setup, store| {
         let mut session = login_with(&Pair::new(setup), solicited);
         let data = Random::new(2).bytes(2048);
@@ -71,13 +71,13 @@ fn a_second_burst_waits_for_its_r2t() {
 }
 
 #[test]
-fn immediate_then_unsolicited_then_solicited_data() {
+fn immediate_unsolicited_and_solicited_data_follow_each_other() {
     each_chunk(|setup, store| {
         let mut session = login_with(&Pair::new(setup), unsolicited);
         let data = Random::new(3).bytes(2048);
         let command = session.command(&WRITE, Io::Write(&data));
         session.send(ScsiCommand { last: false, ..command }, &data[..100]);
-        assert_eq!(session.lines(), [""; 0], "unsolicited data comes first");
+        assert_eq!(session.lines(), [""; 0], "no R2T before the unsolicited data");
         send(&mut session, (command.itt, None), 0, &data, (100, 300), false);
         send(&mut session, (command.itt, None), 1, &data, (300, 512), true);
         let ttt = r2t(&mut session, 0, 512, 1024);
@@ -90,7 +90,7 @@ fn immediate_then_unsolicited_then_solicited_data() {
 }
 
 #[test]
-fn several_r2ts_are_outstanding_when_negotiated() {
+fn r2ts_are_outstanding_up_to_the_negotiated_number() {
     let (setup, store) = Setup::sim();
     let mut session = login_with(&Pair::new(setup), |session| {
         solicited(session);
@@ -112,7 +112,7 @@ fn several_r2ts_are_outstanding_when_negotiated() {
 }
 
 #[test]
-fn every_combination_of_parameters_moves_the_same_bytes() {
+fn every_combination_of_data_parameters_transfers_the_same_bytes() {
     for (initial_r2t, immediate_data) in [(false, false), (false, true), (true, false), (true, true)] {
         for first_burst_len in [512, 1000, 8192] {
             let (setup, store) = Setup::sim();
@@ -131,7 +131,7 @@ fn every_combination_of_parameters_moves_the_same_bytes() {
 }
 
 #[test]
-fn commands_collect_their_data_side_by_side() {
+fn concurrent_writes_collect_their_data() {
     let (setup, store) = Setup::sim();
     let mut session = login_with(&Pair::new(setup), solicited);
     let (one, two) = (vec![1; 1024], vec![2; 1024]);
@@ -149,17 +149,17 @@ fn commands_collect_their_data_side_by_side() {
     assert_eq!(store.bytes(0, 2048), [one, two].concat());
 }
 
-/// What breaks the rules fails its command, and nothing else; RFC 7143 11.4.7.2 has the codes.
+/// Data-Out that violates the protocol fails its command only, with the sense codes of RFC 7143 11.4.7.2.
 #[test]
-fn wrong_data_fails_its_command() {
+fn invalid_data_out_fails_its_command() {
     type Break = fn(&mut Initiator, ScsiCommand, Ttt, &[u8]);
     #[rustfmt::skip]
     let cases: [(&str, &str, Break); 5] = [
         ("a gap", "b/47/05", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (512, 1024), true)),
-        ("a DataSN that was left out", "b/47/05", |s, c, t, d| send(s, (c.itt, Some(t)), 1, d, (0, 512), false)),
-        ("more than was asked for", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 1536), true)),
-        ("less than was asked for", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 512), true)),
-        ("again what was there", "b/47/05", |s, c, t, d| {
+        ("a skipped DataSN", "b/47/05", |s, c, t, d| send(s, (c.itt, Some(t)), 1, d, (0, 512), false)),
+        ("more data than requested", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 1536), true)),
+        ("less data than requested", "b/0c/0d", |s, c, t, d| send(s, (c.itt, Some(t)), 0, d, (0, 512), true)),
+        ("repeated data", "b/47/05", |s, c, t, d| {
             send(s, (c.itt, Some(t)), 0, d, (0, 512), false);
             send(s, (c.itt, Some(t)), 1, d, (0, 512), false);
         }),
@@ -192,7 +192,7 @@ fn wrong_data_fails_its_command() {
 }
 
 #[test]
-fn immediate_data_where_it_is_not_allowed_fails_the_command() {
+fn immediate_data_that_was_not_negotiated_fails_the_command() {
     let (setup, store) = Setup::sim();
     let mut session = login_with(&Pair::new(setup), solicited);
     let command = session.command(&WRITE, Io::Write(&[7; 2048]));
@@ -203,7 +203,7 @@ fn immediate_data_where_it_is_not_allowed_fails_the_command() {
 }
 
 #[test]
-fn data_for_nobody_is_ignored() {
+fn data_out_of_unknown_tasks_is_ignored() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for ttt in [None, Some(Ttt(0)), Some(Ttt(0x1234_5678))] {
@@ -214,8 +214,8 @@ fn data_for_nobody_is_ignored() {
 }
 
 #[test]
-fn a_write_of_more_than_its_command_says_moves_what_was_announced() {
-    // EDTL of 512 for four blocks: RFC 7143 11.4.5.1, the residual says what was missing.
+fn write_beyond_the_expected_length_transfers_the_expected_length() {
+    // EDTL of 512 for four blocks: the residual is an overflow of the rest (RFC 7143 11.4.5.1).
     let (setup, store) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let reply = session.run(&WRITE, Io::Write(&[7; 512]));
@@ -224,7 +224,7 @@ fn a_write_of_more_than_its_command_says_moves_what_was_announced() {
 }
 
 #[test]
-fn a_direction_that_contradicts_the_command_is_refused_without_an_effect() {
+fn direction_that_contradicts_the_command_is_refused_without_effect() {
     const REFUSED: Option<(u8, (u8, u8))> = Some((5, (0x0e, 0x03)));
     const INQUIRY: [u8; 10] = [0x12, 0, 0, 0, 36, 0, 0, 0, 0, 0];
     const NOTHING: [u8; 10] = [0; 10];
@@ -237,15 +237,15 @@ fn a_direction_that_contradicts_the_command_is_refused_without_an_effect() {
         (WRITE,   true,  false, 2048, REFUSED),
         (READ,    false, false, 2048, REFUSED),
         (NOTHING, false, false, 512,  REFUSED),
-        // A read that was announced as a write sends nothing.
+        // A read with the W bit sends no data.
         (READ,    false, true,  2048, None),
         (INQUIRY, false, true,  36,   None),
-        // Where nothing is announced the bits say nothing, and the residual says what is missing.
+        // With an expected length of 0 the bits are ignored, and the residual is an overflow.
         (NOTHING, true,  true,  0,    None),
         (READ,    true,  true,  0,    None),
         (READ,    false, true,  0,    None),
         (WRITE,   true,  false, 0,    None),
-        // A command without data may have been given room for some.
+        // A command without data may have an expected length.
         (NOTHING, true,  false, 512,  None),
         (NOTHING, false, true,  512,  None),
     ];
@@ -269,7 +269,7 @@ fn a_direction_that_contradicts_the_command_is_refused_without_an_effect() {
 }
 
 #[test]
-fn a_length_to_be_read_beside_a_write_is_refused() {
+fn bidirectional_read_length_is_refused() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let _ = session.run(&[0; 6], Io::None);

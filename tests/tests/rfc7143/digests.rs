@@ -1,51 +1,51 @@
-//! RFC 7143 7.7, 7.8 and 13.1: digests, right and wrong.
+//! RFC 7143 7.7, 7.8 and 13.1: correct and wrong digests.
 
 use iscsi_proto::pdu::{Pdu, ScsiCommand};
 use iscsi_proto::sn::DataSn;
 use iscsi_proto::text::negotiate::DigestChoice;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::{Setup, each_chunk};
 
 use super::{READ, WRITE};
 
-fn wish(header: bool, data: bool) -> Wish {
+fn options(header: bool, data: bool) -> LoginOptions {
     let choice = |on| if on { DigestChoice::Crc32c } else { DigestChoice::None };
-    let mut wish = Wish::default();
-    (wish.keys.header_digest, wish.keys.data_digest) = (choice(header), choice(data));
-    wish
+    let mut options = LoginOptions::default();
+    (options.keys.header_digest, options.keys.data_digest) = (choice(header), choice(data));
+    options
 }
 
-/// Both, and all data solicited.
-fn careful() -> Wish {
-    let mut wish = wish(true, true);
-    (wish.keys.session.initial_r2t, wish.keys.session.immediate_data) = (true, false);
-    wish
+/// Both digests, and all data solicited.
+fn solicited_options() -> LoginOptions {
+    let mut options = options(true, true);
+    (options.keys.session.initial_r2t, options.keys.session.immediate_data) = (true, false);
+    options
 }
 
 #[test]
-fn every_combination_moves_data() {
+fn every_combination_of_digests_transfers_data() {
     for (header, data_digest) in [(true, true), (true, false), (false, true)] {
         each_chunk(|setup, store| {
-            let mut session = Initiator::login_as(&Pair::new(setup), &wish(header, data_digest));
+            let mut session = Initiator::login_as(&Pair::new(setup), &options(header, data_digest));
             assert_eq!((session.digests.header, session.digests.data), (header, data_digest));
             let data = Random::new(6).bytes(2048);
             session.run(&WRITE, Io::Write(&data)).good();
             assert_eq!(store.bytes(0, 2048), data);
             assert_eq!(session.run(&READ, Io::Read(2048)).good(), data);
-            // Of a length that needs padding: INQUIRY, 37 bytes.
+            // INQUIRY with a length that needs padding.
             assert_eq!(session.run(&[0x12, 0, 0, 0, 37, 0], Io::Read(37)).good().len(), 37);
         });
     }
 }
 
-/// A header that cannot be trusted cannot be answered: the connection is dropped (RFC 7143 7.7).
+/// The target cannot respond to a corrupt header: it closes the connection (RFC 7143 7.7).
 #[test]
-fn a_broken_header_digest_ends_the_connection() {
+fn wrong_header_digest_closes_the_connection() {
     each_chunk(|setup, store| {
         let pair = Pair::new(setup);
-        let mut session = Initiator::login_as(&pair, &wish(true, true));
+        let mut session = Initiator::login_as(&pair, &options(true, true));
         let mut bhs = [0; 48];
         session.command(&WRITE, Io::Write(&[1; 2048])).encode(&mut bhs);
         let mut bytes = session.wire_bytes(&bhs, &[], &[1; 2048]);
@@ -58,9 +58,9 @@ fn a_broken_header_digest_ends_the_connection() {
 }
 
 #[test]
-fn a_broken_data_digest_of_data_out_fails_its_command() {
+fn wrong_data_digest_of_data_out_fails_its_command() {
     each_chunk(|setup, store| {
-        let mut session = Initiator::login_as(&Pair::new(setup), &careful());
+        let mut session = Initiator::login_as(&Pair::new(setup), &solicited_options());
         let command = session.command(&WRITE, Io::Write(&[1; 2048]));
         session.send(command, &[]);
         let (Pdu::R2t(r2t), _) = session.recv() else { panic!("an R2T") };
@@ -82,12 +82,12 @@ fn a_broken_data_digest_of_data_out_fails_its_command() {
     });
 }
 
-/// Its number cannot come again at ErrorRecoveryLevel 0, so that only a new session helps.
+/// At ErrorRecoveryLevel 0 the CmdSN cannot be sent again, so the session has to end.
 #[test]
-fn a_broken_digest_of_immediate_data_is_rejected_and_ends_the_connection() {
+fn wrong_digest_of_immediate_data_is_rejected_and_closes_the_connection() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
-    let mut session = Initiator::login_as(&pair, &wish(false, true));
+    let mut session = Initiator::login_as(&pair, &options(false, true));
     let command: ScsiCommand = session.command(&WRITE, Io::Write(&[1; 2048]));
     let mut bhs = [0; 48];
     command.encode(&mut bhs);

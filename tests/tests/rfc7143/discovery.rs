@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use iscsi_proto::pdu::{LogoutReason, Pdu};
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, TARGET, each_chunk};
 
 use super::TEST_UNIT_READY;
 
 fn discover(pair: &Pair) -> Initiator {
-    Initiator::login_as(pair, &Wish { target: None, ..Wish::default() })
+    Initiator::login_as(pair, &LoginOptions { target: None, ..LoginOptions::default() })
 }
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn send_targets(session: &mut Initiator, value: &str) -> String {
 }
 
 #[test]
-fn targets_are_told_with_their_addresses() {
+fn send_targets_lists_targets_with_addresses() {
     each_chunk(|setup, _| {
         let pair = Pair::new(setup);
         let mut session = discover(&pair);
@@ -37,12 +37,16 @@ fn targets_are_told_with_their_addresses() {
         session.send(logout, &[]);
         assert_eq!(session.lines(), ["NopIn itt=4 len=4", "LogoutResponse itt=5 CLOSED"]);
         assert!(session.is_closed());
-        assert_eq!(pair.side().shard.session_count(), 0, "it is none of a target");
+        assert_eq!(
+            pair.side().shard.session_count(),
+            0,
+            "a discovery session is not a session of the target"
+        );
     });
 }
 
 #[test]
-fn scsi_has_no_place_in_it() {
+fn discovery_session_rejects_scsi_commands() {
     let (setup, _) = Setup::sim();
     let mut session = discover(&Pair::new(setup));
     let command = session.command(&TEST_UNIT_READY, Io::None);
@@ -53,7 +57,7 @@ fn scsi_has_no_place_in_it() {
 }
 
 #[test]
-fn silence_ends_it() {
+fn idle_discovery_session_is_closed() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = discover(&pair);

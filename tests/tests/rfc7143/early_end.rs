@@ -1,5 +1,5 @@
-//! RFC 7143 7.8, 4.2.3.3: commands that end before the data has come that their initiator was asked for. The initiator
-//! of the tests panics at a response while data is outstanding.
+//! RFC 7143 7.8, 4.2.3.3: commands that end before all requested data has arrived. The test initiator panics at a
+//! response while data is outstanding.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use target_engine::limits::{ABORT_DATA_WAIT, DATA_OUT_WAIT};
 use target_engine::target::shard::ShardEvent;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
 use tgt_tests::sim_store::{Behaviour, SimStore};
@@ -20,11 +20,11 @@ use super::{READ, TEST_UNIT_READY, login_with};
 
 const BURST: usize = 64 << 10;
 const LONG: usize = 1 << 20;
-/// Of 1 MiB, so long that its data goes to the store as it comes.
+/// WRITE (10) of [`LONG`] bytes: the target writes each burst to the store as it arrives.
 const WRITE_LONG: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 8, 0, 0];
 const NOTHING: [&str; 0] = [];
 
-/// Two R2Ts at a time, nothing unsolicited.
+/// Two R2Ts at a time, no unsolicited data.
 fn two_r2ts(session: &mut SessionParams) {
     (session.initial_r2t, session.immediate_data) = (true, false);
     (session.max_burst_len, session.first_burst_len) = (BURST as u32, BURST as u32);
@@ -38,7 +38,7 @@ fn bench() -> (Pair, Initiator, SimStore) {
     (pair, session, store)
 }
 
-/// Begins a write of 1 MiB and takes its first two R2Ts.
+/// Sends a write of 1 MiB and receives its first two R2Ts.
 #[track_caller]
 fn begin(session: &mut Initiator, cdb: &[u8]) -> (Itt, Ttt) {
     let command = session.command(cdb, Io::Write(&[1; LONG]));
@@ -52,7 +52,7 @@ fn begin(session: &mut Initiator, cdb: &[u8]) -> (Itt, Ttt) {
     (command.itt, tags[0])
 }
 
-/// Sends the part of a burst that begins at `from`, with F where the burst ends.
+/// Sends the part of a burst from `from`, with F at the end of the burst.
 fn send(session: &mut Initiator, (itt, ttt): (Itt, Ttt), sn: u32, from: usize) {
     let last = (from + BURST / 2).is_multiple_of(BURST);
     let pdu = session.data_out(itt, Some(ttt), DataSn(sn), from as u32, last);
@@ -66,7 +66,7 @@ fn send_burst(session: &mut Initiator, tags: (Itt, Ttt), from: usize) {
 }
 
 #[test]
-fn a_write_whose_store_fails_is_answered_when_what_was_asked_for_has_come() {
+fn failed_write_is_answered_after_the_requested_data() {
     let (pair, mut session, store) = bench();
     store.fail_with(IoError::medium(0));
     store.behave(Behaviour { fail: 1000, ..Behaviour::INLINE });
@@ -75,8 +75,8 @@ fn a_write_whose_store_fails_is_answered_when_what_was_asked_for_has_come() {
     assert_eq!(session.lines(), NOTHING, "two bursts are outstanding");
     send(&mut session, tags, 1, BURST / 2);
     send(&mut session, tags, 0, BURST);
-    assert_eq!(session.lines(), NOTHING, "one is, and no more is asked for");
-    assert_eq!(pair.side().pool.reserved_bytes(), 0, "no memory waits for what is thrown away");
+    assert_eq!(session.lines(), NOTHING, "one burst is outstanding, without a further R2T");
+    assert_eq!(pair.side().pool.reserved_bytes(), 0, "no memory is reserved for discarded data");
     send(&mut session, tags, 1, BURST + BURST / 2);
     let missing = LONG - BURST / 2;
     assert_eq!(session.lines(), [format!("ScsiResponse itt=2 CHECK under={missing} 3/0c/00")]);
@@ -87,7 +87,7 @@ fn a_write_whose_store_fails_is_answered_when_what_was_asked_for_has_come() {
 }
 
 #[test]
-fn a_write_of_less_than_it_announced_takes_what_was_asked_for() {
+fn write_shorter_than_its_expected_length_is_answered_after_the_requested_data() {
     let (pair, mut session, store) = bench();
     let tags = begin(&mut session, &[0x2a, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
     send_burst(&mut session, tags, 0);
@@ -99,9 +99,9 @@ fn a_write_of_less_than_it_announced_takes_what_was_asked_for() {
     pair.assert_clean();
 }
 
-/// Data that breaks the rules while the store has some that did not.
+/// Invalid Data-Out while the store writes earlier valid data.
 #[test]
-fn a_write_with_broken_data_is_answered_when_its_store_and_its_data_are_back() {
+fn write_with_invalid_data_is_answered_after_its_store_and_its_data() {
     let (pair, mut session, store) = bench();
     store.behave(Behaviour::HANG);
     let tags = begin(&mut session, &WRITE_LONG);
@@ -109,7 +109,7 @@ fn a_write_with_broken_data_is_answered_when_its_store_and_its_data_are_back() {
     // A gap, up to the end of the first burst.
     send(&mut session, tags, 7, BURST / 2);
     send_burst(&mut session, tags, BURST);
-    assert_eq!(session.lines(), NOTHING, "the store has not given back the first piece");
+    assert_eq!(session.lines(), NOTHING, "the store has not completed the first piece");
     store.behave(Behaviour::INLINE);
     store.release();
     pair.settle();
@@ -121,18 +121,18 @@ fn a_write_with_broken_data_is_answered_when_its_store_and_its_data_are_back() {
 }
 
 #[test]
-fn unsolicited_data_of_a_command_that_is_refused_comes_before_the_response() {
+fn refused_command_is_answered_after_its_unsolicited_data() {
     const OUT_OF_RANGE: [u8; 10] = [0x2a, 0, 0xff, 0, 0, 0, 0, 8, 0, 0];
     const RESERVE: [u8; 6] = [0x16, 0, 0, 0, 0, 0];
     for (name, cdb, read, reserved, sense) in [
-        ("a range that is not there", OUT_OF_RANGE, false, false, "CHECK under=1048576 5/21/00"),
+        ("a range beyond the end", OUT_OF_RANGE, false, false, "CHECK under=1048576 5/21/00"),
         ("both directions", WRITE_LONG, true, false, "CHECK under=1048576 5/0e/03"),
-        ("a reservation of another", WRITE_LONG, false, true, "CONFLICT under=1048576"),
+        ("a reservation of another initiator", WRITE_LONG, false, true, "CONFLICT under=1048576"),
     ] {
         let (setup, _) = Setup::sim();
         let pair = Pair::new(setup);
         let mut session = login_with(&pair, |session| session.first_burst_len = BURST as u32);
-        let mut other = Initiator::login_as(&pair, &Wish::of(2));
+        let mut other = Initiator::login_as(&pair, &LoginOptions::of_host(2));
         if reserved {
             other.run(&RESERVE, Io::None).good();
         }
@@ -152,15 +152,15 @@ fn unsolicited_data_of_a_command_that_is_refused_comes_before_the_response() {
 }
 
 #[test]
-fn a_unit_goes_away_at_once_and_its_writes_are_answered_when_their_data_has_come() {
+fn removed_unit_is_released_at_once_and_its_writes_are_answered_after_their_data() {
     let (pair, mut session, store) = bench();
     let tags = begin(&mut session, &WRITE_LONG);
     {
         let mut side = pair.side();
-        let (lun, now) = (Lun::new(DISK).expect("a unit's number"), side.clock.now());
+        let (lun, now) = (Lun::new(DISK).expect("a valid LUN"), side.clock.now());
         side.with_env(|shard, env| shard.remove_unit(lun, now, env));
         side.settle();
-        assert_eq!(side.events, [ShardEvent::UnitGone(lun)], "nothing holds it");
+        assert_eq!(side.events, [ShardEvent::UnitGone(lun)], "the unit is released");
     }
     send_burst(&mut session, tags, 0);
     assert_eq!(session.lines(), NOTHING);
@@ -172,7 +172,7 @@ fn a_unit_goes_away_at_once_and_its_writes_are_answered_when_their_data_has_come
 }
 
 #[test]
-fn the_connection_of_an_initiator_that_owes_data_is_closed() {
+fn initiator_that_does_not_send_requested_data_is_disconnected() {
     let (pair, mut session, store) = bench();
     store.behave(Behaviour { fail: 1000, ..Behaviour::INLINE });
     let tags = begin(&mut session, &WRITE_LONG);
@@ -181,14 +181,14 @@ fn the_connection_of_an_initiator_that_owes_data_is_closed() {
     assert!(!session.is_closed());
     send(&mut session, tags, 0, BURST);
     pair.advance(DATA_OUT_WAIT - Duration::from_secs(1));
-    assert!(!session.is_closed(), "it goes on to send");
+    assert!(!session.is_closed(), "the initiator still sends");
     pair.advance(Duration::from_secs(2));
     assert!(session.is_closed());
     pair.assert_clean();
 }
 
 #[test]
-fn a_function_for_many_waits_for_the_data_of_its_own_initiator() {
+fn task_set_function_waits_for_the_data_of_its_initiator() {
     for function in [
         TaskFunction::ABORT_TASK_SET,
         TaskFunction::CLEAR_TASK_SET,
@@ -204,7 +204,7 @@ fn a_function_for_many_waits_for_the_data_of_its_own_initiator() {
         assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE), "{function:?}");
         assert_eq!(store.log(), NOTHING, "{function:?}");
 
-        // It does not come: then without it.
+        // The data does not arrive: the function completes after the timeout.
         let _ = session.run(&TEST_UNIT_READY, Io::None);
         begin(&mut session, &WRITE_LONG);
         let abort = session.manage(function, None);
@@ -213,8 +213,8 @@ fn a_function_for_many_waits_for_the_data_of_its_own_initiator() {
         assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE), "{function:?}");
         let _ = session.run(&TEST_UNIT_READY, Io::None);
 
-        // That of another initiator is not waited for, nor that of one command which is aborted.
-        let mut other = Initiator::login_as(&pair, &Wish::of(2));
+        // A function does not wait for data of other initiators, and ABORT TASK does not wait for data.
+        let mut other = Initiator::login_as(&pair, &LoginOptions::of_host(2));
         if matches!(function, TaskFunction::LOGICAL_UNIT_RESET | TaskFunction::TARGET_WARM_RESET) {
             begin(&mut session, &WRITE_LONG);
             let reset = other.manage(function, None);
@@ -234,7 +234,7 @@ fn a_function_for_many_waits_for_the_data_of_its_own_initiator() {
 }
 
 #[test]
-fn a_command_that_waits_for_its_data_is_aborted_without_a_response() {
+fn abort_task_of_a_command_that_waits_for_data_sends_no_response() {
     let (pair, mut session, store) = bench();
     store.behave(Behaviour { fail: 1000, ..Behaviour::INLINE });
     let tags = begin(&mut session, &WRITE_LONG);
@@ -243,7 +243,7 @@ fn a_command_that_waits_for_its_data_is_aborted_without_a_response() {
     assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE));
     send_burst(&mut session, tags, BURST);
     assert_eq!(session.lines(), NOTHING);
-    // And by the end of its connection.
+    // The end of its connection aborts it as well.
     let tags = begin(&mut session, &WRITE_LONG);
     send_burst(&mut session, tags, 0);
     session.manage(TaskFunction::ABORT_TASK_SET, None);

@@ -1,4 +1,4 @@
-//! RFC 7143 11.2: additional headers, lengths that lie, connections that end in the middle.
+//! RFC 7143 11.2: additional header segments, wrong lengths, connections that end within a PDU.
 
 use iscsi_proto::frame::{Digests, encode_pdu};
 use iscsi_proto::pdu::ahs::Ahs;
@@ -10,7 +10,7 @@ use tgt_tests::setup::{Setup, each_chunk};
 
 use super::{READ, WRITE, login_with};
 
-/// The bytes of a command with this additional header.
+/// A command encoded with this additional header segment.
 fn with_ahs(session: &mut Initiator, cdb: &[u8], io: Io<'_>, ahs: &[u8]) -> Vec<u8> {
     let mut bhs = [0; 48];
     session.command(cdb, io).encode(&mut bhs);
@@ -18,12 +18,12 @@ fn with_ahs(session: &mut Initiator, cdb: &[u8], io: Io<'_>, ahs: &[u8]) -> Vec<
 }
 
 #[test]
-fn an_extended_cdb_reaches_the_device() {
+fn extended_cdb_reaches_the_device() {
     each_chunk(|setup, _| {
         let mut session = Initiator::login(&Pair::new(setup));
         let mut ahs = Vec::new();
         Ahs::ExtendedCdb(&[0; 16]).encode(&mut ahs).unwrap();
-        // READ (32): not among the commands, so refused, but whole.
+        // READ (32) is not supported: the device refuses it.
         let bytes = with_ahs(&mut session, &[0x7f, 0, 0, 0, 0, 0, 0, 0x18, 0, 0x09], Io::None, &ahs);
         session.send_bytes(&bytes);
         let lines = session.lines();
@@ -33,7 +33,7 @@ fn an_extended_cdb_reaches_the_device() {
 }
 
 #[test]
-fn unknown_additional_headers_are_passed_over() {
+fn unknown_additional_headers_are_ignored() {
     each_chunk(|setup, _| {
         let mut session = Initiator::login(&Pair::new(setup));
         let bytes = with_ahs(&mut session, &READ, Io::Read(2048), &[0, 5, 0x3f, 0, 1, 2, 3, 4]);
@@ -43,7 +43,7 @@ fn unknown_additional_headers_are_passed_over() {
 }
 
 #[test]
-fn the_longest_additional_header_is_read() {
+fn longest_additional_header_is_received() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for filler in [0, 0xff] {
@@ -57,7 +57,7 @@ fn the_longest_additional_header_is_read() {
 }
 
 #[test]
-fn more_than_was_declared_ends_the_connection() {
+fn segment_longer_than_declared_closes_the_connection() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     for len in [65_537, 1 << 20, 0xff_ffff] {
@@ -72,7 +72,7 @@ fn more_than_was_declared_ends_the_connection() {
 }
 
 #[test]
-fn the_longest_segment_is_taken() {
+fn longest_declared_segment_is_received() {
     let (setup, store) = Setup::sim();
     let mut session = login_with(&Pair::new(setup), |session| {
         (session.first_burst_len, session.max_burst_len) = (65_536, 65_536);
@@ -85,7 +85,7 @@ fn the_longest_segment_is_taken() {
 }
 
 #[test]
-fn a_connection_may_end_at_any_byte() {
+fn connection_closed_at_any_byte_leaves_nothing() {
     for digests in [Digests::NONE, Digests { header: true, data: true }] {
         let (setup, store) = Setup::sim();
         let pair = Pair::new(setup);
@@ -95,12 +95,12 @@ fn a_connection_may_end_at_any_byte() {
         probe.command(&WRITE, Io::Write(&[0; 70])).encode(&mut bhs);
         encode_pdu(&mut whole, &bhs, &[], &[1; 70], digests);
         for end in (0..whole.len()).chain([whole.len() - 1]) {
-            let mut wish = tgt_tests::initiator::Wish::of(3);
+            let mut options = tgt_tests::initiator::LoginOptions::of_host(3);
             if digests.header {
-                wish.keys.header_digest = iscsi_proto::text::negotiate::DigestChoice::Crc32c;
-                wish.keys.data_digest = wish.keys.header_digest;
+                options.keys.header_digest = iscsi_proto::text::negotiate::DigestChoice::Crc32c;
+                options.keys.data_digest = options.keys.header_digest;
             }
-            let mut session = Initiator::login_as(&pair, &wish);
+            let mut session = Initiator::login_as(&pair, &options);
             session.send_bytes(&whole[..end]);
             assert!(!session.is_closed(), "{end}");
             session.hang_up();
@@ -114,7 +114,7 @@ fn a_connection_may_end_at_any_byte() {
 }
 
 #[test]
-fn a_unit_that_is_not_there_says_so() {
+fn unknown_lun_is_not_supported() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     session.lun = 77;
@@ -125,7 +125,7 @@ fn a_unit_that_is_not_there_says_so() {
 }
 
 #[test]
-fn luns_of_unknown_formats_are_units_that_are_not_there() {
+fn luns_of_unknown_formats_are_not_supported() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for first in [0x80, 0xc1, 0xff] {

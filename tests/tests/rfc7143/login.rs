@@ -1,5 +1,4 @@
-//! RFC 7143 6.3, 11.12, 11.13: logins through their stages, what is refused and with what status, and the last
-//! response, which is the loop's.
+//! RFC 7143 6.3, 11.12, 11.13: stages of the login, and refused logins with their status.
 
 use std::time::Duration;
 
@@ -8,13 +7,13 @@ use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::pdu::{LoginRequest, LoginResponse, Pdu, set_lengths};
 use iscsi_proto::sn::{CmdSn, StatSn};
 use target_engine::iscsi::login::{Refusal, TargetQuestion};
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, TARGET, each_chunk};
 
 use super::READ;
 
-const REQUEST: LoginRequest = LoginRequest {
+pub(super) const REQUEST: LoginRequest = LoginRequest {
     next: Some(Stage::FullFeature),
     continues: false,
     stage: Stage::OperationalNegotiation,
@@ -32,7 +31,7 @@ fn names() -> String {
     format!("InitiatorName=iqn.2026-01.org.example:host TargetName={TARGET} ")
 }
 
-/// Sends a request with keys (a space ends each) and takes the response.
+/// Sends a request with keys, each ended by a space, and receives the response.
 #[track_caller]
 fn say(raw: &mut Initiator, request: LoginRequest, keys: &str) -> (LoginResponse, String) {
     raw.send(request, keys.replace(' ', "\0").as_bytes());
@@ -69,9 +68,9 @@ fn both_stages_lead_to_the_full_feature_phase() {
     });
 }
 
-/// The first command may come in the same segment as the last Login Request.
+/// A TCP segment may contain the last Login Request and the first command.
 #[test]
-fn what_is_sent_right_behind_the_login_is_not_lost() {
+fn request_received_with_the_last_login_request_is_served() {
     each_chunk(|setup, _| {
         let pair = Pair::new(setup);
         let mut raw = Initiator::raw(&pair);
@@ -90,21 +89,21 @@ fn what_is_sent_right_behind_the_login_is_not_lost() {
 }
 
 #[test]
-fn the_parameters_are_what_both_want() {
+fn negotiated_parameters_follow_both_sides() {
     let (setup, _) = Setup::sim();
-    let mut wish = Wish::default();
-    wish.keys.session.max_burst_len = 1 << 20;
-    wish.keys.session.first_burst_len = 4096;
-    wish.keys.session.max_outstanding_r2t = 100;
-    wish.keys.session.error_recovery_level = 2;
-    let session = Initiator::login_as(&Pair::new(setup), &wish).session;
+    let mut options = LoginOptions::default();
+    options.keys.session.max_burst_len = 1 << 20;
+    options.keys.session.first_burst_len = 4096;
+    options.keys.session.max_outstanding_r2t = 100;
+    options.keys.session.error_recovery_level = 2;
+    let session = Initiator::login_as(&Pair::new(setup), &options).session;
     assert_eq!((session.max_burst_len, session.first_burst_len), (262_144, 4096));
     assert_eq!((session.max_outstanding_r2t, session.error_recovery_level), (8, 0));
 }
 
-/// RFC 7143 11.13.5: each has its status, and the connection ends.
+/// RFC 7143 11.13.5: each refusal has its status and closes the connection.
 #[test]
-fn refusals_have_their_status() {
+fn refused_login_has_its_status() {
     let missing = "InitiatorName=iqn.2026-01.org.example:host ";
     let unknown = format!("{missing}TargetName=iqn.2026-01.org.example:other ");
     let version = LoginRequest { version_min: 1, version_max: 1, ..REQUEST };
@@ -129,7 +128,7 @@ fn refusals_have_their_status() {
 }
 
 #[test]
-fn an_initiator_without_a_right_is_turned_away_or_sent_elsewhere() {
+fn forbidden_login_is_refused_or_redirected() {
     type Refuse = fn(&TargetQuestion) -> Option<Refusal>;
     let forbidden: Refuse = |_| Some(Refusal::because(LoginStatus::AuthorizationFailure, "as the test asks"));
     let moved: Refuse =
@@ -149,7 +148,7 @@ fn an_initiator_without_a_right_is_turned_away_or_sent_elsewhere() {
 }
 
 #[test]
-fn a_login_that_takes_too_long_is_ended() {
+fn login_beyond_its_deadline_is_closed() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let silent = Initiator::raw(&pair);
@@ -162,7 +161,7 @@ fn a_login_that_takes_too_long_is_ended() {
 }
 
 #[test]
-fn a_login_that_sends_too_much_is_ended() {
+fn login_with_too_much_text_is_closed() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut long = Initiator::raw(&pair);
@@ -183,7 +182,7 @@ fn a_login_that_sends_too_much_is_ended() {
 }
 
 #[test]
-fn a_session_logs_in_again_and_again() {
+fn repeated_logins_leave_nothing() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     for _ in 0..50 {

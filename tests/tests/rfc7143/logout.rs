@@ -1,10 +1,10 @@
-//! RFC 7143 11.14, 11.15: logout of a session, of a connection, and the target's wish for one.
+//! RFC 7143 11.14, 11.15: logout of a session and of a connection, and logout requests of the target.
 
 use std::time::Duration;
 
 use iscsi_proto::ids::Cid;
 use iscsi_proto::pdu::{LogoutReason, LogoutRequest, Pdu};
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, each_chunk};
 use tgt_tests::sim_store::Behaviour;
@@ -12,7 +12,7 @@ use tgt_tests::sim_store::Behaviour;
 use super::READ;
 
 #[test]
-fn a_session_is_closed_after_its_answer() {
+fn logout_closes_the_session_after_the_response() {
     each_chunk(|setup, _| {
         let pair = Pair::new(setup);
         let mut session = Initiator::login(&pair);
@@ -26,7 +26,7 @@ fn a_session_is_closed_after_its_answer() {
 }
 
 #[test]
-fn commands_that_run_end_with_it() {
+fn logout_ends_running_commands() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);
@@ -40,13 +40,13 @@ fn commands_that_run_end_with_it() {
 }
 
 #[test]
-fn one_connection_of_two_is_closed() {
+fn logout_closes_one_connection_of_two() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
-    let mut wish = Wish::default();
-    wish.keys.session.max_connections = 2;
-    let mut first = Initiator::login_as(&pair, &wish);
-    let mut second = Initiator::login_as(&pair, &Wish { tsih: first.tsih, cid: Cid(1), ..wish });
+    let mut options = LoginOptions::default();
+    options.keys.session.max_connections = 2;
+    let mut first = Initiator::login_as(&pair, &options);
+    let mut second = Initiator::login_as(&pair, &LoginOptions { tsih: first.tsih, cid: Cid(1), ..options });
     second.cmd_sn = first.cmd_sn;
     let logout = LogoutRequest { cid: Cid(1), ..first.logout(LogoutReason::CLOSE_CONNECTION) };
     first.send(logout, &[]);
@@ -61,7 +61,7 @@ fn one_connection_of_two_is_closed() {
 }
 
 #[test]
-fn what_is_not_there_or_not_supported_is_not_closed() {
+fn logout_of_unknown_cid_or_for_recovery_is_refused() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let other = LogoutRequest { cid: Cid(7), ..session.logout(LogoutReason::CLOSE_CONNECTION) };
@@ -74,7 +74,7 @@ fn what_is_not_there_or_not_supported_is_not_closed() {
 }
 
 #[test]
-fn the_target_asks_for_a_logout() {
+fn target_requests_a_logout() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);

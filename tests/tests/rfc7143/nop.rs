@@ -1,4 +1,4 @@
-//! RFC 7143 11.18 and 11.19: pings of both sides.
+//! RFC 7143 11.18 and 11.19: NOP-Out and NOP-In pings.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn pinging() -> Setup {
 }
 
 #[test]
-fn a_ping_is_answered_with_its_data() {
+fn nop_out_is_answered_with_its_data() {
     each_chunk(|setup, _| {
         let mut session = Initiator::login(&Pair::new(setup));
         for len in [0, 1, 3, 4, 500] {
@@ -32,7 +32,7 @@ fn a_ping_is_answered_with_its_data() {
 }
 
 #[test]
-fn a_nop_without_a_tag_is_not_answered() {
+fn nop_out_without_itt_is_not_answered() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let ping = NopOut { immediate: true, itt: None, ..session.nop() };
@@ -44,7 +44,7 @@ fn a_nop_without_a_tag_is_not_answered() {
 }
 
 #[test]
-fn a_silent_initiator_is_asked_and_closed_in_the_end() {
+fn silent_initiator_is_pinged_and_then_closed() {
     let pair = Pair::new(pinging());
     let mut session = Initiator::login(&pair);
     pair.advance(Duration::from_secs(4));
@@ -60,7 +60,7 @@ fn a_silent_initiator_is_asked_and_closed_in_the_end() {
 }
 
 #[test]
-fn an_initiator_that_answers_stays() {
+fn initiator_that_answers_pings_is_kept() {
     let pair = Pair::new(pinging());
     let mut session = Initiator::login(&pair);
     for _ in 0..100 {
@@ -72,7 +72,7 @@ fn an_initiator_that_answers_stays() {
 }
 
 #[test]
-fn traffic_makes_pings_needless() {
+fn traffic_postpones_pings() {
     let pair = Pair::new(pinging());
     let mut session = Initiator::login(&pair);
     for _ in 0..10 {

@@ -1,8 +1,8 @@
-//! RFC 7143 4.2.2: the order of commands, the window, duplicates, the wrap.
+//! RFC 7143 4.2.2: command order, window, duplicates, wrap of CmdSN.
 
 use iscsi_proto::pdu::{NopOut, ScsiCommand};
 use iscsi_proto::sn::CmdSn;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, each_chunk};
 use tgt_tests::sim_store::Behaviour;
@@ -10,7 +10,7 @@ use tgt_tests::sim_store::Behaviour;
 use super::{READ, TEST_UNIT_READY, WRITE};
 
 #[test]
-fn commands_run_in_the_order_of_their_numbers() {
+fn commands_run_in_cmd_sn_order() {
     each_chunk(|setup, store| {
         let mut session = Initiator::login(&Pair::new(setup));
         let write = |session: &mut Initiator| session.command(&WRITE, Io::Write(&[0; 2048]));
@@ -26,7 +26,7 @@ fn commands_run_in_the_order_of_their_numbers() {
 }
 
 #[test]
-fn a_duplicate_is_ignored() {
+fn duplicate_cmd_sn_is_ignored() {
     let (setup, store) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let command = session.command(&WRITE, Io::Write(&[0; 2048]));
@@ -35,7 +35,7 @@ fn a_duplicate_is_ignored() {
     session.send(command, &[2; 2048]);
     assert_eq!(session.lines(), [""; 0]);
     assert_eq!(store.bytes(0, 1), [1]);
-    // A duplicate of one that waits for its turn.
+    // A duplicate of a command that waits for an earlier CmdSN.
     let (first, second) =
         (session.command(&TEST_UNIT_READY, Io::None), session.command(&TEST_UNIT_READY, Io::None));
     session.send(second, &[]);
@@ -61,7 +61,7 @@ fn commands_outside_the_window_are_ignored() {
 }
 
 #[test]
-fn the_window_closes_with_what_is_outstanding_and_opens_again() {
+fn window_closes_with_outstanding_commands_and_opens_again() {
     let (mut setup, store) = Setup::sim();
     setup.settings.max_queue_cmd = 4;
     let pair = Pair::new(setup);
@@ -70,7 +70,7 @@ fn the_window_closes_with_what_is_outstanding_and_opens_again() {
     let tags: Vec<_> = (0..4).map(|_| session.begin(&READ, Io::Read(2048))).collect();
     let beyond = session.command(&READ, Io::Read(2048));
     session.send(beyond, &[]);
-    // An immediate request is answered whatever the window.
+    // An immediate request is answered with a closed window as well.
     let ping = NopOut { immediate: true, cmd_sn: beyond.cmd_sn, ..session.nop() };
     session.cmd_sn = beyond.cmd_sn;
     session.send(ping, &[]);
@@ -87,10 +87,10 @@ fn the_window_closes_with_what_is_outstanding_and_opens_again() {
 }
 
 #[test]
-fn numbers_wrap() {
+fn cmd_sn_wraps() {
     let (setup, _) = Setup::sim();
-    let wish = Wish { cmd_sn: CmdSn(u32::MAX - 2), ..Wish::default() };
-    let mut session = Initiator::login_as(&Pair::new(setup), &wish);
+    let options = LoginOptions { cmd_sn: CmdSn(u32::MAX - 2), ..LoginOptions::default() };
+    let mut session = Initiator::login_as(&Pair::new(setup), &options);
     for _ in 0..8 {
         session.run(&READ, Io::Read(2048)).good();
     }
@@ -98,7 +98,7 @@ fn numbers_wrap() {
 }
 
 #[test]
-fn immediate_commands_take_no_number() {
+fn immediate_commands_do_not_advance_cmd_sn() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let immediate = session.command(&TEST_UNIT_READY, Io::None);
@@ -111,7 +111,7 @@ fn immediate_commands_take_no_number() {
 }
 
 #[test]
-fn too_many_immediate_commands_are_rejected() {
+fn immediate_commands_beyond_the_limit_are_rejected() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);

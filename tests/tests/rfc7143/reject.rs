@@ -1,11 +1,10 @@
-//! RFC 7143 11.17 and 7.: what has no place is rejected, whatever it is and whenever it comes; nothing panics, and
-//! nobody else notices.
+//! RFC 7143 7 and 11.17: invalid PDUs are rejected in every state, without a panic and without effect on other sessions.
 
-use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
+use iscsi_proto::ids::Itt;
 use iscsi_proto::login::Stage;
 use iscsi_proto::pdu::{Bhs, LoginRequest, Pdu, SnackRequest, SnackType, set_lengths};
-use iscsi_proto::sn::{CmdSn, StatSn};
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use iscsi_proto::sn::CmdSn;
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
 use tgt_tests::setup::{Setup, TARGET};
@@ -13,11 +12,11 @@ use tgt_tests::sim_store::{Behaviour, SimStore};
 
 use super::{READ, WRITE};
 
-/// Opcodes that an initiator may send.
+/// Opcodes that an initiator may send (RFC 7143 11.2.1.2).
 const OURS: [u8; 8] = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10];
 
 #[test]
-fn opcodes_that_are_not_an_initiators_are_rejected_with_their_header() {
+fn other_opcodes_are_rejected_with_their_header() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for opcode in (0..0x40).filter(|opcode| !OURS.contains(opcode)) {
@@ -35,7 +34,7 @@ fn opcodes_that_are_not_an_initiators_are_rejected_with_their_header() {
 }
 
 #[test]
-fn a_login_in_a_session_is_a_protocol_error() {
+fn login_request_in_a_session_is_a_protocol_error() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     session.send(login_request(), &[]);
@@ -44,7 +43,7 @@ fn a_login_in_a_session_is_a_protocol_error() {
 }
 
 #[test]
-fn snacks_are_not_for_this_recovery_level() {
+fn snack_requests_are_rejected() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for kind in [SnackType::DATA_R2T, SnackType::STATUS, SnackType::DATA_ACK, SnackType::R_DATA] {
@@ -63,7 +62,7 @@ fn snacks_are_not_for_this_recovery_level() {
 }
 
 #[test]
-fn a_field_that_may_not_be_is_an_invalid_pdu() {
+fn pdu_with_invalid_field_is_rejected() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for (opcode, flags, itt) in
@@ -84,20 +83,12 @@ fn a_field_that_may_not_be_is_an_invalid_pdu() {
 fn login_request() -> LoginRequest {
     LoginRequest {
         next: Some(Stage::OperationalNegotiation),
-        continues: false,
         stage: Stage::SecurityNegotiation,
-        version_max: 0,
-        version_min: 0,
-        isid: Isid([0x00, 0x02, 0x3d, 0, 0, 1]),
-        tsih: Tsih::NEW,
-        itt: Itt(0),
-        cid: Cid(0),
-        cmd_sn: CmdSn(1),
-        exp_stat_sn: StatSn(0),
+        ..super::login::REQUEST
     }
 }
 
-/// A connection in each state an initiator can bring it to.
+/// A connection in each state.
 fn states(pair: &Pair, store: &SimStore) -> Vec<(&'static str, Initiator)> {
     let fresh = Initiator::raw(pair);
     let mut in_login = Initiator::raw(pair);
@@ -105,17 +96,17 @@ fn states(pair: &Pair, store: &SimStore) -> Vec<(&'static str, Initiator)> {
         login_request(),
         format!("InitiatorName=iqn.2026-01.org.example:h\0TargetName={TARGET}\0AuthMethod=None\0").as_bytes(),
     );
-    let mut mid_header = Initiator::login_as(pair, &Wish::of(3));
+    let mut mid_header = Initiator::login_as(pair, &LoginOptions::of_host(3));
     mid_header.send_bytes(&[0x01, 0xc1, 0]);
-    let discovery = Initiator::login_as(pair, &Wish { target: None, ..Wish::of(4) });
-    let session = Initiator::login_as(pair, &Wish::of(5));
-    let mut busy = Initiator::login_as(pair, &Wish::of(6));
+    let discovery = Initiator::login_as(pair, &LoginOptions { target: None, ..LoginOptions::of_host(4) });
+    let session = Initiator::login_as(pair, &LoginOptions::of_host(5));
+    let mut busy = Initiator::login_as(pair, &LoginOptions::of_host(6));
     store.behave(Behaviour::HANG);
     busy.begin(&READ, Io::Read(2048));
     store.behave(Behaviour::INLINE);
-    let mut wish = Wish::of(7);
-    (wish.keys.session.initial_r2t, wish.keys.session.immediate_data) = (true, false);
-    let mut collecting = Initiator::login_as(pair, &wish);
+    let mut options = LoginOptions::of_host(7);
+    (options.keys.session.initial_r2t, options.keys.session.immediate_data) = (true, false);
+    let mut collecting = Initiator::login_as(pair, &options);
     let command = collecting.command(&WRITE, Io::Write(&[0; 2048]));
     collecting.send(command, &[]);
     vec![
@@ -129,9 +120,9 @@ fn states(pair: &Pair, store: &SimStore) -> Vec<(&'static str, Initiator)> {
     ]
 }
 
-/// Each opcode with any flags, tags and lengths, in each state: no panic, nothing is left, nobody is disturbed.
+/// Sends each opcode with random flags, tags and lengths in each state: no panic, no leak, no effect on other sessions.
 #[test]
-fn every_opcode_in_every_state_is_survived() {
+fn random_pdus_in_every_state_affect_no_other_session() {
     let mut random = Random::new(11);
     for opcode in 0..=0xffu8 {
         let (setup, store) = Setup::sim();
@@ -139,7 +130,7 @@ fn every_opcode_in_every_state_is_survived() {
         let mut witness = Initiator::login(&pair);
         for (name, mut initiator) in states(&pair, &store) {
             for _ in 0..4 {
-                let mut bhs = hostile(&mut random, opcode, initiator.cmd_sn);
+                let mut bhs = random_bhs(&mut random, opcode, initiator.cmd_sn);
                 let data_len = [0, 0, 5, 512][random.below(4) as usize];
                 set_lengths(&mut bhs, 0, data_len);
                 let mut bytes = bhs.to_vec();
@@ -160,9 +151,9 @@ fn every_opcode_in_every_state_is_survived() {
     }
 }
 
-/// Lengths that promise what does not come, or more than there may be.
+/// Sends lengths beyond the data that follows, or beyond the limits.
 #[test]
-fn hostile_lengths_are_survived() {
+fn wrong_lengths_in_every_state_leave_nothing() {
     let mut random = Random::new(12);
     let lens = [(255, 0), (0, 0xff_ffff), (255, 0xff_ffff), (1, 8192), (3, 65_536), (0, 65_537), (0, 1)];
     for opcode in [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x1c, 0x3f] {
@@ -170,7 +161,7 @@ fn hostile_lengths_are_survived() {
             let (setup, store) = Setup::sim();
             let pair = Pair::new(setup);
             for (_, mut initiator) in states(&pair, &store) {
-                let mut bhs = hostile(&mut random, opcode, initiator.cmd_sn);
+                let mut bhs = random_bhs(&mut random, opcode, initiator.cmd_sn);
                 set_lengths(&mut bhs, ahs * 4, len);
                 initiator.send_bytes(&bhs);
                 initiator.send_bytes(&random.bytes(3000));
@@ -183,7 +174,7 @@ fn hostile_lengths_are_survived() {
     }
 }
 
-fn hostile(random: &mut Random, opcode: u8, cmd_sn: CmdSn) -> Bhs {
+fn random_bhs(random: &mut Random, opcode: u8, cmd_sn: CmdSn) -> Bhs {
     let mut bhs: Bhs = [0; 48];
     bhs.copy_from_slice(&random.bytes(48));
     bhs[0] = opcode;
@@ -195,7 +186,7 @@ fn hostile(random: &mut Random, opcode: u8, cmd_sn: CmdSn) -> Bhs {
         1 => bhs[8..24].fill(0),
         _ => {}
     }
-    // LUN 1, so that a unit is reached.
+    // LUN 1 exists.
     if random.below(2) == 0 {
         bhs[8..16].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
     }

@@ -1,5 +1,5 @@
-//! RFC 7143 11.4.5: the residual of every command of the table, where fewer, as many and more bytes are expected than it
-//! transfers, GOOD and refused.
+//! RFC 7143 11.4.5: residuals of every command of the table with expected lengths below, equal to and above its transfer,
+//! for GOOD and for refused commands.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::page::persist::out::{BasicList, MoveList};
 use scsi_core::page::persist::transport_id::TransportId;
 use scsi_core::status::Status;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
 use tgt_tests::sim_store::SimStore;
@@ -17,28 +17,28 @@ use tgt_tests::sim_store::SimStore;
 const GOOD: u8 = Status::Good as u8;
 const CHECK: u8 = Status::CheckCondition as u8;
 const CONFLICT: u8 = Status::ReservationConflict as u8;
-/// NACA in the last byte of a CDB, which no command takes.
+/// NACA in the last byte of a CDB, which every command refuses.
 const NACA: u8 = 0x04;
-/// WRITE EXCLUSIVE of the whole unit.
+/// Write Exclusive, logical unit scope.
 const WRITE_EXCLUSIVE: u8 = 0x01;
 
-/// What a command transfers.
+/// Data transfer of a command.
 enum Transfer {
     Nothing,
-    /// As much as it sends, and it sends some.
+    /// Data-In; the length is found by the test.
     In,
-    /// Up to this is taken; what is missing was not written.
+    /// Data-Out of up to these bytes; missing bytes are not written.
     Out(Vec<u8>),
-    /// All of this is wanted.
+    /// A parameter list that must be complete.
     List(Vec<u8>),
-    /// Exactly this is wanted.
+    /// Data-Out of exactly these bytes.
     Block(Vec<u8>),
 }
 
-/// A command that ends well: its CDB, what it transfers.
+/// CDB and transfer of a command that ends with GOOD.
 type Row = (Vec<u8>, Transfer);
 
-/// A CDB of a command on the first `blocks` blocks.
+/// A CDB for the first `blocks` blocks.
 fn medium(opcode: u8, flags: u8, blocks: u8) -> Vec<u8> {
     let mut cdb = match opcode >> 5 {
         0 => vec![opcode, 0, 0, 0, blocks, 0],
@@ -61,7 +61,7 @@ fn keys(own: u64, other: u64) -> Vec<u8> {
     BasicList { reservation_key: own, service_action_key: other, ..BasicList::default() }.encode()
 }
 
-/// The row of a command; `None`: this table does not have it.
+/// CDB and transfer of a command; `None` if this test does not have it.
 fn row(command: &Command) -> Option<Row> {
     let opcode = command.opcode;
     let plain = |cdb: &[u8], transfer| (cdb.to_vec(), transfer);
@@ -98,7 +98,7 @@ fn row(command: &Command) -> Option<Row> {
         (0x5f, Some(action @ (1..=3))) => persist_out(action as u8, keys(1, 0)),
         (0x5f, Some(action @ (4 | 5))) => persist_out(action as u8, keys(1, 2)),
         (0x5f, Some(7)) => {
-            let initiator = TransportId::Port(format!("{},i,0x00023d000002", Wish::of(2).name));
+            let initiator = TransportId::Port(format!("{},i,0x00023d000002", LoginOptions::of_host(2).name));
             let list = MoveList {
                 reservation_key: 1,
                 service_action_key: 2,
@@ -113,7 +113,7 @@ fn row(command: &Command) -> Option<Row> {
     })
 }
 
-/// A thin disk and its sessions; two of them are registered, by the keys 1 and 2.
+/// A thin disk and its sessions; two are registered with the keys 1 and 2.
 struct Bench {
     session: Initiator,
     _other: Initiator,
@@ -128,7 +128,8 @@ impl Bench {
         setup.units.retain(|(lun, _)| *lun != DISK);
         setup.units.push((DISK, Unit::new(config, Some(Arc::new(store)))));
         let pair = Pair::new(setup);
-        let (mut session, mut other) = (Initiator::login(&pair), Initiator::login_as(&pair, &Wish::of(2)));
+        let (mut session, mut other) =
+            (Initiator::login(&pair), Initiator::login_as(&pair, &LoginOptions::of_host(2)));
         if command.opcode == 0x5f {
             must(&mut session, persist_out(6, keys(0, 1)));
             must(&mut other, persist_out(6, keys(0, 2)));
@@ -139,7 +140,7 @@ impl Bench {
         Self { session, _other: other, pair }
     }
 
-    /// Status and residual.
+    /// Runs a command and returns status and residual.
     fn run(&mut self, cdb: &[u8], io: Io<'_>) -> (u8, Residual) {
         let reply = self.session.run(cdb, io);
         (reply.status, reply.residual)
@@ -152,14 +153,14 @@ fn must(session: &mut Initiator, (cdb, transfer): Row) {
     session.run(&cdb, Io::Write(&list)).good();
 }
 
-/// `data`, cut or filled with zeroes.
+/// `data`, cut or padded with zeroes to `len`.
 fn of_len(data: &[u8], len: u32) -> Vec<u8> {
     let mut data = data.to_vec();
     data.resize(len as usize, 0);
     data
 }
 
-/// What the command answers to an initiator that expects so many bytes.
+/// Expected status and residual for an expected length of `expected`.
 fn answer(command: &Command, cdb: &[u8], transfer: &Transfer, expected: u32) -> (u8, Residual) {
     let mut bench = Bench::new(command);
     match transfer {
@@ -171,7 +172,7 @@ fn answer(command: &Command, cdb: &[u8], transfer: &Transfer, expected: u32) -> 
 }
 
 #[test]
-fn every_command_has_the_residual_of_what_it_did_not_transfer() {
+fn residual_of_every_command_is_the_difference_to_its_transfer() {
     for command in COMMANDS {
         let (cdb, transfer) =
             row(command).unwrap_or_else(|| panic!("{} has no row in this table", command.name));
@@ -203,7 +204,7 @@ fn every_command_has_the_residual_of_what_it_did_not_transfer() {
 }
 
 #[test]
-fn a_refused_command_has_transferred_nothing() {
+fn refused_command_has_an_underflow_of_all_expected_bytes() {
     for command in COMMANDS {
         let (mut cdb, transfer) = row(command).expect("a row");
         *cdb.last_mut().expect("a CDB") |= NACA;
@@ -218,9 +219,9 @@ fn a_refused_command_has_transferred_nothing() {
     }
 }
 
-/// What was expected to be sent was not, whatever the command sends itself.
+/// The residual counts the Data-Out that the command does not take.
 #[test]
-fn a_command_that_reads_takes_nothing_that_was_announced() {
+fn read_command_with_w_bit_takes_no_data() {
     for command in COMMANDS {
         let (cdb, Transfer::In) = row(command).expect("a row") else { continue };
         let answered = Bench::new(command).run(&cdb, Io::Write(&[0; 512]));
@@ -229,17 +230,17 @@ fn a_command_that_reads_takes_nothing_that_was_announced() {
 }
 
 #[test]
-fn a_conflict_has_transferred_nothing() {
+fn reservation_conflict_has_an_underflow_of_all_expected_bytes() {
     let register = &COMMANDS.iter().find(|command| command.opcode == 0x5f).expect("PERSISTENT RESERVE OUT");
     let mut bench = Bench::new(register);
     let (cdb, _) = persist_out(3, keys(9, 0));
     assert_eq!(bench.run(&cdb, Io::Write(&keys(9, 0))), (CONFLICT, Residual::Underflow(24)), "a wrong key");
-    let mut other = Initiator::login_as(&bench.pair, &Wish::of(3));
+    let mut other = Initiator::login_as(&bench.pair, &LoginOptions::of_host(3));
     must(&mut bench.session, persist_out(1, keys(1, 0)));
     let reply = other.run(&medium(0x2a, 0, 2), Io::Write(&[1; 1024]));
     assert_eq!(
         (reply.status, reply.residual),
         (CONFLICT, Residual::Underflow(1024)),
-        "another's reservation"
+        "a reservation of another initiator"
     );
 }

@@ -1,13 +1,12 @@
-//! RFC 7143 11.5, 11.6: every function, on commands that wait for data or for a store, also a dead one.
+//! RFC 7143 11.5, 11.6: every function, on commands that wait for data or for a store, which may hang.
 
 use std::time::Duration;
 
 use iscsi_proto::ids::Itt;
 use iscsi_proto::pdu::{Pdu, TaskFunction, TaskManagementRequest, TaskResponse};
-use iscsi_proto::sn::CmdSn;
 use scsi_core::sense::AdditionalSense;
 use scsi_core::status::Status;
-use tgt_tests::initiator::{Initiator, Io, Wish};
+use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, each_chunk};
 use tgt_tests::sim_store::{Behaviour, SimStore};
@@ -18,11 +17,11 @@ const UNIT_ATTENTION: u8 = 6;
 
 fn two_sessions(setup: Setup) -> (Pair, Initiator, Initiator) {
     let pair = Pair::new(setup);
-    let (one, two) = (Initiator::login(&pair), Initiator::login_as(&pair, &Wish::of(2)));
+    let (one, two) = (Initiator::login(&pair), Initiator::login_as(&pair, &LoginOptions::of_host(2)));
     (pair, one, two)
 }
 
-/// What the unit has to say to a session, up to `GOOD`.
+/// Receives all pending unit attentions of a session.
 fn attentions(session: &mut Initiator) -> Vec<AdditionalSense> {
     let mut said = Vec::new();
     while let Some((key, code)) = session.run(&TEST_UNIT_READY, Io::None).check() {
@@ -33,7 +32,7 @@ fn attentions(session: &mut Initiator) -> Vec<AdditionalSense> {
 }
 
 #[test]
-fn a_command_at_the_store_is_aborted() {
+fn abort_task_aborts_a_command_at_the_store() {
     each_chunk(|setup, store| {
         let pair = Pair::new(setup);
         let mut session = Initiator::login(&pair);
@@ -48,15 +47,15 @@ fn a_command_at_the_store_is_aborted() {
         assert_eq!(
             session.wait(read).good(),
             [0; 2048],
-            "the other one goes on, the aborted one wrote nothing"
+            "the read continues, the aborted write wrote nothing"
         );
         session.poll();
-        assert!(session.take_reply(write).is_none(), "an aborted command is not answered");
+        assert!(session.take_reply(write).is_none(), "an aborted command has no response");
     });
 }
 
 #[test]
-fn a_command_that_waits_for_data_is_aborted() {
+fn abort_task_aborts_a_command_that_waits_for_data() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session =
@@ -66,7 +65,7 @@ fn a_command_that_waits_for_data_is_aborted() {
     let (Pdu::R2t(r2t), _) = session.recv() else { panic!("an R2T") };
     let abort = session.manage(TaskFunction::ABORT_TASK, Some(command.itt));
     assert_eq!(session.managed(abort), Some(TaskResponse::COMPLETE));
-    // Its data was on the way.
+    // The data was in flight.
     let data = session.data_out(command.itt, Some(r2t.ttt), iscsi_proto::sn::DataSn(0), 0, true);
     session.send(data, &[1; 2048]);
     assert_eq!(session.lines(), [""; 0]);
@@ -75,55 +74,32 @@ fn a_command_that_waits_for_data_is_aborted() {
 }
 
 #[test]
-fn what_has_ended_cannot_be_aborted_and_what_was_lost_is() {
+fn abort_task_of_an_ended_task_fails_and_of_a_lost_one_completes() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     session.run(&READ, Io::Read(2048)).good();
     let abort = session.manage(TaskFunction::ABORT_TASK, Some(Itt(2)));
     assert_eq!(session.managed(abort), Some(TaskResponse::NO_TASK));
-    // RFC 7143 11.5.5 b): inside the window and never seen, it is taken as received.
+    // RFC 7143 11.5.5 b): a RefCmdSN within the window that was not received counts as received.
     let lost = session.command(&READ, Io::Read(2048));
-    let itt = session.next_itt();
-    let request = TaskManagementRequest {
-        immediate: true,
-        function: TaskFunction::ABORT_TASK,
-        lun: session.lun_wire(),
-        itt,
-        referenced_task: Some(lost.itt),
-        cmd_sn: session.cmd_sn,
-        exp_stat_sn: session.exp_stat_sn,
-        ref_cmd_sn: lost.cmd_sn,
-        exp_data_sn: 0,
-    };
-    session.send(request, &[]);
-    assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
-    assert_eq!(session.run(&READ, Io::Read(2048)).good().len(), 2048, "the window has moved on");
+    let abort = session.task_management(TaskFunction::ABORT_TASK, Some(lost.itt));
+    session.send(TaskManagementRequest { ref_cmd_sn: lost.cmd_sn, ..abort }, &[]);
+    assert_eq!(session.managed(abort.itt), Some(TaskResponse::COMPLETE));
+    assert_eq!(session.run(&READ, Io::Read(2048)).good().len(), 2048, "the window has advanced");
     session.send(lost, &[]);
-    assert_eq!(session.lines(), [""; 0], "should it come after all, it is ignored");
+    assert_eq!(session.lines(), [""; 0], "the late command is ignored");
 }
 
-/// It has come, but its turn has not.
 #[test]
-fn a_command_that_waits_for_those_before_it_is_aborted() {
+fn abort_task_aborts_a_command_that_waits_for_earlier_cmd_sns() {
     let (setup, store) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let first = session.command(&READ, Io::Read(2048));
     let second = session.command(&WRITE, Io::Write(&[1; 2048]));
     session.send(second, &[1; 2048]);
-    let itt = session.next_itt();
-    let request = TaskManagementRequest {
-        immediate: true,
-        function: TaskFunction::ABORT_TASK,
-        lun: session.lun_wire(),
-        itt,
-        referenced_task: Some(second.itt),
-        cmd_sn: session.cmd_sn,
-        exp_stat_sn: session.exp_stat_sn,
-        ref_cmd_sn: second.cmd_sn,
-        exp_data_sn: 0,
-    };
-    session.send(request, &[]);
-    assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
+    let abort = session.task_management(TaskFunction::ABORT_TASK, Some(second.itt));
+    session.send(TaskManagementRequest { ref_cmd_sn: second.cmd_sn, ..abort }, &[]);
+    assert_eq!(session.managed(abort.itt), Some(TaskResponse::COMPLETE));
     session.send(first, &[]);
     assert_eq!(session.lines(), ["DataIn itt=2 sn=0 offset=0 len=2048 F GOOD"]);
     assert_eq!(store.bytes(0, 1), [0]);
@@ -131,7 +107,7 @@ fn a_command_that_waits_for_those_before_it_is_aborted() {
 }
 
 #[test]
-fn a_task_set_is_aborted_for_its_nexus_alone() {
+fn task_set_functions_affect_only_their_nexus() {
     for function in [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET] {
         let (setup, store) = Setup::sim();
         let (pair, mut one, mut two) = two_sessions(setup);
@@ -151,7 +127,7 @@ fn a_task_set_is_aborted_for_its_nexus_alone() {
 }
 
 #[test]
-fn a_unit_reset_ends_everybodys_commands_and_is_told() {
+fn lun_reset_ends_commands_of_all_sessions_and_raises_attentions() {
     let (setup, store) = Setup::sim();
     let (pair, mut one, mut two) = two_sessions(setup);
     store.behave(Behaviour::HANG);
@@ -171,7 +147,7 @@ fn a_unit_reset_ends_everybodys_commands_and_is_told() {
 }
 
 #[test]
-fn a_warm_reset_ends_all_commands_and_keeps_the_sessions() {
+fn warm_reset_ends_all_commands_and_keeps_the_sessions() {
     let (setup, store) = Setup::sim();
     let (pair, mut one, mut two) = two_sessions(setup);
     store.behave(Behaviour::HANG);
@@ -187,7 +163,7 @@ fn a_warm_reset_ends_all_commands_and_keeps_the_sessions() {
 }
 
 #[test]
-fn a_cold_reset_ends_the_sessions() {
+fn cold_reset_ends_the_sessions() {
     let (setup, store) = Setup::sim();
     let (pair, mut one, mut two) = two_sessions(setup);
     store.behave(Behaviour::HANG);
@@ -200,7 +176,7 @@ fn a_cold_reset_ends_the_sessions() {
 }
 
 #[test]
-fn what_is_not_supported_is_said_so() {
+fn unsupported_functions_have_their_response() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for (function, response) in [
@@ -215,7 +191,7 @@ fn what_is_not_supported_is_said_so() {
 }
 
 #[test]
-fn functions_on_a_unit_need_one() {
+fn unit_functions_on_an_unknown_lun_are_refused() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     session.lun = 9;
@@ -227,16 +203,15 @@ fn functions_on_a_unit_need_one() {
     }
 }
 
-/// A store that neither works nor can be recalled holds up its own commands and nothing else.
 #[test]
-fn a_dead_store_does_not_hold_up_the_answer() {
+fn abort_task_at_a_hung_store_is_rejected_after_a_timeout() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);
     store.behave(Behaviour::DEAD);
     let write = session.begin(&WRITE, Io::Write(&[1; 2048]));
     let abort = session.manage(TaskFunction::ABORT_TASK, Some(write));
-    assert_eq!(session.managed(abort), None, "it cannot be said yet");
+    assert_eq!(session.managed(abort), None, "the command is still running");
     let ping = session.nop();
     session.send(ping, &[]);
     assert_eq!(session.lines(), ["NopIn itt=4 len=0"]);
@@ -252,20 +227,20 @@ fn a_dead_store_does_not_hold_up_the_answer() {
 }
 
 #[test]
-fn a_session_with_a_dead_store_ends_when_the_store_does() {
+fn session_with_a_hung_store_ends_when_the_store_completes() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);
     store.behave(Behaviour::DEAD);
     session.begin(&WRITE, Io::Write(&[1; 2048]));
     session.hang_up();
-    assert_eq!(pair.side().shard.running(), 1, "what the store holds is not forgotten");
-    // The initiator comes back meanwhile, to the same target.
+    assert_eq!(pair.side().shard.running(), 1, "the command at the store is kept");
+    // The initiator logs in to the target again meanwhile.
     store.behave(Behaviour::INLINE);
     let mut again = Initiator::login(&pair);
     let beside = [0x28, 0, 0, 0, 0, 4, 0, 0, 4, 0];
     again.run(&beside, Io::Read(2048)).good();
-    // What the store may still write is nobody's to read or write until it has.
+    // Blocks that the store may still write are busy until it has completed.
     assert_eq!(again.run(&READ, Io::Read(2048)).status, Status::Busy as u8);
     again.hang_up();
     store.release();
@@ -273,37 +248,28 @@ fn a_session_with_a_dead_store_ends_when_the_store_does() {
     pair.assert_clean();
 }
 
-/// A function takes its place among the commands unless it is immediate.
+/// A function that is not immediate is executed in CmdSN order.
 #[test]
-fn a_numbered_function_waits_for_the_commands_before_it() {
+fn numbered_function_waits_for_earlier_commands() {
     let (setup, store): (Setup, SimStore) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     store.behave(Behaviour::HANG);
     let read = session.command(&READ, Io::Read(2048));
-    let itt = session.next_itt();
-    let request = TaskManagementRequest {
-        immediate: false,
-        function: TaskFunction::ABORT_TASK_SET,
-        lun: session.lun_wire(),
-        itt,
-        referenced_task: None,
-        cmd_sn: session.next_cmd_sn(),
-        exp_stat_sn: session.exp_stat_sn,
-        ref_cmd_sn: CmdSn(0),
-        exp_data_sn: 0,
-    };
-    session.send(request, &[]);
+    let abort = session.task_management(TaskFunction::ABORT_TASK_SET, None);
+    let cmd_sn = session.next_cmd_sn();
+    session.send(TaskManagementRequest { immediate: false, cmd_sn, ..abort }, &[]);
     assert_eq!(session.lines(), [""; 0]);
     session.send(read, &[]);
     assert_eq!(session.lines(), ["TaskManagementResponse itt=3 COMPLETE"]);
 }
 
 #[test]
-fn no_loop_of_a_unit_touches_what_an_aborted_write_may_still_change() {
+fn blocks_of_an_aborted_write_are_busy_on_all_loops() {
     let (setup, store) = Setup::sim();
-    // Each pair is a loop; the unit is the same.
+    // Each pair is a loop; they share the unit.
     let loops = [Pair::new(setup.clone()), Pair::new(setup)];
-    let (mut one, mut two) = (Initiator::login(&loops[0]), Initiator::login_as(&loops[1], &Wish::of(2)));
+    let (mut one, mut two) =
+        (Initiator::login(&loops[0]), Initiator::login_as(&loops[1], &LoginOptions::of_host(2)));
     let _ = (one.run(&TEST_UNIT_READY, Io::None), two.run(&TEST_UNIT_READY, Io::None));
     store.behave(Behaviour::DEAD);
     let read = one.begin(&READ, Io::Read(2048));
@@ -323,15 +289,15 @@ fn no_loop_of_a_unit_touches_what_an_aborted_write_may_still_change() {
     store.release();
     loops[0].settle();
     two.run(&WRITE, Io::Write(&[3; 2048])).good();
-    assert_eq!(store.bytes(0, 2048), [3; 2048], "the aborted one does not come after it");
+    assert_eq!(store.bytes(0, 2048), [3; 2048], "the aborted write does not follow");
     one.hang_up();
     two.hang_up();
     loops.iter().for_each(Pair::assert_clean);
 }
 
-/// RFC 7143 4.2.3.3 b): an immediate function is for the commands with smaller numbers, also for those that are late.
+/// RFC 7143 4.2.3.3 b): an immediate function affects all commands with smaller CmdSNs, late ones included.
 #[test]
-fn an_immediate_function_for_many_waits_for_the_commands_before_it() {
+fn immediate_task_set_function_waits_for_earlier_commands() {
     for function in
         [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET, TaskFunction::LOGICAL_UNIT_RESET]
     {
@@ -344,18 +310,22 @@ fn an_immediate_function_for_many_waits_for_the_commands_before_it() {
             (session.command(&READ, Io::Read(2048)), session.command(&READ, Io::Read(2048)));
         session.send(second, &[]);
         let itt = session.manage(function, None);
-        assert_eq!(session.managed(itt), None, "{function:?}: one is missing");
+        assert_eq!(session.managed(itt), None, "{function:?}: a command is missing");
         session.send(first, &[]);
         assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE), "{function:?}");
-        assert_eq!(pair.side().shard.running(), 0, "{function:?}: both are gone");
-        assert_eq!(session.lines(), [""; 0], "{function:?}: without a word");
+        assert_eq!(pair.side().shard.running(), 0, "{function:?}: both ended");
+        assert_eq!(session.lines(), [""; 0], "{function:?}: no response");
 
-        // What comes behind it is not its own.
+        // A command after the function is not affected.
         store.behave(Behaviour::INLINE);
         let (late, behind) = (session.command(&READ, Io::Read(2048)), session.cmd_sn);
         let itt = session.manage(function, None);
         pair.advance(Duration::from_secs(11));
-        assert_eq!(session.managed(itt), Some(TaskResponse::REJECTED), "{function:?}: it does not come");
+        assert_eq!(
+            session.managed(itt),
+            Some(TaskResponse::REJECTED),
+            "{function:?}: the command is not received"
+        );
         session.send(late, &[]);
         assert_eq!(session.lines().len(), 1, "{function:?}");
         assert_eq!(session.cmd_sn, behind);
@@ -363,7 +333,7 @@ fn an_immediate_function_for_many_waits_for_the_commands_before_it() {
 }
 
 #[test]
-fn a_target_reset_takes_what_is_late_as_come() {
+fn target_reset_counts_late_commands_as_received() {
     let (setup, store) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);
@@ -374,8 +344,8 @@ fn a_target_reset_takes_what_is_late_as_come() {
     let itt = session.manage(TaskFunction::TARGET_WARM_RESET, None);
     assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE));
     session.send(lost, &[1; 2048]);
-    assert_eq!(session.lines(), [""; 0], "it is ignored when it comes after all");
-    assert_eq!(store.bytes(0, 2048), [0; 2048], "neither is carried out");
+    assert_eq!(session.lines(), [""; 0], "the late command is ignored");
+    assert_eq!(store.bytes(0, 2048), [0; 2048], "neither write is executed");
     attentions(&mut session);
     session.run(&WRITE, Io::Write(&[2; 2048])).good();
     session.hang_up();

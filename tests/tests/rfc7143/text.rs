@@ -22,7 +22,7 @@ fn answer(session: &mut Initiator, text: &str) -> String {
 }
 
 #[test]
-fn send_targets_tells_of_this_target_alone() {
+fn send_targets_in_a_session_lists_its_target_only() {
     each_chunk(|setup, _| {
         let mut session = Initiator::login(&Pair::new(setup));
         let own = format!("TargetName={TARGET} TargetAddress=192.0.2.1:3260,1 ");
@@ -32,7 +32,7 @@ fn send_targets_tells_of_this_target_alone() {
 }
 
 #[test]
-fn all_targets_are_for_discovery() {
+fn send_targets_all_is_refused_in_a_session() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let (pdu, data) = ask(&mut session, "SendTargets=All ");
@@ -46,7 +46,7 @@ fn all_targets_are_for_discovery() {
 }
 
 #[test]
-fn the_initiators_segment_length_can_be_changed() {
+fn text_request_changes_the_segment_length() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     assert_eq!(answer(&mut session, "MaxRecvDataSegmentLength=1024 "), "");
@@ -57,14 +57,14 @@ fn the_initiators_segment_length_can_be_changed() {
 }
 
 #[test]
-fn unknown_keys_are_not_understood() {
+fn unknown_key_is_not_understood() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     assert_eq!(answer(&mut session, "X-org.example.key=1 "), "X-org.example.key=NotUnderstood ");
 }
 
 #[test]
-fn a_long_request_is_asked_for_piece_by_piece() {
+fn text_request_continues_over_several_pdus() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     let first = TextRequest { last: false, continues: true, ..session.text() };
@@ -78,7 +78,7 @@ fn a_long_request_is_asked_for_piece_by_piece() {
 }
 
 #[test]
-fn what_is_no_text_is_rejected_and_the_session_goes_on() {
+fn invalid_text_is_rejected_and_the_session_continues() {
     let (setup, _) = Setup::sim();
     let mut session = Initiator::login(&Pair::new(setup));
     for broken in ["no equals sign ", "=value ", "MaxBurstLength=65536 MaxBurstLength=1024 "] {

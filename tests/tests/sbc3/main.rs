@@ -1,4 +1,4 @@
-//! SBC-3 and SPC-4 through the whole stack, command by command: what an initiator gets to see, and what the store.
+//! SBC-3 and SPC-4 through the whole stack: what each command returns to the initiator and does to the store.
 
 mod read_verify;
 mod several_nexuses;
@@ -23,7 +23,7 @@ fn disk() -> (Pair, SimStore, Initiator) {
     (pair, store, session)
 }
 
-/// A 10-byte CDB of a range of blocks.
+/// A 10-byte CDB with a range of blocks.
 fn cdb_10(opcode: u8, flags: u8, lba: u32, blocks: u16) -> [u8; 10] {
     let (lba, blocks) = (lba.to_be_bytes(), blocks.to_be_bytes());
     [opcode, flags, lba[0], lba[1], lba[2], lba[3], 0, blocks[0], blocks[1], 0]

@@ -7,7 +7,7 @@ use tgt_tests::random::Random;
 use super::{OUT_OF_RANGE, cdb_10, disk};
 
 #[test]
-fn each_width_reads_where_it_says() {
+fn read_of_each_cdb_length_reads_its_extent() {
     let (_, store, mut session) = disk();
     let data = Random::new(2).bytes(1024);
     store.put(4096, &data);
@@ -20,12 +20,12 @@ fn each_width_reads_where_it_says() {
     for cdb in cdbs {
         assert_eq!(session.run(cdb, Io::Read(1024)).good(), data, "{cdb:02x?}");
     }
-    // READ (6) of 0 blocks is of 256.
+    // In READ (6), transfer length 0 means 256 blocks.
     assert_eq!(session.run(&[0x08, 0, 0, 0, 0, 0], Io::Read(256 * 512)).good().len(), 256 * 512);
 }
 
 #[test]
-fn beyond_the_end_nothing_is_read() {
+fn read_beyond_the_end_is_refused() {
     let (_, _, mut session) = disk();
     for (lba, blocks) in [(8192, 1), (8191, 2), (0xffff_ffff, 1)] {
         let reply = session.run(&cdb_10(0x28, 0, lba, blocks), Io::Read(u32::from(blocks) * 512));
@@ -38,7 +38,7 @@ fn beyond_the_end_nothing_is_read() {
 }
 
 #[test]
-fn capacities_are_of_the_last_block() {
+fn read_capacity_returns_the_last_block() {
     let (_, _, mut session) = disk();
     let short = session.run(&cdb_10(0x25, 0, 0, 0), Io::Read(8)).good();
     assert_eq!(short, [0, 0, 0x1f, 0xff, 0, 0, 2, 0]);
@@ -48,7 +48,7 @@ fn capacities_are_of_the_last_block() {
 }
 
 #[test]
-fn verify_compares_with_what_is_sent() {
+fn verify_with_bytchk_compares_with_data_out() {
     let (_, store, mut session) = disk();
     let data = Random::new(3).bytes(2048);
     store.put(0, &data);
@@ -57,13 +57,13 @@ fn verify_compares_with_what_is_sent() {
     other[1500] ^= 1;
     let reply = session.run(&cdb_10(0x2f, 0x02, 0, 4), Io::Write(&other));
     assert_eq!(reply.check(), Some((0x0e, AdditionalSense::MISCOMPARE_DURING_VERIFY_OPERATION)));
-    assert_eq!(reply.sense.and_then(|sense| sense.information), Some(1500), "where it differs");
+    assert_eq!(reply.sense.and_then(|sense| sense.information), Some(1500), "offset of the difference");
     session.run(&cdb_10(0x2f, 0, 0, 4), Io::None).good();
     assert_eq!(session.run(&cdb_10(0x2f, 0, 8192, 1), Io::None).check(), OUT_OF_RANGE);
 }
 
 #[test]
-fn write_and_verify_writes_to_the_medium_and_compares() {
+fn write_and_verify_writes_through_and_compares() {
     let (_, store, mut session) = disk();
     let data = Random::new(4).bytes(2048);
     session.run(&cdb_10(0x2e, 0x02, 8, 4), Io::Write(&data)).good();

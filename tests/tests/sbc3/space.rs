@@ -1,4 +1,4 @@
-//! UNMAP, WRITE SAME with UNMAP, GET LBA STATUS (SBC-3 5.28, 5.43, 5.4): on a thin unit.
+//! UNMAP, WRITE SAME with UNMAP and GET LBA STATUS (SBC-3 5.28, 5.43, 5.4) on a thin-provisioned unit.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn thin() -> (SimStore, Initiator) {
     (store, Initiator::login(&Pair::new(setup)))
 }
 
-/// A parameter list of UNMAP.
+/// The UNMAP parameter list of these ranges.
 fn unmap(ranges: &[(u64, u32)]) -> Vec<u8> {
     let len = ranges.len() as u16 * 16;
     let mut list = [&(len + 6).to_be_bytes()[..], &len.to_be_bytes(), &[0; 4]].concat();
@@ -41,16 +41,16 @@ fn unmapped_blocks_read_as_zeroes() {
 }
 
 #[test]
-fn a_range_beyond_the_end_unmaps_nothing() {
+fn unmap_with_a_range_beyond_the_end_unmaps_nothing() {
     let (store, mut session) = thin();
     let list = unmap(&[(8, 8), (8190, 3)]);
     let reply = session.run(&cdb_10(0x42, 0, 0, list.len() as u16), Io::Write(&list));
     assert_eq!(reply.check(), OUT_OF_RANGE);
-    assert_eq!(store.bytes(4096, 1), [1], "all or nothing");
+    assert_eq!(store.bytes(4096, 1), [1], "no range is unmapped");
 }
 
 #[test]
-fn write_same_unmaps_when_asked() {
+fn write_same_with_unmap_unmaps() {
     let (store, mut session) = thin();
     let cdb = [0x93, 0x08, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0];
     session.run(&cdb, Io::Write(&[0; 512])).good();
@@ -60,7 +60,7 @@ fn write_same_unmaps_when_asked() {
 }
 
 #[test]
-fn the_status_of_blocks_is_told() {
+fn get_lba_status_returns_extents() {
     let (_, mut session) = thin();
     let cdb = [0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0];
     let status = session.run(&cdb, Io::Read(24)).good();
@@ -72,7 +72,7 @@ fn the_status_of_blocks_is_told() {
 }
 
 #[test]
-fn a_unit_that_is_not_thin_does_not_unmap() {
+fn fully_provisioned_unit_refuses_unmap() {
     let (_, store, mut session) = disk();
     store.put(0, &[1; 4096]);
     let list = unmap(&[(0, 8)]);

@@ -1,4 +1,4 @@
-//! WRITE (SBC-3 5.38 ff.), all widths, and WRITE SAME.
+//! WRITE (SBC-3 5.38 ff.) of all CDB lengths, and WRITE SAME.
 
 use iscsi_proto::pdu::Residual;
 use scsi_core::sense::AdditionalSense;
@@ -12,7 +12,7 @@ use tgt_tests::sim_store::{Behaviour, SimStore};
 use super::{BAD_FIELD, OUT_OF_RANGE, cdb_10, disk};
 
 #[test]
-fn each_width_writes_where_it_says() {
+fn write_of_each_cdb_length_writes_its_extent() {
     let (_, store, mut session) = disk();
     let cdbs: [&[u8]; 4] = [
         &[0x0a, 0, 0, 8, 2, 0],
@@ -29,14 +29,14 @@ fn each_width_writes_where_it_says() {
 }
 
 #[test]
-fn no_blocks_are_no_error() {
+fn write_of_0_blocks_is_good() {
     let (_, store, mut session) = disk();
     session.run(&cdb_10(0x2a, 0, 8, 0), Io::None).good();
     assert_eq!(store.log(), [""; 0]);
 }
 
 #[test]
-fn beyond_the_end_nothing_is_written() {
+fn write_beyond_the_end_is_refused() {
     let (_, store, mut session) = disk();
     for (lba, blocks) in [(8192, 1), (8191, 2), (0xffff_ffff, 1)] {
         let data = vec![1; usize::from(blocks) * 512];
@@ -48,14 +48,14 @@ fn beyond_the_end_nothing_is_written() {
 }
 
 #[test]
-fn fua_goes_to_the_medium() {
+fn write_with_fua_writes_through() {
     let (_, store, mut session) = disk();
     session.run(&cdb_10(0x2a, 0x08, 0, 1), Io::Write(&[1; 512])).good();
     assert_eq!(store.log(), ["write 0+512 fua"]);
 }
 
 #[test]
-fn without_a_write_cache_every_write_does() {
+fn write_without_write_cache_writes_through() {
     let (_, store, mut session) = disk();
     session.set_write_cache(false).good();
     let _ = store.log();
@@ -64,7 +64,7 @@ fn without_a_write_cache_every_write_does() {
 }
 
 #[test]
-fn protection_information_is_refused() {
+fn write_with_protection_information_is_refused() {
     let (_, store, mut session) = disk();
     let reply = session.run(&cdb_10(0x2a, 0x20, 0, 1), Io::Write(&[1; 512]));
     assert_eq!(reply.check(), BAD_FIELD);
@@ -72,17 +72,17 @@ fn protection_information_is_refused() {
 }
 
 #[test]
-fn residuals_tell_what_was_not_transferred() {
+fn write_residual_is_the_difference_to_the_expected_length() {
     let (_, store, mut session) = disk();
     let reply = session.run(&cdb_10(0x2a, 0, 0, 1), Io::Write(&[1; 1024]));
     assert_eq!((reply.status, reply.residual), (0, Residual::Underflow(512)));
-    assert_eq!(store.bytes(512, 512), [0; 512], "no more than the command says");
+    assert_eq!(store.bytes(512, 512), [0; 512], "only the blocks of the CDB are written");
     let reply = session.run(&cdb_10(0x2a, 0, 0, 2), Io::Write(&[2; 512]));
     assert_eq!((reply.status, reply.residual), (0, Residual::Overflow(512)));
 }
 
 #[test]
-fn a_read_only_store_refuses_all_that_writes() {
+fn read_only_store_refuses_all_writes() {
     let store = SimStore::read_only(1 << 20);
     let mut session = Initiator::login(&Pair::new(Setup::disk(std::sync::Arc::new(store.clone()))));
     for (cdb, data) in [
@@ -99,7 +99,7 @@ fn a_read_only_store_refuses_all_that_writes() {
 }
 
 #[test]
-fn a_store_that_fails_is_a_medium_error_or_no_space() {
+fn store_error_becomes_medium_error_or_space_allocation_failed() {
     for (error, check) in [
         (IoError::medium(0), (3, AdditionalSense::WRITE_ERROR)),
         (IoError::NO_SPACE, (7, AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT)),

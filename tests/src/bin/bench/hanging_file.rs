@@ -1,5 +1,5 @@
-//! A file whose reads hang: the kernel asks us for its data by the FUSE protocol, and we do not answer while told so.
-//! Any daemon can be given it, and knows no more than that its disk does not answer. Root's only.
+//! A file whose reads hang: the kernel requests its data by the FUSE protocol, and the bench withholds the replies.
+//! Every daemon can open it; to the daemon it is a disk that does not respond. Needs root.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -11,10 +11,10 @@ use std::thread;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-/// Bytes of it.
+/// Size of the file in bytes.
 const SIZE: u64 = 64 << 20;
 
-/// The file; its place is a file like others when it is dropped.
+/// The mounted file; unmounted and removed when dropped.
 pub(super) struct HangingFile {
     path: PathBuf,
     device: File,
@@ -24,12 +24,12 @@ pub(super) struct HangingFile {
 #[derive(Default)]
 struct State {
     held: bool,
-    /// Reads without an answer: their number and length.
+    /// Reads without a reply: FUSE's unique number and the length in bytes.
     waiting: VecDeque<(u64, usize)>,
 }
 
 impl HangingFile {
-    /// Makes a file that answers.
+    /// Mounts the file; its reads complete until [`Self::hold`].
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         File::create(path)?;
         let device = File::options().read(true).write(true).open("/dev/fuse")?;
@@ -46,19 +46,19 @@ impl HangingFile {
         &self.path
     }
 
-    /// From now on nothing is read, or again, with what was asked for meanwhile.
+    /// Makes reads hang, or lets them complete again, those that hang included.
     pub(super) fn hold(&self, held: bool) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.held = held;
         if !held {
             for (unique, len) in state.waiting.drain(..) {
-                answer(&self.device, unique, 0, &vec![0; len])?;
+                reply(&self.device, unique, 0, &vec![0; len])?;
             }
         }
         Ok(())
     }
 
-    /// How many reads wait.
+    /// Number of reads that hang.
     pub(super) fn waiting(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.len()
     }
@@ -72,7 +72,7 @@ impl Drop for HangingFile {
     }
 }
 
-/// Bytes of a request's header; what belongs to the operation follows.
+/// Length of a request's header in bytes; the operation's arguments follow.
 const HEADER_LEN: usize = 40;
 const FORGET: u32 = 2;
 const GETATTR: u32 = 3;
@@ -86,7 +86,7 @@ const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 const ENOSYS: i32 = 38;
 
-/// Answers the kernel until the file is unmounted.
+/// Replies to the kernel's requests until the file is unmounted.
 fn serve(device: &File, state: &Mutex<State>) -> io::Result<()> {
     let mut buffer = vec![0; 256 << 10];
     let mut input = device;
@@ -102,44 +102,44 @@ fn serve(device: &File, state: &Mutex<State>) -> io::Result<()> {
         let unique = u64::from_ne_bytes(std::array::from_fn(|at| header[8 + at]));
         match word(header, 4) {
             FORGET | BATCH_FORGET | INTERRUPT => {}
-            INIT => answer(device, unique, 0, &init())?,
-            GETATTR => answer(device, unique, 0, &attributes())?,
-            // Handle 0, past the page cache.
-            OPEN => answer(device, unique, 0, &words(&[0, 0, 1, 0]))?,
+            INIT => reply(device, unique, 0, &init())?,
+            GETATTR => reply(device, unique, 0, &attributes())?,
+            // Handle 0; direct I/O, which bypasses the page cache.
+            OPEN => reply(device, unique, 0, &words(&[0, 0, 1, 0]))?,
             READ => {
                 let len = word(body, 16) as usize;
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 if state.held {
                     state.waiting.push_back((unique, len));
                 } else {
-                    answer(device, unique, 0, &vec![0; len])?;
+                    reply(device, unique, 0, &vec![0; len])?;
                 }
             }
-            STATFS => answer(device, unique, 0, &file_system())?,
-            RELEASE | FLUSH => answer(device, unique, 0, &[])?,
-            _ => answer(device, unique, -ENOSYS, &[])?,
+            STATFS => reply(device, unique, 0, &file_system())?,
+            RELEASE | FLUSH => reply(device, unique, 0, &[])?,
+            _ => reply(device, unique, -ENOSYS, &[])?,
         }
     }
 }
 
-fn answer(mut device: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
+fn reply(mut device: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
     let len = 16 + body.len() as u32;
     let head = [&len.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()].concat();
     match device.write(&[&head, body].concat()) {
-        // Who asked has been killed.
+        // The process of the request was killed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map(drop),
     }
 }
 
-/// Version 7.31 without any extra, writes of 128 KiB.
+/// Version 7.31 without optional features, writes of 128 KiB.
 fn init() -> Vec<u8> {
     let mut body = words(&[7, 31, 0, 0, 0, 128 << 10, 1]);
     body.resize(64, 0);
     body
 }
 
-/// A regular file of [`SIZE`] bytes; valid for an hour.
+/// Attributes of a regular file of [`SIZE`] bytes, valid for an hour.
 fn attributes() -> Vec<u8> {
     let long = |value: u64| [value as u32, (value >> 32) as u32];
     let (size, sectors) = (long(SIZE), long(SIZE / 512));
@@ -150,7 +150,7 @@ fn attributes() -> Vec<u8> {
     body
 }
 
-/// Nothing is free; blocks and fragments of 4 KiB.
+/// A full file system with blocks and fragments of 4 KiB.
 fn file_system() -> Vec<u8> {
     let mut body = vec![0; 40];
     body.extend_from_slice(&words(&[4096, 255, 4096]));
@@ -162,7 +162,7 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// 0 where there is none.
+/// The native-endian word at `at`; 0 past the end.
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).map_or(0, |word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))
 }

@@ -1,8 +1,8 @@
-//! Our tgtd beside a stock tgtd, in one run: `cargo run --release -p tgt-tests --bin bench`.
+//! Our tgtd beside upstream tgt's, in one run: `cargo run --release -p tgt-tests --bin bench`.
 //!
-//! Both daemons are started and set up alike, each by its own tgtadm; every workload is then run peer after peer,
-//! round after round, so that whatever else the machine does hurts both. The peer that is not measured is stopped.
-//! docs/performance.md says how to read the result.
+//! The bench starts both daemons and configures the same targets on them, each with its own tgtadm. In each round it
+//! runs each workload on one daemon after the other, so that other load on the machine affects both; the daemon that is not
+//! measured is stopped by SIGSTOP. docs/performance.md explains the result.
 
 mod hanging_file;
 mod management;
@@ -28,71 +28,71 @@ use report::{Measured, Results};
 use site::Site;
 use workload::{WORKLOADS, Workload};
 
-/// What the bench can be told.
+/// The bench's options.
 #[derive(Parser)]
-#[command(name = "bench", about = "Measures our tgtd beside a stock tgtd on this machine")]
+#[command(name = "bench", about = "Measure our tgtd beside upstream tgt's on this machine")]
 struct Options {
-    /// Names of workloads, separated by commas; NAME* stands for all that begin so
+    /// Names of workloads, separated by commas; NAME* selects all whose names begin with NAME
     #[arg(long, value_delimiter = ',', default_value = "all")]
     workload: Vec<String>,
-    /// List the workloads, and do nothing
+    /// List the workloads and exit
     #[arg(long)]
     list: bool,
-    /// Instead of workloads, measure how long `show` takes, also while initiators come and go and a disk hangs
+    /// Instead of workloads, measure the latency of `show`, also while initiators log in and out and a disk hangs
     #[arg(long)]
     management: bool,
-    /// Rounds; what is printed are medians over them
+    /// Rounds; the tables show medians over them
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds measured in each round of each workload
     #[arg(long, default_value_t = 2.0)]
     time: f64,
-    /// Seconds of load before measuring begins
+    /// Seconds of load before the measurement
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
-    /// Our tgtd; built and taken from the target folder unless given
+    /// Our tgtd [default: built by cargo, from the target directory]
     #[arg(long)]
     tgtd: Option<PathBuf>,
-    /// Our tgtadm
+    /// Our tgtadm [default: built by cargo, from the target directory]
     #[arg(long)]
     tgtadm: Option<PathBuf>,
-    /// The stock tgtd
+    /// Upstream tgt's tgtd
     #[arg(long, default_value = "/usr/sbin/tgtd")]
-    stock: PathBuf,
-    /// The stock tgtadm; the one beside the stock tgtd unless given
+    tgt: PathBuf,
+    /// Upstream tgt's tgtadm [default: in the directory of its tgtd]
     #[arg(long)]
-    stock_tgtadm: Option<PathBuf>,
-    /// Measure only this peer: ours or stock
+    tgt_tgtadm: Option<PathBuf>,
+    /// Measure only this peer: ours or tgt
     #[arg(long)]
     only: Option<String>,
-    /// CPUs of the target, as in 0 or 0,2-3
+    /// CPUs of the target, for example 0 or 0,2-3 [default: the first]
     #[arg(long)]
     target_cpus: Option<Cpus>,
-    /// CPUs of the load generator
+    /// CPUs of the load generator [default: the last]
     #[arg(long)]
     generator_cpus: Option<Cpus>,
-    /// Pin nothing
+    /// Do not pin target and load generator to CPUs
     #[arg(long)]
     free: bool,
-    /// Niceness of both daemons and of the generator, -20 to 19: below 0 (as root) a busy machine disturbs less
+    /// Niceness of the daemons and the load generator, -20 to 19; below 0 (root only) other load disturbs less
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     nice: i32,
-    /// Folder for disk images and sockets
+    /// Directory for disk images and sockets [default: that of the bench]
     #[arg(long)]
     work: Option<PathBuf>,
-    /// Folder on tmpfs
+    /// Directory on tmpfs for disk images
     #[arg(long, default_value = "/dev/shm")]
     shm: PathBuf,
     /// Size of each disk image in MiB
     #[arg(long, default_value_t = 256)]
     size: u64,
-    /// Instead of workloads: threads and memory with many idle sessions, and with many units
+    /// Instead of workloads, measure threads and memory with many idle sessions and with many units
     #[arg(long)]
     memory: bool,
-    /// First write every image through the target and check what it gives back
+    /// First write the images on tmpfs through the target, read them back and compare
     #[arg(long)]
     verify: bool,
-    /// Write every single figure to this file, comma-separated
+    /// Write the figures of every round to this file, comma-separated
     #[arg(long)]
     csv: Option<PathBuf>,
 }
@@ -168,11 +168,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The daemons to measure: ours, built if it is not given, and the stock one if there is one.
+/// The daemons to measure: ours, built unless given, and tgt's if it is installed.
 fn programs(options: &Options) -> Result<Vec<Programs>, Box<dyn Error>> {
     let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
-    if let Some(only) = options.only.as_deref().filter(|only| !["ours", "stock"].contains(only)) {
-        return Err(format!("no such peer: {only}").into());
+    if let Some(only) = options.only.as_deref().filter(|only| !["ours", "tgt"].contains(only)) {
+        return Err(format!("--only {only}: unknown daemon; valid: ours, tgt").into());
     }
     let mut programs = Vec::new();
     if wanted("ours") {
@@ -185,37 +185,37 @@ fn programs(options: &Options) -> Result<Vec<Programs>, Box<dyn Error>> {
         };
         programs.push(Programs { name: "ours", tgtd, tgtadm });
     }
-    if wanted("stock") {
-        let beside = options.stock.with_file_name("tgtadm");
-        let tgtadm = options.stock_tgtadm.clone().unwrap_or(beside);
-        if options.stock.exists() && tgtadm.exists() {
-            programs.push(Programs { name: "stock", tgtd: options.stock.clone(), tgtadm });
+    if wanted("tgt") {
+        let beside = options.tgt.with_file_name("tgtadm");
+        let tgtadm = options.tgt_tgtadm.clone().unwrap_or(beside);
+        if options.tgt.exists() && tgtadm.exists() {
+            programs.push(Programs { name: "tgt", tgtd: options.tgt.clone(), tgtadm });
         } else {
-            let missing = if options.stock.exists() { &tgtadm } else { &options.stock };
+            let missing = if options.tgt.exists() { &tgtadm } else { &options.tgt };
             eprintln!(
-                "there is no {}: nothing to compare with (Debian: apt-get install tgt; or --stock PATH)",
+                "{} does not exist: measuring ours only (install Debian package tgt, or give --tgt PATH)",
                 missing.display()
             );
         }
     }
-    if programs.is_empty() { Err("nothing to measure".into()) } else { Ok(programs) }
+    if programs.is_empty() { Err("no daemon to measure".into()) } else { Ok(programs) }
 }
 
 /// Sets the niceness of this process, which the daemons inherit.
 fn be_nice(nice: i32) -> io::Result<()> {
     setpriority_process(None, nice)?;
-    // Where the kernel schedules by sessions, niceness counts within one only: the session needs its own.
+    // With autogroup scheduling niceness has effect only within a session: set the niceness of a session of its own.
     if !Path::new(AUTOGROUP).exists() {
         return Ok(());
     }
-    // Fails where it leads a session already.
+    // Fails if this process leads a process group; its session is then used.
     let _ = setsid();
     fs::write(AUTOGROUP, nice.to_string())
 }
 
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
-/// Who runs where.
+/// CPUs of the target and the load generator.
 struct Pinning {
     target: Option<Cpus>,
     generator: Option<Cpus>,
@@ -230,7 +230,7 @@ impl Pinning {
             return Ok(Self { target: None, generator: None, all });
         }
         if first == last && options.target_cpus.is_none() {
-            eprintln!("there is one CPU only: target and generator share it, IOPS mean little");
+            eprintln!("one CPU only: target and load generator share it, IOPS are not meaningful");
         }
         let target = options.target_cpus.clone().unwrap_or_else(|| Cpus::one(first));
         let generator = options.generator_cpus.clone().unwrap_or_else(|| Cpus::one(last));
@@ -260,8 +260,8 @@ fn measure(
     Ok(measured?)
 }
 
-/// Sessions that all do the same should come equally far; of others, each as far as every other by what it does when
-/// it is alone.
+/// Fairness between the sessions of an outcome. With a mix, the rate of each session is divided by the rate that one such
+/// session has alone.
 fn fairness(plan: &Plan, outcome: &load::Outcome) -> Result<Fairness, load::LoadError> {
     let mut shares = outcome.rates();
     let mut known: Vec<(Shape, f64)> = Vec::new();
@@ -280,7 +280,7 @@ fn fairness(plan: &Plan, outcome: &load::Outcome) -> Result<Fairness, load::Load
     Ok(Fairness::of(&shares))
 }
 
-/// Commands per second of one such session when there is no other.
+/// Commands per second of one session of this shape without others.
 fn alone(plan: &Plan, shape: Shape) -> Result<f64, load::LoadError> {
     let Shape { transfer_len, depth } = shape;
     let (time, warm_up) = (plan.time / ALONE, plan.warm_up / ALONE);
@@ -289,10 +289,10 @@ fn alone(plan: &Plan, shape: Shape) -> Result<f64, load::LoadError> {
     Ok(load::run(&plan)?.iops())
 }
 
-/// A session by itself is measured by so much less time.
+/// Divides the time for which [`alone`] measures.
 const ALONE: u32 = 4;
 
-/// Writes stamps over every image on tmpfs and reads them back, at random and in order.
+/// Writes stamps over each image on tmpfs, reads them back in random and in sequential order, and compares them.
 fn verify(peer: &Peer) -> Result<(), Box<dyn Error>> {
     let stamped = Workload { backing: site::Backing::Tmpfs, targets: site::UNITS, ..workload::FILL };
     peer.thaw()?;
@@ -304,7 +304,7 @@ fn verify(peer: &Peer) -> Result<(), Box<dyn Error>> {
     ];
     for plan in &plans {
         let outcome = load::run(plan).map_err(|error| format!("{}: verify: {error}", peer.name()))?;
-        eprintln!("{}: {:?} of {} MB is right", peer.name(), plan.work, outcome.bytes / 1_000_000);
+        eprintln!("{}: verified {:?} of {} MB", peer.name(), plan.work, outcome.bytes / 1_000_000);
     }
     peer.freeze()?;
     Ok(())

@@ -1,6 +1,6 @@
-//! How long `show` takes: idle, while initiators log in and out, and while a unit's backing store hangs besides.
+//! The latency of `show`: idle, while initiators log in and out, and while a unit's backing store hangs as well.
 //!
-//! The request goes straight to the control socket, so that no tool's start is measured with it.
+//! The bench writes the request to the control socket itself, so that the start of tgtadm is not measured.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -20,39 +20,39 @@ use super::hanging_file::HangingFile;
 use super::peer::Peer;
 use super::site::Site;
 
-/// Targets at first, and then.
+/// Numbers of targets measured with.
 const FEW: u32 = 3;
 const MANY: u32 = 500;
-/// Their numbers begin here.
+/// Tid of the first target.
 const FIRST: u32 = 1000;
-/// Initiators that come and go.
+/// Initiators that log in and out.
 const INITIATORS: u32 = 10;
-/// Reads that hang: more than the threads that stock has for a unit.
+/// Reads that hang: more than tgt has threads for a unit.
 const READS: u32 = 32;
-/// The unit that hangs; number 1 is a file.
+/// LUN of the unit that hangs; LUN 1 is a plain file.
 const HANGING: u16 = 2;
-/// How long the reads may take to reach the file.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Most time until the reads reach the file, and until the hanging unit is deleted.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What goes on meanwhile.
+/// What happens during a measurement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Trouble {
+enum Disturbance {
     Nothing,
     Logins,
     LoginsAndHang,
 }
 
-/// What came of one measurement.
+/// The result of one measurement.
 struct Row {
     targets: u32,
-    trouble: Trouble,
+    disturbance: Disturbance,
     peer: &'static str,
     latency: Histogram,
     logins: u64,
     time: Duration,
 }
 
-/// Measures each peer, one after the other; the table.
+/// Measures one peer after the other and returns the table.
 pub(super) fn run(peers: &[Peer], site: &Site, time: Duration) -> Result<String, Box<dyn Error>> {
     let mut rows = Vec::new();
     for peer in peers {
@@ -64,9 +64,9 @@ pub(super) fn run(peers: &[Peer], site: &Site, time: Duration) -> Result<String,
                 bench.add_target(number)?;
             }
             made = targets;
-            for trouble in [Trouble::Nothing, Trouble::Logins, Trouble::LoginsAndHang] {
-                eprintln!("{}: {targets} targets, {trouble}", peer.name());
-                match bench.measure(targets, trouble, time) {
+            for disturbance in [Disturbance::Nothing, Disturbance::Logins, Disturbance::LoginsAndHang] {
+                eprintln!("{}: {targets} targets, {disturbance}", peer.name());
+                match bench.measure(targets, disturbance, time) {
                     Ok(row) => rows.push(row),
                     Err(error) => eprintln!("  {error}"),
                 }
@@ -78,7 +78,7 @@ pub(super) fn run(peers: &[Peer], site: &Site, time: Duration) -> Result<String,
     Ok(markdown(&rows))
 }
 
-/// A daemon with its disks.
+/// A daemon and the files of its units.
 struct Bench {
     peer: &'static str,
     portal: SocketAddr,
@@ -94,7 +94,9 @@ impl Bench {
         File::create(&image)?.set_len(1 << 20)?;
         let hanging = HangingFile::new(&folder.join("hanging.img"));
         let hanging = hanging
-            .inspect_err(|error| eprintln!("no file can hang here (/dev/fuse, as root): {error}"))
+            .inspect_err(|error| {
+                eprintln!("cannot mount a file that hangs (needs /dev/fuse and root): {error}")
+            })
             .ok();
         Ok(Self { peer: peer.name(), portal: peer.portal(), socket: peer.control_socket(), image, hanging })
     }
@@ -113,15 +115,15 @@ impl Bench {
     }
 
     fn add_unit(&self, number: u32, lun: u16, path: &Path) -> Result<(), Box<dyn Error>> {
-        let path = Some(path.to_str().ok_or("a path that is not UTF-8")?.to_owned());
+        let path = Some(path.to_str().ok_or("path is not UTF-8")?.to_owned());
         let header = RequestHeader { lun: lun.into(), ..header(number) };
         ask(&self.socket, Mode::LogicalUnit, Op::New, &header, &Strings { path, ..Strings::default() })?;
         Ok(())
     }
 
-    fn measure(&self, targets: u32, trouble: Trouble, time: Duration) -> Result<Row, Box<dyn Error>> {
-        let stuck = if trouble == Trouble::LoginsAndHang { Some(self.hang()?) } else { None };
-        let initiators = if trouble == Trouble::Nothing { 0 } else { INITIATORS };
+    fn measure(&self, targets: u32, disturbance: Disturbance, time: Duration) -> Result<Row, Box<dyn Error>> {
+        let stuck = if disturbance == Disturbance::LoginsAndHang { Some(self.hang()?) } else { None };
+        let initiators = if disturbance == Disturbance::Nothing { 0 } else { INITIATORS };
         let (over, logins) = (AtomicBool::new(false), AtomicU64::new(0));
         let mut latency = Histogram::default();
         let shown = thread::scope(|scope| {
@@ -132,7 +134,7 @@ impl Bench {
                     while !over.load(Ordering::Relaxed) {
                         match visit(portal, &unit, number + 1) {
                             Ok(()) => drop(logins.fetch_add(1, Ordering::Relaxed)),
-                            Err(error) => eprintln!("  a login failed: {error}"),
+                            Err(error) => eprintln!("  login failed: {error}"),
                         }
                     }
                 });
@@ -147,10 +149,10 @@ impl Bench {
         }
         shown?;
         let logins = logins.into_inner();
-        Ok(Row { targets, trouble, peer: self.peer, latency, logins, time })
+        Ok(Row { targets, disturbance, peer: self.peer, latency, logins, time })
     }
 
-    /// Asks again and again; each answer must be whole.
+    /// Sends `show` repeatedly for `time`, and checks that each reply has all targets.
     fn show(&self, targets: u32, time: Duration, latency: &mut Histogram) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         while begin.elapsed() < time {
@@ -161,30 +163,30 @@ impl Bench {
             let last = target_name(targets - 1);
             let count = text.lines().filter(|line| line.starts_with("Target ")).count();
             if !text.contains(&last) || count < targets as usize {
-                return Err(format!("{count} targets shown").into());
+                return Err(format!("show has {count} of {targets} targets").into());
             }
         }
         Ok(())
     }
 
-    /// A session whose reads hang, once the file has heard of them.
+    /// A session with reads that hang; returns once one of them has reached the file.
     fn hang(&self) -> Result<TcpStream, Box<dyn Error>> {
-        let file = self.hanging.as_ref().ok_or("left out: no file can hang here")?;
+        let file = self.hanging.as_ref().ok_or("skipped: cannot mount a file that hangs")?;
         let unit = UnitName { target: target_name(0), lun: HANGING };
         file.hold(true)?;
         let stuck = leave_reads(self.portal, &unit, INITIATORS + 1, READS)?;
         let begin = Instant::now();
         while file.waiting() == 0 {
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > TIMEOUT {
                 file.hold(false)?;
-                return Err("the reads do not reach the file".into());
+                return Err("no read reached the file".into());
             }
             thread::sleep(Duration::from_millis(1));
         }
         Ok(stuck)
     }
 
-    /// Gives the hanging file back.
+    /// Deletes the unit of the hanging file, so that the daemon closes it.
     fn end(self) -> Result<(), Box<dyn Error>> {
         if self.hanging.is_some() {
             let begin = Instant::now();
@@ -192,7 +194,7 @@ impl Bench {
             while let Err(error) =
                 ask(&self.socket, Mode::LogicalUnit, Op::Delete, &header, &Strings::default())
             {
-                if begin.elapsed() > PATIENCE {
+                if begin.elapsed() > TIMEOUT {
                     return Err(error.into());
                 }
                 thread::sleep(Duration::from_millis(20));
@@ -210,12 +212,12 @@ fn target_name(number: u32) -> String {
     format!("iqn.2001-04.com.example:managed-{number}")
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for Disturbance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Nothing => f.write_str("idle"),
             Self::Logins => write!(f, "{INITIATORS} initiators log in and out"),
-            Self::LoginsAndHang => write!(f, "the same, and a unit's disk hangs"),
+            Self::LoginsAndHang => write!(f, "the same, and a disk hangs"),
         }
     }
 }
@@ -227,12 +229,12 @@ fn markdown(rows: &[Row]) -> String {
     for row in rows {
         let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
         let per_second = |count: u64| count as f64 / row.time.as_secs_f64();
-        // A string takes whatever is written to it.
+        // Writing to a string does not fail.
         let _ = writeln!(
             out,
             "| {} targets | {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} |",
             row.targets,
-            row.trouble,
+            row.disturbance,
             row.peer,
             per_second(row.latency.total()),
             ms(row.latency.percentile(0.5)),

@@ -1,4 +1,4 @@
-//! What a daemon holds that has nothing to do: threads and memory with many sessions, and with many units.
+//! Threads and memory of an idle daemon with many sessions, and with many units.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -9,23 +9,23 @@ use super::peer::Peer;
 use super::site::Site;
 use super::workload::FILL;
 
-/// Sessions that are logged in.
+/// Idle sessions.
 const SESSIONS: usize = 256;
-/// Logical units, each a file of its own.
+/// Logical units, each with its own file.
 const UNITS: usize = 1000;
 
-/// What one daemon holds.
+/// Threads and memory of one daemon.
 pub(super) struct Held {
     peer: &'static str,
-    /// As it was started, with the targets of all workloads.
+    /// Configured with the targets of all workloads, without sessions.
     bare: Cost,
-    /// With so many sessions.
+    /// With [`SESSIONS`] sessions.
     sessions: Cost,
-    /// With so many units, and without the sessions.
+    /// With [`UNITS`] units, without sessions.
     units: Cost,
 }
 
-/// Asks one daemon after the other.
+/// Measures one daemon after the other.
 pub(super) fn measure(peers: &[Peer], site: &Site) -> Result<Vec<Held>, Box<dyn Error>> {
     let mut all = Vec::new();
     for peer in peers {
@@ -46,7 +46,7 @@ pub(super) fn measure(peers: &[Peer], site: &Site) -> Result<Vec<Held>, Box<dyn 
     Ok(all)
 }
 
-/// As a table.
+/// The table.
 pub(super) fn markdown(all: &[Held]) -> String {
     let mut out = format!(
         "| peer | idle: threads | RSS MiB | {SESSIONS} sessions: threads | RSS MiB | {UNITS} units: threads | RSS MiB |\n\
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_is_a_row() {
+    fn markdown_has_a_row_for_each_daemon() {
         let cost = |threads, mib: u64| Cost { threads, resident: mib << 20, ..Cost::default() };
         let held = Held { peer: "ours", bare: cost(1, 2), sessions: cost(3, 4), units: cost(5, 6) };
         assert_eq!(markdown(&[held]).lines().last(), Some("| ours | 1 | 2 | 3 | 4 | 5 | 6 |"));

@@ -1,4 +1,4 @@
-//! A daemon under measurement: started, set up by its own tgtadm, pinned, stopped and let go on.
+//! A daemon under measurement: starts it, configures it with its own tgtadm, pins, stops and continues it.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -17,10 +17,10 @@ use tgt_tests::load::{Plan, UnitName};
 use super::site::{Backing, Site, UNITS};
 use super::workload::Workload;
 
-/// How long a daemon may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to end.
-const ENDING: Duration = Duration::from_secs(3);
+/// Most time until a daemon listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most time until a daemon exits after SIGTERM; then it is killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A daemon and its admin tool.
 pub(super) struct Programs {
@@ -39,15 +39,15 @@ pub(super) fn build() -> Result<Programs, Box<dyn Error>> {
         .stdout(Stdio::null())
         .status()?;
     if !status.success() {
-        return Err("our tgtd does not build".into());
+        return Err("cannot build our tgtd".into());
     }
     let this = std::env::current_exe()?;
-    let target = this.ancestors().nth(2).ok_or("the bench lies in no target folder")?;
+    let target = this.ancestors().nth(2).ok_or("the bench is not in a target directory of cargo")?;
     let release = target.join("release");
     Ok(Programs { name: "ours", tgtd: release.join("tgtd"), tgtadm: release.join("tgtadm") })
 }
 
-/// A daemon that runs; ended when dropped.
+/// A running daemon; terminated when dropped.
 pub(super) struct Peer {
     programs: Programs,
     daemon: Child,
@@ -57,11 +57,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Starts the daemon and gives it its targets.
+    /// Starts the daemon and configures the targets of all workloads.
     pub(super) fn start(programs: Programs, site: &Site) -> Result<Self, Box<dyn Error>> {
         let folder = site.folder(programs.name)?;
         let portal = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        // Stock takes control ports up to 32767.
+        // tgt takes control ports up to 32767.
         let control_port = portal.port() / 2;
         let socket = folder.join("socket");
         let log = File::create(folder.join("log"))?;
@@ -74,7 +74,7 @@ impl Peer {
             .spawn()
             .map_err(|error| format!("{}: {error}", programs.tgtd.display()))?;
         let mut peer = Self { programs, daemon, portal, control_port, socket };
-        if let Err(error) = peer.wait_until_it_listens().and_then(|()| peer.set_up(site)) {
+        if let Err(error) = peer.wait_until_listening().and_then(|()| peer.set_up(site)) {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             return Err(format!("{}: {error}\n{log}", peer.name()).into());
         }
@@ -85,23 +85,23 @@ impl Peer {
         self.programs.name
     }
 
-    /// Where it serves.
+    /// Address of its iSCSI portal.
     pub(super) fn portal(&self) -> SocketAddr {
         self.portal
     }
 
-    /// Where it is managed.
+    /// Path of its control socket.
     pub(super) fn control_socket(&self) -> PathBuf {
         target_engine::runtime::server::socket_path(Some(self.socket.as_os_str()), self.control_port)
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<(), Box<dyn Error>> {
+    fn wait_until_listening(&mut self) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         while TcpStream::connect(self.portal).is_err() {
             if let Some(status) = self.daemon.try_wait()? {
-                return Err(format!("it ended at once: {status}").into());
+                return Err(format!("exited before it listened: {status}").into());
             }
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > START_TIMEOUT {
                 return Err(format!("nothing listens on {}", self.portal).into());
             }
             thread::sleep(Duration::from_millis(20));
@@ -114,7 +114,7 @@ impl Peer {
             for unit in 0..UNITS {
                 let (tid, name) = (tid(backing, unit).to_string(), target_name(backing, unit));
                 let image = site.image(backing, unit);
-                let image = image.to_str().ok_or("a path that is not UTF-8")?;
+                let image = image.to_str().ok_or("path is not UTF-8")?;
                 self.admin(&["--op", "new", "--mode", "target", "--tid", &tid, "-T", &name])?;
                 let mut unit =
                     vec!["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", "1", "-b", image];
@@ -134,10 +134,10 @@ impl Peer {
         Ok(())
     }
 
-    /// One more unit of the first target.
+    /// Adds a unit to the first target.
     pub(super) fn add_unit(&self, lun: usize, image: &Path) -> Result<(), Box<dyn Error>> {
         let (tid, lun) = (tid(Backing::ALL[0], 0).to_string(), lun.to_string());
-        let image = image.to_str().ok_or("a path that is not UTF-8")?;
+        let image = image.to_str().ok_or("path is not UTF-8")?;
         self.admin(&["--op", "new", "--mode", "logicalunit", "--tid", &tid, "--lun", &lun, "-b", image])
     }
 
@@ -156,7 +156,7 @@ impl Peer {
         Err(format!("tgtadm {}: {}", arguments.join(" "), said.trim()).into())
     }
 
-    /// The workload, put on this daemon.
+    /// The plan of a workload on this daemon.
     pub(super) fn plan(&self, workload: &Workload) -> Plan {
         let units = (0..workload.targets)
             .map(|unit| UnitName { target: target_name(workload.backing, unit), lun: 1 })
@@ -180,7 +180,7 @@ impl Peer {
         }
     }
 
-    /// Puts all of its threads on these CPUs.
+    /// Pins all of its threads to these CPUs.
     pub(super) fn pin(&self, cpus: &Cpus) -> io::Result<()> {
         for task in fs::read_dir(format!("/proc/{}/task", self.daemon.id()))? {
             let task = task?.file_name().to_str().and_then(|task| task.parse().ok()).and_then(Pid::from_raw);
@@ -191,12 +191,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Takes its CPU time away.
+    /// Stops the process.
     pub(super) fn freeze(&self) -> io::Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Gives it back.
+    /// Continues the stopped process.
     pub(super) fn thaw(&self) -> io::Result<()> {
         self.signal(Signal::CONT)
     }
@@ -211,13 +211,13 @@ impl Drop for Peer {
         let _ = self.thaw();
         let _ = self.signal(Signal::TERM);
         let begin = Instant::now();
-        while begin.elapsed() < ENDING {
+        while begin.elapsed() < EXIT_TIMEOUT {
             if self.daemon.try_wait().is_ok_and(|status| status.is_some()) {
                 return;
             }
             thread::sleep(Duration::from_millis(20));
         }
-        // Stock does not end while it has targets.
+        // tgt ignores SIGTERM while it has targets.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
@@ -237,7 +237,7 @@ fn target_name(backing: Backing, unit: usize) -> String {
 pub(super) struct Cpus(CpuSet);
 
 impl Cpus {
-    /// Those this process may use.
+    /// The CPUs that this process may use.
     pub(super) fn allowed() -> io::Result<Self> {
         Ok(Self(sched_getaffinity(None)?))
     }
@@ -248,7 +248,7 @@ impl Cpus {
         Self(set)
     }
 
-    /// The first and the last.
+    /// The lowest and the highest CPU.
     pub(super) fn ends(&self) -> (usize, usize) {
         let mut members = (0..CpuSet::MAX_CPU).filter(|&cpu| self.0.is_set(cpu));
         let first = members.next().unwrap_or(0);
@@ -263,18 +263,18 @@ impl Cpus {
 impl FromStr for Cpus {
     type Err = String;
 
-    /// Numbers and ranges, as in `0,2-3`.
+    /// Parses numbers and ranges, for example `0,2-3`.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| match text.trim().parse() {
             Ok(cpu) if cpu < CpuSet::MAX_CPU => Ok(cpu),
-            _ => Err(format!("{text} is no CPU")),
+            _ => Err(format!("{text} is not a CPU number")),
         };
         let mut set = CpuSet::new();
         for part in text.split(',') {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             (number(from)?..=number(to)?).for_each(|cpu| set.set(cpu));
         }
-        if set.count() == 0 { Err(format!("{text} is no set of CPUs")) } else { Ok(Self(set)) }
+        if set.count() == 0 { Err(format!("{text} is not a set of CPUs")) } else { Ok(Self(set)) }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpus_are_numbers_and_ranges() {
+    fn cpus_parse_numbers_and_ranges() {
         let cpus: Cpus = "0,2-4".parse().unwrap();
         let members: Vec<_> = (0..8).filter(|&cpu| cpus.0.is_set(cpu)).collect();
         assert_eq!((members, cpus.ends()), (vec![0, 2, 3, 4], (0, 4)));

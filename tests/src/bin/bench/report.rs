@@ -1,4 +1,4 @@
-//! Medians and ratios, as tables.
+//! Tables of medians and ratios.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::workload::Workload;
 #[derive(Default)]
 pub(super) struct Results(Vec<Row>);
 
-/// What came of one load.
+/// The result of one workload on one daemon.
 pub(super) struct Measured {
     pub(super) outcome: Outcome,
     pub(super) fairness: Fairness,
@@ -23,12 +23,12 @@ struct Row {
     outcome: Result<Figures, String>,
 }
 
-/// What is kept of one measurement.
+/// The figures of one measurement.
 #[derive(Clone, Copy)]
 struct Figures {
     iops: f64,
     megabytes: f64,
-    /// Microseconds.
+    /// Latency percentiles in microseconds.
     p50: f64,
     p99: f64,
     p999: f64,
@@ -37,14 +37,14 @@ struct Figures {
     switches: f64,
     /// CPUs the target kept busy.
     target_cores: f64,
-    /// CPUs the generator kept busy: near 1, it is the generator that is measured.
+    /// CPUs the generator kept busy; near 1, the generator limits the result.
     generator_cores: f64,
-    /// Mebibytes.
+    /// Resident memory in MiB.
     resident: f64,
     fairness: Fairness,
 }
 
-/// One of them.
+/// Selects a figure.
 type Figure = fn(&Figures) -> f64;
 
 impl Figures {
@@ -79,7 +79,7 @@ impl Results {
         self.0.push(Row { round, workload, peer, outcome });
     }
 
-    /// Whether a peer failed a workload: it is not tried again.
+    /// Whether a peer failed a workload; later rounds skip it.
     pub(super) fn has_failed(&self, workload: &str, peer: &str) -> bool {
         self.of(workload, peer).any(|row| row.outcome.is_err())
     }
@@ -92,7 +92,7 @@ impl Results {
         median(self.of(workload, peer).filter_map(|row| row.outcome.as_ref().ok()).map(figure).collect())
     }
 
-    /// The ratio within each round, then the median of these.
+    /// The median over the rounds of the ratio within each round.
     fn ratio(&self, workload: &str, over: &str, under: &str, figure: Figure) -> Option<f64> {
         let ratios = self.of(workload, over).filter_map(|row| {
             let other = self.of(workload, under).find(|other| other.round == row.round)?;
@@ -101,7 +101,7 @@ impl Results {
         median(ratios.filter(|ratio| ratio.is_finite()).collect())
     }
 
-    /// The tables: all figures, and, where there are two peers, how the first does against the second.
+    /// The tables: all figures, and with two peers the ratios of the first to the second.
     pub(super) fn markdown(&self, workloads: &[Workload], peers: &[&str], rounds: usize) -> String {
         let mut out = format!("Medians of {rounds} round(s).\n\n");
         out.push_str(
@@ -114,8 +114,8 @@ impl Results {
                 self.write_row(&mut out, workload.name, peer);
             }
         }
-        if let [ours, stock] = peers {
-            self.write_ratios(&mut out, workloads, ours, stock);
+        if let [ours, tgt] = peers {
+            self.write_ratios(&mut out, workloads, ours, tgt);
         }
         out
     }
@@ -145,20 +145,20 @@ impl Results {
         out.push('\n');
     }
 
-    fn write_ratios(&self, out: &mut String, workloads: &[Workload], ours: &str, stock: &str) {
+    fn write_ratios(&self, out: &mut String, workloads: &[Workload], ours: &str, tgt: &str) {
         let _ = write!(
             out,
-            "\nRatios, each taken within its round, then the median. The last column is how many times the I/O a core does.\n\n\
-             | workload | what | {ours} / {stock}: IOPS | p50 | p99 | {stock} / {ours}: CPU per I/O |\n\
+            "\nRatios: the median over the rounds of the ratio within each round. The last column is the ratio of I/O per core.\n\n\
+             | workload | what | {ours} / {tgt}: IOPS | p50 | p99 | {tgt} / {ours}: CPU per I/O |\n\
              | --- | --- | ---: | ---: | ---: | ---: |\n",
         );
         for workload in workloads {
             let _ = write!(out, "| {} | {workload} |", workload.name);
             let ratios: [(&str, &str, Figure); 4] = [
-                (ours, stock, |row| row.iops),
-                (ours, stock, |row| row.p50),
-                (ours, stock, |row| row.p99),
-                (stock, ours, |row| row.cpu),
+                (ours, tgt, |row| row.iops),
+                (ours, tgt, |row| row.p50),
+                (ours, tgt, |row| row.p99),
+                (tgt, ours, |row| row.cpu),
             ];
             for (over, under, figure) in ratios {
                 let _ = match self.ratio(workload.name, over, under, figure) {
@@ -170,7 +170,7 @@ impl Results {
         }
     }
 
-    /// Every measurement on a line.
+    /// Comma-separated figures, one measurement per line.
     pub(super) fn csv(&self) -> String {
         let mut out = "round,workload,peer,iops,mb_s,p50_us,p99_us,p999_us,cpu_us,switches,target_cores,\
                        generator_cores,rss_mib,min_max,jain\n"
@@ -231,22 +231,22 @@ mod tests {
     }
 
     #[test]
-    fn medians_of_odd_and_even_counts() {
+    fn median_of_odd_and_even_counts() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(Vec::new()), None);
     }
 
     #[test]
-    fn ratios_are_taken_within_rounds() {
-        // A round in which the machine was slow for both.
+    fn ratio_is_the_median_of_ratios_within_rounds() {
+        // In round 2 the machine was slow for both.
         let rows =
             [(1, "a", 100.0), (1, "b", 50.0), (2, "a", 10.0), (2, "b", 5.0), (3, "a", 90.0), (3, "b", 30.0)];
         assert_eq!(results(&rows).ratio("w", "a", "b", |row| row.iops), Some(2.0));
         assert_eq!(
             results(&rows[..3]).ratio("w", "a", "b", |row| row.iops),
             Some(2.0),
-            "a lone one counts not"
+            "a round with one peer is ignored"
         );
     }
 }

@@ -1,22 +1,22 @@
-//! Where the disk images and sockets lie during a run; removed when it is over.
+//! Directories of the disk images and sockets of a run; removed at its end.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Disk images of each kind, and so targets of each kind.
+/// Disk images of each kind, which is also the number of targets of each kind.
 pub(super) const UNITS: usize = 3;
 const MIB: usize = 1 << 20;
 
-/// What is behind a logical unit.
+/// The backing store of a logical unit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Backing {
     /// A file on a disk, in the page cache.
     File,
     /// A file on tmpfs.
     Tmpfs,
-    /// Nothing: the store `null`.
+    /// The store `null`.
     Null,
 }
 
@@ -34,14 +34,14 @@ impl fmt::Display for Backing {
     }
 }
 
-/// Two folders: one on a disk, one on tmpfs.
+/// Two directories: one on a disk, one on tmpfs.
 pub(super) struct Site {
     work: PathBuf,
     shm: PathBuf,
 }
 
 impl Site {
-    /// Makes the folders below those given, and the images.
+    /// Creates a directory with images in each of `work` and `shm`; `mib` is the size of an image.
     pub(super) fn new(work: Option<&Path>, shm: &Path, mib: u64) -> io::Result<Self> {
         let name = format!("tgt-bench-{}", std::process::id());
         let work = match work {
@@ -65,27 +65,27 @@ impl Site {
         Ok(site)
     }
 
-    /// An image. The null store has none, but stock tgtd wants to be told one.
+    /// Path of an image. The null store does not use one, but tgt requires a path.
     pub(super) fn image(&self, backing: Backing, unit: usize) -> PathBuf {
         let folder = if backing == Backing::Tmpfs { &self.shm } else { &self.work };
         folder.join(format!("unit{unit}.img"))
     }
 
-    /// A small image of that name on tmpfs, with nothing in it.
+    /// Creates a sparse image of 1 MiB on tmpfs.
     pub(super) fn sparse(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.shm.join(name);
         File::create(&path)?.set_len(MIB as u64)?;
         Ok(path)
     }
 
-    /// A folder of a peer's own.
+    /// Creates a directory for one peer.
     pub(super) fn folder(&self, peer: &str) -> io::Result<PathBuf> {
         let folder = self.work.join(peer);
         fs::create_dir_all(&folder)?;
         Ok(folder)
     }
 
-    /// Brings the images into the page cache.
+    /// Reads the images into the page cache.
     pub(super) fn warm(&self, backing: Backing) -> io::Result<()> {
         if backing == Backing::File {
             let mut buffer = vec![0; MIB];
@@ -102,7 +102,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         for folder in [&self.work, &self.shm] {
             if let Err(error) = fs::remove_dir_all(folder) {
-                eprintln!("bench: {} stays: {error}", folder.display());
+                eprintln!("bench: cannot remove {}: {error}", folder.display());
             }
         }
     }

@@ -7,7 +7,7 @@ use tgt_tests::load::{Shape, Work};
 
 use super::site::Backing;
 
-/// A load, and what it is put on.
+/// A load, the targets it is run on, and their backing store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     pub(super) name: &'static str,
@@ -22,9 +22,9 @@ pub(super) struct Workload {
     /// Sessions for each target.
     pub(super) sessions: usize,
     pub(super) digests: bool,
-    /// What the sessions do instead of all the same.
+    /// Shapes of the sessions in turn; empty: all have `transfer_len` and `depth`.
     pub(super) mix: &'static [Shape],
-    /// Target and generator on a CPU each; else both wherever the kernel puts them.
+    /// Pins target and generator to one CPU each.
     pub(super) pinned: bool,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Workload {
             Work::Read => "reads".to_owned(),
             Work::Write => "writes".to_owned(),
             Work::Mixed(percent) => format!("{percent} % reads, else writes"),
-            Work::Fill => "writes over all".to_owned(),
+            Work::Fill => "sequential writes of the whole unit".to_owned(),
         };
         if self.mix.is_empty() {
             write!(f, "{len} {order} {work}, depth {}, {}", self.depth, self.backing)?;
@@ -69,7 +69,7 @@ impl fmt::Display for Workload {
     }
 }
 
-/// How many of a mix's shapes differ.
+/// Number of distinct shapes in a mix.
 fn shapes(mix: &[Shape]) -> usize {
     mix.iter().enumerate().filter(|&(at, shape)| !mix[..at].contains(shape)).count()
 }
@@ -98,25 +98,25 @@ const BESIDE: Workload = Workload { sessions: GREEDY.len(), mix: &GREEDY, ..SMAL
 const SHAPES: [Shape; 16] = {
     let (lens, depths) = ([4 << 10, 16 << 10, 128 << 10, 1 << 20], [1, 4, 16, 32]);
     let mut shapes = [Shape { transfer_len: 0, depth: 0 }; 16];
-    let mut at = 0;
-    while at < shapes.len() {
-        shapes[at] = Shape { transfer_len: lens[at / 4], depth: depths[at % 4] };
-        at += 1;
+    let mut index = 0;
+    while index < shapes.len() {
+        shapes[index] = Shape { transfer_len: lens[index / 4], depth: depths[index % 4] };
+        index += 1;
     }
     shapes
 };
 
-/// One that asks for little at a time beside fifteen that ask for as much as they can.
+/// One session of single 4 KiB commands beside fifteen of 8 commands of 1 MiB.
 const GREEDY: [Shape; 16] = {
     let mut shapes = [Shape { transfer_len: 1 << 20, depth: 8 }; 16];
     shapes[0] = Shape { transfer_len: 4 << 10, depth: 1 };
     shapes
 };
 
-/// What images are filled by.
+/// The workload that fills images.
 pub(super) const FILL: Workload = Workload { transfer_len: 64 << 10, depth: 16, ..SMALL };
 
-/// All of them, in the order they are run.
+/// All workloads, in the order in which they are run.
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "seed-file", backing: Backing::File, ..SEED },
     Workload { name: "seed-tmpfs", ..SEED },
@@ -150,7 +150,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "beside1m-w", work: Work::Write, ..BESIDE },
 ];
 
-/// The workloads meant by names, in the order of the names.
+/// The workloads that `names` select, in the order of the names.
 pub(super) fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
     let mut chosen = Vec::new();
     for name in names {
@@ -161,7 +161,7 @@ pub(super) fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
         let before = chosen.len();
         chosen.extend(WORKLOADS.iter().filter(meant).copied());
         if chosen.len() == before {
-            return Err(format!("no workload is called {name} (--list shows them)"));
+            return Err(format!("unknown workload {name}; --list shows the valid ones"));
         }
     }
     Ok(chosen)
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_chosen_whole_or_by_their_begin() {
+    fn workloads_are_chosen_by_name_or_prefix() {
         assert_eq!(names(&["s8", "w1m*"]).unwrap(), ["s8", "w1m-tmpfs"]);
         assert_eq!(names(&["all"]).unwrap().len(), WORKLOADS.len());
         assert!(names(&["s6"]).is_err());
     }
 
     #[test]
-    fn no_two_have_one_name() {
+    fn workload_names_are_unique() {
         let mut names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,4 +1,5 @@
-//! Files of which not all can be done, and daemons of which not all can be written: the rest is done, and said.
+//! Files that cannot be applied completely, and daemons that cannot be dumped completely: the tool does the rest and
+//! reports what it could not do.
 
 use std::fs;
 
@@ -6,7 +7,7 @@ use super::{LEN, RICH, daemons, ends, shown, tgt_admin, with_files};
 use crate::harness::{Brand, Daemon, target_name};
 
 #[test]
-fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
+fn failed_update_of_a_target_is_undone_and_others_are_updated() {
     for daemon in daemons() {
         ends(0, Brand::Ours, &daemon, RICH, &["-e"]);
         let before = shown(&daemon);
@@ -16,7 +17,7 @@ fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
             .replace("incominguser bob", "incominguser dave")
             .replace("SN-A", "SN-B")
             .replace("bs-type aio", "bs-type rdwr")
-            // Sent last.
+            // The tool sends this parameter last.
             .replace("vendor_id ACME", "vendor_id ACME\nparams bogus=1")
             .replace("controller_tid 7", "controller_tid 8\nMaxConnections 0")
             + "<target iqn.2001-04.com.example:m>\nincominguser frank secretpass45\nMaxConnections 0\n</target>\n\
@@ -26,10 +27,10 @@ fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
         assert!(text.contains("undoing what was done"), "{text}");
         for name in ["a", "b", "m"] {
             let line = 1 + conf.lines().position(|line| line.ends_with(&format!("example:{name}>"))).unwrap();
-            let said = format!(
+            let messages = format!(
                 "tgt-admin: targets.conf:{line}: target iqn.2001-04.com.example:{name} is not as the file has it\n"
             );
-            assert!(text.contains(&said), "{said}{text}");
+            assert!(text.contains(&messages), "{messages}{text}");
         }
         let made = shown(&daemon);
         assert!(made.contains("example:y\n") && made.contains("frank") && made.contains("@/d.img"), "{text}");
@@ -40,7 +41,7 @@ fn a_target_whose_update_fails_is_put_back_and_the_others_are_updated() {
 }
 
 #[test]
-fn every_target_that_can_be_made_is_made_and_none_is_left_half_made() {
+fn execute_creates_every_valid_target_and_leaves_none_incomplete() {
     for daemon in daemons() {
         let target = |name: &str, lines: &str| {
             format!("<target iqn.2001-04.com.example:{name}>\n{lines}\n</target>\n")
@@ -57,23 +58,23 @@ fn every_target_that_can_be_made_is_made_and_none_is_left_half_made() {
         assert_eq!(names, ["a", "d"], "{text}");
         assert!(shown.contains("b.img") && shown.matches("        ALL").count() == 2, "{shown}");
         for (line, name) in [(5, "b"), (9, "c")] {
-            let said = format!(
+            let messages = format!(
                 "tgt-admin: targets.conf:{line}: target iqn.2001-04.com.example:{name} is not made\n"
             );
-            assert!(text.contains(&said), "{text}");
+            assert!(text.contains(&messages), "{text}");
         }
-        let mended = conf.replace("MaxConnections 0", "").replace("@/b.img\nparams bogus=1", "@/c.img");
-        let mended = mended.replacen("@/b.img", "@/d.img", 1);
-        ends(0, Brand::Ours, &daemon, &mended, &["-e"]);
-        ends(0, Brand::Ours, &daemon, &mended, &["--plan"]);
+        let corrected = conf.replace("MaxConnections 0", "").replace("@/b.img\nparams bogus=1", "@/c.img");
+        let corrected = corrected.replacen("@/b.img", "@/d.img", 1);
+        ends(0, Brand::Ours, &daemon, &corrected, &["-e"]);
+        ends(0, Brand::Ours, &daemon, &corrected, &["--plan"]);
     }
 }
 
-/// tgt's tool gives such a target to everybody.
+/// tgt's tool admits all initiators to such a target.
 #[test]
-fn a_target_without_the_account_it_should_have_stays_closed_also_where_errors_are_ignored() {
+fn target_without_its_account_admits_nobody_even_with_ignore_errors() {
     for daemon in daemons() {
-        // More than a daemon takes in one request.
+        // Longer than a daemon accepts in one request.
         let name = "x".repeat(9000);
         let conf = format!(
             "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nincominguser {name} secretpass12\n</target>\n"
@@ -84,19 +85,19 @@ fn a_target_without_the_account_it_should_have_stays_closed_also_where_errors_ar
             assert!(shown.contains("example:a") && !shown.contains("xxx"), "{shown}{text}");
             assert!(!shown.contains("ALL"), "{shown}");
             ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
-            let ended = tgt_admin(Brand::Ours, &daemon, &conf, action);
-            assert_ne!(ended.code, Some(0), "a daemon that says nothing has not done it: {}", ended.text);
+            let output = tgt_admin(Brand::Ours, &daemon, &conf, action);
+            assert_ne!(output.code, Some(0), "no reply counts as a failure: {}", output.text);
         }
     }
 }
 
 #[test]
-fn a_target_whose_rule_is_refused_lets_nobody_in() {
+fn target_with_a_refused_rule_admits_nobody() {
     let daemon = with_files(Daemon::start());
     let conf = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nbacking-store @/a.img\n\
                 initiator-address 10.0.0.256\n</target>\n<target iqn.2001-04.com.example:b>\n</target>\n";
     let why = "targets.conf:4: 'initiator-address 10.0.0.256': ";
-    assert!(ends(3, Brand::Ours, &daemon, conf, &["--plan"]).contains(why), "a plan names it");
+    assert!(ends(3, Brand::Ours, &daemon, conf, &["--plan"]).contains(why), "--plan reports the rule");
     for action in [&["-e"][..], &["--update", "ALL"]] {
         let text = ends(22, Brand::Ours, &daemon, conf, action);
         assert!(text.contains(why) && text.contains("targets.conf:2: target "), "{text}");
@@ -107,9 +108,9 @@ fn a_target_whose_rule_is_refused_lets_nobody_in() {
     }
 }
 
-/// As tgt's tool, ours does nothing then: the rest of that file might close a target that another one opens.
+/// As tgt's tool, ours then does nothing: the rest of the included file might restrict a target of another file.
 #[test]
-fn a_syntax_error_in_an_included_file_spoils_the_whole_run() {
+fn syntax_error_in_an_included_file_prevents_all_changes() {
     for daemon in daemons() {
         fs::write(
             daemon.path("bad.inc"),
@@ -117,18 +118,18 @@ fn a_syntax_error_in_an_included_file_spoils_the_whole_run() {
         )
         .unwrap();
         let conf = "default-driver iscsi\n<target iqn.2001-04.com.example:a>\n</target>\ninclude bad.inc\n";
-        for tool in [Brand::Stock, Brand::Ours] {
+        for tool in [Brand::Tgt, Brand::Ours] {
             for action in [&["-e"][..], &["--update", "ALL"]] {
-                let ended = tgt_admin(tool, &daemon, conf, action);
-                assert!(ended.code.is_some_and(|code| code != 0), "{tool:?} {action:?}: {}", ended.text);
-                assert!(ended.text.contains("bad.inc:1") || tool == Brand::Stock, "{}", ended.text);
+                let output = tgt_admin(tool, &daemon, conf, action);
+                assert!(output.code.is_some_and(|code| code != 0), "{tool:?} {action:?}: {}", output.text);
+                assert!(output.text.contains("bad.inc:1") || tool == Brand::Tgt, "{}", output.text);
                 assert_eq!(daemon.adm(&["--mode", "target", "--op", "show"]), "");
             }
         }
     }
 }
 
-/// Rules and accounts that were taken away and given back stand in another order.
+/// Sorts the lines: rules and accounts that were removed and added again have another order.
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
@@ -136,7 +137,7 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_dump_says_what_it_cannot_have() {
+fn dump_reports_values_it_cannot_write() {
     for daemon in daemons() {
         let whole = ["a b", "a\"b", "a\\", "a<b", "ä", " a", "a$b", "a'b"];
         for name in whole.iter().chain(&["a#b", "a\nb", "twice"]) {
@@ -169,7 +170,7 @@ fn a_dump_says_what_it_cannot_have() {
         daemon.adm(&["--mode", "account", "--op", "new", "--user", "a b", "--password", "secretpass12"]);
         daemon.adm(&["--mode", "account", "--op", "bind", "--tid", "2", "--user", "a b"]);
         let dump = ends(1, Brand::Ours, &daemon, "", &["--dump"]);
-        let said: Vec<&str> = dump.lines().filter(|line| line.starts_with("tgt-admin: ")).collect();
+        let messages: Vec<&str> = dump.lines().filter(|line| line.starts_with("tgt-admin: ")).collect();
         let of = |tid| format!("tgt-admin: target {}: ", target_name(tid));
         let expected = [
             of(1) + "a value with a line break is not shown whole: it goes on with 'b'",
@@ -178,13 +179,13 @@ fn a_dump_says_what_it_cannot_have() {
             of(2) + "account 'a b' cannot be written",
             of(2) + "it has no account in the file, so its rules are left out and it is closed there",
         ];
-        assert_eq!(said, expected, "{dump}");
+        assert_eq!(messages, expected, "{dump}");
         assert!(dump.contains("\tinitiator-address none\n"), "{dump}");
     }
 }
 
 #[test]
-fn failures_have_stocks_exit_codes_and_words() {
+fn failures_have_tgts_exit_codes_and_messages() {
     for daemon in daemons() {
         let refused =
             "default-driver iscsi\n<target iqn.2001-04.com.example:a>\nMaxConnections 0\n</target>\n";
@@ -202,15 +203,15 @@ fn failures_have_stocks_exit_codes_and_words() {
         ];
         for (conf, options) in cases {
             let by = |tool| {
-                let ended = tgt_admin(tool, &daemon, conf, options);
+                let output = tgt_admin(tool, &daemon, conf, options);
                 tgt_admin(tool, &daemon, absent, &["--delete", "ALL"]);
-                // Our tool's own lines: the reason of a refusal, and which target it is about.
+                // Lines that only our tool prints: the reason of a refusal and its target.
                 let own =
                     |line: &&str| line.starts_with("  ") || line.starts_with("tgt-admin: targets.conf:");
-                let said = ended.text.lines().filter(|line| !own(line)).map(str::to_owned);
-                (ended.code, said.collect::<Vec<_>>())
+                let messages = output.text.lines().filter(|line| !own(line)).map(str::to_owned);
+                (output.code, messages.collect::<Vec<_>>())
             };
-            assert_eq!(by(Brand::Ours), by(Brand::Stock), "{options:?}");
+            assert_eq!(by(Brand::Ours), by(Brand::Tgt), "{options:?}");
         }
     }
 }

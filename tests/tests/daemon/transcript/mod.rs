@@ -1,59 +1,59 @@
-//! Stock's answers, byte for byte: each command of `commands.txt`, by stock's tgtadm and ours, to stock's daemon and
-//! ours; and each record of `records.txt`, which no tgtadm sends. What differs on purpose stands in
-//! `differences.txt` and `record-differences.txt`, each with its reason.
+//! Compares answers with tgt's, byte for byte: each command of `commands.txt`, by tgt's tgtadm and ours, to tgt's daemon
+//! and ours; and each record of `records.txt`, which no tgtadm sends. `differences.txt` and `record-differences.txt`
+//! list the intended differences with their reasons.
 
-mod book;
 mod player;
+mod recording;
 mod records;
 mod script;
 
 use crate::harness::Brand;
-use book::{hold, hold_or_write, read, recording};
 use player::play;
+use recording::{compare, compare_or_record, read, recording};
 
-const STOCK: &str = "stock.txt";
+const TGT: &str = "tgt.txt";
 const DIFFERENCES: &str = "differences.txt";
-const STOCK_RECORDS: &str = "record-stock.txt";
+const TGT_RECORDS: &str = "record-tgt.txt";
 const RECORD_DIFFERENCES: &str = "record-differences.txt";
 
 #[test]
-fn stock_does_what_its_recording_says() {
-    hold_or_write(STOCK, &play(&script::parse(&read("commands.txt")), Brand::Stock, Brand::Stock));
+fn tgt_answers_as_recorded() {
+    compare_or_record(TGT, &play(&script::parse(&read("commands.txt")), Brand::Tgt, Brand::Tgt));
 }
 
 #[track_caller]
-fn answers_as_stock(daemon: Brand, tool: Brand) {
+fn assert_answers_as_tgt(daemon: Brand, tool: Brand) {
     let entries = play(&script::parse(&read("commands.txt")), daemon, tool);
-    hold(daemon, tool, &entries, &recording(STOCK), DIFFERENCES);
+    compare(daemon, tool, &entries, &recording(TGT), DIFFERENCES);
 }
 
 #[test]
-fn a_stock_tgtadm_cannot_tell_our_daemon_from_stocks() {
-    answers_as_stock(Brand::Ours, Brand::Stock);
+fn our_daemon_answers_tgts_tgtadm_as_tgts_does() {
+    assert_answers_as_tgt(Brand::Ours, Brand::Tgt);
 }
 
 #[test]
-fn our_tgtadm_says_of_a_stock_daemon_what_stocks_says() {
-    answers_as_stock(Brand::Stock, Brand::Ours);
+fn our_tgtadm_prints_for_tgts_daemon_as_tgts_does() {
+    assert_answers_as_tgt(Brand::Tgt, Brand::Ours);
 }
 
 #[test]
-fn our_tgtadm_and_our_daemon_are_together_what_stocks_are() {
-    answers_as_stock(Brand::Ours, Brand::Ours);
+fn our_tgtadm_prints_for_our_daemon_as_tgts_for_tgts() {
+    assert_answers_as_tgt(Brand::Ours, Brand::Ours);
 }
 
 #[test]
-fn stock_answers_records_as_its_recording_says() {
-    hold_or_write(STOCK_RECORDS, &records::play(Brand::Stock));
+fn tgt_answers_records_as_recorded() {
+    compare_or_record(TGT_RECORDS, &records::play(Brand::Tgt));
 }
 
 #[test]
-fn our_daemon_answers_records_as_stocks_does_where_that_does_not_crash() {
-    hold(
+fn our_daemon_answers_records_as_tgts_does() {
+    compare(
         Brand::Ours,
-        Brand::Stock,
+        Brand::Tgt,
         &records::play(Brand::Ours),
-        &recording(STOCK_RECORDS),
+        &recording(TGT_RECORDS),
         RECORD_DIFFERENCES,
     );
 }

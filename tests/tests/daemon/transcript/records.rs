@@ -1,46 +1,46 @@
-//! `records.txt`: bytes on the control socket that no tgtadm sends, and what comes back.
+//! `records.txt`: requests on the control socket that no tgtadm sends, and their replies.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use super::book::{Answer, Entry, read};
+use super::recording::{Answer, Entry, read};
 use crate::harness::{Brand, DEADLINE, DISK, Daemon};
 
 const HEADER_LEN: usize = 120;
 const LEN: u64 = 1 << 20;
 
-/// A record as its line has it.
+/// The bytes of a line of `records.txt`.
 #[derive(Debug, Default)]
 struct Sent {
     bytes: Vec<u8>,
     bytewise: bool,
 }
 
-/// Sends every record to a daemon of its own.
+/// Sends each record to a new daemon.
 pub(super) fn play(daemon: Brand) -> Vec<Entry> {
     let text = read("records.txt");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| Entry { asked: format!("[records] {line}"), answer: answer(daemon, line) }).collect()
+    lines.map(|line| Entry { request: format!("[records] {line}"), answer: answer(daemon, line) }).collect()
 }
 
 fn answer(brand: Brand, line: &str) -> Answer {
     let options: &[&str] = if brand == Brand::Ours { super::player::COMPATIBLE } else { &[] };
-    let daemon = Daemon::start_at("0", brand, Brand::Stock, options);
+    let daemon = Daemon::start_at("0", brand, Brand::Tgt, options);
     daemon.adm(&["--mode", "target", "--op", "new", "--tid", "1", "-T", "iqn.a:b"]);
     daemon.unit(1, DISK, LEN, &[]);
     let sent = parse(line).unwrap_or_else(|| panic!("records.txt has a line '{line}'"));
     let mut socket = UnixStream::connect(daemon.path("control.0")).expect("the daemon listens");
     socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
     send(&mut socket, &sent);
-    let mut came = Vec::new();
-    match socket.read_to_end(&mut came) {
+    let mut received = Vec::new();
+    match socket.read_to_end(&mut received) {
         Ok(_) => {}
-        // Bytes that nobody read are left behind.
+        // The daemon closed the socket before it had read all bytes.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("{line}: no answer: {error}"),
+        Err(error) => panic!("{line}: no reply: {error}"),
     }
-    let mut answer = told(&came);
+    let mut answer = decode_reply(&received);
     if !super::player::is_alive(&daemon) {
         answer.line("the daemon is no more");
     }
@@ -51,23 +51,27 @@ fn answer(brand: Brand, line: &str) -> Answer {
 
 fn send(socket: &mut UnixStream, sent: &Sent) {
     let pieces = if sent.bytewise { 1 } else { sent.bytes.len().max(1) };
-    // The daemon may have closed before it was all said.
+    // The daemon may close the socket before all bytes are sent.
     let _ = sent.bytes.chunks(pieces).try_for_each(|piece| socket.write_all(piece));
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// Number and text of a reply.
-fn told(came: &[u8]) -> Answer {
+/// Error number and text of a reply.
+fn decode_reply(received: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    let Some((header, text)) = came.split_first_chunk::<8>() else {
-        answer.line(if came.is_empty() { "closed".to_owned() } else { format!("{} bytes", came.len()) });
+    let Some((header, text)) = received.split_first_chunk::<8>() else {
+        answer.line(if received.is_empty() {
+            "closed".to_owned()
+        } else {
+            format!("{} bytes", received.len())
+        });
         return answer;
     };
     let [error, len] =
         [&header[..4], &header[4..]].map(|word| u32::from_ne_bytes(word.try_into().expect("4 bytes")));
     answer.line(format_args!("error {error}"));
-    if len as usize != came.len() {
-        answer.line(format_args!("len {len} of {}", came.len()));
+    if len as usize != received.len() {
+        answer.line(format_args!("len {len} of {}", received.len()));
     }
     let text = String::from_utf8_lossy(text);
     let name = if error == 0 { "out" } else { "reason" };
@@ -135,7 +139,7 @@ const MODES: &[&str] = &["system", "target", "device", "portal", "lld", "session
 const OPS: &[&str] = &["new", "delete", "show", "bind", "unbind", "update", "stat", "start", "stop"];
 
 #[test]
-fn a_record_is_made_as_its_line_says() {
+fn record_is_built_from_its_line() {
     let sent = parse("mode=device op=update tid=1 lun=2 force=3 bytewise payload=targetOps a=b").unwrap();
     assert!(sent.bytewise);
     assert_eq!(sent.bytes.len(), HEADER_LEN + "targetOps a=b\0".len());

@@ -1,57 +1,57 @@
-//! `commands.txt` as sections of steps.
+//! Parses `commands.txt` into sections of steps.
 
-/// Commands for one daemon, from its start on.
+/// The steps for one daemon, from its start.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// What stands in brackets.
+    /// The text in brackets.
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
 }
 
-/// A line.
+/// A line of the script.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A command whose answer counts.
+    /// A command whose answer is recorded.
     Command(Command),
-    /// A file of so many mebibytes in the daemon's directory.
+    /// Creates a file of this many MiB in the daemon's directory.
     File(String, u64),
-    /// An initiator opens a session with a target's unit.
-    Login { who: String, tid: u32, lun: u16 },
-    /// It sends commands.
+    /// An initiator logs in and uses a unit.
+    Login { initiator: String, tid: u32, lun: u16 },
+    /// An initiator sends commands.
     Use(String),
-    /// It asks for the capacity, which counts as an answer.
+    /// An initiator reads the capacity; the answer is recorded.
     Capacity(Command),
-    /// It prevents the removal of the medium.
+    /// An initiator prevents the removal of the medium.
     Prevent(String),
-    /// It goes away.
+    /// An initiator disconnects.
     Leave(String),
-    /// The daemon has ended its session.
+    /// Waits until the daemon has ended the session of an initiator.
     Ended(String),
 }
 
 /// A command of `tgtadm`.
 #[derive(Clone, Debug)]
 pub(super) struct Command {
-    /// Its line; where a section has the same line again, its number stands behind.
+    /// Its line, with a number if the section has the same line several times.
     pub(super) name: String,
-    /// What follows `tgtadm`, with placeholders.
+    /// Arguments of `tgtadm`, with placeholders.
     pub(super) words: Vec<String>,
 }
 
-/// Reads a script.
+/// Parses a script.
 ///
 /// # Panics
-/// A line is none of those that its head explains.
+/// A line has none of the forms that the head of the file lists.
 pub(super) fn parse(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            assert!(sections.iter().all(|section| section.name != name), "there are two sections [{name}]");
+            assert!(sections.iter().all(|section| section.name != name), "section [{name}] exists twice");
             sections.push(Section { name: name.to_owned(), steps: Vec::new() });
             continue;
         }
-        let section = sections.last_mut().expect("a section begins the script");
-        let step = step(line, section).unwrap_or_else(|| panic!("[{}] has a line '{line}'", section.name));
+        let section = sections.last_mut().expect("a section before the first line");
+        let step = step(line, section).unwrap_or_else(|| panic!("[{}]: invalid line '{line}'", section.name));
         section.steps.push(step);
     }
     sections
@@ -67,14 +67,16 @@ fn step(line: &str, section: &Section) -> Option<Step> {
             Step::Command(Command { name, words: all[1..].to_vec() })
         }
         ["file", name, mib] => Step::File(name.to_owned(), mib.parse().ok()?),
-        ["login", who, tid, lun] => {
-            Step::Login { who: who.to_owned(), tid: tid.parse().ok()?, lun: lun.parse().ok()? }
+        ["login", initiator, tid, lun] => {
+            Step::Login { initiator: initiator.to_owned(), tid: tid.parse().ok()?, lun: lun.parse().ok()? }
         }
-        ["capacity", who] => Step::Capacity(Command { name: line.to_owned(), words: vec![who.to_owned()] }),
-        ["use", who] => Step::Use(who.to_owned()),
-        ["prevent", who] => Step::Prevent(who.to_owned()),
-        ["leave", who] => Step::Leave(who.to_owned()),
-        ["ended", who] => Step::Ended(who.to_owned()),
+        ["capacity", initiator] => {
+            Step::Capacity(Command { name: line.to_owned(), words: vec![initiator.to_owned()] })
+        }
+        ["use", initiator] => Step::Use(initiator.to_owned()),
+        ["prevent", initiator] => Step::Prevent(initiator.to_owned()),
+        ["leave", initiator] => Step::Leave(initiator.to_owned()),
+        ["ended", initiator] => Step::Ended(initiator.to_owned()),
         _ => return None,
     })
 }
@@ -88,30 +90,30 @@ impl Section {
     }
 }
 
-/// Words between blanks; what stands in single quotes is one, also if it is empty.
+/// Splits a line at blanks; text in single quotes is one word and may be empty.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
-    for letter in line.chars() {
-        match letter {
+    for character in line.chars() {
+        match character {
             '\'' => {
                 quoted = !quoted;
                 word.get_or_insert_default();
             }
             ' ' if !quoted => words.extend(word.take()),
-            letter => word.get_or_insert_default().push(letter),
+            character => word.get_or_insert_default().push(character),
         }
     }
-    assert!(!quoted, "a quote has no end: {line}");
+    assert!(!quoted, "unterminated quote: {line}");
     words.extend(word);
     words
 }
 
 #[test]
-fn a_script_is_read_as_it_is_written() {
-    let script = parse("# a remark\n[one]\ntgtadm -T 'a b' ''\ntgtadm -T 'a b' ''\nleave bob\n[two]\n");
+fn script_parses_sections_and_quotes() {
+    let script = parse("# a comment\n[one]\ntgtadm -T 'a b' ''\ntgtadm -T 'a b' ''\nleave bob\n[two]\n");
     assert_eq!(script.len(), 2);
     let commands: Vec<&Command> = script[0].commands().collect();
     assert_eq!(commands[0].words, ["-T", "a b", ""]);
     assert_eq!(commands[1].name, "tgtadm -T 'a b' ''  #2");
-    assert!(matches!(&script[0].steps[2], Step::Leave(who) if who == "bob"));
+    assert!(matches!(&script[0].steps[2], Step::Leave(initiator) if initiator == "bob"));
 }

@@ -1,4 +1,4 @@
-//! Disks as libiscsi's tools and qemu's block layer see them.
+//! Disks used by the tools of libiscsi and by QEMU's block layer.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,10 +12,10 @@ use crate::harness::{Brand, DISK, Daemon, fail, succeed, target_name};
 
 const MIB: u64 = 1 << 20;
 const DISK_LEN: u64 = 64 * MIB;
-/// Bytes that a file system may take meanwhile to know where the holes are.
+/// Most bytes that a file system needs for the metadata of holes.
 const METADATA: u64 = 256 << 10;
 
-/// Bytes that repeat nowhere, in a file.
+/// Creates a file of pseudo-random bytes.
 fn image(daemon: &Daemon, len: u64) -> PathBuf {
     let path = daemon.path("source.img");
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -30,7 +30,7 @@ fn image(daemon: &Daemon, len: u64) -> PathBuf {
     path
 }
 
-/// qemu-io's commands, one after another, on one session; every one must go well.
+/// Runs commands of qemu-io in one session; all must succeed.
 #[track_caller]
 fn qemu_io(options: &[&str], url: &str, commands: &[&str]) -> String {
     let commands = commands.iter().flat_map(|command| ["-c", *command]);
@@ -99,7 +99,7 @@ fn iscsi_inq_reads_the_standard_data_and_every_page() {
 }
 
 #[test]
-fn an_image_that_qemu_img_writes_is_read_back_equal() {
+fn qemu_img_reads_back_the_image_it_wrote() {
     let daemon = Daemon::start();
     let file = daemon.disk(1, DISK_LEN);
     let (source, url) = (image(&daemon, DISK_LEN), daemon.url(1));
@@ -116,7 +116,7 @@ fn an_image_that_qemu_img_writes_is_read_back_equal() {
 }
 
 #[test]
-fn many_writes_at_a_time_and_out_of_order_arrive() {
+fn concurrent_out_of_order_writes_arrive() {
     let daemon = Daemon::start();
     let file = daemon.disk(1, DISK_LEN);
     let (source, url) = (image(&daemon, DISK_LEN), daemon.url(1));
@@ -127,7 +127,7 @@ fn many_writes_at_a_time_and_out_of_order_arrive() {
 }
 
 #[test]
-fn patterns_of_all_sizes_are_read_back_in_another_session() {
+fn patterns_of_many_sizes_are_read_back_in_another_session() {
     let daemon = Daemon::start();
     daemon.disk(1, DISK_LEN);
     let url = daemon.url(1);
@@ -147,7 +147,7 @@ fn patterns_of_all_sizes_are_read_back_in_another_session() {
     let flush = vec!["aio_flush".to_owned()];
     let all = [asynchronous("aio_write"), flush.clone(), asynchronous("aio_read"), flush].concat();
     qemu_io(RAW, &url, &all.iter().map(String::as_str).collect::<Vec<_>>());
-    // Not whole blocks: qemu reads, changes and writes.
+    // For parts of blocks QEMU reads, modifies and writes.
     qemu_io(
         RAW,
         &url,
@@ -156,7 +156,7 @@ fn patterns_of_all_sizes_are_read_back_in_another_session() {
 }
 
 #[test]
-fn zeroes_and_discards_free_a_thin_units_blocks() {
+fn write_zeroes_and_discards_free_blocks_of_a_thin_unit() {
     let daemon = Daemon::start();
     let file = daemon.thin_disk(1, DISK_LEN, 512);
     let url = daemon.url(1);
@@ -180,7 +180,7 @@ fn zeroes_and_discards_free_a_thin_units_blocks() {
 }
 
 #[test]
-fn forced_and_flushed_writes_go_well() {
+fn writes_with_fua_and_flushes_succeed() {
     let daemon = Daemon::start();
     daemon.disk(1, DISK_LEN);
     let url = daemon.url(1);
@@ -192,7 +192,7 @@ fn forced_and_flushed_writes_go_well() {
 }
 
 #[test]
-fn a_unit_with_direct_io_of_its_own_serves_the_same_bytes() {
+fn unit_with_aio_store_serves_the_same_bytes() {
     let daemon = Daemon::start();
     daemon.target(1);
     let file = daemon.unit(1, DISK, DISK_LEN, &["--bstype", "aio"]);
@@ -205,7 +205,7 @@ fn a_unit_with_direct_io_of_its_own_serves_the_same_bytes() {
 }
 
 #[test]
-fn long_blocks_serve_the_same_bytes() {
+fn unit_with_4k_blocks_serves_the_same_bytes() {
     let daemon = Daemon::start();
     let file = daemon.thin_disk(1, DISK_LEN, 4096);
     let (source, url) = (image(&daemon, DISK_LEN), daemon.url(1));
@@ -217,7 +217,7 @@ fn long_blocks_serve_the_same_bytes() {
 }
 
 #[test]
-fn a_read_only_unit_is_read_and_not_written() {
+fn read_only_unit_refuses_writes() {
     let daemon = Daemon::start();
     let file = daemon.disk(1, DISK_LEN);
     daemon.set_unit(1, DISK, "readonly=1");
@@ -228,7 +228,7 @@ fn a_read_only_unit_is_read_and_not_written() {
 }
 
 #[test]
-fn what_is_not_there_is_refused() {
+fn unknown_targets_units_and_blocks_are_refused() {
     let daemon = Daemon::start();
     daemon.disk(1, DISK_LEN);
     fail("qemu-img", ["info", &daemon.url_of("iqn.2026-01.org.example:nobody", DISK)]);
@@ -241,7 +241,7 @@ fn what_is_not_there_is_refused() {
 }
 
 #[test]
-fn sessions_at_the_same_time_do_not_mix() {
+fn concurrent_sessions_do_not_mix_data() {
     let daemon = Daemon::start();
     daemon.disk(1, DISK_LEN);
     let url = daemon.url(1);
@@ -261,7 +261,7 @@ fn sessions_at_the_same_time_do_not_mix() {
 }
 
 #[test]
-fn header_digests_are_agreed_on_and_right() {
+fn header_digests_are_negotiated_and_correct() {
     let daemon = Daemon::start();
     daemon.disk(1, DISK_LEN);
     for digest in ["crc32c", "crc32c-none", "none-crc32c", "none"] {

@@ -1,4 +1,4 @@
-//! What initiators are told of changes to a target that they use: a disk's size, and which units there are.
+//! Unit attentions after changes to a target in use: of the size of a disk, and of the list of units.
 
 use std::fs::File;
 
@@ -8,13 +8,13 @@ use crate::client::{BLOCK, Client, End};
 use crate::harness::{Brand, DISK, Daemon};
 
 const LEN: u64 = 8 << 20;
-/// As many on each of two loops.
+/// Number of initiators, a multiple of the loops.
 const INITIATORS: usize = 4;
 
-/// What a command that is refused is told.
+/// Sense key and code of a command that was refused.
 #[track_caller]
-fn refused(answer: Result<Vec<u8>, End>) -> (SenseKey, AdditionalSense) {
-    match answer {
+fn refused(result: Result<Vec<u8>, End>) -> (SenseKey, AdditionalSense) {
+    match result {
         Err(End::Status(_, Some(Sense { key, code, .. }))) => (key, code),
         other => panic!("not refused: {other:?}"),
     }
@@ -25,8 +25,8 @@ fn read_capacity(client: &mut Client) -> u64 {
     u64::from(u32::from_be_bytes(data[..4].try_into().unwrap())) + 1
 }
 
-/// The file grows and shrinks, and `disksize=auto` has the daemon look.
-fn grow_and_shrink(options: &[&str]) {
+/// Changes the size of a file, and sets `disksize=auto` so that the daemon reads it.
+fn assert_size_changes_raise_attentions(options: &[&str]) {
     let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, options);
     let file = File::options().write(true).open(daemon.disk(1, LEN)).unwrap();
     let mut clients = [(); INITIATORS].map(|()| Client::login(&daemon, 1, DISK));
@@ -39,7 +39,7 @@ fn grow_and_shrink(options: &[&str]) {
         for client in &mut clients {
             let changed = (SenseKey::UnitAttention, AdditionalSense::CAPACITY_DATA_HAS_CHANGED);
             assert_eq!(refused(client.command_once(&[0; 6], 0, &[])), changed, "{len} bytes");
-            client.command_once(&[0; 6], 0, &[]).expect("it is told once");
+            client.command_once(&[0; 6], 0, &[]).expect("one attention");
             assert_eq!(read_capacity(client), blocks);
             client.write(last, &[3; BLOCK]).unwrap();
             assert_eq!(client.read(last, 1).unwrap(), [3; BLOCK]);
@@ -47,30 +47,30 @@ fn grow_and_shrink(options: &[&str]) {
             assert_eq!(refused(client.read(last, 2)), beyond, "{len} bytes");
             assert_eq!(refused(client.write(last + 1, &[3; BLOCK]).map(|()| vec![])), beyond, "{len} bytes");
         }
-        // The same size again is no news.
+        // The same size raises no attention.
         daemon.set_unit(1, DISK, "disksize=auto");
         clients.iter_mut().for_each(|client| drop(client.command_once(&[0; 6], 0, &[]).unwrap()));
     }
 }
 
 #[test]
-fn all_initiators_learn_once_that_a_disk_has_another_size() {
-    grow_and_shrink(&[]);
+fn changed_size_raises_one_attention_for_each_session() {
+    assert_size_changes_raise_attentions(&[]);
 }
 
 #[test]
-fn initiators_of_all_loops_of_a_target_learn_that_a_disk_has_another_size() {
-    grow_and_shrink(&["--target-loops", "2"]);
+fn changed_size_raises_attentions_on_all_loops_of_a_target() {
+    assert_size_changes_raise_attentions(&["--target-loops", "2"]);
 }
 
 #[test]
-fn initiators_are_told_of_a_unit_that_comes_and_of_one_that_goes() {
+fn added_and_deleted_units_raise_attentions() {
     let daemon = Daemon::start();
     daemon.disk(1, LEN);
     let mut clients = [(); INITIATORS].map(|()| Client::login(&daemon, 1, DISK));
     clients.iter_mut().for_each(|client| drop(client.read(0, 1).unwrap()));
-    for comes in [true, false] {
-        if comes {
+    for added in [true, false] {
+        if added {
             daemon.unit(1, 5, LEN, &[]);
         } else {
             daemon.adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "5"]);
@@ -78,7 +78,7 @@ fn initiators_are_told_of_a_unit_that_comes_and_of_one_that_goes() {
         for client in &mut clients {
             let changed = (SenseKey::UnitAttention, AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
             assert_eq!(refused(client.command_once(&[0; 6], 0, &[])), changed);
-            client.command_once(&[0; 6], 0, &[]).expect("it is told once");
+            client.command_once(&[0; 6], 0, &[]).expect("one attention");
         }
     }
 }

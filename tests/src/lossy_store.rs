@@ -1,4 +1,4 @@
-//! A store that lies about durability: what a test of durability must find out.
+//! A store that reports writes as durable that are not: the durability test must detect it.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -8,34 +8,34 @@ use scsi_core::store::{
     IoTag, Now, Port, Slot,
 };
 
-/// What it lies about.
+/// What a [`LossyStore`] skips.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Lie {
-    /// Nothing.
+pub enum Loss {
+    /// Nothing is lost.
     None,
-    /// FUA is forgotten: the write goes to the cache.
+    /// FUA is ignored: the write may stay in the cache.
     Fua,
-    /// A flush is answered and not done.
+    /// A flush completes without being executed.
     Flush,
 }
 
-/// A store over another one.
-pub struct Liar {
+/// A layer over another store that loses its durability guarantees.
+pub struct LossyStore {
     below: Arc<dyn Backstore>,
-    lie: Lie,
+    loss: Loss,
 }
 
-impl Liar {
-    /// A layer over `below`.
+impl LossyStore {
+    /// A layer over `below` that skips what `loss` says.
     #[must_use]
-    pub fn new(below: Arc<dyn Backstore>, lie: Lie) -> Self {
-        Self { below, lie }
+    pub fn new(below: Arc<dyn Backstore>, loss: Loss) -> Self {
+        Self { below, loss }
     }
 }
 
-impl Backstore for Liar {
+impl Backstore for LossyStore {
     fn kind(&self) -> &'static str {
-        "liar"
+        "lossy"
     }
 
     fn geometry(&self) -> Geometry {
@@ -51,31 +51,31 @@ impl Backstore for Liar {
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, liar) = engines.of_kind(|| Ok(LiarEngine::default()))?;
-        let port = self.below.attach(&mut liar.below)?;
-        liar.slots.push((port, self.lie));
-        Ok(Port { engine, slot: Slot(liar.slots.len() as u32 - 1) })
+        let (engine, lossy) = engines.of_kind(|| Ok(LossyEngine::default()))?;
+        let port = self.below.attach(&mut lossy.below)?;
+        lossy.slots.push((port, self.loss));
+        Ok(Port { engine, slot: Slot(lossy.slots.len() as u32 - 1) })
     }
 }
 
 #[derive(Default)]
-struct LiarEngine {
+struct LossyEngine {
     below: Engines,
-    slots: Vec<(Port, Lie)>,
+    slots: Vec<(Port, Loss)>,
     done: Vec<Completion>,
 }
 
-impl IoEngine for LiarEngine {
+impl IoEngine for LossyEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
         let (port, _) = self.slots[slot.0 as usize];
         self.below.engine(port.engine).try_now(port.slot, op)
     }
 
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
-        let (port, lie) = self.slots[slot.0 as usize];
-        let op = match (lie, op) {
-            (Lie::Fua, BlockOp::Write { offset, from, .. }) => BlockOp::Write { offset, from, fua: false },
-            (Lie::Flush, BlockOp::Flush) => {
+        let (port, loss) = self.slots[slot.0 as usize];
+        let op = match (loss, op) {
+            (Loss::Fua, BlockOp::Write { offset, from, .. }) => BlockOp::Write { offset, from, fua: false },
+            (Loss::Flush, BlockOp::Flush) => {
                 return self.done.push(Completion { tag, block: None, result: Ok(Completed::Done) });
             }
             (_, op) => op,
