@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target_engine::target::fuzzing::connection(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target_engine::shard::fuzzing::connection(bytes));

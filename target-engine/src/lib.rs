@@ -1,15 +1,18 @@
 //! An iSCSI target engine.
 //!
-//! From the bottom: [`iscsi`] turns PDUs into commands and back, [`target`] serves one target's sessions on one
+//! From the bottom: [`iscsi`] turns PDUs into commands and back, [`shard`] serves one target's sessions on one
 //! loop, [`model`] and [`control`] are the configuration and how it is changed, and, with the feature `runtime`,
 //! [`runtime`] is the threads and sockets around them. Everything but `runtime` is plain state driven by calls:
 //! time, randomness and bytes come in as arguments.
 
+pub mod buffers;
 pub mod control;
+pub mod direction;
 pub mod iscsi;
 pub mod limits;
 pub mod model;
 #[cfg(feature = "runtime")]
 pub mod runtime;
-pub mod target;
+pub mod shard;
+pub mod stats;
 mod warnings;

@@ -20,12 +20,12 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::device::{Nexus, NexusId};
 use scsi_core::lun::Lun;
 use scsi_core::store::{Backstore, Completion, Engines};
+use target_engine::buffers::Pool;
 use target_engine::iscsi::connection::NewConnection;
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
-use target_engine::target::buffers::Pool;
-use target_engine::target::session::Session;
-use target_engine::target::settings::TargetSettings;
-use target_engine::target::shard::{Env, TargetShard};
+use target_engine::shard::session::Session;
+use target_engine::shard::settings::TargetSettings;
+use target_engine::shard::{Env, TargetShard};
 
 /// Commands of one batch: as many as an initiator at this queue depth sends at once.
 pub const BATCH: u32 = 32;

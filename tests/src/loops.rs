@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use target_engine::target::shard::ShardEvent;
+use target_engine::shard::ShardEvent;
 
 use crate::pair::Pair;
 use crate::setup::Setup;

@@ -8,7 +8,7 @@ use iscsi_proto::text::negotiate::Preferences;
 use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::store::Backstore;
 use target_engine::iscsi::login::{AuthRequirement, Refusal, TargetQuestion};
-use target_engine::target::settings::TargetSettings;
+use target_engine::shard::settings::TargetSettings;
 
 use crate::sim_store::SimStore;
 

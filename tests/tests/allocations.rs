@@ -14,7 +14,7 @@ use backstores::memory::Memory;
 use backstores::null::Null;
 use iscsi_proto::pdu::{DataOut, ScsiCommand};
 use scsi_core::store::Backstore;
-use target_engine::target::shard::Env;
+use target_engine::shard::Env;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::Setup;

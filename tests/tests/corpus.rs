@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use target_engine::control::fuzzing::{access_rules, management_request};
 use target_engine::iscsi::login::fuzzing::drive;
-use target_engine::target::fuzzing::connection;
+use target_engine::shard::fuzzing::connection;
 use tgtadm_bin::admin::config::fuzzing::targets_conf;
 
 /// Name of a fuzz target, which is also that of its corpus directory, and the function it calls.

@@ -8,7 +8,7 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::lun::Lun;
 use scsi_core::status::Status;
 use target_engine::limits::{HANG_AFTER, HANG_BUSY};
-use target_engine::target::shard::ShardEvent;
+use target_engine::shard::ShardEvent;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};

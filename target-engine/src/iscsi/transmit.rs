@@ -9,8 +9,8 @@ use iscsi_proto::frame::{self, Digests};
 use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
+use crate::buffers::Pool;
 use crate::limits::SEGMENT_LEN_MAX;
-use crate::target::buffers::Pool;
 
 /// The ring of one connection.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use scsi_core::device::NexusId;
 
 use super::Tid;
 use crate::limits::SESSIONS_MAX;
-use crate::target::stats::{ConnectionStats, SessionStats};
+use crate::stats::{ConnectionStats, SessionStats};
 
 /// All sessions of the daemon.
 #[derive(Debug, Default)]

@@ -13,9 +13,9 @@ use scsi_core::lun::Lun;
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
 use crate::runtime::mailbox::Mailbox;
-pub use crate::target::settings::TargetSettings;
-use crate::target::stats::{ConnectionStats, SessionStats};
-use crate::target::task_management::Reach;
+pub use crate::shard::settings::TargetSettings;
+use crate::shard::task_management::Reach;
+use crate::stats::{ConnectionStats, SessionStats};
 
 /// Names a question of the control thread until its last answer is in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -20,9 +20,9 @@ use crate::iscsi::connection::NewConnection;
 use crate::iscsi::login::CloseReason;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::model::Tid;
-use crate::target::session::Session;
-use crate::target::shard::{Env, ShardEvent, TargetShard};
-use crate::target::task_management::Reach;
+use crate::shard::session::Session;
+use crate::shard::task_management::Reach;
+use crate::shard::{Env, ShardEvent, TargetShard};
 
 /// A ticket whose answer waits for something to end.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
+use crate::buffers::Pool;
 use crate::iscsi::connection::{Connection, ConnectionState};
 use crate::runtime::poller::{Interest, Key};
-use crate::target::buffers::Pool;
 
 /// A migrated connection's socket.
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::poller::{Interest, Key, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
+use crate::buffers::Pool;
 use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
-use crate::target::buffers::Pool;
-use crate::target::shard::{Env, ShardEvent};
-use crate::target::tasks::Tasks;
+use crate::shard::tasks::Tasks;
+use crate::shard::{Env, ShardEvent};
 use crate::warnings::Warnings;
 
 /// A loop as the control thread holds it.

@@ -14,8 +14,8 @@ use target_engine::iscsi::login::{
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
 use target_engine::model::Tid;
 use target_engine::model::sessions::{Connection as Entry, SessionKey};
-use target_engine::target::session::Session;
-use target_engine::target::stats::{ConnectionStats, SessionStats};
+use target_engine::shard::session::Session;
+use target_engine::stats::{ConnectionStats, SessionStats};
 
 use super::{Phase, Side};
 use crate::setup::TARGET;

@@ -14,12 +14,12 @@ use iscsi_proto::params::SessionParams;
 use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
 use scsi_core::store::Engines;
+use target_engine::buffers::Pool;
 use target_engine::iscsi::connection::ConnectionState;
 use target_engine::iscsi::discovery::Discovery;
 use target_engine::iscsi::login::{Login, LoginConfig};
 use target_engine::model::sessions::SessionDirectory;
-use target_engine::target::buffers::Pool;
-use target_engine::target::shard::{Env, ShardEvent, TargetShard};
+use target_engine::shard::{Env, ShardEvent, TargetShard};
 
 use crate::clock::Clock;
 use crate::setup::Setup;

@@ -10,7 +10,7 @@ use iscsi_proto::sn::DataSn;
 use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use target_engine::limits::{ABORT_DATA_WAIT, DATA_OUT_WAIT};
-use target_engine::target::shard::ShardEvent;
+use target_engine::shard::ShardEvent;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};

@@ -26,7 +26,7 @@ use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
 use crate::model::target::Target;
 use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
-use crate::target::stats::ConnectionStats;
+use crate::stats::ConnectionStats;
 
 /// Names a connection that is logging in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -16,7 +16,7 @@ use crate::control::wire::encode_reply;
 use crate::model::parameters;
 use crate::model::portal::{PORTAL_GROUP_TAG, PortalSpec};
 use crate::model::store::{OpenFlags, StoreKind};
-use crate::target::stats::{ConnectionCounts, Moved, UnitCounts};
+use crate::stats::{ConnectionCounts, Moved, UnitCounts};
 
 /// The bytes for the socket.
 #[must_use]

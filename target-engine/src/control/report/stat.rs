@@ -6,7 +6,7 @@ use scsi_core::lun::Lun;
 
 use crate::model::Tid;
 use crate::model::sessions::{Connection, Session};
-use crate::target::stats::{ConnectionCounts, UnitCounts};
+use crate::stats::{ConnectionCounts, UnitCounts};
 
 /// One row of the table of units: a unit as one session sees it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -89,7 +89,7 @@ pub fn session(unit_rows: &[UnitRow], connection_rows: &[ConnectionRow]) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::stats::Moved;
+    use crate::stats::Moved;
 
     /// A stock daemon's capture.
     #[test]

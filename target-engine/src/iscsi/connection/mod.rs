@@ -22,12 +22,12 @@ use iscsi_proto::params::ConnectionParams;
 use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
+use crate::buffers::Pool;
 use crate::iscsi::text_exchange::TextExchange;
 use crate::iscsi::transmit::{Payload, Transmit};
 use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX, TRANSMIT_BYTES_LOW};
-use crate::target::buffers::Pool;
-use crate::target::stats::ConnectionStats;
-use crate::target::tasks::TaskIndex;
+use crate::shard::tasks::TaskIndex;
+use crate::stats::ConnectionStats;
 
 /// One connection of a session.
 #[derive(Debug)]

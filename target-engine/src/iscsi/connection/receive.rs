@@ -6,7 +6,7 @@ use iscsi_proto::frame::{self, Crc32c, Cut, Digests, FrameError, Limits};
 use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
-use crate::target::buffers::Pool;
+use crate::buffers::Pool;
 
 /// The receiving side of one connection.
 #[derive(Debug)]

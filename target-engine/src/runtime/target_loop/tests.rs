@@ -10,7 +10,7 @@ use super::*;
 use crate::model::Tid;
 use crate::model::unit::TargetUnit;
 use crate::runtime::letters::{CrossReset, Life, NewTarget, ResetId, TargetSettings};
-use crate::target::task_management::Reach;
+use crate::shard::task_management::Reach;
 
 const LOOP: LoopId = LoopId(7);
 

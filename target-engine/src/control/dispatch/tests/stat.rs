@@ -6,9 +6,9 @@ use scsi_core::lun::Lun;
 
 use super::targets::log_in;
 use super::*;
+use crate::direction::Direction;
 use crate::model::sessions::Connection;
-use crate::target::stats::{ConnectionStats, SessionStats};
-use crate::target::tasks::Direction;
+use crate::stats::{ConnectionStats, SessionStats};
 
 const UNITS: &str =
     "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs\n";

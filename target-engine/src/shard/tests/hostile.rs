@@ -14,7 +14,7 @@ use scsi_core::store::Completion;
 use super::management::task_management;
 use super::*;
 use crate::limits::{LAST_WORDS, PAYLOAD_BYTES_MAX};
-use crate::target::shard::{Env, ShardEvent};
+use crate::shard::{Env, ShardEvent};
 use iscsi_proto::pdu::TaskFunction;
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];

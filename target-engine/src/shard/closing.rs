@@ -6,8 +6,8 @@ use std::time::Instant;
 use scsi_core::lun::Lun;
 use scsi_core::store::Engines;
 
-use super::shard::{Env, ShardEvent, TargetShard, UnitEntry, alignment_of};
 use super::tasks::Aborted;
+use super::{Env, ShardEvent, TargetShard, UnitEntry, alignment_of};
 use crate::iscsi::connection::ConnectionState;
 
 /// What becomes of a unit when its last command has ended.

@@ -14,9 +14,9 @@ use scsi_core::status::Status;
 
 use super::ask::{is_long, is_put_off};
 use super::closing::UnitLife;
-use super::direction::{self, Direction};
-use super::shard::{Env, TargetShard};
 use super::tasks::{Blocks, State, Task, TaskIndex, Transfer};
+use super::{Env, TargetShard};
+use crate::direction::{self, Direction};
 use crate::iscsi::connection::data_out::{DataOutError, DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::limits::{

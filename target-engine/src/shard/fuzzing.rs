@@ -21,10 +21,10 @@ use scsi_core::store::{
     IoError, IoTag, Now, Port, Slot,
 };
 
-use super::buffers::Pool;
 use super::session::Session;
 use super::settings::TargetSettings;
-use super::shard::{Env, ShardEvent, TargetShard};
+use super::{Env, ShardEvent, TargetShard};
+use crate::buffers::Pool;
 use crate::iscsi::connection::{ConnectionState, NewConnection};
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 

@@ -5,8 +5,8 @@ use iscsi_proto::pdu::{Bhs, DataIn, ScsiResponse};
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::target::shard::{Env, ShardEvent};
-use crate::target::task_management::Reach;
+use crate::shard::task_management::Reach;
+use crate::shard::{Env, ShardEvent};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const REGISTER: u8 = 0;

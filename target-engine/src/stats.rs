@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use scsi_core::lun::Lun;
 
-use super::tasks::Direction;
+use crate::direction::Direction;
 
 /// What one session did to each unit of its target. A unit's counters come with the unit, or with the session.
 #[derive(Debug, Default)]

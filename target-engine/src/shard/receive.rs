@@ -7,10 +7,10 @@ use iscsi_proto::pdu::{
 };
 use scsi_core::store::Block;
 
-use super::buffers::Pool;
 use super::session::HeldPdu;
-use super::shard::{Env, TargetShard};
 use super::tasks::Aborted;
+use super::{Env, TargetShard};
+use crate::buffers::Pool;
 use crate::iscsi::connection::ConnectionState;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::login::{TargetAddress, TargetRecord};

@@ -4,7 +4,7 @@ use iscsi_proto::pdu::{DataIn, R2t, Residual, ScsiCommand, ScsiResponse, TaskAtt
 use iscsi_proto::sn::CmdSn;
 
 use super::*;
-use crate::target::shard::Env;
+use crate::shard::Env;
 
 fn read10(lba: u32, blocks: u16) -> [u8; 10] {
     let (lba, blocks) = (lba.to_be_bytes(), blocks.to_be_bytes());

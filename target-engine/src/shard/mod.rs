@@ -2,6 +2,27 @@
 //! mediates between connections, which know no units, and units, which know no connections. Everything it needs of
 //! the world comes in as an [`Env`]; what the world must do comes out as [`ShardEvent`]s.
 
+mod ask;
+mod bulk;
+mod closing;
+mod command;
+mod data_in;
+mod deferred;
+mod ending;
+mod finish;
+#[doc(hidden)]
+pub mod fuzzing;
+mod health;
+mod quarantine;
+mod receive;
+pub mod session;
+pub mod settings;
+pub mod task_management;
+pub mod tasks;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +36,15 @@ use scsi_core::lun::Lun;
 use scsi_core::store::{self, Backstore, Engines, IoError};
 use slab::Slab;
 
-use super::buffers::Pool;
-use super::bulk::Long;
-use super::closing::{Closing, UnitLife};
-use super::health::Health;
-use super::quarantine::Pulse;
-use super::session::Session;
-use super::settings::TargetSettings;
-use super::task_management::{Reach, Waits};
-use super::tasks::{Aborted, TaskIndex, Tasks};
+use self::bulk::Long;
+use self::closing::{Closing, UnitLife};
+use self::health::Health;
+use self::quarantine::Pulse;
+use self::session::Session;
+use self::settings::TargetSettings;
+use self::task_management::{Reach, Waits};
+use self::tasks::{Aborted, TaskIndex, Tasks};
+use crate::buffers::Pool;
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
 use crate::limits::{LAST_WORDS, TICK};
@@ -31,32 +52,32 @@ use crate::warnings::Warnings;
 
 /// A target's sessions, units and commands on one loop.
 pub struct TargetShard {
-    pub(super) id: u16,
-    pub(super) settings: Arc<TargetSettings>,
-    pub(super) units: Vec<Option<UnitEntry>>,
-    pub(super) luns: Luns,
-    pub(super) sessions: Slab<Session>,
-    pub(super) connections: Slab<Connection>,
-    pub(super) tasks: Tasks,
+    id: u16,
+    settings: Arc<TargetSettings>,
+    units: Vec<Option<UnitEntry>>,
+    luns: Luns,
+    sessions: Slab<Session>,
+    connections: Slab<Connection>,
+    tasks: Tasks,
     /// Tasks that may go on: their turn in the task set has come, or what they waited for.
-    pub(super) ready: VecDeque<(TaskIndex, u16)>,
+    ready: VecDeque<(TaskIndex, u16)>,
     /// Long steps, which have to let others in between.
-    pub(super) long: Long,
+    long: Long,
     /// Tasks that found no memory to ask for their data, by place and generation.
-    pub(super) starved: VecDeque<(TaskIndex, u16)>,
-    pub(super) waits: Waits,
-    pub(super) siblings: usize,
-    pub(super) closing: Closing,
+    starved: VecDeque<(TaskIndex, u16)>,
+    waits: Waits,
+    siblings: usize,
+    closing: Closing,
     /// Connections that are closed once all is sent, and when at the latest.
     draining: Vec<(usize, Option<Instant>)>,
-    pub(super) warnings: Warnings,
+    warnings: Warnings,
     /// Failures of stores wait for their line in the log.
-    pub(super) failures_left_out: bool,
+    failures_left_out: bool,
     /// Memory came back since the starved were last looked at.
-    pub(super) freed: bool,
+    freed: bool,
     /// Engines have something that waits for `kick`.
-    pub(super) submitted: bool,
-    pub(super) events: Vec<ShardEvent>,
+    submitted: bool,
+    events: Vec<ShardEvent>,
     touched: Vec<usize>,
     next_tick: Option<Instant>,
 }
@@ -91,30 +112,30 @@ pub enum ShardEvent {
 }
 
 /// A unit as the shard reaches it.
-pub(super) struct UnitEntry {
-    pub(super) port: UnitPort,
-    pub(super) store: Option<store::Port>,
-    pub(super) medium: Option<Arc<dyn Backstore>>,
+struct UnitEntry {
+    port: UnitPort,
+    store: Option<store::Port>,
+    medium: Option<Arc<dyn Backstore>>,
     /// What its operations must be a multiple of, in bytes.
-    pub(super) alignment: u32,
+    alignment: u32,
     /// The unit's generation the store is of.
-    pub(super) seen: u64,
+    seen: u64,
     /// Commands that run on it.
-    pub(super) tasks: usize,
-    pub(super) pulse: Pulse,
-    pub(super) health: Health,
+    tasks: usize,
+    pulse: Pulse,
+    health: Health,
     /// What follows when the last has ended.
-    pub(super) life: UnitLife,
+    life: UnitLife,
 }
 
 /// What operations of a medium must be a multiple of, in bytes.
-pub(super) fn alignment_of(medium: Option<&Arc<dyn Backstore>>) -> u32 {
+fn alignment_of(medium: Option<&Arc<dyn Backstore>>) -> u32 {
     medium.map_or(1, |store| store.capabilities().alignment)
 }
 
 /// The units' numbers, for REPORT LUNS.
 #[derive(Debug, Default)]
-pub(super) struct Luns(Vec<Lun>);
+struct Luns(Vec<Lun>);
 
 impl TargetView for Luns {
     fn luns(&self) -> &[Lun] {
@@ -404,7 +425,7 @@ impl TargetShard {
     }
 
     /// A connection takes nothing more in, and is closed once all is sent.
-    pub(super) fn drain(&mut self, place: usize) {
+    fn drain(&mut self, place: usize) {
         let connection = &mut self.connections[place];
         if connection.state == ConnectionState::Open {
             connection.state = ConnectionState::Draining;
@@ -426,7 +447,7 @@ impl TargetShard {
 
     /// Puts a connection on the list of those to be written to.
     #[inline]
-    pub(super) fn touch(&mut self, place: usize) {
+    fn touch(&mut self, place: usize) {
         let connection = &mut self.connections[place];
         if !connection.touched {
             connection.touched = true;
@@ -435,22 +456,22 @@ impl TargetShard {
     }
 
     #[inline]
-    pub(super) fn window(&mut self, session: usize) -> Window {
+    fn window(&mut self, session: usize) -> Window {
         self.sessions[session].window()
     }
 
     #[inline]
-    pub(super) fn unit(&self, lun: Lun) -> Option<&UnitEntry> {
+    fn unit(&self, lun: Lun) -> Option<&UnitEntry> {
         self.units.get(usize::from(lun.number()))?.as_ref()
     }
 
     #[inline]
-    pub(super) fn unit_mut(&mut self, lun: Lun) -> Option<&mut UnitEntry> {
+    fn unit_mut(&mut self, lun: Lun) -> Option<&mut UnitEntry> {
         self.units.get_mut(usize::from(lun.number()))?.as_mut()
     }
 
     /// Forgets a session that is closing and has nothing running.
-    pub(super) fn reap_session(&mut self, index: usize) {
+    fn reap_session(&mut self, index: usize) {
         let Some(session) = self.sessions.get(index) else { return };
         if !session.closing || session.tasks > 0 {
             return;
@@ -462,7 +483,7 @@ impl TargetShard {
         self.events.push(ShardEvent::SessionEnded(session.tsih, session.nexus.id));
     }
 
-    pub(super) fn luns_changed(&mut self) {
+    fn luns_changed(&mut self) {
         self.luns.0.clear();
         for (number, unit) in self.units.iter().enumerate() {
             if let (Some(unit), Some(lun)) = (unit, Lun::new(number as u64))

@@ -6,7 +6,7 @@ use iscsi_proto::pdu::ScsiResponse;
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::target::shard::{Env, ShardEvent, TargetShard};
+use crate::shard::{Env, ShardEvent, TargetShard};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const LATER: Duration = Duration::from_secs(30);

@@ -13,8 +13,8 @@ use scsi_core::lun::Lun;
 use scsi_core::store::{Completion, IoError, IoErrorKind};
 
 use super::settings::TargetSettings;
-use super::shard::{Env, TargetShard};
 use super::tasks::{Chunks, Kind, Task, TaskIndex};
+use super::{Env, TargetShard};
 use crate::limits::WARNINGS_PERIOD;
 
 /// A unit's store, as its operations on this loop show it.

@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use scsi_core::device::IoDone;
 use scsi_core::store::{BlockOp, InlineOp, IoError, Now, Port};
 
-use super::shard::{Env, TargetShard};
 use super::tasks::{Kind, State, TaskIndex};
 use super::transfer::Progress;
+use super::{Env, TargetShard};
 use crate::limits::SEGMENT_LEN_MAX;
 
 /// The long steps of a shard, which share one bound.

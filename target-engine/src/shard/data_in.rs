@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, TaskIndex, Transfer};
+use super::{Env, TargetShard};
 use crate::iscsi::connection::respond::Segment;
 use crate::iscsi::transmit::Payload;
 

@@ -5,8 +5,8 @@ use scsi_core::device::{IoDone, IoResult, Step};
 use scsi_core::store::{Block, BlockOp, Completed, Completion, Engines, InlineOp, IoError, Now, Port};
 
 use super::data_in::burst_left;
-use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, State, TaskIndex, Tasks, Transfer};
+use super::{Env, TargetShard};
 use crate::iscsi::transmit::Payload;
 use crate::limits::IN_FLIGHT_MAX;
 

@@ -11,8 +11,8 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::status::Status;
 
-use super::shard::{Env, TargetShard};
 use super::tasks::{State, Task};
+use super::{Env, TargetShard};
 use crate::iscsi::connection::{Connection, ConnectionState};
 use crate::limits::{HANG_AFTER, HANG_BUSY};
 

@@ -1,8 +1,8 @@
 //! Asking for Data-Out: R2Ts, as far as there is memory for what they ask for (RFC 7143 11.8).
 
 use super::command::plain_write;
-use super::shard::{Env, TargetShard};
 use super::tasks::{State, Task, TaskIndex};
+use super::{Env, TargetShard};
 use crate::limits::{BURST_LEN_MAX, STREAM_LEN_MIN};
 
 /// A long write that older commands hold back: it is asked for nothing before its turn, and then for as much as goes on

@@ -36,7 +36,7 @@ impl Direction {
     /// Whether data is announced that cannot be: both ways, or none (RFC 7143 11.3.1: R and W "MUST NOT both be 0"
     /// where a length is not).
     #[inline]
-    pub(super) fn is_impossible(self, expected_len: u32, segments: &[u8]) -> bool {
+    pub(crate) fn is_impossible(self, expected_len: u32, segments: &[u8]) -> bool {
         match self {
             Self::Read | Self::Write => false,
             Self::None => expected_len > 0,
@@ -48,7 +48,7 @@ impl Direction {
     /// first step and the bytes its CDB asks for tell. A read that was announced as a write sends nothing, and its
     /// residual says so; where no bytes are announced at all there are residuals, too.
     #[inline]
-    pub(super) fn denies_a_write(self, expected_len: u32, step: &Step, transfer_len: u64) -> bool {
+    pub(crate) fn denies_a_write(self, expected_len: u32, step: &Step, transfer_len: u64) -> bool {
         let writes = match step {
             Step::Read { .. } => false,
             Step::Done(outcome) => outcome.status == Status::Good && outcome.data_in.is_empty(),
@@ -63,7 +63,7 @@ fn reads_both_ways(segments: &[u8]) -> bool {
 }
 
 /// What such a command is answered.
-pub(super) fn refusal() -> Outcome {
+pub(crate) fn refusal() -> Outcome {
     let sense = Sense::illegal_request(AdditionalSense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
     Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }
 }

@@ -13,9 +13,9 @@ use scsi_core::store::IoError;
 
 use super::closing::UnitLife;
 use super::finish::count;
-use super::shard::{Env, TargetShard};
 use super::task_management::WaitIndex;
 use super::tasks::{State, TaskIndex};
+use super::{Env, TargetShard};
 use crate::limits::{ABORT_DATA_WAIT, DATA_OUT_WAIT};
 
 /// An aborted task, while its I/O or its data is still out.

@@ -8,8 +8,8 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::target::shard::Env;
-use crate::target::stats::{ConnectionCounts, Moved, UnitCounts};
+use crate::shard::Env;
+use crate::stats::{ConnectionCounts, Moved, UnitCounts};
 
 const TEST_UNIT_READY: [u8; 6] = [0; 6];
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];

@@ -10,7 +10,7 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::target::shard::{Env, ShardEvent};
+use crate::shard::{Env, ShardEvent};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 

@@ -10,14 +10,14 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
-use super::buffers::Pool;
-use super::stats::SessionStats;
 use super::tasks::TaskIndex;
+use crate::buffers::Pool;
 use crate::iscsi::connection::data_out::DataOutRules;
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::whole_blocks;
 use crate::iscsi::session::CommandWindow;
 use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
+use crate::stats::SessionStats;
 
 /// One session.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use scsi_core::status::Status;
 use super::ask::is_put_off;
 use super::closing::UnitLife;
 use super::session::Session;
-use super::shard::{Env, TargetShard};
 use super::tasks::{Direction, Kind, State, Task, TaskIndex};
+use super::{Env, TargetShard};
 use crate::iscsi::connection::respond::{Ending, Segment};
 use crate::iscsi::transmit::Payload;
 

@@ -17,12 +17,12 @@ use scsi_core::device::{Nexus, NexusId};
 use scsi_core::lun::Lun;
 use scsi_core::store::*;
 
+use crate::buffers::Pool;
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
-use crate::target::buffers::Pool;
-use crate::target::session::Session;
-use crate::target::settings::TargetSettings;
-use crate::target::shard::{Env, TargetShard};
+use crate::shard::session::Session;
+use crate::shard::settings::TargetSettings;
+use crate::shard::{Env, TargetShard};
 
 /// What the store does with an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

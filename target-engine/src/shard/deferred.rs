@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use iscsi_proto::pdu::{Bhs, TaskFunction, TaskManagementRequest, TaskResponse};
 
-use super::shard::{Env, TargetShard};
 use super::task_management::Waits;
+use super::{Env, TargetShard};
 use crate::iscsi::connection::ConnectionState;
 use crate::limits::ABORT_WAIT;
 

@@ -8,11 +8,11 @@ use scsi_core::lun::Lun;
 use scsi_core::store::{Block, IoError, IoTag};
 use slab::Slab;
 
-pub use super::direction::Direction;
 pub use super::ending::{Aborted, PendingEnd};
+use crate::buffers::Pool;
+pub use crate::direction::Direction;
 use crate::iscsi::connection::data_out::DataOutProgress;
 use crate::iscsi::transmit::Payload;
-use crate::target::buffers::Pool;
 
 /// A task's place in its shard's slab.
 pub type TaskIndex = u32;
