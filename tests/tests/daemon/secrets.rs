@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use target_engine::control::wire::{Mode, Op, Record, RecordReader, encode_reply};
@@ -170,20 +171,27 @@ fn account_is_created_again_on_tgts_daemon_with_targets_offline() {
     session.read(0, 1).expect("the session continues");
 }
 
-/// A proxy of the control socket that records requests and refuses one of them.
+/// What happens at one request.
+enum Disturbance {
+    Refused,
+    /// Another process does this before.
+    Done(Command),
+}
+
+/// A proxy of the control socket that records requests and disturbs one of them.
 struct Proxy {
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    /// Listens in this directory. `refused` is the mode, operation and index, from 0, of the request to refuse.
-    fn new(directory: &Path, daemon: &Daemon, refused: (Mode, Op, usize)) -> Self {
+    /// Listens in this directory, and disturbs the request `at` (counted from 0) of a mode and operation.
+    fn new(directory: &Path, daemon: &Daemon, at: (Mode, Op, usize), mut disturbance: Disturbance) -> Self {
         let listener = UnixListener::bind(directory.join(format!("control.{CONTROL_PORT}"))).unwrap();
         let daemon = daemon.path(&format!("control.{CONTROL_PORT}"));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&requests);
         std::thread::spawn(move || {
-            let mut countdown = refused.2;
+            let mut countdown = at.2;
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 // A client that only checks for a daemon sends no request.
@@ -191,11 +199,16 @@ impl Proxy {
                 let (mode, op) = (record.header.mode, record.header.op);
                 let text = String::from_utf8_lossy(&record.payload).into_owned();
                 notes.lock().unwrap().push(format!("{mode} {op} {} {text}", record.header.tid));
-                if (mode, op) == (refused.0 as u32, refused.1 as u32) {
+                if (mode, op) == (at.0 as u32, at.1 as u32) {
                     if countdown == 0 {
                         countdown = usize::MAX;
-                        stream.write_all(&encode_reply(17, "")).unwrap();
-                        continue;
+                        match &mut disturbance {
+                            Disturbance::Refused => {
+                                stream.write_all(&encode_reply(17, "")).unwrap();
+                                continue;
+                            }
+                            Disturbance::Done(command) => assert!(command.status().unwrap().success()),
+                        }
                     }
                     countdown -= 1;
                 }
@@ -240,16 +253,10 @@ fn target_of_tgts_daemon_is_never_left_open_without_its_account() {
         for options in [&["--update", "ALL"][..], &["--update", "ALL", "--ignore-errors"]] {
             let daemon = configured(Brand::Tgt);
             let directory = tempfile::tempdir().unwrap();
-            let proxy = Proxy::new(directory.path(), &daemon, (mode, op, which));
+            let proxy = Proxy::new(directory.path(), &daemon, (mode, op, which), Disturbance::Refused);
             let socket = directory.path().join("control");
             let code = if options.len() == 2 { 22 } else { 0 };
-            // Changes only the secret of alice: the others have the placeholder of a dump.
-            let changed = conf()
-                .replace(OLD, NEW)
-                .replace("the-disks-secret", "PLEASE_CORRECT_THE_PASSWORD")
-                .replace("first-secret-12", "PLEASE_CORRECT_THE_PASSWORD")
-                .replace("secret-of-bob-12", "PLEASE_CORRECT_THE_PASSWORD");
-            let output = ends_at(&socket, code, Brand::Ours, &daemon, &changed, options);
+            let output = ends_at(&socket, code, Brand::Ours, &daemon, &changed_of_alice(), options);
             let case = format!("{op:?} {which} {options:?}: {output}");
             if is_restored {
                 assert_secret(&daemon, OLD, NEW);
@@ -275,4 +282,113 @@ fn target_of_tgts_daemon_is_never_left_open_without_its_account() {
             assert_secret(&daemon, NEW, OLD);
         }
     }
+}
+
+/// Alice's alone is made again; the others' secrets are those of a dump.
+fn changed_of_alice() -> String {
+    ["the-disks-secret", "first-secret-12", "secret-of-bob-12"]
+        .iter()
+        .fold(conf().replace(OLD, NEW), |conf, secret| conf.replace(secret, "PLEASE_CORRECT_THE_PASSWORD"))
+}
+
+#[test]
+fn step_that_another_process_takes_first_is_planned_again() {
+    let alice = ["--mode", "account", "--user", "alice", "--op"];
+    let account = |words: &[&'static str]| [&alice, words].concat();
+    let cases = [
+        (Mode::Account, Op::Unbind, 1, account(&["unbind", "--tid", "2"])),
+        (Mode::Account, Op::Unbind, 3, account(&["delete"])),
+        (Mode::Account, Op::Delete, 0, account(&["delete"])),
+        (Mode::Account, Op::Delete, 0, account(&["bind", "--tid", "2"])),
+        (Mode::Account, Op::New, 0, account(&["new", "--password", NEW])),
+        (Mode::Account, Op::Bind, 1, account(&["delete"])),
+        (Mode::Account, Op::Bind, 3, account(&["bind", "--tid", "2"])),
+        (
+            Mode::Target,
+            Op::Update,
+            3,
+            vec!["--mode", "target", "--op", "update", "--tid", "2", "-n", "state", "-v", "ready"],
+        ),
+    ];
+    for (mode, op, which, words) in cases {
+        let daemon = configured(Brand::Tgt);
+        let directory = tempfile::tempdir().unwrap();
+        let mut other = Command::new(Brand::Ours.program("tgtadm"));
+        other.args(["-C", CONTROL_PORT]).args(&words).env("TGT_IPC_SOCKET", daemon.path("control"));
+        let _proxy = Proxy::new(directory.path(), &daemon, (mode, op, which), Disturbance::Done(other));
+        let socket = directory.path().join("control");
+        let said = ends_at(&socket, 0, Brand::Ours, &daemon, &changed_of_alice(), &["--update", "ALL"]);
+        assert!(!said.contains("stays offline"), "{op:?} {which} {words:?}: {said}");
+        let shown = shown(&daemon);
+        assert!(!shown.contains("offline"), "{op:?} {which} {words:?}: {shown}");
+        assert_secret(&daemon, NEW, OLD);
+    }
+}
+
+#[test]
+fn account_of_tgts_daemon_that_others_have_stays_when_one_target_is_updated() {
+    let daemon = configured(Brand::Tgt);
+    let changed = changed_of_alice();
+    let new = format!("<target {}>\nincominguser alice {NEW}\n</target>\n", target_name(4));
+    let log = |said: &str| {
+        assert!(said.contains("the secret of account alice is not compared with the file: "), "{said}");
+        assert!(said.contains("'tgt-admin --update ALL' makes the account again"), "{said}");
+        assert!(!said.contains("offline"), "{said}");
+        assert_eq!(said.matches("not compared").count(), 1, "{said}");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let proxy =
+        Proxy::new(directory.path(), &daemon, (Mode::Account, Op::Delete, usize::MAX), Disturbance::Refused);
+    let socket = directory.path().join("control");
+    for (conf, name) in [(changed.clone() + &new, target_name(4)), (changed.clone(), target_name(2))] {
+        for options in [&["--update", &name, "-p"][..], &["--update", &name]] {
+            log(&ends_at(&socket, 0, Brand::Ours, &daemon, &conf, options));
+            assert_secret(&daemon, OLD, NEW);
+        }
+    }
+    assert!(shown(&daemon).contains(&target_name(4)));
+    for word in ["offline", "ready"] {
+        let asked = proxy.requests.lock().unwrap().join("\n");
+        assert!(!asked.contains(word), "{asked}");
+    }
+
+    // What this run makes, has the account only from now on.
+    ends(0, Brand::Ours, &daemon, &changed.replace(NEW, OLD), &["--update", &target_name(4)]);
+    let conf = changed.clone() + &new;
+    for options in [&["--update", "ALL", "-p"][..], &["--update", "ALL"]] {
+        log(&ends(0, Brand::Ours, &daemon, &conf, options));
+        assert_secret(&daemon, OLD, NEW);
+    }
+    ends(0, Brand::Ours, &daemon, &conf, &["--update", "ALL"]);
+    assert_secret(&daemon, NEW, OLD);
+
+    // One that no other target has is made again with that target alone.
+    let carol = format!("<target {}>\nincominguser carol {OLD}\n</target>\n", target_name(5));
+    ends(0, Brand::Ours, &daemon, &carol, &["--update", &target_name(5)]);
+    let said = ends(0, Brand::Ours, &daemon, &carol, &["--update", &target_name(5)]);
+    let only = format!(
+        "account carol is deleted and made again; offline meanwhile: target {} (tid 5)\n",
+        target_name(5)
+    );
+    assert!(said.contains(&only), "{said}");
+}
+
+#[test]
+fn parallel_updates_of_all_targets_of_tgts_daemon_leave_each_with_its_account() {
+    let daemon = configured(Brand::Tgt);
+    let here = daemon.path("");
+    let here = here.to_str().unwrap().trim_end_matches('/');
+    std::fs::write(daemon.path("targets.conf"), changed_of_alice().replace('@', here)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut update = Command::new(Brand::Ours.program("tgt-admin"));
+                update.args(["-C", CONTROL_PORT, "-c", "targets.conf", "--update", "ALL"]).current_dir(here);
+                let output = update.env("TGT_IPC_SOCKET", daemon.path("control")).output().unwrap();
+                assert!(output.status.success(), "{output:?}");
+            });
+        }
+    });
+    assert!(!shown(&daemon).contains("offline"));
+    assert_secret(&daemon, NEW, OLD);
 }

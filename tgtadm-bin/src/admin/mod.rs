@@ -15,6 +15,7 @@ mod make;
 mod outcome;
 mod plan;
 mod portrait;
+mod remake;
 pub mod running;
 mod secrets;
 mod update;

@@ -1,14 +1,15 @@
 //! Secrets of accounts that are not what the file says.
 //!
-//! Our daemon says whether a secret is the same and replaces it in place. tgt's can do neither: there the account is
-//! deleted, made and bound again, and what asks for its proof is offline meanwhile, so that nobody gets in without one.
+//! Our daemon says whether a secret is the same and replaces it in place. tgt's can do neither: there the account is made
+//! again ([`remake`](super::remake)).
 
 use super::Admin;
-use super::command::{Command, Direction};
+use super::command::Command;
 use super::config::{Account, Config, PASSWORD_TO_CORRECT};
-use super::console::{Stop, refused, warn};
+use super::console::{Stop, refused};
 use super::outcome::Outcome;
-use super::running::{Running, Target};
+use super::remake::Scope;
+use super::running::Running;
 use crate::{EINVAL, Refusal};
 
 /// Accounts that the daemon has, and whose secret may have to change.
@@ -18,18 +19,8 @@ pub(super) struct Secrets {
     pub(super) different: Vec<Account>,
     /// The daemon does not say.
     pub(super) unknown: Vec<Account>,
-}
-
-/// The steps that give an account of tgt's daemon another secret.
-#[derive(Default)]
-struct Remake {
-    /// Closes what asks for the account's proof, and takes the account from there; each with what takes it back.
-    before: Vec<(Command, Command)>,
-    bind: Vec<Command>,
-    /// Opens what was closed.
-    open: Vec<Command>,
-    /// What is closed meanwhile.
-    closed: Vec<String>,
+    /// The only target that was looked at; none for all of them and discovery.
+    pub(super) target: Option<String>,
 }
 
 impl Admin {
@@ -44,7 +35,7 @@ impl Admin {
         let targets = config.targets.iter().filter(|target| name.is_none_or(|name| target.name == name));
         let wanted = discovery.filter(|_| name.is_none()).chain(targets.flat_map(|target| target.accounts()));
         let mut seen = Vec::new();
-        let mut found = Secrets::default();
+        let mut found = Secrets { target: name.map(str::to_owned), ..Secrets::default() };
         for account in wanted {
             // A secret that a dump puts there is nobody's.
             let is_there = running.accounts.contains(&account.user);
@@ -78,10 +69,12 @@ impl Admin {
     }
 
     /// Gives the accounts the secrets of the file, one after the other; one that is refused keeps no other from it.
+    /// `before` is the daemon before this run.
     pub(super) fn change_secrets(
         &self,
+        config: &Config,
         secrets: &Secrets,
-        running: &Running,
+        before: &Running,
         outcome: &mut Outcome,
     ) -> Result<(), Stop> {
         for Account { user, password, .. } in &secrets.different {
@@ -89,15 +82,11 @@ impl Admin {
             let result = self.send_secret(&command);
             outcome.note(result.or_else(|refusal| self.fail_unless_ignored(&command, &refusal)))?;
         }
-        if secrets.unknown.is_empty() {
-            return Ok(());
-        }
-        // What is bound has changed meanwhile.
-        let running = if self.pretend { running.clone() } else { self.running()? };
+        let scope = Scope { config, before, target: secrets.target.as_deref() };
         secrets
             .unknown
             .iter()
-            .try_for_each(|account| outcome.note(self.make_again(account, &running)).map(drop))
+            .try_for_each(|account| outcome.note(self.make_again(account, &scope)).map(drop))
     }
 
     /// What `--plan` says of those that differ.
@@ -116,117 +105,9 @@ impl Admin {
         }
     }
 
-    /// Makes an account again of which the daemon does not say whether its secret is the same.
-    fn make_again(&self, account: &Account, running: &Running) -> Result<(), Stop> {
-        let user = &account.user;
-        let used = running.targets.iter().find(|target| target.in_use() && has_account(target, user));
-        if let Some(target) = used.filter(|_| !self.force) {
-            self.skip(&[format!(
-                "# Target with tid {} ({}) is in use, and this daemon cannot change a secret in place: the one of account \
-                 {user} stays as it is. --force changes it.",
-                target.tid, target.name
-            )]);
-            return Ok(());
-        }
-        self.remade(account, &self.remake(user, running))
-    }
-
-    fn remade(&self, account: &Account, remake: &Remake) -> Result<(), Stop> {
-        let Account { user, password, .. } = account;
-        let closed = remake.closed.join(", ");
-        let meanwhile =
-            if closed.is_empty() { String::new() } else { format!("; offline meanwhile: {closed}") };
-        self.skip(&[format!(
-            "# This daemon neither shows a secret nor changes it in place: account {user} is deleted and made again{meanwhile}"
-        )]);
-        let delete = self.commands.delete_account(user);
-        for (at, command) in remake.before.iter().map(|(command, _)| command).chain([&delete]).enumerate() {
-            if let Err(refusal) = self.send_secret(command) {
-                // The account is still there.
-                let undo: Vec<&Command> = remake.before[..at].iter().rev().map(|(_, undo)| undo).collect();
-                let _ = self.open_again(account, remake, &undo);
-                return self.fail_unless_ignored(command, &refusal);
-            }
-        }
-        let new = self.commands.new_account(None, user, password);
-        let make: Vec<&Command> = [&new].into_iter().chain(&remake.bind).chain(&remake.open).collect();
-        self.open_again(account, remake, &make)
-    }
-
-    /// Gives back what was taken, and opens last: a target without the account would ask for no proof, so it stays
-    /// offline where the daemon refuses a step before.
-    fn open_again(&self, account: &Account, remake: &Remake, steps: &[&Command]) -> Result<(), Stop> {
-        for (at, command) in steps.iter().enumerate() {
-            if let Err(refusal) = self.send_secret(command) {
-                if !remake.closed.is_empty() {
-                    let left: Vec<String> =
-                        steps[at..].iter().map(|command| command.text_without_secret()).collect();
-                    warn(format_args!(
-                        "account {} is not as it was, so this stays offline: {}; what is left to do: {}",
-                        account.user,
-                        remake.closed.join(", "),
-                        left.join("; ")
-                    ));
-                }
-                return self.fail_unless_ignored(command, &refusal);
-            }
-        }
-        Ok(())
-    }
-
-    /// The account is taken from the end of each list only, with those behind it, which come back in their order: tgt's
-    /// daemon ends at the next report where a list has a gap.
-    fn remake(&self, user: &str, running: &Running) -> Remake {
-        let commands = &self.commands;
-        let mut remake = Remake::default();
-        for target in running.targets.iter().filter(|target| has_account(target, user)) {
-            let (tid, driver) = (target.tid, target.driver.as_str());
-            let state = |state| commands.state(&tid.to_string(), None, state);
-            if target.state == "ready" {
-                remake.before.push((state("offline"), state("ready")));
-                remake.open.push(state("ready"));
-            }
-            remake.closed.push(format!("target {} (tid {tid})", target.name));
-            for (list, direction) in
-                [(&target.incoming, Direction::Incoming), (&target.outgoing, Direction::Outgoing)]
-            {
-                remake
-                    .rebind(list, user, |op, user| commands.target_account(driver, op, tid, user, direction));
-            }
-        }
-        let discovery = [
-            (&running.incoming_discovery, Direction::Incoming),
-            (&running.outgoing_discovery, Direction::Outgoing),
-        ];
-        if discovery.iter().any(|(list, _)| list.iter().any(|known| known == user)) {
-            if running.state == "ready" {
-                remake.before.insert(0, (commands.system_state("offline"), commands.system_state("ready")));
-                remake.open.push(commands.system_state("ready"));
-            }
-            remake.closed.push("the daemon, for its discovery".to_owned());
-            for (list, direction) in discovery {
-                remake.rebind(list, user, |op, user| commands.discovery_account(op, user, direction));
-            }
-        }
-        remake
-    }
-
     /// Shows a command without its secret and sends it, unless it is a pretence.
-    fn send_secret(&self, command: &Command) -> Result<(), Refusal> {
+    pub(super) fn send_secret(&self, command: &Command) -> Result<(), Refusal> {
         self.tell(&command.text_without_secret());
         if self.pretend { Ok(()) } else { command.send().map(drop) }
     }
-}
-
-impl Remake {
-    fn rebind(&mut self, list: &[String], user: &str, command: impl Fn(&str, &str) -> Command) {
-        let Some(at) = list.iter().position(|known| known == user) else { return };
-        let (bind, unbind) = (|user: &String| command("bind", user), |user: &String| command("unbind", user));
-        self.before.extend(list[at..].iter().rev().map(|user| (unbind(user), bind(user))));
-        self.bind.extend(list[at..].iter().map(bind));
-    }
-}
-
-fn has_account(target: &Target, user: &str) -> bool {
-    target.incoming.iter().chain(&target.outgoing).any(|known| known == user)
 }

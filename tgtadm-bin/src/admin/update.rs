@@ -71,7 +71,7 @@ impl Admin {
             }
         }
         // Last, for they cannot be undone: nobody knows what they were.
-        self.change_secrets(&plan.secrets, &running, &mut outcome)?;
+        self.change_secrets(&config, &plan.secrets, &running, &mut outcome)?;
         outcome.end()?;
         if config.refused.is_empty() { Ok(()) } else { Err(MISTAKE) }
     }
