@@ -167,6 +167,7 @@ fn account_is_created_again_on_tgts_daemon_with_targets_offline() {
     let stays =
         format!("Target with tid 3 ({}) is in use, and this daemon cannot change a secret", target_name(3));
     assert!(output.contains(&stays), "{output}");
+    assert!(!output.contains("account alice is deleted"), "{output}");
     assert_secret(&daemon, NEW, OLD);
     session.read(0, 1).expect("the session continues");
 }

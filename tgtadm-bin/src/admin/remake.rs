@@ -1,8 +1,8 @@
-//! Gives an account of tgt's daemon another secret: deletes, makes and binds it again, while all that has it is offline, so
-//! that no initiator gets in without a proof.
+//! Gives an account of tgt's daemon another secret: deletes, makes and binds it again, while all that has it is offline,
+//! so that no initiator gets in without a proof.
 //!
-//! Each step follows from what the daemon shows and what was taken before. Where a step is refused since another process
-//! has changed the daemon meanwhile, the daemon is read again and the rest is planned again.
+//! Each step follows from what the daemon shows and what was taken before. Where a step is refused since another
+//! process has changed the daemon meanwhile, the daemon is read again and the rest is planned again.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -181,8 +181,8 @@ impl Admin {
     }
 }
 
-/// The steps that take the account from what has it now. The account is taken from the end of each list only, with those
-/// behind it, which come back in their order: tgt's daemon ends at the next report where a list has a gap.
+/// The steps that take the account from what has it now. The account is taken from the end of each list only, with
+/// those behind it, which come back in their order: tgt's daemon ends at the next report where a list has a gap.
 fn take(commands: &Commands, user: &str, now: &Running, taken: &mut Vec<Holder>) -> Vec<Command> {
     let mut steps = Vec::new();
     for mut holder in holders(now) {
