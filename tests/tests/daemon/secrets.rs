@@ -1,4 +1,4 @@
-//! Changed CHAP secrets in the configuration: our daemon replaces them in directory; for tgt's daemon, `tgt-admin` creates
+//! Changed CHAP secrets in the configuration: our daemon replaces them in place; for tgt's daemon, `tgt-admin` creates
 //! the account again while its targets are offline.
 
 use std::io::{Read, Write};
