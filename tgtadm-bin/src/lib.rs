@@ -1,10 +1,10 @@
-//! What the administration tools share: the option grammar and the client of the control socket.
+//! The administration tools `tgtadm`, `tgt-admin`, `tgt-setup-lun` and `tgtimg`.
 //!
-//! Scripts and cluster agents drive the stock `tgtadm` and read its messages and exit codes, so this one accepts
-//! what stock accepts, refuses what stock refuses, in the same words: [`getopt`] is the C library's way to read
-//! options, [`options`] the table of them, [`args`] what they mean together, [`rules`] which of them go with which
-//! operation, [`client`] the exchange with the daemon, [`completions`] what shells offer. [`setup_lun`] and [`image`]
-//! are tools of their own.
+//! Scripts and cluster agents call `tgtadm` and parse its messages and exit codes. This implementation therefore accepts
+//! the options that tgt's accepts and prints the same messages: [`getopt`] parses options as the C library does,
+//! [`options`] is the table of options, [`args`] builds a request from them, [`rules`] lists the options of each
+//! operation, [`client`] sends the request to the daemon, [`completions`] generates shell completions. [`admin`] is
+//! `tgt-admin`, [`setup_lun`] is `tgt-setup-lun`, [`image`] is `tgtimg`.
 
 pub mod admin;
 pub mod args;
@@ -13,6 +13,7 @@ pub mod completions;
 pub mod getopt;
 pub mod image;
 pub mod options;
+mod refusal;
 mod retries;
 pub mod rules;
 pub mod setup_lun;
@@ -22,62 +23,22 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use target_engine::control::error::TgtadmError;
+use clap::Parser;
+
+pub use crate::refusal::Refusal;
+pub(crate) use crate::refusal::{EINVAL, NO_DAEMON};
 
 use crate::args::Invocation;
 
-/// Why nothing, or not all, was done: what to print on standard error, and the exit code.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// 1 for an unknown mode or operation, 22 for a request that cannot be sent or that the daemon refused,
-    /// 107 when there is no daemon.
-    pub exit: u8,
-    /// The number that the daemon answered; 0 where the refusal is not the daemon's.
-    pub error: u32,
-    /// Whole lines; bytes, because they repeat what the user typed.
-    pub text: Vec<u8>,
-    /// With `--json`, the daemon's refusal as it was written; for standard output.
-    pub document: Vec<u8>,
-}
-
-impl Refusal {
-    /// One line after the tool's name.
-    fn named(exit: u8, message: impl AsRef<[u8]>) -> Self {
-        let mut text = b"tgtadm: ".to_vec();
-        text.extend_from_slice(message.as_ref());
-        text.push(b'\n');
-        Self { exit, error: 0, text, document: Vec::new() }
-    }
-
-    /// One line as it is, what would be right, and the advice to ask for help.
-    fn with_advice(message: impl AsRef<[u8]>, right: &str) -> Self {
-        let text = [message.as_ref(), b"\n"].concat();
-        let mut refusal = Self { exit: EINVAL, error: 0, text, document: Vec::new() }.but(right);
-        refusal.text.extend_from_slice(b"Try `tgtadm --help' for more information.\n");
-        refusal
-    }
-
-    /// Whether the daemon gave this answer.
-    pub(crate) fn is(&self, error: TgtadmError) -> bool {
-        self.error == error.number()
-    }
-
-    /// The same, and a line on what would be right: indented, since stock has none.
-    fn but(mut self, right: impl AsRef<[u8]>) -> Self {
-        self.text.extend_from_slice(&[b"  ", right.as_ref(), b"\n"].concat());
-        self
-    }
-}
-
-/// `tgtadm`, from its arguments (the program's name first) to its exit code.
+/// Runs `tgtadm` with its arguments, of which the first is the program's name.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<Vec<u8>> = arguments.into_iter().map(OsString::into_vec).collect();
     let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
-    match args::parse(&arguments, posixly_correct).and_then(|invocation| obey(&invocation)) {
+    match args::parse(&arguments, posixly_correct).and_then(|invocation| execute(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // A reader that went away is no reason to change the exit code.
+            // A closed output does not change the exit code.
             print(&refusal.document);
             let _ = std::io::stderr().write_all(&refusal.text);
             ExitCode::from(refusal.exit)
@@ -85,7 +46,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn obey(invocation: &Invocation) -> Result<(), Refusal> {
+fn execute(invocation: &Invocation) -> Result<(), Refusal> {
     match invocation {
         Invocation::Help => print(options::help().as_bytes()),
         Invocation::Version => print(concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
@@ -102,7 +63,17 @@ fn print(text: &[u8]) {
     let _ = out.write_all(text).and_then(|()| out.flush());
 }
 
-/// What a request gets that makes no sense.
-const EINVAL: u8 = 22;
-/// There is no daemon at the control socket.
-const NO_DAEMON: u8 = 107;
+/// Parses the arguments of a tool that uses clap.
+///
+/// # Errors
+/// clap's message has been printed. The exit code is 0 for `--help` and `--version`, else `usage_error`.
+pub(crate) fn parse<T: Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+    usage_error: u8,
+) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        // A closed output does not change the exit code.
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { usage_error } else { 0 })
+    })
+}

@@ -1,9 +1,9 @@
-//! How often a step is tried again whose number or name another process took meanwhile.
+//! Bounds how often a request is retried after another process took its number or name.
 
 use std::thread;
 use std::time::Duration;
 
-/// The tries that are left to one step.
+/// The remaining attempts of one request.
 #[derive(Debug)]
 pub(crate) struct Retries {
     left: u32,
@@ -17,8 +17,10 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// Whether to try again. `progress` says whether the daemon shows something else than at the last try: then
-    /// another process has done its step, and this one's turn comes. Without progress it waits a moment.
+    /// Whether to try again. Sleeps first if `progress` is false.
+    ///
+    /// `progress` says whether the daemon's state changed since the last attempt, because another process made
+    /// progress.
     pub(crate) fn again(&mut self, progress: bool) -> bool {
         self.left = self.left.saturating_sub(1);
         if !progress {
@@ -29,10 +31,12 @@ impl Retries {
     }
 }
 
-/// More than processes that make something at the same time.
+/// Attempts of one request; more than processes that run at the same time.
 const TRIES: u32 = 1000;
-/// Two seconds: a unit whose store is being opened is not shown yet, but its number is taken.
+/// Attempts without progress, two seconds in total. A unit is not listed while its store is being opened, but its
+/// number is taken.
 const IDLE_TRIES: u32 = 40;
+/// The time between two attempts without progress.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
@@ -40,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_are_bounded() {
+    fn attempts_are_bounded() {
         let mut busy = Retries::default();
         assert_eq!((1..).take_while(|_| busy.again(true)).count(), TRIES as usize - 1);
         let mut idle = Retries { idle: 3, ..Retries::default() };

@@ -1,13 +1,15 @@
-//! `tgt-setup-lun`: makes a target with one unit and says who may use it. It sends what `tgtadm` would send for the
-//! same steps, so it works with any daemon that `tgtadm` works with; what it made is deleted where a step fails.
+//! `tgt-setup-lun`: creates a target with one unit and adds ACL rules.
+//!
+//! It sends the requests that `tgtadm` sends, so it works with every daemon that `tgtadm` works with. If a step fails,
+//! it deletes the target.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser};
 
 use target_engine::control::error::TgtadmError;
 
@@ -16,25 +18,25 @@ use crate::client;
 use crate::retries::Retries;
 use crate::{NO_DAEMON, Refusal};
 
-/// Makes a target with one logical unit and admits initiators to it.
+/// Creates a target with one logical unit and admits initiators to it.
 ///
-/// Prints each step. What was made is deleted again where a step fails.
+/// Prints each step. If a step fails, the target is deleted.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tgt-setup-lun", version, args_override_self = true, after_help = AFTER_HELP)]
 pub struct Args {
-    /// The target's name; one that does not start with iqn becomes iqn.2001-04.com.HOST-NAME
+    /// The target's name; a name that does not start with iqn becomes iqn.2001-04.com.HOST-NAME
     #[arg(short = 'n', value_name = "NAME", value_parser = without_comma)]
     name: String,
 
-    /// The file or block device behind the unit
+    /// The file or block device that is exported
     #[arg(short = 'd', value_name = "DEVICE", value_parser = without_comma, value_hint = clap::ValueHint::FilePath)]
     device: String,
 
-    /// The kind of backing store; by default rdwr
+    /// The type of backing store; rdwr by default
     #[arg(short = 'b', value_name = "BSTYPE", value_parser = without_comma)]
     bstype: Option<String>,
 
-    /// The unit's block size, a power of two from 512; by default 512
+    /// The logical block size, a power of two from 512; 512 by default
     #[arg(short = 'B', value_name = "BYTES", value_parser = block_size)]
     block_size: Option<u32>,
 
@@ -46,30 +48,24 @@ pub struct Args {
     #[arg(short = 'C', value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
     control_port: Option<u16>,
 
-    /// Addresses, networks (a.b.c.d/n) or ALL that may use the target; by default ALL
+    /// Addresses, networks (a.b.c.d/n) or ALL that may use the target; ALL by default
     #[arg(value_name = "INITIATOR", value_parser = without_comma)]
     initiators: Vec<String>,
 }
 
-/// The tool, from its arguments (the program's name first) to its exit code.
+/// Runs `tgt-setup-lun` with its arguments, of which the first is the program's name.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let read =
-        Args::command().try_get_matches_from(arguments).and_then(|found| Args::from_arg_matches(&found));
-    let args = match read {
+    let args: Args = match crate::parse(arguments, FAILED) {
         Ok(args) => args,
-        Err(error) => {
-            // A reader that went away changes nothing.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { NOTHING_MADE } else { 0 });
-        }
+        Err(exit) => return exit,
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let path = match absolute(&args.device) {
         Ok(path) => path,
         Err(why) => {
             say(&format!("Error: {why}"));
-            return ExitCode::from(NOTHING_MADE);
+            return ExitCode::from(FAILED);
         }
     };
     let setup = Setup { name: target_name(&args.name, &host), path, args };
@@ -79,17 +75,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What is to be made.
+/// A target to create.
 struct Setup {
-    /// The target's whole name.
+    /// The complete name of the target.
     name: String,
-    /// The device as the daemon is told.
+    /// The path of the device as it is sent to the daemon.
     path: String,
     args: Args,
 }
 
 impl Setup {
-    /// All steps; the exit code where one fails.
+    /// Executes all steps.
+    ///
+    /// # Errors
+    /// Returns the exit code.
     fn make(&self) -> Result<(), u8> {
         if let Some(port) = self.args.control_port {
             say(&format!("Control port: {port}"));
@@ -103,25 +102,25 @@ impl Setup {
                 self.ask(&["--op", "delete", "--mode", "target", "--tid", &tid.to_string(), "--force"]);
             deleted.map_or_else(
                 |refusal| {
-                    failed(&refusal, &format!("target tid={tid} could not be deleted")).max(LEFT_BEHIND)
+                    failed(&refusal, &format!("target tid={tid} could not be deleted")).max(TARGET_LEFT)
                 },
                 |_| exit,
             )
         })
     }
 
-    /// A new target under the first number that is free; its number. Another process may take that number meanwhile:
-    /// then it is the next one's turn.
+    /// Creates the target and returns its number, the first that is free. If another process takes the number
+    /// meanwhile, tries the next one.
     fn target(&self) -> Result<u32, u8> {
         let (mut tried, mut retries) = (0, Retries::default());
         let mut targets = self.targets()?;
         loop {
             if targets.iter().any(|(_, name)| *name == self.name) {
                 say(&format!("Error: target named {} already exists", self.name));
-                return Err(NOTHING_MADE);
+                return Err(FAILED);
             }
             let taken = |tid: u32| targets.iter().any(|(other, _)| *other == tid);
-            let Some(tid) = (tried + 1..).find(|tid| !taken(*tid)) else { return Err(NOTHING_MADE) };
+            let Some(tid) = (tried + 1..).find(|tid| !taken(*tid)) else { return Err(FAILED) };
             say(&format!("Creating new target (name={}, tid={tid})", self.name));
             let number = tid.to_string();
             let words = ["--op", "new", "--mode", "target", "--tid", &number, "--targetname", &self.name];
@@ -143,7 +142,7 @@ impl Setup {
         shown.map(|text| targets(&text)).map_err(|refusal| failed(&refusal, "the targets cannot be listed"))
     }
 
-    /// The unit, under the first number that nobody took meanwhile.
+    /// Creates the unit with the first LUN that is free.
     fn unit(&self, tid: u32) -> Result<(), u8> {
         let Args { device, bstype, block_size, .. } = &self.args;
         say(&format!("Adding a logical unit ({device}) to target, tid={tid}"));
@@ -173,6 +172,7 @@ impl Setup {
         }
     }
 
+    /// Adds the ACL rules.
     fn admit(&self, tid: u32) -> Result<(), u8> {
         let everybody = ["ALL".to_owned()];
         let mut initiators = self.args.initiators.as_slice();
@@ -194,7 +194,7 @@ impl Setup {
         Ok(())
     }
 
-    /// A request in `tgtadm`'s words; what the daemon answers.
+    /// Sends the request of a `tgtadm` command line and returns the answer.
     fn ask(&self, words: &[&str]) -> Result<Vec<u8>, Refusal> {
         let port = self.args.control_port.unwrap_or(0).to_string();
         let common = ["tgtadm", "--lld", &self.args.transport, "--control-port", &port];
@@ -206,24 +206,25 @@ impl Setup {
     }
 }
 
-/// Steps and mistakes are both on standard output, where scripts look for them.
+/// Prints a step or an error to standard output, where scripts expect both.
 fn say(line: &str) {
-    // A reader that went away is no reason to stop half-way.
+    // A closed output is ignored so that a run is not left half done.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Says what failed, and on standard error why; the exit code.
+/// Prints what failed, and the reason to standard error. Returns the exit code.
 fn failed(refusal: &Refusal, what: &str) -> u8 {
     let _ = std::io::stderr().write_all(&refusal.text);
     say(&format!("Error: {what}"));
-    if refusal.exit == NO_DAEMON { NO_DAEMON } else { NOTHING_MADE }
+    if refusal.exit == NO_DAEMON { NO_DAEMON } else { FAILED }
 }
 
+/// Completes a name that does not start with `iqn`.
 fn target_name(name: &str, host: &str) -> String {
     if name.starts_with("iqn") { name.to_owned() } else { format!("iqn.2001-04.com.{host}-{name}") }
 }
 
-/// Numbers and names in what `tgtadm --mode target --op show` prints.
+/// The numbers and names in the output of `tgtadm --mode target --op show`.
 fn targets(shown: &[u8]) -> Vec<(u32, String)> {
     let shown = String::from_utf8_lossy(shown);
     let target = |line: &str| {
@@ -233,11 +234,11 @@ fn targets(shown: &[u8]) -> Vec<(u32, String)> {
     shown.lines().filter_map(target).collect()
 }
 
-/// The daemon has a directory of its own: a file here is told by its whole path. What is no file here is another
-/// store's name for something.
+/// The absolute path of a file, because the daemon has another working directory. A name that is not a file is returned
+/// as it is.
 ///
 /// # Errors
-/// The whole path cannot be sent.
+/// The absolute path contains a comma or is not UTF-8.
 fn absolute(device: &str) -> Result<String, String> {
     let path = Path::new(device);
     if !path.exists() {
@@ -255,7 +256,7 @@ fn absolute(device: &str) -> Result<String, String> {
     }
 }
 
-/// The daemon splits requests at commas.
+/// Rejects a comma, because the daemon splits requests at commas.
 fn without_comma(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(',') {
         return Err("expected at least one character and no comma".to_owned());
@@ -268,17 +269,17 @@ fn block_size(text: &str) -> Result<u32, String> {
     size.ok_or_else(|| "expected a power of two from 512".to_owned())
 }
 
-/// A mistake, or the daemon refused; nothing is left behind.
-const NOTHING_MADE: u8 = 1;
-/// Neither could a step be done nor what was made be deleted.
-const LEFT_BEHIND: u8 = 2;
+/// Exit code: an option is wrong or the daemon refused a request; no target is left.
+const FAILED: u8 = 1;
+/// Exit code: a step failed and the target could not be deleted.
+const TARGET_LEFT: u8 = 2;
 const AFTER_HELP: &str = "\
 Examples:
   tgt-setup-lun -n disk1 -d /dev/sdb1 192.0.2.7 192.0.2.8
   tgt-setup-lun -n iqn.2001-04.com.example:disk2 -d /srv/disk2.img -b aio -B 4096
 
 TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).
-Exit codes: 0 done; 1 refused, nothing is left behind; 2 a target is left behind; 107 no daemon.";
+Exit codes: 0 success; 1 failed, no target is left; 2 failed, a target is left; 107 no daemon.";
 
 #[cfg(test)]
 mod tests {
@@ -289,21 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn names_are_whole_or_get_the_hosts() {
+    fn short_names_get_a_prefix_with_the_host_name() {
         assert_eq!(target_name("disk", "box"), "iqn.2001-04.com.box-disk");
         assert_eq!(target_name("iqn.2001-04.com.example:x", "box"), "iqn.2001-04.com.example:x");
         assert_eq!(target_name("IQN.x", "box"), "iqn.2001-04.com.box-IQN.x");
     }
 
     #[test]
-    fn targets_are_found_in_the_text() {
+    fn targets_are_parsed_from_the_report() {
         let text =
             b"Target 2: iqn.a:b\n    I_T nexus: 3\n        Target 4: no\nTarget x: no\nTarget 300: iqn.c\n";
         assert_eq!(targets(text), [(2, "iqn.a:b".to_owned()), (300, "iqn.c".to_owned())]);
     }
 
     #[test]
-    fn mistakes_name_the_option_and_what_it_takes() {
+    fn usage_errors_have_the_option_and_accepted_values() {
         #[rustfmt::skip]
         let cases = [
             ("-n a",                   "-d <DEVICE>"),

@@ -1,5 +1,7 @@
-//! What each command line sends or says. The expectations were taken down from stock `tgtadm` 1.0.85; the last tests
-//! hold ours beside the one that is installed (Debian package `tgt`).
+//! The request or the message of each command line.
+//!
+//! The expectations were recorded from tgt's `tgtadm` 1.0.85. The last tests compare with the installed one (Debian
+//! package `tgt`).
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -7,12 +9,12 @@ mod recorder;
 
 use std::path::Path;
 
-use recorder::{OURS, STOCK, run};
+use recorder::{OURS, TGT, run};
 use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
 use tgtadm_bin::args::{self, Invocation};
 
-/// Command line (`''` is an empty word), then either the record in short (only what is not the default, the payload
-/// in brackets without its NUL) or exit code and message.
+/// Command line (`''` is an empty word), then either the request in short form (only fields that differ from the
+/// default, the payload in brackets without its NUL) or exit code and message.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected)] = &[
     ("--op show --mode target",                                   Sends("target show")),
@@ -126,7 +128,7 @@ const CASES: &[(&str, Expected)] = &[
 #[derive(Clone, Copy, Debug)]
 enum Expected {
     Sends(&'static str),
-    /// Exit code, message, what follows it.
+    /// Exit code, message, and the text that follows it.
     Says(u8, &'static str, &'static str),
 }
 use Expected::{Says, Sends};
@@ -165,7 +167,7 @@ fn in_short(record: &Record) -> String {
 }
 
 #[test]
-fn every_line_sends_or_says_what_it_should() {
+fn command_lines_send_or_print_as_recorded() {
     for (line, expected) in CASES {
         let arguments: Vec<Vec<u8>> =
             ["tgtadm".to_owned()].into_iter().chain(words(line)).map(String::into_bytes).collect();
@@ -174,7 +176,7 @@ fn every_line_sends_or_says_what_it_should() {
                 assert_eq!(in_short(&order.record), *short, "{line}");
             }
             (Err(refusal), Says(exit, message, advice)) => {
-                let (text, right) = apart(&refusal.text);
+                let (text, right) = split_lines(&refusal.text);
                 assert_eq!((refusal.exit, text), (*exit, format!("{message}{advice}")), "{line}");
                 assert_eq!(right.len(), 1, "{line}: {right:?}");
             }
@@ -183,16 +185,16 @@ fn every_line_sends_or_says_what_it_should() {
     }
 }
 
-/// Stock's words, and the indented lines among them on what would be right, which stock has none of.
-fn apart(text: &[u8]) -> (String, Vec<String>) {
+/// Splits a text into tgt's lines and our indented lines, which tgt does not print.
+fn split_lines(text: &[u8]) -> (String, Vec<String>) {
     let text = String::from_utf8_lossy(text);
-    let (right, stocks): (Vec<&str>, Vec<&str>) =
+    let (right, tgt_lines): (Vec<&str>, Vec<&str>) =
         text.split_inclusive('\n').partition(|line| line.starts_with("  "));
-    (stocks.concat(), right.into_iter().map(|line| line.trim().to_owned()).collect())
+    (tgt_lines.concat(), right.into_iter().map(|line| line.trim().to_owned()).collect())
 }
 
 #[test]
-fn a_refusal_names_the_option_and_what_is_accepted() {
+fn error_has_the_option_and_accepted_values() {
     let ops = "--op OP: new, delete, bind, unbind, show, update, stat, start or stop";
     let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld";
     let user = "--user NAME: an account's name";
@@ -230,29 +232,29 @@ fn a_refusal_names_the_option_and_what_is_accepted() {
         ("-m account -o new",               &format!("{user}; --password SECRET: its secret")),
     ];
     for (line, expected) in cases {
-        assert_eq!(right_of(words(line).into_iter().map(String::into_bytes)), expected, "{line}");
+        assert_eq!(accepted_line(words(line).into_iter().map(String::into_bytes)), expected, "{line}");
     }
     let text = [b"-b".to_vec(), vec![0xff]];
-    assert_eq!(right_of(text.into_iter()), "--backing-store; accepted: text in UTF-8");
+    assert_eq!(accepted_line(text.into_iter()), "--backing-store; accepted: text in UTF-8");
     for line in ["--bogus", "-z", "x"] {
-        let all = right_of([line.as_bytes().to_vec()].into_iter());
+        let all = accepted_line([line.as_bytes().to_vec()].into_iter());
         let named = |option: &str| all.split([' ', ',']).any(|word| word == option);
         assert!(["--debug", "--op", "--control-port"].into_iter().all(named), "{line}: {all}");
     }
-    let host = right_of(words("-m tgt -o bind -t 1").into_iter().map(String::into_bytes));
+    let host = accepted_line(words("-m tgt -o bind -t 1").into_iter().map(String::into_bytes));
     for option in ["--initiator-address ADDRESS: ", "--initiator-name IQN: ", "--bus BUS,ID: "] {
         assert!(host.contains(option), "{host}");
     }
 }
 
-/// The line on what would be right of words that are refused.
-fn right_of(words: impl Iterator<Item = Vec<u8>>) -> String {
+/// The indented line in the error of a command line.
+fn accepted_line(words: impl Iterator<Item = Vec<u8>>) -> String {
     let arguments: Vec<Vec<u8>> = [b"tgtadm".to_vec()].into_iter().chain(words).collect();
     let refusal = args::parse(&arguments, false).unwrap_err();
-    apart(&refusal.text).1.concat()
+    split_lines(&refusal.text).1.concat()
 }
 
-/// `tgtadm -L iscsi -m logicalunit -o new -t 258 -l 3 -b /x`, as it was on the socket.
+/// The recorded request of `tgtadm -L iscsi -m logicalunit -o new -t 258 -l 3 -b /x`.
 #[test]
 fn golden_bytes() {
     let mut expected = vec![0; 120];
@@ -270,7 +272,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn help_and_version_end_the_reading() {
+fn help_and_version_end_parsing() {
     for (line, expected) in [
         ("tgtadm -h -z", Invocation::Help),
         ("tgtadm foo --he", Invocation::Help),
@@ -282,7 +284,7 @@ fn help_and_version_end_the_reading() {
 }
 
 #[test]
-fn the_daemons_answer_decides_output_and_exit_code() {
+fn answer_of_the_daemon_determines_output_and_exit_code() {
     let show = words("-o show -m target");
     let text = run(OURS, &show, b"\0\0\0\0\x0f\0\0\0Target\0");
     assert_eq!(
@@ -292,22 +294,22 @@ fn the_daemons_answer_decides_output_and_exit_code() {
     let refused = run(OURS, &show, b"\x04\0\0\0\x08\0\0\0");
     assert_eq!(refused.exit, Some(22));
     assert_eq!(refused.stderr, b"tgtadm: can't find the target\n");
-    let nobody = run(OURS, &words("-o show -m target -C 7"), b"");
-    assert_eq!(nobody.exit, Some(107));
-    assert_eq!(nobody.record, None);
+    let no_daemon = run(OURS, &words("-o show -m target -C 7"), b"");
+    assert_eq!(no_daemon.exit, Some(107));
+    assert_eq!(no_daemon.record, None);
 }
 
-/// Both tools, the same words, the same daemon.
+/// Runs both tools with the same words and daemon and compares the outcomes.
 fn assert_alike(line: &[String]) {
     let reply = b"\0\0\0\0\x0a\0\0\0!\0";
-    let (mut ours, stock) = (run(OURS, line, reply), run(STOCK, line, reply));
-    ours.stderr = apart(&ours.stderr).0.into_bytes();
-    assert_eq!(ours, stock, "{line:?}");
+    let (mut ours, tgt) = (run(OURS, line, reply), run(TGT, line, reply));
+    ours.stderr = split_lines(&ours.stderr).0.into_bytes();
+    assert_eq!(ours, tgt, "{line:?}");
 }
 
-/// tgt's sends all of these, and the daemon makes something else of them.
+/// tgt sends all of these, and its daemon uses the part before the comma.
 #[test]
-fn a_value_with_a_comma_is_refused_before_anything_is_sent() {
+fn value_with_comma_is_refused_and_nothing_is_sent() {
     let unit = "-m lu -o new -t 1 -l 1";
     #[rustfmt::skip]
     let cases = [
@@ -345,13 +347,13 @@ fn a_value_with_a_comma_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn the_installed_tool_agrees_on_the_table() {
-    require_stock();
+fn tgt_agrees_on_the_table() {
+    require_tgt();
     // tgt has no --drain, no --json, no force for units, and no update of accounts.
     let ours = ["--drain", "-D ", "--json", "-j ", "-o update -m account"];
     let is_ours = |line: &str| ours.iter().any(|word| line.contains(word));
     for (line, _) in CASES.iter().filter(|(line, _)| !is_ours(line)) {
-        // The debug option's line names places in stock's source.
+        // The message of the debug option has line numbers of tgt's source.
         let line: Vec<String> = words(line).into_iter().map(|word| word.replace("-dt2", "-t2")).collect();
         let line: Vec<String> = line.into_iter().filter(|word| word != "-d").collect();
         assert_alike(&line);
@@ -359,8 +361,8 @@ fn the_installed_tool_agrees_on_the_table() {
 }
 
 #[test]
-fn the_installed_tool_agrees_on_every_letter_of_every_operation() {
-    require_stock();
+fn tgt_agrees_on_each_option_of_each_operation() {
+    require_tgt();
     #[rustfmt::skip]
     let letters = [
         "-s3", "-c3", "-l1", "-nx", "-vx", "-b/x", "-Erdwr", "-Sx", "-fsync", "-y512", "-Tx", "-Ix", "-Qx", "-ux", "-px",
@@ -386,6 +388,6 @@ fn the_installed_tool_agrees_on_every_letter_of_every_operation() {
     }
 }
 
-fn require_stock() {
-    assert!(Path::new(STOCK).exists(), "{STOCK} is missing: install the Debian package tgt");
+fn require_tgt() {
+    assert!(Path::new(TGT).exists(), "{TGT} is missing: install the Debian package tgt");
 }

@@ -1,4 +1,4 @@
-//! `tgt-setup-lun` and a daemon that answers from a list: which requests it sends, and what it undoes.
+//! The requests of `tgt-setup-lun` to a daemon with prepared answers.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -16,13 +16,13 @@ fn run(words: &[&str], answers: &[Answer]) -> Ran {
 
 const WORDS: &[&str] = &["-n", "iqn.a:b", "-d", "/nowhere/x"];
 
-/// Targets 1 to `count`.
+/// The report of targets 1 to `count`.
 fn listed(count: u32) -> Answer {
     Text((1..=count).map(|tid| format!("Target {tid}: iqn.t:{tid}\n    LUN information:\n")).collect())
 }
 
 #[test]
-fn the_first_free_number_is_taken_also_above_255() {
+fn first_free_number_is_used_also_above_255() {
     let ran = run(WORDS, &[listed(299), done(), done(), done()]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
     #[rustfmt::skip]
@@ -45,42 +45,42 @@ fn the_first_free_number_is_taken_also_above_255() {
 }
 
 #[test]
-fn a_number_that_somebody_else_took_meanwhile_is_passed_over() {
+fn taken_target_number_is_skipped() {
     let ran = run(WORDS, &[listed(0), Error(9), listed(1), done(), done(), done()]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
     assert_eq!(ran.sent[3], "target new 2 targetname=iqn.a:b");
 }
 
 #[test]
-fn a_name_that_exists_is_refused_before_anything_is_made() {
+fn existing_name_is_refused_and_nothing_is_created() {
     let ran = run(WORDS, &[Text("Target 7: iqn.a:b\n".to_owned())]);
     assert_eq!((ran.exit, ran.sent.len()), (Some(1), 1));
     assert!(ran.stdout.ends_with("Error: target named iqn.a:b already exists\n"), "{ran:?}");
 }
 
-/// Only the daemon's word that a number is taken counts, not that another target has it afterwards.
+/// Only the daemon's error says that a number is taken, not that another target has it afterwards.
 #[test]
-fn another_refusal_is_a_failure_whoever_has_the_number() {
+fn other_error_is_a_failure() {
     let ran = run(WORDS, &[listed(0), Error(17)]);
     assert_eq!((ran.exit, ran.sent.len()), (Some(1), 2), "{ran:?}");
 }
 
 #[test]
-fn a_name_that_somebody_else_made_meanwhile_exists() {
+fn name_created_by_another_process_is_an_error() {
     let ran = run(WORDS, &[listed(0), Error(9), Text("Target 1: iqn.a:b\n".to_owned())]);
     assert_eq!((ran.exit, ran.sent.len()), (Some(1), 3), "{ran:?}");
     assert!(ran.stdout.ends_with("Error: target named iqn.a:b already exists\n"), "{ran:?}");
 }
 
 #[test]
-fn a_units_number_that_somebody_else_took_meanwhile_is_passed_over() {
+fn taken_lun_is_skipped() {
     let ran = run(WORDS, &[listed(0), done(), Error(10), done(), done()]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
     assert_eq!(ran.sent[3], "logicalunit new 1 2 path=/nowhere/x");
 }
 
 #[test]
-fn what_was_made_is_deleted_where_a_step_fails() {
+fn target_is_deleted_after_failed_step() {
     let steps = [listed(0), done(), done(), done()];
     for failing in 1..steps.len() {
         let mut answers = steps[..failing].to_vec();
@@ -97,14 +97,14 @@ fn what_was_made_is_deleted_where_a_step_fails() {
 }
 
 #[test]
-fn a_target_that_could_not_be_deleted_is_told() {
+fn target_that_cannot_be_deleted_is_reported() {
     let ran = run(WORDS, &[listed(0), done(), Error(17), Error(20)]);
     assert_eq!(ran.exit, Some(2));
     assert!(ran.stdout.ends_with("Error: target tid=1 could not be deleted\n"), "{ran:?}");
 }
 
 #[test]
-fn a_relative_path_in_a_directory_with_a_comma_is_refused_before_anything_is_sent() {
+fn relative_path_in_directory_with_comma_is_refused_and_nothing_is_sent() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().join("a,b");
     std::fs::create_dir(&here).unwrap();
@@ -118,7 +118,7 @@ fn a_relative_path_in_a_directory_with_a_comma_is_refused_before_anything_is_sen
 }
 
 #[test]
-fn no_daemon_is_107() {
+fn absent_daemon_exits_with_107() {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_tgt-setup-lun"));
     let directory = tempfile::tempdir().unwrap();
     let output = tool.args(WORDS).env("TGT_IPC_SOCKET", directory.path().join("none")).output().unwrap();

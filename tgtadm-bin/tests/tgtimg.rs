@@ -1,4 +1,4 @@
-//! `tgtimg` beside the stock tool (Debian package `tgt`): the same files, the same texts.
+//! Compares our `tgtimg` with tgt's (Debian package `tgt`): the files and the output are the same.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,7 +12,7 @@ use scsi_core::tape_image::{
 };
 
 const OURS: &str = env!("CARGO_BIN_EXE_tgtimg");
-const STOCK: &str = "/usr/sbin/tgtimg";
+const TGT: &str = "/usr/sbin/tgtimg";
 
 /// Exit code, standard output, standard error.
 type Said = (Option<i32>, String, String);
@@ -24,7 +24,7 @@ fn run(tool: &str, words: &[&str], directory: &Path, zone: &str) -> Said {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// What a command line makes: what is said, and the file with its mode and the blocks it takes.
+/// Runs a command line; returns its output, the file, its mode and its blocks.
 fn made(tool: &str, line: &str) -> (Said, Vec<u8>, u32, u64) {
     let directory = tempfile::tempdir().unwrap();
     let said = run(tool, &line.split(' ').collect::<Vec<_>>(), directory.path(), "UTC");
@@ -34,7 +34,7 @@ fn made(tool: &str, line: &str) -> (Said, Vec<u8>, u32, u64) {
 }
 
 #[test]
-fn files_are_the_stock_tools() {
+fn files_equal_those_of_tgt() {
     #[rustfmt::skip]
     let lines = [
         "--op new --device-type tape --barcode A0001 --size 10 --type data --file x.img",
@@ -48,13 +48,13 @@ fn files_are_the_stock_tools() {
         "--op new --device-type cd --type dvd+r --file x.img",
     ];
     for line in lines {
-        // A tape tells the second it was made in.
-        let same = (0..10).any(|_| made(OURS, line) == made(STOCK, line));
-        assert!(same, "{line}: {:?} is not {:?}", made(OURS, line).0, made(STOCK, line).0);
+        // A tape has its creation time in seconds.
+        let same = (0..10).any(|_| made(OURS, line) == made(TGT, line));
+        assert!(same, "{line}: {:?} is not {:?}", made(OURS, line).0, made(TGT, line).0);
     }
 }
 
-/// A tape with one object of each of these kinds.
+/// An image of a tape with one object of each of these kinds.
 fn tape(mam: &Mam, kinds: &[u32]) -> Vec<u8> {
     let mut image = blank(mam)[..HEADER_LEN + MAM_LEN].to_vec();
     let mut previous = 0;
@@ -73,7 +73,7 @@ fn tape(mam: &Mam, kinds: &[u32]) -> Vec<u8> {
 }
 
 #[test]
-fn tapes_are_shown_as_the_stock_tool_shows_them() {
+fn tapes_are_listed_as_tgt_lists_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.img");
     let cartridge = |barcode, kind, made_at| Mam::new(barcode, 12, MediumKind(kind), made_at).unwrap();
@@ -85,15 +85,15 @@ fn tapes_are_shown_as_the_stock_tool_shows_them() {
         fs::write(&path, image).unwrap();
         for zone in ["UTC", "Asia/Kolkata", "EST5EDT,M3.2.0,M11.1.0"] {
             let words = ["--op", "show", "--device-type", "tape", "--file", "x.img"];
-            let [ours, stock] = [OURS, STOCK].map(|tool| run(tool, &words, directory.path(), zone));
-            assert_eq!(ours, stock);
+            let [ours, tgt] = [OURS, TGT].map(|tool| run(tool, &words, directory.path(), zone));
+            assert_eq!(ours, tgt);
             assert_eq!(ours.0, Some(0));
         }
     }
 }
 
 #[test]
-fn a_damaged_tape_is_told_with_its_place() {
+fn damaged_tape_is_reported_with_its_offset() {
     let directory = tempfile::tempdir().unwrap();
     let whole = tape(&Mam::new("A", 12, MediumKind::DATA, 0).unwrap(), &[2, 64]);
     let end = HEADER_LEN + MAM_LEN;
@@ -124,7 +124,7 @@ fn a_damaged_tape_is_told_with_its_place() {
 }
 
 #[test]
-fn mistakes_name_the_option_and_what_it_takes() {
+fn usage_errors_have_the_option_and_accepted_values() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("folder")).unwrap();
     #[rustfmt::skip]
@@ -144,8 +144,8 @@ fn mistakes_name_the_option_and_what_it_takes() {
         ("-o new -f x -Y cd -t data",                    22, "--type must be dvd+r"),
         ("-o show -f x -Y cd",                           22, "--device-type tape"),
         ("-o show -f x",                                 1,  "cannot read x: No such file"),
-        ("-o new -f no/x -b A -s 1 -t data",             2,  "cannot make no/x: No such file"),
-        ("-o new -f folder -b A -s 1 -t data",           2,  "no regular file"),
+        ("-o new -f no/x -b A -s 1 -t data",             2,  "cannot create no/x: No such file"),
+        ("-o new -f folder -b A -s 1 -t data",           2,  "not a regular file"),
     ];
     for (line, exit, mention) in cases {
         let (code, _, message) = run(OURS, &line.split(' ').collect::<Vec<_>>(), directory.path(), "UTC");

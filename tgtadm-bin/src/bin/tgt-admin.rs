@@ -1,4 +1,4 @@
-//! `tgt-admin`: a running daemon becomes what a configuration file says.
+//! `tgt-admin`: configures a running daemon from a file.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `tgt-setup-lun`: a target with one unit, in one command.
+//! `tgt-setup-lun`: creates a target with one unit.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `tgtadm`: one request to a running daemon.
+//! `tgtadm`: sends one request to a running daemon.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `tgtimg`: makes and shows the files behind tapes, discs and disks.
+//! `tgtimg`: creates and lists the image files of tapes, discs and disks.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! New files: a blank tape, a blank disc, a disk of zeroes.
+//! Creates image files: a blank tape, a blank disc, a disk of zeroes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use scsi_core::tape_image::{self, BARCODE_LEN_MAX, HEADER_LEN, MAM_LEN, Mam, MediumKind};
+use scsi_core::tape_image::{self, HEADER_LEN, MAM_LEN, Mam, MediumKind};
 
-use super::{Args, DeviceType, Failure, Medium, UNWRITABLE};
+use super::args::{Args, DeviceType, Failure, Medium, UNWRITABLE};
 
-/// Makes the file that was asked for; one that is there is overwritten.
+/// Creates the image file; an existing one is overwritten.
 pub(super) fn make(args: &Args) -> Result<(), Failure> {
     match args.device_type {
         DeviceType::Tape => tape(args),
@@ -33,7 +33,7 @@ fn tape(args: &Args) -> Result<(), Failure> {
     let made_at = u32::try_from(since_1970).unwrap_or(u32::MAX);
     let mam = Mam::new(barcode, size, kind, made_at).map_err(|error| Failure::usage(error.to_string()))?;
     let next = HEADER_LEN + MAM_LEN;
-    // What stock prints, on which nobody should depend.
+    // tgt prints this line too; its contents have no use.
     say(&format!("blk_sz: {size}, next {next}, {next}\nSizeof(mam): {MAM_LEN}, sizeof(h): {HEADER_LEN}"));
     create(args, |mut file| file.write_all(&tape_image::blank(&mam)))
 }
@@ -58,26 +58,26 @@ fn disk(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the file and fills it. One that could not be filled does not stay, unless it was there before.
+/// Creates and fills the file. If filling fails, a file that did not exist before is removed.
 fn create(args: &Args, fill: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Failure> {
-    let failure = |error: io::Error| Failure::of(UNWRITABLE, "cannot make", args, error);
+    let failure = |error: io::Error| Failure::of(UNWRITABLE, "cannot create", args, error);
     let before = std::fs::metadata(&args.file).ok();
     if before.as_ref().is_some_and(|found| !found.is_file()) {
-        return Err(failure(io::Error::other("it is there and no regular file")));
+        return Err(failure(io::Error::other("it exists and is not a regular file")));
     }
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&args.file);
     let file = file.map_err(failure)?;
     fill(&file).map_err(|error| {
         if before.is_none() {
-            // The failure that is told is the first one.
+            // Only the first failure is reported.
             let _ = std::fs::remove_file(&args.file);
         }
         failure(error)
     })
 }
 
-/// Takes the space; by writing where the file system cannot reserve it.
+/// Allocates the space; writes zeroes if the file system cannot reserve it.
 fn allocate(file: &File, len: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         Err(Errno::OPNOTSUPP) => io::copy(&mut io::Read::take(io::repeat(0), len), &mut &*file).map(drop),
@@ -85,20 +85,12 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
-/// A barcode has its place in the medium's attributes.
-pub(super) fn barcode(text: &str) -> Result<String, String> {
-    if text.len() > BARCODE_LEN_MAX || text.contains(char::is_control) {
-        return Err(format!("expected at most {BARCODE_LEN_MAX} bytes and no control characters"));
-    }
-    Ok(text.to_owned())
-}
-
 fn say(line: &str) {
-    // A reader that went away is no failure.
+    // A closed output is not a failure.
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// 0640 under the usual umask.
+/// The mode of a new file; 0640 under the usual umask.
 const FILE_MODE: u32 = 0o660;
 
 #[cfg(test)]
@@ -108,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_cannot_be_filled_stays_only_where_there_was_one() {
+    fn file_that_cannot_be_filled_is_removed_if_it_is_new() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.img");
         let words = ["tgtimg", "--op", "new", "--file", path.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! What is on a tape: the medium, then one line for each object, as stock prints them.
+//! Lists the contents of a tape: the medium, then one line for each object, as tgt prints them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use scsi_core::tape_image::{HEADER_LEN, MAM_LEN, Mam, MediumKind, ObjectHeader, ObjectKind, TapeImageError};
 
-use super::{Args, DeviceType, Failure, UNREADABLE};
+use super::args::{Args, DeviceType, Failure, UNREADABLE};
 
-/// Why a tape cannot be shown to its end.
+/// Why a tape cannot be listed to its end.
 #[derive(Debug, thiserror::Error)]
 enum Damage {
     #[error("byte {at}: {error}")]
@@ -21,7 +21,7 @@ enum Damage {
     Io(#[from] io::Error),
 }
 
-/// Prints all that the tape says of itself.
+/// Prints the medium and the objects of the tape.
 pub(super) fn show(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     if args.device_type != DeviceType::Tape {
         return Err(Failure::usage("--op show is for --device-type tape"));
@@ -75,12 +75,12 @@ fn medium(mam: &Mam, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{made_at}")
 }
 
-/// A file from elsewhere does not move the cursor.
+/// Replaces control characters, which could control the terminal.
 fn printable(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect()
 }
 
-/// As C's `ctime` has it, in the time zone of this machine or `TZ`.
+/// Formats a time as C's `ctime` does, in the time zone of this machine or of `TZ`.
 fn local_time(since_1970: u64) -> Option<String> {
     let time = Timestamp::from_second(i64::try_from(since_1970).ok()?).ok()?;
     Some(time.to_zoned(TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string())

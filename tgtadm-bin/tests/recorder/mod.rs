@@ -1,4 +1,4 @@
-//! Runs an admin tool against a socket that writes down the request and gives one reply.
+//! Runs a tool against a socket that records the request and sends one reply.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -6,23 +6,23 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 
-/// The tool under test.
+/// Our `tgtadm`.
 pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_tgtadm");
-/// The tool it stands in for.
-pub(crate) const STOCK: &str = "/usr/sbin/tgtadm";
+/// tgt's `tgtadm`.
+pub(crate) const TGT: &str = "/usr/sbin/tgtadm";
 
-/// All that can be seen of one run.
+/// The observable results of one run.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Outcome {
-    /// The bytes on the socket, if anything was sent.
+    /// The request, if one was sent.
     pub(crate) record: Option<Vec<u8>>,
-    /// `None` when a signal ended it.
+    /// The exit code; `None` if a signal ended the tool.
     pub(crate) exit: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
 }
 
-/// One run of `tool` under the name `tgtadm`, with a daemon at control port 0 that answers `reply`.
+/// Runs `tool` under the name `tgtadm`, with a daemon at control port 0 that sends `reply`.
 pub(crate) fn run(tool: &str, words: &[String], reply: &[u8]) -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path().join("socket");
@@ -31,7 +31,7 @@ pub(crate) fn run(tool: &str, words: &[String], reply: &[u8]) -> Outcome {
     let reply = reply.to_vec();
     let daemon = thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
-        // No second daemon: a tool that waits for the end of this one sees it now.
+        // A tool that waits for the end of the daemon sees it now.
         drop(listener);
         let record = request(&mut socket);
         match socket.write_all(&reply) {
@@ -40,7 +40,7 @@ pub(crate) fn run(tool: &str, words: &[String], reply: &[u8]) -> Outcome {
         }
     });
     let output = Command::new(tool).arg0("tgtadm").args(words).env("TGT_IPC_SOCKET", &base).output().unwrap();
-    // Nobody came: come ourselves, so that the daemon ends.
+    // If the tool has not connected, this connection ends the thread.
     drop(UnixStream::connect(&path));
     let record = daemon.join().unwrap();
     Outcome {
@@ -51,7 +51,7 @@ pub(crate) fn run(tool: &str, words: &[String], reply: &[u8]) -> Outcome {
     }
 }
 
-/// Header and payload, or what came before the end.
+/// Reads header and payload; empty if the connection ends before.
 fn request(socket: &mut UnixStream) -> Vec<u8> {
     let mut record = vec![0; 120];
     if socket.read_exact(&mut record).is_err() {

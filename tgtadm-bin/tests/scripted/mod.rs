@@ -1,4 +1,4 @@
-//! Runs a tool against a daemon that gives prepared answers, one to each request, and writes the requests down.
+//! Runs a tool against a daemon that sends prepared answers, one to each request, and records the requests.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::thread;
 
 use target_engine::control::wire::{Mode, Op, RequestHeader};
 
-/// What the daemon says to one request: a text, or the number of an error.
+/// The answer to one request: a text, or an error number.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Text(String),
@@ -19,7 +19,7 @@ pub(crate) fn done() -> Answer {
     Text(String::new())
 }
 
-/// A run that is over.
+/// The results of one run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     /// The requests: mode, operation, target, unit, strings.
@@ -28,7 +28,7 @@ pub(crate) struct Ran {
     pub(crate) stdout: String,
 }
 
-/// Runs `tool` with `words`, one answer to each request.
+/// Runs `tool` with these arguments and answers.
 pub(crate) fn run(tool: &str, words: &[&str], answers: &[Answer]) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket.0");
@@ -39,7 +39,7 @@ pub(crate) fn run(tool: &str, words: &[&str], answers: &[Answer]) -> Ran {
         for (mut socket, _) in std::iter::from_fn(|| listener.accept().ok()) {
             let Some(request) = request(&mut socket) else { break };
             match answers.get(sent.len()) {
-                None => panic!("{request} comes unexpected"),
+                None => panic!("unexpected request: {request}"),
                 Some(Error(number)) => socket.write_all(&reply(*number, &[])).unwrap(),
                 Some(Text(text)) if text.is_empty() => socket.write_all(&reply(0, &[])).unwrap(),
                 Some(Text(text)) => socket.write_all(&reply(0, format!("{text}\0").as_bytes())).unwrap(),
