@@ -1,4 +1,5 @@
-//! The files in `dist/completions` are made from the tools' own tables. `TGT_WRITE=1 cargo test` writes them anew.
+//! The files in `dist/completions` are generated from the tools' tables of options. `TGT_WRITE=1 cargo test` writes
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,21 +12,21 @@ use clap_complete::Shell;
 use tgtadm_bin::admin::invocation;
 use tgtadm_bin::{completions, image, setup_lun};
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/completions")
 }
 
-/// The files for bash, zsh and fish.
+/// Compares or writes the files for bash, zsh and fish.
 #[track_caller]
 fn assert_files(tool: &str, generated: [Vec<u8>; 3]) {
     let files = [format!("bash/{tool}"), format!("zsh/_{tool}"), format!("fish/{tool}.fish")];
     for (file, generated) in files.iter().zip(generated) {
-        let path = folder().join(file);
+        let path = directory().join(file);
         if std::env::var_os("TGT_WRITE").is_some() {
             fs::write(&path, &generated).unwrap();
         }
         let same = fs::read(&path).unwrap() == generated;
-        assert!(same, "{file} is of other options: TGT_WRITE=1 cargo test writes it anew");
+        assert!(same, "{file} does not match the options: TGT_WRITE=1 cargo test writes it again");
     }
 }
 
@@ -39,7 +40,7 @@ fn of(mut command: clap::Command) -> [Vec<u8>; 3] {
 }
 
 #[test]
-fn the_completions_are_of_the_tools_options() {
+fn completions_match_the_options_of_the_tools() {
     assert_files("tgt-admin", of(invocation::described()));
     assert_files("tgt-setup-lun", of(setup_lun::Args::command()));
     assert_files("tgtimg", of(image::Args::command()));
@@ -49,12 +50,12 @@ fn the_completions_are_of_the_tools_options() {
     );
 }
 
-/// What bash offers for the last word.
+/// The completions that bash offers at the end of a line.
 fn offered(line: &str) -> Vec<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let script = format!(
         "source {}/bash/tgtadm; COMP_WORDS=({}); COMP_CWORD={}; _tgtadm; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-        folder().display(),
+        directory().display(),
         words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
         words.len() - 1,
     );
@@ -64,7 +65,7 @@ fn offered(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_offers_what_a_mode_and_an_operation_take() {
+fn bash_offers_options_of_mode_and_operation() {
     assert_eq!(offered("tgtadm --mode ta"), ["target"]);
     assert_eq!(offered("tgtadm --mode portal --op "), ["new", "delete", "show"]);
     assert_eq!(offered("tgtadm -m tgt -o u"), ["unbind", "update"]);

@@ -1,5 +1,5 @@
-//! Our reader of `targets.conf` beside the Perl library that stock's uses (Debian package `libconfig-general-perl`,
-//! which `tgt` brings), over texts put together from pieces by chance: where both read a text, they read the same.
+//! Compares our parser of `targets.conf` with the Perl library that tgt uses (Debian package `libconfig-general-perl`,
+//! a dependency of `tgt`) on random texts: if both accept a text, they read the same tree.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,9 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tgtadm_bin::admin::config::{Entry, Files, Item, read};
+use tgtadm_bin::admin::config::{Entry, EntryItem, Files, read};
 
-/// Reads each file that is named, with what stock's tool asks for, and prints one line for each.
+/// Reads each file of the command line with tgt's options and prints one line for each.
 const PERL: &str = r#"
 use Config::General qw(ParseConfig);
 sub show {
@@ -32,7 +32,7 @@ for my $file (@ARGV) {
 }
 "#;
 
-/// Lines; blocks and options have different names, for Config::General cannot mix them.
+/// Lines of the random texts. Blocks and options have different names, because Config::General cannot mix them.
 const PIECES: [&str; 40] = [
     "a b",
     "a  b  c ",
@@ -76,7 +76,7 @@ const PIECES: [&str; 40] = [
     "*/",
 ];
 
-/// What Config::General makes of the entries: equal keys are one list, blocks of one name are one block.
+/// A node of Config::General's tree: equal keys are one list, blocks of one name are one block.
 enum Node {
     Value(Option<String>),
     List(Vec<Self>),
@@ -85,7 +85,7 @@ enum Node {
 
 fn insert(block: &mut BTreeMap<String, Node>, entry: &Entry) {
     match &entry.item {
-        Item::Value(value) => {
+        EntryItem::Value(value) => {
             let value = Node::Value(value.clone());
             match block.remove(&entry.key) {
                 None => block.insert(entry.key.clone(), value),
@@ -96,7 +96,7 @@ fn insert(block: &mut BTreeMap<String, Node>, entry: &Entry) {
                 Some(other) => block.insert(entry.key.clone(), Node::List(vec![other, value])),
             };
         }
-        Item::Block(inner) => {
+        EntryItem::Block(inner) => {
             let mut place = block.entry(entry.key.clone()).or_insert_with(|| Node::Block(BTreeMap::new()));
             if let Some(name) = &inner.name {
                 let Node::Block(named) = place else { panic!("a block") };
@@ -126,7 +126,7 @@ impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
     }
-    fn folder(&self, _: &Path) -> Option<Vec<PathBuf>> {
+    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
         None
     }
     fn matching(&self, _: &str) -> Vec<PathBuf> {
@@ -144,7 +144,7 @@ fn ours(path: &Path) -> Option<String> {
 }
 
 #[test]
-fn what_both_read_they_read_alike() {
+fn texts_that_both_accept_have_equal_trees() {
     let folder = tempfile::tempdir().unwrap();
     let mut state = 1_u64;
     let mut chance = |below: usize| {
@@ -156,7 +156,7 @@ fn what_both_read_they_read_alike() {
         let mut text = String::new();
         for _ in 0..=chance(9) {
             let piece = PIECES[chance(PIECES.len())];
-            // Config::General looks for these in a line that continues another.
+            // Config::General interprets these in a line that continues another.
             if !["a <<E", "/* c */", "/*", "*/", "<t z/>"].contains(&piece) || !text.ends_with("\\\n") {
                 writeln!(text, "{piece}").unwrap();
             }

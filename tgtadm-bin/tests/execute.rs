@@ -1,4 +1,4 @@
-//! What `tgt-admin -e` asks of a daemon that another process changes at the same time.
+//! The requests of `tgt-admin -e` to a daemon that another process changes at the same time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,12 +11,12 @@ const TARGET_EXISTS: Answer = Error(9);
 const LUN_EXISTS: Answer = Error(10);
 const RULE_EXISTS: Answer = Error(12);
 
-/// What a daemon shows: the targets, no accounts, no settings.
+/// The reports of a daemon: the targets, no accounts, no settings.
 fn shown(targets: &str) -> [Answer; 3] {
     [Text(targets.to_owned()), done(), done()]
 }
 
-/// A target with one unit.
+/// The report of a target with one unit.
 fn target(tid: u32, name: &str, lun: u64, path: &str) -> String {
     format!(
         "Target {tid}: {name}\n    System information:\n        Driver: iscsi\n        State: ready\n\
@@ -26,7 +26,7 @@ fn target(tid: u32, name: &str, lun: u64, path: &str) -> String {
     )
 }
 
-/// Carries out a file of one target on these answers.
+/// Runs `tgt-admin -e` with a file of one target and these answers.
 fn execute(inside: &str, answers: &[&[Answer]]) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     let conf = directory.path().join("targets.conf");
@@ -40,7 +40,7 @@ fn changes(ran: &Ran) -> Vec<&str> {
 }
 
 #[test]
-fn a_number_that_another_process_took_is_exchanged_for_the_next() {
+fn taken_target_number_is_replaced_by_the_next() {
     let taken = target(1, "iqn.other", 1, "x");
     let ran = execute("", &[&shown(""), &[TARGET_EXISTS], &shown(&taken), &[done(), done()]]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
@@ -53,20 +53,20 @@ fn a_number_that_another_process_took_is_exchanged_for_the_next() {
 }
 
 #[test]
-fn a_number_is_not_taken_that_the_daemon_does_not_show_but_refuses() {
+fn number_that_is_taken_but_not_listed_is_skipped() {
     let ran = execute("", &[&shown(""), &[TARGET_EXISTS], &shown(""), &[done(), done()]]);
     assert_eq!(changes(&ran)[1], "target new 2 targetname=iqn.a:b");
 }
 
 #[test]
-fn a_target_that_another_process_made_is_there() {
+fn target_created_by_another_process_is_no_failure() {
     let made = target(1, "iqn.a:b", 1, "x");
     let ran = execute("", &[&shown(""), &[TARGET_EXISTS], &shown(&made)]);
     assert_eq!((ran.exit, changes(&ran).len()), (Some(0), 1), "{ran:?}");
 }
 
 #[test]
-fn a_units_number_that_another_process_took_is_exchanged_unless_it_is_the_same_unit() {
+fn taken_lun_is_replaced_unless_it_is_the_same_unit() {
     let store = "<backing-store mine>\nbs-type null\n</backing-store>";
     for (path, more) in [("mine", None), ("theirs", Some("logicalunit new 1 2 path=mine,bstype=null"))] {
         let taken = shown(&target(1, "iqn.a:b", 1, path));
@@ -81,7 +81,7 @@ fn a_units_number_that_another_process_took_is_exchanged_unless_it_is_the_same_u
 }
 
 #[test]
-fn a_units_number_of_the_file_is_not_exchanged() {
+fn lun_in_the_file_is_not_replaced() {
     let store = "<backing-store mine>\nlun 1\nbs-type null\n</backing-store>";
     let taken = shown(&target(1, "iqn.a:b", 1, "theirs"));
     let ran = execute(store, &[&shown(""), &[done(), LUN_EXISTS], &taken, &[done()], &shown("")]);
@@ -93,11 +93,11 @@ fn a_units_number_of_the_file_is_not_exchanged() {
 }
 
 #[test]
-fn a_rule_that_another_process_made_is_there_but_twice_in_the_file_it_is_a_failure() {
+fn rule_created_by_another_process_is_no_failure_but_repeated_rule_is() {
     let ran = execute("", &[&shown(""), &[done(), RULE_EXISTS]]);
     assert_eq!(ran.exit, Some(0), "{ran:?}");
     let twice = "initiator-address 192.0.2.1\ninitiator-address 192.0.2.1";
     let ran = execute(twice, &[&shown(""), &[done(), done(), RULE_EXISTS, done()], &shown("")]);
-    assert_eq!(ran.exit, Some(22), "as with tgt's: {ran:?}");
+    assert_eq!(ran.exit, Some(22), "as with tgt: {ran:?}");
     assert!(ran.stdout.ends_with("-I 192.0.2.1\nexited with code: 22.\n"), "{ran:?}");
 }

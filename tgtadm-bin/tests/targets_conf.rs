@@ -1,10 +1,11 @@
-//! The commands that come of configuration files, beside those of stock's `tgt-admin` (Debian package `tgt`), both
-//! run with `--pretend` and without a daemon. In `targets_conf/same` are files of which both make the same, in
-//! `targets_conf/different` those of which ours makes something else on purpose: the reason is the file's first line,
-//! what ours prints stands in the file next to it.
+//! Compares the commands of our `tgt-admin` with those of tgt's (Debian package `tgt`) for the same files.
 //!
-//! `@` in a file is the folder that the devices are in. Stock sends the parameters of a unit in the order of a Perl
-//! hash, which is another each time; they are compared in the order of their letters.
+//! Both run with `--pretend` and without a daemon. Files in `targets_conf/same` give the same commands. Files in
+//! `targets_conf/different` give other commands for the reason in their first line; the expected output is in the file
+//! next to them.
+//!
+//! `@` in a file is the directory of the devices. tgt sends the parameters of a unit in the order of a Perl hash, which
+//! is random; they are compared in sorted order.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const OURS: &str = env!("CARGO_BIN_EXE_tgt-admin");
-const STOCK: &str = "/usr/sbin/tgt-admin";
+const TGT: &str = "/usr/sbin/tgt-admin";
 
-/// A folder with devices, one of them in use, and files to include.
+/// A directory with devices, one of which is in use, and files to include.
 struct Site {
     folder: tempfile::TempDir,
     user: std::process::Child,
@@ -44,7 +45,7 @@ impl Site {
         Self { folder, user }
     }
 
-    /// Standard output, errors and exit code of a tool, the folder's name taken out.
+    /// The standard output, standard error and exit code of a tool, without the name of the directory.
     fn run(&self, tool: &str, conf: &Path, options: &[&str]) -> (String, String, Option<i32>) {
         let folder = self.folder.path();
         let here = folder.to_str().unwrap();
@@ -52,7 +53,7 @@ impl Site {
         let mut command = if rustix::process::geteuid().is_root() {
             Command::new(tool)
         } else {
-            // Stock wants to be root.
+            // tgt requires root.
             let mut command = Command::new("unshare");
             command.args(["-Ur", tool]);
             command
@@ -71,7 +72,7 @@ impl Drop for Site {
     }
 }
 
-/// Commands in their order but for parameters of one unit, then the comments.
+/// The commands in order, but parameters of one unit sorted, then the comments.
 fn comparable(text: &str) -> String {
     let kind = |line: &str| {
         let is_parameter = line.contains("--op update --mode logicalunit");
@@ -103,12 +104,12 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_same_commands_come_of_the_same_file() {
+fn same_file_gives_same_commands() {
     let site = Site::new();
     let files = files("same", "conf");
     assert!(files.len() >= 25);
     for conf in files {
-        let (theirs, _, their_code) = site.run(STOCK, &conf, &["-e", "-p"]);
+        let (theirs, _, their_code) = site.run(TGT, &conf, &["-e", "-p"]);
         let (ours, complaints, our_code) = site.run(OURS, &conf, &["-e", "-p"]);
         assert_eq!(comparable(&ours), comparable(&theirs), "{}: {complaints}", conf.display());
         assert_eq!(our_code, their_code, "{}", conf.display());
@@ -116,22 +117,22 @@ fn the_same_commands_come_of_the_same_file() {
 }
 
 #[test]
-fn force_exports_what_is_in_use() {
+fn force_exports_devices_in_use() {
     let site = Site::new();
     let conf = files("same", "conf").into_iter().find(|path| path.ends_with("device_in_use.conf")).unwrap();
-    let (theirs, _, _) = site.run(STOCK, &conf, &["-e", "-p", "-f"]);
+    let (theirs, _, _) = site.run(TGT, &conf, &["-e", "-p", "-f"]);
     let (ours, _, _) = site.run(OURS, &conf, &["-e", "-p", "-f"]);
     assert_eq!(comparable(&ours), comparable(&theirs));
     assert!(ours.contains("used.img"));
 }
 
-/// `UPDATE_EXPECTED=1` writes down what ours prints now.
+/// `UPDATE_EXPECTED=1` writes the expected output.
 #[test]
-fn where_ours_differs_it_does_so_on_purpose() {
+fn differences_have_a_reason_and_expected_output() {
     let site = Site::new();
     for conf in files("different", "conf") {
         assert!(fs::read_to_string(&conf).unwrap().starts_with("# "), "{} has a reason", conf.display());
-        let (theirs, _, _) = site.run(STOCK, &conf, &["-e", "-p"]);
+        let (theirs, _, _) = site.run(TGT, &conf, &["-e", "-p"]);
         let (ours, complaints, code) = site.run(OURS, &conf, &["-e", "-p"]);
         assert_ne!(comparable(&ours), comparable(&theirs), "{} is no difference", conf.display());
         let ours = format!("{}{complaints}exit {}\n", comparable(&ours), code.unwrap());

@@ -1,5 +1,6 @@
-//! The requests this tool makes, as `tgtadm` commands: what is printed is what is sent, for the record is read from
-//! the same words.
+//! Requests as `tgtadm` commands.
+//!
+//! The text that is printed and the request that is sent come from the same words.
 
 use std::fmt::Write;
 
@@ -9,25 +10,25 @@ use crate::{Refusal, client};
 /// One `tgtadm` command.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Command {
-    /// As a shell would take it, with stock's quotes and spaces.
+    /// The command line for a shell, with tgt's quotes and spaces.
     text: String,
-    /// What the shell would make of it.
+    /// The words that a shell makes of it.
     words: Vec<Vec<u8>>,
 }
 
 impl Command {
-    /// For the daemon at this control port.
+    /// Begins a command for the daemon at this control port.
     fn new(port: &str) -> Self {
         Self { text: "tgtadm".to_owned(), words: vec![b"tgtadm".to_vec()] }.words("-C").value("", port)
     }
 
-    /// The command as a line.
+    /// The command line.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The same for those who did not ask for it: without a password, which is the last word.
+    /// The command line without its password. The password is the last word.
     #[must_use]
     pub fn text_without_secret(&self) -> String {
         let has_secret = self.words.last().is_some_and(|word| word.starts_with(PASSWORD.as_bytes()));
@@ -35,18 +36,18 @@ impl Command {
         secret.map_or_else(|| self.text.clone(), |at| format!("{}{PASSWORD}***", &self.text[..at]))
     }
 
-    /// Whether it lets initiators in by a rule.
-    pub(super) fn binds_a_rule(&self) -> bool {
+    /// Whether it adds an ACL rule to a target.
+    pub(super) fn binds_acl_rule(&self) -> bool {
         self.has(&["--op", "bind", "--mode", "target"])
     }
 
-    /// Whether it gives a target an account that initiators must have.
-    pub(super) fn binds_an_incoming_account(&self) -> bool {
+    /// Whether it binds an account to a target that initiators must use.
+    pub(super) fn binds_incoming_account(&self) -> bool {
         self.has(&["--mode", "account", "--op", "bind"]) && !self.has(&["--outgoing"])
     }
 
     /// Whether it deletes an account.
-    pub(super) fn deletes_an_account(&self) -> bool {
+    pub(super) fn deletes_account(&self) -> bool {
         self.has(&["--mode", "account", "--op", "delete"])
     }
 
@@ -56,7 +57,7 @@ impl Command {
         self.words.windows(words.len()).any(is_here)
     }
 
-    /// Words without special signs.
+    /// Appends words that need no quotes.
     fn words(mut self, words: &str) -> Self {
         for word in words.split(' ') {
             self = self.push(word, word);
@@ -64,9 +65,9 @@ impl Command {
         self
     }
 
-    /// A word that ends in what the user gave; quoted only where a shell would misread it.
+    /// Appends a word that ends in a value of the user. It is quoted only if a shell would misread it.
     fn value(self, before: &str, value: &str) -> Self {
-        let special = |sign: char| sign.is_whitespace() || sign.is_control() || SHELL_SIGNS.contains(sign);
+        let special = |sign: char| sign.is_whitespace() || sign.is_control() || SHELL_SPECIAL.contains(sign);
         let shown = if value.is_empty() || value.contains(special) {
             format!("{before}'{}'", value.replace('\'', r"'\''"))
         } else {
@@ -75,7 +76,7 @@ impl Command {
         self.push(&shown, &format!("{before}{value}"))
     }
 
-    /// A word whose end always has quotes.
+    /// Appends a word whose value is always quoted.
     fn quoted(self, before: &str, value: &str) -> Self {
         let mut shown = format!("{before}\"");
         for sign in value.chars() {
@@ -88,8 +89,8 @@ impl Command {
         self.push(&shown, &format!("{before}{value}"))
     }
 
-    /// An option that may be left out, and the space that stock leaves for it.
-    fn maybe(self, option: &str, value: Option<&str>) -> Self {
+    /// Appends an optional option. tgt prints a space in its place if it is absent.
+    fn optional(self, option: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.words(option).value("", value),
             None => self.space(),
@@ -108,10 +109,10 @@ impl Command {
         self
     }
 
-    /// Asks the daemon.
+    /// Sends the request and returns the answer.
     ///
     /// # Errors
-    /// As `tgtadm` has them.
+    /// Returns the error that `tgtadm` would print.
     pub fn send(&self) -> Result<String, Refusal> {
         match args::parse(&self.words, true)? {
             Invocation::Send(order) => {
@@ -128,33 +129,33 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// Makes commands for one daemon.
+/// Creates commands for one daemon.
 #[derive(Clone, Debug)]
 pub struct Commands {
-    /// Its control port, as given.
+    /// The control port as given.
     pub port: String,
 }
 
-/// An account's direction.
+/// Direction of an account.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// Initiators prove themselves by it.
+    /// Initiators authenticate with it.
     Incoming,
-    /// The target proves itself by it.
+    /// The target authenticates with it.
     Outgoing,
 }
 
-/// A rule on who may log in.
+/// An ACL rule of a target.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Rule {
-    /// By address.
+    /// A rule on the initiator's address.
     Address(String),
-    /// By name.
+    /// A rule on the initiator's name.
     Name(String),
 }
 
 impl Rule {
-    /// The address or name.
+    /// The address or name as written.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -163,25 +164,25 @@ impl Rule {
     }
 }
 
-/// What a new unit is made with.
+/// Options of a new unit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NewUnit {
-    /// What stands behind it; `None` for a unit without a medium.
+    /// The path of the backing store; `None` for a unit without a medium.
     pub path: Option<String>,
-    /// Its type's word.
+    /// The device type.
     pub device_type: Option<String>,
-    /// Its store's kind.
+    /// The type of backing store.
     pub bs_type: Option<String>,
-    /// Options of that kind.
+    /// Options of the backing store.
     pub bs_opts: Option<String>,
-    /// How it is opened.
+    /// Flags for opening the backing store.
     pub bso_flags: Option<String>,
-    /// Its block's size.
+    /// The logical block size.
     pub block_size: Option<String>,
 }
 
 impl Commands {
-    /// Lets new connections in, or not.
+    /// Sets the state of the daemon: `ready` or `offline`.
     pub(super) fn system_state(&self, state: &str) -> Command {
         self.start(None).words("--op update --mode sys --name State -v").words(state)
     }
@@ -219,7 +220,7 @@ impl Commands {
         self.start(None).words("--mode target --op delete").value("--tid=", &tid.to_string())
     }
 
-    /// With its sessions.
+    /// Deletes a target and closes its sessions.
     pub(super) fn force_delete_target(&self, tid: u32) -> Command {
         self.start(None).words("--mode target --op delete --force").value("--tid=", &tid.to_string())
     }
@@ -234,7 +235,7 @@ impl Commands {
             .value("", value)
     }
 
-    /// Changes the state of a target that was named by its number, or by its name too.
+    /// Sets the state of a target. tgt's command has the name too if the user gave it.
     pub(super) fn state(&self, tid: &str, name: Option<&str>, state: &str) -> Command {
         let mut command = self.start(None).words("--op update --mode target").value("--tid=", tid);
         if let Some(name) = name {
@@ -254,11 +255,11 @@ impl Commands {
             command = command.words("-b").quoted("", path);
         }
         command
-            .maybe("--device-type", unit.device_type.as_deref())
-            .maybe("--bstype", unit.bs_type.as_deref())
-            .maybe("--bsopts", unit.bs_opts.as_deref())
-            .maybe("--bsoflags", unit.bso_flags.as_deref())
-            .maybe("--blocksize", unit.block_size.as_deref())
+            .optional("--device-type", unit.device_type.as_deref())
+            .optional("--bstype", unit.bs_type.as_deref())
+            .optional("--bsopts", unit.bs_opts.as_deref())
+            .optional("--bsoflags", unit.bso_flags.as_deref())
+            .optional("--blocksize", unit.block_size.as_deref())
     }
 
     pub(super) fn delete_unit(&self, driver: &str, tid: u32, lun: u64) -> Command {
@@ -300,12 +301,12 @@ impl Commands {
         self.start(driver).words("--mode account --op new").value("--user=", user).value(PASSWORD, password)
     }
 
-    /// Replaces a secret in place.
+    /// Changes the password of an account in place.
     pub(super) fn update_account(&self, user: &str, password: &str) -> Command {
         self.start(None).words("--mode account --op update").value("--user=", user).value(PASSWORD, password)
     }
 
-    /// Asks whether an account has this secret.
+    /// Asks whether an account has this password.
     pub(super) fn compare_account(&self, user: &str, password: &str) -> Command {
         let command = self.start(None).words("--json --mode account --op show");
         command.value("--user=", user).value(PASSWORD, password)
@@ -315,7 +316,7 @@ impl Commands {
         self.start(None).words("--mode account --op delete").value("--user=", user)
     }
 
-    /// Gives a target an account, or takes it.
+    /// Binds an account to a target or unbinds it.
     pub(super) fn target_account(
         &self,
         driver: &str,
@@ -333,7 +334,7 @@ impl Commands {
         if direction == Direction::Outgoing { command.words("--outgoing") } else { command }
     }
 
-    /// The same for discovery.
+    /// Binds an account to discovery or unbinds it.
     pub(super) fn discovery_account(&self, op: &str, user: &str, direction: Direction) -> Command {
         let command = self.start(None).words("--mode account --op").words(op).value("--user=", user).space();
         if direction == Direction::Outgoing { command.words("--outgoing") } else { command }
@@ -366,12 +367,13 @@ impl Commands {
     }
 }
 
-/// The caching page (SBC-3 6.4.5) with WCE clear, as stock's tool writes it.
+/// The caching mode page (SBC-3 6.4.5) with WCE clear, as tgt writes it.
 pub(super) const WRITE_CACHE_OFF: &str =
     "8:0:18:0x10:0:0xff:0xff:0:0:0xff:0xff:0xff:0xff:0x80:0x14:0:0:0:0:0:0";
-/// What stands before a password.
+/// The option that precedes a password.
 const PASSWORD: &str = "--password=";
-const SHELL_SIGNS: &str = "'\"`$\\;&|<>()#!*?{}~";
+/// Characters that a shell does not take literally.
+const SHELL_SPECIAL: &str = "'\"`$\\;&|<>()#!*?{}~";
 
 #[cfg(test)]
 mod tests {
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_shown_to_those_only_who_ask_for_the_command() {
+    fn only_text_contains_the_password() {
         let commands = Commands { port: "0".to_owned() };
         let account = commands.new_account(Some("iscsi"), "mike --password=x", "hush 'hush' --password=hush");
         assert!(account.text().contains("hush"));
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_what_a_shell_makes_of_it() {
+    fn shell_splits_text_into_the_same_words() {
         let commands = Commands { port: "0".to_owned() };
         let unit = NewUnit {
             path: Some("/a b/$c\"d".to_owned()),

@@ -1,4 +1,4 @@
-//! What stands behind a path: whether it is there, whether something uses it, and who made it.
+//! The file or device at a path: whether it exists, whether it is in use, and its SCSI identity.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 /// Whether a path can be exported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Found {
-    /// It can.
+pub(super) enum PathStatus {
+    /// The path can be exported.
     Free,
-    /// There is nothing that holds data.
+    /// No file or device is there, or it is a directory.
     Absent,
-    /// Another process has it open, or the kernel claims it: mounted, swap, part of a RAID or a volume group.
+    /// Another process has it open, or the kernel uses it: mounted, swap, part of a RAID or a volume group.
     InUse,
 }
 
-/// Looks at a path. A process of `but` may have it open.
-pub(super) fn look(path: &Path, but: Option<u32>) -> Found {
+/// Checks a path. The process `ignored_process` may have it open.
+pub(super) fn probe(path: &Path, ignored_process: Option<u32>) -> PathStatus {
     let Ok(metadata) = fs::metadata(path).and_then(|found| {
         if found.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(found) }
     }) else {
-        return Found::Absent;
+        return PathStatus::Absent;
     };
     let claimed = metadata.file_type().is_block_device() && is_claimed(path);
-    if claimed || is_open(&metadata, but) { Found::InUse } else { Found::Free }
+    if claimed || is_open(&metadata, ignored_process) { PathStatus::InUse } else { PathStatus::Free }
 }
 
 /// `O_EXCL` without `O_CREAT` on a block device fails while the kernel itself uses it (open(2)).
@@ -33,19 +33,19 @@ fn is_claimed(path: &Path) -> bool {
     opened.is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()))
 }
 
-/// Whether a process other than this and `but` has it open; those of other users may be hidden from us.
-fn is_open(wanted: &Metadata, but: Option<u32>) -> bool {
+/// Whether a process other than this one and `ignored_process` has it open. Processes of other users may be hidden.
+fn is_open(wanted: &Metadata, ignored_process: Option<u32>) -> bool {
     let own = std::process::id();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut others = processes.filter(|process| *process != own && Some(*process) != but);
+    let mut others = processes.filter(|process| *process != own && Some(*process) != ignored_process);
     others.any(|process| {
         let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
         open.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|other| is_same(wanted, &other))
     })
 }
 
-/// A device has many names but one number.
+/// Compares devices by number, because one device can have many names, and files by inode.
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
     let device = |file: &Metadata| file.file_type().is_block_device() || file.file_type().is_char_device();
     if device(one) {
@@ -54,8 +54,8 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The identity of a SCSI device, as parameters of a unit: what the kernel keeps of its INQUIRY data (SPC-4 6.6.2,
-/// 7.8.15) and Block Limits (SBC-3 6.6.3). Empty for anything else.
+/// The identity of a SCSI device as parameters of a unit, from what the kernel keeps of its INQUIRY data (SPC-4 6.6.2,
+/// 7.8.15) and Block Limits page (SBC-3 6.6.3). Empty for other files.
 pub(super) fn identity(path: &Path) -> Vec<(&'static str, String)> {
     let Ok(metadata) = fs::metadata(path) else { return Vec::new() };
     if !metadata.file_type().is_block_device() {
@@ -65,7 +65,7 @@ pub(super) fn identity(path: &Path) -> Vec<(&'static str, String)> {
     identity_in(&PathBuf::from(format!("/sys/dev/block/{major}:{minor}")))
 }
 
-/// `block` is the device's folder, or that of a partition of it.
+/// Reads the identity from the sysfs directory of a disk or of one of its partitions.
 fn identity_in(block: &Path) -> Vec<(&'static str, String)> {
     let whole = fs::canonicalize(block).ok();
     let folders = whole.iter().flat_map(|whole| [Some(whole.as_path()), whole.parent()]).flatten();
@@ -83,7 +83,8 @@ fn identity_in(block: &Path) -> Vec<(&'static str, String)> {
     }
     if let Some(limits) = page(&device, "vpd_pgb0") {
         let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-        // Granularity stands in bytes 6 and 7 of the page, the optimal length in 12 to 15; its header has 4.
+        // The granularity is in bytes 6 and 7 of the page, the optimal length in 12 to 15; `page` removes 4 bytes of
+        // header.
         for (name, range) in [("optimal_xfer_gran", 2..4), ("optimal_xfer_len", 8..12)] {
             if let Some(value) = limits.get(range).map(number).filter(|value| *value > 0) {
                 found.push((name, value.to_string()));
@@ -108,27 +109,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_in_use_while_another_process_has_it_open() {
+    fn file_is_in_use_while_another_process_has_it_open() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
-        assert_eq!(look(&path, None), Found::Absent);
-        assert_eq!(look(folder.path(), None), Found::Absent);
+        assert_eq!(probe(&path, None), PathStatus::Absent);
+        assert_eq!(probe(folder.path(), None), PathStatus::Absent);
         fs::write(&path, "").unwrap();
         let own = fs::File::open(&path).unwrap();
-        assert_eq!(look(&path, None), Found::Free, "this process does not count");
+        assert_eq!(probe(&path, None), PathStatus::Free, "this process is ignored");
         let mut other = Command::new("sleep").arg("60").stdin(Stdio::from(own)).spawn().unwrap();
-        assert_eq!(look(&path, None), Found::InUse);
+        assert_eq!(probe(&path, None), PathStatus::InUse);
         let link = folder.path().join("link");
         fs::hard_link(&path, &link).unwrap();
-        assert_eq!(look(&link, None), Found::InUse, "under another name too");
-        assert_eq!(look(&path, Some(other.id())), Found::Free);
+        assert_eq!(probe(&link, None), PathStatus::InUse, "also under another name");
+        assert_eq!(probe(&path, Some(other.id())), PathStatus::Free);
         other.kill().unwrap();
         other.wait().unwrap();
-        assert_eq!(look(&path, None), Found::Free);
+        assert_eq!(probe(&path, None), PathStatus::Free);
     }
 
     #[test]
-    fn the_identity_is_what_the_kernel_keeps() {
+    fn identity_comes_from_sysfs() {
         let sys = tempfile::tempdir().unwrap();
         let partition = sys.path().join("sda/sda1");
         let device = sys.path().join("sda/device");

@@ -1,4 +1,6 @@
-//! A running daemon as a file. What is written is read again: what does not come back as it was is left out and said.
+//! Writes a running daemon as a configuration file.
+//!
+//! The text is read back: what does not read back equal is left out and reported.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,17 +8,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::config::{self, Account, Config, Files, NO_ADDRESS, NO_MEDIUM, Store, Target};
-use super::make::real;
-use super::portrait::PASSWORD;
-use super::running::{self, Running};
+use super::running::{Running, RunningTarget};
+use super::snapshot::PASSWORD;
+use super::steps::canonical_path;
 
-/// A file, and what of the daemon it does not have, one a line.
+/// The text of a file, and a message for each thing that it lacks.
 pub(super) struct Dump {
     pub(super) text: String,
     pub(super) missing: Vec<String>,
 }
 
-/// Writes the targets, as they are known from [`super::portrait`], and the daemon's own settings.
+/// Writes the daemon's settings and its targets, which [`super::snapshot`] has converted.
 pub(super) fn dump(running: &Running, mut targets: Vec<Target>) -> Dump {
     allow_shared(&mut targets);
     let mut dump = Dump { text: "default-driver iscsi\n".to_owned(), missing: Vec::new() };
@@ -24,8 +26,8 @@ pub(super) fn dump(running: &Running, mut targets: Vec<Target>) -> Dump {
     dump.text.push('\n');
     for (target, now) in targets.into_iter().zip(&running.targets) {
         let name = target.name.clone();
-        let mut missing = what_is_not_shown(now);
-        dump.text += &written(target, &mut missing);
+        let mut missing = unreported_parts(now);
+        dump.text += &checked_block(target, &mut missing);
         dump.missing.extend(missing.into_iter().map(|what| format!("target {name}: {what}")));
     }
     dump
@@ -47,37 +49,39 @@ fn settings(dump: &mut Dump, running: &Running) {
         }
     }
     for (index, user) in running.incoming_discovery.iter().enumerate() {
-        let is_read = |config: &Config| index == 0 && is_account(config.incoming_discovery.as_ref(), user);
+        let is_read =
+            |config: &Config| index == 0 && matches_account(config.incoming_discovery.as_ref(), user);
         one("incomingdiscoveryuser", &format!("{user} {PASSWORD}"), &is_read);
     }
     for (index, user) in running.outgoing_discovery.iter().enumerate() {
-        let is_read = |config: &Config| index == 0 && is_account(config.outgoing_discovery.as_ref(), user);
+        let is_read =
+            |config: &Config| index == 0 && matches_account(config.outgoing_discovery.as_ref(), user);
         one("outgoingdiscoveryuser", &format!("{user} {PASSWORD}"), &is_read);
     }
 }
 
-fn is_account(account: Option<&Account>, user: &str) -> bool {
+fn matches_account(account: Option<&Account>, user: &str) -> bool {
     account.is_some_and(|account| account.user == user && account.password == PASSWORD)
 }
 
-/// A file that is exported twice is in use when the second unit is made.
+/// Sets `allow-in-use` for targets that share a file: the file is in use when the second unit is created.
 fn allow_shared(targets: &mut [Target]) {
     let mut seen = BTreeSet::new();
     let stores = || targets.iter().flat_map(|target| &target.stores);
     let shared: BTreeSet<PathBuf> = stores()
         .filter(|store| !store.path.starts_with(NO_MEDIUM))
-        .map(|store| real(&store.path))
+        .map(|store| canonical_path(&store.path))
         .filter(|path| !seen.insert(path.clone()))
         .collect();
     for target in targets {
-        target.allow_in_use = target.stores.iter().any(|store| shared.contains(&real(&store.path)));
+        target.allow_in_use = target.stores.iter().any(|store| shared.contains(&canonical_path(&store.path)));
     }
 }
 
-/// What a target has that its report does not show, or not whole.
-fn what_is_not_shown(target: &running::Target) -> Vec<String> {
+/// Messages for what the report of a target does not show completely.
+fn unreported_parts(target: &RunningTarget) -> Vec<String> {
     let mut missing: Vec<String> = target
-        .strays
+        .unparsed_lines
         .iter()
         .map(|line| {
             format!("a value with a line break is not shown whole: it goes on with '{}'", line.escape_debug())
@@ -96,13 +100,13 @@ fn what_is_not_shown(target: &running::Target) -> Vec<String> {
     missing
 }
 
-/// A target's block, without what the file cannot have.
-fn written(target: Target, missing: &mut Vec<String>) -> String {
+/// The block of a target, without what the file cannot represent.
+fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
     let text = block(&target);
-    if comes_back(&text, &target) {
+    if round_trips(&text, &target) {
         return text;
     }
-    let mut whole = Target {
+    let mut kept = Target {
         parameters: Vec::new(),
         stores: Vec::new(),
         incoming: Vec::new(),
@@ -111,7 +115,7 @@ fn written(target: Target, missing: &mut Vec<String>) -> String {
         names: Vec::new(),
         ..target.clone()
     };
-    if !comes_back(&block(&whole), &whole) {
+    if !round_trips(&block(&kept), &kept) {
         missing.push("its name cannot be written".to_owned());
         return String::new();
     }
@@ -120,70 +124,71 @@ fn written(target: Target, missing: &mut Vec<String>) -> String {
     };
     for parameter in target.parameters {
         let value = format!("{} {}", parameter.name, parameter.value);
-        keep(&mut whole, |target| &mut target.parameters, parameter, |_| say("parameter", &value));
+        keep(&mut kept, |target| &mut target.parameters, parameter, |_| say("parameter", &value));
     }
     for store in target.stores {
         let what = format!("LUN {}: path", store.lun.unwrap_or_default());
-        keep(&mut whole, |target| &mut target.stores, store, |store| say(&what, &store.path));
+        keep(&mut kept, |target| &mut target.stores, store, |store| say(&what, &store.path));
     }
     let had_accounts = !target.incoming.is_empty();
     for account in target.incoming {
-        keep(&mut whole, |target| &mut target.incoming, account, |account| say("account", &account.user));
+        keep(&mut kept, |target| &mut target.incoming, account, |account| say("account", &account.user));
     }
     for account in target.outgoing {
-        keep(&mut whole, |target| &mut target.outgoing, account, |account| say("account", &account.user));
+        keep(&mut kept, |target| &mut target.outgoing, account, |account| say("account", &account.user));
     }
-    if had_accounts && whole.incoming.is_empty() {
-        whole.addresses = vec![NO_ADDRESS.to_owned()];
+    if had_accounts && kept.incoming.is_empty() {
+        kept.addresses = vec![NO_ADDRESS.to_owned()];
         missing.push(
             "it has no account in the file, so its rules are left out and it is closed there".to_owned(),
         );
-        return block(&whole);
+        return block(&kept);
     }
     for address in target.addresses {
-        keep(&mut whole, |target| &mut target.addresses, address, |rule| say("rule", rule));
+        keep(&mut kept, |target| &mut target.addresses, address, |rule| say("rule", rule));
     }
     for name in target.names {
-        keep(&mut whole, |target| &mut target.names, name, |rule| say("rule", rule));
+        keep(&mut kept, |target| &mut target.names, name, |rule| say("rule", rule));
     }
-    if whole.addresses.is_empty() {
-        whole.addresses.push(NO_ADDRESS.to_owned());
+    if kept.addresses.is_empty() {
+        kept.addresses.push(NO_ADDRESS.to_owned());
     }
-    block(&whole)
+    block(&kept)
 }
 
-/// Adds a part to a target if it comes back with it.
+/// Adds a part to a target if the target then still reads back equal; else calls `lost`.
 fn keep<T>(target: &mut Target, list: impl Fn(&mut Target) -> &mut Vec<T>, part: T, lost: impl FnOnce(&T)) {
     list(target).push(part);
-    if !comes_back(&block(target), target)
+    if !round_trips(&block(target), target)
         && let Some(part) = list(target).pop()
     {
         lost(&part);
     }
 }
 
-/// Whether a target is read from its text as it was. A sign that is no UTF-8 was replaced when the report was read.
-fn comes_back(text: &str, target: &Target) -> bool {
+/// Whether the text reads back as this target. Reading the report replaced bytes that are not UTF-8.
+fn round_trips(text: &str, target: &Target) -> bool {
     let Some(config) = read(text) else { return false };
     let [read] = config.targets.as_slice() else { return false };
     let by_path = |stores: &[Store]| {
         let mut stores = stores.to_vec();
         stores.sort_by(|one, other| one.path.cmp(&other.path));
-        stores.iter_mut().for_each(|store| store.place.clone_from(&target.place));
+        stores.iter_mut().for_each(|store| store.location.clone_from(&target.location));
         stores
     };
     let driver = read.driver.clone().or_else(|| Some(DEFAULT_DRIVER.to_owned()));
-    let read = Target { driver, place: target.place.clone(), stores: by_path(&read.stores), ..read.clone() };
+    let read =
+        Target { driver, location: target.location.clone(), stores: by_path(&read.stores), ..read.clone() };
     let wanted = Target { stores: by_path(&target.stores), ..target.clone() };
     !text.contains(char::REPLACEMENT_CHARACTER) && read == wanted
 }
 
 fn read(text: &str) -> Option<Config> {
     let entries = config::read(Path::new("dump"), &Text(text)).ok()?;
-    config::understand(entries).ok()
+    config::interpret(entries).ok()
 }
 
-/// A file that is not on disk, and no other.
+/// Provides one text as every file.
 struct Text<'text>(&'text str);
 
 impl Files for Text<'_> {
@@ -191,7 +196,7 @@ impl Files for Text<'_> {
         Ok(self.0.as_bytes().to_vec())
     }
 
-    fn folder(&self, _: &Path) -> Option<Vec<PathBuf>> {
+    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
         None
     }
 
@@ -250,7 +255,7 @@ fn line(text: &mut String, indent: &str, key: &str, value: &str) {
     let _ = writeln!(text, "{indent}{key} {written}");
 }
 
-/// A block's name has quotes but no escapes.
+/// Quotes a block's name if needed. Block names have no escapes.
 fn quoted(name: &str) -> String {
     if name.contains(char::is_whitespace) || name.starts_with(['"', '<']) || name.ends_with('/') {
         format!("\"{name}\"")
@@ -259,10 +264,10 @@ fn quoted(name: &str) -> String {
     }
 }
 
-/// Before these signs a backslash takes away their meaning; it comes first.
+/// Characters that are escaped with a backslash. The backslash is first because the others add backslashes.
 const ESCAPED: [char; 4] = ['\\', '"', '$', '#'];
 const DEFAULT_DRIVER: &str = "iscsi";
-/// What a report shows of a null store's size where none was asked for: 1 TiB.
+/// The size that a report shows for a null store without a size option: 1 TiB.
 const NULL_SIZE: &str = "1099512 MB";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The actions that stock has, in the order in which it asks the daemon: make what is missing, delete, change states.
+//! The actions that tgt has: create missing targets, delete targets, and change states, in tgt's order of requests.
 
 use std::collections::BTreeSet;
 
@@ -7,66 +7,66 @@ use target_engine::control::error::TgtadmError;
 use super::Admin;
 use super::command::{Command, Direction};
 use super::config::{Config, Store, Target};
-use super::console::{MISTAKE, Stop, refused, say, warn};
-use super::make::{Devices, Luns, Maker, Step, driver};
-use super::outcome::{Gate, Outcome};
+use super::console::{FAILURE, Stop, refused, say, warn};
+use super::outcome::{AccessGuard, Outcome};
 use super::plan::is_unit;
-use super::running::{self, Running};
+use super::running::{self, Running, RunningTarget};
+use super::steps::{DevicePolicy, LunAllocator, Step, TargetSteps, driver};
 use crate::Refusal;
 use crate::retries::Retries;
 
-/// What the daemon has, as far as this run knows.
-struct Known {
+/// The daemon's state as far as this run knows it.
+struct DaemonState {
     running: Running,
-    /// Names of all accounts, also of those that this run has made.
+    /// Names of all accounts, including those that this run has created.
     accounts: BTreeSet<String>,
     next_tid: u32,
 }
 
-impl Known {
+impl DaemonState {
     fn new(running: Running) -> Self {
         Self { accounts: running.accounts.iter().cloned().collect(), next_tid: running.next_tid(), running }
     }
 }
 
-/// Whether an account or a rule is there already, as it should be: another process has made it meanwhile.
-fn is_there(refusal: &Refusal) -> bool {
+/// Whether the refusal says that another process has created the account or rule meanwhile.
+fn exists_already(refusal: &Refusal) -> bool {
     refusal.is(TgtadmError::AclExists) || refusal.is(TgtadmError::UserExists)
 }
 
-/// The comment on that.
-const THERE: &str = "# It is there already.";
+/// The comment printed for such a refusal.
+const EXISTS_COMMENT: &str = "# It is there already.";
 
 impl Admin {
-    /// `--execute`: every target that can be made.
+    /// `--execute`: creates every missing target.
     pub(super) fn execute(&mut self) -> Result<(), Stop> {
         let config = self.configuration()?;
         let running = self.running()?;
         let mut outcome = Outcome::default();
-        let mut known = Known::new(running.clone());
+        let mut known = DaemonState::new(running.clone());
         self.settings(&config, &running, &mut known.accounts, &mut outcome)?;
         for target in &config.targets {
             if outcome.note(self.add(&config, target, &mut known))? {
-                warn(format_args!("{}: target {} is not made", target.place, target.name));
-                known = Known { next_tid: known.next_tid, ..Known::new(self.running()?) };
+                warn(format_args!("{}: target {} is not made", target.location, target.name));
+                known = DaemonState { next_tid: known.next_tid, ..DaemonState::new(self.running()?) };
             }
         }
-        self.tell("");
+        self.print_verbose("");
         self.remove_others(&config, &running, &mut outcome)?;
         outcome.end()?;
-        if config.refused.is_empty() { Ok(()) } else { Err(MISTAKE) }
+        if config.refused.is_empty() { Ok(()) } else { Err(FAILURE) }
     }
 
-    /// Deletes targets that the file does not have, if it has any at all.
+    /// Deletes the targets that the file does not have, if the file has any targets.
     fn remove_others(&self, config: &Config, running: &Running, outcome: &mut Outcome) -> Result<(), Stop> {
-        let is_other = |target: &&running::Target| {
+        let is_other = |target: &&RunningTarget| {
             !config.targets.iter().any(|other| other.name == target.name)
                 && !config.refused.iter().any(|other| other.name == target.name)
         };
         if config.targets.is_empty() || !running.targets.iter().any(|target| is_other(&target)) {
             return Ok(());
         }
-        // Their numbers may be those of other targets by now.
+        // Other targets may have these numbers by now.
         for target in self.running()?.targets.iter().filter(is_other) {
             if running.target(&target.name).is_some() && outcome.note(self.remove(target))? {
                 warn(format_args!("target {} is not deleted", target.name));
@@ -75,7 +75,7 @@ impl Admin {
         Ok(())
     }
 
-    /// What is the daemon's own: iSNS is switched on when all is said about it.
+    /// Applies the daemon's own settings. iSNS is enabled after its other settings.
     fn settings(
         &self,
         config: &Config,
@@ -94,21 +94,21 @@ impl Admin {
             outcome.note(self.send_or_find(&command))?;
         }
         match isns {
-            Some(_) if is_on => self.tell("# iSNS already enabled"),
+            Some(_) if is_on => self.print_verbose("# iSNS already enabled"),
             Some(value) => drop(outcome.note(self.send(&self.commands.isns("iSNS", value)))?),
             None => {}
         }
         if config.default_driver.is_none() {
-            self.tell("# default-driver not defined, defaulting to iscsi.\n");
+            self.print_verbose("# default-driver not defined, defaulting to iscsi.\n");
         }
         Ok(())
     }
 
-    /// Sends a command. An account or a rule that another process has made meanwhile is there, as it should be.
+    /// Sends a command. It succeeds if another process has created the account or rule meanwhile.
     fn send_or_find(&self, command: &Command) -> Result<(), Stop> {
         match self.try_send(command) {
-            Err(refusal) if is_there(&refusal) => {
-                self.tell(THERE);
+            Err(refusal) if exists_already(&refusal) => {
+                self.print_verbose(EXISTS_COMMENT);
                 Ok(())
             }
             Err(refusal) => self.fail_unless_ignored(command, &refusal),
@@ -116,7 +116,7 @@ impl Admin {
         }
     }
 
-    /// Accounts for discovery that the daemon has not yet, and what takes them back.
+    /// The commands that add missing accounts of discovery, each with the command that undoes it.
     pub(super) fn discovery(
         &self,
         config: &Config,
@@ -142,13 +142,13 @@ impl Admin {
         found
     }
 
-    /// Makes a target that is not there; deletes it again where a step fails, so that none is left half made.
-    fn add(&self, config: &Config, target: &Target, known: &mut Known) -> Result<(), Stop> {
-        let Some((maker, rest)) = self.begin(config, target, known)? else { return Ok(()) };
-        known.next_tid = known.next_tid.max(maker.tid.saturating_add(1));
-        let made = self.finish(&maker, &rest, &mut known.accounts);
+    /// Creates a missing target. If a step fails, the target is deleted, so that no incomplete target remains.
+    fn add(&self, config: &Config, target: &Target, known: &mut DaemonState) -> Result<(), Stop> {
+        let Some((target_steps, rest)) = self.begin(config, target, known)? else { return Ok(()) };
+        known.next_tid = known.next_tid.max(target_steps.tid.saturating_add(1));
+        let made = self.finish(&target_steps, &rest, &mut known.accounts);
         if made.is_err() {
-            let delete = self.commands.force_delete_target(maker.tid);
+            let delete = self.commands.force_delete_target(target_steps.tid);
             if let Err(refusal) = self.try_send(&delete) {
                 refused(&delete, &refusal);
             }
@@ -156,102 +156,109 @@ impl Admin {
         made
     }
 
-    /// Makes the target itself, under another number where its own was taken meanwhile. What makes it, and the steps
-    /// that are left before its units; nothing where the target is there already or errors are ignored.
+    /// Creates the target without its parts. If another process took its number, tries the next one.
+    ///
+    /// Returns the remaining steps before its units; `None` if the target exists or errors are ignored.
     fn begin<'a>(
         &'a self,
         config: &'a Config,
         target: &'a Target,
-        known: &mut Known,
-    ) -> Result<Option<(Maker<'a>, Vec<Step>)>, Stop> {
+        known: &mut DaemonState,
+    ) -> Result<Option<(TargetSteps<'a>, Vec<Step>)>, Stop> {
         let mut retries = Retries::default();
         loop {
             if known.running.target(&target.name).is_some() {
-                self.tell(&format!("# Target {} already exists!", target.name));
+                self.print_verbose(&format!("# Target {} already exists!", target.name));
                 return Ok(None);
             }
             let tid = target.tid.unwrap_or(known.next_tid);
-            self.tell(&format!("# Adding target: {}", target.name));
-            let maker = Maker { commands: &self.commands, target, driver: driver(config, target), tid };
-            let new = maker.new_target();
+            self.print_verbose(&format!("# Adding target: {}", target.name));
+            let target_steps =
+                TargetSteps { commands: &self.commands, target, driver: driver(config, target), tid };
+            let new = target_steps.new_target();
             let Err(refusal) = self.try_send(&new) else {
-                let rest = maker.beginning().split_off(1);
-                return Ok(Some((maker, rest)));
+                let rest = target_steps.first_steps().split_off(1);
+                return Ok(Some((target_steps, rest)));
             };
             if !refusal.is(TgtadmError::TargetExists) {
                 return self.fail_unless_ignored(&new, &refusal).map(|()| None);
             }
             let now = self.running()?;
-            let gone_on = now != known.running;
+            let state_changed = now != known.running;
             known.next_tid = known.next_tid.saturating_add(1).max(now.next_tid());
             known.running = now;
             let is_there = known.running.target(&target.name).is_some();
-            if !is_there && (target.tid.is_some() || !retries.again(gone_on)) {
+            if !is_there && (target.tid.is_some() || !retries.again(state_changed)) {
                 return self.fail_unless_ignored(&new, &refusal).map(|()| None);
             }
         }
     }
 
-    /// All but the target itself.
+    /// Creates the parts of a target: parameters, units, accounts, rules.
     fn finish(
         &self,
-        maker: &Maker<'_>,
+        target_steps: &TargetSteps<'_>,
         beginning: &[Step],
         accounts: &mut BTreeSet<String>,
     ) -> Result<(), Stop> {
-        self.take(beginning, |command| self.send(command))?;
-        let devices = Devices { force: self.force, but: None, taken: BTreeSet::new() };
-        let mut luns = Luns::of(maker.target);
-        for store in &maker.target.stores {
-            // Looked at now: a unit that was made a moment ago has its device open.
-            match devices.admit(maker.target, store) {
-                Ok(()) => self.add_unit(maker, store, &mut luns)?,
+        self.run_steps(beginning, |command| self.send(command))?;
+        let devices = DevicePolicy { force: self.force, ignored_process: None, taken: BTreeSet::new() };
+        let mut luns = LunAllocator::of(target_steps.target);
+        for store in &target_steps.target.stores {
+            // Checked now, because a unit that was just created has its device open.
+            match devices.check(target_steps.target, store) {
+                Ok(()) => self.add_unit(target_steps, store, &mut luns)?,
                 Err(lines) => self.skip(&lines),
             }
         }
-        let mut gate = Gate::default();
+        let mut guard = AccessGuard::default();
         let mut sent = BTreeSet::new();
-        self.take(&maker.end(accounts), |command| {
-            if !gate.admits(command) {
+        self.run_steps(&target_steps.final_steps(accounts), |command| {
+            if !guard.allows(command) {
                 return Ok(());
             }
-            // What this process has sent before is a mistake in the file, not another process.
+            // If this process has sent the command before, the file has the line twice.
             let is_first = sent.insert(command.text().to_owned());
             match self.try_send(command) {
                 Ok(()) => Ok(()),
-                Err(refusal) if is_first && is_there(&refusal) => {
-                    self.tell(THERE);
+                Err(refusal) if is_first && exists_already(&refusal) => {
+                    self.print_verbose(EXISTS_COMMENT);
                     Ok(())
                 }
                 Err(refusal) => {
-                    gate.refused(command);
+                    guard.note_refusal(command);
                     self.fail_unless_ignored(command, &refusal)
                 }
             }
         })
     }
 
-    /// Makes a unit; where its number was taken meanwhile, under the next one unless the file gives the number.
-    fn add_unit(&self, maker: &Maker<'_>, store: &Store, luns: &mut Luns) -> Result<(), Stop> {
+    /// Creates a unit. If another process took its LUN, uses the next one unless the file gives the LUN.
+    fn add_unit(
+        &self,
+        target_steps: &TargetSteps<'_>,
+        store: &Store,
+        luns: &mut LunAllocator,
+    ) -> Result<(), Stop> {
         let mut retries = Retries::default();
-        let mut lun = luns.take(store);
+        let mut lun = luns.allocate(store);
         loop {
-            let mut steps = maker.unit(store, lun);
+            let mut steps = target_steps.unit(store, lun);
             let rest = steps.split_off(1);
             let Some(Step::Run(new)) = steps.pop() else { return Ok(()) };
             match self.try_send(&new) {
-                Ok(()) => return self.take(&rest, |command| self.send(command)),
+                Ok(()) => return self.run_steps(&rest, |command| self.send(command)),
                 Err(refusal) if refusal.is(TgtadmError::LunExists) => {
                     let running = self.running()?;
-                    let target = running.target(&maker.target.name);
+                    let target = running.target(&target_steps.target.name);
                     let unit = target.and_then(|target| target.units.iter().find(|unit| unit.lun == lun));
                     match unit {
-                        // Another process makes the same target.
+                        // Another process creates the same target.
                         Some(unit) if is_unit(store, unit) => {
-                            return self.take(&rest, |command| self.send(command));
+                            return self.run_steps(&rest, |command| self.send(command));
                         }
-                        Some(_) if store.lun.is_none() => lun = luns.take(store),
-                        // It is not shown before its store is open.
+                        Some(_) if store.lun.is_none() => lun = luns.allocate(store),
+                        // A unit is not listed while its store is being opened.
                         None if retries.again(false) => {}
                         _ => return self.fail_unless_ignored(&new, &refusal),
                     }
@@ -261,17 +268,22 @@ impl Admin {
         }
     }
 
-    fn take(&self, steps: &[Step], mut send: impl FnMut(&Command) -> Result<(), Stop>) -> Result<(), Stop> {
+    /// Prints the comments and sends the commands of the steps.
+    fn run_steps(
+        &self,
+        steps: &[Step],
+        mut send: impl FnMut(&Command) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         steps.iter().try_for_each(|step| match step {
             Step::Say(line) => {
-                self.tell(line);
+                self.print_verbose(line);
                 Ok(())
             }
             Step::Run(command) => send(command),
         })
     }
 
-    /// A unit that will be missing is worth a word, asked for or not.
+    /// Reports a skipped unit, also without `--verbose`.
     pub(super) fn skip(&self, lines: &[String]) {
         if self.verbose {
             lines.iter().for_each(say);
@@ -280,23 +292,24 @@ impl Admin {
         }
     }
 
-    /// Deletes a target; one in use only by force.
-    fn remove(&self, target: &running::Target) -> Result<(), Stop> {
+    /// Deletes a target. A target in use is deleted only with `--force`.
+    fn remove(&self, target: &RunningTarget) -> Result<(), Stop> {
         if target.in_use() && !self.force {
-            self.tell(&format!(
+            self.print_verbose(&format!(
                 "# Target with tid {} ({}) is in use, it won't be deleted.",
                 target.tid, target.name
             ));
             return Ok(());
         }
-        self.tell(&format!("# Removing target: {}", target.name));
-        self.take(&self.removal(target)?, |command| self.send(command))?;
-        self.tell("");
+        self.print_verbose(&format!("# Removing target: {}", target.name));
+        self.run_steps(&self.removal(target)?, |command| self.send(command))?;
+        self.print_verbose("");
         Ok(())
     }
 
-    /// The commands for it: first nobody new may come, then those that are there must go.
-    pub(super) fn removal(&self, target: &running::Target) -> Result<Vec<Step>, Stop> {
+    /// The commands that delete a target: first remove its rules, then close its connections, so that no initiator logs
+    /// in again.
+    pub(super) fn removal(&self, target: &RunningTarget) -> Result<Vec<Step>, Stop> {
         let mut steps = Vec::new();
         if target.in_use() {
             steps.extend(target.rules.iter().map(|rule| Step::Run(self.commands.unbind(target.tid, rule))));
@@ -309,7 +322,7 @@ impl Admin {
         Ok(steps)
     }
 
-    /// `--delete`.
+    /// `--delete`: deletes the selected targets.
     pub(super) fn delete(&self, which: &str) -> Result<(), Stop> {
         let running = self.running()?;
         if which == "ALL" {
@@ -324,27 +337,27 @@ impl Admin {
         match found {
             Some(target) => self.remove(target),
             None => {
-                self.tell(&format!("# Target with {what} does not exist!"));
+                self.print_verbose(&format!("# Target with {what} does not exist!"));
                 Ok(())
             }
         }
     }
 
-    /// `--offline` and `--ready`.
+    /// `--offline` and `--ready`: set the state of the selected targets.
     pub(super) fn set_state(&self, which: &str, state: &str) -> Result<(), Stop> {
         if let Some(tid) = which.strip_prefix("tid=") {
             return self.send(&self.commands.state(tid, None, state));
         }
         let running = self.running()?;
         if which == "ALL" {
-            let one = |target: &running::Target| {
+            let one = |target: &RunningTarget| {
                 self.send(&self.commands.state(&target.tid.to_string(), None, state))
             };
             return running.targets.iter().try_for_each(one);
         }
         let Some(target) = running.target(which) else {
             say(format_args!("There is no target with name \"{which}\", can't {state} it!"));
-            return Err(MISTAKE);
+            return Err(FAILURE);
         };
         self.send(&self.commands.state(&target.tid.to_string(), Some(which), state))
     }

@@ -1,11 +1,11 @@
-//! The files of this machine.
+//! Files of this machine.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::config::Files;
 
-/// As they are.
+/// The real file system.
 pub(super) struct Disk;
 
 impl Files for Disk {
@@ -13,7 +13,7 @@ impl Files for Disk {
         if path.is_dir() { Ok(Vec::new()) } else { std::fs::read(path) }
     }
 
-    fn folder(&self, path: &Path) -> Option<Vec<PathBuf>> {
+    fn directory(&self, path: &Path) -> Option<Vec<PathBuf>> {
         let entries = path.is_dir().then(|| std::fs::read_dir(path).into_iter().flatten().flatten())?;
         let mut inside: Vec<PathBuf> =
             entries.map(|entry| entry.path()).filter(|path| !path.is_dir()).collect();
@@ -22,7 +22,7 @@ impl Files for Disk {
     }
 
     fn matching(&self, pattern: &str) -> Vec<PathBuf> {
-        // As in a shell a `*` leaves out what begins with a dot.
+        // As in a shell, `*` does not match names that begin with a dot.
         let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
         let paths = glob::glob_with(pattern, options).into_iter().flatten();
         paths.flatten().collect()

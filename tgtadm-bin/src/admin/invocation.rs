@@ -1,30 +1,32 @@
-//! The command line, read as Perl's Getopt::Long reads it for stock: names in full or abbreviated, after one dash or
-//! two, values in the next word or after `=`; of several actions the first of a fixed order is done.
+//! Parses the command line of `tgt-admin` as Perl's Getopt::Long does for tgt.
+//!
+//! Options may be abbreviated and have one dash or two; a value is the next word or follows `=`. Of several actions the
+//! first in a fixed order is executed.
 
 use std::fmt::Write;
 
-/// What is wanted.
+/// A parsed command line.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Invocation {
-    /// What to do.
+    /// The action, if one is given.
     pub action: Option<Action>,
-    /// Which daemon, where it is said.
+    /// The control port, if given.
     pub control_port: Option<String>,
-    /// The file, where it is not the usual one.
+    /// The configuration file, if given.
     pub conf: Option<String>,
-    /// Go on where the daemon refuses.
+    /// Continue after refusals of the daemon.
     pub ignore_errors: bool,
-    /// Do it to what is in use, too.
+    /// Change targets and export devices that are in use.
     pub force: bool,
-    /// Print and do nothing.
+    /// Print commands and send none.
     pub pretend: bool,
-    /// Print what is done.
+    /// Print the commands that are sent.
     pub verbose: bool,
-    /// What makes no sense, one a line.
-    pub complaints: Vec<String>,
+    /// Error messages, one line each.
+    pub errors: Vec<String>,
 }
 
-/// The actions, in the order in which one goes before the other.
+/// The actions in order of precedence.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[allow(missing_docs, reason = "the options, by their names")]
 pub enum Action {
@@ -34,41 +36,41 @@ pub enum Action {
     Execute,
     Update(String),
     Delete(String),
-    /// Targets, and `offline` or `ready`.
+    /// Sets the state of targets to `offline` or `ready`.
     State(String, &'static str),
-    /// Both states at once.
-    Undecided,
+    /// Both `--offline` and `--ready` are given, which is an error.
+    ConflictingStates,
     Dump,
 }
 
 struct Row {
     short: Option<char>,
     long: &'static str,
-    /// What stands for its value in the help; empty for a flag.
+    /// The placeholder of the value in the help; empty for a flag.
     value: &'static str,
     about: &'static str,
 }
 
 #[rustfmt::skip]
 const ROWS: [Row; 15] = [
-    Row { short: Some('e'), long: "execute", value: "", about: "make the targets of the file that the daemon lacks, and delete those that the file lacks" },
-    Row { short: None, long: "update", value: "X", about: "make the daemon what the file says, changing what differs and nothing else; undone where a step fails" },
-    Row { short: None, long: "plan", value: "[X]", about: "print what --update would do; exit code 3 when that is something, 0 when it is nothing" },
+    Row { short: Some('e'), long: "execute", value: "", about: "create the targets of the file that the daemon lacks, and delete those that the file lacks" },
+    Row { short: None, long: "update", value: "X", about: "make the daemon equal to the file, changing only what differs; a failed target is rolled back" },
+    Row { short: None, long: "plan", value: "[X]", about: "print what --update would do; exit code 3 if there are differences, else 0" },
     Row { short: None, long: "delete", value: "X", about: "delete targets" },
-    Row { short: None, long: "offline", value: "X", about: "let nobody log in" },
-    Row { short: None, long: "ready", value: "X", about: "let initiators log in again" },
+    Row { short: None, long: "offline", value: "X", about: "refuse new logins" },
+    Row { short: None, long: "ready", value: "X", about: "accept logins again" },
     Row { short: Some('s'), long: "show", value: "", about: "show all targets" },
-    Row { short: None, long: "dump", value: "", about: "print the daemon's targets as a file for --execute; passwords are not known" },
-    Row { short: Some('C'), long: "control-port", value: "N", about: "which daemon: 0 (default) to 32767" },
-    Row { short: Some('c'), long: "conf", value: "FILE", about: "the file (default /etc/tgt/targets.conf)" },
-    Row { short: None, long: "ignore-errors", value: "", about: "go on where the daemon refuses" },
-    Row { short: Some('f'), long: "force", value: "", about: "also targets with sessions, also devices in use" },
-    Row { short: Some('p'), long: "pretend", value: "", about: "print the commands and do nothing" },
-    Row { short: Some('v'), long: "verbose", value: "", about: "print the commands" },
+    Row { short: None, long: "dump", value: "", about: "print the daemon's targets as a file for --execute, without passwords" },
+    Row { short: Some('C'), long: "control-port", value: "N", about: "the control port of the daemon: 0 (default) to 32767" },
+    Row { short: Some('c'), long: "conf", value: "FILE", about: "the configuration file (default /etc/tgt/targets.conf)" },
+    Row { short: None, long: "ignore-errors", value: "", about: "continue after errors of the daemon" },
+    Row { short: Some('f'), long: "force", value: "", about: "also change targets with sessions and export devices in use" },
+    Row { short: Some('p'), long: "pretend", value: "", about: "print the commands and send none" },
+    Row { short: Some('v'), long: "verbose", value: "", about: "print the commands that are sent" },
     Row { short: Some('h'), long: "help", value: "", about: "print this help" },
 ];
 
-/// The same options in the words of a parser crate, for what is generated from those.
+/// The options as a clap command, for generating completions.
 #[must_use]
 pub fn described() -> clap::Command {
     let options = ROWS.iter().map(|row| {
@@ -85,7 +87,7 @@ pub fn described() -> clap::Command {
 }
 
 impl Invocation {
-    /// Reads the words after the program's name.
+    /// Parses the words after the program's name.
     #[must_use]
     pub fn read(arguments: &[String]) -> Self {
         let mut invocation = Self::default();
@@ -101,14 +103,14 @@ impl Invocation {
                 name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
             let row = match find(name) {
                 Ok(row) => row,
-                Err(complaint) => {
-                    invocation.complaints.push(complaint);
+                Err(error) => {
+                    invocation.errors.push(error);
                     continue;
                 }
             };
             let value = match (row.value, glued) {
                 ("", Some(_)) => {
-                    invocation.complaints.push(format!("Option {} does not take an argument", row.long));
+                    invocation.errors.push(format!("Option {} does not take an argument", row.long));
                     continue;
                 }
                 ("", None) => String::new(),
@@ -118,21 +120,22 @@ impl Invocation {
                 (_, Some(value)) if !value.is_empty() => value.to_owned(),
                 (_, None) if words.peek().is_some() => words.next().cloned().unwrap_or_default(),
                 _ => {
-                    invocation.complaints.push(format!("Option {} requires an argument", row.long));
+                    invocation.errors.push(format!("Option {} requires an argument", row.long));
                     continue;
                 }
             };
-            actions.extend(invocation.take(row.long, value));
+            actions.extend(invocation.apply(row.long, value));
         }
         actions.sort();
         let states: Vec<_> = actions.iter().filter(|action| matches!(action, Action::State(..))).collect();
-        let undecided = states.len() > 1 && matches!(actions.first(), Some(Action::State(..)));
-        invocation.action = if undecided { Some(Action::Undecided) } else { actions.into_iter().next() };
+        let conflicting = states.len() > 1 && matches!(actions.first(), Some(Action::State(..)));
+        invocation.action =
+            if conflicting { Some(Action::ConflictingStates) } else { actions.into_iter().next() };
         invocation.verbose |= invocation.pretend;
         invocation
     }
 
-    fn take(&mut self, name: &str, value: String) -> Option<Action> {
+    fn apply(&mut self, name: &str, value: String) -> Option<Action> {
         match name {
             "execute" => return Some(Action::Execute),
             "update" => return Some(Action::Update(value)),
@@ -155,7 +158,7 @@ impl Invocation {
     }
 }
 
-/// A name in full, a letter, or the beginning of one name.
+/// Finds an option by its name, its letter or an unambiguous abbreviation.
 fn find(name: &str) -> Result<&'static Row, String> {
     let exact = ROWS
         .iter()
@@ -163,7 +166,7 @@ fn find(name: &str) -> Result<&'static Row, String> {
     if let Some(row) = exact {
         return Ok(row);
     }
-    // What is no option of stock's takes no abbreviation from it.
+    // An abbreviation that is unambiguous for tgt stays so although `--plan` exists here.
     let mut like: Vec<&Row> =
         ROWS.iter().filter(|row| row.long != "plan" && row.long.starts_with(name)).collect();
     like.sort_by_key(|row| row.long);
@@ -177,7 +180,7 @@ fn find(name: &str) -> Result<&'static Row, String> {
     }
 }
 
-/// What `--help` prints.
+/// The text of `--help`.
 #[must_use]
 pub fn help() -> String {
     let mut text = "Usage:\ntgt-admin [OPTION]...\nThis tool configures tgt targets.\n\n".to_owned();
@@ -189,22 +192,21 @@ pub fn help() -> String {
     }
     text.push_str(
         "\nX is ALL, tid=N, a target's name, or 'help'.\n\
-         Exit codes: 0 done; 1 a mistake in the file, no such target, or --dump could not write all; 2 no file, or a\n\
-         wrong option;\n\
-         3 --plan found a difference; 22 the daemon refused; 107 no daemon.\n\
+         Exit codes: 0 success; 1 an error in the file, no such target, or --dump left something out; 2 no file, or a\n\
+         wrong option; 3 --plan found differences; 22 the daemon refused a request; 107 no daemon.\n\
          TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).\n\
-         The file is described in targets.conf(5).\n",
+         targets.conf(5) describes the file.\n",
     );
     text
 }
 
-/// What `--delete help` and its like print.
+/// The text of `--delete help` and the like.
 #[must_use]
 pub fn help_on(option: &str) -> String {
     let about = ROWS.iter().find(|row| row.long == option).map_or("", |row| row.about);
     let in_use = match option {
         "delete" | "update" => {
-            "A target that initiators use is left as it is where they would notice; --force does it all the same.\n"
+            "A target with sessions is left as it is if they would notice the change; --force applies it.\n"
         }
         _ => "",
     };
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_stock_reads_them() {
+    fn command_lines_select_the_action_that_tgt_selects() {
         #[rustfmt::skip]
         let cases: &[(&str, Option<Action>)] = &[
             ("-e",                          Some(Action::Execute)),
@@ -243,7 +245,7 @@ mod tests {
             ("-e -s",                       Some(Action::Show)),
             ("--ready a --delete b",        Some(Action::Delete("b".into()))),
             ("--offline a",                 Some(Action::State("a".into(), "offline"))),
-            ("--offline a --ready b",       Some(Action::Undecided)),
+            ("--offline a --ready b",       Some(Action::ConflictingStates)),
             ("--offline a --ready b -e",    Some(Action::Execute)),
             ("-- -e",                       None),
             ("foo -",                       None),
@@ -252,7 +254,7 @@ mod tests {
         for (line, action) in cases {
             let invocation = read(line);
             assert_eq!(invocation.action, *action, "{line}");
-            assert!(invocation.complaints.is_empty(), "{line}: {:?}", invocation.complaints);
+            assert!(invocation.errors.is_empty(), "{line}: {:?}", invocation.errors);
         }
         let all = read("-C 3 --conf=x -f -p --ignore");
         assert_eq!((all.control_port.as_deref(), all.conf.as_deref()), (Some("3"), Some("x")));
@@ -260,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_stocks() {
-        for (line, complaint) in [
+    fn error_messages_equal_those_of_tgt() {
+        for (line, error) in [
             ("--bogus", "Unknown option: bogus"),
             ("-E", "Unknown option: E"),
             ("-ep", "Unknown option: ep"),
@@ -270,12 +272,12 @@ mod tests {
             ("--delete=", "Option delete requires an argument"),
             ("--execute=1", "Option execute does not take an argument"),
         ] {
-            assert_eq!(read(line).complaints, [complaint], "{line}");
+            assert_eq!(read(line).errors, [error], "{line}");
         }
     }
 
     #[test]
-    fn help_and_page_name_every_option() {
+    fn help_and_man_page_have_every_option() {
         let help = help();
         let page = include_str!("../../../docs/man/tgt-admin.8");
         for Row { long, .. } in &ROWS {

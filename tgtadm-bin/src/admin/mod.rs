@@ -1,7 +1,8 @@
-//! `tgt-admin`: makes a running daemon what a configuration file says.
+//! `tgt-admin`: configures a running daemon from a file.
 //!
-//! The file is read ([`config`]) and so is the daemon ([`running`]); what is to be done are `tgtadm` commands
-//! ([`command`]), which are printed as stock prints them and sent without a `tgtadm` process each.
+//! It reads the file ([`config`]) and the daemon's reports ([`running`]) and derives `tgtadm` commands from them
+//! ([`command`]). It prints the commands as tgt's `tgt-admin` prints them, and sends the requests itself instead of
+//! starting `tgtadm`.
 
 pub mod command;
 pub mod config;
@@ -11,13 +12,13 @@ mod dump;
 mod execute;
 mod files;
 pub mod invocation;
-mod make;
 mod outcome;
 mod plan;
-mod portrait;
 mod remake;
 pub mod running;
 mod secrets;
+mod snapshot;
+mod steps;
 mod update;
 
 use std::ffi::OsString;
@@ -26,25 +27,25 @@ use std::process::ExitCode;
 
 use command::{Command, Commands};
 use config::Config;
-use console::{MISTAKE, Stop, USAGE, complain, passed_over, refused, say, warn};
+use console::{FAILURE, Stop, USAGE, print_error, print_refusal, refused, say, warn};
 use invocation::{Action, Invocation, help, help_on};
 use running::Running;
 
 use crate::Refusal;
 
-/// `tgt-admin`, from its arguments (the program's name first) to its exit code.
+/// Runs `tgt-admin` with its arguments, of which the first is the program's name.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<String> =
         arguments.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let nothing_wanted = words.is_empty();
+    let no_arguments = words.is_empty();
     let invocation = Invocation::read(&words);
-    invocation.complaints.iter().for_each(complain);
-    if !invocation.complaints.is_empty() {
+    invocation.errors.iter().for_each(print_error);
+    if !invocation.errors.is_empty() {
         return ExitCode::from(USAGE.0);
     }
     let Some(action) = invocation.action.clone() else {
-        say(if nothing_wanted { help() } else { "No action specified.".to_owned() });
+        say(if no_arguments { help() } else { "No action specified.".to_owned() });
         return ExitCode::SUCCESS;
     };
     match Admin::new(invocation).act(&action) {
@@ -53,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// One run of the tool.
+/// One run of `tgt-admin`: its options and the commands for its daemon.
 struct Admin {
     commands: Commands,
     conf: String,
@@ -93,9 +94,9 @@ impl Admin {
             Action::Execute => return self.execute(),
             Action::Delete(which) => return self.delete(which),
             Action::State(which, state) => return self.set_state(which, state),
-            Action::Undecided => {
+            Action::ConflictingStates => {
                 say("Invalid value (you can't use both ready and offline)!");
-                return Err(MISTAKE);
+                return Err(FAILURE);
             }
             Action::Plan(which) => return self.show_plan(which),
             Action::Update(which) => return self.update(which),
@@ -104,32 +105,32 @@ impl Admin {
         Ok(())
     }
 
-    /// Reads the file; what is wrong with it is said.
+    /// Reads the configuration file and prints its errors and warnings.
     fn configuration(&mut self) -> Result<Config, Stop> {
         let path = Path::new(&self.conf);
         if !path.exists() {
-            complain(format_args!("Config file {} not found. Exiting...", self.conf));
+            print_error(format_args!("Config file {} not found. Exiting...", self.conf));
             return Err(USAGE);
         }
-        self.tell(&format!("# Using {} as configuration file\n", self.conf));
-        let entries = config::read(path, &files::Disk).map_err(|mistake| vec![mistake]);
-        let config = entries.and_then(config::understand).map_err(|mistakes| {
-            mistakes.iter().for_each(warn);
-            complain("Check your config file for errors.");
-            MISTAKE
+        self.print_verbose(&format!("# Using {} as configuration file\n", self.conf));
+        let entries = config::read(path, &files::Disk).map_err(|error| vec![error]);
+        let config = entries.and_then(config::interpret).map_err(|errors| {
+            errors.iter().for_each(warn);
+            print_error("Check your config file for errors.");
+            FAILURE
         })?;
         config.warnings.iter().for_each(warn);
         for refused in &config.refused {
-            refused.mistakes.iter().for_each(warn);
-            complain(format_args!("Check your config file for errors (target: {})", refused.name));
+            refused.errors.iter().for_each(warn);
+            print_error(format_args!("Check your config file for errors (target: {})", refused.name));
         }
         if let Some(port) = &config.control_port {
             if self.commands.port != "0" && self.commands.port != *port {
                 warn(format_args!(
-                    "the file says 'control-port {port}', the command line {}",
+                    "the file has 'control-port {port}', the command line has {}",
                     self.commands.port
                 ));
-                return Err(MISTAKE);
+                return Err(FAILURE);
             }
             self.commands.port.clone_from(port);
         }
@@ -137,47 +138,48 @@ impl Admin {
         Ok(config)
     }
 
-    /// Reads the daemon. Without one, a pretence is one of a daemon without targets.
+    /// Reads the daemon's reports. With `--pretend`, an absent daemon counts as one without targets.
     fn running(&self) -> Result<Running, Stop> {
         match Running::ask(&self.commands) {
             Err(refusal) if self.pretend => {
-                passed_over(&refusal);
+                print_refusal(&refusal);
                 Ok(Running::default())
             }
             answer => answer.map_err(|refusal| refused(&self.commands.show("target", None), &refusal)),
         }
     }
 
-    /// Comments and commands are for who asked to see them.
-    fn tell(&self, line: &str) {
+    /// Prints a comment or a command if `--verbose` is set.
+    fn print_verbose(&self, line: &str) {
         if self.verbose {
             say(line);
         }
     }
 
     fn print(&self, command: &Command) {
-        self.tell(command.text());
+        self.print_verbose(command.text());
     }
 
-    /// Sends a command, unless it is a pretence.
+    /// Sends a command unless `--pretend` is set. A refusal is reported.
     fn send(&self, command: &Command) -> Result<(), Stop> {
         self.try_send(command).or_else(|refusal| self.fail_unless_ignored(command, &refusal))
     }
 
-    /// The same; what the daemon refuses is not said yet.
+    /// Like [`Admin::send`], but returns a refusal without reporting it.
     fn try_send(&self, command: &Command) -> Result<(), Refusal> {
         self.print(command);
         if self.pretend { Ok(()) } else { command.send().map(drop) }
     }
 
-    /// Says that a command was refused. It is a failure unless errors are ignored.
+    /// Reports a refused command. Succeeds if errors are ignored.
     fn fail_unless_ignored(&self, command: &Command, refusal: &Refusal) -> Result<(), Stop> {
         if self.ignore_errors {
-            passed_over(refusal);
+            print_refusal(refusal);
             return Ok(());
         }
         Err(refused(command, refusal))
     }
 }
 
+/// The configuration file if `--conf` is not given.
 const DEFAULT_CONF: &str = "/etc/tgt/targets.conf";

@@ -1,5 +1,7 @@
-//! What a refusal means for the rest of a run: the other targets are done all the same, a step that another process has
-//! done meanwhile is no failure, and a target whose account was refused stays closed.
+//! How a refused command affects the rest of a run.
+//!
+//! The other targets are still configured. A request that another process has executed meanwhile is not a failure. A
+//! target whose account was refused gets no ACL rules.
 
 use target_engine::control::error::TgtadmError;
 
@@ -7,17 +9,17 @@ use super::command::Command;
 use super::console::{NO_DAEMON, Stop};
 use crate::Refusal;
 
-/// The first failure of a run that goes on.
+/// The first failure of a run that continues after failures.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     first: Option<Stop>,
 }
 
 impl Outcome {
-    /// Notes how a step ended; whether it failed.
+    /// Records the result of a step. Returns whether it failed.
     ///
     /// # Errors
-    /// There is no daemon: nothing more can be done.
+    /// No daemon listens on the control socket, so the run ends.
     pub(super) fn note(&mut self, result: Result<(), Stop>) -> Result<bool, Stop> {
         match result {
             Ok(()) => Ok(false),
@@ -35,7 +37,8 @@ impl Outcome {
     }
 }
 
-/// Whether the daemon is no longer as it was when it was read: something is there already, or is gone.
+/// Whether the refusal shows that the daemon's state has changed since it was read: an object exists already, or is
+/// gone.
 pub(super) fn is_outdated(refusal: &Refusal) -> bool {
     use TgtadmError as Error;
     [
@@ -55,22 +58,22 @@ pub(super) fn is_outdated(refusal: &Refusal) -> bool {
     .any(|error| refusal.is(error))
 }
 
-/// Keeps a target closed that did not get the account which initiators must have, where the run goes on in spite of
-/// that (`--ignore-errors`).
+/// Withholds the ACL rules of a target that did not get its incoming account, when the run continues with
+/// `--ignore-errors`.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    closed: bool,
+pub(super) struct AccessGuard {
+    account_refused: bool,
 }
 
-impl Gate {
+impl AccessGuard {
     /// Whether the command may be sent.
-    pub(super) fn admits(&self, command: &Command) -> bool {
-        !self.closed || !command.binds_a_rule()
+    pub(super) fn allows(&self, command: &Command) -> bool {
+        !self.account_refused || !command.binds_acl_rule()
     }
 
-    /// A command was refused.
-    pub(super) fn refused(&mut self, command: &Command) {
-        self.closed |= command.binds_an_incoming_account();
+    /// Records a refused command.
+    pub(super) fn note_refusal(&mut self, command: &Command) {
+        self.account_refused |= command.binds_incoming_account();
     }
 }
 
@@ -80,7 +83,7 @@ mod tests {
     use crate::admin::command::{Commands, Direction, Rule};
 
     #[test]
-    fn the_first_failure_counts_and_a_lost_daemon_ends_the_run() {
+    fn first_failure_is_kept_and_absent_daemon_ends_run() {
         let mut outcome = Outcome::default();
         assert_eq!(outcome.note(Ok(())), Ok(false));
         assert_eq!(outcome.note(Err(Stop(22))), Ok(true));
@@ -91,16 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_account_of_initiators_holds_back_the_rules() {
+    fn refused_incoming_account_withholds_acl_rules() {
         let commands = Commands { port: "0".to_owned() };
         let rule = commands.bind("iscsi", 1, &Rule::Address("ALL".to_owned()));
         let account = |direction| commands.target_account("iscsi", "bind", 1, "u", direction);
-        let mut gate = Gate::default();
-        gate.refused(&account(Direction::Outgoing));
-        gate.refused(&commands.parameter("iscsi", 1, "MaxConnections", "0"));
-        assert!(gate.admits(&rule));
-        gate.refused(&account(Direction::Incoming));
-        assert!(!gate.admits(&rule));
-        assert!(gate.admits(&account(Direction::Outgoing)));
+        let mut guard = AccessGuard::default();
+        guard.note_refusal(&account(Direction::Outgoing));
+        guard.note_refusal(&commands.parameter("iscsi", 1, "MaxConnections", "0"));
+        assert!(guard.allows(&rule));
+        guard.note_refusal(&account(Direction::Incoming));
+        assert!(!guard.allows(&rule));
+        assert!(guard.allows(&account(Direction::Outgoing)));
     }
 }

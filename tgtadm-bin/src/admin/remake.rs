@@ -1,8 +1,8 @@
-//! Gives an account of tgt's daemon another secret: deletes, makes and binds it again, while all that has it is offline,
-//! so that no initiator gets in without a proof.
+//! Replaces the secret of an account of tgt's daemon: deletes, creates and binds the account again. Its users are
+//! offline meanwhile, so that no initiator logs in without authentication.
 //!
-//! Each step follows from what the daemon shows and what was taken before. Where a step is refused since another
-//! process has changed the daemon meanwhile, the daemon is read again and the rest is planned again.
+//! Each step is derived from the daemon's reports and from what has been unbound. If a step is refused because another
+//! process has changed the daemon meanwhile, the daemon is read again and the remaining steps are planned again.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -10,25 +10,25 @@ use std::path::Path;
 use super::Admin;
 use super::command::{Command, Commands, Direction};
 use super::config::{Account, Config};
-use super::console::{MISTAKE, Stop, warn};
+use super::console::{FAILURE, Stop, warn};
 use super::outcome::is_outdated;
 use super::running::Running;
 use crate::Refusal;
 use crate::retries::Retries;
 
-/// Limits the accounts that a run may make again: all that have one are updated by this run, and had it before.
+/// Limits the accounts that a run may recreate: this run updates all users of the account, and they used it before.
 pub(super) struct Scope<'a> {
     pub(super) config: &'a Config,
-    /// The daemon before this run.
+    /// The state of the daemon before this run.
     pub(super) before: &'a Running,
-    /// The only target that is updated; none for all of them and discovery.
+    /// The only target that is updated; `None` for all targets and discovery.
     pub(super) target: Option<&'a str>,
 }
 
-/// A target, or the daemon for its discovery, and accounts that it has.
+/// A target, or discovery, and the accounts bound to it.
 #[derive(Clone, Debug)]
 struct Holder {
-    /// None for discovery.
+    /// The target's name; `None` for discovery.
     name: Option<String>,
     tid: u32,
     driver: String,
@@ -39,20 +39,20 @@ struct Holder {
 }
 
 impl Admin {
-    /// Makes an account again, of which the daemon does not say whether its secret is the same.
-    pub(super) fn make_again(&self, account: &Account, scope: &Scope<'_>) -> Result<(), Stop> {
+    /// Recreates an account whose secret the daemon cannot compare.
+    pub(super) fn recreate_account(&self, account: &Account, scope: &Scope<'_>) -> Result<(), Stop> {
         let _alone = if self.pretend { None } else { self.lock() };
         let mut now = self.running()?;
         let mut taken = Vec::new();
-        let result = self.take_away(account, scope, &mut now, &mut taken);
+        let result = self.unbind_and_delete(account, scope, &mut now, &mut taken);
         if taken.is_empty() {
             return result;
         }
-        result.and(self.give_back(account, scope, now, taken))
+        result.and(self.create_and_bind(account, scope, now, taken))
     }
 
-    /// Waits until no other run with this file makes an account again: one would open what the other has just taken the
-    /// account from. The retries remain where there is no lock in time.
+    /// Waits until no other run with this file recreates an account: it would set targets ready from which this run has
+    /// unbound the account. If the lock is not free in time, the retries resolve the conflict.
     fn lock(&self) -> Option<File> {
         let file = Some(&self.conf).filter(|path| Path::new(path).is_file())?;
         let file = File::open(file).ok()?;
@@ -61,8 +61,8 @@ impl Admin {
         Some(file)
     }
 
-    /// Deletes the account once nothing has it; `taken` gets what had it. Leaves the account alone where it must stay.
-    fn take_away(
+    /// Unbinds the account everywhere and deletes it; `taken` gets its users. Does nothing if the account must stay.
+    fn unbind_and_delete(
         &self,
         account: &Account,
         scope: &Scope<'_>,
@@ -72,11 +72,11 @@ impl Admin {
         let user = &account.user;
         let mut retries = Retries::default();
         loop {
-            if self.stays(user, scope, now, taken) {
+            if self.must_stay(user, scope, now, taken) {
                 return Ok(());
             }
             let is_first = taken.is_empty();
-            let mut steps = take(&self.commands, user, now, taken);
+            let mut steps = unbind_steps(&self.commands, user, now, taken);
             if taken.is_empty() || !now.accounts.contains(user) {
                 return Ok(());
             }
@@ -87,7 +87,7 @@ impl Admin {
                     texts(taken)
                 )]);
             }
-            // Deleting it takes it from whatever has it, so the daemon was read again after the other steps.
+            // Deleting the account also unbinds it, so the daemon has been read again after the other steps.
             let is_last = steps.is_empty();
             if is_last {
                 steps.push(self.commands.delete_account(user));
@@ -106,7 +106,7 @@ impl Admin {
                     warn(format_args!(
                         "account {user} is not made again: another process binds it each time"
                     ));
-                    return Err(MISTAKE);
+                    return Err(FAILURE);
                 }
                 Err((_, refusal)) if is_outdated(&refusal) && retries.again(*now != seen) => {}
                 Err((at, refusal)) => return self.fail_unless_ignored(&steps[at], &refusal),
@@ -114,8 +114,8 @@ impl Admin {
         }
     }
 
-    /// Whether the account must stay as it is; says why.
-    fn stays(&self, user: &str, scope: &Scope<'_>, now: &Running, taken: &[Holder]) -> bool {
+    /// Whether the account must stay as it is. Prints the reason.
+    fn must_stay(&self, user: &str, scope: &Scope<'_>, now: &Running, taken: &[Holder]) -> bool {
         let found = holders(now);
         let is_taken = |holder: &Holder| taken.iter().any(|known| known.name == holder.name);
         let used = found.iter().find(|holder| holder.in_use && (holder.has(user) || is_taken(holder)));
@@ -135,9 +135,9 @@ impl Admin {
         true
     }
 
-    /// Makes the account where it is missing, binds it, and opens last: a target without the account would ask for no
-    /// proof, so it stays offline where the daemon refuses a step before.
-    fn give_back(
+    /// Creates the account if it is missing, binds it, and sets its users ready last: without the account a target
+    /// would ask for no authentication, so it stays offline if an earlier step is refused.
+    fn create_and_bind(
         &self,
         account: &Account,
         scope: &Scope<'_>,
@@ -146,8 +146,8 @@ impl Admin {
     ) -> Result<(), Stop> {
         let mut retries = Retries::default();
         loop {
-            scope.add_stripped(&account.user, &now, &mut taken);
-            let steps = give(&self.commands, account, &now, &taken);
+            scope.add_unbound_targets(&account.user, &now, &mut taken);
+            let steps = bind_steps(&self.commands, account, &now, &taken);
             let result = self.send_steps(&steps);
             let Err((at, refusal)) = result else {
                 if steps.is_empty() || self.pretend {
@@ -174,16 +174,19 @@ impl Admin {
         }
     }
 
-    /// Sends steps up to the first that is refused; that one's index.
+    /// Sends steps until one is refused.
+    ///
+    /// # Errors
+    /// Returns the index of the refused step.
     fn send_steps(&self, steps: &[Command]) -> Result<(), (usize, Refusal)> {
         let mut steps = steps.iter().enumerate();
         steps.try_for_each(|(at, command)| self.send_secret(command).map_err(|refusal| (at, refusal)))
     }
 }
 
-/// The steps that take the account from what has it now. The account is taken from the end of each list only, with
-/// those behind it, which come back in their order: tgt's daemon ends at the next report where a list has a gap.
-fn take(commands: &Commands, user: &str, now: &Running, taken: &mut Vec<Holder>) -> Vec<Command> {
+/// The steps that unbind the account from its current users. It is unbound together with the accounts after it in each
+/// list, which are bound again in their order: tgt's daemon crashes at the next report if a list has a gap.
+fn unbind_steps(commands: &Commands, user: &str, now: &Running, taken: &mut Vec<Holder>) -> Vec<Command> {
     let mut steps = Vec::new();
     for mut holder in holders(now) {
         let known = taken.iter_mut().find(|known| known.name == holder.name);
@@ -207,8 +210,8 @@ fn take(commands: &Commands, user: &str, now: &Running, taken: &mut Vec<Holder>)
     steps
 }
 
-/// The steps that give back what was taken and is missing now.
-fn give(commands: &Commands, account: &Account, now: &Running, taken: &[Holder]) -> Vec<Command> {
+/// The steps that create and bind what is missing, and set its users ready.
+fn bind_steps(commands: &Commands, account: &Account, now: &Running, taken: &[Holder]) -> Vec<Command> {
     let Account { user, password, .. } = account;
     let found = holders(now);
     let pairs: Vec<(&Holder, &Holder)> = taken
@@ -234,7 +237,7 @@ fn give(commands: &Commands, account: &Account, now: &Running, taken: &[Holder])
 }
 
 impl Scope<'_> {
-    /// Another target, or discovery, that has the account and must keep it.
+    /// The reason to keep the account: a user of it that this run does not update, or that did not use it before.
     fn other_holder(&self, user: &str, found: &[Holder]) -> Option<String> {
         let mut having = found.iter().filter(|holder| holder.has(user));
         having.find_map(|holder| {
@@ -247,7 +250,7 @@ impl Scope<'_> {
         })
     }
 
-    /// What gets the account by this run, for a pretence, in which nothing gets it.
+    /// The reason to keep the account with `--pretend`: a user that this run would add.
     fn new_holder(&self, user: &str) -> Option<String> {
         let config = self.config;
         let mut targets = config.targets.iter().filter(|target| {
@@ -262,19 +265,20 @@ impl Scope<'_> {
         Some(format!("target {} has not had the account before", new.name))
     }
 
+    /// Whether the holder used the account before this run.
     fn had(&self, user: &str, name: Option<&str>) -> bool {
         holders(self.before).iter().any(|holder| holder.name.as_deref() == name && holder.has(user))
     }
 
-    /// Adds targets that another process bound between the last report and the deletion, which took the account from
-    /// them: they are in the file, had it before or are new since this run began, and do not have it now.
-    fn add_stripped(&self, user: &str, now: &Running, taken: &mut Vec<Holder>) {
+    /// Adds targets that another process bound to the account between the last report and the deletion, which unbound
+    /// them. They are in the file, used the account before or are new since this run began, and do not have it now.
+    fn add_unbound_targets(&self, user: &str, now: &Running, taken: &mut Vec<Holder>) {
         for target in &self.config.targets {
             let is_meant = (self.before.target(&target.name).is_none() || self.had(user, Some(&target.name)))
                 && !taken.iter().any(|known| known.name.as_ref() == Some(&target.name));
             let holder = holders(now).into_iter().find(|holder| holder.name.as_ref() == Some(&target.name));
             let Some(mut holder) = holder.filter(|holder| is_meant && !holder.has(user)) else { continue };
-            // The process that closed it opens it.
+            // The process that set it offline sets it ready.
             holder.is_ready = false;
             let is_user = |account: &&Account| account.user == user;
             holder.incoming = target.incoming.iter().filter(is_user).map(|_| user.to_owned()).collect();
@@ -318,7 +322,7 @@ impl Holder {
         }
     }
 
-    /// Adds what the same holder has got since.
+    /// Adds the accounts that the same holder has gained since.
     fn merge(&mut self, other: Self) {
         self.is_ready |= other.is_ready;
         for direction in DIRECTIONS {
@@ -353,7 +357,7 @@ fn holders(running: &Running) -> Vec<Holder> {
     [discovery].into_iter().chain(targets).collect()
 }
 
-/// Takes an account from a picture of the daemon, for a pretence.
+/// Removes an account from the state of the daemon, for `--pretend`.
 fn forget(now: &mut Running, user: &str) {
     let Running { targets, state, accounts, incoming_discovery, outgoing_discovery, .. } = now;
     accounts.retain(|known| known != user);
@@ -370,14 +374,16 @@ fn forget(now: &mut Running, user: &str) {
     }
 }
 
-/// The index of the account; the length where it is not there.
+/// The index of the account; the length of the list if it is not bound.
 fn position(list: &[String], user: &str) -> usize {
     list.iter().position(|known| known == user).unwrap_or(list.len())
 }
 
+/// The names of holders, for messages.
 fn texts(holders: &[Holder]) -> String {
     holders.iter().map(Holder::text).collect::<Vec<_>>().join(", ")
 }
 
 const DIRECTIONS: [Direction; 2] = [Direction::Incoming, Direction::Outgoing];
+/// The name of discovery in messages.
 const DISCOVERY: &str = "the daemon (for its discovery)";

@@ -1,65 +1,65 @@
-//! The daemon as it is, read from the texts of its `show` operations, which are the same for stock's and for ours.
+//! The state of a running daemon, parsed from its `show` reports. tgt's daemon and ours print the same reports.
 
 use std::collections::BTreeMap;
 
 use super::command::{Commands, Rule};
 use crate::Refusal;
 
-/// A daemon's targets, accounts and settings.
+/// Targets, accounts and settings of a daemon.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Running {
-    /// By their numbers.
-    pub targets: Vec<Target>,
+    /// Targets by number.
+    pub targets: Vec<RunningTarget>,
     /// The daemon's own state: `ready` or `offline`.
     pub state: String,
     /// Names of all accounts.
     pub accounts: Vec<String>,
     /// iSNS settings by name.
     pub isns: BTreeMap<String, String>,
-    /// Accounts for discovery.
+    /// Accounts that initiators must use for discovery.
     pub incoming_discovery: Vec<String>,
-    /// The daemon's own account in discovery.
+    /// The daemon's own account for discovery.
     pub outgoing_discovery: Vec<String>,
 }
 
-/// A target.
+/// A target of the report.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Target {
-    /// Its number.
+pub struct RunningTarget {
+    /// The target's number.
     pub tid: u32,
-    /// Its name.
+    /// The target's name.
     pub name: String,
-    /// Its driver.
+    /// The driver.
     pub driver: String,
     /// `ready` or `offline`.
     pub state: String,
-    /// Numbers of its sessions.
+    /// Numbers of the sessions.
     pub sessions: Vec<u64>,
-    /// Its units without the controller, by number.
-    pub units: Vec<Unit>,
-    /// Accounts of initiators.
+    /// Units without the controller, by LUN.
+    pub units: Vec<RunningUnit>,
+    /// Accounts that initiators must use.
     pub incoming: Vec<String>,
-    /// Its own account.
+    /// Accounts with which the target authenticates.
     pub outgoing: Vec<String>,
-    /// Who may log in.
+    /// ACL rules.
     pub rules: Vec<Rule>,
-    /// Lines of its report that are none: what follows a line break in a value.
-    pub strays: Vec<String>,
+    /// Lines of the report that do not parse, because a value contains a line break.
+    pub unparsed_lines: Vec<String>,
 }
 
-/// A logical unit: the lines of its report by their names, such as `Type` or `Backing store path`.
+/// A logical unit: the lines of its report by name, such as `Type` or `Backing store path`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Unit {
-    /// Its number.
+pub struct RunningUnit {
+    /// The logical unit number.
     pub lun: u64,
     lines: BTreeMap<String, String>,
 }
 
 impl Running {
-    /// Asks the daemon.
+    /// Reads the reports of the daemon.
     ///
     /// # Errors
-    /// It is not there, or refuses.
+    /// The daemon does not answer or refuses a request.
     pub(super) fn ask(commands: &Commands) -> Result<Self, Refusal> {
         let mut running =
             Self { targets: targets(&commands.show("target", None).send()?), ..Self::default() };
@@ -68,13 +68,13 @@ impl Running {
         Ok(running)
     }
 
-    /// The target of this name.
+    /// The target with this name.
     #[must_use]
-    pub fn target(&self, name: &str) -> Option<&Target> {
+    pub fn target(&self, name: &str) -> Option<&RunningTarget> {
         self.targets.iter().find(|target| target.name == name)
     }
 
-    /// The number stock gives to the next target.
+    /// The number that tgt gives to the next target: the highest plus one.
     #[must_use]
     pub fn next_tid(&self) -> u32 {
         self.targets.iter().map(|target| target.tid).max().unwrap_or_default() + 1
@@ -97,26 +97,26 @@ impl Running {
     }
 }
 
-impl Unit {
-    /// A line's value.
+impl RunningUnit {
+    /// The value of a line; empty if the report lacks it.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         self.lines.get(name).map_or("", String::as_str)
     }
 
-    /// Whether a line says `Yes`.
+    /// Whether a line has the value `Yes`.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.get(name) == "Yes"
     }
 
-    /// What stands behind it.
+    /// The path of the backing store, if it has a medium.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         Some(self.get("Backing store path")).filter(|path| *path != "None")
     }
 
-    /// Its type as the word that makes one.
+    /// The device type as the word that `--device-type` accepts.
     #[must_use]
     pub fn device_type(&self) -> &str {
         match self.get("Type") {
@@ -126,17 +126,17 @@ impl Unit {
         }
     }
 
-    /// Its block's size in bytes.
+    /// The block size in bytes.
     #[must_use]
     pub fn block_size(&self) -> &str {
         self.get("Size").split_once("Block size: ").map_or("", |(_, size)| size)
     }
 }
 
-/// Reads the report of all targets.
+/// Parses the report of all targets.
 #[must_use]
-pub fn targets(text: &str) -> Vec<Target> {
-    let mut found: Vec<Target> = Vec::new();
+pub fn targets(text: &str) -> Vec<RunningTarget> {
+    let mut found: Vec<RunningTarget> = Vec::new();
     let mut part = "";
     for line in text.lines() {
         let content = line.trim_start();
@@ -145,13 +145,13 @@ pub fn targets(text: &str) -> Vec<Target> {
             (depth, content.strip_prefix("Target ").and_then(|rest| rest.split_once(": ")))
         {
             let tid = tid.parse().unwrap_or_default();
-            found.push(Target { tid, name: name.to_owned(), ..Target::default() });
+            found.push(RunningTarget { tid, name: name.to_owned(), ..RunningTarget::default() });
             part = "";
         } else if depth == TAB && PARTS.contains(&content) {
             part = content;
         } else if let Some(target) = found.last_mut() {
-            if is_stray(part, depth, content) {
-                target.strays.push(line.to_owned());
+            if is_unparsed(part, depth, content) {
+                target.unparsed_lines.push(line.to_owned());
             } else {
                 target.read(part, depth, content);
             }
@@ -163,8 +163,8 @@ pub fn targets(text: &str) -> Vec<Target> {
     found
 }
 
-/// Whether no report has such a line where it is.
-fn is_stray(part: &str, depth: usize, content: &str) -> bool {
+/// Whether a line does not belong where it is.
+fn is_unparsed(part: &str, depth: usize, content: &str) -> bool {
     if depth == TAB {
         return true;
     }
@@ -176,9 +176,9 @@ fn is_stray(part: &str, depth: usize, content: &str) -> bool {
     !depths.contains(&depth) || part == "LUN information:" && !content.contains(':')
 }
 
-impl Target {
+impl RunningTarget {
     fn read(&mut self, part: &str, depth: usize, line: &str) {
-        // A value at the end of its line may be empty, and may begin with a blank of its own.
+        // The value may be empty and may begin with a space.
         let (name, value) = line
             .split_once(':')
             .map_or((line, ""), |(name, value)| (name, value.strip_prefix(' ').unwrap_or(value)));
@@ -191,7 +191,7 @@ impl Target {
             ("I_T nexus information:", DEEPER) => self.sessions.extend(value.parse::<u64>()),
             ("LUN information:", DEEPER) => {
                 let lun = value.parse().unwrap_or_default();
-                self.units.push(Unit { lun, lines: BTreeMap::new() });
+                self.units.push(RunningUnit { lun, lines: BTreeMap::new() });
             }
             ("LUN information:", DEEPEST) => {
                 if let Some(unit) = self.units.last_mut() {
@@ -211,12 +211,12 @@ impl Target {
     }
 }
 
-/// The report lists addresses, then names, and does not say where these begin.
+/// Parses an ACL rule. The report lists addresses, then names, and does not mark the boundary.
 fn rule(text: &str) -> Rule {
     let address = text.split('/').next().unwrap_or_default();
     let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let is_address = text == "ALL" || address.parse::<std::net::IpAddr>().is_ok();
-    // Initiators' names begin so (RFC 7143 4.2.7); what is left are hosts' names.
+    // Names of initiators begin so (RFC 7143 4.2.7); other words are host names.
     let is_name = ["iqn.", "eui.", "naa."]
         .iter()
         .any(|start| text.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start)));
@@ -234,13 +234,13 @@ fn accounts(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
 }
 
-/// Reads `NAME=VALUE` lines: a target's parameters.
+/// Parses `NAME=VALUE` lines: the parameters of a target.
 pub(super) fn parameters(text: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Reads the connections of a target: session and connection.
+/// Parses the connections of a target: numbers of session and connection.
 pub(super) fn connections(text: &str) -> Vec<(u64, u32)> {
     let mut session = None;
     let mut found = Vec::new();
@@ -256,6 +256,7 @@ pub(super) fn connections(text: &str) -> Vec<(u64, u32)> {
     found
 }
 
+/// Headings in the report of a target.
 const PARTS: [&str; 5] = [
     "System information:",
     "I_T nexus information:",
@@ -263,8 +264,11 @@ const PARTS: [&str; 5] = [
     "Account information:",
     "ACL information:",
 ];
+/// Indentation of the parts of a target's report.
 const TAB: usize = 4;
+/// Indentation of the lines of a part.
 const DEEPER: usize = 8;
+/// Indentation of the lines of a unit.
 const DEEPEST: usize = 12;
 
 #[cfg(test)]
@@ -315,13 +319,13 @@ Target 12: iqn.b:2: c
 ";
 
     #[test]
-    fn the_tree_is_read() {
+    fn targets_are_parsed() {
         let found = targets(TREE);
         assert_eq!(found.len(), 2);
         let one = &found[0];
         assert_eq!((one.tid, one.name.as_str(), one.driver.as_str()), (1, "iqn.a:1", "iscsi"));
         assert_eq!((one.sessions.as_slice(), one.in_use()), (&[2][..], true));
-        assert_eq!(one.units.len(), 1, "the controller is none");
+        assert_eq!(one.units.len(), 1, "the controller is left out");
         let unit = &one.units[0];
         assert_eq!((unit.lun, unit.device_type(), unit.block_size(), unit.path()), (3, "cd", "4096", None));
         assert_eq!((unit.is("Readonly"), unit.is("Online")), (true, false));
@@ -341,7 +345,7 @@ Target 12: iqn.b:2: c
     }
 
     #[test]
-    fn settings_and_lists_are_read() {
+    fn settings_and_lists_are_parsed() {
         let mut running = Running::default();
         running.read_system(
             "System:\n    State: ready\nLLDs:\n    iscsi: ready\nDevice types:\n    disk\n    Account information:\n\n    \

@@ -1,30 +1,30 @@
-//! Secrets of accounts that are not what the file says.
+//! Secrets of accounts that differ from the file.
 //!
-//! Our daemon says whether a secret is the same and replaces it in place. tgt's can do neither: there the account is made
+//! Our daemon compares a secret and replaces it in place. tgt's daemon supports neither: there the account is created
 //! again ([`remake`](super::remake)).
 
 use super::Admin;
 use super::command::Command;
-use super::config::{Account, Config, PASSWORD_TO_CORRECT};
+use super::config::{Account, Config, PASSWORD_PLACEHOLDER};
 use super::console::{Stop, refused};
 use super::outcome::Outcome;
 use super::remake::Scope;
 use super::running::Running;
 use crate::{EINVAL, Refusal};
 
-/// Accounts that the daemon has, and whose secret may have to change.
+/// Existing accounts whose secret may have to change.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Secrets {
-    /// The daemon says that it is another one.
+    /// The daemon reports that the secret differs.
     pub(super) different: Vec<Account>,
-    /// The daemon does not say.
+    /// The daemon cannot compare the secret.
     pub(super) unknown: Vec<Account>,
-    /// The only target that was looked at; none for all of them and discovery.
+    /// The only target whose accounts were compared; `None` for all targets and discovery.
     pub(super) target: Option<String>,
 }
 
 impl Admin {
-    /// Compares the secrets of the file with the daemon's: of one target, or of all targets and of discovery.
+    /// Compares the secrets of the file with the daemon's: for one target, or for all targets and discovery.
     pub(super) fn secrets(
         &self,
         config: &Config,
@@ -37,13 +37,13 @@ impl Admin {
         let mut seen = Vec::new();
         let mut found = Secrets { target: name.map(str::to_owned), ..Secrets::default() };
         for account in wanted {
-            // A secret that a dump puts there is nobody's.
+            // The placeholder of a dump is not a secret.
             let is_there = running.accounts.contains(&account.user);
-            if !is_there || account.password == PASSWORD_TO_CORRECT || seen.contains(&&account.user) {
+            if !is_there || account.password == PASSWORD_PLACEHOLDER || seen.contains(&&account.user) {
                 continue;
             }
             seen.push(&account.user);
-            // A daemon that did not say the first time never will.
+            // If the daemon cannot compare one secret, it can compare none.
             let same = if found.unknown.is_empty() { self.has_secret(account)? } else { None };
             match same {
                 Some(true) => {}
@@ -54,7 +54,7 @@ impl Admin {
         Ok(found)
     }
 
-    /// `None` where the daemon does not say.
+    /// Whether the account has the secret; `None` if the daemon cannot compare it.
     fn has_secret(&self, account: &Account) -> Result<Option<bool>, Stop> {
         let ask = self.commands.compare_account(&account.user, &account.password);
         match ask.send() {
@@ -62,14 +62,15 @@ impl Admin {
                 let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                 Ok(document["same_secret"].as_bool())
             }
-            // One that does not know the form has no document to refuse with.
+            // A daemon without JSON support returns no document.
             Err(Refusal { exit: EINVAL, document, .. }) if document.is_empty() => Ok(None),
             Err(refusal) => Err(refused(&ask, &refusal)),
         }
     }
 
-    /// Gives the accounts the secrets of the file, one after the other; one that is refused keeps no other from it.
-    /// `before` is the daemon before this run.
+    /// Replaces the secrets one after the other. A refused one does not stop the others.
+    ///
+    /// `before` is the state of the daemon before this run.
     pub(super) fn change_secrets(
         &self,
         config: &Config,
@@ -86,28 +87,31 @@ impl Admin {
         secrets
             .unknown
             .iter()
-            .try_for_each(|account| outcome.note(self.make_again(account, &scope)).map(drop))
+            .try_for_each(|account| outcome.note(self.recreate_account(account, &scope)).map(drop))
     }
 
-    /// What `--plan` says of those that differ.
-    pub(super) fn say_different_secrets(&self, secrets: &Secrets) {
+    /// Prints the accounts that differ, for `--plan`.
+    pub(super) fn print_different_secrets(&self, secrets: &Secrets) {
         for Account { user, password, .. } in &secrets.different {
-            self.tell(&format!("# The secret of account {user} differs"));
-            self.tell(&self.commands.update_account(user, password).text_without_secret());
+            self.print_verbose(&format!("# The secret of account {user} differs"));
+            self.print_verbose(&self.commands.update_account(user, password).text_without_secret());
         }
     }
 
-    /// What `--plan` says of a daemon that cannot compare them.
-    pub(super) fn say_unknown_secrets(&self, secrets: &Secrets) {
+    /// Prints the accounts that the daemon cannot compare, for `--plan`.
+    pub(super) fn print_unknown_secrets(&self, secrets: &Secrets) {
         for Account { user, password, .. } in &secrets.unknown {
             let command = self.commands.new_account(None, user, password);
-            self.tell(&format!("# No report shows whether this is so: {}", command.text_without_secret()));
+            self.print_verbose(&format!(
+                "# No report shows whether this is so: {}",
+                command.text_without_secret()
+            ));
         }
     }
 
-    /// Shows a command without its secret and sends it, unless it is a pretence.
+    /// Prints a command without its secret and sends it unless `--pretend` is set.
     pub(super) fn send_secret(&self, command: &Command) -> Result<(), Refusal> {
-        self.tell(&command.text_without_secret());
+        self.print_verbose(&command.text_without_secret());
         if self.pretend { Ok(()) } else { command.send().map(drop) }
     }
 }

@@ -1,4 +1,4 @@
-//! `--update`, `--plan` and `--dump`.
+//! The actions `--update`, `--plan` and `--dump`.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -8,17 +8,17 @@ use target_engine::control::error::TgtadmError;
 use super::Admin;
 use super::command::Command;
 use super::config::Config;
-use super::console::{DIFFERENT, MISTAKE, Stop, passed_over, refused, say, warn};
+use super::console::{DIFFERENCE, FAILURE, Stop, print_refusal, refused, say, warn};
 use super::dump::{Dump, dump};
-use super::outcome::{Gate, Outcome, is_outdated};
-use super::plan::{Change, Fate, TargetPlan};
-use super::portrait::portrait;
+use super::outcome::{AccessGuard, Outcome, is_outdated};
+use super::plan::{Change, TargetAction, TargetPlan};
 use super::running::Running;
+use super::snapshot::snapshot;
 use crate::Refusal;
 use crate::retries::Retries;
 
 impl Admin {
-    /// Prints the difference; the exit code says whether there is one.
+    /// `--plan`: prints the differences. The exit code says whether there are any.
     pub(super) fn show_plan(&mut self, which: &str) -> Result<(), Stop> {
         (self.verbose, self.pretend) = (true, false);
         let config = self.configuration()?;
@@ -29,22 +29,22 @@ impl Admin {
         for target in &plan.targets {
             self.steps(target).iter().for_each(|change| self.print(&change.command));
         }
-        self.say_different_secrets(&plan.secrets);
+        self.print_different_secrets(&plan.secrets);
         for target in &plan.targets {
-            for command in &target.unseen {
+            for command in &target.unverifiable {
                 say(format_args!("# No report shows whether this is so: {}", command.text()));
             }
         }
-        self.say_unknown_secrets(&plan.secrets);
+        self.print_unknown_secrets(&plan.secrets);
         say(plan.summary(self.force));
-        match (plan.is_something(), config.refused.is_empty()) {
-            (_, false) => Err(MISTAKE),
-            (true, true) => Err(DIFFERENT),
+        match (plan.has_changes(), config.refused.is_empty()) {
+            (_, false) => Err(FAILURE),
+            (true, true) => Err(DIFFERENCE),
             (false, true) => Ok(()),
         }
     }
 
-    /// Makes the daemon what the file says, target by target.
+    /// `--update`: makes the daemon equal to the file, target by target.
     pub(super) fn update(&mut self, which: &str) -> Result<(), Stop> {
         let config = self.configuration()?;
         let running = self.running()?;
@@ -55,7 +55,7 @@ impl Admin {
         });
         let mut failed = outcome.note(settings)?;
         for target in &plan.targets {
-            // What was planned counted on all before it.
+            // The plan assumed that the earlier targets were updated.
             let result = if failed {
                 let now = self.running()?;
                 self.steps_now(&config, &now, &target.name, 0)
@@ -66,16 +66,17 @@ impl Admin {
             if outcome.note(result)? {
                 failed = true;
                 let wanted = config.targets.iter().find(|other| other.name == target.name);
-                let place = wanted.map(|wanted| format!("{}: ", wanted.place)).unwrap_or_default();
-                warn(format_args!("{place}target {} is not as the file has it", target.name));
+                let location = wanted.map(|wanted| format!("{}: ", wanted.location)).unwrap_or_default();
+                warn(format_args!("{location}target {} is not as the file has it", target.name));
             }
         }
-        // Last, for they cannot be undone: nobody knows what they were.
+        // Secrets are last because they cannot be undone: the old ones are unknown.
         self.change_secrets(&config, &plan.secrets, &running, &mut outcome)?;
         outcome.end()?;
-        if config.refused.is_empty() { Ok(()) } else { Err(MISTAKE) }
+        if config.refused.is_empty() { Ok(()) } else { Err(FAILURE) }
     }
 
+    /// Sends the changes to one target.
     fn update_one(
         &self,
         config: &Config,
@@ -86,20 +87,21 @@ impl Admin {
         self.carry_out(steps, running, |now, tried| self.steps_now(config, now, &target.name, tried))
     }
 
-    /// Takes the steps, and undoes them where one fails. Where the daemon is no longer as it was when it was read, since
-    /// another process changes it too, the rest is planned again; `again` gets what the daemon is now, and the highest
-    /// number that was tried for a target.
+    /// Sends the changes, and undoes them if one fails.
+    ///
+    /// If the daemon's state has changed meanwhile, because another process configures it too, the rest is planned
+    /// again: `again` gets the new state and the highest target number that was tried.
     fn carry_out(
         &self,
         mut steps: Vec<Change>,
         running: &Running,
         again: impl Fn(&Running, u32) -> Result<Vec<Change>, Stop>,
     ) -> Result<(), Stop> {
-        let (mut done, mut gate, mut retries) = (Vec::new(), Gate::default(), Retries::default());
+        let (mut done, mut guard, mut retries) = (Vec::new(), AccessGuard::default(), Retries::default());
         let mut seen = Cow::Borrowed(running);
         let mut tried = 0_u32;
         let result = loop {
-            let Err((command, refusal)) = self.changes_in(steps, &mut done, &mut gate) else { break Ok(()) };
+            let Err((command, refusal)) = self.changes_in(steps, &mut done, &mut guard) else { break Ok(()) };
             if !is_outdated(&refusal) {
                 break Err(refused(&command, &refusal));
             }
@@ -124,17 +126,18 @@ impl Admin {
         result
     }
 
-    /// The steps for a target of the file or of the daemon as it is now.
+    /// The changes to a target for the daemon's current state.
     fn steps_now(&self, config: &Config, now: &Running, name: &str, tried: u32) -> Result<Vec<Change>, Stop> {
         let plan = self.plan_of(config, now, Some(name), tried)?;
         Ok(plan.targets.iter().flat_map(|target| self.steps(target)).collect())
     }
 
-    /// The steps that can be taken without disturbing anybody, or all by force; what is left out is said.
+    /// The changes to a target that are applied; none if the target is in use and `--force` is not set. Prints what is
+    /// left out.
     fn steps(&self, target: &TargetPlan) -> Vec<Change> {
-        self.skip(&target.remarks);
-        if target.waits(self.force) {
-            let kept = if target.fate == Fate::Deleted { "deleted" } else { "updated" };
+        self.skip(&target.skipped);
+        if target.is_deferred(self.force) {
+            let kept = if target.action == TargetAction::Delete { "deleted" } else { "updated" };
             self.skip(&[format!(
                 "# Target with tid {} ({}) is in use, it won't be {kept}.",
                 target.tid, target.name
@@ -144,39 +147,40 @@ impl Admin {
         self.announce(target);
         let mut steps = target.changes.clone();
         if !self.pretend && (!target.in_use || self.force) {
-            let unseen = target.unseen.iter().cloned();
-            steps.extend(unseen.map(|command| Change { command, undo: Vec::new(), disturbs: false }));
+            let unverifiable = target.unverifiable.iter().cloned();
+            steps.extend(unverifiable.map(|command| Change { command, undo: Vec::new(), disruptive: false }));
         }
         steps
     }
 
+    /// Prints the comment that precedes the changes to a target.
     fn announce(&self, target: &TargetPlan) {
         if !target.changes.is_empty() {
-            let what = match target.fate {
-                Fate::Made => "Adding",
-                Fate::Deleted => "Removing",
-                Fate::Changed => "Changing",
+            let what = match target.action {
+                TargetAction::Create => "Adding",
+                TargetAction::Delete => "Removing",
+                TargetAction::Update => "Changing",
             };
-            self.tell(&format!("# {what} target: {}", target.name));
+            self.print_verbose(&format!("# {what} target: {}", target.name));
         }
     }
 
-    /// Takes steps up to the first that is refused.
+    /// Sends changes until one is refused.
     fn changes_in(
         &self,
         changes: Vec<Change>,
         done: &mut Vec<Change>,
-        gate: &mut Gate,
+        guard: &mut AccessGuard,
     ) -> Result<(), (Command, Refusal)> {
         for change in changes {
-            if !gate.admits(&change.command) {
+            if !guard.allows(&change.command) {
                 continue;
             }
             match self.try_send(&change.command) {
                 Ok(()) => done.push(change),
                 Err(refusal) if self.ignore_errors && !is_outdated(&refusal) => {
-                    gate.refused(&change.command);
-                    passed_over(&refusal);
+                    guard.note_refusal(&change.command);
+                    print_refusal(&refusal);
                 }
                 Err(refusal) => return Err((change.command, refusal)),
             }
@@ -184,12 +188,12 @@ impl Admin {
         Ok(())
     }
 
-    /// The last first. What cannot be undone is said.
+    /// Undoes changes, the last first, and reports those that cannot be undone.
     fn undo(&self, done: &[Change]) {
         warn("undoing what was done");
         let mut whole = true;
         for command in done.iter().rev().flat_map(|change| &change.undo) {
-            if self.would_open(command) {
+            if self.would_remove_authentication(command) {
                 continue;
             }
             self.print(command);
@@ -203,10 +207,10 @@ impl Admin {
         }
     }
 
-    /// Whether a command deletes an account that another process has meanwhile given to a target, which would then let
-    /// everybody in.
-    fn would_open(&self, command: &Command) -> bool {
-        command.deletes_an_account()
+    /// Whether the command deletes an account that another process has bound to a target meanwhile. Without the account
+    /// that target would ask for no authentication.
+    fn would_remove_authentication(&self, command: &Command) -> bool {
+        command.deletes_account()
             && self.running().is_ok_and(|now| {
                 let users =
                     now.targets.iter().flat_map(|target| target.incoming.iter().chain(&target.outgoing));
@@ -215,20 +219,20 @@ impl Admin {
             })
     }
 
-    /// Prints the running targets as a file; what that cannot have is said.
+    /// `--dump`: prints the running targets as a file and reports what the file lacks.
     pub(super) fn dump(&self) -> Result<(), Stop> {
         let running = Running::ask(&self.commands);
         let running = running.map_err(|refusal| {
-            passed_over(&refusal);
+            print_refusal(&refusal);
             Stop(refusal.exit)
         })?;
         let mut targets = Vec::new();
         for target in &running.targets {
-            targets.push(portrait(target, &self.parameters_of(target.tid)?));
+            targets.push(snapshot(target, &self.parameters_of(target.tid)?));
         }
         let Dump { text, missing } = dump(&running, targets);
         let _ = std::io::stdout().write_all(text.as_bytes());
         missing.iter().for_each(warn);
-        if missing.is_empty() { Ok(()) } else { Err(MISTAKE) }
+        if missing.is_empty() { Ok(()) } else { Err(FAILURE) }
     }
 }

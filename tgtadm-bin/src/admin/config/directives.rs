@@ -1,29 +1,28 @@
-//! The directives of `targets.conf`, each with what it takes and where it may stand. Names are told apart by case, as
-//! stock does.
+//! The directives of `targets.conf`, their values and where they are valid. Case matters, as with tgt.
 
-/// What a directive outside of any block is.
+/// Directives outside of blocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Global {
-    /// Which driver targets have that name none.
+    /// `default-driver`: the driver of targets without one.
     DefaultDriver,
-    /// Go on where the daemon refuses.
+    /// `ignore-errors`: continue after refusals of the daemon.
     IgnoreErrors,
-    /// Which daemon.
+    /// `control-port`.
     ControlPort,
     /// A setting of the daemon's iSNS client, by its name there.
     Isns,
-    /// Whom the daemon answers discovery.
+    /// `incomingdiscoveryuser`: the account that initiators must use for discovery.
     IncomingDiscoveryUser,
-    /// Who the daemon says it is in discovery.
+    /// `outgoingdiscoveryuser`: the account with which the daemon authenticates in discovery.
     OutgoingDiscoveryUser,
-    /// A target's block.
+    /// The block of a target.
     Target,
 }
 
-/// What a directive of a target is.
+/// Directives of a target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TargetKey {
-    /// A parameter of the target that the daemon knows by the same name.
+    /// A parameter of the target, by its name in the daemon.
     Parameter,
     /// `backing-store`.
     BackingStore,
@@ -43,11 +42,11 @@ pub(super) enum TargetKey {
     InitiatorAddress,
     /// `initiator-name`.
     InitiatorName,
-    /// What its stores have that say nothing else.
+    /// A default for the stores of the target.
     Store(StoreKey),
 }
 
-/// What a directive of a store is.
+/// Directives of a store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum StoreKey {
     /// `lun`.
@@ -64,28 +63,28 @@ pub(super) enum StoreKey {
     BsoFlags,
     /// `block-size`.
     BlockSize,
-    /// `mode_page`, any number of them.
+    /// `mode_page`, which may be repeated.
     ModePage,
-    /// `params`, any number of them.
+    /// `params`, which may be repeated.
     Params,
-    /// A parameter of the unit that the daemon knows by the same name.
+    /// A parameter of the unit, by its name in the daemon.
     Parameter,
 }
 
-/// A directive outside of blocks.
+/// Finds a directive that is valid outside of blocks.
 pub(super) fn global(name: &str) -> Option<(&'static str, Global)> {
     GLOBALS.into_iter().find(|(known, _)| *known == name)
 }
 
-/// A directive in a target's block.
+/// Finds a directive that is valid in a target's block.
 pub(super) fn target(name: &str) -> Option<TargetKey> {
-    let parameter = || STOCK_PARAMETERS.iter().chain(&MORE_PARAMETERS).find(|known| **known == name);
+    let parameter = || TGT_PARAMETERS.iter().chain(&FURTHER_PARAMETERS).find(|known| **known == name);
     row(&TARGETS, name)
         .or_else(|| parameter().map(|_| TargetKey::Parameter))
         .or_else(|| store(name).map(TargetKey::Store))
 }
 
-/// A directive in a store's block.
+/// Finds a directive that is valid in a store's block.
 pub(super) fn store(name: &str) -> Option<StoreKey> {
     row(&STORES, name)
 }
@@ -94,24 +93,24 @@ fn row<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, what)| *what)
 }
 
-/// What the writer of an unknown name may have meant: the same but for case, `-` and `_`, or one that belongs
-/// elsewhere.
-pub(super) fn meant(name: &str) -> Option<String> {
+/// The directive that an unknown one may stand for: it differs in case, `-` or `_` only, or is valid elsewhere.
+pub(super) fn suggestion(name: &str) -> Option<String> {
     let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
     let like = folded(name);
     let in_a_target = TARGETS.iter().map(|(known, _)| *known);
-    let in_a_target = in_a_target.chain(STOCK_PARAMETERS).chain(MORE_PARAMETERS);
+    let in_a_target = in_a_target.chain(TGT_PARAMETERS).chain(FURTHER_PARAMETERS);
     let groups: [(&str, Vec<&str>); 3] = [
         ("outside of blocks", GLOBALS.iter().map(|(known, _)| *known).collect()),
         ("in a <target> block", in_a_target.collect()),
         ("in a <target> or a store's block", STORES.iter().map(|(known, _)| *known).collect()),
     ];
-    let found = groups.iter().find_map(|(place, names)| {
-        names.iter().find(|known| folded(known) == like).map(|known| (*known, *place))
+    let found = groups.iter().find_map(|(location, names)| {
+        names.iter().find(|known| folded(known) == like).map(|known| (*known, *location))
     });
-    found.map(|(known, place)| format!("'{known}' stands {place}"))
+    found.map(|(known, location)| format!("'{known}' is valid {location}"))
 }
 
+/// Directives outside of blocks.
 const GLOBALS: [(&str, Global); 10] = [
     ("default-driver", Global::DefaultDriver),
     ("ignore-errors", Global::IgnoreErrors),
@@ -125,6 +124,7 @@ const GLOBALS: [(&str, Global); 10] = [
     ("target", Global::Target),
 ];
 
+/// Directives of a target other than parameters and those of stores.
 const TARGETS: [(&str, TargetKey); 9] = [
     ("backing-store", TargetKey::BackingStore),
     ("direct-store", TargetKey::DirectStore),
@@ -137,8 +137,8 @@ const TARGETS: [(&str, TargetKey); 9] = [
     ("initiator-name", TargetKey::InitiatorName),
 ];
 
-/// What stock hands on to the daemon.
-const STOCK_PARAMETERS: [&str; 20] = [
+/// Parameters that tgt's `tgt-admin` sends to the daemon.
+const TGT_PARAMETERS: [&str; 20] = [
     "DataDigest",
     "DataPDUInOrder",
     "DataSequenceInOrder",
@@ -161,8 +161,8 @@ const STOCK_PARAMETERS: [&str; 20] = [
     "state",
 ];
 
-/// What the daemon has besides, which stock's tool leaves out without a word.
-const MORE_PARAMETERS: [&str; 13] = [
+/// Further parameters of the daemon, which tgt's `tgt-admin` silently ignores.
+const FURTHER_PARAMETERS: [&str; 13] = [
     "InitiatorRecvDataSegmentLength",
     "MaxOutstandingUnexpectedPDUs",
     "MaxQueueCmd",
@@ -178,6 +178,7 @@ const MORE_PARAMETERS: [&str; 13] = [
     "nop_interval",
 ];
 
+/// Directives of a store.
 const STORES: [(&str, StoreKey); 23] = [
     ("lun", StoreKey::Lun),
     ("write-cache", StoreKey::WriteCache),
@@ -209,12 +210,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_every_directive() {
+    fn man_page_has_every_directive() {
         let page = include_str!("../../../../docs/man/targets.conf.5");
         let words: Vec<&str> = page.split([' ', '\n', '<']).collect();
         let names = GLOBALS.iter().map(|row| row.0).chain(TARGETS.iter().map(|row| row.0));
         let names =
-            names.chain(STORES.iter().map(|row| row.0)).chain(STOCK_PARAMETERS).chain(MORE_PARAMETERS);
+            names.chain(STORES.iter().map(|row| row.0)).chain(TGT_PARAMETERS).chain(FURTHER_PARAMETERS);
         for name in names {
             assert!(words.contains(&name), "{name}");
         }

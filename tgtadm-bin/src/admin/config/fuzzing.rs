@@ -1,41 +1,39 @@
-//! Entry point for fuzzers: anything may stand in a configuration file.
+//! Entry point for fuzzing the parser of configuration files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Files, read, understand};
+use super::{Files, interpret, read};
 
-/// The bytes as a file that may include itself and a folder of itself: read and understood, or refused with a place in
-/// that file.
+/// Parses the bytes as a file that may include itself and a directory of itself.
 ///
 /// # Panics
-/// A mistake is said to be in another file, or behind the file's end.
+/// An error or warning has a location outside of the file, or a target occurs twice.
 pub fn targets_conf(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n').count();
-    let checked = |mistake: &super::Mistake| {
-        assert!(mistake.place.line as usize <= lines, "{mistake}");
-        assert!(!mistake.text.is_empty() && !mistake.text.contains('\n'), "{mistake}");
+    let checked = |error: &super::ConfigError| {
+        assert!(error.location.line as usize <= lines, "{error}");
+        assert!(!error.text.is_empty() && !error.text.contains('\n'), "{error}");
     };
-    match read(Path::new("targets.conf"), &Same(bytes)).map_err(|mistake| vec![mistake]).and_then(understand)
-    {
+    match read(Path::new("targets.conf"), &SameFile(bytes)).map_err(|error| vec![error]).and_then(interpret) {
         Ok(config) => {
             config.warnings.iter().for_each(checked);
-            config.refused.iter().flat_map(|refused| &refused.mistakes).for_each(checked);
+            config.refused.iter().flat_map(|refused| &refused.errors).for_each(checked);
             assert!(config.targets.is_sorted_by(|one, other| one.name < other.name), "each target once");
         }
-        Err(mistakes) => mistakes.iter().for_each(checked),
+        Err(errors) => errors.iter().for_each(checked),
     }
 }
 
-/// Every name is a file with the same bytes.
-struct Same<'bytes>(&'bytes [u8]);
+/// A file system in which every file has the same bytes.
+struct SameFile<'bytes>(&'bytes [u8]);
 
-impl Files for Same<'_> {
+impl Files for SameFile<'_> {
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
         Ok(self.0.to_vec())
     }
 
-    fn folder(&self, path: &Path) -> Option<Vec<PathBuf>> {
+    fn directory(&self, path: &Path) -> Option<Vec<PathBuf>> {
         path.ends_with("conf.d").then(|| vec![path.join("1"), path.join("2")])
     }
 
@@ -52,7 +50,7 @@ impl Files for Same<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    /// Pieces that a file is made of, so that what is put together by chance gets somewhere.
+    /// Fragments of valid files, so that random combinations reach deep into the parser.
     const PIECES: [&str; 20] = [
         "<target a>\n",
         "<backing-store /x>\n",

@@ -1,13 +1,13 @@
-//! Text to logical lines: comments taken out, continued lines joined, here-documents collected.
+//! Splits text into logical lines: removes comments, joins continued lines, collects here-documents.
 //!
-//! The rules are those of Perl's Config::General, which stock reads `targets.conf` with: `#` begins a comment
-//! anywhere unless a backslash stands before it, quoted or not; a line that ends in a backslash goes on in the next;
-//! `/*` at the beginning of a line hides everything to the next `*/`. Where Config::General drops the rest of a file
-//! without a word (a comment, a here-document or a continued line that never ends), this says so.
+//! The rules are those of Perl's Config::General, with which tgt reads `targets.conf`: `#` begins a comment anywhere
+//! unless a backslash precedes it, also within quotes; a line that ends in a backslash continues in the next line; `/*`
+//! at the beginning of a line begins a comment that ends at `*/`. Config::General silently ignores the rest of a file
+//! after a comment, a here-document or a continued line that does not end; this parser reports an error.
 
-use super::Fault;
+use super::LineError;
 
-/// One statement and the line it begins in, from 1.
+/// A statement and the number of its first line, from 1.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Line {
     pub(super) number: u32,
@@ -16,17 +16,17 @@ pub(super) struct Line {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Statement {
-    /// Without comments and white space at its ends; never empty.
+    /// Text without comments and without white space at its ends; never empty.
     Text(String),
-    /// `KEY <<END`, its lines joined.
+    /// A here-document `KEY <<END` with its lines joined.
     Here { key: String, value: String },
 }
 
-/// Takes a file apart.
+/// Splits a file into statements.
 ///
 /// # Errors
-/// The line and what is wrong with it.
-pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, Fault> {
+/// Returns the line and what is wrong with it.
+pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, LineError> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let mut raw = text.split(|byte| *byte == b'\n').zip(1..);
@@ -35,27 +35,27 @@ pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, Fault> {
         let mut line = uncomment(line);
         if line.trim_ascii_start().starts_with(b"/*") {
             (line, number) = skip_comment(number, line.trim_ascii_start(), &mut raw).ok_or_else(|| {
-                fault(number, "a comment begins with '/*' and never ends; end it with '*/'")
+                line_error(number, "a comment begins with '/*' and does not end; end it with '*/'")
             })?;
         }
         let mut whole = without_inner_comment(line);
         while continues(&whole) {
             whole.pop();
             let Some((next, _)) = raw.next() else {
-                return Err(fault(number, "the last line ends in a backslash, but nothing follows it"));
+                return Err(line_error(number, "the last line ends in a backslash, but nothing follows it"));
             };
             whole.extend_from_slice(uncomment(next).trim_ascii_start());
         }
         let statement = String::from_utf8(whole.trim_ascii().to_vec())
-            .map_err(|_| fault(number, "not UTF-8; only comments may have other bytes"))?;
+            .map_err(|_| line_error(number, "not UTF-8; only comments may contain other bytes"))?;
         if statement.starts_with("*/") {
-            return Err(fault(number, "'*/' ends a comment that no '/*' at the beginning of a line began"));
+            return Err(line_error(number, "'*/' without a '/*' at the beginning of a line"));
         }
         if let Some((key, end)) = here_document(&statement) {
             let value = collect(end, &mut raw).ok_or_else(|| {
-                fault(number, format!("no line is '{end}' alone, so the text of '{key}' never ends"))
+                line_error(number, format!("the text of '{key}' does not end; end it with a line '{end}'"))
             })?;
-            let value = String::from_utf8(value).map_err(|_| fault(number, "the text is not UTF-8"))?;
+            let value = String::from_utf8(value).map_err(|_| line_error(number, "the text is not UTF-8"))?;
             found.push(Line { number, statement: Statement::Here { key: key.to_owned(), value } });
         } else if !statement.is_empty() {
             found.push(Line { number, statement: Statement::Text(statement) });
@@ -64,11 +64,11 @@ pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, Fault> {
     Ok(found)
 }
 
-fn fault(line: u32, text: impl Into<String>) -> Fault {
-    Fault { line, text: text.into() }
+fn line_error(line: u32, text: impl Into<String>) -> LineError {
+    LineError { line, text: text.into() }
 }
 
-/// The line to its first `#` that no backslash stands before, and without the end of a DOS line.
+/// Removes a comment and the carriage return of a DOS line.
 fn uncomment(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let marks = line.iter().enumerate().filter(|(_, byte)| **byte == b'#').map(|(at, _)| at);
@@ -76,8 +76,8 @@ fn uncomment(line: &[u8]) -> &[u8] {
     first.map_or(line, |at| &line[..at])
 }
 
-/// What stands after the `*/` (but not that of a comment within it) that belongs to the `/*` this line begins with, and
-/// in which line; `None` when there is none.
+/// Skips a comment that begins with `/*`, including comments within it. Returns the text after `*/` and the number of
+/// its line; `None` if the comment does not end.
 fn skip_comment<'text>(
     mut number: u32,
     first: &'text [u8],
@@ -95,7 +95,8 @@ fn skip_comment<'text>(
     }
 }
 
-/// `a /* b */ c` is `a c`. Only a `/*` after white space, for `/dev/*/x` is a pattern.
+/// Removes a comment within a line: `a /* b */ c` becomes `a c`. `/*` counts only after white space, because `/dev/*/x`
+/// is a pattern.
 fn without_inner_comment(line: &[u8]) -> Vec<u8> {
     let opening = line.windows(3).position(|three| three[0].is_ascii_whitespace() && &three[1..] == b"/*");
     let closing = opening.and_then(|open| Some(open + 3 + position(&line[open + 3..], b"*/")?));
@@ -105,7 +106,7 @@ fn without_inner_comment(line: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Whether it ends in a backslash that is not itself escaped.
+/// Whether the line ends in a backslash that is not escaped.
 fn continues(line: &[u8]) -> bool {
     line.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
@@ -120,7 +121,7 @@ fn here_document(statement: &str) -> Option<(&str, &str)> {
     (alone && key.len() > name.len() && !mark.is_empty()).then_some((name, mark))
 }
 
-/// The lines before the one that is the mark, without the white space that stands before the mark.
+/// Collects the lines before the end mark, without the indentation of the mark.
 fn collect<'text>(mark: &str, raw: &mut impl Iterator<Item = (&'text [u8], u32)>) -> Option<Vec<u8>> {
     let mut lines = Vec::new();
     loop {
@@ -145,7 +146,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 mod tests {
     use super::*;
 
-    /// Statements in short: the line's number, then the text, a here-document as `key<<text`.
+    /// Statements in short form: the number of the line, then the text; a here-document as `key<<text`.
     fn short(text: &str) -> String {
         let line = |line: Line| match line.statement {
             Statement::Text(text) => format!("{}:{text}", line.number),
@@ -153,12 +154,12 @@ mod tests {
         };
         match lines(text.as_bytes()) {
             Ok(lines) => lines.into_iter().map(line).collect::<Vec<_>>().join("|"),
-            Err(fault) => format!("{}! {}", fault.line, fault.text),
+            Err(line_error) => format!("{}! {}", line_error.line, line_error.text),
         }
     }
 
     #[test]
-    fn statements() {
+    fn text_is_split_into_statements() {
         #[rustfmt::skip]
         let cases = [
             ("",                                  ""),
@@ -180,10 +181,10 @@ mod tests {
             ("a = << E F\n  x\n   y\n  E F\nb",   "1:a<<x\n y|5:b"),
             ("a <<E\nE",                          "1:a<<"),
             ("a b <<E\na<<E\na <<",               "1:a b <<E|2:a<<E|3:a <<"),
-            ("a\n/* b\n",                         "2! a comment begins with '/*' and never ends; end it with '*/'"),
-            ("a\n */ b",                          "2! '*/' ends a comment that no '/*' at the beginning of a line began"),
+            ("a\n/* b\n",                         "2! a comment begins with '/*' and does not end; end it with '*/'"),
+            ("a\n */ b",                          "2! '*/' without a '/*' at the beginning of a line"),
             ("a\nb \\\n",                         "2! the last line ends in a backslash, but nothing follows it"),
-            ("a <<E\nx",                          "1! no line is 'E' alone, so the text of 'a' never ends"),
+            ("a <<E\nx",                          "1! the text of 'a' does not end; end it with a line 'E'"),
         ];
         for (text, expected) in cases {
             assert_eq!(short(text), expected, "{text:?}");

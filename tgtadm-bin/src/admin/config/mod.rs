@@ -1,6 +1,6 @@
-//! `targets.conf`: text to lines (`lines`), lines to a tree (`tree`), the tree to what it means (`meaning`).
+//! Reads `targets.conf`: text to lines (`lines`), lines to a tree (`tree`), the tree to a configuration (`meaning`).
 //!
-//! Nothing here touches the system: files come through [`Files`].
+//! The module does not access the system: [`Files`] provides the files.
 
 mod directives;
 pub mod fuzzing;
@@ -8,71 +8,71 @@ mod lines;
 mod meaning;
 mod tree;
 
-pub use meaning::{Account, Config, Parameter, Refused, Store, StoreKind, Target, WriteCache, understand};
-pub use tree::{Block, Entry, Item, read};
+pub use meaning::{Account, Config, Parameter, Refused, Store, StoreKind, Target, WriteCache, interpret};
+pub use tree::{Block, Entry, EntryItem, read};
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Where the files come from.
+/// Provides configuration files.
 pub trait Files {
-    /// What stands in it.
+    /// The contents of a file.
     ///
     /// # Errors
-    /// It is not there, or must not be read.
+    /// The file does not exist or cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The files in a folder in the order of their names, or `None` when it is not a folder.
-    fn folder(&self, path: &Path) -> Option<Vec<PathBuf>>;
-    /// What a pattern with `* ? [ ]` names, in order.
+    /// The files of a directory in the order of their names; `None` if the path is not a directory.
+    fn directory(&self, path: &Path) -> Option<Vec<PathBuf>>;
+    /// The files that match a pattern with `* ? [ ]`, in order.
     fn matching(&self, pattern: &str) -> Vec<PathBuf>;
-    /// Whether there is such a file or folder.
+    /// Whether a file or directory exists.
     fn exists(&self, path: &Path) -> bool;
 }
 
-/// An `initiator-address` that nobody has, so that rules by name can stand alone.
+/// An `initiator-address` that no initiator has, so that rules on names are the only ones.
 pub(super) const NO_ADDRESS: &str = "none";
 
-/// A store's path that begins so has no medium behind it.
+/// The path of a store that begins so has no medium.
 pub(super) const NO_MEDIUM: &str = "NONE:";
 
-/// What a dump has for a password.
-pub(super) const PASSWORD_TO_CORRECT: &str = "PLEASE_CORRECT_THE_PASSWORD";
+/// The placeholder of `--dump` for a password.
+pub(super) const PASSWORD_PLACEHOLDER: &str = "PLEASE_CORRECT_THE_PASSWORD";
 
 /// A line of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Place {
-    /// Which file, as it was named.
+pub struct Location {
+    /// The path of the file as it was named.
     pub file: Rc<Path>,
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
     }
 }
 
-/// What is wrong, where, and what would be right.
+/// An error or a warning about a line of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Mistake {
-    /// Where.
-    pub place: Place,
-    /// One line.
+pub struct ConfigError {
+    /// The line.
+    pub location: Location,
+    /// What is wrong and what is accepted, in one line.
     pub text: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.text)
+        write!(f, "{}: {}", self.location, self.text)
     }
 }
 
-/// A mistake in a file that its reader knows.
+/// An error in a file that the caller knows.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Fault {
+struct LineError {
     line: u32,
     text: String,
 }

@@ -1,93 +1,97 @@
-//! Lines to a tree: options, blocks, and files that are included where they are named.
+//! Builds a tree of options and blocks from lines and includes files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::lines::{Line, Statement, lines};
-use super::{Fault, Files, Mistake, Place};
+use super::{ConfigError, Files, LineError, Location};
 
-/// An option or a block, in the order of the files.
+/// An option or a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// The first word.
+    /// The first word of the line.
     pub key: String,
-    /// Where it begins.
-    pub place: Place,
-    /// What comes with it.
-    pub item: Item,
+    /// The first line.
+    pub location: Location,
+    /// The value or the contents of the block.
+    pub item: EntryItem,
 }
 
-/// What a key has.
+/// The value of an option, or a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Item {
-    /// `KEY VALUE`; `None` for a key alone.
+pub enum EntryItem {
+    /// `KEY VALUE`; `None` for a key without a value.
     Value(Option<String>),
     /// `<KEY NAME>` to `</KEY>`.
     Block(Block),
 }
 
-/// What stands in a block.
+/// The name and the entries of a block.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Block {
-    /// What follows the key in the block's first line.
+    /// The text after the key in the first line of the block.
     pub name: Option<String>,
-    /// In their order.
+    /// The entries in the order of the file.
     pub entries: Vec<Entry>,
 }
 
-/// Reads a file and all it includes.
+/// Reads a file and the files that it includes.
 ///
 /// # Errors
-/// The first mistake.
-pub fn read(path: &Path, files: &dyn Files) -> Result<Vec<Entry>, Mistake> {
-    let home = path.parent().map(Path::to_owned).unwrap_or_default();
+/// Returns the first error.
+pub fn read(path: &Path, files: &dyn Files) -> Result<Vec<Entry>, ConfigError> {
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut reader =
-        Reader { files, home, read: BTreeSet::new(), open: Vec::new(), top: Vec::new(), depth: 0 };
-    let start = Place { file: path.into(), line: 0 };
+        Reader { files, base, read: BTreeSet::new(), open: Vec::new(), top: Vec::new(), depth: 0 };
+    let start = Location { file: path.into(), line: 0 };
     reader.file(path, &start)?;
     match reader.open.pop() {
         None => Ok(reader.top),
-        Some(Open { key, place, .. }) => {
-            Err(Mistake { place, text: format!("the block <{key}> never ends; end it with </{key}>") })
-        }
+        Some(Open { key, location, .. }) => Err(ConfigError {
+            location,
+            text: format!("the block <{key}> does not end; end it with </{key}>"),
+        }),
     }
 }
 
+/// Reads files into a tree.
 struct Reader<'files> {
     files: &'files dyn Files,
-    /// The first file's folder, where included files are looked for second.
-    home: PathBuf,
-    /// A file is read once.
+    /// The directory of the first file, the second place to look for included files.
+    base: PathBuf,
+    /// Files that have been read; each is read once.
     read: BTreeSet<PathBuf>,
     open: Vec<Open>,
     top: Vec<Entry>,
     depth: usize,
 }
 
+/// A block whose end has not been read.
 struct Open {
     key: String,
-    place: Place,
+    location: Location,
     block: Block,
 }
 
 impl Reader<'_> {
-    /// `from` is where the file is named.
-    fn file(&mut self, path: &Path, from: &Place) -> Result<(), Mistake> {
+    /// Reads a file that the line `from` names.
+    fn file(&mut self, path: &Path, from: &Location) -> Result<(), ConfigError> {
         if !self.read.insert(path.to_owned()) {
             return Ok(());
         }
         let text =
-            self.files.read(path).map_err(|error| mistake(from, format!("{}: {error}", path.display())))?;
+            self.files.read(path).map_err(|error| error_at(from, format!("{}: {error}", path.display())))?;
         let file: Rc<Path> = path.into();
-        let place = |line| Place { file: Rc::clone(&file), line };
-        let lines = lines(&text).map_err(|Fault { line, text }| Mistake { place: place(line), text })?;
+        let location = |line| Location { file: Rc::clone(&file), line };
+        let lines = lines(&text)
+            .map_err(|LineError { line, text }| ConfigError { location: location(line), text })?;
         for Line { number, statement } in lines {
-            let place = place(number);
+            let location = location(number);
             match statement {
-                Statement::Text(text) => self.statement(&text, place)?,
+                Statement::Text(text) => self.statement(&text, location)?,
                 Statement::Here { key, value } => {
-                    self.add(Entry { key, place, item: Item::Value(Some(unescape(&value))) });
+                    self.add(Entry { key, location, item: EntryItem::Value(Some(unescape(&value))) });
                 }
             }
         }
@@ -98,31 +102,31 @@ impl Reader<'_> {
         self.open.last_mut().map_or(&mut self.top, |open| &mut open.block.entries).push(entry);
     }
 
-    fn statement(&mut self, text: &str, place: Place) -> Result<(), Mistake> {
+    fn statement(&mut self, text: &str, location: Location) -> Result<(), ConfigError> {
         if text.starts_with("</") {
-            return self.close(text, &place);
+            return self.close(text, &location);
         }
         if let Some(inner) = text.strip_prefix('<') {
             let Some(inner) = inner.strip_suffix('>') else {
-                return Err(mistake(
-                    &place,
-                    "a block begins with '<NAME>' alone on its line; here the '>' is missing",
+                return Err(error_at(
+                    &location,
+                    "a block begins with '<NAME>' alone on its line; the '>' is missing",
                 ));
             };
-            return self.begin(inner, place);
+            return self.begin(inner, location);
         }
         if let Some((pattern, optional)) = included(text) {
-            return self.include(pattern, optional, &place);
+            return self.include(pattern, optional, &location);
         }
         let (key, value) = split(text);
         if key.is_empty() {
-            return Err(mistake(&place, "nothing stands before the '='; write 'KEY VALUE'"));
+            return Err(error_at(&location, "no key before the '='; write 'KEY VALUE'"));
         }
-        self.add(Entry { key: key.to_owned(), place, item: Item::Value(value.map(plain)) });
+        self.add(Entry { key: key.to_owned(), location, item: EntryItem::Value(value.map(unquoted)) });
         Ok(())
     }
 
-    fn begin(&mut self, inner: &str, place: Place) -> Result<(), Mistake> {
+    fn begin(&mut self, inner: &str, location: Location) -> Result<(), ConfigError> {
         let (inner, empty) = inner.strip_suffix('/').map_or((inner, false), |rest| (rest, true));
         let inner = inner.trim();
         let (key, name) = match inner.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
@@ -133,61 +137,62 @@ impl Reader<'_> {
             },
         };
         if key.is_empty() {
-            return Err(mistake(&place, "a block has no name; write '<NAME>' or '<NAME VALUE>'"));
+            return Err(error_at(&location, "a block has no name; write '<NAME>' or '<NAME VALUE>'"));
         }
         let name = (!name.is_empty()).then(|| unquote(name).to_owned());
         let block = Block { name, entries: Vec::new() };
         if empty {
-            self.add(Entry { key: key.to_owned(), place, item: Item::Block(block) });
+            self.add(Entry { key: key.to_owned(), location, item: EntryItem::Block(block) });
         } else if self.open.len() == BLOCKS_MAX {
-            return Err(mistake(&place, format!("more than {BLOCKS_MAX} blocks within one another")));
+            return Err(error_at(&location, format!("blocks are nested more than {BLOCKS_MAX} deep")));
         } else {
-            self.open.push(Open { key: key.to_owned(), place, block });
+            self.open.push(Open { key: key.to_owned(), location, block });
         }
         Ok(())
     }
 
-    /// Whatever name the end has, it ends the innermost block, as it does for stock.
-    fn close(&mut self, text: &str, place: &Place) -> Result<(), Mistake> {
+    /// Ends the innermost block, regardless of the name in the end tag, as tgt does.
+    fn close(&mut self, text: &str, location: &Location) -> Result<(), ConfigError> {
         let Some(name) =
             text.strip_prefix("</").and_then(|rest| rest.strip_suffix('>')).filter(|name| !name.is_empty())
         else {
-            return Err(mistake(place, "a block ends with '</NAME>' alone on its line"));
+            return Err(error_at(location, "a block ends with '</NAME>' alone on its line"));
         };
-        let Some(Open { key, place, block }) = self.open.pop() else {
-            return Err(mistake(place, format!("</{name}> ends a block that no <{name}> began")));
+        let Some(Open { key, location, block }) = self.open.pop() else {
+            return Err(error_at(location, format!("</{name}> has no matching <{name}>")));
         };
-        self.add(Entry { key, place, item: Item::Block(block) });
+        self.add(Entry { key, location, item: EntryItem::Block(block) });
         Ok(())
     }
 
-    fn include(&mut self, pattern: &str, optional: bool, place: &Place) -> Result<(), Mistake> {
+    fn include(&mut self, pattern: &str, optional: bool, location: &Location) -> Result<(), ConfigError> {
         if self.depth == INCLUDES_MAX {
-            return Err(mistake(place, format!("more than {INCLUDES_MAX} files include one another")));
+            return Err(error_at(location, format!("files are included more than {INCLUDES_MAX} deep")));
         }
         let found = self.find(pattern);
-        if found.is_empty() && !optional && !pattern.contains(PATTERN_SIGNS) {
-            return Err(mistake(place, format!("there is no file '{pattern}' to include")));
+        if found.is_empty() && !optional && !pattern.contains(PATTERN_CHARS) {
+            return Err(error_at(location, format!("there is no file '{pattern}' to include")));
         }
         self.depth += 1;
         for path in found {
-            match self.files.folder(&path) {
-                Some(inside) => inside.iter().try_for_each(|path| self.file(path, place))?,
-                None => self.file(&path, place)?,
+            match self.files.directory(&path) {
+                Some(inside) => inside.iter().try_for_each(|path| self.file(path, location))?,
+                None => self.file(&path, location)?,
             }
         }
         self.depth -= 1;
         Ok(())
     }
 
-    /// From where we stand; if there is nothing, from the folder of the first file.
+    /// The files that match a pattern in the working directory or, if there are none, in the directory of the first
+    /// file.
     fn find(&self, pattern: &str) -> Vec<PathBuf> {
-        let home = self.home.join(pattern);
-        for pattern in [Path::new(pattern), &home] {
+        let base = self.base.join(pattern);
+        for pattern in [Path::new(pattern), &base] {
             let text = pattern.to_string_lossy();
             let found: Vec<PathBuf> = if self.files.exists(pattern) {
                 vec![pattern.to_owned()]
-            } else if text.contains(PATTERN_SIGNS) {
+            } else if text.contains(PATTERN_CHARS) {
                 alternatives(&text).iter().flat_map(|pattern| self.files.matching(pattern)).collect()
             } else {
                 Vec::new()
@@ -200,11 +205,11 @@ impl Reader<'_> {
     }
 }
 
-fn mistake(place: &Place, text: impl Into<String>) -> Mistake {
-    Mistake { place: place.clone(), text: text.into() }
+fn error_at(location: &Location, text: impl Into<String>) -> ConfigError {
+    ConfigError { location: location.clone(), text: text.into() }
 }
 
-/// `include PATTERN` or `includeoptional PATTERN`, in any case; whether it need not exist.
+/// The pattern of an `include` or `includeoptional` line, and whether the file is optional. Case does not matter.
 fn included(text: &str) -> Option<(&str, bool)> {
     let (word, pattern) = text.split_once(char::is_whitespace)?;
     let optional = word.eq_ignore_ascii_case("includeoptional");
@@ -214,7 +219,7 @@ fn included(text: &str) -> Option<(&str, bool)> {
     (optional || word.eq_ignore_ascii_case("include")).then_some((pattern, optional))
 }
 
-/// `KEY VALUE`, `KEY = VALUE`, `KEY=` or `KEY`.
+/// Splits `KEY VALUE`, `KEY = VALUE`, `KEY=` or `KEY`.
 fn split(text: &str) -> (&str, Option<&str>) {
     let end = text.find(|sign: char| sign.is_whitespace() || sign == '=').unwrap_or(text.len());
     let (key, rest) = text.split_at(end);
@@ -224,11 +229,11 @@ fn split(text: &str) -> (&str, Option<&str>) {
 }
 
 /// A value without its quotes and escapes.
-fn plain(value: &str) -> String {
+fn unquoted(value: &str) -> String {
     unescape(unquote(value))
 }
 
-/// Without the quotes around all of it; a quote alone is nothing.
+/// Removes quotes around the whole value. A single quote is an empty value.
 fn unquote(value: &str) -> &str {
     match value.strip_prefix('"') {
         Some("") => "",
@@ -237,7 +242,7 @@ fn unquote(value: &str) -> &str {
     }
 }
 
-/// A backslash takes the meaning from `$ \ " #`; before any other sign it stands for itself.
+/// Removes the backslash before `$ \ " #`. Before other characters it is literal.
 fn unescape(value: &str) -> String {
     let mut plain = String::with_capacity(value.len());
     let mut signs = value.chars().peekable();
@@ -248,7 +253,7 @@ fn unescape(value: &str) -> String {
     plain
 }
 
-/// `a{b,c}d` is `abd` and `acd`; the first braces first, no braces within braces.
+/// Expands braces: `a{b,c}d` becomes `abd` and `acd`. Braces do not nest.
 fn alternatives(pattern: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     let mut rest = pattern;
@@ -266,10 +271,13 @@ fn alternatives(pattern: &str) -> Vec<String> {
     found.into_iter().map(|start| start + rest).collect()
 }
 
-const PATTERN_SIGNS: [char; 4] = ['*', '?', '[', '{'];
-/// A configuration has two: targets and their stores.
+/// Characters that make a path a pattern.
+const PATTERN_CHARS: [char; 4] = ['*', '?', '[', '{'];
+/// The maximum depth of blocks. A configuration needs two: targets and their stores.
 const BLOCKS_MAX: usize = 32;
+/// The maximum depth of included files.
 const INCLUDES_MAX: usize = 32;
+/// The maximum number of paths that braces expand to.
 const ALTERNATIVES_MAX: usize = 1024;
 
 #[cfg(test)]

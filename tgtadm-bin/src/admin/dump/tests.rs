@@ -1,12 +1,13 @@
-//! What comes back from a dump, and what is said of the rest.
+//! What reads back from a dump, and the messages about the rest.
 
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::admin::portrait::portrait;
+use crate::admin::running;
+use crate::admin::snapshot::snapshot;
 
-/// What a daemon shows of a target with these parts.
-fn shown(units: &[(u64, &str, &str)], accounts: &[&str], rules: &[&str]) -> running::Target {
+/// The report of a target with these parts.
+fn shown(units: &[(u64, &str, &str)], accounts: &[&str], rules: &[&str]) -> RunningTarget {
     let mut text =
         "Target 7: iqn.a:b\n    System information:\n        Driver: iscsi\n        State: ready\n\
                     \u{20}   LUN information:\n"
@@ -26,17 +27,17 @@ fn shown(units: &[(u64, &str, &str)], accounts: &[&str], rules: &[&str]) -> runn
     running::targets(&text).remove(0)
 }
 
-fn dumped(targets: Vec<running::Target>) -> (Vec<Target>, String, Vec<String>) {
-    let portraits = targets.iter().map(|target| portrait(target, &BTreeMap::new())).collect();
+fn dumped(targets: Vec<RunningTarget>) -> (Vec<Target>, String, Vec<String>) {
+    let snapshots = targets.iter().map(|target| snapshot(target, &BTreeMap::new())).collect();
     let running = Running { targets, ..Running::default() };
-    let Dump { text, missing } = dump(&running, portraits);
+    let Dump { text, missing } = dump(&running, snapshots);
     let config = read(&text).expect("a dump can be read");
     assert!(config.refused.is_empty(), "{text}");
     (config.targets, text, missing)
 }
 
 #[test]
-fn a_path_comes_back_as_it_was_or_is_said_not_to() {
+fn path_reads_back_or_is_reported() {
     for path in [
         "/a b", "/a\"b", "\"a\"", "/a\\", "/a<b>", "<<a", "/a/", "/ä", "/a'b", "/a$b", "/a*", "/a  b", "=a",
         "/a ", " a", "/a\\#b",
@@ -55,20 +56,20 @@ fn a_path_comes_back_as_it_was_or_is_said_not_to() {
 }
 
 #[test]
-fn a_value_with_a_line_break_is_said() {
+fn value_with_line_break_is_reported() {
     let (_, _, missing) = dumped(vec![shown(&[(1, "rdwr", "/a\nb")], &[], &["ALL"])]);
     let said = "target iqn.a:b: a value with a line break is not shown whole: it goes on with 'b'";
     assert_eq!(missing, [said]);
 }
 
 #[test]
-fn one_file_used_twice_is_said_within_a_target_and_allowed_between_targets() {
+fn shared_file_is_reported_within_a_target_and_allowed_between_targets() {
     let twice = shown(&[(1, "rdwr", "/a"), (2, "rdwr", "/a")], &[], &["ALL"]);
     let (targets, text, missing) = dumped(vec![twice]);
     assert_eq!((targets[0].stores.len(), targets[0].stores[0].lun), (1, Some(1)), "{text}");
     assert_eq!(missing, ["target iqn.a:b: LUN 2: path '/a' cannot be written"]);
 
-    let once = |name: &str, path| running::Target {
+    let once = |name: &str, path| RunningTarget {
         name: name.to_owned(),
         ..shown(&[(1, "rdwr", path)], &[], &["ALL"])
     };
@@ -83,7 +84,7 @@ fn one_file_used_twice_is_said_within_a_target_and_allowed_between_targets() {
 }
 
 #[test]
-fn a_target_that_loses_its_accounts_is_closed_in_the_file() {
+fn target_that_loses_its_accounts_is_closed_in_the_file() {
     let (targets, text, missing) = dumped(vec![shown(&[], &["a b", "whole"], &["ALL"])]);
     assert_eq!(
         (targets[0].incoming[0].user.as_str(), targets[0].admitted()),
@@ -98,12 +99,12 @@ fn a_target_that_loses_its_accounts_is_closed_in_the_file() {
     assert!(targets[0].names.is_empty() && missing.len() == 2, "{text}{missing:?}");
 
     let (targets, text, missing) = dumped(vec![shown(&[], &[], &["10.0.0.1,10.0.0.2"])]);
-    assert!(targets[0].admitted().is_empty(), "a rule that is lost opens nothing: {text}");
+    assert!(targets[0].admitted().is_empty(), "a lost rule admits nobody: {text}");
     assert_eq!(missing, ["target iqn.a:b: rule '10.0.0.1,10.0.0.2' cannot be written"]);
 }
 
 #[test]
-fn stores_without_files_come_back_but_for_options_that_no_report_shows() {
+fn stores_without_files_read_back_without_unreported_options() {
     let units = [(1, "null", "nothing"), (2, "null", "None"), (3, "memory", "m")];
     let (targets, text, missing) = dumped(vec![shown(&units, &[], &["ALL"])]);
     let stores: Vec<_> = targets[0].stores.iter().map(|store| (store.path.as_str(), store.lun)).collect();
@@ -115,7 +116,7 @@ fn stores_without_files_come_back_but_for_options_that_no_report_shows() {
 }
 
 #[test]
-fn settings_that_cannot_be_written_are_said() {
+fn settings_that_cannot_be_written_are_reported() {
     let discovery = ["alice", "bob"].map(str::to_owned).to_vec();
     let running = Running {
         incoming_discovery: discovery,
@@ -125,7 +126,7 @@ fn settings_that_cannot_be_written_are_said() {
     };
     let Dump { text, missing } = dump(&running, Vec::new());
     let config = read(&text).unwrap();
-    assert!(is_account(config.incoming_discovery.as_ref(), "alice"), "{text}");
+    assert!(matches_account(config.incoming_discovery.as_ref(), "alice"), "{text}");
     assert_eq!(config.isns["iSNSServerIP"], "a#b");
     assert_eq!(
         missing,

@@ -1,17 +1,19 @@
-//! The steps for one target: made, deleted, made anew, or changed in place.
+//! The changes to one target: create, delete, recreate, or update it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Fate, TargetPlan, is_same_value};
+use super::change::{Change, TargetAction, TargetPlan};
 use crate::admin::Admin;
 use crate::admin::command::{Command, Direction, Rule};
 use crate::admin::config::{self, Config, Store};
 use crate::admin::console::Stop;
-use crate::admin::make::{Devices, Luns, Maker, Step, all_parameters, driver, new_unit, real};
-use crate::admin::portrait::{DEFAULT_BLOCK, default_store, is_unset, portrait};
-use crate::admin::running::{self, Unit};
+use crate::admin::running::{RunningTarget, RunningUnit};
+use crate::admin::snapshot::{DEFAULT_BLOCK_SIZE, default_store, is_default, snapshot};
+use crate::admin::steps::{
+    DevicePolicy, LunAllocator, Step, TargetSteps, all_parameters, canonical_path, driver, new_unit,
+};
 
-/// The parameters of a unit that its report shows, and by what name.
+/// Parameters of a unit that its report shows, with the name of the line.
 const SHOWN: [(&str, &str); 6] = [
     ("scsi_id", "SCSI ID"),
     ("scsi_sn", "SCSI SN"),
@@ -22,74 +24,80 @@ const SHOWN: [(&str, &str); 6] = [
 ];
 
 impl Admin {
-    /// A target that is not there yet.
+    /// The plan that creates a target.
     pub(super) fn creation(
         &self,
         config: &Config,
         target: &config::Target,
         tid: u32,
         accounts: &mut BTreeSet<String>,
-        devices: &mut Devices,
+        devices: &mut DevicePolicy,
     ) -> TargetPlan {
         let before = accounts.clone();
-        let maker = Maker { commands: &self.commands, target, driver: driver(config, target), tid };
-        let mut steps = maker.beginning();
-        let mut remarks = Vec::new();
-        let mut luns = Luns::of(target);
+        let target_steps =
+            TargetSteps { commands: &self.commands, target, driver: driver(config, target), tid };
+        let mut steps = target_steps.first_steps();
+        let mut skipped = Vec::new();
+        let mut luns = LunAllocator::of(target);
         for store in &target.stores {
-            match devices.admit(target, store) {
+            match devices.check(target, store) {
                 Ok(()) => {
-                    devices.taken.insert(real(&store.path));
-                    steps.extend(maker.unit(store, luns.take(store)));
+                    devices.taken.insert(canonical_path(&store.path));
+                    steps.extend(target_steps.unit(store, luns.allocate(store)));
                 }
-                Err(lines) => remarks.extend(lines),
+                Err(lines) => skipped.extend(lines),
             }
         }
-        steps.extend(maker.end(accounts));
+        steps.extend(target_steps.final_steps(accounts));
         let mut changes = changes_of(steps);
-        // With the target goes all it has, but for new accounts.
+        // Deleting the target undoes all changes but new accounts.
         changes[0].undo = vec![self.commands.force_delete_target(tid)];
         changes[0].undo.extend(accounts.difference(&before).map(|user| self.commands.delete_account(user)));
         TargetPlan {
             tid,
             name: target.name.clone(),
-            fate: Fate::Made,
+            action: TargetAction::Create,
             in_use: false,
             changes,
-            unseen: Vec::new(),
-            remarks,
+            unverifiable: Vec::new(),
+            skipped,
         }
     }
 
-    /// A target that goes; the last step's undoing brings it back without its sessions.
+    /// The changes that delete a target. Undoing the last one recreates the target without its sessions.
     pub(super) fn removal_changes(
         &self,
-        target: &running::Target,
+        target: &RunningTarget,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Vec<Change>, Stop> {
         let mut changes = changes_of(self.removal(target)?);
         for (change, rule) in changes.iter_mut().zip(&target.rules).filter(|_| target.in_use()) {
             change.undo = vec![self.commands.bind(&target.driver, target.tid, rule)];
         }
-        changes.iter_mut().for_each(|change| change.disturbs = true);
+        changes.iter_mut().for_each(|change| change.disruptive = true);
         if let Some(last) = changes.last_mut() {
             last.undo = self.restoration(target, parameters);
         }
         Ok(changes)
     }
 
-    fn restoration(&self, target: &running::Target, parameters: &BTreeMap<String, String>) -> Vec<Command> {
-        let portrait = portrait(target, parameters);
-        let maker =
-            Maker { commands: &self.commands, target: &portrait, driver: &target.driver, tid: target.tid };
-        let mut steps = maker.beginning();
+    /// The commands that recreate a deleted target.
+    fn restoration(&self, target: &RunningTarget, parameters: &BTreeMap<String, String>) -> Vec<Command> {
+        let snapshot = snapshot(target, parameters);
+        let target_steps = TargetSteps {
+            commands: &self.commands,
+            target: &snapshot,
+            driver: &target.driver,
+            tid: target.tid,
+        };
+        let mut steps = target_steps.first_steps();
         steps.extend(
-            portrait.stores.iter().flat_map(|store| maker.unit(store, store.lun.unwrap_or_default())),
+            snapshot.stores.iter().flat_map(|store| target_steps.unit(store, store.lun.unwrap_or_default())),
         );
         let mut known = target.incoming.iter().chain(&target.outgoing).cloned().collect();
-        let mut end = maker.end(&mut known);
+        let mut end = target_steps.final_steps(&mut known);
         if target.in_use() {
-            // Those have come back with the undoing of their own steps.
+            // The undo of their own changes has restored these.
             let rules: Vec<Command> = target
                 .rules
                 .iter()
@@ -101,14 +109,14 @@ impl Admin {
         changes_of(steps).into_iter().map(|change| change.command).collect()
     }
 
-    /// A target that is there.
+    /// The plan that updates an existing target.
     pub(super) fn changes(
         &self,
         config: &Config,
         target: &config::Target,
-        now: &running::Target,
+        now: &RunningTarget,
         accounts: &mut BTreeSet<String>,
-        devices: &mut Devices,
+        devices: &mut DevicePolicy,
     ) -> Result<TargetPlan, Stop> {
         let parameters = self.parameters_of(now.tid)?;
         let driver = driver(config, target);
@@ -116,33 +124,35 @@ impl Admin {
         let mut plan = TargetPlan {
             tid: now.tid,
             name: now.name.clone(),
-            fate: Fate::Changed,
+            action: TargetAction::Update,
             in_use: now.in_use(),
             changes: Vec::new(),
-            unseen: Vec::new(),
-            remarks: Vec::new(),
+            unverifiable: Vec::new(),
+            skipped: Vec::new(),
         };
         if driver != now.driver || tid != now.tid {
-            // What it exports now it may export again.
-            let exported: BTreeSet<_> = now.units.iter().filter_map(Unit::path).map(real).collect();
+            // It may export again what it exports now.
+            let exported: BTreeSet<_> =
+                now.units.iter().filter_map(RunningUnit::path).map(canonical_path).collect();
             devices.taken.retain(|path| !exported.contains(path));
             plan.changes = self.removal_changes(now, &parameters)?;
             let made = self.creation(config, target, tid, accounts, devices);
             plan.changes.extend(made.changes);
-            plan.remarks = made.remarks;
+            plan.skipped = made.skipped;
             return Ok(plan);
         }
-        let maker = Maker { commands: &self.commands, target, driver, tid };
+        let target_steps = TargetSteps { commands: &self.commands, target, driver, tid };
         self.parameter_changes(target, now, &parameters, &mut plan);
-        self.unit_changes(&maker, now, devices, &mut plan);
-        self.access_changes(&maker, now, accounts, &mut plan);
+        self.unit_changes(&target_steps, now, devices, &mut plan);
+        self.access_changes(&target_steps, now, accounts, &mut plan);
         Ok(plan)
     }
 
+    /// The changes to the parameters of a target.
     fn parameter_changes(
         &self,
         target: &config::Target,
-        now: &running::Target,
+        now: &RunningTarget,
         parameters: &BTreeMap<String, String>,
         plan: &mut TargetPlan,
     ) {
@@ -155,58 +165,62 @@ impl Admin {
             let command = |value: &str| self.commands.parameter(&now.driver, now.tid, name, value);
             let change = command(value);
             match shown {
-                Some(shown) => {
-                    plan.changes.push(Change { command: change, undo: vec![command(shown)], disturbs: false })
-                }
-                // What is not set is not always shown, and a redirection hides all else.
-                None if is_unset(name, value) => {}
-                None if HIDDEN.contains(&name.as_str())
+                Some(shown) => plan.changes.push(Change {
+                    command: change,
+                    undo: vec![command(shown)],
+                    disruptive: false,
+                }),
+                // Reports omit parameters that have their defaults, and a redirected target reports no others.
+                None if is_default(name, value) => {}
+                None if SHOWN_ONLY_IF_SET.contains(&name.as_str())
                     && !parameters.keys().any(|key| key.starts_with("Redirect")) =>
                 {
-                    plan.changes.push(Change { command: change, undo: Vec::new(), disturbs: false });
+                    plan.changes.push(Change { command: change, undo: Vec::new(), disruptive: false });
                 }
-                None => plan.unseen.push(change),
+                None => plan.unverifiable.push(change),
             }
         }
     }
 
+    /// Deletes units that no store matches and creates the missing ones.
     fn unit_changes(
         &self,
-        maker: &Maker<'_>,
-        now: &running::Target,
-        devices: &mut Devices,
+        target_steps: &TargetSteps<'_>,
+        now: &RunningTarget,
+        devices: &mut DevicePolicy,
         plan: &mut TargetPlan,
     ) {
-        let (commands, driver, tid) = (&self.commands, maker.driver, maker.tid);
-        let mut luns = Luns::of(maker.target);
+        let (commands, driver, tid) = (&self.commands, target_steps.driver, target_steps.tid);
+        let mut luns = LunAllocator::of(target_steps.target);
         let mut wanted: Vec<(u64, &Store)> = Vec::new();
-        for store in &maker.target.stores {
+        for store in &target_steps.target.stores {
             let own = now.units.iter().any(|unit| unit.path() == Some(&store.path));
-            match devices.admit(maker.target, store) {
+            match devices.check(target_steps.target, store) {
                 Err(lines) if !own || !std::path::Path::new(&store.path).exists() => {
-                    plan.remarks.extend(lines)
+                    plan.skipped.extend(lines)
                 }
-                _ => wanted.push((luns.take(store), store)),
+                _ => wanted.push((luns.allocate(store), store)),
             }
         }
-        let stays = |unit: &Unit| wanted.iter().any(|(lun, store)| *lun == unit.lun && is_unit(store, unit));
-        let portrait = portrait(now, &BTreeMap::new());
-        let old = Maker { commands, target: &portrait, driver, tid };
+        let stays =
+            |unit: &RunningUnit| wanted.iter().any(|(lun, store)| *lun == unit.lun && is_unit(store, unit));
+        let snapshot = snapshot(now, &BTreeMap::new());
+        let old = TargetSteps { commands, target: &snapshot, driver, tid };
         for unit in now.units.iter().filter(|unit| !stays(unit)) {
-            let store = portrait.stores.iter().find(|store| store.lun == Some(unit.lun));
+            let store = snapshot.stores.iter().find(|store| store.lun == Some(unit.lun));
             let undo = store.into_iter().flat_map(|store| changes_of(old.unit(store, unit.lun)));
             plan.changes.push(Change {
                 command: commands.delete_unit(driver, tid, unit.lun),
                 undo: undo.map(|change| change.command).collect(),
-                disturbs: true,
+                disruptive: true,
             });
         }
         for (lun, store) in &wanted {
-            devices.taken.insert(real(&store.path));
+            devices.taken.insert(canonical_path(&store.path));
             match now.units.iter().find(|unit| unit.lun == *lun && is_unit(store, unit)) {
-                Some(unit) => self.kept_unit(maker, store, unit, plan),
+                Some(unit) => self.kept_unit(target_steps, store, unit, plan),
                 None => {
-                    let mut changes = changes_of(maker.unit(store, *lun));
+                    let mut changes = changes_of(target_steps.unit(store, *lun));
                     changes[0].undo = vec![commands.delete_unit(driver, tid, *lun)];
                     plan.changes.extend(changes);
                 }
@@ -214,9 +228,15 @@ impl Admin {
         }
     }
 
-    /// What is shown is compared; the rest is sent again when nobody looks.
-    fn kept_unit(&self, maker: &Maker<'_>, store: &Store, unit: &Unit, plan: &mut TargetPlan) {
-        let (commands, driver, tid) = (&self.commands, maker.driver, maker.tid);
+    /// Compares the parameters that the report shows. The others are sent again if the target is not in use.
+    fn kept_unit(
+        &self,
+        target_steps: &TargetSteps<'_>,
+        store: &Store,
+        unit: &RunningUnit,
+        plan: &mut TargetPlan,
+    ) {
+        let (commands, driver, tid) = (&self.commands, target_steps.driver, target_steps.tid);
         let mut shown = BTreeSet::new();
         for (name, value) in all_parameters(store) {
             let Some((_, line)) = SHOWN.iter().find(|(known, _)| *known == name) else { continue };
@@ -233,37 +253,42 @@ impl Admin {
                 plan.changes.push(Change {
                     command: command(&value),
                     undo: vec![command(now)],
-                    disturbs: true,
+                    disruptive: true,
                 });
             }
         }
-        let all = maker.unit_parameters(store, unit.lun);
-        plan.unseen.extend(all.into_iter().filter(|command| !shown.contains(command.text())));
+        let all = target_steps.unit_parameters(store, unit.lun);
+        plan.unverifiable.extend(all.into_iter().filter(|command| !shown.contains(command.text())));
     }
 
-    /// Accounts and rules. What closes comes before what opens, and a target whose accounts all change is closed to new
-    /// logins meanwhile, for without any it asks for no password.
+    /// The changes to accounts and ACL rules.
+    ///
+    /// Changes that restrict access come before changes that extend it. If all accounts change, the rules are removed
+    /// meanwhile, because a target without accounts asks for no password.
     fn access_changes(
         &self,
-        maker: &Maker<'_>,
-        now: &running::Target,
+        target_steps: &TargetSteps<'_>,
+        now: &RunningTarget,
         accounts: &mut BTreeSet<String>,
         plan: &mut TargetPlan,
     ) {
-        let bind = |rule| self.commands.bind(maker.driver, maker.tid, rule);
-        let unbind = |rule| self.commands.unbind(maker.tid, rule);
-        let change = |command, undo| Change { command, undo: vec![undo], disturbs: false };
-        let outgoing = &maker.target.outgoing[..maker.target.outgoing.len().min(1)];
-        let outgoing = self.account_changes(maker, outgoing, &now.outgoing, Direction::Outgoing, accounts);
-        let wanted = &maker.target.incoming;
-        let incoming = self.account_changes(maker, wanted, &now.incoming, Direction::Incoming, accounts);
+        let bind = |rule| self.commands.bind(target_steps.driver, target_steps.tid, rule);
+        let unbind = |rule| self.commands.unbind(target_steps.tid, rule);
+        let change = |command, undo| Change { command, undo: vec![undo], disruptive: false };
+        let outgoing = &target_steps.target.outgoing[..target_steps.target.outgoing.len().min(1)];
+        let outgoing =
+            self.account_changes(target_steps, outgoing, &now.outgoing, Direction::Outgoing, accounts);
+        let wanted = &target_steps.target.incoming;
+        let incoming =
+            self.account_changes(target_steps, wanted, &now.incoming, Direction::Incoming, accounts);
         let stays = |user: &String| wanted.iter().any(|account| account.user == *user);
-        let all_change = !wanted.is_empty() && now.incoming.first().is_some_and(|first| !stays(first));
-        let rules = maker.rules();
-        // By their texts: a report does not say which of them are names.
+        let all_accounts_change =
+            !wanted.is_empty() && now.incoming.first().is_some_and(|first| !stays(first));
+        let rules = target_steps.rules();
+        // Compared by text, because a report does not say which rules are names.
         let lacks = |rules: &[Rule], rule: &Rule| !rules.iter().any(|other| other.text() == rule.text());
         plan.changes.extend(outgoing);
-        if all_change {
+        if all_accounts_change {
             plan.changes.extend(now.rules.iter().map(|rule| change(unbind(rule), bind(rule))));
             plan.changes.extend(incoming);
             plan.changes.extend(rules.iter().map(|rule| change(bind(rule), unbind(rule))));
@@ -279,18 +304,20 @@ impl Admin {
         plan.changes.extend(after);
     }
 
-    /// Takes accounts from the end of the list only and puts new ones there: a stock daemon whose list has a gap dies of
-    /// the next report.
+    /// The changes to the accounts of one direction.
+    ///
+    /// Accounts are unbound from the end of the list and bound at its end: tgt's daemon crashes at the next report if
+    /// its list has a gap.
     fn account_changes(
         &self,
-        maker: &Maker<'_>,
+        target_steps: &TargetSteps<'_>,
         wanted: &[config::Account],
         bound: &[String],
         direction: Direction,
         accounts: &mut BTreeSet<String>,
     ) -> Vec<Change> {
-        let (commands, driver, tid) = (&self.commands, maker.driver, maker.tid);
-        let change = |command, undo| Change { command, undo: vec![undo], disturbs: false };
+        let (commands, driver, tid) = (&self.commands, target_steps.driver, target_steps.tid);
+        let change = |command, undo| Change { command, undo: vec![undo], disruptive: false };
         let bind = |op: &str, user: &str| commands.target_account(driver, op, tid, user, direction);
         let kept =
             bound.iter().take_while(|user| wanted.iter().any(|account| account.user == **user)).count();
@@ -309,13 +336,13 @@ impl Admin {
     }
 }
 
-/// Whether some store of the target is this unit.
-pub(super) fn is_wanted(target: &config::Target, unit: &Unit) -> bool {
+/// Whether a store of the target matches this unit.
+pub(super) fn is_wanted(target: &config::Target, unit: &RunningUnit) -> bool {
     target.stores.iter().any(|store| is_unit(store, unit))
 }
 
-/// Whether a store is the unit, whatever their numbers.
-pub(in crate::admin) fn is_unit(store: &Store, unit: &Unit) -> bool {
+/// Whether a store matches the unit, regardless of its LUN.
+pub(in crate::admin) fn is_unit(store: &Store, unit: &RunningUnit) -> bool {
     let new = new_unit(store);
     let path = store.parameters.get("path").or(new.path.as_ref());
     let device_type = match new.device_type.as_deref() {
@@ -327,7 +354,7 @@ pub(in crate::admin) fn is_unit(store: &Store, unit: &Unit) -> bool {
     let flags = |text: &str| {
         text.split(':').filter(|flag| !flag.is_empty()).map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    let size = new.block_size.as_deref().unwrap_or(DEFAULT_BLOCK);
+    let size = new.block_size.as_deref().unwrap_or(DEFAULT_BLOCK_SIZE);
     path.map(String::as_str) == unit.path()
         && device_type == unit.device_type()
         && new.bs_type.as_deref().unwrap_or(default_store(device_type)) == unit.get("Backing store type")
@@ -335,14 +362,45 @@ pub(in crate::admin) fn is_unit(store: &Store, unit: &Unit) -> bool {
         && flags(new.bso_flags.as_deref().unwrap_or_default()) == flags(unit.get("Backing store flags"))
 }
 
+/// Whether two values of a parameter are equal: numbers by value, words without regard to case. The report of a digest
+/// shows only whether a list has CRC32C.
+fn is_same_value(name: &str, shown: &str, wanted: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    if name.ends_with("Digest") {
+        return wanted.split(',').any(|word| word == "CRC32C") == (shown == "CRC32C");
+    }
+    shown.eq_ignore_ascii_case(wanted) || number(shown).is_some() && number(shown) == number(wanted)
+}
+
+/// The commands among the steps, as changes without undo.
 fn changes_of(steps: Vec<Step>) -> Vec<Change> {
     let command = |step| match step {
         Step::Say(_) => None,
-        Step::Run(command) => Some(Change { command, undo: Vec::new(), disturbs: false }),
+        Step::Run(command) => Some(Change { command, undo: Vec::new(), disruptive: false }),
     };
     steps.into_iter().filter_map(command).collect()
 }
 
-/// Parameters that are shown only where they are set.
-const HIDDEN: [&str; 5] =
+/// Parameters that reports show only if they are set.
+const SHOWN_ONLY_IF_SET: [&str; 5] =
     ["RedirectAddress", "RedirectCallback", "RedirectPort", "RedirectReason", "acl-match"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_by_meaning() {
+        for (name, shown, wanted, same) in [
+            ("MaxConnections", "8192", "08192", true),
+            ("MaxConnections", "1", "2", false),
+            ("InitialR2T", "Yes", "yes", true),
+            ("HeaderDigest", "CRC32C", "None,CRC32C", true),
+            ("HeaderDigest", "None", "None,CRC32C", false),
+            ("DataDigest", "CRC32C", "None", false),
+            ("state", "ready", "offline", false),
+        ] {
+            assert_eq!(is_same_value(name, shown, wanted), same, "{name} {shown} {wanted}");
+        }
+    }
+}

@@ -1,43 +1,43 @@
-//! What a target exports: paths with their options, those of the store over those of its target.
+//! A store of a target: its path and options. Options of the store override those of its target.
 
 use std::collections::BTreeMap;
 
-use super::{Given, present, whole};
+use super::value::{DirectiveValue, check_no_comma, required_value};
 use crate::admin::config::directives::StoreKey;
-use crate::admin::config::{Mistake, Place};
+use crate::admin::config::{ConfigError, Location};
 
-/// A logical unit as the file has it.
+/// A logical unit as configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Store {
-    /// Whether it has the identity of the device behind it.
+    /// Whether the unit takes the identity of the device.
     pub kind: StoreKind,
-    /// A path, or whatever its kind of store takes for one.
+    /// The path, or the name that the type of backing store uses.
     pub path: String,
-    /// Where it is first spoken of.
-    pub place: Place,
-    /// Its number, where one is wanted.
+    /// The first line that has the store.
+    pub location: Location,
+    /// The LUN, if given.
     pub lun: Option<u64>,
-    /// What it is.
+    /// The device type.
     pub device_type: Option<String>,
-    /// Its kind of store.
+    /// The type of backing store.
     pub bs_type: Option<String>,
-    /// Options of that kind.
+    /// Options of the backing store.
     pub bs_opts: Option<String>,
-    /// How it is opened.
+    /// Flags for opening the backing store.
     pub bso_flags: Option<String>,
-    /// Its logical block's size, in bytes as written.
+    /// The logical block size in bytes, as written.
     pub block_size: Option<String>,
-    /// Whether it may keep writes in a cache.
+    /// Whether the unit has a write cache.
     pub write_cache: WriteCache,
-    /// Mode pages, the store's own first.
+    /// Mode pages; those of the store precede those of the target.
     pub mode_pages: Vec<String>,
     /// Parameters by name.
     pub parameters: BTreeMap<String, String>,
-    /// Texts of parameters, the store's own first.
+    /// Values of `params`; those of the store precede those of the target.
     pub params: Vec<String>,
 }
 
-/// The two directives that name a store.
+/// The directive that defines a store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StoreKind {
     /// `backing-store`.
@@ -46,48 +46,56 @@ pub enum StoreKind {
     Direct,
 }
 
-/// `write-cache`.
+/// The value of `write-cache`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum WriteCache {
-    /// What the daemon begins with.
+    /// On, the daemon's default.
     #[default]
     On,
-    /// Writes are on the medium when they are answered.
+    /// Writes are on the medium before they are answered.
     Off,
-    /// Neither word; the daemon's default stays.
+    /// Another word; the daemon's default stays.
     Unknown(String),
 }
 
-/// Everything that was said of a store, or of all stores of a target.
+/// The options of a store, or the defaults of a target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
-    singles: BTreeMap<String, (Place, String)>,
+pub(super) struct StoreOptions {
+    singles: BTreeMap<String, (Location, String)>,
     mode_pages: Vec<String>,
     params: Vec<String>,
 }
 
-impl Options {
-    /// One directive.
-    pub(super) fn take(&mut self, key: &str, what: StoreKey, given: Given) -> Result<(), Mistake> {
-        let (place, value) = present(key, given)?;
+impl StoreOptions {
+    /// Adds a directive.
+    ///
+    /// # Errors
+    /// The value is missing, contains a comma, or the directive is repeated.
+    pub(super) fn add(
+        &mut self,
+        key: &str,
+        what: StoreKey,
+        given: DirectiveValue,
+    ) -> Result<(), ConfigError> {
+        let (location, value) = required_value(key, given)?;
         match what {
             StoreKey::ModePage => {
-                whole(key, &place, &value)?;
+                check_no_comma(key, &location, &value)?;
                 self.mode_pages.push(value);
             }
             StoreKey::Params => self.params.push(value),
             _ => {
-                whole(key, &place, &value)?;
-                if self.singles.insert(key.to_owned(), (place.clone(), value)).is_some() {
+                check_no_comma(key, &location, &value)?;
+                if self.singles.insert(key.to_owned(), (location.clone(), value)).is_some() {
                     let text = format!("Multiple '{key}' definitions not allowed!");
-                    return Err(Mistake { place, text });
+                    return Err(ConfigError { location, text });
                 }
             }
         }
         Ok(())
     }
 
-    /// These, and where they are silent the others.
+    /// Adds the options of `common` that the store does not set.
     pub(super) fn over(mut self, common: &Self) -> Self {
         for (key, value) in &common.singles {
             self.singles.entry(key.clone()).or_insert_with(|| value.clone());
@@ -97,22 +105,23 @@ impl Options {
         self
     }
 
+    /// Creates the store from its options.
     pub(super) fn store(
         self,
         kind: StoreKind,
         path: String,
-        place: Place,
-        warnings: &mut Vec<Mistake>,
-    ) -> Result<Store, Mistake> {
+        location: Location,
+        warnings: &mut Vec<ConfigError>,
+    ) -> Result<Store, ConfigError> {
         let Self { mut singles, mode_pages, params } = self;
-        let lun = singles.remove("lun").map(|(place, value)| lun(place, &value)).transpose()?;
+        let lun = singles.remove("lun").map(|(location, value)| lun(location, &value)).transpose()?;
         let write_cache = match singles.remove("write-cache") {
             None => WriteCache::On,
             Some((_, value)) if value.eq_ignore_ascii_case("on") => WriteCache::On,
             Some((_, value)) if value.eq_ignore_ascii_case("off") => WriteCache::Off,
-            Some((place, value)) => {
-                let text = format!("'write-cache {value}': it is 'on' or 'off'; the cache stays on");
-                warnings.push(Mistake { place, text });
+            Some((location, value)) => {
+                let text = format!("'write-cache {value}': the value is 'on' or 'off'; the cache stays on");
+                warnings.push(ConfigError { location, text });
                 WriteCache::Unknown(value)
             }
         };
@@ -120,7 +129,7 @@ impl Options {
         Ok(Store {
             kind,
             path,
-            place,
+            location,
             lun,
             device_type: single("device-type"),
             bs_type: single("bs-type"),
@@ -135,14 +144,14 @@ impl Options {
     }
 }
 
-/// Decimal, or hexadecimal after `0x`, as the daemon's own tool reads it.
-fn lun(place: Place, value: &str) -> Result<u64, Mistake> {
+/// Parses a LUN: decimal, or hexadecimal after `0x`, as `tgtadm` does.
+fn lun(location: Location, value: &str) -> Result<u64, ConfigError> {
     let number = match value.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => value.parse(),
     };
     number.ok().filter(|lun| *lun > 0).ok_or_else(|| {
-        let text = format!("'lun {value}': a unit's number is one from 1 on (0 is the target's controller)");
-        Mistake { place, text }
+        let text = format!("'lun {value}': the LUN must be 1 or more (0 is the controller)");
+        ConfigError { location, text }
     })
 }

@@ -1,88 +1,93 @@
-//! A target's block.
+//! Interprets the block of a target.
 
 use std::collections::BTreeMap;
 
-use super::store::{Options, Store, StoreKind};
 use target_engine::model::acl::Acl;
 
-use super::{Account, Given, account, option, present, unknown, whole};
+use super::store::{Store, StoreKind, StoreOptions};
+use super::value::{
+    Account, DirectiveValue, check_no_comma, parse_account, required_value, single_value, unknown_directive,
+};
 use crate::admin::config::directives::{self, StoreKey, TargetKey};
-use crate::admin::config::{Entry, Item, Mistake, NO_ADDRESS, NO_MEDIUM, Place};
+use crate::admin::config::{ConfigError, Entry, EntryItem, Location, NO_ADDRESS, NO_MEDIUM};
 
-/// A target as the file has it.
+/// A target as configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// Its name; any text, the daemon judges it.
+    /// The name. The daemon checks it.
     pub name: String,
-    /// Where it is first spoken of.
-    pub place: Place,
-    /// Its driver, where it is not the default one.
+    /// The first line of the target.
+    pub location: Location,
+    /// The driver, if given.
     pub driver: Option<String>,
-    /// Its number, where one is wanted.
+    /// The target number, if given.
     pub tid: Option<u32>,
-    /// Parameters in the order of their names, `state` among them.
+    /// Parameters by name, including `state`.
     pub parameters: Vec<Parameter>,
     /// Backing stores by path, then direct stores by path.
     pub stores: Vec<Store>,
-    /// Devices in use may be exported.
+    /// Whether devices in use may be exported.
     pub allow_in_use: bool,
-    /// Accounts an initiator may have.
+    /// Accounts that initiators must use.
     pub incoming: Vec<Account>,
-    /// The accounts the target may have; it gets the first.
+    /// Accounts with which the target authenticates; only the first is used.
     pub outgoing: Vec<Account>,
-    /// Rules by address; `none` alone stands for none.
+    /// Rules on addresses; `none` alone stands for no address.
     pub addresses: Vec<String>,
-    /// Rules by name.
+    /// Rules on names.
     pub names: Vec<String>,
 }
 
-/// A parameter of the target.
+/// A parameter of a target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Parameter {
-    /// Its name.
+    /// The parameter's name.
     pub name: String,
-    /// The first value given.
+    /// The first value.
     pub value: String,
-    /// Whether there were more, which do not count.
+    /// Whether further values follow, which are ignored.
     pub repeated: bool,
 }
 
 impl Target {
-    /// Reads all of its blocks.
+    /// Interprets the entries of all blocks of the target.
+    ///
+    /// # Errors
+    /// Returns all errors of the target.
     pub(super) fn read(
         name: String,
-        place: Place,
+        location: Location,
         entries: Vec<Entry>,
-        warnings: &mut Vec<Mistake>,
-    ) -> Result<Self, Vec<Mistake>> {
-        let mut draft = Draft::default();
-        draft.mistakes.extend(whole("<target>", &place, &name).err());
-        for Entry { key, place, item } in entries {
-            if let Err(mistake) = draft.take(&key, place, item, warnings) {
-                draft.mistakes.push(mistake);
+        warnings: &mut Vec<ConfigError>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut draft = TargetDraft::default();
+        draft.errors.extend(check_no_comma("<target>", &location, &name).err());
+        for Entry { key, location, item } in entries {
+            if let Err(error) = draft.add(&key, location, item, warnings) {
+                draft.errors.push(error);
             }
         }
         let stores = draft.stores(warnings);
-        let Draft { mut mistakes, mut lists, mut singles, parameters, incoming, outgoing, .. } = draft;
-        let tid = singles.remove("controller_tid").map(|(place, value)| tid(place, &value)).transpose();
-        let tid = tid.map_err(|mistake| mistakes.push(mistake)).unwrap_or_default();
+        let TargetDraft { mut errors, mut lists, mut singles, parameters, incoming, outgoing, .. } = draft;
+        let tid = singles.remove("controller_tid").map(|(location, value)| tid(location, &value)).transpose();
+        let tid = tid.map_err(|error| errors.push(error)).unwrap_or_default();
         let allow = singles.remove("allow-in-use").is_some_and(|(_, value)| value == "yes");
-        if !mistakes.is_empty() {
-            return Err(mistakes);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let mut values = |key| lists.remove(key).unwrap_or_default();
         let (addresses, names) = (values("initiator-address"), values("initiator-name"));
         let both = parameters.get("acl-match").is_some_and(|parameter| parameter.value == "all");
         if addresses.is_empty() && !names.is_empty() && !both {
             let text = format!(
-                "target {name} has rules by name only and is open to every address all the same; \
-                 'initiator-address {NO_ADDRESS}' closes it"
+                "target {name} has rules on names only and admits every address; \
+                 add 'initiator-address {NO_ADDRESS}' to prevent this"
             );
-            warnings.push(Mistake { place: place.clone(), text });
+            warnings.push(ConfigError { location: location.clone(), text });
         }
         Ok(Self {
             name,
-            place,
+            location,
             driver: singles.remove("driver").map(|(_, value)| value),
             tid,
             parameters: parameters.into_values().collect(),
@@ -95,12 +100,12 @@ impl Target {
         })
     }
 
-    /// The accounts that count.
+    /// The accounts that are used.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.incoming.iter().chain(self.outgoing.first())
     }
 
-    /// The rules by address as they are sent: all the world where the file has none.
+    /// The rules on addresses as they are sent: `ALL` if the file has none.
     #[must_use]
     pub fn admitted(&self) -> Vec<&str> {
         if self.addresses.is_empty() {
@@ -110,64 +115,67 @@ impl Target {
     }
 }
 
-/// What has been read so far.
+/// The entries that have been read so far.
 #[derive(Default)]
-struct Draft {
-    mistakes: Vec<Mistake>,
+struct TargetDraft {
+    errors: Vec<ConfigError>,
     parameters: BTreeMap<String, Parameter>,
-    singles: BTreeMap<String, (Place, String)>,
+    singles: BTreeMap<String, (Location, String)>,
     lists: BTreeMap<String, Vec<String>>,
     incoming: Vec<Account>,
     outgoing: Vec<Account>,
-    backing: BTreeMap<String, (Place, Options)>,
-    direct: BTreeMap<String, (Place, Options)>,
-    common: Options,
+    backing: BTreeMap<String, (Location, StoreOptions)>,
+    direct: BTreeMap<String, (Location, StoreOptions)>,
+    common: StoreOptions,
 }
 
-impl Draft {
-    fn take(
+impl TargetDraft {
+    fn add(
         &mut self,
         key: &str,
-        place: Place,
-        item: Item,
-        warnings: &mut Vec<Mistake>,
-    ) -> Result<(), Mistake> {
+        location: Location,
+        item: EntryItem,
+        warnings: &mut Vec<ConfigError>,
+    ) -> Result<(), ConfigError> {
         let Some(what) = directives::target(key) else {
-            warnings.push(unknown(key, place));
+            warnings.push(unknown_directive(key, location));
             return Ok(());
         };
         match what {
-            TargetKey::BackingStore | TargetKey::DirectStore => self.store(key, what, place, item, warnings),
+            TargetKey::BackingStore | TargetKey::DirectStore => {
+                self.store(key, what, location, item, warnings)
+            }
             TargetKey::Store(StoreKey::BlockSize) => {
-                let text = "'block-size' counts only in a store's own block (<backing-store PATH>) and is ignored here";
-                warnings.push(Mistake { place, text: text.to_owned() });
+                let text = "'block-size' is valid only in a store's own block (<backing-store PATH>) and is ignored here";
+                warnings.push(ConfigError { location, text: text.to_owned() });
                 Ok(())
             }
-            TargetKey::Store(what) => self.common.take(key, what, option(key, (place, item))?),
-            _ => self.plain(key, what, option(key, (place, item))?, warnings),
+            TargetKey::Store(what) => self.common.add(key, what, single_value(key, location, item)?),
+            _ => self.add_plain(key, what, single_value(key, location, item)?, warnings),
         }
     }
 
-    fn plain(
+    /// Adds a directive other than those of stores.
+    fn add_plain(
         &mut self,
         key: &str,
         what: TargetKey,
-        given: Given,
-        warnings: &mut Vec<Mistake>,
-    ) -> Result<(), Mistake> {
+        given: DirectiveValue,
+        warnings: &mut Vec<ConfigError>,
+    ) -> Result<(), ConfigError> {
         match what {
-            TargetKey::IncomingUser => self.incoming.push(account(key, given, warnings)?),
-            TargetKey::OutgoingUser => self.outgoing.push(account(key, given, warnings)?),
+            TargetKey::IncomingUser => self.incoming.push(parse_account(key, given, warnings)?),
+            TargetKey::OutgoingUser => self.outgoing.push(parse_account(key, given, warnings)?),
             TargetKey::InitiatorAddress | TargetKey::InitiatorName => {
-                let (place, value) = present(key, given)?;
-                whole(key, &place, &value)?;
+                let (location, value) = required_value(key, given)?;
+                check_no_comma(key, &location, &value)?;
                 if what == TargetKey::InitiatorAddress {
-                    warnings.extend(no_address(place, &value));
+                    warnings.extend(refused_address(location, &value));
                 }
                 self.lists.entry(key.to_owned()).or_default().push(value);
             }
             TargetKey::Parameter => {
-                let (_, value) = present(key, given)?;
+                let (_, value) = required_value(key, given)?;
                 let new = Parameter { name: key.to_owned(), value, repeated: false };
                 self.parameters
                     .entry(key.to_owned())
@@ -175,74 +183,81 @@ impl Draft {
                     .or_insert(new);
             }
             _ => {
-                let (place, value) = present(key, given)?;
-                if self.singles.insert(key.to_owned(), (place.clone(), value)).is_some() {
+                let (location, value) = required_value(key, given)?;
+                if self.singles.insert(key.to_owned(), (location.clone(), value)).is_some() {
                     let text = format!("Multiple '{key}' definitions not allowed!");
-                    return Err(Mistake { place, text });
+                    return Err(ConfigError { location, text });
                 }
             }
         }
         Ok(())
     }
 
-    /// `backing-store PATH` or a block of that name.
+    /// Adds a `backing-store PATH` line or block.
     fn store(
         &mut self,
         key: &str,
         what: TargetKey,
-        place: Place,
-        item: Item,
-        warnings: &mut Vec<Mistake>,
-    ) -> Result<(), Mistake> {
+        location: Location,
+        item: EntryItem,
+        warnings: &mut Vec<ConfigError>,
+    ) -> Result<(), ConfigError> {
         let (path, entries) = match item {
-            Item::Value(value) => (present(key, (place.clone(), value))?.1, Vec::new()),
-            Item::Block(block) => (present(key, (place.clone(), block.name))?.1, block.entries),
+            EntryItem::Value(value) => {
+                (required_value(key, DirectiveValue { location: location.clone(), value })?.1, Vec::new())
+            }
+            EntryItem::Block(block) => (
+                required_value(key, DirectiveValue { location: location.clone(), value: block.name })?.1,
+                block.entries,
+            ),
         };
         if !path.starts_with(NO_MEDIUM) {
-            whole(key, &place, &path)?;
+            check_no_comma(key, &location, &path)?;
         }
         let map = if what == TargetKey::BackingStore { &mut self.backing } else { &mut self.direct };
-        let (_, options) = map.entry(path).or_insert_with(|| (place, Options::default()));
-        for Entry { key, place, item } in entries {
+        let (_, options) = map.entry(path).or_insert_with(|| (location, StoreOptions::default()));
+        for Entry { key, location, item } in entries {
             match directives::store(&key) {
-                Some(what) => options.take(&key, what, option(&key, (place, item))?)?,
-                None => warnings.push(unknown(&key, place)),
+                Some(what) => options.add(&key, what, single_value(&key, location, item)?)?,
+                None => warnings.push(unknown_directive(&key, location)),
             }
         }
         Ok(())
     }
 
-    fn stores(&mut self, warnings: &mut Vec<Mistake>) -> Vec<Store> {
+    /// Creates the stores.
+    fn stores(&mut self, warnings: &mut Vec<ConfigError>) -> Vec<Store> {
         let backing = std::mem::take(&mut self.backing).into_iter().map(|store| (StoreKind::Backing, store));
         let direct = std::mem::take(&mut self.direct).into_iter().map(|store| (StoreKind::Direct, store));
         let mut stores: Vec<Store> = Vec::new();
-        for (kind, (path, (place, options))) in backing.chain(direct) {
-            match options.over(&self.common).store(kind, path, place, warnings) {
+        for (kind, (path, (location, options))) in backing.chain(direct) {
+            match options.over(&self.common).store(kind, path, location, warnings) {
                 Ok(store) if store.lun.is_some() && stores.iter().any(|other| other.lun == store.lun) => {
                     let text =
                         format!("another store of this target has 'lun {}'", store.lun.unwrap_or_default());
-                    self.mistakes.push(Mistake { place: store.place, text });
+                    self.errors.push(ConfigError { location: store.location, text });
                 }
                 Ok(store) => stores.push(store),
-                Err(mistake) => self.mistakes.push(mistake),
+                Err(error) => self.errors.push(error),
             }
         }
         stores
     }
 }
 
-/// What the daemon will say of a rule. tgt takes it, and it admits nobody.
-fn no_address(place: Place, value: &str) -> Option<Mistake> {
+/// The warning for an address that the daemon will refuse. tgt's daemon accepts it, and the rule admits no initiator.
+fn refused_address(location: Location, value: &str) -> Option<ConfigError> {
     let refused = Acl::default().add_address(value).err().filter(|_| value != NO_ADDRESS)?;
     let why = refused.reason.split_once("\": ").map_or(refused.reason.as_str(), |(_, why)| why);
     let text = format!("'initiator-address {value}': {why}; the daemon will refuse it");
-    Some(Mistake { place, text })
+    Some(ConfigError { location, text })
 }
 
-fn tid(place: Place, value: &str) -> Result<u32, Mistake> {
+fn tid(location: Location, value: &str) -> Result<u32, ConfigError> {
     let number = value.parse().ok().filter(|tid| (1..=TID_MAX).contains(tid));
-    let wrong = || format!("'controller_tid {value}': a target's number is one of 1 to {TID_MAX}");
-    number.ok_or_else(|| Mistake { place, text: wrong() })
+    let wrong = || format!("'controller_tid {value}': the target number is 1 to {TID_MAX}");
+    number.ok_or_else(|| ConfigError { location, text: wrong() })
 }
 
+/// The highest target number.
 const TID_MAX: u32 = i32::MAX.cast_unsigned();

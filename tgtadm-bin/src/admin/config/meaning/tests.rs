@@ -1,4 +1,4 @@
-//! What files mean: lists and single values, a store's options over its target's, mistakes and warnings.
+//! Tests of the interpretation: lists and single values, options of stores and targets, errors and warnings.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::admin::config::{Files, read};
 
-struct One(String);
+struct OneFile(String);
 
-impl Files for One {
+impl Files for OneFile {
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
         Ok(self.0.clone().into_bytes())
     }
-    fn folder(&self, _: &Path) -> Option<Vec<PathBuf>> {
+    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
         None
     }
     fn matching(&self, _: &str) -> Vec<PathBuf> {
@@ -24,20 +24,20 @@ impl Files for One {
 }
 
 fn config(text: &str) -> Result<Config, Vec<String>> {
-    let entries = read(Path::new("f"), &One(text.to_owned())).unwrap();
-    understand(entries).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    let entries = read(Path::new("f"), &OneFile(text.to_owned())).unwrap();
+    interpret(entries).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn target(inside: &str) -> Target {
     config(&format!("<target t>\n{inside}\n</target>")).unwrap().targets.pop().unwrap()
 }
 
-/// What refuses the target, without the file's name.
-fn mistakes(inside: &str) -> String {
+/// The errors that reject the target, without the file's name.
+fn errors(inside: &str) -> String {
     let config = config(&format!("<target t>\n{inside}\n</target>")).unwrap();
     assert_eq!(config.targets.len() + config.refused.len(), 1);
-    let all = config.refused.iter().flat_map(|refused| &refused.mistakes);
-    all.map(|mistake| format!("{}: {}", mistake.place.line, mistake.text)).collect::<Vec<_>>().join("|")
+    let all = config.refused.iter().flat_map(|refused| &refused.errors);
+    all.map(|error| format!("{}: {}", error.location.line, error.text)).collect::<Vec<_>>().join("|")
 }
 
 fn warnings(text: &str) -> String {
@@ -46,7 +46,7 @@ fn warnings(text: &str) -> String {
 }
 
 #[test]
-fn globals() {
+fn global_directives_are_interpreted() {
     let text = "default-driver iser\nignore-errors yes\ncontrol-port 3\niSNS On\niSNSServerPort 5\n\
                 incomingdiscoveryuser a b\noutgoingdiscoveryuser c d";
     let config = config(text).unwrap();
@@ -58,8 +58,8 @@ fn globals() {
         [("iSNS".to_owned(), "On".to_owned()), ("iSNSServerPort".to_owned(), "5".to_owned())]
     );
     let account = |user: &str, password: &str, line| {
-        let place = Place { file: Path::new("f").into(), line };
-        Some(Account { user: user.into(), password: password.into(), place })
+        let location = Location { file: Path::new("f").into(), line };
+        Some(Account { user: user.into(), password: password.into(), location })
     };
     assert_eq!(
         (config.incoming_discovery, config.outgoing_discovery),
@@ -68,7 +68,7 @@ fn globals() {
 }
 
 #[test]
-fn account_with_two_passwords_refuses_every_target_that_uses_it() {
+fn account_with_two_passwords_rejects_every_target_that_uses_it() {
     let text = "incomingdiscoveryuser d one\n\
                 <target a>\nincominguser a one\nincominguser b one\n</target>\n\
                 <target b>\nincominguser c one\noutgoinguser a two\n</target>\n\
@@ -77,11 +77,11 @@ fn account_with_two_passwords_refuses_every_target_that_uses_it() {
                 <target e>\nincominguser e one\nincominguser f one\noutgoinguser f two\n</target>";
     let config = config(text).unwrap();
     let stay: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
-    assert_eq!(stay, ["c"], "what does not count is not compared");
-    let mistakes: Vec<String> = config
+    assert_eq!(stay, ["c"], "accounts that are not used are not compared");
+    let errors: Vec<String> = config
         .refused
         .iter()
-        .flat_map(|refused| refused.mistakes.iter().map(|mistake| format!("{} {mistake}", refused.name)))
+        .flat_map(|refused| refused.errors.iter().map(|error| format!("{} {error}", refused.name)))
         .collect();
     let expected =
         [("a", 3, "a", 8), ("b", 8, "a", 3), ("d", 16, "d", 1), ("e", 20, "f", 21), ("e", 21, "f", 20)];
@@ -91,11 +91,11 @@ fn account_with_two_passwords_refuses_every_target_that_uses_it() {
              it is used"
         )
     });
-    assert_eq!(mistakes, expected);
+    assert_eq!(errors, expected);
 }
 
 #[test]
-fn mistakes_outside_of_targets_refuse_the_file() {
+fn errors_outside_of_targets_reject_the_file() {
     #[rustfmt::skip]
     let cases = [
         ("default-driver a\ndefault-driver b",   "f:2: Multiple default-driver definitions are not allowed!"),
@@ -105,7 +105,7 @@ fn mistakes_outside_of_targets_refuse_the_file() {
             "f:1: account a has another password at f:2; an account has one password, wherever it is used"),
         ("\ntarget x",                           "f:2: a target is a block: <target NAME>"),
         ("<target>\n</target>",                  "f:1: a target is a block: <target NAME>"),
-        ("<iSNS x>\n</iSNS>",                    "f:1: 'iSNS' is no block; write 'iSNS VALUE'"),
+        ("<iSNS x>\n</iSNS>",                    "f:1: 'iSNS' is not a block; write 'iSNS VALUE'"),
     ];
     for (text, expected) in cases {
         assert_eq!(config(text).unwrap_err(), [expected], "{text}");
@@ -113,7 +113,7 @@ fn mistakes_outside_of_targets_refuse_the_file() {
 }
 
 #[test]
-fn a_target_is_the_sum_of_its_blocks() {
+fn blocks_of_one_target_are_merged() {
     let text = "<target b>\n</target>\n<target a>\ninitiator-address x\nMaxConnections 2\n</target>\n\
                 <target a>\ninitiator-address y\nMaxConnections 3\nDataDigest None\n</target>";
     let config = config(text).unwrap();
@@ -127,7 +127,7 @@ fn a_target_is_the_sum_of_its_blocks() {
 }
 
 #[test]
-fn a_store_has_its_own_options_first() {
+fn options_of_store_override_those_of_target() {
     let stores = target(
         "vendor_id T\nscsi_id S\nwrite-cache Off\nmode_page 1\nparams t\nbs-type aio\n\
          direct-store /a\nbacking-store /z\n<backing-store \"/b c\">\nvendor_id B\nwrite-cache on\nmode_page 2\n\
@@ -151,43 +151,43 @@ fn a_store_has_its_own_options_first() {
 }
 
 #[test]
-fn mistakes_refuse_their_target() {
+fn errors_within_a_target_reject_that_target() {
     #[rustfmt::skip]
     let cases = [
         ("incominguser a",                                        "2: Option incominguser has a missing value! Write 'incominguser NAME PASSWORD'."),
         ("initiator-address\ninitiator-name \"\"",                "2: Option initiator-address has a missing value!|3: Option initiator-name has a missing value!"),
         ("vendor_id a\nvendor_id b",                              "3: Multiple 'vendor_id' definitions not allowed!"),
         ("driver a\ndriver b",                                    "3: Multiple 'driver' definitions not allowed!"),
-        ("controller_tid 0",                                      "2: 'controller_tid 0': a target's number is one of 1 to 2147483647"),
+        ("controller_tid 0",                                      "2: 'controller_tid 0': the target number is 1 to 2147483647"),
         ("lun 3\nbacking-store /a\nbacking-store /b",             "4: another store of this target has 'lun 3'"),
-        ("backing-store /a\nlun 0",                               "3: 'lun 0': a unit's number is one from 1 on (0 is the target's controller)"),
+        ("backing-store /a\nlun 0",                               "3: 'lun 0': the LUN must be 1 or more (0 is the controller)"),
         ("<backing-store>\n</backing-store>",                     "2: Option backing-store has a missing value!"),
-        ("<initiator-address x>\n</initiator-address>",           "2: 'initiator-address' is no block; write 'initiator-address VALUE'"),
+        ("<initiator-address x>\n</initiator-address>",           "2: 'initiator-address' is not a block; write 'initiator-address VALUE'"),
         ("lun 3\nbacking-store /a",                               ""),
     ];
     for (inside, expected) in cases {
-        assert_eq!(mistakes(inside), expected, "{inside}");
+        assert_eq!(errors(inside), expected, "{inside}");
     }
     let config = config("<target a>\ndriver\n</target>\n<target b>\n</target>").unwrap();
     assert_eq!((config.refused[0].name.as_str(), config.targets[0].name.as_str()), ("a", "b"));
 }
 
 #[test]
-fn what_will_surprise_is_said() {
+fn misleading_lines_are_warned_of() {
     #[rustfmt::skip]
     let cases = [
-        ("Target x",                                              "f:1: 'Target' is no directive here and is ignored ('target' stands outside of blocks)"),
-        ("bogus",                                                 "f:1: 'bogus' is no directive here and is ignored"),
-        ("<target t>\ninitiator_address x\n</target>",            "f:2: 'initiator_address' is no directive here and is ignored ('initiator-address' stands in a <target> block)"),
-        ("<target t>\nblock-size 512\n</target>",                 "f:2: 'block-size' counts only in a store's own block (<backing-store PATH>) and is ignored here"),
-        ("<target t>\nbacking-store /a\nwrite-cache x\n</target>", "f:3: 'write-cache x': it is 'on' or 'off'; the cache stays on"),
+        ("Target x",                                              "f:1: 'Target' is not a directive here and is ignored ('target' is valid outside of blocks)"),
+        ("bogus",                                                 "f:1: 'bogus' is not a directive here and is ignored"),
+        ("<target t>\ninitiator_address x\n</target>",            "f:2: 'initiator_address' is not a directive here and is ignored ('initiator-address' is valid in a <target> block)"),
+        ("<target t>\nblock-size 512\n</target>",                 "f:2: 'block-size' is valid only in a store's own block (<backing-store PATH>) and is ignored here"),
+        ("<target t>\nbacking-store /a\nwrite-cache x\n</target>", "f:3: 'write-cache x': the value is 'on' or 'off'; the cache stays on"),
         ("ignore-errors maybe",                                   "f:1: ignore-errors is 'yes' or 'no'; 'maybe' counts as 'no'"),
-        ("incomingdiscoveryuser a b c",                           "f:1: 'incomingdiscoveryuser' takes a name and a password; what follows them is ignored"),
+        ("incomingdiscoveryuser a b c",                           "f:1: 'incomingdiscoveryuser' takes a name and a password; the words after them are ignored"),
         ("incomingdiscoveryuser a PLEASE_CORRECT_THE_PASSWORD",
-            "f:1: 'incomingdiscoveryuser a' has the password that a dump puts there; everybody knows it"),
+            "f:1: 'incomingdiscoveryuser a' has the placeholder of --dump as its password, which is public"),
         ("<target t>\ninitiator-name x\nacl-match all\n</target>",   ""),
         ("<target t>\ninitiator-name x\n</target>",
-            "f:1: target t has rules by name only and is open to every address all the same; 'initiator-address none' closes it"),
+            "f:1: target t has rules on names only and admits every address; add 'initiator-address none' to prevent this"),
         ("<target t>\ninitiator-name x\ninitiator-address none\n</target>", ""),
     ];
     for (text, expected) in cases {
@@ -196,7 +196,7 @@ fn what_will_surprise_is_said() {
 }
 
 #[test]
-fn nobody_else_is_admitted_where_the_file_says_none() {
+fn address_none_admits_no_address() {
     assert_eq!(target("").admitted(), ["ALL"]);
     assert_eq!(target("initiator-name x").admitted(), ["ALL"]);
     assert!(target("initiator-name x\ninitiator-address none").admitted().is_empty());
@@ -204,7 +204,7 @@ fn nobody_else_is_admitted_where_the_file_says_none() {
 }
 
 #[test]
-fn a_comma_is_refused_where_the_daemon_would_cut_the_value() {
+fn values_with_commas_are_rejected() {
     for inside in [
         "backing-store /a,b.img",
         "<backing-store /a,b.img>\n</backing-store>",
@@ -217,21 +217,18 @@ fn a_comma_is_refused_where_the_daemon_would_cut_the_value() {
         "product_id A,B",
         "mode_page 8:0:1,2",
     ] {
-        let said = mistakes(inside);
-        assert!(
-            said.starts_with("2: ") && said.contains("takes requests apart at commas"),
-            "{inside}: {said}"
-        );
+        let said = errors(inside);
+        assert!(said.starts_with("2: ") && said.contains("splits requests at commas"), "{inside}: {said}");
     }
     let refused = config("<target a,b>\n</target>").unwrap().refused;
-    assert_eq!((refused[0].name.as_str(), refused[0].mistakes[0].place.line), ("a,b", 1));
+    assert_eq!((refused[0].name.as_str(), refused[0].errors[0].location.line), ("a,b", 1));
     let whole =
         target("HeaderDigest None,CRC32C\nparams a=b,c=d\nbacking-store NONE:1,2\nincominguser a b,c");
     assert_eq!((whole.stores.len(), whole.incoming[0].password.as_str()), (1, "b,c"));
 }
 
 #[test]
-fn an_address_that_the_daemon_refuses_is_warned_of_by_its_line() {
+fn address_that_the_daemon_refuses_is_warned_of() {
     for (address, is_warned) in [
         ("10.0.0.256", true),
         ("10.0.0.0/33", true),

@@ -1,49 +1,49 @@
-//! The commands that make a target, in stock's order: parameters, units, accounts, rules, and the rules last that let
-//! everybody in, so that nobody gets at a target that is half made.
+//! The steps that create a target, in tgt's order: parameters, units, accounts, ACL rules. A rule that admits all
+//! initiators is last, so that no initiator logs in to an incomplete target.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::command::{Command, Commands, Direction, NewUnit, Rule};
 use super::config::{Config, NO_MEDIUM, Parameter, Store, StoreKind, Target, WriteCache};
-use super::device::{self, Found};
+use super::device::{self, PathStatus};
 
-/// What happens next.
+/// One step.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// Something to be told.
+    /// Print a comment.
     Say(String),
-    /// Something to be done.
+    /// Send a command.
     Run(Command),
 }
 
-/// Makes one target.
-pub(super) struct Maker<'a> {
+/// Builds the steps for one target.
+pub(super) struct TargetSteps<'a> {
     pub(super) commands: &'a Commands,
     pub(super) target: &'a Target,
     pub(super) driver: &'a str,
     pub(super) tid: u32,
 }
 
-/// The driver of a target.
+/// The driver of a target: its own, the file's default, or `iscsi`.
 pub(super) fn driver<'a>(config: &'a Config, target: &'a Target) -> &'a str {
     target.driver.as_deref().or(config.default_driver.as_deref()).unwrap_or("iscsi")
 }
 
-impl Maker<'_> {
-    /// The target itself and the parameters whose names sort before `backing-store`.
-    pub(super) fn beginning(&self) -> Vec<Step> {
+impl TargetSteps<'_> {
+    /// Creates the target and sets the parameters whose names sort before `backing-store`.
+    pub(super) fn first_steps(&self) -> Vec<Step> {
         let mut steps = vec![Step::Run(self.new_target())];
         steps.extend(self.parameters(|name| name < "backing-store"));
         steps
     }
 
-    /// The first step.
+    /// The command that creates the target.
     pub(super) fn new_target(&self) -> Command {
         self.commands.new_target(self.driver, self.tid, &self.target.name)
     }
 
-    /// One unit.
+    /// Creates one unit and sets its parameters.
     pub(super) fn unit(&self, store: &Store, lun: u64) -> Vec<Step> {
         let mut steps = vec![Step::Run(self.commands.new_unit(self.driver, self.tid, lun, &new_unit(store)))];
         steps.extend(self.unit_parameters(store, lun).into_iter().map(Step::Run));
@@ -59,7 +59,7 @@ impl Maker<'_> {
         steps
     }
 
-    /// Mode pages first, for the daemon replaces a whole page; the rest by name.
+    /// The commands that set the parameters of a unit. Mode pages are first because the daemon replaces a whole page.
     pub(super) fn unit_parameters(&self, store: &Store, lun: u64) -> Vec<Command> {
         let (commands, driver, tid) = (self.commands, self.driver, self.tid);
         let named = |text: &str| text.replace("${tid}", &tid.to_string()).replace("${lun}", &lun.to_string());
@@ -79,8 +79,8 @@ impl Maker<'_> {
         found
     }
 
-    /// Accounts, rules, and the parameters that are left. `known` are the accounts that exist.
-    pub(super) fn end(&self, known: &mut BTreeSet<String>) -> Vec<Step> {
+    /// Binds accounts, adds rules and sets the remaining parameters. `known` has the names of existing accounts.
+    pub(super) fn final_steps(&self, known: &mut BTreeSet<String>) -> Vec<Step> {
         let (commands, driver, tid) = (self.commands, self.driver, self.tid);
         let mut steps = Vec::new();
         let mut account = |account: &super::config::Account, direction| {
@@ -108,7 +108,7 @@ impl Maker<'_> {
         steps
     }
 
-    /// By address, then by name.
+    /// The ACL rules: first those on addresses, then those on names.
     pub(super) fn rules(&self) -> Vec<Rule> {
         let addresses = self.target.admitted().into_iter().map(|address| Rule::Address(address.to_owned()));
         addresses.chain(self.target.names.iter().cloned().map(Rule::Name)).collect()
@@ -132,7 +132,7 @@ fn only_first(name: &str) -> String {
     format!("# Warning: only one {name} is allowed. Will only use the first one.")
 }
 
-/// What the unit is made with.
+/// The options for creating the unit of a store.
 pub(super) fn new_unit(store: &Store) -> NewUnit {
     NewUnit {
         path: (!store.path.starts_with(NO_MEDIUM)).then(|| store.path.clone()),
@@ -144,7 +144,8 @@ pub(super) fn new_unit(store: &Store) -> NewUnit {
     }
 }
 
-/// By name, `params` among them; for a direct store what its device is known by, where the file does not say better.
+/// The parameters of a unit by name, with `params`. A direct store gets the identity of its device where the file sets
+/// none.
 pub(super) fn all_parameters(store: &Store) -> Vec<(String, String)> {
     let mut found = store.parameters.clone();
     if store.kind == StoreKind::Direct {
@@ -158,18 +159,20 @@ pub(super) fn all_parameters(store: &Store) -> Vec<(String, String)> {
     found
 }
 
-/// Numbers for the units of a target: as the file says, else the lowest that it gives to none.
-pub(super) struct Luns {
+/// Assigns LUNs to the stores of a target: the LUN in the file, else the lowest that the file does not use.
+pub(super) struct LunAllocator {
     given: BTreeSet<u64>,
     next: u64,
 }
 
-impl Luns {
+impl LunAllocator {
+    /// An allocator for the stores of `target`.
     pub(super) fn of(target: &Target) -> Self {
         Self { given: target.stores.iter().filter_map(|store| store.lun).collect(), next: 1 }
     }
 
-    pub(super) fn take(&mut self, store: &Store) -> u64 {
+    /// The LUN of the next store.
+    pub(super) fn allocate(&mut self, store: &Store) -> u64 {
         if let Some(lun) = store.lun {
             return lun;
         }
@@ -181,28 +184,31 @@ impl Luns {
     }
 }
 
-/// Which devices may be exported.
-pub(super) struct Devices {
-    /// All, used or not.
+/// Decides which devices may be exported.
+pub(super) struct DevicePolicy {
+    /// Export devices that are in use.
     pub(super) force: bool,
-    /// This process may have them open.
-    pub(super) but: Option<u32>,
-    /// Paths of units that there are or that are planned.
+    /// A process that may have the devices open.
+    pub(super) ignored_process: Option<u32>,
+    /// Paths of the units that exist or are planned.
     pub(super) taken: BTreeSet<PathBuf>,
 }
 
-impl Devices {
-    /// Whether a store of this target can be exported, or what to say of it.
-    pub(super) fn admit(&self, target: &Target, store: &Store) -> Result<(), Vec<String>> {
+impl DevicePolicy {
+    /// Checks whether a store of this target can be exported.
+    ///
+    /// # Errors
+    /// Returns the messages that say why not.
+    pub(super) fn check(&self, target: &Target, store: &Store) -> Result<(), Vec<String>> {
         let path = &store.path;
-        let elsewhere = store.bs_type.as_deref().is_some_and(|kind| ELSEWHERE.contains(&kind));
-        if elsewhere || path.starts_with(NO_MEDIUM) {
+        let has_no_file = store.bs_type.as_deref().is_some_and(|kind| STORES_WITHOUT_FILES.contains(&kind));
+        if has_no_file || path.starts_with(NO_MEDIUM) {
             return Ok(());
         }
-        let found = device::look(Path::new(path), self.but);
-        let used = found == Found::InUse || self.taken.contains(&real(path));
+        let found = device::probe(Path::new(path), self.ignored_process);
+        let used = found == PathStatus::InUse || self.taken.contains(&canonical_path(path));
         match found {
-            Found::Absent => Err(vec![
+            PathStatus::Absent => Err(vec![
                 format!("# Skipping device: {path}"),
                 format!("# {path} does not exist - please check the configuration file"),
             ]),
@@ -218,10 +224,10 @@ impl Devices {
     }
 }
 
-/// A path by the one name that all its names lead to.
-pub(super) fn real(path: &str) -> PathBuf {
+/// The canonical path, or the path itself if it does not resolve.
+pub(super) fn canonical_path(path: &str) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
 }
 
-/// Kinds of store whose paths are no files of this machine.
-const ELSEWHERE: [&str; 6] = ["curve", "glfs", "memory", "null", "rbd", "sheepdog"];
+/// Types of backing store whose paths are not files of this machine.
+const STORES_WITHOUT_FILES: [&str; 6] = ["curve", "glfs", "memory", "null", "rbd", "sheepdog"];

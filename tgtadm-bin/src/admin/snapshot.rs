@@ -1,19 +1,22 @@
-//! A running target as a configuration would have it: what `--dump` writes, and what brings a target back that was
-//! deleted in an update that failed.
+//! Converts a running target to a configuration.
+//!
+//! `--dump` writes it, and a failed update recreates a deleted target from it.
 
 use std::collections::BTreeMap;
 
 use target_engine::model::parameters::{Defaults, Parameters};
 
 use super::command::Rule;
-use super::config::{self, Account, Parameter, Place, Store, StoreKind, WriteCache};
-use super::running::{Target, Unit};
+use super::config::{self, Account, Location, Parameter, Store, StoreKind, WriteCache};
+use super::running::{RunningTarget, RunningUnit};
 
-/// The target that the file would have to name to get this one. Passwords, and those parameters of units that no
-/// report shows, are not known.
-pub(super) fn portrait(target: &Target, parameters: &BTreeMap<String, String>) -> config::Target {
-    let account =
-        |user: &String| Account { user: user.clone(), password: PASSWORD.to_owned(), place: nowhere() };
+/// The configuration that creates this target. Passwords, and unit parameters that no report shows, are missing.
+pub(super) fn snapshot(target: &RunningTarget, parameters: &BTreeMap<String, String>) -> config::Target {
+    let account = |user: &String| Account {
+        user: user.clone(),
+        password: PASSWORD.to_owned(),
+        location: no_location(),
+    };
     let rules =
         |wanted: fn(&Rule) -> Option<&String>| target.rules.iter().filter_map(wanted).cloned().collect();
     let mut addresses: Vec<String> = rules(|rule| match rule {
@@ -25,10 +28,10 @@ pub(super) fn portrait(target: &Target, parameters: &BTreeMap<String, String>) -
     }
     config::Target {
         name: target.name.clone(),
-        place: nowhere(),
+        location: no_location(),
         driver: Some(target.driver.clone()),
         tid: Some(target.tid),
-        parameters: changed(target, parameters),
+        parameters: non_default_parameters(target, parameters),
         stores: target.units.iter().map(|unit| store(target, unit)).collect(),
         allow_in_use: false,
         incoming: target.incoming.iter().map(account).collect(),
@@ -41,24 +44,24 @@ pub(super) fn portrait(target: &Target, parameters: &BTreeMap<String, String>) -
     }
 }
 
-fn nowhere() -> Place {
-    Place { file: std::path::Path::new("").into(), line: 0 }
+fn no_location() -> Location {
+    Location { file: std::path::Path::new("").into(), line: 0 }
 }
 
-/// Parameters that are not what a new target of every daemon has. Stock's daemon and ours begin with different ones.
-fn changed(target: &Target, parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
+/// Parameters that differ from the defaults of every daemon. tgt's daemon and ours have different defaults.
+fn non_default_parameters(target: &RunningTarget, parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
     let defaults = [Defaults::Stock, Defaults::Fast].map(|defaults| {
         let pairs = Parameters::new(defaults);
         let texts = pairs.shown().map(|(name, value)| (name, value.to_string()));
         texts.collect::<BTreeMap<&str, String>>()
     });
-    let is_default = |name: &str, value: &str| {
+    let has_default = |name: &str, value: &str| {
         let of_session = defaults.iter().all(|known| known.get(name).is_some_and(|default| default == value));
-        of_session || is_unset(name, value)
+        of_session || is_default(name, value)
     };
     let mut found: BTreeMap<&str, &str> =
         parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    found.retain(|name, value| !is_default(name, value));
+    found.retain(|name, value| !has_default(name, value));
     if target.state != "ready" {
         found.insert("state", &target.state);
     }
@@ -67,12 +70,12 @@ fn changed(target: &Target, parameters: &BTreeMap<String, String>) -> Vec<Parame
     found.into_iter().map(one).collect()
 }
 
-/// Whether a parameter that is no session's is what a new target has.
-pub(super) fn is_unset(name: &str, value: &str) -> bool {
-    UNSET.contains(&(name, value))
+/// Whether a parameter that is not negotiated in a session has its default.
+pub(super) fn is_default(name: &str, value: &str) -> bool {
+    DEFAULTS.contains(&(name, value))
 }
 
-fn store(target: &Target, unit: &Unit) -> Store {
+fn store(target: &RunningTarget, unit: &RunningUnit) -> Store {
     let device_type = unit.device_type();
     let is_disk = device_type == "disk";
     let mut parameters = BTreeMap::new();
@@ -92,13 +95,13 @@ fn store(target: &Target, unit: &Unit) -> Store {
     Store {
         kind: StoreKind::Backing,
         path: unit.path().map_or_else(|| format!("NONE:{}.{}", target.tid, unit.lun), str::to_owned),
-        place: nowhere(),
+        location: no_location(),
         lun: Some(unit.lun),
         device_type: some(device_type, "disk"),
         bs_type: some(unit.get("Backing store type"), default_store(device_type)),
         bs_opts: None,
         bso_flags: some(unit.get("Backing store flags"), ""),
-        block_size: if is_disk { some(unit.block_size(), DEFAULT_BLOCK) } else { None },
+        block_size: if is_disk { some(unit.block_size(), DEFAULT_BLOCK_SIZE) } else { None },
         write_cache: WriteCache::On,
         mode_pages: Vec::new(),
         parameters,
@@ -106,7 +109,7 @@ fn store(target: &Target, unit: &Unit) -> Store {
     }
 }
 
-/// The kind of store that a unit of this type gets where none is named.
+/// The default type of backing store for a device type.
 pub(super) fn default_store(device_type: &str) -> &'static str {
     match device_type {
         "cd" => "mmc",
@@ -116,9 +119,10 @@ pub(super) fn default_store(device_type: &str) -> &'static str {
     }
 }
 
-/// What stands for a password in a dump; no report shows one.
-pub(super) const PASSWORD: &str = config::PASSWORD_TO_CORRECT;
-pub(super) const DEFAULT_BLOCK: &str = "512";
-/// Parameters besides those of sessions, as a new target has them.
-const UNSET: [(&str, &str); 4] =
+/// The placeholder for a password in a dump. No report shows passwords.
+pub(super) const PASSWORD: &str = config::PASSWORD_PLACEHOLDER;
+/// The default logical block size.
+pub(super) const DEFAULT_BLOCK_SIZE: &str = "512";
+/// Defaults of the parameters that are not negotiated in a session.
+const DEFAULTS: [(&str, &str); 4] =
     [("nop_interval", "0"), ("nop_count", "0"), ("acl-match", "any"), ("RedirectReason", "Unknown")];

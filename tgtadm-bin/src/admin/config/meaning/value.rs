@@ -1,0 +1,122 @@
+//! Values of directives and the checks on them.
+
+use crate::admin::config::{ConfigError, EntryItem, Location, PASSWORD_PLACEHOLDER, directives};
+
+/// The value of a directive and the line that has it; `None` for a directive without a value.
+#[derive(Clone, Debug)]
+pub(super) struct DirectiveValue {
+    pub(super) location: Location,
+    pub(super) value: Option<String>,
+}
+
+/// A CHAP account.
+#[derive(Clone, Eq)]
+pub struct Account {
+    /// The account's name.
+    pub user: String,
+    /// The password in clear text, as in the file.
+    pub password: String,
+    /// The line that has the account.
+    pub location: Location,
+}
+
+/// Compares name and password; the location does not matter.
+impl PartialEq for Account {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.user, &self.password) == (&other.user, &other.password)
+    }
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// The error if `other` gives the same account another password.
+    pub(super) fn conflict_with(&self, other: &Self) -> Option<ConfigError> {
+        let differs = self.user == other.user && self.password != other.password;
+        differs.then(|| ConfigError {
+            location: self.location.clone(),
+            text: format!(
+                "account {} has another password at {}; an account has one password, wherever it is used",
+                self.user, other.location
+            ),
+        })
+    }
+}
+
+/// The warning for a directive that does not exist, with the directive that its author may have meant.
+pub(super) fn unknown_directive(key: &str, location: Location) -> ConfigError {
+    let suggestion = directives::suggestion(key).map(|known| format!(" ({known})")).unwrap_or_default();
+    ConfigError { location, text: format!("'{key}' is not a directive here and is ignored{suggestion}") }
+}
+
+/// The value of a directive that is not a block.
+///
+/// # Errors
+/// The directive is written as a block.
+pub(super) fn single_value(
+    key: &str,
+    location: Location,
+    item: EntryItem,
+) -> Result<DirectiveValue, ConfigError> {
+    match item {
+        EntryItem::Value(value) => Ok(DirectiveValue { location, value }),
+        EntryItem::Block(_) => {
+            Err(ConfigError { location, text: format!("'{key}' is not a block; write '{key} VALUE'") })
+        }
+    }
+}
+
+/// The location and the value of a directive.
+///
+/// # Errors
+/// The value is missing or empty.
+pub(super) fn required_value(key: &str, given: DirectiveValue) -> Result<(Location, String), ConfigError> {
+    let DirectiveValue { location, value } = given;
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) => Ok((location, value)),
+        None => Err(ConfigError { location, text: format!("Option {key} has a missing value!") }),
+    }
+}
+
+/// Checks a value that is sent in a list that is separated by commas.
+///
+/// # Errors
+/// The value contains a comma: the daemon would read the part before it only.
+pub(super) fn check_no_comma(key: &str, location: &Location, value: &str) -> Result<(), ConfigError> {
+    if !value.contains(',') {
+        return Ok(());
+    }
+    let text = format!("'{key} {value}': the daemon splits requests at commas; the value cannot contain one");
+    Err(ConfigError { location: location.clone(), text })
+}
+
+/// Parses `NAME PASSWORD`. Further words are ignored with a warning.
+///
+/// # Errors
+/// The name or the password is missing, or the name contains a comma.
+pub(super) fn parse_account(
+    key: &str,
+    given: DirectiveValue,
+    warnings: &mut Vec<ConfigError>,
+) -> Result<Account, ConfigError> {
+    let (location, value) = required_value(key, given)?;
+    let mut words = value.split_whitespace();
+    let (Some(user), Some(password)) = (words.next(), words.next()) else {
+        let text = format!("Option {key} has a missing value! Write '{key} NAME PASSWORD'.");
+        return Err(ConfigError { location, text });
+    };
+    check_no_comma(key, &location, user)?;
+    if password == PASSWORD_PLACEHOLDER {
+        let text = format!("'{key} {user}' has the placeholder of --dump as its password, which is public");
+        warnings.push(ConfigError { location: location.clone(), text });
+    }
+    if words.next().is_some() {
+        let text = format!("'{key}' takes a name and a password; the words after them are ignored");
+        warnings.push(ConfigError { location: location.clone(), text });
+    }
+    Ok(Account { user: user.to_owned(), password: password.to_owned(), location })
+}
