@@ -2,8 +2,8 @@
 
 pub use iscsi_proto::chap::Algorithm;
 
+use super::secret::Secret;
 use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{Direction, Secret};
 use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 
 /// All accounts of the daemon.
@@ -29,6 +29,15 @@ pub struct BoundAccounts {
     incoming: Vec<String>,
     /// With what the target proves itself.
     outgoing: Option<String>,
+}
+
+/// Whose proof an account is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// The initiator's.
+    Incoming,
+    /// The target's own.
+    Outgoing,
 }
 
 impl Accounts {

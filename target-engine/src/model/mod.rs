@@ -3,9 +3,12 @@
 pub mod account;
 pub mod acl;
 pub mod identity;
+pub mod number;
 pub mod parameters;
 pub mod portal;
+pub mod secret;
 pub mod sessions;
+pub mod state;
 pub mod store;
 pub mod target;
 pub mod unit;
@@ -16,12 +19,13 @@ use scsi_core::device::unit::DeviceType;
 use scsi_core::lun::Lun;
 
 use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
 use identity::Naming;
 use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
+pub use state::DriverState;
+use state::{Driver, State};
 use target::Target;
 use unit::TargetUnit;
 
@@ -74,17 +78,6 @@ pub struct Portal {
 /// Names a portal's socket.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PortalId(pub u32);
-
-/// A driver's state.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DriverState {
-    /// It serves.
-    Ready,
-    /// It was stopped.
-    Stopped,
-    /// It cannot serve here.
-    Error,
-}
 
 /// The iSNS client's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -287,22 +280,11 @@ fn no_target(tid: Tid) -> ControlError {
     TgtadmError::NoTarget.because(format!("--tid {tid}: no target has this number"))
 }
 
-impl DriverState {
-    /// As reports have it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Stopped => "stopped",
-            Self::Error => "error",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::request::{Direction, Secret};
+    use account::Direction;
+    use secret::Secret;
 
     fn tid(number: u32) -> Tid {
         Tid::new(number).unwrap()

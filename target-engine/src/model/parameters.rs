@@ -2,9 +2,9 @@
 
 use iscsi_proto::text::negotiate::DigestChoice;
 
+use super::number::c_number;
 use super::target::{unknown_name, wrong_value};
 use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::c_number;
 
 /// The values of one target, in the order of `KEYS`.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,10 +7,11 @@ use scsi_core::lun::Lun;
 use super::Tid;
 use super::account::BoundAccounts;
 use super::acl::{Acl, Matching};
+use super::number::c_number;
 use super::parameters::Parameters;
+use super::state::State;
 use super::unit::TargetUnit;
 use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{State, c_number};
 use crate::limits::TARGET_LOOPS_MAX;
 
 /// A target.

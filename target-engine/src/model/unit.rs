@@ -8,7 +8,6 @@ use scsi_core::store::Backstore;
 use super::identity::Naming;
 use super::store::{StoreId, StoreSpec};
 use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::UnitChange;
 
 /// A logical unit of a target.
 #[derive(Clone)]
@@ -72,6 +71,42 @@ impl std::fmt::Debug for TargetUnit {
     }
 }
 
+/// One `key=value` of `logicalunit update`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the keys of `--params`, by their own names")]
+pub enum UnitChange {
+    VendorId(String),
+    ProductId(String),
+    ProductRev(String),
+    ScsiId(String),
+    ScsiSn(String),
+    SenseFormat(bool),
+    Removable(bool),
+    Readonly(bool),
+    Online(bool),
+    Lbppbe(u8),
+    LaLba(u16),
+    OptimalXferGran(u16),
+    OptimalXferLen(u32),
+    ThinProvisioning(bool),
+    RotationRate(u16),
+    ModePage(ModePage),
+    Path(String),
+    /// `disksize=auto`: ask the store for its size again.
+    DiskSize,
+}
+
+/// A mode page's content as `mode_page=page:subpage:len:b0:b1:…` has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ModePage {
+    /// The page code.
+    pub page: u8,
+    /// The subpage code; 0 for none.
+    pub subpage: u8,
+    /// The parameters after the page's header.
+    pub parameters: Vec<u8>,
+}
+
 /// Makes a change that needs neither the store nor a loop.
 ///
 /// # Errors
@@ -126,7 +161,6 @@ pub(crate) fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::request::ModePage;
 
     fn spec(path: &str) -> StoreSpec {
         StoreSpec { path: path.to_owned(), ..TargetUnit::controller(UnitConfig::controller(1)).store }

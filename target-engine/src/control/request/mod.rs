@@ -8,14 +8,19 @@ mod strict;
 mod strings;
 mod unit;
 
-pub use strings::{Strings, c_number};
-pub use unit::{ModePage, UnitChange, UnitStrings};
+pub use strings::Strings;
+pub use unit::UnitStrings;
 
 use std::time::Duration;
 
 use super::error::ControlError;
 use crate::model::Tid;
+pub use crate::model::account::Direction;
+pub use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
+pub use crate::model::secret::Secret;
+pub use crate::model::state::{Driver, State};
+pub use crate::model::unit::{ModePage, UnitChange};
 
 /// What a client wants.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -223,16 +228,6 @@ pub enum SystemChange {
     IsnsAccessControl(bool),
 }
 
-/// Whether new logins are let in.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum State {
-    /// They are.
-    #[default]
-    Ready,
-    /// They are not; what is logged in goes on.
-    Offline,
-}
-
 /// Who is bound to a target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Binding {
@@ -245,104 +240,6 @@ pub enum Binding {
     },
     /// A SCSI host; kept for old scripts, of no effect.
     Host(u32),
-}
-
-/// A low-level driver.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Driver {
-    /// iSCSI over TCP.
-    Iscsi,
-    /// iSCSI over RDMA: known by its name, and never ready.
-    Iser,
-}
-
-/// Whose proof an account is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Direction {
-    /// The initiator's.
-    Incoming,
-    /// The target's own.
-    Outgoing,
-}
-
-/// A password, never shown and wiped when it is dropped.
-#[derive(Clone)]
-pub struct Secret(zeroize::Zeroizing<String>);
-
-/// In constant time: how long a comparison takes does not depend on the stored secret.
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        let chap = |secret: &Self| iscsi_proto::chap::Secret::new(secret.reveal());
-        chap(self).is_same(&chap(other))
-    }
-}
-
-impl Eq for Secret {}
-
-impl Secret {
-    /// Takes it over.
-    #[must_use]
-    pub fn new(secret: String) -> Self {
-        Self(zeroize::Zeroizing::new(secret))
-    }
-
-    /// For computing a CHAP response.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is shorter than the 96 bits that RFC 7143 12.1.3 asks for.
-    #[must_use]
-    pub fn is_weak(&self) -> bool {
-        iscsi_proto::chap::Secret::new(self.reveal()).is_weak()
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Secret")
-    }
-}
-
-impl State {
-    /// The word in reports and updates.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Offline => "offline",
-        }
-    }
-
-    /// From that word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Ready, Self::Offline].into_iter().find(|state| state.word() == word)
-    }
-}
-
-impl Driver {
-    /// All drivers there are.
-    pub const ALL: [Self; 2] = [Self::Iscsi, Self::Iser];
-
-    /// The name after `--lld`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Iscsi => "iscsi",
-            Self::Iser => "iser",
-        }
-    }
-
-    /// `None` for a driver we do not have; no name at all is the first one.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        if name.is_empty() {
-            return Some(Self::Iscsi);
-        }
-        Self::ALL.into_iter().find(|driver| driver.name() == name)
-    }
 }
 
 #[cfg(test)]

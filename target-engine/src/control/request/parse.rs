@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Form, Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
-use super::strings::{after, c_number, pairs, text, whole_values};
+use super::strings::{after, pairs, text, whole_values};
 use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, strict, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
+use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
 
 impl Request {

@@ -5,7 +5,8 @@
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Mode, Op, Record, RequestHeader};
 use super::Request;
-use super::strings::{c_number, text};
+use super::strings::text;
+use crate::model::number::c_number;
 use crate::model::unit::is_block_len;
 
 /// What an operation takes.

@@ -1,8 +1,9 @@
 //! The strings of mode logicalunit: what a new unit is made of, and what may be changed on one.
 
 use super::super::error::{ControlError, TgtadmError};
-use super::strings::{c_number, cut, pairs, whole_values};
-use crate::model::unit::is_block_len;
+use super::strings::{cut, pairs, whole_values};
+use crate::model::number::c_number;
+use crate::model::unit::{ModePage, UnitChange, is_block_len};
 
 /// What `logicalunit new` says of the unit's store.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,42 +18,6 @@ pub struct UnitStrings {
     pub bsoflags: Option<String>,
     /// `blocksize=`, a power of two from 512; what is none is taken as not given.
     pub block_len: Option<u32>,
-}
-
-/// One `key=value` of `logicalunit update`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[allow(missing_docs, reason = "the keys of `--params`, by their own names")]
-pub enum UnitChange {
-    VendorId(String),
-    ProductId(String),
-    ProductRev(String),
-    ScsiId(String),
-    ScsiSn(String),
-    SenseFormat(bool),
-    Removable(bool),
-    Readonly(bool),
-    Online(bool),
-    Lbppbe(u8),
-    LaLba(u16),
-    OptimalXferGran(u16),
-    OptimalXferLen(u32),
-    ThinProvisioning(bool),
-    RotationRate(u16),
-    ModePage(ModePage),
-    Path(String),
-    /// `disksize=auto`: ask the store for its size again.
-    DiskSize,
-}
-
-/// A mode page's content as `mode_page=page:subpage:len:b0:b1:…` has it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ModePage {
-    /// The page code.
-    pub page: u8,
-    /// The subpage code; 0 for none.
-    pub subpage: u8,
-    /// The parameters after the page's header.
-    pub parameters: Vec<u8>,
 }
 
 /// All keys of a new unit.
