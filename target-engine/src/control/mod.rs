@@ -5,12 +5,12 @@
 //! what is asked, and `pending` keeps what takes time; [`audit`] is what the log says of it.
 
 pub mod audit;
-#[cfg(feature = "runtime")]
 pub mod dispatch;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "runtime")]
+pub mod jobs;
+pub mod messages;
 pub mod pending;
 pub mod report;
 pub mod request;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::runtime::letters::{LoopError, LoopId, Ticket};
+use super::messages::{LoopError, LoopId, Ticket};
 
 /// Names an admin connection; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

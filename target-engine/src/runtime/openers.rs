@@ -3,60 +3,27 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use scsi_core::device::unit::Unit;
-use scsi_core::store::{Backstore, IoError, panic_message};
+use scsi_core::store::{Backstore, panic_message};
 
 use super::guarded::Guarded;
-use super::letters::Ticket;
 use super::mailbox::Mailbox;
 use super::open_store::{Closer, OpenStore};
+use crate::control::jobs::{Job, JobDone, RedirectCommand};
 use crate::limits::{OPENER_JOBS_MAX, OPENER_THREADS, REDIRECT_ANSWER_LEN_MAX, REDIRECT_TIME};
 use crate::model::portal::PortalSpec;
 use crate::model::store::{StoreId, StoreOpener, StoreSpec};
 
-/// Something to be done.
-pub enum Job {
-    /// Open a store.
-    Open(Ticket, StoreSpec),
-    /// Drop a store that nobody uses any more; from [`OpenStore`] only.
+/// What a thread does.
+enum Task {
+    Job(Job),
+    /// Drop a store whose last handle was dropped: it may take long.
     Close(StoreId, Arc<dyn Backstore>),
-    /// Ask a unit's store for its size again.
-    Refresh(Ticket, Arc<Unit>),
-    /// Look a portal's name up.
-    Resolve(Ticket, PortalSpec),
-    /// Run a redirect command for a login.
-    Redirect(Ticket, RedirectCommand),
-}
-
-/// `RedirectCallback`, and what it is told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RedirectCommand {
-    /// The command, split at spaces; no shell sees it.
-    pub command: String,
-    /// The target's name.
-    pub target_name: String,
-    /// The initiator's address.
-    pub initiator: IpAddr,
-}
-
-/// How it went.
-pub enum JobDone {
-    /// The store, or why not.
-    Opened(Ticket, Result<Arc<dyn Backstore>, String>),
-    /// The store is dropped, and with it all that it held open.
-    Closed(StoreId),
-    /// The unit has its size.
-    Refreshed(Ticket, Result<(), IoError>),
-    /// The name's addresses; none where it has none.
-    Resolved(Ticket, Vec<SocketAddr>),
-    /// What the command printed, in time; or why nothing.
-    Redirected(Ticket, Result<String, String>),
 }
 
 /// The threads; they end when this is dropped and their jobs are done.
@@ -76,7 +43,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    tasks: VecDeque<Task>,
     threads: usize,
     idle: usize,
     closed: bool,
@@ -96,12 +63,18 @@ impl Openers {
     /// # Errors
     /// The job: too many wait, or there is no thread for the first.
     pub fn push(&self, job: Job) -> Result<(), Job> {
-        if self.shared.queue.lock().jobs.len() >= OPENER_JOBS_MAX {
+        if self.shared.queue.lock().tasks.len() >= OPENER_JOBS_MAX {
             return Err(job);
         }
-        match self.shared.add(job) {
-            true => Ok(()),
-            false => self.shared.queue.lock().jobs.pop_back().map_or(Ok(()), Err),
+        if self.shared.add(Task::Job(job)) {
+            return Ok(());
+        }
+        // Only this thread adds jobs: the last one is this one. Stores to close may have come after it.
+        let tasks = &mut self.shared.queue.lock().tasks;
+        let last = tasks.iter().rposition(|task| matches!(task, Task::Job(_)));
+        match last.and_then(|last| tasks.remove(last)) {
+            Some(Task::Job(job)) => Err(job),
+            _ => Ok(()),
         }
     }
 }
@@ -116,17 +89,17 @@ impl Drop for Openers {
 impl Closer for Shared {
     /// Without a thread the store waits for one; the number of such jobs is bounded by that of open stores.
     fn close(self: Arc<Self>, id: StoreId, store: Arc<dyn Backstore>) {
-        self.add(Job::Close(id, store));
+        self.add(Task::Close(id, store));
     }
 }
 
 impl Shared {
-    /// Queues a job. `false`: there is no thread for it.
-    fn add(self: &Arc<Self>, job: Job) -> bool {
+    /// Queues a task. `false`: there is no thread for it.
+    fn add(self: &Arc<Self>, task: Task) -> bool {
         let needs_thread = {
             let mut queue = self.queue.lock();
-            queue.jobs.push_back(job);
-            let needs_thread = queue.idle < queue.jobs.len() && queue.threads < OPENER_THREADS;
+            queue.tasks.push_back(task);
+            let needs_thread = queue.idle < queue.tasks.len() && queue.threads < OPENER_THREADS;
             queue.threads += usize::from(needs_thread);
             needs_thread
         };
@@ -144,17 +117,17 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>) {
-        while let Some(job) = self.next() {
+        while let Some(task) = self.next() {
             // A closed mailbox: the daemon ends, and nobody wants to know.
-            let _ = self.done.send_reserved(self.work(job));
+            let _ = self.done.send_reserved(self.work(task));
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Task> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+            if let Some(task) = queue.tasks.pop_front() {
+                return Some(task);
             }
             if queue.closed {
                 return None;
@@ -165,14 +138,20 @@ impl Shared {
         }
     }
 
-    fn work(self: &Arc<Self>, job: Job) -> JobDone {
-        match job {
-            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
-            Job::Close(id, store) => {
+    fn work(self: &Arc<Self>, task: Task) -> JobDone {
+        match task {
+            Task::Job(job) => self.do_job(job),
+            Task::Close(id, store) => {
                 // A panic in it is caught by `Guarded`.
                 drop(store);
                 JobDone::Closed(id)
             }
+        }
+    }
+
+    fn do_job(self: &Arc<Self>, job: Job) -> JobDone {
+        match job {
+            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
             Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
             Job::Resolve(ticket, spec) => JobDone::Resolved(ticket, resolve(&spec).unwrap_or_default()),
             Job::Redirect(ticket, command) => {
@@ -260,6 +239,7 @@ mod tests {
 
     use super::super::mailbox::{Inbox, mailbox};
     use super::*;
+    use crate::control::messages::Ticket;
     use crate::model::store::{OpenFlags, StoreKind};
 
     /// Opens nothing; `hang` waits for the test, `panic` panics.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control_loop::ControlLoop;
-use super::letters::LoopId;
 use super::openers::resolve;
 use crate::control::error::ControlError;
+use crate::control::messages::LoopId;
 use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use crate::model::account::Algorithm;

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use scsi_core::store::{Completion, EngineIndex, Engines};
 use slab::Slab;
 
-use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
-use super::loop_letters::Served;
+use super::loop_messages::Served;
 use super::mailbox::{Inbox, Mailbox, mailbox};
+use super::message::LoopMessage;
 use super::poller::{Interest, Key, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::buffers::Pool;
+use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
 use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
 use crate::shard::tasks::Tasks;
 use crate::shard::{Env, ShardEvent};
@@ -30,7 +31,7 @@ pub struct LoopHandle {
     /// Its number.
     pub id: LoopId,
     /// Its letters.
-    pub mailbox: Mailbox<ToLoop>,
+    pub mailbox: Mailbox<LoopMessage>,
     /// Its thread.
     pub thread: JoinHandle<()>,
 }
@@ -53,7 +54,7 @@ pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<
 }
 
 /// A poller that watches a loop's mailbox.
-fn poller_of(inbox: &Inbox<ToLoop>) -> io::Result<Poller<Source>> {
+fn poller_of(inbox: &Inbox<LoopMessage>) -> io::Result<Poller<Source>> {
     let mut poller = Poller::new(EVENTS_MAX)?;
     poller.register(inbox, Source::Letters, Interest::Read)?;
     Ok(poller)
@@ -80,8 +81,8 @@ impl Drop for ExitGuard {
 /// A loop on its own thread.
 pub struct DataLoop {
     pub(super) id: LoopId,
-    pub(super) inbox: Inbox<ToLoop>,
-    pub(super) own: Mailbox<ToLoop>,
+    pub(super) inbox: Inbox<LoopMessage>,
+    pub(super) own: Mailbox<LoopMessage>,
     pub(super) control: Mailbox<ToControl>,
     pub(super) poller: Poller<Source>,
     /// Before the shards, which hold the stores: no engine may have the last handle on a file.
@@ -97,7 +98,7 @@ pub struct DataLoop {
     /// The events of the engines, by their indices.
     engine_events: Vec<Option<(Key, OwnedFd)>>,
     ready: Vec<Ready<Source>>,
-    letters: Vec<ToLoop>,
+    letters: Vec<LoopMessage>,
     done: Vec<Completion>,
     events: Vec<ShardEvent>,
     touched: Vec<usize>,
@@ -130,8 +131,8 @@ pub(super) enum Source {
 impl DataLoop {
     fn new(
         id: LoopId,
-        inbox: Inbox<ToLoop>,
-        own: Mailbox<ToLoop>,
+        inbox: Inbox<LoopMessage>,
+        own: Mailbox<LoopMessage>,
         control: Mailbox<ToControl>,
         poller: Poller<Source>,
     ) -> Self {
@@ -232,7 +233,7 @@ impl DataLoop {
         let mut letters = std::mem::take(&mut self.letters);
         self.inbox.drain(&mut letters);
         for letter in letters.drain(..) {
-            self.open_letter(letter);
+            self.handle_message(letter);
         }
         self.letters = letters;
         self.watch_engines();

@@ -1,6 +1,6 @@
 //! Logins against the configuration: who may come in, on what terms, and to which loop.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use iscsi_proto::text::negotiate::Preferences;
 
 use super::redirect::fixed_redirect;
 use super::{Control, Outside};
-use crate::control::request::State;
+use crate::control::messages::{Attach, AttachMode, ToControl};
 use crate::iscsi::login::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, LoggedIn, Question, Refusal, SendTargetsQuestion,
     TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os, challenger_from_os,
@@ -24,20 +24,18 @@ use crate::model::Tid;
 use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
+use crate::model::state::State;
 use crate::model::target::Target;
-use crate::runtime::letters::{Attach, AttachMode, ToControl, ToLoop};
 use crate::stats::ConnectionStats;
 
 /// Names a connection that is logging in; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LoginId(pub u64);
 
-/// A connection that cannot be served after all: send this, then close.
+/// A connection that cannot be attached. The caller sends the response and closes the connection.
 #[derive(Debug)]
 pub struct Refused {
-    /// The connection.
-    pub socket: TcpStream,
-    /// The last Login Response.
+    /// The final Login Response.
     pub response: Bytes,
     /// The status in it.
     pub status: LoginStatus,
@@ -188,21 +186,21 @@ impl Control {
         Ok(new)
     }
 
-    /// Sends a connection that has logged in to its loop.
+    /// Hands a connection that has logged in to its loop, by [`Outside::attach`].
     ///
     /// # Errors
-    /// There is no place for it; the initiator is to be told.
+    /// Its target or session has ended, or the loop or session has no capacity; the login keeps its socket.
     pub fn attach(
         &mut self,
+        id: LoginId,
         login: Box<LoggedIn>,
-        socket: TcpStream,
         (peer, local): (SocketAddr, SocketAddr),
         out: &mut dyn Outside,
     ) -> Result<(), Refused> {
         let target = self.model.find_target(login.target_name.as_str());
         let Some(target) = target else {
             let why = "the target was deleted during the login";
-            return Err(refused(socket, &login, LoginStatus::TargetRemoved, why));
+            return Err(refused(&login, LoginStatus::TargetRemoved, why));
         };
         let tid = target.tid;
         let key = key(login.initiator_name.normalized(), login.isid, tid);
@@ -212,7 +210,7 @@ impl Control {
             && session.tsih == login.tsih
             && !has_room(session, login.cid, target)
         {
-            return Err(refused(socket, &login, LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS));
+            return Err(refused(&login, LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS));
         }
         let connection_stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
         let connection = Connection {
@@ -229,7 +227,7 @@ impl Control {
                 (tsih, nexus, loop_index, AttachMode::Join)
             }
             (false, _) => {
-                return Err(refused(socket, &login, LoginStatus::SessionDoesNotExist, NO_SESSION));
+                return Err(refused(&login, LoginStatus::SessionDoesNotExist, NO_SESSION));
             }
             (true, former) => {
                 let (loop_index, mode) = match former {
@@ -240,7 +238,7 @@ impl Control {
                 let params = login.session;
                 let Some(session) = self.sessions.open(key, loop_index, alias, params, connection) else {
                     let why = "all session handles are in use";
-                    return Err(refused(socket, &login, LoginStatus::OutOfResources, why));
+                    return Err(refused(&login, LoginStatus::OutOfResources, why));
                 };
                 session.user.clone_from(&login.chap_user);
                 (session.tsih, session.nexus, loop_index, mode)
@@ -248,20 +246,15 @@ impl Control {
         };
         let session_stats =
             self.sessions.get(tsih).map(|session| Arc::clone(&session.stats)).unwrap_or_default();
-        let attach =
-            Attach { tid, socket, peer, local, login, tsih, nexus, mode, session_stats, connection_stats };
-        let mailbox = self.loops_of(tid).get(loop_index).and_then(|id| out.mailbox(*id));
-        let returned = match mailbox {
-            Some(mailbox) => match mailbox.send(ToLoop::Attach(Box::new(attach))) {
-                Ok(()) => return Ok(()),
-                Err(ToLoop::Attach(attach)) => attach,
-                Err(_) => return Ok(()),
-            },
-            None => Box::new(attach),
+        let attach = Attach { tid, peer, local, login, tsih, nexus, mode, session_stats, connection_stats };
+        let sent = match self.loops_of(tid).get(loop_index) {
+            Some(to) => out.attach(*to, id, Box::new(attach)),
+            None => Err(Box::new(attach)),
         };
+        let Err(returned) = sent else { return Ok(()) };
         self.forget_attach(tsih, mode, returned.login.cid);
         let why = "the target's loop takes no more connections";
-        Err(refused(returned.socket, &returned.login, LoginStatus::OutOfResources, why))
+        Err(refused(&returned.login, LoginStatus::OutOfResources, why))
     }
 
     fn forget_attach(&mut self, tsih: Tsih, mode: AttachMode, cid: Cid) {
@@ -342,8 +335,8 @@ fn refuse_because(status: LoginStatus, why: &'static str) -> Answer {
     Answer::Refuse(Refusal::because(status, why))
 }
 
-fn refused(socket: TcpStream, login: &LoggedIn, status: LoginStatus, why: &'static str) -> Refused {
-    Refused { socket, response: login.refusal(status), status, why }
+fn refused(login: &LoggedIn, status: LoginStatus, why: &'static str) -> Refused {
+    Refused { response: login.refusal(status), status, why }
 }
 
 fn key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::messages::{LoopId, NewTarget, ServiceId, TargetSettings, ToLoop};
 use super::super::report::{Reply, Report};
 use super::super::request::State;
 use super::store::Ended;
@@ -16,12 +17,11 @@ use crate::model::parameters::Key;
 use crate::model::sessions::Session;
 use crate::model::store::StoreId;
 use crate::model::target::Target;
-use crate::runtime::letters::{Life, LoopId, NewTarget, TargetSettings, ToLoop};
 
-/// Who serves a target.
+/// The loops that serve a target.
 #[derive(Debug)]
 pub(super) struct Service {
-    life: Life,
+    id: ServiceId,
     loops: Vec<LoopId>,
 }
 
@@ -67,7 +67,7 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
         let loops = self.choose_loops(tid, count, out)?;
-        self.begin_life(tid, loops, out)
+        self.begin_service(tid, loops, out)
     }
 
     /// Other loops than before; only while nobody is there.
@@ -88,7 +88,7 @@ impl Control {
         // A loop that goes on serving it forgets its former life first.
         let now = Instant::now();
         self.leave_loops((None, now), tid, (None, now), out);
-        self.begin_life(tid, loops, out)?;
+        self.begin_service(tid, loops, out)?;
         self.model.target_mut(tid)?.loops = count;
         Ok(Report::Done)
     }
@@ -112,7 +112,7 @@ impl Control {
         let Some(error) = failed else { return Ok(chosen) };
         log::error!("target {tid}: no thread for it: {error}");
         for id in chosen.iter().filter(|id| !self.shared.contains(id)) {
-            send(out, *id, ToLoop::End(Duration::ZERO));
+            let _ = out.send(*id, ToLoop::End(Duration::ZERO));
         }
         Err(TgtadmError::NoMemory.because(format!("no thread for the target: {error}")))
     }
@@ -161,34 +161,33 @@ impl Control {
         Ok(id)
     }
 
-    fn begin_life(
+    fn begin_service(
         &mut self,
         tid: Tid,
         loops: Vec<LoopId>,
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
-        self.last_life += 1;
-        let life = Life(self.last_life);
+        self.last_service += 1;
+        let service = ServiceId(self.last_service);
         let target = self.model.target(tid)?;
         let settings = Arc::new(settings(target));
         let units: Vec<_> = target.units.iter().map(|(lun, entry)| (*lun, Arc::clone(&entry.unit))).collect();
         for id in &loops {
-            let target = NewTarget { tid, life, settings: Arc::clone(&settings), units: units.clone() };
-            send(out, *id, ToLoop::AddTarget(Box::new(target)));
+            let target = NewTarget { tid, service, settings: Arc::clone(&settings), units: units.clone() };
+            let _ = out.send(*id, ToLoop::AddTarget(Box::new(target)));
         }
         for id in loops.iter().filter(|_| loops.len() > 1) {
-            let siblings = loops.iter().filter(|sibling| *sibling != id);
-            let siblings = siblings.filter_map(|sibling| Some((*sibling, out.mailbox(*sibling)?))).collect();
-            send(out, *id, ToLoop::Siblings(tid, siblings));
+            let siblings = loops.iter().copied().filter(|sibling| sibling != id).collect();
+            let _ = out.send(*id, ToLoop::Siblings(tid, siblings));
         }
-        self.loops.insert(tid, Service { life, loops });
+        self.loops.insert(tid, Service { id: service, loops });
         Ok(())
     }
 
     pub(super) fn tell_settings(&mut self, tid: Tid, out: &mut dyn Outside) -> Result<(), ControlError> {
         let settings = Arc::new(settings(self.model.target(tid)?));
         for id in self.loops_of(tid) {
-            send(out, *id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
+            let _ = out.send(*id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
         }
         Ok(())
     }
@@ -234,7 +233,7 @@ impl Control {
             self.leaving.remove(&tid);
         }
         for id in retire.loops.iter().filter(|id| !self.shared.contains(id)) {
-            send(out, *id, ToLoop::End(Duration::ZERO));
+            let _ = out.send(*id, ToLoop::End(Duration::ZERO));
         }
         Ended { reply: Ok(Report::Done), closing: retire.stores }
     }
@@ -253,20 +252,13 @@ impl Control {
         self.loops.get(&tid).map_or(&[], |service| &service.loops)
     }
 
-    /// Which life of its number a target is in: what is begun in one is nothing to the next.
-    pub(super) fn life_of(&self, tid: Tid) -> Option<Life> {
-        self.loops.get(&tid).map(|service| service.life)
+    /// The present service of a target. An operation that began in another one does not concern it.
+    pub(super) fn service_of(&self, tid: Tid) -> Option<ServiceId> {
+        self.loops.get(&tid).map(|service| service.id)
     }
 
     pub(super) fn loop_of(&self, session: &Session) -> Option<LoopId> {
         self.loops_of(session.key.tid).get(session.loop_index).copied()
-    }
-}
-
-/// Sends a letter that asks for no answer and must not be lost; a loop that is gone needs none.
-pub(super) fn send(out: &mut dyn Outside, id: LoopId, letter: ToLoop) {
-    if let Some(mailbox) = out.mailbox(id) {
-        let _ = mailbox.send_reserved(letter);
     }
 }
 

@@ -28,6 +28,8 @@ use std::time::Instant;
 use iscsi_proto::chap::Challenger;
 
 use super::error::{ControlError, TgtadmError};
+use super::jobs::{Job, JobDone};
+use super::messages::{Attach, LoopError, LoopId, Ticket, ToControl, ToLoop};
 use super::pending::{ClientId, Operation, Pending};
 use super::report::{self, Reply, Report};
 use super::request::Request;
@@ -36,12 +38,8 @@ use crate::limits::CONTROL_REPLY;
 use crate::model::sessions::SessionDirectory;
 use crate::model::store::{StoreId, StoreKind};
 use crate::model::{Model, PortalId, Tid};
-use crate::runtime::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
-use crate::runtime::mailbox::Mailbox;
-use crate::runtime::openers::{Job, JobDone};
 
 pub use login::{LoginId, Refused};
-use loops::send;
 use store::{Opened, still_open};
 
 /// The configuration, the sessions, and what is under way.
@@ -57,14 +55,12 @@ pub struct Control {
     loops: BTreeMap<Tid, loops::Service>,
     /// Loops that serve all targets; none: each has loops of its own.
     shared: Vec<LoopId>,
-    /// The daemon ends: so do its loops.
-    pub(crate) ending: bool,
     /// Targets that are removed but not gone: their loops have not answered. Their numbers are taken.
     leaving: BTreeSet<Tid>,
     /// Of all logins; from the first that needs one on.
     challenger: Option<Arc<Challenger>>,
     last_loop: u32,
-    last_life: u64,
+    last_service: u64,
     last_portal: u32,
     /// Where the driver listens when it is started again.
     startup_portals: Vec<crate::model::portal::PortalSpec>,
@@ -81,8 +77,18 @@ pub trait Outside {
     /// There is no memory or no descriptor for it.
     fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()>;
 
-    /// A loop's mailbox; `None` once the loop is gone.
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>>;
+    /// Sends a message to a loop. It must arrive unless the loop has ended: the number of messages is bounded by the
+    /// requests under way. Messages to one loop arrive in the order in which they were sent.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    fn send(&mut self, to: LoopId, message: ToLoop) -> Result<(), LoopGone>;
+
+    /// Hands a connection that has logged in to its loop, with the socket of this login.
+    ///
+    /// # Errors
+    /// The loop has ended, or too many messages wait for it. The login keeps its socket.
+    fn attach(&mut self, to: LoopId, login: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>>;
 
     /// A loop has said its last word.
     fn loop_ended(&mut self, id: LoopId);
@@ -123,6 +129,11 @@ pub trait Outside {
     /// Ends the daemon once its replies are sent.
     fn end(&mut self);
 }
+
+/// A message was sent to a loop that has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the loop has ended")]
+pub struct LoopGone;
 
 /// What is being done under a ticket.
 #[derive(Debug)]
@@ -361,9 +372,7 @@ impl Control {
         let ticket = self.pending.begin(client, deadline, loops.to_vec(), work);
         let mut ended = None;
         for id in loops {
-            // A letter with a ticket must arrive: its number is bounded by the requests under way.
-            let sent = out.mailbox(*id).is_some_and(|mailbox| mailbox.send_reserved(letter(ticket)).is_ok());
-            if !sent {
+            if out.send(*id, letter(ticket)).is_err() {
                 ended = ended.or(self.pending.answer(ticket, *id, Err(LoopError::NoTarget)));
             }
         }

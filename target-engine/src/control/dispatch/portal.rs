@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::jobs::Job;
 use super::super::report::{Reply, Report};
 use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
 use crate::limits::PORTALS_MAX;
 use crate::model::portal::{PortalOptions, PortalSpec};
 use crate::model::{Portal, PortalId};
-use crate::runtime::openers::Job;
 
 /// Portals on their way.
 #[derive(Debug)]

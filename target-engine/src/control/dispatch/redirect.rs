@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use iscsi_proto::login::LoginStatus;
 
+use super::super::jobs::{Job, RedirectCommand};
 use super::login::LoginId;
 use super::{Control, Outside, Work};
 use crate::iscsi::login::{Answer, Refusal, TargetQuestion};
 use crate::limits::CONTROL_REPLY;
 use crate::model::target::{RedirectReason, Target};
-use crate::runtime::openers::{Job, RedirectCommand};
 
 /// A login whose redirect command is running.
 #[derive(Debug)]

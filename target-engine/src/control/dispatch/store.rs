@@ -83,7 +83,7 @@ impl Control {
     }
 
     /// Drops every unit with its store, and what is under way: the daemon ends.
-    pub(crate) fn drop_units(&mut self) {
+    pub fn drop_units(&mut self) {
         for tid in self.model.targets().map(|target| target.tid).collect::<Vec<_>>() {
             self.model.remove_target(tid);
         }
@@ -91,7 +91,7 @@ impl Control {
     }
 
     /// The paths of the stores that are open.
-    pub(crate) fn open_paths(&self) -> impl Iterator<Item = &str> {
+    pub fn open_paths(&self) -> impl Iterator<Item = &str> {
         self.open_stores.values().map(String::as_str)
     }
 }

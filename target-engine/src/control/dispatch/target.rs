@@ -5,6 +5,7 @@ use std::time::Instant;
 use iscsi_proto::ids::Cid;
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::messages::ToLoop;
 use super::super::report::{Reply, Report};
 use super::super::request::Binding;
 use super::{Control, Outside, Waiting, Work, done};
@@ -13,7 +14,6 @@ use crate::model::Tid;
 use crate::model::acl::Acl;
 use crate::model::sessions::Session;
 use crate::model::target::{Updated, loops};
-use crate::runtime::letters::ToLoop;
 
 impl Control {
     pub(super) fn target_new(&mut self, tid: Tid, name: &str, out: &mut dyn Outside) -> Reply {

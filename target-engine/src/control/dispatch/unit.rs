@@ -8,6 +8,8 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::jobs::Job;
+use super::super::messages::{LoopError, LoopId, ServiceId, ToLoop};
 use super::super::report::Report;
 use super::super::request::UnitStrings;
 use super::store::{Ended, Opened, not_opened, store_spec};
@@ -15,8 +17,6 @@ use super::{Control, MaybeWaiting, Outside, Waiting, Work, loop_refused, target_
 use crate::model::Tid;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::TargetUnit;
-use crate::runtime::letters::{Life, LoopError, LoopId, ToLoop};
-use crate::runtime::openers::Job;
 
 /// A unit on its way into a target.
 #[derive(Debug)]
@@ -61,12 +61,12 @@ impl RemoveUnit {
     }
 }
 
-/// Which unit, in which life of its target.
+/// A unit, in one service of its target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Place {
     pub(super) tid: Tid,
     pub(super) lun: Lun,
-    pub(super) life: Option<Life>,
+    pub(super) service: Option<ServiceId>,
 }
 
 impl std::fmt::Display for Place {
@@ -92,7 +92,7 @@ impl Control {
             TgtadmError::InvalidRequest
                 .because(format!("--lun {lun} is not possible; accepted: 0 to {}", Lun::MAX))
         })?;
-        let place = Place { tid, lun, life: self.life_of(tid) };
+        let place = Place { tid, lun, service: self.service_of(tid) };
         if self.model.target(tid)?.has_unit(place.lun) {
             let reason = format!("--lun {lun}: target {tid} has a logical unit of this number");
             return Err(TgtadmError::LunExists.because(reason));
@@ -208,7 +208,7 @@ impl Control {
             let reason = "--lun 0: the controller goes with its target; accepted: the number of another unit";
             return Err(TgtadmError::InvalidRequest.because(reason));
         }
-        let place = Place { tid, lun: number, life: self.life_of(tid) };
+        let place = Place { tid, lun: number, service: self.service_of(tid) };
         let hurried = if by.is_some() { self.taken(&place) } else { None };
         let target = self.model.target_mut(tid)?;
         if !target.units.contains_key(&number) && hurried.is_none() {
@@ -295,7 +295,7 @@ impl Control {
 
     /// Whether the target is still the one that the operation was begun on.
     fn is_alive(&self, place: &Place) -> bool {
-        place.life.is_some() && self.life_of(place.tid) == place.life
+        place.service.is_some() && self.service_of(place.tid) == place.service
     }
 
     fn free(&mut self, place: &Place) {

@@ -7,17 +7,17 @@ use scsi_core::device::unit::{DeviceType, Unit};
 use scsi_core::store::IoError;
 
 use super::super::error::{ControlError, TgtadmError};
+use super::super::jobs::Job;
+use super::super::messages::{Ticket, ToLoop};
 use super::super::report::{Reply, Report};
 use super::super::request::UnitChange;
 use super::store::{Ended, Opened, not_opened};
 use super::unit::{Place, no_unit};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, send, too_busy};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::{self, TargetUnit};
-use crate::runtime::letters::{Ticket, ToLoop};
-use crate::runtime::openers::Job;
 
 /// A unit that is being changed, one change after the other.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Control {
         let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
         let update = UpdateUnit {
             unit: Arc::downgrade(&entry.unit),
-            place: Place { tid, lun, life: self.life_of(tid) },
+            place: Place { tid, lun, service: self.service_of(tid) },
             changes: changes.into(),
             error: None,
             spec: None,
@@ -236,7 +236,7 @@ impl Control {
         });
         let Place { tid, lun, .. } = update.place;
         for id in self.loops_of(tid) {
-            send(out, *id, ToLoop::ChangeMedium(tid, lun));
+            let _ = out.send(*id, ToLoop::ChangeMedium(tid, lun));
         }
         update.error = changed.map_err(unit::refused).err().or(update.error);
         self.reply_when_changed(waiting, update, out);

@@ -13,9 +13,12 @@ use super::portals::network;
 use super::world::{Source, World};
 use super::{ControlLoop, interest};
 use crate::control::dispatch::LoginId;
+use crate::control::messages::Attach;
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginConfig, LoginEvent, Question};
 use crate::limits::{DISCOVERIES_MAX, DISCOVERIES_PER_ADDRESS_MAX};
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::message::LoopMessage;
 use crate::runtime::poller::{Key, Ready};
 
 /// A connection that is not a loop's yet.
@@ -184,6 +187,24 @@ impl World {
         }
     }
 
+    /// Sends a connection that has logged in to its loop.
+    pub(super) fn send_socket(
+        &mut self,
+        mailbox: &Mailbox<LoopMessage>,
+        id: LoginId,
+        attach: Box<Attach>,
+    ) -> Result<(), Box<Attach>> {
+        let Some(entry) = self.logins.remove(&id) else { return Err(attach) };
+        let LoginEntry { socket, .. } = entry;
+        match mailbox.send(LoopMessage::Attach(attach, socket)) {
+            Err(LoopMessage::Attach(attach, socket)) => {
+                self.logins.insert(id, LoginEntry { socket, ..entry });
+                Err(attach)
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn close_login(&mut self, id: LoginId) {
         if let Some(entry) = self.logins.remove(&id) {
             self.poller.deregister(entry.key, &entry.socket);
@@ -250,7 +271,7 @@ impl ControlLoop {
             }
             Fate::Leaves(logged_in) => {
                 self.world.poller.deregister(entry.key, &entry.socket);
-                self.hand_over(entry, logged_in, now);
+                self.hand_over(id, entry, logged_in, now);
             }
         }
     }
@@ -284,14 +305,16 @@ impl ControlLoop {
         }
     }
 
-    /// Gives the connection to its loop, or tells the initiator why not.
-    fn hand_over(&mut self, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
-        let LoginEntry { socket, peer, local, .. } = entry;
+    /// Gives the connection to its loop, or refuses the login. The entry, which no poller watches any more, holds the
+    /// socket meanwhile.
+    fn hand_over(&mut self, id: LoginId, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
+        let (peer, local) = (entry.peer, entry.local);
+        self.world.logins.insert(id, entry);
         let names = logged_in.names();
-        if let Err(refused) = self.control.attach(logged_in, socket, (peer, local), &mut self.world) {
+        if let Err(refused) = self.control.attach(id, logged_in, (peer, local), &mut self.world) {
             let (reason, why) = (CloseReason::Refused(refused.status), refused.why);
             self.world.warn(now, format_args!("{peer}: {names}{reason} ({why})"));
-            let mut socket = refused.socket;
+            let Some(LoginEntry { mut socket, .. }) = self.world.logins.remove(&id) else { return };
             // A new connection's buffer takes one PDU; if not, the peer learns it by the close.
             let _ = socket.write(&refused.response);
             let _ = socket.shutdown(Shutdown::Write);

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use crate::control::dispatch::Control;
 use crate::control::error::TgtadmError;
+use crate::control::messages::{LoopId, ToLoop};
 use crate::control::report::Reply;
 use crate::control::request::Request;
 use crate::limits::{END_CLOSE, END_GRACE, END_REPLIES};
 use crate::model::store::StoreOpener;
-use crate::runtime::letters::{LoopId, ToLoop};
 use crate::runtime::poller::{Interest, Ready};
 
 use world::Source;
@@ -100,12 +100,11 @@ impl ControlLoop {
             self.turn(None)?;
         };
         log::info!("ending");
-        self.control.ending = true;
         self.world.close_doors();
         self.control.model.portals.clear();
         let grace = if end == End::Asked { Duration::ZERO } else { END_GRACE };
         for mailbox in self.world.mailboxes() {
-            let _ = mailbox.send_reserved(ToLoop::End(grace));
+            let _ = mailbox.send_reserved(ToLoop::End(grace).into());
         }
         let deadline = Instant::now() + grace + END_REPLIES;
         while Instant::now() < deadline && !self.world.is_done() && !self.world.signalled_again() {

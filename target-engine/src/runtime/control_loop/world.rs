@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 use super::clients::Client;
 use super::logins::LoginEntry;
 use super::portals::Listener;
-use crate::control::dispatch::{LoginId, Outside};
+use crate::control::dispatch::{LoginId, LoopGone, Outside};
+use crate::control::jobs::{Job, JobDone};
+use crate::control::messages::{Attach, LoopId, ToControl, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_LETTERS_MAX;
 use crate::model::PortalId;
 use crate::model::store::{StoreKind, StoreOpener};
-use crate::runtime::letters::{LoopId, ToControl, ToLoop};
 use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
-use crate::runtime::openers::{Job, JobDone, Openers};
+use crate::runtime::message::LoopMessage;
+use crate::runtime::openers::Openers;
 use crate::runtime::poller::{Interest, Key, Poller, Ready};
 use crate::runtime::target_loop::{self, LoopHandle};
 use crate::warnings::Warnings;
@@ -198,7 +200,7 @@ impl World {
         clients.chain(logins).chain(self.rests_until).min()
     }
 
-    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<ToLoop>> {
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<LoopMessage>> {
         self.loops.values().map(|entry| &entry.mailbox)
     }
 
@@ -244,8 +246,23 @@ impl Outside for World {
         Ok(())
     }
 
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
-        self.loops.get(&id).map(|entry| entry.mailbox.clone())
+    fn send(&mut self, to: LoopId, message: ToLoop) -> Result<(), LoopGone> {
+        let mailbox = &self.loops.get(&to).ok_or(LoopGone)?.mailbox;
+        let message = match message {
+            ToLoop::Siblings(tid, siblings) => {
+                let mailbox = |id| Some((id, self.loops.get(&id)?.mailbox.clone()));
+                LoopMessage::Siblings(tid, siblings.into_iter().filter_map(mailbox).collect())
+            }
+            message => message.into(),
+        };
+        mailbox.send_reserved(message).map_err(|_| LoopGone)
+    }
+
+    fn attach(&mut self, to: LoopId, login: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>> {
+        match self.loops.get(&to).map(|entry| entry.mailbox.clone()) {
+            Some(mailbox) => self.send_socket(&mailbox, login, attach),
+            None => Err(attach),
+        }
     }
 
     fn loop_ended(&mut self, id: LoopId) {

@@ -7,9 +7,10 @@ use scsi_core::device::unit::UnitConfig;
 use scsi_core::lun::Lun;
 
 use super::*;
+use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::model::Tid;
 use crate::model::unit::TargetUnit;
-use crate::runtime::letters::{CrossReset, Life, NewTarget, ResetId, TargetSettings};
+use crate::runtime::message::{CrossReset, ResetId};
 use crate::shard::task_management::Reach;
 
 const LOOP: LoopId = LoopId(7);
@@ -18,7 +19,7 @@ const LOOP: LoopId = LoopId(7);
 struct Running {
     handle: LoopHandle,
     letters: Inbox<ToControl>,
-    sibling: (Mailbox<ToLoop>, Inbox<ToLoop>),
+    sibling: (Mailbox<LoopMessage>, Inbox<LoopMessage>),
     tickets: u64,
 }
 
@@ -29,8 +30,8 @@ impl Running {
         Self { handle, letters, sibling: mailbox(16).unwrap(), tickets: 0 }
     }
 
-    fn send(&self, letter: ToLoop) {
-        self.handle.mailbox.send(letter).unwrap();
+    fn send(&self, message: impl Into<LoopMessage>) {
+        self.handle.mailbox.send(message.into()).unwrap();
     }
 
     fn add(&self, number: u32, life: u64) {
@@ -44,7 +45,7 @@ impl Running {
         };
         let target = NewTarget {
             tid: tid(number),
-            life: Life(life),
+            service: ServiceId(life),
             settings: Arc::new(settings),
             units: vec![(Lun::ZERO, TargetUnit::controller(UnitConfig::controller(number)).unit)],
         };
@@ -74,10 +75,10 @@ impl Running {
     }
 
     /// What a sibling is told that asks for a reset.
-    fn reset(&mut self, life: u64) -> Vec<ToLoop> {
+    fn reset(&mut self, life: u64) -> Vec<LoopMessage> {
         let back = self.sibling.0.clone();
-        let reset = CrossReset { life: Life(life), reach: Reach::default(), id: ResetId(life), back };
-        self.send(ToLoop::Reset(Box::new(reset)));
+        let reset = CrossReset { service: ServiceId(life), reach: Reach::default(), id: ResetId(life), back };
+        self.send(LoopMessage::Reset(Box::new(reset)));
         wait(&mut self.sibling.1)
     }
 
@@ -143,7 +144,7 @@ fn who_asks_for_the_reset_of_a_life_that_is_over_is_told_at_once() {
     for life in [1, 2] {
         let told = running.reset(life);
         assert!(
-            matches!(told[..], [ToLoop::ResetDone(Life(of), ResetId(id))] if (of, id) == (life, life)),
+            matches!(told[..], [LoopMessage::ResetDone(ServiceId(of), ResetId(id))] if (of, id) == (life, life)),
             "{told:?}"
         );
     }

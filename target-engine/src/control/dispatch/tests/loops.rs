@@ -2,7 +2,7 @@
 
 use super::targets::{log_in, log_in_on};
 use super::*;
-use crate::runtime::letters::Life;
+use crate::control::messages::ServiceId;
 
 fn set_loops(number: u32, value: &str) -> Request {
     Request::TargetUpdate { tid: tid(number), name: "loops".to_owned(), value: value.to_owned() }
@@ -36,7 +36,7 @@ impl Bench {
             ToLoop::AddTarget(new) => format!("add {}", new.tid),
             ToLoop::RemoveTarget(tid, ..) => format!("remove {tid}"),
             ToLoop::Siblings(tid, others) => {
-                let others: Vec<_> = others.iter().map(|(id, _)| id.0).collect();
+                let others: Vec<_> = others.iter().map(|id| id.0).collect();
                 format!("siblings of {tid}: {others:?}")
             }
             ToLoop::End(_) => "end".to_owned(),
@@ -179,7 +179,7 @@ fn shared_loops_are_exchanged_as_well() {
     else {
         panic!("{letters:?}")
     };
-    assert_eq!(new.life, Life(2), "another one than the loop forgets");
+    assert_eq!(new.service, ServiceId(2), "another one than the loop forgets");
     assert_eq!(bench.read(2), ["add 1", "siblings of 1: [1]"]);
     bench.answer(LoopId(1), *ticket, Ok(()));
     assert_eq!(bench.read(1), [""; 0], "it goes on");

@@ -9,19 +9,15 @@ mod targets;
 mod units;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
 use crate::control::request::UnitStrings;
 use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
-use crate::runtime::letters::LoopError;
-use crate::runtime::mailbox::{Inbox, mailbox};
-use crate::runtime::open_store::{Closer, OpenStore};
 
 /// A reply as a stock client prints it.
 type Said = Result<String, ControlError>;
@@ -37,7 +33,7 @@ fn said(reply: Reply) -> Said {
 #[derive(Default)]
 struct Paper {
     replies: Vec<(ClientId, Said)>,
-    boxes: BTreeMap<LoopId, (Mailbox<ToLoop>, Inbox<ToLoop>)>,
+    loops: BTreeMap<LoopId, Vec<ToLoop>>,
     names: Vec<String>,
     jobs: Vec<Job>,
     listening: BTreeMap<PortalId, SocketAddr>,
@@ -61,16 +57,21 @@ impl Outside for Paper {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.names.push(thread_name);
-        self.boxes.insert(id, mailbox(8)?);
+        self.loops.insert(id, Vec::new());
         Ok(())
     }
 
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
-        self.boxes.get(&id).map(|(mailbox, _)| mailbox.clone())
+    fn send(&mut self, to: LoopId, message: ToLoop) -> Result<(), LoopGone> {
+        self.loops.get_mut(&to).ok_or(LoopGone)?.push(message);
+        Ok(())
+    }
+
+    fn attach(&mut self, _: LoopId, _: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>> {
+        Err(attach)
     }
 
     fn loop_ended(&mut self, id: LoopId) {
-        self.boxes.remove(&id);
+        self.loops.remove(&id);
         self.ended_loops.push(id);
     }
 
@@ -123,11 +124,7 @@ impl Outside for Paper {
 impl Paper {
     /// The letters a loop has got since the last look.
     fn letters(&mut self, id: LoopId) -> Vec<ToLoop> {
-        let mut letters = Vec::new();
-        if let Some((_, inbox)) = self.boxes.get_mut(&id) {
-            inbox.drain(&mut letters);
-        }
-        letters
+        self.loops.get_mut(&id).map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -166,13 +163,41 @@ impl Backstore for Blocks {
     }
 }
 
-/// Stores that nobody uses any more, in the place of threads that close them.
-#[derive(Default)]
-struct Unused(Mutex<Vec<StoreId>>);
+/// Stores whose last handle was dropped.
+type Dropped = Arc<Mutex<Vec<StoreId>>>;
 
-impl Closer for Unused {
-    fn close(self: Arc<Self>, id: StoreId, _: Arc<dyn Backstore>) {
-        self.0.lock().push(id);
+/// A store that notes that it was dropped.
+struct Noted(StoreId, Dropped, Box<dyn Backstore>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+impl Backstore for Noted {
+    fn kind(&self) -> &'static str {
+        self.2.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.2.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.2.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.2.refresh()
+    }
+
+    fn has_lost_writes(&self) -> bool {
+        self.2.has_lost_writes()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        self.2.attach(engines)
     }
 }
 
@@ -180,7 +205,7 @@ impl Closer for Unused {
 struct Bench {
     control: Control,
     out: Paper,
-    unused: Arc<Unused>,
+    dropped: Dropped,
     now: Instant,
 }
 
@@ -189,8 +214,8 @@ const MIB: u64 = 1 << 20;
 
 impl Bench {
     fn new() -> Self {
-        let (control, out, unused) = (Control::default(), Paper::default(), Arc::default());
-        Self { control, out, unused, now: Instant::now() }
+        let (control, out, dropped) = (Control::default(), Paper::default(), Dropped::default());
+        Self { control, out, dropped, now: Instant::now() }
     }
 
     /// With one target, whose only loop is `LoopId(1)` and has read its first letter.
@@ -228,15 +253,15 @@ impl Bench {
 
     /// A store as the openers give it out.
     fn store(&self, ticket: Ticket, store: impl Backstore + 'static) -> Arc<dyn Backstore> {
-        OpenStore::new(StoreId(ticket.0), Arc::new(store), Arc::<Unused>::clone(&self.unused))
+        Arc::new(Noted(StoreId(ticket.0), Arc::clone(&self.dropped), Box::new(store)))
     }
 
     /// The only store that nobody uses any more is closed; the replies that come of it.
     #[track_caller]
     fn closed(&mut self) -> Vec<Said> {
-        let unused = std::mem::take(&mut *self.unused.0.lock());
-        assert_eq!(unused.len(), 1, "one store is to be closed");
-        self.control.job_done(JobDone::Closed(unused[0]), &mut self.out);
+        let dropped = std::mem::take(&mut *self.dropped.lock().unwrap());
+        assert_eq!(dropped.len(), 1, "one store is to be closed");
+        self.control.job_done(JobDone::Closed(dropped[0]), &mut self.out);
         self.replies()
     }
 

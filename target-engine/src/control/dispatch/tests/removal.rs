@@ -125,7 +125,7 @@ fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
     let (_, ticket) = bench.told();
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     let Some(Job::Refresh(asked, unit)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
-    assert!(bench.unused.0.lock().is_empty(), "the opener uses it");
+    assert!(bench.dropped.lock().unwrap().is_empty(), "the opener uses it");
     drop(unit);
     bench.control.job_done(JobDone::Refreshed(asked, Ok(())), &mut bench.out);
     assert_eq!(bench.replies(), DONE);
