@@ -1,10 +1,9 @@
-//! What the administration tools share: the option grammar and the client of the control socket.
+//! The administration tools and the client of the control socket.
 //!
-//! Scripts and cluster agents drive the stock `tgtadm` and read its messages and exit codes, so this one accepts
-//! what stock accepts, refuses what stock refuses, in the same words: [`getopt`] is the C library's way to read
-//! options, [`options`] the table of them, [`args`] what they mean together, [`rules`] which of them go with which
-//! operation, [`client`] the exchange with the daemon, [`completions`] what shells offer. [`setup_lun`] and [`image`]
-//! are tools of their own.
+//! Scripts and cluster agents call tgt's `tgtadm` and read its messages and exit codes. This `tgtadm` accepts and refuses
+//! the same command lines in the same words. [`getopt`] reads options as the C library does, [`args`] makes a record of
+//! them, [`rules`] checks them by the engine's table of operations, [`options`] prints the help, [`client`] talks to the
+//! daemon, [`completions`] writes the shells' completions. [`setup_lun`] and [`image`] are tools of their own.
 
 pub mod admin;
 pub mod args;
@@ -26,13 +25,13 @@ use target_engine::control::error::TgtadmError;
 
 use crate::args::Invocation;
 
-/// Why nothing, or not all, was done: what to print on standard error, and the exit code.
+/// A refusal or a failure: the text for standard error and the exit code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// 1 for an unknown mode or operation, 22 for a request that cannot be sent or that the daemon refused,
     /// 107 when there is no daemon.
     pub exit: u8,
-    /// The number that the daemon answered; 0 where the refusal is not the daemon's.
+    /// The error number in the daemon's reply; 0 where the tool itself refused.
     pub error: u32,
     /// Whole lines; bytes, because they repeat what the user typed.
     pub text: Vec<u8>,
@@ -49,7 +48,7 @@ impl Refusal {
         Self { exit, error: 0, text, document: Vec::new() }
     }
 
-    /// One line as it is, what would be right, and the advice to ask for help.
+    /// One line as it is, a line on what is accepted, and the advice to ask for help.
     fn with_advice(message: impl AsRef<[u8]>, right: &str) -> Self {
         let text = [message.as_ref(), b"\n"].concat();
         let mut refusal = Self { exit: EINVAL, error: 0, text, document: Vec::new() }.but(right);
@@ -57,12 +56,12 @@ impl Refusal {
         refusal
     }
 
-    /// Whether the daemon gave this answer.
+    /// Whether the daemon answered with this error.
     pub(crate) fn is(&self, error: TgtadmError) -> bool {
         self.error == error.number()
     }
 
-    /// The same, and a line on what would be right: indented, since stock has none.
+    /// Adds a line on what is accepted. It is indented: tgt's tgtadm prints none.
     fn but(mut self, right: impl AsRef<[u8]>) -> Self {
         self.text.extend_from_slice(&[b"  ", right.as_ref(), b"\n"].concat());
         self
@@ -74,10 +73,10 @@ impl Refusal {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<Vec<u8>> = arguments.into_iter().map(OsString::into_vec).collect();
     let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
-    match args::parse(&arguments, posixly_correct).and_then(|invocation| obey(&invocation)) {
+    match args::parse(&arguments, posixly_correct).and_then(|invocation| execute(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // A reader that went away is no reason to change the exit code.
+            // A closed standard output or error does not change the exit code.
             print(&refusal.document);
             let _ = std::io::stderr().write_all(&refusal.text);
             ExitCode::from(refusal.exit)
@@ -85,7 +84,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn obey(invocation: &Invocation) -> Result<(), Refusal> {
+fn execute(invocation: &Invocation) -> Result<(), Refusal> {
     match invocation {
         Invocation::Help => print(options::help().as_bytes()),
         Invocation::Version => print(concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
@@ -102,7 +101,7 @@ fn print(text: &[u8]) {
     let _ = out.write_all(text).and_then(|()| out.flush());
 }
 
-/// What a request gets that makes no sense.
+/// Exit code of a request that is refused.
 const EINVAL: u8 = 22;
-/// There is no daemon at the control socket.
+/// Exit code where there is no daemon at the control socket.
 const NO_DAEMON: u8 = 107;

@@ -193,8 +193,8 @@ fn apart(text: &[u8]) -> (String, Vec<String>) {
 
 #[test]
 fn a_refusal_names_the_option_and_what_is_accepted() {
-    let ops = "--op OP: new, delete, bind, unbind, show, update, stat, start or stop";
-    let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld";
+    let ops = "--op OP: new, delete, show, bind, unbind, update, stat, start or stop";
+    let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), lld, session (sess), connection (conn) or account";
     let user = "--user NAME: an account's name";
     #[rustfmt::skip]
     let cases = [

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use super::grammar::Number;
 use super::report::Reply;
-use super::wire::{Form, Mode, Op, Record, RequestHeader};
+use super::wire::{Form, Mode, Op, Record};
 
 /// Who asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,26 +62,20 @@ impl fmt::Display for Peer {
 /// Mode and operation, each number that was given, and the strings up to a secret.
 fn what(record: &Record) -> String {
     let header = &record.header;
-    let none = RequestHeader::default();
     let mode =
         Mode::from_number(header.mode).map_or_else(|| header.mode.to_string(), |mode| mode.word().to_owned());
     let op = Op::from_number(header.op).map_or_else(|| header.op.to_string(), |op| op.word().to_owned());
     let mut text = format!("mode={mode} op={op}");
     let (_, driver) = Form::of(&header.lld);
-    let words = [
-        (!driver.is_empty(), format!("lld={driver:?}")),
-        (header.tid != none.tid, format!("tid={}", header.tid)),
-        (header.sid != none.sid, format!("sid={}", header.sid)),
-        (header.lun != none.lun, format!("lun={}", header.lun)),
-        (header.cid != none.cid, format!("cid={}", header.cid)),
-        (header.host_no != none.host_no, format!("host={}", header.host_no)),
-        (header.device_type != none.device_type, format!("type={}", header.device_type)),
-        (header.ac_dir != none.ac_dir, "outgoing".to_owned()),
-        (header.force != none.force, "force".to_owned()),
-    ];
-    for (_, word) in words.into_iter().filter(|(is_given, _)| *is_given) {
+    if !driver.is_empty() {
+        text.push_str(&format!(" lld={driver:?}"));
+    }
+    for number in Number::ALL.into_iter().filter(|number| number.is_given(header)) {
         text.push(' ');
-        text.push_str(&word);
+        text.push_str(number.word());
+        if !number.is_switch() {
+            text.push_str(&format!("={}", number.get(header)));
+        }
     }
     let strings = strings(&record.payload);
     if !strings.is_empty() {
@@ -111,6 +106,7 @@ mod tests {
     use super::*;
     use crate::control::error::TgtadmError;
     use crate::control::report::Report;
+    use crate::control::wire::RequestHeader;
 
     fn line(header: RequestHeader, payload: &[u8], reply: Option<&Reply>) -> Option<String> {
         let peer = || Peer { uid: 0, gid: 7, pid: 42, command: Some("tgt adm".to_owned()) };

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod grammar;
 pub mod jobs;
 pub mod messages;
 pub mod pending;

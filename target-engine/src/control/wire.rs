@@ -324,34 +324,33 @@ impl Mode {
     /// From the word after `--mode`, the short forms included.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "system" | "sys" => Self::System,
-            "target" | "tgt" => Self::Target,
-            "logicalunit" | "lu" => Self::LogicalUnit,
-            "portal" | "pt" => Self::Portal,
-            "lld" => Self::Lld,
-            "session" | "sess" => Self::Session,
-            "connection" | "conn" => Self::Connection,
-            "account" => Self::Account,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|mode| mode.word() == word || mode.short_word() == Some(word))
     }
 
     /// The long word.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Target => "target",
-            Self::LogicalUnit => "logicalunit",
-            Self::Portal => "portal",
-            Self::Lld => "lld",
-            Self::Session => "session",
-            Self::Connection => "connection",
-            Self::Account => "account",
-        }
+        MODE_WORDS[self as usize].0
+    }
+
+    /// The short word, where there is one.
+    #[must_use]
+    pub fn short_word(self) -> Option<&'static str> {
+        MODE_WORDS[self as usize].1
     }
 }
+
+/// The long and the short words of the modes, in the order of their numbers.
+const MODE_WORDS: [(&str, Option<&str>); 8] = [
+    ("system", Some("sys")),
+    ("target", Some("tgt")),
+    ("logicalunit", Some("lu")),
+    ("portal", Some("pt")),
+    ("lld", None),
+    ("session", Some("sess")),
+    ("connection", Some("conn")),
+    ("account", None),
+];
 
 impl Op {
     /// All of them, in the order of their numbers.

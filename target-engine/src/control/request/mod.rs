@@ -3,17 +3,18 @@
 //! The rules are those of the stock daemon as far as they can be told from outside, without its crashes: a payload
 //! that is missing, has no end or is not text is refused.
 
-mod parse;
-mod strict;
+pub(super) mod parse;
 mod strings;
 mod unit;
 
-pub use strings::Strings;
+pub(super) use strings::text;
+pub use strings::{Key, Strings};
 pub use unit::UnitStrings;
 
 use std::time::Duration;
 
 use super::error::ControlError;
+use super::wire::{Form, RequestHeader};
 use crate::model::Tid;
 pub use crate::model::account::Direction;
 pub use crate::model::number::c_number;
@@ -21,6 +22,16 @@ use crate::model::portal::PortalOptions;
 pub use crate::model::secret::Secret;
 pub use crate::model::state::{Driver, State};
 pub use crate::model::unit::{ModePage, UnitChange};
+
+/// A record whose mode and operation are known: what an operation's parser reads.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    pub(super) header: &'a RequestHeader,
+    /// The strings, without their NUL.
+    pub(super) text: &'a str,
+    pub(super) driver: Driver,
+    pub(super) form: Form,
+}
 
 /// What a client wants.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! The strings of mode logicalunit: what a new unit is made of, and what may be changed on one.
 
 use super::super::error::{ControlError, TgtadmError};
-use super::strings::{cut, pairs, whole_values};
+use super::strings::{Key, cut, pairs, whole_values};
 use crate::model::number::c_number;
 use crate::model::unit::{ModePage, UnitChange, is_block_len};
 
@@ -20,8 +20,8 @@ pub struct UnitStrings {
     pub block_len: Option<u32>,
 }
 
-/// All keys of a new unit.
-const STORE_KEYS: [&str; 5] = ["path", "bstype", "bsopts", "bsoflags", "blocksize"];
+/// The keys of a new unit.
+const STORE_KEYS: [Key; 5] = [Key::Path, Key::Bstype, Key::Bsopts, Key::Bsoflags, Key::Blocksize];
 
 /// All keys of an update.
 const KEYS: [&str; 18] = [
@@ -69,14 +69,14 @@ impl UnitStrings {
     pub(super) fn parse(text: &str) -> Result<Self, ControlError> {
         whole_values(text, &STORE_KEYS)?;
         let mut unit = Self::default();
-        for (key, value) in pairs(text) {
+        for (word, value) in pairs(text) {
             let value = value.to_owned();
-            match key {
-                "path" => unit.path = Some(value).filter(|path| !path.is_empty()),
-                "bstype" => unit.bstype = Some(value),
-                "bsopts" => unit.bsopts = Some(value),
-                "bsoflags" => unit.bsoflags = Some(value),
-                "blocksize" => unit.block_len = block_len(&value),
+            match STORE_KEYS.into_iter().find(|key| key.word() == word) {
+                Some(Key::Path) => unit.path = Some(value).filter(|path| !path.is_empty()),
+                Some(Key::Bstype) => unit.bstype = Some(value),
+                Some(Key::Bsopts) => unit.bsopts = Some(value),
+                Some(Key::Bsoflags) => unit.bsoflags = Some(value),
+                Some(Key::Blocksize) => unit.block_len = block_len(&value),
                 _ => {}
             }
         }
