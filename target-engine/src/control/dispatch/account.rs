@@ -29,7 +29,7 @@ impl Control {
                 self.warn_of_shared_secret(tid, bound);
             }
         }
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     /// Whether an account has this secret. The answer gives nothing to a peer that it could not do without: the
@@ -51,7 +51,7 @@ impl Control {
             warn_of_weakness(user);
         }
         self.warn_of_shared_secret(tid, &bound);
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     pub(super) fn account_unbind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
@@ -61,7 +61,7 @@ impl Control {
         if asked_for_proof && bound.incoming().is_empty() {
             warn_of_openness(tid);
         }
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     pub(super) fn account_delete(&mut self, user: &str) -> Reply {
@@ -71,7 +71,7 @@ impl Control {
         opened.extend(is_last(&self.model.discovery_accounts).then_some(None));
         self.model.remove_account(user)?;
         opened.into_iter().for_each(warn_of_openness);
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     fn warn_of_shared_secret(&self, tid: Option<Tid>, bound: &BoundAccounts) {

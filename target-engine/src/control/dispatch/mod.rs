@@ -394,8 +394,8 @@ fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
     begun.err().map(Err)
 }
 
-fn done(result: Result<(), ControlError>) -> Reply {
-    result.map(|()| Report::Done)
+fn done<E: Into<ControlError>>(result: Result<(), E>) -> Reply {
+    result.map(|()| Report::Done).map_err(E::into)
 }
 
 /// What a loop's refusal is on the wire.

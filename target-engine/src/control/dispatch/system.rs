@@ -4,7 +4,7 @@ use super::super::error::{ControlError, TgtadmError};
 use super::super::report::{Reply, Report};
 use super::super::request::{Driver, SystemChange};
 use super::super::wire::{Form, Mode, RequestHeader};
-use super::{Control, Outside, done};
+use super::{Control, Outside};
 use crate::model::DriverState;
 use crate::model::portal::PortalSpec;
 
@@ -116,7 +116,7 @@ impl Control {
         self.close_portals(out);
         out.close_logins();
         self.model.iscsi = DriverState::Stopped;
-        done(Ok(()))
+        Ok(Report::Done)
     }
 }
 

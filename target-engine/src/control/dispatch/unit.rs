@@ -202,7 +202,7 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
         // Stock misses the unit before it misses the target.
-        self.model.target(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
+        self.model.target(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error.into() })?;
         let number = self::lun(lun).ok_or_else(|| no_unit(tid, lun))?;
         if number == Lun::ZERO {
             let reason = "--lun 0: the controller goes with its target; accepted: the number of another unit";

@@ -10,14 +10,15 @@ use super::super::error::{ControlError, TgtadmError};
 use super::super::jobs::Job;
 use super::super::messages::{Ticket, ToLoop};
 use super::super::report::{Reply, Report};
-use super::super::request::UnitChange;
 use super::store::{Ended, Opened, not_opened};
 use super::unit::{Place, no_unit};
 use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
+use crate::model::error::ModelError;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::{self, TargetUnit};
+use crate::model::unit_parameters::{UnitChange, UnitEffect};
 
 /// A unit that is being changed, one change after the other.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Control {
     ) -> Option<Reply> {
         let target = match self.model.target(tid) {
             Ok(target) => target,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Some(Err(error.into())),
         };
         let found = super::unit::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
         let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
@@ -89,25 +90,29 @@ impl Control {
                 break;
             };
             let made =
-                match change {
-                    Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
+                match change.as_ref().map(UnitChange::effect) {
+                    Err(error) => Err(error.clone()),
+                    Ok(UnitEffect::Medium(path)) => match self.new_medium(&update, path.to_owned()) {
                         Ok(spec) => return self.open_medium(waiting, update, spec, out),
                         Err(error) => Err(error),
                     },
-                    // Putting it online again accepts the loss; what is left is opened anew.
-                    Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
-                        let Some(spec) = self.lost_medium(&update) else { continue };
-                        return self.open_medium(waiting, update, spec, out);
-                    }
-                    Ok(UnitChange::DiskSize) if unit.store().is_some() => {
+                    Ok(UnitEffect::Capacity) if unit.store().is_some() => {
                         return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
                     }
-                    Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation
+                    Ok(UnitEffect::Capacity) => Err(TgtadmError::UnsupportedOperation
                         .because("--params disksize: the unit has no medium")),
-                    Ok(change) => self
-                        .own_name(&update, &change)
-                        .and_then(|()| unit::change(&unit, change, self.model.naming)),
-                    Err(error) => Err(error),
+                    Ok(effect @ (UnitEffect::Configuration | UnitEffect::Online)) => {
+                        // A medium that lost writes is opened again: the operator accepts the loss.
+                        if effect == UnitEffect::Online
+                            && let Some(spec) = self.lost_medium(&update)
+                        {
+                            return self.open_medium(waiting, update, spec, out);
+                        }
+                        change.and_then(|change| {
+                            self.own_name(&update, &change)?;
+                            Ok(unit::change(&unit, &change, self.model.naming)?)
+                        })
+                    }
                 };
             update.error = made.err().or(update.error);
         }
@@ -159,7 +164,7 @@ impl Control {
             return Err(TgtadmError::InvalidRequest.because(format!("--params path={path:?}: {why_not}")));
         }
         let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
-        self.own_name(update, &UnitChange::Path(path))?;
+        self.own_medium(update, &path)?;
         Ok(spec)
     }
 
@@ -238,7 +243,7 @@ impl Control {
         for id in self.loops_of(tid) {
             let _ = out.send(*id, ToLoop::ChangeMedium(tid, lun));
         }
-        update.error = changed.map_err(unit::refused).err().or(update.error);
+        update.error = changed.map_err(|error| ModelError::from(error).into()).err().or(update.error);
         self.reply_when_changed(waiting, update, out);
     }
 

@@ -3,11 +3,13 @@
 //! guesses, this refuses.
 
 use super::super::error::{ControlError, TgtadmError};
-use super::super::request::{Key, Request, text};
+use super::super::request::{Key, Request, settings, text};
 use super::super::wire::{Mode, Record, RequestHeader};
 use super::{Number, Operation, StringsForm};
 use crate::model::number::c_number;
+use crate::model::target;
 use crate::model::unit::is_block_len;
+use crate::model::unit_parameters::UnitParameter;
 
 /// Refuses what the text form would let pass.
 pub(super) fn check(operation: &Operation, record: &Record) -> Result<(), ControlError> {
@@ -129,33 +131,17 @@ fn keys(text: &str, needs: &[Key], takes: &[Key]) -> Result<(), ControlError> {
     }
 }
 
-/// The words that the text form takes by their beginnings, or takes any other word for.
-const EXACT: [(Mode, &str, &[&str]); 6] = [
-    (Mode::System, "debug", &["on", "off"]),
-    (Mode::System, "iSNSAccessControl", &["On", "Off"]),
-    (Mode::Target, "RedirectReason", &["Temporary", "Permanent"]),
-    (Mode::Target, "RedirectAddress", &[]),
-    (Mode::Target, "RedirectPort", &[]),
-    (Mode::Target, "RedirectCallback", &[]),
-];
-
+/// Refuses a value that the text form accepts by its beginning, or as any other word.
 fn pair(mode: Mode, text: &str) -> Result<(), ControlError> {
     let (name, value) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or_else(|| wrong(format!("{text:?} is no name=value; --name and --value are needed")))?;
-    let exact = EXACT.iter().find(|(of, known, _)| *of == mode && *known == name);
-    match exact {
-        Some((_, _, words)) if !words.is_empty() && !words.contains(&value) => Err(wrong(format!(
-            "--name {name} --value {value:?} is not possible; accepted: {}",
-            words.join(", ")
-        ))),
-        None if mode == Mode::Target && name.starts_with("Redirect") => {
-            let known: Vec<_> = EXACT.iter().filter(|row| row.0 == mode).map(|row| row.1).collect();
-            Err(wrong(format!("--name {name:?} is not known; accepted: {}", known.join(", "))))
-        }
-        _ => Ok(()),
-    }
+    Ok(if mode == Mode::System {
+        settings::check_exact(name, value)
+    } else {
+        target::check_exact(name, value)
+    }?)
 }
 
 /// The text is not repeated: there may be a secret in it.
@@ -181,15 +167,13 @@ fn parameters(text: &str) -> Result<(), ControlError> {
         if seen.contains(&key) {
             return Err(wrong(format!("--params: {key} comes twice")));
         }
-        if SWITCHES.contains(&key) && !["0", "1"].contains(&value) {
+        if UnitParameter::is_switch(key) && !["0", "1"].contains(&value) {
             return Err(wrong(format!("--params {key}={value:?} is not possible; accepted: 0, 1")));
         }
         seen.push(key);
     }
     Ok(())
 }
-
-const SWITCHES: [&str; 5] = ["sense_format", "removable", "readonly", "online", "thin_provisioning"];
 
 fn portals(text: &str, takes: &[&str]) -> Result<(), ControlError> {
     let list = text.strip_prefix("portalOps ").and_then(|list| list.strip_suffix(','));

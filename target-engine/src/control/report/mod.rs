@@ -1,5 +1,6 @@
 //! What reports say, as structs; [`text`] renders them as stock does, [`json`] for programs.
 
+mod errors;
 pub mod json;
 #[cfg(test)]
 mod samples;

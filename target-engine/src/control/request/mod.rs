@@ -4,6 +4,7 @@
 //! that is missing, has no end or is not text is refused.
 
 pub(super) mod parse;
+pub(super) mod settings;
 mod strings;
 mod unit;
 
@@ -21,7 +22,7 @@ pub use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
 pub use crate::model::secret::Secret;
 pub use crate::model::state::{Driver, State};
-pub use crate::model::unit::{ModePage, UnitChange};
+pub use crate::model::unit_parameters::UnitChange;
 
 /// A record whose mode and operation are known: what an operation's parser reads.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Form, REQUEST_HEADER_LEN, RequestHeader};
 use super::strings::{after, pairs, whole_values};
-use super::{Asked, Binding, Direction, Key, Request, Secret, State, SystemChange, UnitStrings, unit};
+use super::{Asked, Binding, Direction, Key, Request, Secret, UnitStrings, settings, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
 use crate::model::number::c_number;
@@ -44,32 +44,10 @@ fn within(asked: &Asked<'_>) -> Result<Option<Duration>, ControlError> {
 
 pub(in crate::control) fn system_update(asked: &Asked<'_>) -> Answer {
     if asked.text.is_empty() {
-        return Err(wrong(format!("--name and --value are missing; accepted names: {SYSTEM_NAMES}")));
+        let names = settings::names();
+        return Err(wrong(format!("--name and --value are missing; accepted names: {names}")));
     }
-    Ok(Request::SystemUpdate(pairs(asked.text).map(system_change).collect()))
-}
-
-const SYSTEM_NAMES: &str = "debug, State, iSNS, iSNSServerIP, iSNSServerPort, iSNSAccessControl";
-
-fn system_change((key, value): (&str, &str)) -> Result<SystemChange, ControlError> {
-    let wrong_value =
-        |accepted| wrong(format!("--name {key} --value {value:?} is not possible; accepted: {accepted}"));
-    let on_off = |value: &str| match value {
-        "On" => Ok(true),
-        "Off" => Ok(false),
-        _ => Err(wrong_value("On, Off")),
-    };
-    Ok(match key {
-        "debug" if value.starts_with("on") => SystemChange::Debug(true),
-        "debug" if value.starts_with("off") => SystemChange::Debug(false),
-        "debug" => return Err(wrong_value("on, off")),
-        "State" => SystemChange::State(State::from_word(value).ok_or_else(|| wrong_value("ready, offline"))?),
-        "iSNS" => SystemChange::Isns(on_off(value)?),
-        "iSNSServerIP" => SystemChange::IsnsServer(value.to_owned()),
-        "iSNSServerPort" => SystemChange::IsnsPort(value.parse().map_err(|_| wrong_value("0 to 65535"))?),
-        "iSNSAccessControl" => SystemChange::IsnsAccessControl(value == "On"),
-        _ => return Err(wrong(format!("--name {key:?} is not known; accepted: {SYSTEM_NAMES}"))),
-    })
+    Ok(Request::SystemUpdate(pairs(asked.text).map(|pair| Ok(settings::change(pair)?)).collect()))
 }
 
 pub(in crate::control) fn target_new(asked: &Asked<'_>) -> Answer {

@@ -190,7 +190,11 @@ fn units() {
     let update = parse(Mode::LogicalUnit, Op::Update, b"targetOps online=0,\0");
     assert_eq!(
         update,
-        Ok(Request::UnitUpdate { tid: tid(1), lun: u64::MAX, changes: vec![Ok(UnitChange::Online(false))] })
+        Ok(Request::UnitUpdate {
+            tid: tid(1),
+            lun: u64::MAX,
+            changes: vec![Ok(UnitChange::parse("online", "0").unwrap())]
+        })
     );
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
-use crate::control::request::UnitStrings;
+use crate::control::request::{UnitChange, UnitStrings};
 use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
 
@@ -373,4 +373,10 @@ fn accounts() {
     assert_eq!(bench.ask(Request::AccountDelete { user: user() }), Some(Ok(String::new())));
     assert!(!bench.show().contains("mike"));
     assert_eq!(bench.ask(Request::AccountShow), Some(Ok(String::new())));
+}
+
+/// A change of a unit that is valid.
+#[track_caller]
+fn changed(name: &str, value: &str) -> UnitChange {
+    UnitChange::parse(name, value).unwrap()
 }

@@ -20,7 +20,7 @@ fn update(changes: Vec<UnitChange>) -> Request {
 }
 
 fn path(path: &str) -> UnitChange {
-    UnitChange::Path(path.to_owned())
+    changed("path", path)
 }
 
 impl Bench {
@@ -106,7 +106,7 @@ fn a_store_that_does_not_close_in_time_is_named_and_its_number_is_free() {
 #[test]
 fn a_change_that_waits_keeps_no_store_open() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/dead-nfs/b")])), None);
     assert_eq!(bench.ask(unit_delete(None)), None);
     let (_, ticket) = bench.told();
@@ -120,7 +120,7 @@ fn a_change_that_waits_keeps_no_store_open() {
 #[test]
 fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
     let mut bench = Bench::in_use();
-    assert_eq!(bench.ask(update(vec![UnitChange::DiskSize])), None);
+    assert_eq!(bench.ask(update(vec![changed("disksize", "auto")])), None);
     assert_eq!(bench.ask(unit_delete(None)), None);
     let (_, ticket) = bench.told();
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
@@ -165,8 +165,8 @@ fn without_force_a_unit_stays_while_its_commands_run() {
 #[test]
 fn another_medium_waits_for_what_runs_on_the_present_one() {
     let mut bench = Bench::in_use();
-    assert_eq!(bench.ask(update(vec![UnitChange::Online(false)])), Some(Ok(String::new())));
-    assert_eq!(bench.ask(update(vec![path("/b"), UnitChange::Readonly(true)])), None);
+    assert_eq!(bench.ask(update(vec![changed("online", "0")])), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update(vec![path("/b"), changed("readonly", "1")])), None);
     bench.opened(Ok(100 * MIB));
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
     assert_eq!(bench.stopped(), [], "the one before is open");
@@ -179,7 +179,7 @@ fn another_medium_waits_for_what_runs_on_the_present_one() {
 #[test]
 fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is_in_time() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
     bench.opened(Ok(MIB));
     let letters = bench.out.letters(LoopId(1));
@@ -194,10 +194,10 @@ fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is
 #[test]
 fn a_medium_that_was_put_online_meanwhile_stays() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
     bench.opened(Ok(MIB));
-    bench.ask(update(vec![UnitChange::Online(true)]));
+    bench.ask(update(vec![changed("online", "1")]));
     assert_eq!(bench.stopped(), [], "the other one is closed first");
     assert_eq!(bench.closed(), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
@@ -214,15 +214,15 @@ fn what_is_asked_of_a_unit_that_hangs_is_answered_in_time() {
         Request::TargetStat(Some(tid(1))),
         Request::UnitStat { tid: tid(1), lun: 1, sid: 0 },
         Request::ConnectionShow(tid(1)),
-        update(vec![UnitChange::Readonly(true), UnitChange::ScsiSn("x".to_owned())]),
-        update(vec![UnitChange::Online(false)]),
+        update(vec![changed("readonly", "1"), changed("scsi_sn", "x")]),
+        update(vec![changed("online", "0")]),
         Request::TargetUpdate { tid: tid(1), name: "state".to_owned(), value: "offline".to_owned() },
     ] {
         let shown = format!("{request:?}");
         assert!(matches!(bench.ask(request), Some(Ok(_))), "{shown} waits for nobody");
     }
     for request in [
-        update(vec![UnitChange::DiskSize]),
+        update(vec![changed("disksize", "auto")]),
         update(vec![path("/b")]),
         unit_new(1, 2),
         unit_delete(None),

@@ -154,9 +154,9 @@ fn a_unit_goes_when_its_last_operation_is_in() {
 fn every_right_change_is_made_and_the_error_is_told() {
     let mut bench = Bench::with_unit();
     let changes = vec![
-        Ok(UnitChange::Readonly(true)),
+        Ok(changed("readonly", "1")),
         Err(TgtadmError::UnknownParameter.because("this is not known")),
-        Ok(UnitChange::ScsiSn("0007".to_owned())),
+        Ok(changed("scsi_sn", "0007")),
     ];
     assert_eq!(bench.ask(update(1, changes)), Some(Err(TgtadmError::UnknownParameter.into())));
     let shown = bench.show();
@@ -167,11 +167,11 @@ fn every_right_change_is_made_and_the_error_is_told() {
 #[test]
 fn another_medium_while_offline_only() {
     let mut bench = Bench::with_unit();
-    let path = |path: &str| Ok(UnitChange::Path(path.to_owned()));
+    let path = |path: &str| Ok(changed("path", path));
     assert_eq!(bench.ask(update(1, vec![path("/b")])), Some(Err(TgtadmError::InvalidRequest.into())));
-    assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::Online(false))])), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update(1, vec![Ok(changed("online", "0"))])), Some(Ok(String::new())));
 
-    assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(UnitChange::Readonly(true))])), None);
+    assert_eq!(bench.ask(update(1, vec![path("/no"), Ok(changed("readonly", "1"))])), None);
     bench.opened(Err("no such file"));
     assert_eq!(bench.stopped(), [], "the one before is open");
     let shown = bench.show();
@@ -225,7 +225,7 @@ impl Backstore for Lossy {
 #[test]
 fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
     let mut bench = Bench::with_unit();
-    let online = |on| update(1, vec![Ok(UnitChange::Online(on))]);
+    let online = |on: bool| update(1, vec![Ok(changed("online", if on { "1" } else { "0" }))]);
     let unit = Arc::clone(
         &bench.control.model.target(tid(1)).unwrap().units[&scsi_core::lun::Lun::new(1).unwrap()].unit,
     );
@@ -258,13 +258,13 @@ fn a_medium_that_lost_writes_is_opened_anew_when_it_comes_back() {
 fn the_size_is_asked_for_aside() {
     let mut bench = Bench::with_unit();
     assert_eq!(
-        bench.ask(update(0, vec![Ok(UnitChange::DiskSize)])),
+        bench.ask(update(0, vec![Ok(changed("disksize", "auto"))])),
         Some(Err(TgtadmError::UnsupportedOperation.into()))
     );
     for (answer, reply) in
         [(Ok(()), Ok(String::new())), (Err(IoError::NOT_READY), Err(TgtadmError::InvalidRequest.into()))]
     {
-        assert_eq!(bench.ask(update(1, vec![Ok(UnitChange::DiskSize)])), None);
+        assert_eq!(bench.ask(update(1, vec![Ok(changed("disksize", "auto"))])), None);
         let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
         bench.control.job_done(JobDone::Refreshed(ticket, answer), &mut bench.out);
         assert_eq!(bench.replies(), [reply]);
@@ -276,8 +276,8 @@ fn the_size_is_asked_for_aside() {
 fn a_name_belongs_to_one_store() {
     let strings = |path: &str| UnitStrings { path: Some(path.to_owned()), ..UnitStrings::default() };
     let new = |lun, path| Request::UnitNew { tid: tid(1), lun, device_type: 0, strings: strings(path) };
-    let named = |lun, id: &str| update(lun, vec![Ok(UnitChange::ScsiId(id.to_owned()))]);
-    let numbered = |lun, sn: &str| update(lun, vec![Ok(UnitChange::ScsiSn(sn.to_owned()))]);
+    let named = |lun, id: &str| update(lun, vec![Ok(changed("scsi_id", id))]);
+    let numbered = |lun, sn: &str| update(lun, vec![Ok(changed("scsi_sn", sn))]);
     let mut bench = Bench::with_target();
     bench.control.model.naming = Naming::Installation([1; 16]);
     for (lun, path) in [(1, "/a"), (2, "/b"), (3, "/a")] {
@@ -296,12 +296,8 @@ fn a_name_belongs_to_one_store() {
     assert_eq!(bench.ask(named(3, "0a1")), ok, "another way to the same disk");
     assert_eq!(bench.ask(numbered(3, "s1")), ok);
 
-    assert_eq!(bench.ask(update(3, vec![Ok(UnitChange::Online(false))])), ok);
-    assert_eq!(
-        bench.ask(update(3, vec![Ok(UnitChange::Path("/c".to_owned()))])),
-        refused,
-        "no longer the same"
-    );
+    assert_eq!(bench.ask(update(3, vec![Ok(changed("online", "0"))])), ok);
+    assert_eq!(bench.ask(update(3, vec![Ok(changed("path", "/c"))])), refused, "no longer the same");
     bench.control.model.naming = Naming::Compatible;
     assert_eq!(bench.ask(named(2, "0a1")), ok, "stock asks nobody");
 }

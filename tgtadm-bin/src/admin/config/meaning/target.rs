@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::store::{Options, Store, StoreKind};
 use target_engine::model::acl::Acl;
+use target_engine::model::error::ModelError;
 
 use super::{Account, Given, account, option, present, unknown, whole};
 use crate::admin::config::directives::{self, StoreKey, TargetKey};
@@ -234,7 +235,7 @@ impl Draft {
 /// What the daemon will say of a rule. tgt takes it, and it admits nobody.
 fn no_address(place: Place, value: &str) -> Option<Mistake> {
     let refused = Acl::default().add_address(value).err().filter(|_| value != NO_ADDRESS)?;
-    let why = refused.reason.split_once("\": ").map_or(refused.reason.as_str(), |(_, why)| why);
+    let ModelError::AddressRule { error: why, .. } = refused else { return None };
     let text = format!("'initiator-address {value}': {why}; the daemon will refuse it");
     Some(Mistake { place, text })
 }
