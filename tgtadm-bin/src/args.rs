@@ -93,7 +93,7 @@ pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation,
 
 impl Given {
     fn take(&mut self, letter: u8, value: &[u8]) -> Result<(), Refusal> {
-        let Some(option) = OPTIONS.iter().find(|option| option.letter == letter) else { return Ok(()) };
+        let Some(option) = OPTIONS.iter().find(|option| option.short == letter) else { return Ok(()) };
         match option.field {
             Field::Tool => {
                 self.debug |= letter == b'd';

@@ -45,7 +45,7 @@ pub fn zsh() -> String {
             (name, Values::Any) => format!(":{}: ", name.replace(':', "\\:")),
         };
         let about = row.about().replace(['[', ']', '"', '`'], "").replace(':', "\\:");
-        let letter = char::from(row.letter);
+        let letter = char::from(row.short);
         let names = names(row);
         let forms: Vec<String> =
             names.iter().map(|name| format!("\"({}){name}[{about}]{value}\"", names.join(" "))).collect();
@@ -75,7 +75,7 @@ pub fn fish() -> String {
             (_, Values::Files) => " -r -F".to_owned(),
             (_, Values::Any) => " -x".to_owned(),
         };
-        let (letter, long) = (char::from(row.letter), row.long);
+        let (letter, long) = (char::from(row.short), row.long);
         let short = if letter_differs(row) { String::new() } else { format!(" -s {letter}") };
         let about = row.about().replace('\'', "\\'");
         format!("complete -c tgtadm -n '__tgtadm_takes {letter}'{short} -l {long}{value} -d '{about}'\n")
@@ -121,7 +121,7 @@ impl Values {
 
 /// Whether the letter wants a value that the long name does not take.
 fn letter_differs(row: &OptionRow) -> bool {
-    row.letter_takes_value != row.long_takes_value()
+    row.short_takes_value != row.long_takes_value()
 }
 
 fn device_types() -> String {
@@ -131,7 +131,7 @@ fn device_types() -> String {
 /// Both forms of an option, the letter only where it means the same.
 fn names(row: &OptionRow) -> Vec<String> {
     let long = format!("--{}", row.long);
-    if letter_differs(row) { vec![long] } else { vec![format!("-{}", char::from(row.letter)), long] }
+    if letter_differs(row) { vec![long] } else { vec![format!("-{}", char::from(row.short)), long] }
 }
 
 fn valued() -> impl Iterator<Item = &'static OptionRow> {
@@ -139,11 +139,11 @@ fn valued() -> impl Iterator<Item = &'static OptionRow> {
 }
 
 fn chosen(letters: &str) -> impl Iterator<Item = &'static OptionRow> {
-    OPTIONS.iter().filter(move |row| letters.contains(char::from(row.letter)))
+    OPTIONS.iter().filter(move |row| letters.contains(char::from(row.short)))
 }
 
 fn all_letters() -> String {
-    OPTIONS.iter().map(|row| char::from(row.letter)).collect()
+    OPTIONS.iter().map(|row| char::from(row.short)).collect()
 }
 
 fn modes() -> String {
@@ -171,7 +171,7 @@ fn per_operation(piece: impl Fn(&[&str], &str, &str) -> String) -> String {
     let all = Mode::ALL.into_iter().flat_map(|mode| Operation::of_mode(mode, Form::Text));
     let letters = |operation: &Operation| -> String {
         let takes = |row: &&OptionRow| row.long == "debug" || operation.takes_option(row, Form::Text);
-        OPTIONS.iter().filter(takes).map(|row| char::from(row.letter)).collect()
+        OPTIONS.iter().filter(takes).map(|row| char::from(row.short)).collect()
     };
     let pieces = all.map(|operation| piece(&words(operation.mode), operation.op.word(), &letters(operation)));
     pieces.collect()

@@ -1,8 +1,8 @@
 //! Options as the C library's `getopt_long` reads them: grouped short options, values attached or in the next
 //! word, long options abbreviated as far as they stay unique, operands anywhere, `--` as the end.
 //!
-//! Scripts rely on these habits and on the wording of the complaints, and no parser crate has them all. Words are
-//! bytes: a path need not be UTF-8.
+//! Scripts rely on this behaviour and on the wording of the refusals; no parser crate has all of it. Words are bytes: a
+//! path need not be UTF-8.
 
 /// One option: its letter, its long name, and which of the two forms takes a value.
 #[derive(Clone, Copy, Debug)]
@@ -17,16 +17,16 @@ pub struct Spec {
     pub long_value: bool,
 }
 
-/// What the next word or letter is.
+/// The next option or operand.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Item<'a> {
     /// An option by its letter, whichever form was used, and its value.
     Option(u8, Option<&'a [u8]>),
-    /// A word that is no option.
+    /// A word that is not an option.
     Operand(&'a [u8]),
 }
 
-/// Words that are no option, or not a whole one.
+/// A word that is not an option, or is an incomplete one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Complaint {
     /// One line without its newline, starting with the program's name.
@@ -41,7 +41,7 @@ pub struct Getopt<'a> {
     specs: &'a [Spec],
     program: &'a [u8],
     words: std::slice::Iter<'a, Vec<u8>>,
-    /// Letters of the word in hand that were not looked at yet.
+    /// The letters of the current word that were not read yet.
     letters: &'a [u8],
     operands_only: bool,
     posixly_correct: bool,

@@ -9,9 +9,9 @@ use crate::getopt::Spec;
 /// What the reader of options needs to know of each.
 pub(crate) fn specs() -> Vec<Spec> {
     let spec = |row: &OptionRow| Spec {
-        short: row.letter,
+        short: row.short,
         long: row.long,
-        short_value: row.letter_takes_value,
+        short_value: row.short_takes_value,
         long_value: row.long_takes_value(),
     };
     OPTIONS.iter().map(spec).collect()
@@ -55,7 +55,7 @@ pub(crate) fn names(select: impl Fn(&OptionRow) -> bool) -> String {
 
 /// Admits the options with these letters.
 pub(crate) fn with_letters(letters: &[u8]) -> impl Fn(&OptionRow) -> bool {
-    |row| letters.contains(&row.letter)
+    |row| letters.contains(&row.short)
 }
 
 /// What `--help` prints.
@@ -68,7 +68,7 @@ pub fn help() -> String {
         env!("CARGO_PKG_VERSION")
     );
     for row in OPTIONS {
-        let name = format!("-{}, --{} {}", char::from(row.letter), row.long, row.value);
+        let name = format!("-{}, --{} {}", char::from(row.short), row.long, row.value);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {:<34} {}", name.trim_end(), row.about());
     }
@@ -89,7 +89,7 @@ mod tests {
     fn help_names_every_option_in_both_forms() {
         let help = help();
         for row in OPTIONS {
-            let names = format!("-{}, --{}", char::from(row.letter), row.long);
+            let names = format!("-{}, --{}", char::from(row.short), row.long);
             assert!(help.contains(&names), "{names}");
         }
     }

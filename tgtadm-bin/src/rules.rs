@@ -49,7 +49,7 @@ fn check_numbers(
             continue;
         }
         let Some(option) = number.option() else { continue };
-        let usage = || options::usage(with_letters(&[option.letter]));
+        let usage = || options::usage(with_letters(&[option.short]));
         if !number.is_given(&given.header) || number.get(&given.header) < 0 {
             return refuse(format!("'{}' option is necessary", option.long), usage());
         }
@@ -67,7 +67,7 @@ fn check_options(operation: &Operation, given: &Given) -> Result<(), Refusal> {
     let Some(strange) = given.options.iter().find(|option| !takes(option)) else {
         return Ok(());
     };
-    let letter = char::from(strange.letter);
+    let letter = char::from(strange.short);
     let message = match operation.wording {
         Wording::NotAllowed => format!("{mode} mode: option '-{letter}' is not allowed/supported"),
         Wording::NotSupported => format!("option '-{letter}' not supported in {mode} mode"),
@@ -80,7 +80,7 @@ fn check_demand(demand: &Demand, op: Op, given: &Given) -> Result<(), Refusal> {
     if (demand.spares)(&given.header) {
         return Ok(());
     }
-    let wanted = || OPTIONS.iter().filter(|option| demand.letters.contains(&option.letter));
+    let wanted = || OPTIONS.iter().filter(|option| demand.options.contains(&option.short));
     let is_met = if demand.any {
         wanted().any(|option| given.has(option))
     } else {
@@ -89,7 +89,7 @@ fn check_demand(demand: &Demand, op: Op, given: &Given) -> Result<(), Refusal> {
     if is_met {
         return Ok(());
     }
-    let usage = || options::usage(with_letters(demand.letters));
+    let usage = || options::usage(with_letters(demand.options));
     let accepted = demand.accepted.map_or_else(usage, str::to_owned);
     refuse(demand.message.replace("{op}", op.word()), accepted)
 }
@@ -106,7 +106,7 @@ fn check_commas(operation: &Operation, given: &Given) -> Result<(), Refusal> {
         if let Some(value) = given.strings.get(key).filter(|value| value.contains(',')) {
             return refuse(
                 format!("--{} '{value}' has a comma, at which the daemon would cut it", option.long),
-                format!("{}; accepted: without a comma", options::usage(with_letters(&[option.letter]))),
+                format!("{}; accepted: without a comma", options::usage(with_letters(&[option.short]))),
             );
         }
     }

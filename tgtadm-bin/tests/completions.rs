@@ -1,4 +1,4 @@
-//! The files in `dist/completions` are made from the tools' own tables. `TGT_WRITE=1 cargo test` writes them anew.
+//! The files in `dist/completions` are made from the tables of options. `TGT_WRITE=1 cargo test` writes them again.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -25,7 +25,7 @@ fn assert_files(tool: &str, generated: [Vec<u8>; 3]) {
             fs::write(&path, &generated).unwrap();
         }
         let same = fs::read(&path).unwrap() == generated;
-        assert!(same, "{file} is of other options: TGT_WRITE=1 cargo test writes it anew");
+        assert!(same, "{file} differs from the tables of options: TGT_WRITE=1 cargo test writes it again");
     }
 }
 
@@ -39,7 +39,7 @@ fn of(mut command: clap::Command) -> [Vec<u8>; 3] {
 }
 
 #[test]
-fn the_completions_are_of_the_tools_options() {
+fn completions_are_made_from_the_tables_of_options() {
     assert_files("tgt-admin", of(invocation::described()));
     assert_files("tgt-setup-lun", of(setup_lun::Args::command()));
     assert_files("tgtimg", of(image::Args::command()));

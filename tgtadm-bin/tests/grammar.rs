@@ -1,5 +1,5 @@
-//! What each command line sends or says. The expectations were taken down from stock `tgtadm` 1.0.85; the last tests
-//! hold ours beside the one that is installed (Debian package `tgt`).
+//! What each command line sends or prints. The expectations were recorded from the tgtadm of tgt 1.0.85; the last tests
+//! compare ours with the installed one (Debian package `tgt`).
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -7,7 +7,7 @@ mod recorder;
 
 use std::path::Path;
 
-use recorder::{OURS, STOCK, run};
+use recorder::{OURS, TGT, run};
 use target_engine::control::wire::{Mode, Op, Record, RequestHeader};
 use tgtadm_bin::args::{self, Invocation};
 
@@ -183,12 +183,12 @@ fn every_line_sends_or_says_what_it_should() {
     }
 }
 
-/// Stock's words, and the indented lines among them on what would be right, which stock has none of.
+/// The lines that tgt's tgtadm prints, and the indented lines on what is accepted, which only ours prints.
 fn apart(text: &[u8]) -> (String, Vec<String>) {
     let text = String::from_utf8_lossy(text);
-    let (right, stocks): (Vec<&str>, Vec<&str>) =
+    let (right, lines): (Vec<&str>, Vec<&str>) =
         text.split_inclusive('\n').partition(|line| line.starts_with("  "));
-    (stocks.concat(), right.into_iter().map(|line| line.trim().to_owned()).collect())
+    (lines.concat(), right.into_iter().map(|line| line.trim().to_owned()).collect())
 }
 
 #[test]
@@ -292,17 +292,17 @@ fn the_daemons_answer_decides_output_and_exit_code() {
     let refused = run(OURS, &show, b"\x04\0\0\0\x08\0\0\0");
     assert_eq!(refused.exit, Some(22));
     assert_eq!(refused.stderr, b"tgtadm: can't find the target\n");
-    let nobody = run(OURS, &words("-o show -m target -C 7"), b"");
-    assert_eq!(nobody.exit, Some(107));
-    assert_eq!(nobody.record, None);
+    let unanswered = run(OURS, &words("-o show -m target -C 7"), b"");
+    assert_eq!(unanswered.exit, Some(107));
+    assert_eq!(unanswered.record, None);
 }
 
 /// Both tools, the same words, the same daemon.
 fn assert_alike(line: &[String]) {
     let reply = b"\0\0\0\0\x0a\0\0\0!\0";
-    let (mut ours, stock) = (run(OURS, line, reply), run(STOCK, line, reply));
+    let (mut ours, tgt) = (run(OURS, line, reply), run(TGT, line, reply));
     ours.stderr = apart(&ours.stderr).0.into_bytes();
-    assert_eq!(ours, stock, "{line:?}");
+    assert_eq!(ours, tgt, "{line:?}");
 }
 
 /// tgt's sends all of these, and the daemon makes something else of them.
@@ -346,12 +346,12 @@ fn a_value_with_a_comma_is_refused_before_anything_is_sent() {
 
 #[test]
 fn the_installed_tool_agrees_on_the_table() {
-    require_stock();
+    require_tgt();
     // tgt has no --drain, no --json, no force for units, and no update of accounts.
     let ours = ["--drain", "-D ", "--json", "-j ", "-o update -m account"];
     let is_ours = |line: &str| ours.iter().any(|word| line.contains(word));
     for (line, _) in CASES.iter().filter(|(line, _)| !is_ours(line)) {
-        // The debug option's line names places in stock's source.
+        // The line of the debug option names lines of tgt's source.
         let line: Vec<String> = words(line).into_iter().map(|word| word.replace("-dt2", "-t2")).collect();
         let line: Vec<String> = line.into_iter().filter(|word| word != "-d").collect();
         assert_alike(&line);
@@ -360,7 +360,7 @@ fn the_installed_tool_agrees_on_the_table() {
 
 #[test]
 fn the_installed_tool_agrees_on_every_letter_of_every_operation() {
-    require_stock();
+    require_tgt();
     #[rustfmt::skip]
     let letters = [
         "-s3", "-c3", "-l1", "-nx", "-vx", "-b/x", "-Erdwr", "-Sx", "-fsync", "-y512", "-Tx", "-Ix", "-Qx", "-ux", "-px",
@@ -386,6 +386,6 @@ fn the_installed_tool_agrees_on_every_letter_of_every_operation() {
     }
 }
 
-fn require_stock() {
-    assert!(Path::new(STOCK).exists(), "{STOCK} is missing: install the Debian package tgt");
+fn require_tgt() {
+    assert!(Path::new(TGT).exists(), "{TGT} is missing: install the Debian package tgt");
 }

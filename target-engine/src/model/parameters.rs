@@ -13,7 +13,7 @@ pub struct Parameters {
 
 /// A session parameter; the discriminant is its row in `KEYS`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and stock's own, by their names")]
+#[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and tgt's own, by their names")]
 pub enum Key {
     MaxRecvDataSegmentLength,
     HeaderDigest,
@@ -78,7 +78,7 @@ enum Kind {
     Digest,
     /// Markers are obsolete (RFC 7143 13.25): the interval is kept, the marker itself stays off.
     MarkerInterval,
-    /// A number of which only the lowest is done.
+    /// A number of which only the lowest is supported.
     OnlyLowest(u32, u32),
     /// A switch that can only be off.
     OnlyOff,
@@ -132,17 +132,17 @@ const KEYS: [Row; 24] = [
     row(Key::MaxQueueCmd, "MaxQueueCmd", 128, Kind::Number(1, 512)),
 ];
 
-/// What a new target begins with.
+/// The values of a new target.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Defaults {
-    /// What is fast without tuning.
+    /// Values that are fast without tuning.
     #[default]
     Fast,
-    /// What stock has, which is what the RFC says for an initiator that says nothing.
-    Stock,
+    /// Those of tgt, which are the defaults of RFC 7143 chapter 13.
+    Tgt,
 }
 
-/// Where the fast defaults are not stock's. Lengths are those at which a longer one brought no more.
+/// The fast defaults that differ from tgt's. Longer lengths brought no more throughput.
 const FAST: [(Key, u32); 6] = [
     (Key::MaxRecvDataSegmentLength, 262_144),
     (Key::MaxXmitDataSegmentLength, 262_144),
@@ -291,19 +291,19 @@ mod tests {
     #[test]
     fn fast_defaults_are_values_that_could_be_set() {
         let fast = Parameters::new(Defaults::Fast);
-        let mut set = Parameters::new(Defaults::Stock);
+        let mut set = Parameters::new(Defaults::Tgt);
         for (name, value) in
             fast.shown().filter(|(name, _)| !name.ends_with("Digest") && !name.ends_with("MarkInt"))
         {
             set.set(name, &value.to_string()).unwrap().unwrap();
         }
         assert_eq!(set, fast);
-        assert!(!fast.flag(Key::InitialR2T) && Parameters::new(Defaults::Stock).flag(Key::InitialR2T));
+        assert!(!fast.flag(Key::InitialR2T) && Parameters::new(Defaults::Tgt).flag(Key::InitialR2T));
     }
 
     #[test]
-    fn values_that_are_taken() {
-        let mut parameters = Parameters::new(Defaults::Stock);
+    fn accepted_values() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
         let cases = [
             ("maxrecvdatasegmentlength", "4096", 4096),
             ("MaxRecvDataSegmentLength", "16777215", 0xff_ffff),
@@ -325,13 +325,13 @@ mod tests {
         }
         assert_eq!(parameters.digests(Key::HeaderDigest), DigestChoice::PreferNone);
         assert_eq!(parameters.digests(Key::DataDigest), DigestChoice::Crc32c);
-        assert_eq!(Parameters::new(Defaults::Stock).digests(Key::DataDigest), DigestChoice::PreferNone);
+        assert_eq!(Parameters::new(Defaults::Tgt).digests(Key::DataDigest), DigestChoice::PreferNone);
         assert!(!parameters.flag(Key::InitialR2T));
     }
 
     #[test]
-    fn values_that_are_refused_change_nothing() {
-        let mut parameters = Parameters::new(Defaults::Stock);
+    fn refused_values_change_nothing() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
         let cases = [
             ("MaxRecvDataSegmentLength", "511"),
             ("MaxRecvDataSegmentLength", "16777216"),
@@ -358,16 +358,16 @@ mod tests {
         for name in ["Colour", ""] {
             assert_eq!(parameters.set(name, "1"), None);
         }
-        assert_eq!(parameters, Parameters::new(Defaults::Stock));
+        assert_eq!(parameters, Parameters::new(Defaults::Tgt));
     }
 
     #[test]
-    fn shown_in_stocks_words() {
-        let mut parameters = Parameters::new(Defaults::Stock);
+    fn values_are_shown_in_tgts_words() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
         parameters.set("HeaderDigest", "None,CRC32C").unwrap().unwrap();
         parameters.set("IFMarkInt", "1").unwrap().unwrap();
         let shown: Vec<_> = parameters.shown().collect();
-        let text = |place: usize| format!("{}={}", shown[place].0, shown[place].1);
+        let text = |index: usize| format!("{}={}", shown[index].0, shown[index].1);
         assert_eq!(text(1), "HeaderDigest=CRC32C");
         assert_eq!(text(2), "DataDigest=None");
         assert_eq!(text(3), "InitialR2T=Yes");

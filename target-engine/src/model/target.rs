@@ -271,7 +271,7 @@ mod tests {
         use crate::model::parameters::Defaults;
         use scsi_core::device::unit::UnitConfig;
         let controller = TargetUnit::controller(UnitConfig::controller(1));
-        let parameters = Parameters::new(Defaults::Stock);
+        let parameters = Parameters::new(Defaults::Tgt);
         Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), controller, parameters, (5, 3), 1)
     }
 

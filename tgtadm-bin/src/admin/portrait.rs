@@ -47,7 +47,7 @@ fn nowhere() -> Place {
 
 /// Parameters that are not what a new target of every daemon has. Stock's daemon and ours begin with different ones.
 fn changed(target: &Target, parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
-    let defaults = [Defaults::Stock, Defaults::Fast].map(|defaults| {
+    let defaults = [Defaults::Tgt, Defaults::Fast].map(|defaults| {
         let pairs = Parameters::new(defaults);
         let texts = pairs.shown().map(|(name, value)| (name, value.to_string()));
         texts.collect::<BTreeMap<&str, String>>()

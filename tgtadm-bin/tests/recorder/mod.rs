@@ -9,7 +9,7 @@ use std::thread;
 /// The tool under test.
 pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_tgtadm");
 /// The tool it stands in for.
-pub(crate) const STOCK: &str = "/usr/sbin/tgtadm";
+pub(crate) const TGT: &str = "/usr/sbin/tgtadm";
 
 /// All that can be seen of one run.
 #[derive(Debug, Eq, PartialEq)]
@@ -40,7 +40,7 @@ pub(crate) fn run(tool: &str, words: &[String], reply: &[u8]) -> Outcome {
         }
     });
     let output = Command::new(tool).arg0("tgtadm").args(words).env("TGT_IPC_SOCKET", &base).output().unwrap();
-    // Nobody came: come ourselves, so that the daemon ends.
+    // No client connected: connect, so that the daemon ends.
     drop(UnixStream::connect(&path));
     let record = daemon.join().unwrap();
     Outcome {

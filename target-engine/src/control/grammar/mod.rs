@@ -82,8 +82,8 @@ pub enum Wording {
 pub struct Demand {
     /// The sentence of tgt's tgtadm where they are missing; `{op}` is the operation.
     pub message: &'static str,
-    /// The letters of the options.
-    pub letters: &'static [u8],
+    /// The short forms of the options.
+    pub options: &'static [u8],
     /// Whether one of them is enough.
     pub any: bool,
     /// What is accepted, where the options' own usage does not say it.

@@ -10,8 +10,8 @@ use super::{CD, DISK, Demand, Number, Operation, StringsForm, TAPE, Wording};
 type Parser = fn(&Asked<'_>) -> Result<Request, ControlError>;
 
 /// Options that must all be given.
-const fn all(letters: &'static [u8], message: &'static str) -> Demand {
-    Demand { message, letters, any: false, accepted: None, spares: |_| false }
+const fn all(options: &'static [u8], message: &'static str) -> Demand {
+    Demand { message, options, any: false, accepted: None, spares: |_| false }
 }
 
 // The wording of each is tgt's, its slips included: scripts match on it.
@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn what_tgtadm_demands_is_an_option_that_it_accepts() {
         for row in OPERATIONS {
-            for letter in row.demand.map_or(&b""[..], |demand| demand.letters) {
-                let option = OPTIONS.iter().find(|option| option.letter == *letter).unwrap();
+            for short in row.demand.map_or(&b""[..], |demand| demand.options) {
+                let option = OPTIONS.iter().find(|option| option.short == *short).unwrap();
                 assert!(
                     row.takes_option(option, Form::Text),
                     "{:?} {:?}: --{}",

@@ -8,14 +8,14 @@ use super::super::wire::{Mode, Op, RequestHeader};
 /// An option of tgtadm.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionRow {
-    /// The letter after one dash.
-    pub letter: u8,
+    /// The character after one dash.
+    pub short: u8,
     /// The name after two dashes.
     pub long: &'static str,
     /// The value's name in the help; empty where the long form takes none.
     pub value: &'static str,
-    /// Whether the letter takes a value.
-    pub letter_takes_value: bool,
+    /// Whether the short form takes a value.
+    pub short_takes_value: bool,
     /// What it sets.
     pub field: Field,
     about: &'static str,
@@ -75,27 +75,27 @@ pub enum Number {
 
 impl OptionRow {
     const fn new(
-        letter: u8,
+        short: u8,
         long: &'static str,
         value: &'static str,
         field: Field,
         about: &'static str,
     ) -> Self {
-        Self { letter, long, value, letter_takes_value: !value.is_empty(), field, about }
+        Self { short, long, value, short_takes_value: !value.is_empty(), field, about }
     }
 
-    /// An option whose letter wants a value and ignores it, as with tgt; the long form takes none.
-    const fn quirk(letter: u8, long: &'static str, number: Number, about: &'static str) -> Self {
+    /// An option whose short form takes a value and ignores it, as with tgt. The long form takes none.
+    const fn quirk(short: u8, long: &'static str, number: Number, about: &'static str) -> Self {
         let field = Field::Number(number, Reading::Switch);
-        Self { letter_takes_value: true, ..Self::new(letter, long, "", field, about) }
+        Self { short_takes_value: true, ..Self::new(short, long, "", field, about) }
     }
 
-    const fn number(letter: u8, long: &'static str, number: Number, about: &'static str) -> Self {
-        Self::new(letter, long, "N", Field::Number(number, Reading::Number), about)
+    const fn number(short: u8, long: &'static str, number: Number, about: &'static str) -> Self {
+        Self::new(short, long, "N", Field::Number(number, Reading::Number), about)
     }
 
-    const fn text(letter: u8, key: Key, value: &'static str, about: &'static str) -> Self {
-        Self::new(letter, key.option(), value, Field::Text(key), about)
+    const fn text(short: u8, key: Key, value: &'static str, about: &'static str) -> Self {
+        Self::new(short, key.option(), value, Field::Text(key), about)
     }
 
     /// Whether the long form takes a value.
@@ -175,13 +175,13 @@ pub const OPTIONS: &[OptionRow] = &[
     OptionRow::text(b'p', Key::Password, "SECRET", "its secret"),
     OptionRow::number(b'H', "host", Number::Host, "a SCSI host's number, for drivers that have one"),
     OptionRow::quirk(b'F', "force", Number::Force,
-        "delete a target or logical unit that is in use, whatever hangs (the letter wants a word, which is ignored)"),
+        "delete a target or logical unit that is in use, whatever hangs (the short form takes a word, which is ignored)"),
     OptionRow::text(b'D', Key::Drain, "SECONDS", "the same, but let what runs finish within this time"),
     OptionRow::new(b'P', "params", "K=V,K=V", Field::Parameters, "parameters of a logical unit, or portal=ADDRESS[:PORT]"),
     OptionRow::new(b'B', "bus", "BUS,ID", Field::Number(Number::Host, Reading::Bus), "a SCSI host by its device in /sys/bus"),
     OptionRow::new(b'Y', "device-type", "TYPE", Field::Number(Number::DeviceType, Reading::DeviceType), ""),
     OptionRow::quirk(b'O', "outgoing", Number::Outgoing,
-        "an account the target uses itself (the letter wants a word, which is ignored)"),
+        "an account the target uses itself (the short form takes a word, which is ignored)"),
     OptionRow::new(b'C', "control-port", "N", Field::ControlPort, "which daemon: 0 (default) to 32767"),
 ];
 
@@ -272,10 +272,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_and_names_are_unique() {
+    fn options_are_unique() {
         for (index, row) in OPTIONS.iter().enumerate() {
             for other in &OPTIONS[..index] {
-                assert_ne!(row.letter, other.letter);
+                assert_ne!(row.short, other.short);
                 assert_ne!(row.long, other.long);
             }
             assert!(!row.about().is_empty(), "--{}", row.long);

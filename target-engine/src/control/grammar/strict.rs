@@ -1,6 +1,5 @@
-//! What the JSON form demands of a request beyond what the text form does: every number and string belongs to the
-//! operation, comes once, has a value that is possible, and nothing is missing or left over. Where stock ignores or
-//! guesses, this refuses.
+//! The checks of the JSON form beyond those of the text form. Every number and string belongs to the operation, comes
+//! once and has a possible value; none is missing and none is left over. tgt ignores or guesses in these cases.
 
 use super::super::error::{ControlError, TgtadmError};
 use super::super::request::{Key, Request, settings, text};
@@ -11,7 +10,7 @@ use crate::model::target;
 use crate::model::unit::is_block_len;
 use crate::model::unit_parameters::UnitParameter;
 
-/// Refuses what the text form would let pass.
+/// Refuses numbers and strings that the text form ignores.
 pub(super) fn check(operation: &Operation, record: &Record) -> Result<(), ControlError> {
     numbers(operation, &record.header)?;
     let (mode, strings) = (operation.mode, operation.strings);
@@ -32,7 +31,7 @@ pub(super) fn check(operation: &Operation, record: &Record) -> Result<(), Contro
     }
 }
 
-/// Whether there is a password where none is wanted, which no reason and no line of the log may show.
+/// Whether there is a password that does not belong. No refusal and no line of the log may repeat it.
 fn has_stray_secret(strings: StringsForm, text: &str) -> bool {
     let is_secret = |item: &str| item.starts_with("password=");
     match strings {
@@ -42,7 +41,7 @@ fn has_stray_secret(strings: StringsForm, text: &str) -> bool {
     }
 }
 
-/// Refuses a request that the text form would do in part, or whose value it would guess.
+/// Refuses a request that the text form carries out in part.
 pub(super) fn check_meaning(request: &Request) -> Result<(), ControlError> {
     match request {
         Request::UnitUpdate { changes, .. } => {
@@ -88,7 +87,7 @@ fn numbers(operation: &Operation, header: &RequestHeader) -> Result<(), ControlE
     Ok(())
 }
 
-/// One NUL at the end and none before it, or nothing at all.
+/// The strings, which end with a NUL and have none before it, or are empty.
 fn whole_text(payload: &[u8]) -> Result<&str, ControlError> {
     match payload.iter().position(|byte| *byte == 0) {
         None if payload.is_empty() => Ok(""),
@@ -100,7 +99,7 @@ fn whole_text(payload: &[u8]) -> Result<&str, ControlError> {
     }
 }
 
-/// Each item is `key=value` of a key that is known, once, with a value; all that are needed are there.
+/// Checks that each item is `key=value` with a known key that comes once, and that all needed keys are there.
 fn keys(text: &str, needs: &[Key], takes: &[Key]) -> Result<(), ControlError> {
     let mut seen: Vec<Key> = Vec::new();
     for item in text.split(',').filter(|_| !text.is_empty()) {
@@ -144,7 +143,7 @@ fn pair(mode: Mode, text: &str) -> Result<(), ControlError> {
     }?)
 }
 
-/// The text is not repeated: there may be a secret in it.
+/// Checks a user and a password. A refusal does not repeat the text: it may have a secret.
 fn account(text: &str) -> Result<(), ControlError> {
     let whole = text.strip_prefix("user=").and_then(|rest| rest.split_once(",password="));
     match whole {

@@ -1,5 +1,5 @@
-//! The same reports for programs. `docs/json.md` is the contract, the golden files beside the tests are its examples:
-//! members may be added, none is removed, renamed or given another type or unit.
+//! Reports in JSON. `docs/json.md` is the contract, and the golden files beside the tests are its examples: members may be
+//! added; none is removed, renamed or given another type or unit.
 
 use iscsi_proto::params::{ConnectionParams, SessionParams, TaskReporting};
 use scsi_core::device::unit::DeviceType;
@@ -51,14 +51,14 @@ pub fn report(report: &Report) -> Value {
     }
 }
 
-/// Why not.
+/// A refusal.
 #[must_use]
 pub fn refusal(error: &ControlError) -> Value {
     let ControlError { kind, reason } = error;
     json!({ "error": { "number": kind.number(), "name": kind.to_string(), "reason": reason } })
 }
 
-/// Lines for people too.
+/// Writes it with line breaks, for people who read it.
 fn document(value: &Value) -> String {
     format!("{value:#}\n")
 }
@@ -116,7 +116,7 @@ fn target(report: &TargetReport) -> Value {
     })
 }
 
-/// The keys by their own names, in the types that they have.
+/// The keys by their names, each in its own type.
 fn parameters(report: &ParametersReport) -> Map<String, Value> {
     let value = |value: &parameters::Value| match value {
         parameters::Value::Number(number) => Value::from(*number),
@@ -148,7 +148,7 @@ fn session(report: &SessionReport) -> Value {
     })
 }
 
-/// What was agreed; the names are those of RFC 7143 chapter 13.
+/// The negotiated parameters, by the names of RFC 7143 chapter 13.
 fn session_parameters(params: &SessionParams) -> Value {
     json!({
         "MaxConnections": params.max_connections,

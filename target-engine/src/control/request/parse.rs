@@ -97,14 +97,15 @@ pub(in crate::control) fn target_update(asked: &Asked<'_>) -> Answer {
 
 /// Refuses a name that tgt refuses. Whether it is an iSCSI name is not checked, as by tgt.
 fn target_name(name: &str) -> Result<(), ControlError> {
-    let allowed = |letter: &char| letter.is_ascii_alphanumeric() || ":.-".contains(*letter);
-    if let Some(strange) = name.chars().find(|letter| !allowed(letter)) {
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || ":.-".contains(*c);
+    if let Some(strange) = name.chars().find(|c| !allowed(c)) {
         let reason =
             format!("--targetname {name:?}: {strange:?} is not allowed; accepted: A-Z a-z 0-9 : . -");
         return Err(wrong(reason));
     }
     if !(1..=TARGET_NAME_LEN_MAX).contains(&name.len()) {
-        let reason = format!("--targetname has {} letters; accepted: 1 to {TARGET_NAME_LEN_MAX}", name.len());
+        let reason =
+            format!("--targetname has {} characters; accepted: 1 to {TARGET_NAME_LEN_MAX}", name.len());
         return Err(wrong(reason));
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! What the strict form refuses, beside what the text form makes of the same.
+//! Requests that the JSON form refuses, and what the text form makes of them.
 
 use super::*;
 use crate::control::grammar::OPERATIONS;
 use crate::control::request::UnitChange;
 use crate::control::wire::{Form, JSON_LLD, Op};
 
-/// The numbers in tgtadm's letters (`t1 l2`), the strings with their NUL.
+/// The numbers by tgtadm's short options (`t1 l2`), the strings with their NUL.
 fn record(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Record {
     let mut header = RequestHeader { mode: mode as u32, op: op as u32, ..RequestHeader::default() };
     for word in given.split_whitespace() {
@@ -32,7 +32,7 @@ fn strict(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Result<Request, Co
     Request::parse(&record)
 }
 
-/// The least that each operation needs, as tgtadm sends it.
+/// The minimal request of each operation, as tgtadm sends it.
 const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
     (Mode::System, Op::Show, "", b""),
     (Mode::System, Op::Stat, "", b""),
@@ -77,7 +77,7 @@ const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
 ];
 
 #[test]
-fn what_is_whole_means_the_same_in_both_forms() {
+fn a_valid_request_means_the_same_in_both_forms() {
     for (mode, op, given, payload) in WHOLE {
         let answer = strict(*mode, *op, given, payload);
         assert!(answer.is_ok(), "{mode:?} {op:?} {given}: {answer:?}");
@@ -90,7 +90,7 @@ fn what_is_whole_means_the_same_in_both_forms() {
 }
 
 #[test]
-fn sessions_and_units_are_shown_by_themselves() {
+fn json_form_shows_sessions_and_units() {
     let tid = crate::model::Tid::new(1);
     assert_eq!(strict(Mode::Session, Op::Show, "", b""), Ok(Request::SessionShow { tid: None, sid: 0 }));
     assert_eq!(strict(Mode::Session, Op::Show, "t1 s3", b""), Ok(Request::SessionShow { tid, sid: 3 }));
@@ -109,19 +109,19 @@ fn only_the_json_form_compares_a_secret() {
     assert_eq!(Request::parse(&record(Mode::Account, Op::Show, "", payload)), Ok(Request::AccountShow));
 }
 
-/// Each number that an operation does not take, each that it needs taken away, and each that is none.
+/// Each number that an operation does not take, each needed one left out, and each impossible one.
 #[test]
-fn numbers_belong_to_their_operation() {
+fn foreign_missing_and_impossible_numbers_are_refused() {
     for (mode, op, given, payload) in WHOLE {
         let row = Operation::find(*mode, *op, Form::Json).unwrap();
         for (number, word) in Number::ALL.into_iter().zip(["t1", "s1", "l1", "c1", "H1", "Y5", "O1", "F1"]) {
-            let letter = &word[..1];
+            let short = &word[..1];
             if !row.takes_number(number) {
                 let answer = strict(*mode, *op, &format!("{given} {word}"), payload).unwrap_err();
                 assert!(answer.reason.contains("does not belong"), "{mode:?} {op:?} {word}: {answer:?}");
             }
             if row.needs.contains(&number) {
-                let rest: Vec<_> = given.split(' ').filter(|given| !given.starts_with(letter)).collect();
+                let rest: Vec<_> = given.split(' ').filter(|given| !given.starts_with(short)).collect();
                 let answer = strict(*mode, *op, &rest.join(" "), payload).unwrap_err();
                 assert!(answer.reason.contains("is missing"), "{mode:?} {op:?} {word}: {answer:?}");
             }
@@ -142,7 +142,7 @@ fn numbers_belong_to_their_operation() {
 }
 
 #[test]
-fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
+fn payload_without_nul_or_with_bytes_after_it_is_refused() {
     for (mode, op, given, payload) in WHOLE {
         if let Some((_, bare)) = payload.split_last() {
             assert!(strict(*mode, *op, given, bare).unwrap_err().reason.contains("no NUL"));
@@ -157,7 +157,7 @@ fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
 }
 
 #[test]
-fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+fn misplaced_password_is_refused_and_not_repeated() {
     let takes_it = |op| matches!(op, Op::New | Op::Update | Op::Show);
     for (mode, op, given, payload) in
         WHOLE.iter().filter(|whole| whole.0 != Mode::Account || !takes_it(whole.1))
@@ -181,7 +181,7 @@ fn a_password_where_none_belongs_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn strings_are_known_come_once_and_have_a_value() {
+fn unknown_repeated_and_empty_strings_are_refused() {
     use Mode::{Account, LogicalUnit, Portal, System, Target};
     use Op::{Bind, Delete, New, Show, Update};
     #[rustfmt::skip]
@@ -235,9 +235,9 @@ fn strings_are_known_come_once_and_have_a_value() {
     }
 }
 
-/// The text form does what is right of an update, and then tells the error.
+/// The text form makes the valid changes of an update and reports the error.
 #[test]
-fn an_update_is_done_whole_or_not_at_all() {
+fn update_with_an_error_changes_nothing() {
     let payload = b"targetOps readonly=1,lbppbe=x,\0";
     let lenient = Request::parse(&record(Mode::LogicalUnit, Op::Update, "t1 l1", payload)).unwrap();
     let Request::UnitUpdate { changes, .. } = lenient else { panic!("{lenient:?}") };
@@ -249,7 +249,7 @@ fn an_update_is_done_whole_or_not_at_all() {
 }
 
 #[test]
-fn an_operation_that_a_mode_does_not_have_is_told_those_it_has() {
+fn refusal_of_an_operation_lists_the_valid_ones() {
     let answer = strict(Mode::LogicalUnit, Op::Bind, "t1 l1", b"").unwrap_err();
     assert!(answer.reason.ends_with("valid: new, delete, stat, update, show"), "{answer:?}");
     let mut other = record(Mode::Lld, Op::Start, "", b"");
