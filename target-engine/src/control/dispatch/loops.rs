@@ -5,12 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::messages::{LoopId, NewTarget, ServiceId, TargetSettings, ToLoop};
 use super::super::report::{Reply, Report};
 use super::super::request::State;
+use super::error::{LoopsError, TargetError};
 use super::store::Ended;
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, target_gone};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
 use crate::model::parameters::Key;
@@ -74,15 +75,11 @@ impl Control {
     pub(super) fn change_loops(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Reply {
         if !self.shared.is_empty() && count > self.shared.len() {
             let shared = self.shared.len();
-            let reason = format!(
-                "--name loops --value {count} is not possible; accepted: 1 to {shared}, the shared loops"
-            );
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(LoopsError::Shared { count, shared }.into());
         }
         let busy = !self.model.target(tid)?.busy_units.is_empty();
         if busy || self.sessions.of_target(tid).next().is_some() {
-            let reason = "--name loops: only while nobody is logged in and no logical unit is on its way";
-            return Err(TgtadmError::TargetActive.because(reason));
+            return Err(LoopsError::InUse.into());
         }
         let loops = self.choose_loops(tid, count, out)?;
         // A loop that goes on serving it forgets its former life first.
@@ -114,7 +111,7 @@ impl Control {
         for id in chosen.iter().filter(|id| !self.shared.contains(id)) {
             let _ = out.send(*id, ToLoop::End(Duration::ZERO));
         }
-        Err(TgtadmError::NoMemory.because(format!("no thread for the target: {error}")))
+        Err(LoopsError::Thread(error).into())
     }
 
     /// The shared loops, that with the fewest targets first, among equals that with the fewest sessions; the target
@@ -220,7 +217,7 @@ impl Control {
             Work::Retire(retire) if retire.target == Some(tid) => Some(retire),
             _ => None,
         });
-        let Retire { loops, stores, .. } = retire.ok_or_else(target_gone)?;
+        let Retire { loops, stores, .. } = retire.ok_or(TargetError::Gone)?;
         let (loops, stores) = (loops.clone(), stores.clone());
         let work = Work::Retire(Retire { target: None, loops: Vec::new(), stores });
         self.tell(Some(client), due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);

@@ -4,6 +4,7 @@
 //! opened by an opener, a loop answers by letter, and both come back with the ticket they were given.
 
 mod account;
+pub mod error;
 mod login;
 mod loops;
 mod names;
@@ -39,6 +40,7 @@ use crate::model::sessions::SessionDirectory;
 use crate::model::store::{StoreId, StoreKind};
 use crate::model::{Model, PortalId, Tid};
 
+use self::error::{MediumError, OperationError};
 pub use login::{LoginId, Refused};
 use store::{Opened, still_open};
 
@@ -314,7 +316,8 @@ impl Control {
             Work::Retire(retire) => self.retired(retire, out),
             Work::SwapMedium(swap) => return self.medium_idle((client, deadline), swap, out),
             Work::CloseConnection => {
-                let closed = answers.into_iter().try_for_each(|(_, answer)| answer.map_err(loop_refused));
+                let closed =
+                    answers.into_iter().try_for_each(|(_, answer)| answer.map_err(ControlError::from));
                 done(closed).into()
             }
             Work::RestoreUnit
@@ -345,10 +348,8 @@ impl Control {
                     still_open(remove.store().as_slice()).map_or(Ok(Report::Done), Err)
                 }
                 Work::Close(closing) => closing.overdue(still_open(closing.stores())),
-                Work::SwapMedium(_) => Err(TgtadmError::LunActive.because(
-                    "the commands on the present medium have not ended yet; it is exchanged when they have",
-                )),
-                _ => Err(overdue()),
+                Work::SwapMedium(_) => Err(MediumError::Busy.into()),
+                _ => Err(OperationError::Overdue.into()),
             };
             out.reply(client, reply);
         }
@@ -396,29 +397,4 @@ fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
 
 fn done<E: Into<ControlError>>(result: Result<(), E>) -> Reply {
     result.map(|()| Report::Done).map_err(E::into)
-}
-
-/// What a loop's refusal is on the wire.
-fn loop_refused(error: LoopError) -> ControlError {
-    match error {
-        LoopError::NoTarget => target_gone(),
-        LoopError::NoUnit => TgtadmError::NoLun.because("the logical unit is gone"),
-        LoopError::UnitExists => TgtadmError::LunExists.because("the logical unit is there already"),
-        LoopError::Busy => TgtadmError::LunActive.because("commands are running on the logical unit"),
-        LoopError::NoConnection => TgtadmError::NoConnection.because("the connection is gone"),
-        LoopError::Store(error) => TgtadmError::InvalidRequest.because(format!("the backing store: {error}")),
-    }
-}
-
-fn target_gone() -> ControlError {
-    TgtadmError::NoTarget.because("the target was removed meanwhile")
-}
-
-fn too_busy() -> ControlError {
-    TgtadmError::NoMemory.because("too many operations are under way; try again")
-}
-
-fn overdue() -> ControlError {
-    let seconds = CONTROL_REPLY.as_secs();
-    TgtadmError::Unknown.because(format!("no answer within {seconds} s; what was begun goes on"))
 }

@@ -2,8 +2,9 @@
 
 use scsi_core::device::unit::UnitConfig;
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::Control;
+use super::error::UnitError;
 use super::update::{UpdateUnit, unit_gone};
 use crate::model::identity::{self, Naming};
 use crate::model::store::StoreSpec;
@@ -49,12 +50,14 @@ impl Control {
                     continue;
                 }
                 if other.unit.with_config(|other| identity::same(config, other)) {
-                    let reason = format!(
-                        "target {} lun {lun} is called like this already ({:?}, serial number {:?}), and its \
-                         store is {:?}: give each store its own scsi_id and scsi_sn",
-                        target.tid, config.scsi_id, config.scsi_sn, other.store.path,
-                    );
-                    return Err(TgtadmError::InvalidRequest.because(reason));
+                    return Err(UnitError::NameTaken {
+                        tid: target.tid,
+                        lun: *lun,
+                        scsi_id: config.scsi_id.clone(),
+                        scsi_sn: config.scsi_sn.clone(),
+                        path: other.store.path.clone(),
+                    }
+                    .into());
                 }
             }
         }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::jobs::Job;
 use super::super::report::{Reply, Report};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
+use super::error::{OperationError, PortalError};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work};
 use crate::limits::PORTALS_MAX;
 use crate::model::portal::{PortalOptions, PortalSpec};
 use crate::model::{Portal, PortalId};
@@ -43,10 +44,8 @@ impl Control {
             let wanted = spec.address().map_or_else(|| spec.clone(), PortalSpec::from);
             let found = self.model.portals.iter().position(|portal| portal.spec == wanted);
             let found = found.ok_or_else(|| {
-                let known: Vec<_> = self.model.portals.iter().map(|portal| portal.spec.to_string()).collect();
-                let reason =
-                    format!("portal={wanted}: it is not listened on; accepted: {}", known.join(", "));
-                TgtadmError::InvalidRequest.because(reason)
+                let known = self.model.portals.iter().map(|portal| portal.spec.clone()).collect();
+                PortalError::Unknown { portal: wanted, known }
             })?;
             let portal = self.model.portals.remove(found);
             out.close_portal(portal.id);
@@ -71,7 +70,7 @@ impl Control {
                 if let Some(Work::Listen(listen)) = operation.map(|operation| operation.work) {
                     self.take_back(&listen, out);
                 }
-                return Some(Err(too_busy()));
+                return Some(Err(OperationError::TooBusy.into()));
             };
             if let Err(error) = self.listen_and_note(address, &mut listen, out) {
                 return Some(Err(error));
@@ -88,9 +87,7 @@ impl Control {
         addresses: &[SocketAddr],
         out: &mut dyn Outside,
     ) {
-        let unknown =
-            || TgtadmError::InvalidRequest.because("--params portal=: no address is known for this name");
-        let mut reply = addresses.is_empty().then(|| Err(unknown()));
+        let mut reply = addresses.is_empty().then(|| Err(PortalError::NoAddress.into()));
         for address in addresses {
             if let Err(error) = self.listen_and_note(*address, &mut listen, out) {
                 reply = Some(Err(error));
@@ -120,8 +117,7 @@ impl Control {
             Err(error) => {
                 log::error!("portal {address}: {error}");
                 self.take_back(listen, out);
-                Err(TgtadmError::InvalidRequest
-                    .because(format!("portal={}: {error}", PortalSpec::from(address))))
+                Err(PortalError::Listen { portal: address.into(), error }.into())
             }
         }
     }

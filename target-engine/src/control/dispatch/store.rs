@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::report::Reply;
 use super::super::request::UnitStrings;
+use super::error::StoreError;
 use super::{Control, MaybeWaiting, Outside, Work};
 use crate::model::store::{OpenFlags, StoreId, StoreSpec};
 use crate::model::unit::{DEFAULT_BLOCK_LEN, DEFAULT_KIND};
@@ -98,31 +99,25 @@ impl Control {
 
 /// What is told of stores that do not close in time; `None` where all are closed.
 pub(super) fn still_open<'a>(paths: impl Iterator<Item = &'a str>) -> Option<ControlError> {
-    let paths: Vec<_> = paths.collect();
-    (!paths.is_empty()).then(|| {
-        let paths = paths.join(", ");
-        TgtadmError::LunActive
-            .because(format!("the change is made, but the store has not closed in time; still open: {paths}"))
-    })
+    let paths: Vec<_> = paths.map(str::to_owned).collect();
+    (!paths.is_empty()).then(|| StoreError::StillOpen(paths).into())
 }
 
-/// The opener's own words name the path.
+/// A store that was not opened. The opener's reason has the path.
 pub(super) fn not_opened(why: &str) -> ControlError {
-    TgtadmError::InvalidRequest.because(format!("--backing-store {why}"))
+    StoreError::NotOpened(why.to_owned()).into()
 }
 
 pub(super) fn store_spec(strings: UnitStrings, out: &mut dyn Outside) -> Result<StoreSpec, ControlError> {
     let kind = strings.bstype.unwrap_or_else(|| DEFAULT_KIND.to_owned());
     let kinds = out.store_kinds();
     let known = kinds.iter().find(|known| known.name == kind).ok_or_else(|| {
-        let accepted: Vec<_> = kinds.iter().map(|known| known.name).collect();
-        let reason = format!("--bstype {kind:?} is not known; accepted: {}", accepted.join(", "));
-        TgtadmError::InvalidRequest.because(reason)
+        let known = kinds.iter().map(|known| known.name).collect();
+        StoreError::Kind { kind: kind.clone(), known }
     })?;
     let flags = OpenFlags::parse(&strings.bsoflags.unwrap_or_default())?;
     if !flags.is_empty() && !known.takes_flags {
-        let reason = format!("--bsoflags {:?}: stores of the kind {kind} take none", flags.word());
-        return Err(TgtadmError::InvalidRequest.because(reason));
+        return Err(StoreError::Flags { flags: flags.word(), kind }.into());
     }
     Ok(StoreSpec {
         kind,

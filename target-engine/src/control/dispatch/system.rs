@@ -1,9 +1,10 @@
 //! Modes system and lld.
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::report::{Reply, Report};
 use super::super::request::{Driver, SystemChange};
 use super::super::wire::{Form, Mode, RequestHeader};
+use super::error::{DriverError, PortalError};
 use super::{Control, Outside};
 use crate::model::DriverState;
 use crate::model::portal::PortalSpec;
@@ -60,23 +61,23 @@ impl Control {
     /// asked, as in stock.
     ///
     /// # Errors
-    /// [`TgtadmError::NoDriver`].
+    /// [`DriverError::NotReady`].
     pub fn admit(&self, header: &RequestHeader) -> Result<(), ControlError> {
         let (_, name) = Form::of(&header.lld);
         let named = Driver::from_name(name).filter(|_| !name.is_empty());
         let Some(driver) = named.filter(|_| header.mode != Mode::Lld as u32) else { return Ok(()) };
-        let why_not = match self.model.driver(driver) {
-            DriverState::Ready => return Ok(()),
-            DriverState::Stopped => "is stopped; start it by --mode lld --op start",
-            DriverState::Error => NO_RDMA,
-        };
-        Err(TgtadmError::NoDriver.because(format!("the driver {} {why_not}", driver.name())))
+        match self.model.driver(driver) {
+            DriverState::Ready => Ok(()),
+            state @ (DriverState::Stopped | DriverState::Error) => {
+                Err(DriverError::NotReady(driver, state).into())
+            }
+        }
     }
 
     /// Only without targets: this is not the way to end sessions.
     pub(super) fn system_delete(&mut self, out: &mut dyn Outside) -> Reply {
         if !self.model.is_empty() {
-            return Err(TgtadmError::InvalidRequest.because(targets_exist(self.model.targets().len())));
+            return Err(DriverError::TargetsExist(self.model.targets().len()).into());
         }
         out.end();
         Ok(Report::Done)
@@ -86,10 +87,7 @@ impl Control {
         match self.model.driver(driver) {
             DriverState::Ready => return Ok(Report::Done),
             DriverState::Stopped => {}
-            DriverState::Error => {
-                let reason = format!("the driver {} {NO_RDMA}", driver.name());
-                return Err(TgtadmError::Unknown.because(reason));
-            }
+            DriverState::Error => return Err(DriverError::Unsupported(driver).into()),
         }
         let listened_on = |spec: &PortalSpec| self.model.portals.iter().any(|portal| portal.spec == *spec);
         let missing: Vec<_> =
@@ -99,7 +97,7 @@ impl Control {
             if let Err(error) = self.listen(address, out) {
                 log::error!("portal {spec}: {error}");
                 self.close_portals(out);
-                return Err(TgtadmError::Unknown.because(format!("portal {spec}: {error}")));
+                return Err(PortalError::ListenAtStart { portal: spec, error }.into());
             }
         }
         self.model.iscsi = DriverState::Ready;
@@ -111,7 +109,7 @@ impl Control {
             return Ok(Report::Done);
         }
         if !self.model.is_empty() {
-            return Err(TgtadmError::DriverActive.because(targets_exist(self.model.targets().len())));
+            return Err(DriverError::InUse(self.model.targets().len()).into());
         }
         self.close_portals(out);
         out.close_logins();
@@ -119,10 +117,3 @@ impl Control {
         Ok(Report::Done)
     }
 }
-
-fn targets_exist(count: usize) -> String {
-    format!("{count} targets exist; delete them first")
-}
-
-/// Why iSER is not there.
-const NO_RDMA: &str = "cannot serve: there is no support of RDMA";

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use iscsi_proto::ids::Cid;
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::messages::ToLoop;
 use super::super::report::{Reply, Report};
 use super::super::request::Binding;
+use super::error::TargetError;
 use super::{Control, Outside, Waiting, Work, done};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
@@ -18,8 +19,7 @@ use crate::model::target::{Updated, loops};
 impl Control {
     pub(super) fn target_new(&mut self, tid: Tid, name: &str, out: &mut dyn Outside) -> Reply {
         if self.leaving.contains(&tid) {
-            let reason = format!("--tid {tid}: the target that had this number is still being removed");
-            return Err(TgtadmError::TargetExists.because(reason));
+            return Err(TargetError::Leaving(tid).into());
         }
         let count = self.model.add_target(tid, name)?.loops;
         if let Err(error) = self.serve(tid, count, out) {
@@ -45,9 +45,7 @@ impl Control {
         self.model.target(tid)?;
         let sessions = self.sessions.of_target(tid).count();
         if by.is_none() && sessions > 0 {
-            let reason =
-                format!("--tid {tid}: {sessions} sessions use it; end them, or give --drain or --force");
-            return Err(TgtadmError::TargetActive.because(reason));
+            return Err(TargetError::InUse { tid, sessions }.into());
         }
         let target = self.model.remove_target(tid);
         self.leaving.insert(tid);
@@ -113,8 +111,7 @@ impl Control {
         self.model.target(tid)?;
         let session = self.session(sid)?;
         if session.key.tid != tid {
-            let reason = format!("--sid {sid}: that session is at target {}", session.key.tid);
-            return Err(TgtadmError::NoSession.because(reason));
+            return Err(TargetError::SessionOf { sid, tid: session.key.tid }.into());
         }
         let connection = session.connections.iter().find(|connection| u32::from(connection.cid.0) == cid);
         let Cid(cid) = connection.ok_or_else(|| no_connection(sid, cid))?.cid;
@@ -141,12 +138,9 @@ fn warn_of_surprise(tid: Tid, before: Option<&str>, acl: &Acl) {
 }
 
 fn no_session(sid: u64) -> ControlError {
-    TgtadmError::NoSession.because(match sid {
-        0 => "--sid is missing: the session's number, 1 or more".to_owned(),
-        _ => format!("--sid {sid}: no session has this number"),
-    })
+    TargetError::NoSession(sid).into()
 }
 
 pub(super) fn no_connection(sid: u64, cid: u32) -> ControlError {
-    TgtadmError::NoConnection.because(format!("--cid {cid}: session {sid} has no such connection"))
+    TargetError::NoConnection { sid, cid }.into()
 }

@@ -12,8 +12,9 @@ use super::super::jobs::Job;
 use super::super::messages::{LoopError, LoopId, ServiceId, ToLoop};
 use super::super::report::Report;
 use super::super::request::UnitStrings;
+use super::error::{OperationError, TargetError, UnitError};
 use super::store::{Ended, Opened, not_opened, store_spec};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, loop_refused, target_gone, too_busy};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work};
 use crate::model::Tid;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::TargetUnit;
@@ -88,18 +89,13 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), ControlError> {
         self.model.target(tid)?;
-        let lun = self::lun(lun).ok_or_else(|| {
-            TgtadmError::InvalidRequest
-                .because(format!("--lun {lun} is not possible; accepted: 0 to {}", Lun::MAX))
-        })?;
+        let lun = self::lun(lun).ok_or(UnitError::Number(lun))?;
         let place = Place { tid, lun, service: self.service_of(tid) };
         if self.model.target(tid)?.has_unit(place.lun) {
-            let reason = format!("--lun {lun}: target {tid} has a logical unit of this number");
-            return Err(TgtadmError::LunExists.because(reason));
+            return Err(UnitError::Taken { tid, lun }.into());
         }
         if device_type != DeviceType::Disk as u32 {
-            let reason = format!("--device-type {device_type:#04x} is not served; accepted: disk (0x00)");
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(UnitError::DeviceType(device_type).into());
         }
         let spec = store_spec(strings, out)?;
         self.model.target_mut(tid)?.busy_units.insert(place.lun);
@@ -113,7 +109,7 @@ impl Control {
         if out.job(Job::Open(ticket, spec)).is_err() {
             self.pending.take(ticket);
             self.free(&place);
-            return Err(too_busy());
+            return Err(OperationError::TooBusy.into());
         }
         Ok(())
     }
@@ -132,7 +128,7 @@ impl Control {
                 if self.is_alive(&new.place) {
                     return self.add_unit(waiting, new, Some(store), out);
                 }
-                Ended { reply: Err(target_gone()), closing: vec![store.id] }
+                Ended { reply: Err(TargetError::Gone.into()), closing: vec![store.id] }
             }
             Err(why) => {
                 log::error!("target {} lun {}: {}: {why}", new.place.tid, new.place.lun, new.spec.path);
@@ -185,7 +181,7 @@ impl Control {
                 let now = Instant::now();
                 let letter = |ticket| ToLoop::RemoveUnit { tid, lun, by: Some(now), ticket };
                 self.tell(None, now, &served, Work::RestoreUnit, letter, out);
-                let reply = Err(failure.map_or_else(target_gone, loop_refused));
+                let reply = Err(failure.map_or_else(|| TargetError::Gone.into(), ControlError::from));
                 Ended { reply, closing: entry.into_iter().filter_map(|entry| entry.open).collect() }
             }
         }
@@ -205,8 +201,7 @@ impl Control {
         self.model.target(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error.into() })?;
         let number = self::lun(lun).ok_or_else(|| no_unit(tid, lun))?;
         if number == Lun::ZERO {
-            let reason = "--lun 0: the controller goes with its target; accepted: the number of another unit";
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(UnitError::Controller.into());
         }
         let place = Place { tid, lun: number, service: self.service_of(tid) };
         let hurried = if by.is_some() { self.taken(&place) } else { None };
@@ -215,8 +210,7 @@ impl Control {
             return Err(no_unit(tid, lun));
         }
         if !target.busy_units.insert(number) && hurried.is_none() {
-            let reason = format!("--lun {lun}: it is being made or removed");
-            return Err(TgtadmError::LunActive.because(reason));
+            return Err(UnitError::Busy(lun).into());
         }
         let taken = if by.is_some() { target.units.remove(&number) } else { None };
         let removal = match (taken, hurried) {
@@ -256,7 +250,7 @@ impl Control {
                 self.free(&remove.place);
                 return self.forget(&remove.place, entry);
             }
-            Removal::IfIdle if !self.is_alive(&remove.place) => return Err(target_gone()).into(),
+            Removal::IfIdle if !self.is_alive(&remove.place) => return Err(TargetError::Gone.into()).into(),
             Removal::IfIdle => self.free(&remove.place),
         }
         let gone = || Err(no_unit(tid, lun.number().into())).into();
@@ -271,7 +265,7 @@ impl Control {
         let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
         self.tell(None, Instant::now(), &forgot, Work::RestoreUnit, letter, out);
         let refused = answers.iter().find_map(|(_, answer)| answer.err());
-        Err(loop_refused(refused.unwrap_or(LoopError::Busy))).into()
+        Err(refused.unwrap_or(LoopError::Busy).into()).into()
     }
 
     fn forget(&mut self, place: &Place, entry: TargetUnit) -> Ended {
@@ -308,10 +302,7 @@ impl Control {
 }
 
 pub(super) fn no_unit(tid: Tid, lun: u64) -> ControlError {
-    TgtadmError::NoLun.because(match lun {
-        u64::MAX => "--lun is missing: the logical unit's number".to_owned(),
-        _ => format!("--lun {lun}: target {tid} has no logical unit of this number"),
-    })
+    UnitError::Unknown { tid, lun }.into()
 }
 
 /// A unit's number as initiators can address it.

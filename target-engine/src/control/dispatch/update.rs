@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 use scsi_core::device::unit::{DeviceType, Unit};
 use scsi_core::store::IoError;
 
-use super::super::error::{ControlError, TgtadmError};
+use super::super::error::ControlError;
 use super::super::jobs::Job;
 use super::super::messages::{Ticket, ToLoop};
 use super::super::report::{Reply, Report};
+use super::error::{MediumError, OperationError};
 use super::store::{Ended, Opened, not_opened};
 use super::unit::{Place, no_unit};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
+use super::{Control, MaybeWaiting, Outside, Waiting, Work};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
 use crate::model::error::ModelError;
@@ -89,31 +90,29 @@ impl Control {
                 update.error = Some(unit_gone(&update));
                 break;
             };
-            let made =
-                match change.as_ref().map(UnitChange::effect) {
-                    Err(error) => Err(error.clone()),
-                    Ok(UnitEffect::Medium(path)) => match self.new_medium(&update, path.to_owned()) {
-                        Ok(spec) => return self.open_medium(waiting, update, spec, out),
-                        Err(error) => Err(error),
-                    },
-                    Ok(UnitEffect::Capacity) if unit.store().is_some() => {
-                        return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
+            let made = match change.as_ref().map(UnitChange::effect) {
+                Err(error) => Err(error.clone()),
+                Ok(UnitEffect::Medium(path)) => match self.new_medium(&update, path.to_owned()) {
+                    Ok(spec) => return self.open_medium(waiting, update, spec, out),
+                    Err(error) => Err(error),
+                },
+                Ok(UnitEffect::Capacity) if unit.store().is_some() => {
+                    return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
+                }
+                Ok(UnitEffect::Capacity) => Err(MediumError::Missing.into()),
+                Ok(effect @ (UnitEffect::Configuration | UnitEffect::Online)) => {
+                    // A medium that lost writes is opened again: the operator accepts the loss.
+                    if effect == UnitEffect::Online
+                        && let Some(spec) = self.lost_medium(&update)
+                    {
+                        return self.open_medium(waiting, update, spec, out);
                     }
-                    Ok(UnitEffect::Capacity) => Err(TgtadmError::UnsupportedOperation
-                        .because("--params disksize: the unit has no medium")),
-                    Ok(effect @ (UnitEffect::Configuration | UnitEffect::Online)) => {
-                        // A medium that lost writes is opened again: the operator accepts the loss.
-                        if effect == UnitEffect::Online
-                            && let Some(spec) = self.lost_medium(&update)
-                        {
-                            return self.open_medium(waiting, update, spec, out);
-                        }
-                        change.and_then(|change| {
-                            self.own_name(&update, &change)?;
-                            Ok(unit::change(&unit, &change, self.model.naming)?)
-                        })
-                    }
-                };
+                    change.and_then(|change| {
+                        self.own_name(&update, &change)?;
+                        Ok(unit::change(&unit, &change, self.model.naming)?)
+                    })
+                }
+            };
             update.error = made.err().or(update.error);
         }
         let reply = update.error.map_or_else(|| Ok(Report::Done), Err);
@@ -142,7 +141,7 @@ impl Control {
         let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
         if out.job(job(ticket)).is_err() {
             self.pending.take(ticket);
-            return Some(Ended { reply: Err(too_busy()), closing });
+            return Some(Ended { reply: Err(OperationError::TooBusy.into()), closing });
         }
         None
     }
@@ -151,17 +150,14 @@ impl Control {
     fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, ControlError> {
         let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let config = entry.unit.config();
-        let why_not = if config.device_type != DeviceType::Disk {
-            Some("a controller has no medium")
-        } else if config.online && entry.has_medium() {
-            Some("the present medium is in; take it out by --params online=0 first")
-        } else if path.is_empty() {
-            Some("it is empty; accepted: the path of a file or block device")
-        } else {
-            None
-        };
-        if let Some(why_not) = why_not {
-            return Err(TgtadmError::InvalidRequest.because(format!("--params path={path:?}: {why_not}")));
+        if config.device_type != DeviceType::Disk {
+            return Err(MediumError::OfController(path).into());
+        }
+        if config.online && entry.has_medium() {
+            return Err(MediumError::Present(path).into());
+        }
+        if path.is_empty() {
+            return Err(MediumError::EmptyPath.into());
         }
         let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
         self.own_medium(update, &path)?;
@@ -224,8 +220,7 @@ impl Control {
         };
         if entry.has_medium() && entry.unit.with_config(|config| config.online) {
             update.closing.extend(store.map(|store| store.id));
-            let reason = "--params path: the present medium was put online in the meantime";
-            update.error = Some(TgtadmError::InvalidRequest.because(reason));
+            update.error = Some(MediumError::PutOnline.into());
             return self.reply_when_changed(waiting, update, out);
         }
         let online = store.is_some();
@@ -271,8 +266,7 @@ impl Control {
     ) {
         let answer = answer.map_err(|error| {
             log::error!("{}: size: {error}", update.place);
-            TgtadmError::InvalidRequest
-                .because(format!("--params disksize: the store does not tell it: {error}"))
+            ControlError::from(MediumError::Size(error))
         });
         update.error = answer.err().or(update.error);
         self.reply_when_changed(waiting, update, out);

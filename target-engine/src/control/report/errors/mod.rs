@@ -1,4 +1,6 @@
-//! The number and the sentence of each error of the model.
+//! The number and the sentence of each error of the model and of the dispatcher.
+
+mod dispatch;
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -10,45 +12,57 @@ use crate::model::account::Direction;
 use crate::model::error::{AddressRuleError, ModelError, ParameterError, Rule};
 use crate::model::unit_parameters::UnitParameter;
 
-impl From<ModelError> for ControlError {
-    fn from(error: ModelError) -> Self {
-        number_of(&error).because(error.to_string())
+/// An error with a number of tgtadm.
+pub(in crate::control) trait Numbered: Display {
+    /// Returns the number.
+    fn number(&self) -> TgtadmError;
+}
+
+impl<E: Numbered> From<E> for ControlError {
+    fn from(error: E) -> Self {
+        error.number().because(error.to_string())
     }
 }
 
-impl From<ParameterError> for ControlError {
-    fn from(error: ParameterError) -> Self {
-        ModelError::from(error).into()
+impl Numbered for ParameterError {
+    fn number(&self) -> TgtadmError {
+        match self {
+            Self::Unsupported { .. } => TgtadmError::UnsupportedOperation,
+            Self::DiskSize(_) => TgtadmError::UnknownParameter,
+            Self::Unknown { .. }
+            | Self::Value { .. }
+            | Self::UnknownOfUnit(_)
+            | Self::OfChangers(_)
+            | Self::UnitValue { .. } => TgtadmError::InvalidRequest,
+        }
     }
 }
 
-fn number_of(error: &ModelError) -> TgtadmError {
-    use ModelError as Model;
-    match error {
-        Model::NoTarget(_) => TgtadmError::NoTarget,
-        Model::TidTaken { .. } | Model::TargetNameTaken { .. } => TgtadmError::TargetExists,
-        Model::TooManyTargets => TgtadmError::NoMemory,
-        Model::HostBound { .. } => TgtadmError::BindingExists,
-        Model::HostNotBound(_) => TgtadmError::NoBinding,
-        Model::AccountExists(_) | Model::AccountBound(_) => TgtadmError::UserExists,
-        Model::TooManyAccounts => TgtadmError::TooManyUsers,
-        Model::NoAccount(_) | Model::AccountNotBound { .. } => TgtadmError::NoUser,
-        Model::OutgoingAccountBound(_) => TgtadmError::OutgoingAccountExists,
-        Model::RuleExists(_) => TgtadmError::AclExists,
-        Model::NoRule(_) => TgtadmError::AclNotFound,
-        Model::Parameter(ParameterError::Unsupported { .. }) => TgtadmError::UnsupportedOperation,
-        Model::Parameter(ParameterError::DiskSize(_)) => TgtadmError::UnknownParameter,
-        Model::Unit(UpdateError::RemovalPrevented) => TgtadmError::PreventRemoval,
-        Model::AccountFields
-        | Model::SecretLength
-        | Model::AddressRule { .. }
-        | Model::NameRule { .. }
-        | Model::OpenFlag { .. }
-        | Model::Parameter(_)
-        | Model::Unit(_) => TgtadmError::InvalidRequest,
+impl Numbered for ModelError {
+    fn number(&self) -> TgtadmError {
+        match self {
+            Self::NoTarget(_) => TgtadmError::NoTarget,
+            Self::TidTaken { .. } | Self::TargetNameTaken { .. } => TgtadmError::TargetExists,
+            Self::TooManyTargets => TgtadmError::NoMemory,
+            Self::HostBound { .. } => TgtadmError::BindingExists,
+            Self::HostNotBound(_) => TgtadmError::NoBinding,
+            Self::AccountExists(_) | Self::AccountBound(_) => TgtadmError::UserExists,
+            Self::TooManyAccounts => TgtadmError::TooManyUsers,
+            Self::NoAccount(_) | Self::AccountNotBound { .. } => TgtadmError::NoUser,
+            Self::OutgoingAccountBound(_) => TgtadmError::OutgoingAccountExists,
+            Self::RuleExists(_) => TgtadmError::AclExists,
+            Self::NoRule(_) => TgtadmError::AclNotFound,
+            Self::Parameter(error) => error.number(),
+            Self::Unit(UpdateError::RemovalPrevented) => TgtadmError::PreventRemoval,
+            Self::AccountFields
+            | Self::SecretLength
+            | Self::AddressRule { .. }
+            | Self::NameRule { .. }
+            | Self::OpenFlag { .. }
+            | Self::Unit(_) => TgtadmError::InvalidRequest,
+        }
     }
 }
-
 impl std::error::Error for ModelError {}
 
 impl Display for ModelError {
