@@ -1,5 +1,5 @@
-//! An open store as the control thread and the loops share it. Any of them may drop the last handle: the store itself
-//! is then dropped on a thread where that may take long, and the control thread is sent [`JobDone::Closed`].
+//! An open store, shared by the control thread and the loops. Any of them may drop the last handle: the store itself is
+//! then dropped on a thread that may block, and the control thread is sent [`JobDone::Closed`].
 //!
 //! [`JobDone::Closed`]: crate::control::jobs::JobDone::Closed
 
