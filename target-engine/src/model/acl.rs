@@ -127,7 +127,7 @@ impl Acl {
 
     /// What an operator may not expect of these rules, in a sentence.
     #[must_use]
-    pub fn surprise(&self) -> Option<String> {
+    pub fn shadowed_rule_warning(&self) -> Option<String> {
         let (addresses, names) = (!self.addresses.is_empty(), !self.names.is_empty());
         let open = self.addresses.iter().find(|(_, rule)| rule.is_open());
         match (self.matching, addresses, names) {
@@ -354,28 +354,28 @@ mod tests {
 
     #[test]
     fn rules_that_say_less_than_they_seem_to_are_told_of() {
-        let surprise = |addresses: &[&str], names: &[&str], matching| {
+        let warning = |addresses: &[&str], names: &[&str], matching| {
             let mut acl = Acl::default();
             acl.set_matching(matching);
             addresses.iter().for_each(|rule| acl.add_address(rule).unwrap());
             names.iter().for_each(|rule| acl.add_name(rule).unwrap());
-            acl.surprise().unwrap_or_default()
+            acl.shadowed_rule_warning().unwrap_or_default()
         };
         let (any, all) = (Matching::Any, Matching::All);
         for open in ["ALL", "0.0.0.0/0", "::/0"] {
-            let said = surprise(&["10.0.0.1", open], &["iqn.a"], any);
+            let said = warning(&["10.0.0.1", open], &["iqn.a"], any);
             assert!(said.contains("names say nothing") && said.contains(open), "{said}");
         }
-        assert!(surprise(&["10.0.0.1"], &["iqn.a"], any).contains("whatever the name"));
-        assert!(surprise(&["ALL"], &[], all).contains("no rule on names"));
-        assert!(surprise(&[], &["iqn.a"], all).contains("no rule on addresses"));
+        assert!(warning(&["10.0.0.1"], &["iqn.a"], any).contains("whatever the name"));
+        assert!(warning(&["ALL"], &[], all).contains("no rule on names"));
+        assert!(warning(&[], &["iqn.a"], all).contains("no rule on addresses"));
         for (addresses, names, matching) in [
             (&["ALL"][..], &[][..], any),
             (&[], &["iqn.a"], any),
             (&[], &[], all),
             (&["ALL"], &["iqn.a"], all),
         ] {
-            assert_eq!(surprise(addresses, names, matching), "");
+            assert_eq!(warning(addresses, names, matching), "");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a loop does about its letters, and what it writes in return.
+//! How a loop handles its messages, and what it reports to the control plane and to other loops.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -25,37 +25,37 @@ use crate::shard::session::Session;
 use crate::shard::task_management::Reach;
 use crate::shard::{Env, ShardEvent, TargetShard};
 
-/// A ticket whose answer waits for something to end.
+/// An answer that waits for the operations of a unit.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// The unit's last operation, after which it is forgotten.
+    /// Answered when the last operation has completed and the unit is dropped.
     Unit(Lun, Ticket),
-    /// The unit's last operation, after which it may have another medium.
+    /// Answered when the last operation has completed; the unit may then get another medium.
     Stop(Lun, Ticket),
 }
 
-/// A shard with what the loop knows around it.
+/// A target on the loop: its shard, and what the loop keeps for it.
 pub(super) struct Served {
     pub(super) tid: Tid,
     pub(super) service: ServiceId,
     pub(super) shard: TargetShard,
-    /// The streams of its connections, by place.
+    /// The streams of its connections, by connection index.
     pub(super) streams: Vec<Option<usize>>,
     pub(super) pending: Vec<Pending>,
     pub(super) siblings: Vec<(LoopId, Mailbox<LoopMessage>)>,
-    /// Resets of siblings that run here: who is to be told.
+    /// Resets by siblings that run here: the shard's number, the sibling's, and where to answer.
     pub(super) resets: Vec<(u64, ResetId, Mailbox<LoopMessage>)>,
     pub(super) reset_count: u64,
-    /// Being removed: these are answered when nothing is left.
+    /// The target is being removed: these are answered when it is.
     pub(super) leaving: Vec<Ticket>,
-    /// Among `ready_shards`.
+    /// Whether it is in `ready_shards`.
     pub(super) is_ready: bool,
-    /// Among `completed`.
+    /// Whether it is in `completed`.
     pub(super) completed: bool,
 }
 
 impl Served {
-    /// Being removed.
+    /// Whether the target is being removed.
     pub(super) fn is_leaving(&self) -> bool {
         !self.leaving.is_empty()
     }
@@ -222,7 +222,7 @@ impl DataLoop {
         }
     }
 
-    /// A connection that has logged in becomes the loop's own, or is refused.
+    /// Takes over a connection that has logged in, or refuses it.
     fn attach(&mut self, attach: Attach, socket: TcpStream) {
         let index = self.find(attach.tid).filter(|&index| !self.shards[index].is_leaving());
         let Some(index) = index.filter(|_| self.end_by.is_none()) else {
@@ -250,8 +250,8 @@ impl DataLoop {
         served.streams[place] = Some(stream);
         match mode {
             AttachMode::Join => {
-                // First that the one it replaces has ended: they have the same number.
-                self.tell(index);
+                // The end of the connection that it replaces is reported first: they have the same CID.
+                self.handle_events(index);
                 self.to_control(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid));
             }
             AttachMode::New | AttachMode::Reinstate(_) => {
@@ -303,7 +303,7 @@ impl DataLoop {
         Some(shard.open(session, new, self.now))
     }
 
-    /// Answers a login that comes too late, best effort: its socket closes with it.
+    /// Refuses a login whose target or session has ended meanwhile. The response is sent if the socket takes it at once.
     fn refuse(&mut self, attach: &Attach, socket: &TcpStream, status: LoginStatus, why: &str) {
         let (peer, names, reason) = (attach.peer, attach.login.names(), CloseReason::Refused(status));
         self.warnings.warn(self.now, format_args!("{peer}: {names}{reason} ({why})"));
@@ -313,8 +313,8 @@ impl DataLoop {
         self.to_control(ToControl::AttachFailed(self.id, tid, tsih, nexus, attach.login.cid));
     }
 
-    /// Acts on what happened in a shard.
-    pub(super) fn tell(&mut self, index: usize) {
+    /// Handles the events of a shard.
+    pub(super) fn handle_events(&mut self, index: usize) {
         let mut events = self.take_event_list();
         while let Some(served) = self.shards.get_mut(index) {
             if served.is_leaving() {
@@ -374,7 +374,7 @@ impl DataLoop {
         let siblings = std::mem::take(&mut self.shards[index].siblings);
         for (_, sibling) in &siblings {
             let reset = CrossReset { service, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
-            // One that is not delivered would pass for done.
+            // Reserved: a reset that is not delivered would count as done.
             if sibling.send_reserved(LoopMessage::Reset(Box::new(reset))).is_err() {
                 // The loop has ended, and its commands with it.
                 self.shards[index].shard.sibling_reset_done(id);

@@ -1,11 +1,13 @@
 //! Names of units: two units with the same identity must be paths to one store.
 
+use std::sync::Arc;
+
 use scsi_core::device::unit::UnitConfig;
 
-use super::super::error::ControlError;
 use super::Control;
 use super::error::UnitError;
 use super::update::{UpdateUnit, unit_gone};
+use crate::control::error::ControlError;
 use crate::model::identity::{self, Naming};
 use crate::model::store::StoreSpec;
 use crate::model::unit::TargetUnit;
@@ -15,24 +17,24 @@ impl Control {
     /// Refuses a change after which initiators would take the unit for another one and mix their data. Units over the
     /// same store may have the same name: they are paths to one disk. With the names of tgt nothing is refused, as with
     /// tgt.
-    pub(super) fn own_name(&self, update: &UpdateUnit, change: &UnitChange) -> Result<(), ControlError> {
+    pub(super) fn check_name(&self, update: &UpdateUnit, change: &UnitChange) -> Result<(), ControlError> {
         if !change.parameter().is_identifier() {
             return Ok(());
         }
         let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let mut config = entry.unit.config();
         change.apply(&mut config, self.model.naming);
-        self.check_names(entry, &config, &entry.store)
+        self.check_identity(entry, &config, &entry.store)
     }
 
-    /// [`Self::own_name`] for another medium.
-    pub(super) fn own_medium(&self, update: &UpdateUnit, path: &str) -> Result<(), ControlError> {
+    /// [`Self::check_name`] for another medium.
+    pub(super) fn check_medium(&self, update: &UpdateUnit, path: &str) -> Result<(), ControlError> {
         let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let store = StoreSpec { path: path.to_owned(), ..entry.store.clone() };
-        self.check_names(entry, &entry.unit.config(), &store)
+        self.check_identity(entry, &entry.unit.config(), &store)
     }
 
-    fn check_names(
+    fn check_identity(
         &self,
         entry: &TargetUnit,
         config: &UnitConfig,
@@ -46,7 +48,7 @@ impl Control {
         };
         for target in self.model.targets() {
             for (lun, other) in &target.units {
-                if std::sync::Arc::ptr_eq(&other.unit, &entry.unit) || is_same_disk(&other.store) {
+                if Arc::ptr_eq(&other.unit, &entry.unit) || is_same_disk(&other.store) {
                     continue;
                 }
                 if other.unit.with_config(|other| identity::same(config, other)) {

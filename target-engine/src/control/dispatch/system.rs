@@ -1,41 +1,42 @@
-//! Modes system and lld.
+//! Modes system and lld: settings of the daemon, and the drivers.
 
-use super::super::error::ControlError;
-use super::super::report::{Reply, Report};
-use super::super::request::{Driver, SystemChange};
-use super::super::wire::{Form, Mode, RequestHeader};
 use super::error::{DriverError, PortalError};
-use super::{Control, Outside};
+use super::{Control, Env};
+use crate::control::error::ControlError;
+use crate::control::report::{Reply, Report};
+use crate::control::request::SystemChange;
+use crate::control::wire::{Form, Mode, RequestHeader};
 use crate::model::DriverState;
 use crate::model::portal::PortalSpec;
+use crate::model::state::Driver;
 
 impl Control {
-    /// Makes the changes that are right; an error among them is the answer, as in stock.
+    /// Makes all valid changes; the reply is the last error, as in tgt.
     pub(super) fn system_update(
         &mut self,
         changes: Vec<Result<SystemChange, ControlError>>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Reply {
         let mut reply = Ok(Report::Done);
         for change in changes {
             match change {
-                Ok(change) => self.change_system(change, out),
+                Ok(change) => self.change_system(change, env),
                 Err(error) => reply = Err(error),
             }
         }
         reply
     }
 
-    fn change_system(&mut self, change: SystemChange, out: &mut dyn Outside) {
+    fn change_system(&mut self, change: SystemChange, env: &mut Env<'_>) {
         let isns = &mut self.model.isns;
         match change {
             SystemChange::Debug(on) => {
                 self.model.debug = on;
-                out.set_debug(on);
+                env.out.set_debug(on);
             }
             SystemChange::State(state) => self.model.state = state,
             SystemChange::Isns(on) => {
-                // Stock's client does not start without a server either.
+                // The iSNS client of tgt does not start without a server either.
                 isns.on = on && !isns.server.is_empty();
                 if on {
                     log::warn!(
@@ -57,8 +58,8 @@ impl Control {
         }
     }
 
-    /// A driver that a client names must be ready, but to be started, stopped or looked at. One that names none is not
-    /// asked, as in stock.
+    /// Refuses a request that names a driver which is not ready, except in mode lld. A request without a driver is not
+    /// checked, as in tgt.
     ///
     /// # Errors
     /// [`DriverError::NotReady`].
@@ -74,16 +75,16 @@ impl Control {
         }
     }
 
-    /// Only without targets: this is not the way to end sessions.
-    pub(super) fn system_delete(&mut self, out: &mut dyn Outside) -> Reply {
+    /// Ends the daemon; only without targets.
+    pub(super) fn system_delete(&mut self, env: &mut Env<'_>) -> Reply {
         if !self.model.is_empty() {
             return Err(DriverError::TargetsExist(self.model.targets().len()).into());
         }
-        out.end();
+        env.out.end();
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_start(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+    pub(super) fn driver_start(&mut self, driver: Driver, env: &mut Env<'_>) -> Reply {
         match self.model.driver(driver) {
             DriverState::Ready => return Ok(Report::Done),
             DriverState::Stopped => {}
@@ -91,12 +92,12 @@ impl Control {
         }
         let listened_on = |spec: &PortalSpec| self.model.portals.iter().any(|portal| portal.spec == *spec);
         let missing: Vec<_> =
-            self.startup_portals.iter().filter(|spec| !listened_on(spec)).cloned().collect();
+            self.portals.at_start.iter().filter(|spec| !listened_on(spec)).cloned().collect();
         for spec in missing {
             let Some(address) = spec.address() else { continue };
-            if let Err(error) = self.listen(address, out) {
+            if let Err(error) = self.listen(address, env.out) {
                 log::error!("portal {spec}: {error}");
-                self.close_portals(out);
+                self.close_portals(env);
                 return Err(PortalError::ListenAtStart { portal: spec, error }.into());
             }
         }
@@ -104,15 +105,15 @@ impl Control {
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_stop(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+    pub(super) fn driver_stop(&mut self, driver: Driver, env: &mut Env<'_>) -> Reply {
         if self.model.driver(driver) != DriverState::Ready {
             return Ok(Report::Done);
         }
         if !self.model.is_empty() {
             return Err(DriverError::InUse(self.model.targets().len()).into());
         }
-        self.close_portals(out);
-        out.close_logins();
+        self.close_portals(env);
+        env.out.close_logins();
         self.model.iscsi = DriverState::Stopped;
         Ok(Report::Done)
     }

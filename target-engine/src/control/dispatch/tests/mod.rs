@@ -1,4 +1,4 @@
-//! The dispatcher against a world that only writes down what it is asked for.
+//! The control plane with an `Outside` that records what it is asked for.
 
 mod logins;
 mod loops;
@@ -9,17 +9,26 @@ mod targets;
 mod units;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
+use crate::control::error::TgtadmError;
+use crate::control::jobs::Job;
+use crate::control::messages::{Attach, LoopError, Ticket, ToLoop};
+use crate::control::report;
 use crate::control::request::{UnitChange, UnitStrings};
+use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
+use crate::model::store::{StoreId, StoreKind};
+use crate::model::{PortalId, Tid};
 
-/// A reply as a stock client prints it.
+/// A reply as tgtadm prints it.
 type Said = Result<String, ControlError>;
 
 fn said(reply: Reply) -> Said {
@@ -29,9 +38,9 @@ fn said(reply: Reply) -> Said {
     reply.map(|answer| report::text::report(&answer))
 }
 
-/// What would be threads and sockets.
+/// Records the effects.
 #[derive(Default)]
-struct Paper {
+struct Recorder {
     replies: Vec<(ClientId, Said)>,
     loops: BTreeMap<LoopId, Vec<ToLoop>>,
     names: Vec<String>,
@@ -47,7 +56,7 @@ struct Paper {
     logins_closed: bool,
 }
 
-impl Outside for Paper {
+impl Outside for Recorder {
     fn reply(&mut self, client: ClientId, reply: Reply) {
         self.replies.push((client, said(reply)));
     }
@@ -121,9 +130,9 @@ impl Outside for Paper {
     }
 }
 
-impl Paper {
-    /// The letters a loop has got since the last look.
-    fn letters(&mut self, id: LoopId) -> Vec<ToLoop> {
+impl Recorder {
+    /// Takes the messages to a loop.
+    fn messages(&mut self, id: LoopId) -> Vec<ToLoop> {
         self.loops.get_mut(&id).map(std::mem::take).unwrap_or_default()
     }
 }
@@ -166,7 +175,7 @@ impl Backstore for Blocks {
 /// Stores whose last handle was dropped.
 type Dropped = Arc<Mutex<Vec<StoreId>>>;
 
-/// A store that notes that it was dropped.
+/// A store that records that it was dropped.
 struct Noted(StoreId, Dropped, Box<dyn Backstore>);
 
 impl Drop for Noted {
@@ -201,10 +210,10 @@ impl Backstore for Noted {
     }
 }
 
-/// The dispatcher, its world and its clock.
+/// The control plane, the recorder and the clock.
 struct Bench {
     control: Control,
-    out: Paper,
+    out: Recorder,
     dropped: Dropped,
     now: Instant,
 }
@@ -214,15 +223,15 @@ const MIB: u64 = 1 << 20;
 
 impl Bench {
     fn new() -> Self {
-        let (control, out, dropped) = (Control::default(), Paper::default(), Dropped::default());
+        let (control, out, dropped) = (Control::default(), Recorder::default(), Dropped::default());
         Self { control, out, dropped, now: Instant::now() }
     }
 
-    /// With one target, whose only loop is `LoopId(1)` and has read its first letter.
+    /// With one target, whose only loop is `LoopId(1)` and has read its first message.
     fn with_target() -> Self {
         let mut bench = Self::new();
         assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Ok(String::new())));
-        bench.out.letters(LoopId(1));
+        bench.out.messages(LoopId(1));
         bench
     }
 
@@ -243,38 +252,38 @@ impl Bench {
         self.ask(Request::TargetShowAll).unwrap().unwrap()
     }
 
-    /// The opener is done with the only job; the ticket that the loops are asked with next, if they are.
+    /// Completes the only job, an open. Returns the ticket of the next message to the loops, if there is one.
     fn opened(&mut self, store: Result<u64, &str>) -> Ticket {
         let Some(Job::Open(ticket, _)) = self.out.jobs.pop() else { panic!("no store is to be opened") };
         let store = store.map(|size| self.store(ticket, Blocks(size))).map_err(str::to_owned);
-        self.control.job_done(JobDone::Opened(ticket, store), &mut self.out);
+        self.control.job_done(JobDone::Opened(ticket, store), self.now, &mut self.out);
         Ticket(ticket.0 + 1)
     }
 
-    /// A store as the openers give it out.
+    /// An opened store.
     fn store(&self, ticket: Ticket, store: impl Backstore + 'static) -> Arc<dyn Backstore> {
         Arc::new(Noted(StoreId(ticket.0), Arc::clone(&self.dropped), Box::new(store)))
     }
 
-    /// The only store that nobody uses any more is closed; the replies that come of it.
+    /// Closes the only store that was dropped. Returns the replies that follow.
     #[track_caller]
     fn closed(&mut self) -> Vec<Said> {
         let dropped = std::mem::take(&mut *self.dropped.lock().unwrap());
         assert_eq!(dropped.len(), 1, "one store is to be closed");
-        self.control.job_done(JobDone::Closed(dropped[0]), &mut self.out);
+        self.control.job_done(JobDone::Closed(dropped[0]), self.now, &mut self.out);
         self.replies()
     }
 
-    /// The only loop, which was told to stop a unit, has done so; the replies that come of it.
+    /// The only loop has stopped a unit, as it was asked. Returns the replies that follow.
     fn stopped(&mut self) -> Vec<Said> {
-        let letters = self.out.letters(LoopId(1));
-        let Some(ToLoop::StopUnit(.., ticket)) = letters.last() else { panic!("{letters:?}") };
+        let messages = self.out.messages(LoopId(1));
+        let Some(ToLoop::StopUnit(.., ticket)) = messages.last() else { panic!("{messages:?}") };
         self.answer(LoopId(1), *ticket, Ok(()))
     }
 
-    /// A loop answers; the replies that come of it.
+    /// A loop answers. Returns the replies that follow.
     fn answer(&mut self, from: LoopId, ticket: Ticket, answer: Result<(), LoopError>) -> Vec<Said> {
-        self.control.letter(ToControl::Answer(from, ticket, answer), &mut self.out);
+        self.control.message(ToControl::Answer(from, ticket, answer), self.now, &mut self.out);
         self.replies()
     }
 
@@ -303,7 +312,7 @@ fn unit_new(number: u32, lun: u64) -> Request {
 }
 
 #[test]
-fn portals_come_all_or_none() {
+fn all_portals_of_a_request_are_added_or_none() {
     let mut bench = Bench::new();
     let new = |list: &str| Request::PortalNew(PortalOptions::parse(list).unwrap());
     let delete = |list: &str| Request::PortalDelete(PortalOptions::parse(list).unwrap());
@@ -321,7 +330,7 @@ fn portals_come_all_or_none() {
 }
 
 #[test]
-fn a_portal_with_a_name_is_looked_up_aside() {
+fn portal_name_is_resolved_by_a_job() {
     let mut bench = Bench::new();
     let request = || Request::PortalNew(PortalOptions::parse("portal=127.0.0.1,portal=storage:7").unwrap());
     for (addresses, reply, listening) in [
@@ -329,10 +338,10 @@ fn a_portal_with_a_name_is_looked_up_aside() {
         (vec!["10.0.0.1:7", "[::1]:7"], Ok(String::new()), 3),
     ] {
         assert_eq!(bench.ask(request()), None);
-        let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is looked up") };
+        let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is resolved") };
         assert_eq!(spec.to_string(), "storage:7");
         let addresses = addresses.into_iter().map(|address| address.parse().unwrap()).collect();
-        bench.control.job_done(JobDone::Resolved(ticket, addresses), &mut bench.out);
+        bench.control.job_done(JobDone::Resolved(ticket, addresses), bench.now, &mut bench.out);
         assert_eq!(bench.replies(), [reply]);
         assert_eq!(bench.out.listening.len(), listening);
     }
@@ -366,10 +375,7 @@ fn accounts() {
         (same(&mut bench, "mike", "pw"), same(&mut bench, "mike", "other")),
         (says("No"), says("Yes"))
     );
-    assert!(
-        bench.show().contains("    Account information:\n        mike\n    ACL"),
-        "it is bound as before"
-    );
+    assert!(bench.show().contains("    Account information:\n        mike\n    ACL"), "it is still bound");
     assert_eq!(bench.ask(Request::AccountDelete { user: user() }), Some(Ok(String::new())));
     assert!(!bench.show().contains("mike"));
     assert_eq!(bench.ask(Request::AccountShow), Some(Ok(String::new())));
