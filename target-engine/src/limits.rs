@@ -50,11 +50,11 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Connections accepted in one go before others get their turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
 
-/// How long no connection is accepted once one could be neither accepted nor turned away.
-pub const ACCEPT_REST: Duration = Duration::from_millis(500);
+/// How long no connection is accepted after one could be neither accepted nor rejected.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Letters that wait for the control thread, beside those that must not be lost.
-pub const CONTROL_LETTERS_MAX: usize = 65_536;
+/// Messages that may wait for the control thread, not counting those that must not be lost.
+pub const CONTROL_MESSAGES_MAX: usize = 65_536;
 
 /// Threads that open and close stores.
 pub const OPENER_THREADS: usize = 16;
@@ -164,8 +164,8 @@ pub const HANG_AFTER: Duration = Duration::from_secs(10);
 /// How long initiators are told to try again later; then their commands fail.
 pub const HANG_BUSY: Duration = Duration::from_secs(60);
 
-/// Letters that wait for one loop.
-pub const LOOP_LETTERS_MAX: usize = 4096;
+/// Connections and other messages that may wait for one loop, not counting those that must not be lost.
+pub const LOOP_MESSAGES_MAX: usize = 4096;
 
 /// Events that one wait of a loop reports.
 pub const EVENTS_MAX: usize = 256;

@@ -1,21 +1,21 @@
-//! What the words on the command line mean: a record for the daemon, or a reason not to send one.
+//! Command lines of tgtadm become records for the daemon, or refusals.
 //!
-//! The daemon takes the strings of a request as one comma-separated text in a fixed order and trusts the client's
-//! checks, so order and checks are part of the interface.
+//! tgt's daemon relies on the checks of its client, and takes the strings of a request as one comma-separated text in a
+//! fixed order: both are part of the interface.
 
 use std::ffi::OsStr;
-use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use target_engine::control::request::{Secret, Strings};
+use target_engine::control::grammar::{DEVICE_TYPES, Field, OPTIONS, OptionRow, Reading, TAPE};
+use target_engine::control::request::Strings;
 use target_engine::control::wire::{Form, JSON_LLD, Mode, Op, Record, RequestHeader};
 
 use crate::getopt::{Complaint, Getopt, Item};
-use crate::options::{self, OPTIONS};
+use crate::options::{self, with_letters};
 use crate::{EINVAL, Refusal, rules};
 
-/// What to do.
+/// What a command line asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Invocation {
     /// Print the help.
@@ -26,36 +26,36 @@ pub enum Invocation {
     Send(Order),
 }
 
-/// A request and where it goes.
+/// A request and the daemon it goes to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Order {
-    /// What the daemon gets.
+    /// The request.
     pub record: Record,
-    /// Which of several daemons; the suffix of the socket's name, 0 to 32767.
+    /// The suffix of the socket's name, which tells several daemons apart; 0 to 32767.
     pub control_port: u16,
-    /// Whether to say what is sent.
+    /// Whether to print on standard error how much is sent.
     pub debug: bool,
-    /// In which form the answer is asked for.
+    /// The form of the answer.
     pub form: Form,
 }
 
 impl Order {
-    /// Whether the daemon ends by this, so that success means waiting for its end.
+    /// Whether it ends the daemon. Then success means that the daemon has ended.
     #[must_use]
     pub fn ends_the_daemon(&self) -> bool {
         (self.record.header.mode, self.record.header.op) == (Mode::System as u32, Op::Delete as u32)
     }
 }
 
-/// Everything that was given, checked one by one but not yet together.
+/// The options given, each checked by itself but not yet together.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) header: RequestHeader,
     pub(crate) strings: Strings,
     pub(crate) name: Option<String>,
     pub(crate) value: Option<String>,
-    /// The options' letters in the order given, for the check of what goes with what.
-    pub(crate) letters: Vec<u8>,
+    /// The options in the order given.
+    pub(crate) options: Vec<&'static OptionRow>,
     mode: Option<Mode>,
     op: Option<Op>,
     control_port: u16,
@@ -63,12 +63,13 @@ pub(crate) struct Given {
     pub(crate) form: Form,
 }
 
-/// Reads the command line, the program's name first. The first mistake in the order of the words is reported.
+/// Reads the command line, the program's name first. The first error in the order of the words is reported.
 ///
 /// # Errors
-/// What stock `tgtadm` prints for the same words, a line more on what would be right, and its exit code.
+/// The message of tgt's tgtadm for the same words, one more line on what is accepted, and tgt's exit code.
 pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation, Refusal> {
-    let mut getopt = Getopt::new(OPTIONS, arguments, posixly_correct);
+    let specs = options::specs();
+    let mut getopt = Getopt::new(&specs, arguments, posixly_correct);
     let mut given = Given::default();
     let mut operand = None;
     while let Some(item) = getopt.next_item().map_err(refused_word)? {
@@ -83,7 +84,7 @@ pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation,
         let message = [b"tgtadm: unrecognized option '", word, b"'"].concat();
         return Err(Refusal::with_advice(message, &known_options()));
     }
-    let missing = |what, letter| Refusal::named(EINVAL, what).but(options::usage(&[letter]));
+    let missing = |what, letter| Refusal::named(EINVAL, what).but(options::usage(with_letters(&[letter])));
     let op = given.op.ok_or_else(|| missing("specify the operation type", b'o'))?;
     let mode = given.mode.ok_or_else(|| missing("specify the mode", b'm'))?;
     rules::check(mode, op, &given)?;
@@ -92,48 +93,57 @@ pub fn parse(arguments: &[Vec<u8>], posixly_correct: bool) -> Result<Invocation,
 
 impl Given {
     fn take(&mut self, letter: u8, value: &[u8]) -> Result<(), Refusal> {
-        let strings = &mut self.strings;
-        match letter {
-            b'd' => {
-                self.debug = true;
+        let Some(option) = OPTIONS.iter().find(|option| option.short == letter) else { return Ok(()) };
+        match option.field {
+            Field::Tool => {
+                self.debug |= letter == b'd';
+                if letter == b'j' {
+                    self.form = Form::Json;
+                }
                 return Ok(());
             }
-            b'j' => {
-                self.form = Form::Json;
-                return Ok(());
+            Field::ControlPort => {
+                let port = number(letter, value, CONTROL_PORT_MAX.into())?;
+                self.control_port = u16::try_from(port).unwrap_or(CONTROL_PORT_MAX);
             }
-            b'L' => self.header.lld = String::from_utf8_lossy(value).into_owned(),
-            b'o' => self.op = Some(word(letter, value, "operation", Op::from_word)?),
-            b'm' => self.mode = Some(word(letter, value, "mode", Mode::from_word)?),
-            b't' => self.header.tid = number(letter, value, i32::MAX)?,
-            b's' => self.header.sid = number(letter, value, u64::MAX - 1)?,
-            b'c' => self.header.cid = number(letter, value, u32::MAX)?,
-            b'l' => self.header.lun = number(letter, value, u64::MAX - 1)?,
-            b'C' => self.control_port = number(letter, value, i16::MAX)?.cast_unsigned(),
-            b'H' => self.header.host_no = number(letter, value, u32::MAX)?,
-            b'B' => self.header.host_no = host_of_bus(value, Path::new("/sys/bus"))?,
-            b'Y' => self.header.device_type = word(letter, value, "target type", device_type)?,
-            b'F' => self.header.force = 1,
-            b'D' => strings.drain = text(letter, value)?,
-            b'O' => self.header.ac_dir = 1,
-            b'n' => self.name = text(letter, value)?,
-            b'v' => self.value = text(letter, value)?,
-            b'b' => strings.path = text(letter, value)?,
-            b'E' => strings.bstype = text(letter, value)?,
-            b'S' => strings.bsopts = text(letter, value)?,
-            b'f' => strings.bsoflags = text(letter, value)?,
-            b'y' => strings.blocksize = text(letter, value)?,
-            b'T' => strings.targetname = text(letter, value)?,
-            b'I' => strings.initiator_address = text(letter, value)?,
-            b'Q' => strings.initiator_name = text(letter, value)?,
-            b'u' => strings.user = text(letter, value)?,
-            b'p' => strings.password = text(letter, value)?.map(Secret::new),
-            b'P' if self.mode == Some(Mode::Portal) => strings.portal_ops = text(letter, value)?,
-            b'P' => strings.target_ops = text(letter, value)?,
-            other => unreachable!("the table has no option -{}", char::from(other)),
+            Field::Driver => self.header.lld = String::from_utf8_lossy(value).into_owned(),
+            Field::Op => self.op = Some(word(letter, value, "operation", Op::from_word)?),
+            Field::Mode => self.mode = Some(word(letter, value, "mode", Mode::from_word)?),
+            Field::Number(of, reading) => {
+                let number = match reading {
+                    Reading::Number => number(letter, value, of.max())?,
+                    Reading::Switch => 1,
+                    Reading::DeviceType => word(letter, value, "target type", device_type)?.into(),
+                    Reading::Bus => host_of_bus(value, Path::new("/sys/bus"))?.into(),
+                };
+                of.set(&mut self.header, number);
+            }
+            Field::Text(key) => self.strings.set(key, text(letter, value)?),
+            Field::Name => self.name = Some(text(letter, value)?),
+            Field::Value => self.value = Some(text(letter, value)?),
+            Field::Parameters if self.mode == Some(Mode::Portal) => {
+                self.strings.portal_ops = Some(text(letter, value)?);
+            }
+            Field::Parameters => self.strings.target_ops = Some(text(letter, value)?),
         }
-        self.letters.push(letter);
+        self.options.push(option);
         Ok(())
+    }
+
+    /// Whether the request has what this option sets.
+    pub(crate) fn has(&self, option: &OptionRow) -> bool {
+        match option.field {
+            Field::Tool | Field::ControlPort => false,
+            Field::Driver => !self.header.lld.is_empty(),
+            Field::Mode => self.mode.is_some(),
+            Field::Op => self.op.is_some(),
+            Field::Number(number, _) => number.is_given(&self.header),
+            Field::Text(key) => self.strings.get(key).is_some(),
+            Field::Name => self.name.is_some(),
+            Field::Value => self.value.is_some(),
+            Field::Parameters if self.mode == Some(Mode::Portal) => self.strings.portal_ops.is_some(),
+            Field::Parameters => self.strings.target_ops.is_some(),
+        }
     }
 
     fn into_order(mut self, mode: Mode, op: Op) -> Order {
@@ -153,62 +163,55 @@ impl Given {
     }
 }
 
-/// A string for the daemon, which refuses what is not UTF-8.
-fn text(letter: u8, value: &[u8]) -> Result<Option<String>, Refusal> {
+/// A string for the daemon, which refuses strings that are not UTF-8.
+fn text(letter: u8, value: &[u8]) -> Result<String, Refusal> {
     let text = String::from_utf8(value.to_vec());
-    text.map(Some).map_err(|_| refused_value(letter, value, "is not UTF-8", "text in UTF-8"))
+    text.map_err(|_| refused_value(letter, value, "is not UTF-8", "text in UTF-8"))
 }
 
 fn refused_word(complaint: Complaint) -> Refusal {
     let right = match complaint.meant.as_slice() {
-        [only] => options::usage(&[*only]),
-        several => format!("accepted: {}", options::names(several)),
+        [only] => options::usage(with_letters(&[*only])),
+        several => format!("accepted: {}", options::names(with_letters(several))),
     };
     Refusal::with_advice(complaint.text, &right)
 }
 
 fn known_options() -> String {
-    let all: Vec<u8> = OPTIONS.iter().map(options::Row::letter).collect();
-    format!("accepted: {}", options::names(&all))
+    format!("accepted: {}", options::names(|_| true))
 }
 
 fn refused_value(letter: u8, value: &[u8], why: &str, accepted: &str) -> Refusal {
     let message = [b"-", &[letter][..], b" argument value '", value, b"' ", why.as_bytes()].concat();
-    Refusal::with_advice(message, &format!("{}; accepted: {accepted}", options::names(&[letter])))
+    Refusal::with_advice(
+        message,
+        &format!("{}; accepted: {accepted}", options::names(with_letters(&[letter]))),
+    )
 }
 
 fn word<T>(letter: u8, value: &[u8], what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Refusal> {
     let exit = if letter == b'Y' { EINVAL } else { 1 };
     let unknown = || Refusal::named(exit, [b"unknown ", what.as_bytes(), b": ", value].concat());
     let found = std::str::from_utf8(value).ok().and_then(read);
-    found.ok_or_else(|| unknown().but(options::usage(&[letter])))
+    found.ok_or_else(|| unknown().but(options::usage(with_letters(&[letter]))))
 }
 
-/// Peripheral device types (SPC-4 6.6.2) a new unit can have.
 fn device_type(word: &str) -> Option<u32> {
-    Some(match word {
-        "disk" => DISK,
-        "tape" | "ssc" => TAPE,
-        "cd" => CD,
-        "changer" => 0x08,
-        "osd" => 0x11,
-        "pt" => 0xff,
-        _ => return None,
-    })
+    DEVICE_TYPES.into_iter().find(|(known, _)| *known == word).map(|(_, code)| code)
 }
 
-/// A number as C reads it: the value ends where the digits end, `-2` wraps around, and all ones is no number.
-/// `max` is for the refusal.
-fn number<T: TryFrom<u64> + Display>(letter: u8, value: &[u8], max: T) -> Result<T, Refusal> {
+/// A number as C reads it: the value ends where the digits end, `-2` wraps around, and all ones is invalid.
+fn number(letter: u8, value: &[u8], max: u64) -> Result<u64, Refusal> {
     let refused = |why| refused_value(letter, value, why, &format!("0 to {max}"));
     match leading_number(value) {
         None | Some(u64::MAX) => Err(refused("invalid")),
-        Some(number) => T::try_from(number).map_err(|_| refused("out of range")),
+        Some(number) if number > max => Err(refused("out of range")),
+        Some(number) => Ok(number),
     }
 }
 
-/// C's `strtoull` with base 0: white space, a sign, then decimal, `0x` hexadecimal or `0` octal digits. What does
-/// not fit becomes all ones; `None` without any digit.
+/// C's `strtoull` with base 0: white space, a sign, then decimal, `0x` hexadecimal or `0` octal digits. A number that
+/// does not fit becomes all ones; `None` without any digit.
 fn leading_number(text: &[u8]) -> Option<u64> {
     let spaces = text.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
     let (negative, text) = match &text[spaces..] {
@@ -250,12 +253,8 @@ fn host_of_bus(value: &[u8], buses: &Path) -> Result<u32, Refusal> {
         .ok_or_else(|| unknown().but("--bus; accepted: BUS,ID where /sys/bus/BUS/devices/ID has a SCSI host"))
 }
 
-/// The type that always comes with its own backing store.
-pub(crate) const TAPE: u32 = 0x01;
-/// May be made without a medium, as may a tape.
-pub(crate) const CD: u32 = 0x05;
-/// The type where none was given.
-pub(crate) const DISK: u32 = 0x00;
+/// tgt keeps the control port in 16 bits with a sign.
+const CONTROL_PORT_MAX: u16 = i16::MAX.cast_unsigned();
 
 #[cfg(test)]
 mod tests {

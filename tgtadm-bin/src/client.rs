@@ -14,10 +14,10 @@ use target_engine::control::wire::{Form, REPLY_HEADER_LEN, ReplyHeader};
 use crate::args::Order;
 use crate::{EINVAL, Refusal};
 
-/// Sends the request to the daemon `TGT_IPC_SOCKET` and the control port name; the text to print.
+/// Sends the request to the daemon that `TGT_IPC_SOCKET` and the control port name. Returns the text to print.
 ///
 /// # Errors
-/// There is no daemon (exit code 107), it refused (22), or it broke off.
+/// There is no daemon (exit code 107), it refused (22), or the connection broke.
 pub fn exchange(order: &Order) -> Result<Vec<u8>, Refusal> {
     let base = std::env::var_os("TGT_IPC_SOCKET").unwrap_or_else(|| DEFAULT_BASE.into());
     let path = socket_path(base, order.control_port);
@@ -30,7 +30,7 @@ pub fn exchange(order: &Order) -> Result<Vec<u8>, Refusal> {
     Ok(text)
 }
 
-/// The process of the daemon at this control port, where it is one of ours to see.
+/// The process of the daemon at this control port; `None` where it cannot be seen, as in another PID namespace.
 #[must_use]
 pub fn daemon_process(control_port: &str) -> Option<u32> {
     let base = std::env::var_os("TGT_IPC_SOCKET").unwrap_or_else(|| DEFAULT_BASE.into());
@@ -49,7 +49,7 @@ fn socket_path(base: OsString, control_port: u16) -> PathBuf {
 fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
     let mut socket = connect(path)?;
     let request = order.record.encode();
-    // Where the write fails the daemon may yet have told why.
+    // The daemon may have sent a reason even if the write failed.
     let written = socket.write_all(&request);
     if order.debug {
         eprintln!("tgtadm: {} bytes to {}", request.len(), path.display());
@@ -60,7 +60,7 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
         (_, Err(error)) => {
             return Err(not_sent(error.raw_os_error().unwrap_or(ENOTCONN), &error.to_string()));
         }
-        // Stock's exit code for a daemon that went away is success.
+        // tgt's tgtadm exits with 0 where the daemon closed the socket.
         (Ok(0), _) => return Err(Refusal::named(0, "tgtd closed the socket")),
         (Ok(_), _) => return Err(Refusal::named(0, "a partial response")),
         (Err(error), _) => return Err(broken(&error)),
@@ -80,12 +80,12 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
     Ok(text)
 }
 
-/// Stock's line; below it, indented, the reason that a daemon of ours gives. In a document the reason is inside.
+/// The line of tgt's tgtadm, and below it, indented, the reason that our daemon sends. With JSON the document has it.
 fn refused(number: u32, payload: &[u8], form: Form) -> Refusal {
     let refusal = Refusal { error: number, ..Refusal::named(EINVAL, error::text(number)) };
     let reason = match form {
         Form::Json if !payload.is_empty() => return Refusal { document: payload.to_vec(), ..refusal },
-        // Only a daemon that knows the form has anything to say.
+        // A daemon without JSON sends no payload.
         Form::Json => NO_JSON.as_bytes(),
         Form::Text if payload.is_empty() => return refusal,
         Form::Text => payload,
@@ -100,7 +100,7 @@ fn up_to_nul(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Whatever the reason, a daemon that cannot be reached is the one exit code that init scripts wait for.
+/// Connects. Every failure has the exit code that init scripts wait for.
 fn connect(path: &Path) -> Result<UnixStream, Refusal> {
     let no_daemon = || not_sent(ENOTCONN, "Transport endpoint is not connected");
     if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
@@ -128,7 +128,7 @@ fn exit_code(errno: i32) -> u8 {
     u8::try_from(errno).unwrap_or(EINVAL)
 }
 
-/// Reads until `into` is full or the stream ends; how much came.
+/// Reads until `into` is full or the stream ends. Returns the number of bytes read.
 fn fill(from: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
@@ -143,9 +143,9 @@ fn fill(from: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
 }
 
 const DEFAULT_BASE: &str = "/var/run/tgtd/socket";
-/// A socket's address holds this many bytes and a NUL.
+/// Bytes of the longest path of a socket, without its NUL.
 const SOCKET_PATH_LEN_MAX: usize = 107;
-/// How often to look whether a daemon that was told to end has.
+/// Interval of the checks whether the daemon has ended.
 const END_POLL: Duration = Duration::from_millis(100);
 const ENOTCONN: i32 = 107;
 const EIO: u8 = 5;
@@ -163,7 +163,7 @@ mod tests {
         Order { record, control_port: 0, debug: false, form: Form::Text }
     }
 
-    /// What the client makes of these bytes from a daemon that then closes.
+    /// The result of an exchange with a daemon that sends these bytes and closes the socket.
     fn answered_by(reply: &[u8]) -> Result<Vec<u8>, Refusal> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.0");
@@ -217,15 +217,15 @@ mod tests {
         let document = refused(17, b"{}\n", Form::Json);
         assert_eq!((document.exit, document.document.as_slice()), (22, &b"{}\n"[..]));
         assert_eq!(document.text, b"tgtadm: invalid request\n");
-        let stock = refused(3, b"", Form::Json);
+        let tgt = refused(3, b"", Form::Json);
         let text = format!("tgtadm: can't find the driver\n  {NO_JSON}\n");
-        assert_eq!((stock.document.as_slice(), stock.text.as_slice()), (&b""[..], text.as_bytes()));
+        assert_eq!((tgt.document.as_slice(), tgt.text.as_slice()), (&b""[..], text.as_bytes()));
     }
 
     #[test]
     fn no_daemon_is_107() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("nobody.0");
+        let path = directory.path().join("missing.0");
         let message = "failed to send request hdr to tgt daemon, Transport endpoint is not connected";
         assert_eq!(exchange_at(&path, &order()), says(107, message));
 

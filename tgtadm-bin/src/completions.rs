@@ -1,22 +1,21 @@
-//! What shells complete for `tgtadm`: modes, the operations of a mode, and the options that go with both. Made from
-//! the tables of options and rules, which no generator for parser crates knows; the files in `dist/completions` are
-//! these texts, and a test holds them together.
+//! Shell completions for `tgtadm`: modes, the operations of a mode, and the options that both take. They are made from
+//! the engine's tables of options and operations, which generators for parser crates cannot read. The files in
+//! `dist/completions` are these texts; a test compares them.
 
-use target_engine::control::wire::{Mode, Op};
-
-use crate::options::{OPTIONS, Row};
-use crate::rules;
+use target_engine::control::grammar::{DEVICE_TYPES, Field, OPTIONS, Operation, OptionRow, Reading};
+use target_engine::control::request::Key;
+use target_engine::control::wire::{Form, Mode, Op};
 
 /// The file for bash.
 #[must_use]
 pub fn bash() -> String {
     let values = valued().map(|row| {
-        let words = match row.letter() {
-            b'm' => format!("$(compgen -W '{}' -- \"$cur\")", modes()),
-            b'o' => "$(compgen -W \"$ops\" -- \"$cur\")".to_owned(),
-            b'Y' => format!("$(compgen -W '{DEVICE_TYPES}' -- \"$cur\")"),
-            b'b' => "$(compgen -f -- \"$cur\")".to_owned(),
-            _ => String::new(),
+        let words = match Values::of(row) {
+            Values::Modes => format!("$(compgen -W '{}' -- \"$cur\")", modes()),
+            Values::Ops => "$(compgen -W \"$ops\" -- \"$cur\")".to_owned(),
+            Values::DeviceTypes => format!("$(compgen -W '{}' -- \"$cur\")", device_types()),
+            Values::Files => "$(compgen -f -- \"$cur\")".to_owned(),
+            Values::Any => String::new(),
         };
         format!("        {}) COMPREPLY=({words}); return ;;\n", names(row).join("|"))
     });
@@ -37,16 +36,16 @@ pub fn bash() -> String {
 #[must_use]
 pub fn zsh() -> String {
     let specs = OPTIONS.iter().map(|row| {
-        let value = match (row.value(), row.letter()) {
+        let value = match (row.value, Values::of(row)) {
             ("", _) => String::new(),
-            (name, b'm') => format!(":{name}:({})", modes()),
-            (name, b'o') => format!(":{name}:($ops)"),
-            (name, b'Y') => format!(":{name}:({DEVICE_TYPES})"),
-            (name, b'b') => format!(":{name}:_files"),
-            (name, _) => format!(":{}: ", name.replace(':', "\\:")),
+            (name, Values::Modes) => format!(":{name}:({})", modes()),
+            (name, Values::Ops) => format!(":{name}:($ops)"),
+            (name, Values::DeviceTypes) => format!(":{name}:({})", device_types()),
+            (name, Values::Files) => format!(":{name}:_files"),
+            (name, Values::Any) => format!(":{}: ", name.replace(':', "\\:")),
         };
         let about = row.about().replace(['[', ']', '"', '`'], "").replace(':', "\\:");
-        let letter = char::from(row.letter());
+        let letter = char::from(row.short);
         let names = names(row);
         let forms: Vec<String> =
             names.iter().map(|name| format!("\"({}){name}[{about}]{value}\"", names.join(" "))).collect();
@@ -68,16 +67,16 @@ pub fn zsh() -> String {
 #[must_use]
 pub fn fish() -> String {
     let lines = OPTIONS.iter().map(|row| {
-        let value = match (row.value(), row.letter()) {
+        let value = match (row.value, Values::of(row)) {
             ("", _) => String::new(),
-            (_, b'm') => format!(" -x -a '{}'", modes()),
-            (_, b'o') => " -x -a '(__tgtadm_ops)'".to_owned(),
-            (_, b'Y') => format!(" -x -a '{DEVICE_TYPES}'"),
-            (_, b'b') => " -r -F".to_owned(),
-            _ => " -x".to_owned(),
+            (_, Values::Modes) => format!(" -x -a '{}'", modes()),
+            (_, Values::Ops) => " -x -a '(__tgtadm_ops)'".to_owned(),
+            (_, Values::DeviceTypes) => format!(" -x -a '{}'", device_types()),
+            (_, Values::Files) => " -r -F".to_owned(),
+            (_, Values::Any) => " -x".to_owned(),
         };
-        let (letter, long) = (char::from(row.letter()), row.long());
-        let short = if row.letter_differs() { String::new() } else { format!(" -s {letter}") };
+        let (letter, long) = (char::from(row.short), row.long);
+        let short = if letter_differs(row) { String::new() } else { format!(" -s {letter}") };
         let about = row.about().replace('\'', "\\'");
         format!("complete -c tgtadm -n '__tgtadm_takes {letter}'{short} -l {long}{value} -d '{about}'\n")
     });
@@ -99,22 +98,52 @@ pub fn fish() -> String {
         .replace("@EVERY_OP@", &Op::ALL.map(Op::word).join("\\n"))
 }
 
+/// The values that an option is completed with.
+enum Values {
+    Modes,
+    Ops,
+    DeviceTypes,
+    Files,
+    Any,
+}
+
+impl Values {
+    fn of(row: &OptionRow) -> Self {
+        match row.field {
+            Field::Mode => Self::Modes,
+            Field::Op => Self::Ops,
+            Field::Number(_, Reading::DeviceType) => Self::DeviceTypes,
+            Field::Text(Key::Path) => Self::Files,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// Whether the letter wants a value that the long name does not take.
+fn letter_differs(row: &OptionRow) -> bool {
+    row.short_takes_value != row.long_takes_value()
+}
+
+fn device_types() -> String {
+    DEVICE_TYPES.map(|(word, _)| word).join(" ")
+}
+
 /// Both forms of an option, the letter only where it means the same.
-fn names(row: &Row) -> Vec<String> {
-    let long = format!("--{}", row.long());
-    if row.letter_differs() { vec![long] } else { vec![format!("-{}", char::from(row.letter())), long] }
+fn names(row: &OptionRow) -> Vec<String> {
+    let long = format!("--{}", row.long);
+    if letter_differs(row) { vec![long] } else { vec![format!("-{}", char::from(row.short)), long] }
 }
 
-fn valued() -> impl Iterator<Item = &'static Row> {
-    OPTIONS.iter().filter(|row| !row.value().is_empty())
+fn valued() -> impl Iterator<Item = &'static OptionRow> {
+    OPTIONS.iter().filter(|row| !row.value.is_empty())
 }
 
-fn chosen(letters: &str) -> impl Iterator<Item = &'static Row> {
-    OPTIONS.iter().filter(move |row| letters.contains(char::from(row.letter())))
+fn chosen(letters: &str) -> impl Iterator<Item = &'static OptionRow> {
+    OPTIONS.iter().filter(move |row| letters.contains(char::from(row.short)))
 }
 
 fn all_letters() -> String {
-    OPTIONS.iter().map(|row| char::from(row.letter())).collect()
+    OPTIONS.iter().map(|row| char::from(row.short)).collect()
 }
 
 fn modes() -> String {
@@ -123,9 +152,7 @@ fn modes() -> String {
 
 /// A mode's words, the short one too.
 fn words(mode: Mode) -> Vec<&'static str> {
-    let mut words = vec![mode.word()];
-    words.extend(SHORT_MODES.into_iter().filter(|word| Mode::from_word(word) == Some(mode)));
-    words
+    [Some(mode.word()), mode.short_word()].into_iter().flatten().collect()
 }
 
 fn cases(modes: &[&str], op: &str) -> String {
@@ -134,21 +161,21 @@ fn cases(modes: &[&str], op: &str) -> String {
 
 /// One piece for each mode: its words, its operations.
 fn per_mode(piece: impl Fn(&str, &str) -> String) -> String {
-    let ops = |mode| Op::ALL.into_iter().filter(move |op| rules::letters(mode, *op).is_some()).map(Op::word);
-    let pieces =
-        Mode::ALL.map(|mode| piece(&words(mode).join("|"), &ops(mode).collect::<Vec<_>>().join(" ")));
+    let pieces = Mode::ALL
+        .map(|mode| piece(&words(mode).join("|"), &Operation::words(mode, Form::Text).replace(", ", " ")));
     pieces.concat()
 }
 
 /// One piece for each operation there is: its mode's words, its word, the letters of its options.
 fn per_operation(piece: impl Fn(&[&str], &str, &str) -> String) -> String {
-    let all = Mode::ALL.into_iter().flat_map(|mode| Op::ALL.map(|op| (mode, op)));
-    let found = all.filter_map(|(mode, op)| Some((words(mode), op.word(), rules::letters(mode, op)?)));
-    found.map(|(words, op, letters)| piece(&words, op, &format!("d{letters}"))).collect()
+    let all = Mode::ALL.into_iter().flat_map(|mode| Operation::of_mode(mode, Form::Text));
+    let letters = |operation: &Operation| -> String {
+        let takes = |row: &&OptionRow| row.long == "debug" || operation.takes_option(row, Form::Text);
+        OPTIONS.iter().filter(takes).map(|row| char::from(row.short)).collect()
+    };
+    let pieces = all.map(|operation| piece(&words(operation.mode), operation.op.word(), &letters(operation)));
+    pieces.collect()
 }
-
-const SHORT_MODES: [&str; 6] = ["sys", "tgt", "lu", "pt", "sess", "conn"];
-const DEVICE_TYPES: &str = "disk tape cd changer osd pt";
 
 const BASH: &str = r#"# Completes the modes, operations and options of tgtadm.
 _tgtadm() {

@@ -1,8 +1,8 @@
 //! Options as the C library's `getopt_long` reads them: grouped short options, values attached or in the next
 //! word, long options abbreviated as far as they stay unique, operands anywhere, `--` as the end.
 //!
-//! Scripts rely on these habits and on the wording of the complaints, and no parser crate has them all. Words are
-//! bytes: a path need not be UTF-8.
+//! Scripts rely on this behaviour and on the wording of the refusals; no parser crate has all of it. Words are bytes: a
+//! path need not be UTF-8.
 
 /// One option: its letter, its long name, and which of the two forms takes a value.
 #[derive(Clone, Copy, Debug)]
@@ -17,16 +17,16 @@ pub struct Spec {
     pub long_value: bool,
 }
 
-/// What the next word or letter is.
+/// The next option or operand.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Item<'a> {
     /// An option by its letter, whichever form was used, and its value.
     Option(u8, Option<&'a [u8]>),
-    /// A word that is no option.
+    /// A word that is not an option.
     Operand(&'a [u8]),
 }
 
-/// Words that are no option, or not a whole one.
+/// A word that is not an option, or is an incomplete one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Complaint {
     /// One line without its newline, starting with the program's name.
@@ -37,21 +37,21 @@ pub struct Complaint {
 
 /// Walks over the words after the program's name.
 #[derive(Clone, Debug)]
-pub struct Getopt<'a, S> {
-    specs: &'a [S],
+pub struct Getopt<'a> {
+    specs: &'a [Spec],
     program: &'a [u8],
     words: std::slice::Iter<'a, Vec<u8>>,
-    /// Letters of the word in hand that were not looked at yet.
+    /// The letters of the current word that were not read yet.
     letters: &'a [u8],
     operands_only: bool,
     posixly_correct: bool,
 }
 
-impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
+impl<'a> Getopt<'a> {
     /// `arguments` start with the program's name, which complaints repeat. With `posixly_correct` the first
     /// operand ends the options.
     #[must_use]
-    pub fn new(specs: &'a [S], arguments: &'a [Vec<u8>], posixly_correct: bool) -> Self {
+    pub fn new(specs: &'a [Spec], arguments: &'a [Vec<u8>], posixly_correct: bool) -> Self {
         let (program, words) = arguments.split_first().map_or((&b"tgtadm"[..], &[][..]), |(p, w)| (p, w));
         Self { specs, program, words: words.iter(), letters: &[], operands_only: false, posixly_correct }
     }
@@ -90,7 +90,7 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
     fn letter(&mut self) -> Result<Item<'a>, Complaint> {
         let (letter, rest) = (self.letters[0], &self.letters[1..]);
         self.letters = rest;
-        let Some(spec) = self.specs.iter().map(AsRef::as_ref).find(|spec| spec.short == letter) else {
+        let Some(spec) = self.specs.iter().find(|spec| spec.short == letter) else {
             return Err(self.complaint(&[b"invalid option -- '", &[letter], b"'"], |_| true));
         };
         let this = |other: &Spec| other.short == letter;
@@ -131,8 +131,7 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
 
     /// The option of this name, or the only one that starts with it.
     fn resolve(&self, word: &[u8], name: &[u8]) -> Result<Spec, Complaint> {
-        let starting =
-            || self.specs.iter().map(AsRef::as_ref).filter(|s| s.long.as_bytes().starts_with(name));
+        let starting = || self.specs.iter().filter(|s| s.long.as_bytes().starts_with(name));
         if let Some(exact) = starting().find(|spec| spec.long.len() == name.len()) {
             return Ok(*exact);
         }
@@ -149,14 +148,8 @@ impl<'a, S: AsRef<Spec>> Getopt<'a, S> {
     }
 
     fn complaint(&self, parts: &[&[u8]], meant: impl Fn(&Spec) -> bool) -> Complaint {
-        let meant = self.specs.iter().map(AsRef::as_ref).filter(|spec| meant(spec)).map(|spec| spec.short);
+        let meant = self.specs.iter().filter(|spec| meant(spec)).map(|spec| spec.short);
         Complaint { text: [self.program, b": ", &parts.concat()].concat(), meant: meant.collect() }
-    }
-}
-
-impl AsRef<Self> for Spec {
-    fn as_ref(&self) -> &Self {
-        self
     }
 }
 

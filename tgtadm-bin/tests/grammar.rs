@@ -195,8 +195,8 @@ fn split_lines(text: &[u8]) -> (String, Vec<String>) {
 
 #[test]
 fn error_has_the_option_and_accepted_values() {
-    let ops = "--op OP: new, delete, bind, unbind, show, update, stat, start or stop";
-    let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld";
+    let ops = "--op OP: new, delete, show, bind, unbind, update, stat, start or stop";
+    let modes = "--mode MODE: system (sys), target (tgt), logicalunit (lu), portal (pt), lld, session (sess), connection (conn) or account";
     let user = "--user NAME: an account's name";
     #[rustfmt::skip]
     let cases = [

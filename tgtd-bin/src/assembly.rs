@@ -142,7 +142,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .portals(portals)
         .target_loops(args.target_loops)
         .shared_loops(args.loops.unwrap_or(0))
-        .defaults(if args.compat_defaults { Defaults::Stock } else { Defaults::Fast })
+        .defaults(if args.compat_defaults { Defaults::Tgt } else { Defaults::Fast })
         .chap_algorithms(args.chap_algorithms.clone())
         .identity(if args.compat_ids {
             Identity::Compatible

@@ -12,89 +12,89 @@ end
 function __tgtadm_ops
     switch (__tgtadm_value -m --mode)
         case system sys
-            printf 'delete\nshow\nupdate\nstat\n'
+            printf 'show\ndelete\nstat\nupdate\n'
         case target tgt
-            printf 'new\ndelete\nshow\nbind\nunbind\nupdate\nstat\n'
+            printf 'new\ndelete\nshow\nstat\nbind\nunbind\nupdate\n'
         case logicalunit lu
-            printf 'new\ndelete\nupdate\nstat\n'
+            printf 'new\ndelete\nstat\nupdate\n'
         case portal pt
             printf 'new\ndelete\nshow\n'
         case lld
-            printf 'show\nstart\nstop\n'
+            printf 'start\nstop\nshow\n'
         case session sess
             printf 'stat\n'
         case connection conn
-            printf 'delete\nshow\nstat\n'
+            printf 'show\nstat\ndelete\n'
         case account
-            printf 'new\ndelete\nshow\nbind\nunbind\nupdate\n'
+            printf 'new\nupdate\nshow\ndelete\nbind\nunbind\n'
         case '*'
             printf 'new\ndelete\nshow\nbind\nunbind\nupdate\nstat\nstart\nstop\n'
     end
 end
 function __tgtadm_letters
     switch (__tgtadm_value -m --mode),(__tgtadm_value -o --op)
-        case system,delete sys,delete
-            echo dLmoC
         case system,show sys,show
-            echo dLmoC
-        case system,update sys,update
-            echo dLmonvC
+            echo dLomC
+        case system,delete sys,delete
+            echo dLomC
         case system,stat sys,stat
-            echo dLmoC
+            echo dLomC
+        case system,update sys,update
+            echo dLomnvC
         case target,new tgt,new
-            echo dLmotTC
+            echo dLomtTC
         case target,delete tgt,delete
-            echo dLmotCFD
+            echo dLomtFDC
         case target,show tgt,show
-            echo dLmotC
-        case target,bind tgt,bind
-            echo dLmotIQBHC
-        case target,unbind tgt,unbind
-            echo dLmotIQBHC
-        case target,update tgt,update
-            echo dLmotnvC
+            echo dLomtC
         case target,stat tgt,stat
-            echo dLmotC
+            echo dLomtC
+        case target,bind tgt,bind
+            echo dLomtIQHBC
+        case target,unbind tgt,unbind
+            echo dLomtIQHBC
+        case target,update tgt,update
+            echo dLomtnvC
         case logicalunit,new lu,new
-            echo dLmofytlbEYCS
+            echo dLomtlbESfyYC
         case logicalunit,delete lu,delete
-            echo dLmotlCFD
-        case logicalunit,update lu,update
-            echo dLmofytlPC
+            echo dLomtlFDC
         case logicalunit,stat lu,stat
-            echo dLmotlC
+            echo dLomtlC
+        case logicalunit,update lu,update
+            echo dLomtlfyPC
         case portal,new pt,new
-            echo dLmoCP
+            echo dLomPC
         case portal,delete pt,delete
-            echo dLmoCP
+            echo dLomPC
         case portal,show pt,show
-            echo dLmoC
-        case lld,show
-            echo dLmoC
+            echo dLomC
         case lld,start
-            echo dLmoC
+            echo dLomC
         case lld,stop
-            echo dLmoC
+            echo dLomC
+        case lld,show
+            echo dLomC
         case session,stat sess,stat
-            echo dLmosC
-        case connection,delete conn,delete
-            echo dLmotscC
+            echo dLomtsC
         case connection,show conn,show
-            echo dLmotC
+            echo dLomtC
         case connection,stat conn,stat
-            echo dLmotscC
+            echo dLomtscC
+        case connection,delete conn,delete
+            echo dLomtscC
         case account,new
-            echo dLmoupfC
-        case account,delete
-            echo dLmouC
-        case account,show
-            echo dLmoC
-        case account,bind
-            echo dLmotuOC
-        case account,unbind
-            echo dLmotuOC
+            echo dLomfupC
         case account,update
-            echo dLmoupC
+            echo dLomupC
+        case account,show
+            echo dLomC
+        case account,delete
+            echo dLomuC
+        case account,bind
+            echo dLomtuOC
+        case account,unbind
+            echo dLomtuOC
         case '*'
             echo djhVLomtsclnvbESfyTIQupHFDPBYOC
     end
@@ -108,8 +108,8 @@ complete -c tgtadm -n '__tgtadm_takes j' -s j -l json -d 'be answered in JSON, a
 complete -c tgtadm -n '__tgtadm_takes h' -s h -l help -d 'print this help and exit'
 complete -c tgtadm -n '__tgtadm_takes V' -s V -l version -d 'print the version and exit'
 complete -c tgtadm -n '__tgtadm_takes L' -s L -l lld -x -d 'the driver: iscsi (default)'
-complete -c tgtadm -n '__tgtadm_takes o' -s o -l op -x -a '(__tgtadm_ops)' -d 'new, delete, bind, unbind, show, update, stat, start or stop'
-complete -c tgtadm -n '__tgtadm_takes m' -s m -l mode -x -a 'system target logicalunit portal lld session connection account' -d 'system (sys), target (tgt), logicalunit (lu), portal (pt), session (sess), connection (conn), account or lld'
+complete -c tgtadm -n '__tgtadm_takes o' -s o -l op -x -a '(__tgtadm_ops)' -d 'new, delete, show, bind, unbind, update, stat, start or stop'
+complete -c tgtadm -n '__tgtadm_takes m' -s m -l mode -x -a 'system target logicalunit portal lld session connection account' -d 'system (sys), target (tgt), logicalunit (lu), portal (pt), lld, session (sess), connection (conn) or account'
 complete -c tgtadm -n '__tgtadm_takes t' -s t -l tid -x -d 'the target\'s number, 1 or more'
 complete -c tgtadm -n '__tgtadm_takes s' -s s -l sid -x -d 'the session\'s number'
 complete -c tgtadm -n '__tgtadm_takes c' -s c -l cid -x -d 'the connection\'s number'
@@ -127,10 +127,10 @@ complete -c tgtadm -n '__tgtadm_takes Q' -s Q -l initiator-name -x -d 'an initia
 complete -c tgtadm -n '__tgtadm_takes u' -s u -l user -x -d 'an account\'s name'
 complete -c tgtadm -n '__tgtadm_takes p' -s p -l password -x -d 'its secret'
 complete -c tgtadm -n '__tgtadm_takes H' -s H -l host -x -d 'a SCSI host\'s number, for drivers that have one'
-complete -c tgtadm -n '__tgtadm_takes F' -l force -d 'delete a target or logical unit that is in use, whatever hangs (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes F' -l force -d 'delete a target or logical unit that is in use, whatever hangs (the short form takes a word, which is ignored)'
 complete -c tgtadm -n '__tgtadm_takes D' -s D -l drain -x -d 'the same, but let what runs finish within this time'
 complete -c tgtadm -n '__tgtadm_takes P' -s P -l params -x -d 'parameters of a logical unit, or portal=ADDRESS[:PORT]'
-complete -c tgtadm -n '__tgtadm_takes B' -s B -l bus -x -d 'a SCSI host by its place in /sys/bus'
-complete -c tgtadm -n '__tgtadm_takes Y' -s Y -l device-type -x -a 'disk tape cd changer osd pt' -d 'disk (default), tape, ssc, cd, changer, osd or pt'
-complete -c tgtadm -n '__tgtadm_takes O' -l outgoing -d 'an account the target uses itself (the letter wants a word, which is ignored)'
+complete -c tgtadm -n '__tgtadm_takes B' -s B -l bus -x -d 'a SCSI host by its device in /sys/bus'
+complete -c tgtadm -n '__tgtadm_takes Y' -s Y -l device-type -x -a 'disk tape ssc cd changer osd pt' -d 'disk (default), tape, ssc, cd, changer, osd or pt'
+complete -c tgtadm -n '__tgtadm_takes O' -l outgoing -d 'an account the target uses itself (the short form takes a word, which is ignored)'
 complete -c tgtadm -n '__tgtadm_takes C' -s C -l control-port -x -d 'which daemon: 0 (default) to 32767'

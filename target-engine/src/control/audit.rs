@@ -1,25 +1,26 @@
-//! A line for each change that somebody asked for: who, what, and what became of it. Its form is described in
-//! tgtd(8); programs read it. Secrets are not in it.
+//! The audit lines of the log: one for each change that a client asked for, with the client, the request and the result.
+//! tgtd(8) describes their form; programs parse them. They have no secrets.
 
 use std::fmt;
 
+use super::grammar::Number;
 use super::report::Reply;
-use super::wire::{Form, Mode, Op, Record, RequestHeader};
+use super::wire::{Form, Mode, Op, Record};
 
-/// Who asked.
+/// The client of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Peer {
     /// The user it runs as.
     pub uid: u32,
     /// The group it runs as.
     pub gid: u32,
-    /// Its process; 0 where the daemon cannot see it, as from another PID namespace.
+    /// Its process; 0 where the daemon cannot see it, as in another PID namespace.
     pub pid: i32,
-    /// That process' name, if it could be read.
+    /// The name of the process, if it could be read.
     pub command: Option<String>,
 }
 
-/// A change, until it is answered.
+/// A requested change that was not answered yet.
 #[derive(Debug)]
 pub struct Change {
     peer: Peer,
@@ -27,20 +28,20 @@ pub struct Change {
 }
 
 impl Change {
-    /// What a request asks for; `None` for what only looks. The peer is asked for where it matters.
+    /// The change that a request asks for; `None` for a request that only reads. `peer` is called for a change only.
     pub fn of(record: &Record, peer: impl FnOnce() -> Peer) -> Option<Self> {
         let op = Op::from_number(record.header.op);
         (!matches!(op, Some(Op::Show | Op::Stat))).then(|| Self { peer: peer(), what: what(record) })
     }
 
-    /// The line, once it is known what became of it; without a reply nobody waited for the end.
+    /// Returns the line. `reply` is `None` where the client did not wait for the result.
     #[must_use]
     pub fn line(&self, reply: Option<&Reply>) -> String {
         let result = match reply {
             Some(Ok(_)) => "success".to_owned(),
             Some(Err(error)) if error.reason.is_empty() => format!("{:?}", error.kind.to_string()),
             Some(Err(error)) => {
-                // It may repeat what was sent.
+                // The reason may repeat strings of the request.
                 let reason = without_secret(error.reason.as_bytes());
                 format!("{:?} reason={reason:?}", error.kind.to_string())
             }
@@ -61,26 +62,20 @@ impl fmt::Display for Peer {
 /// Mode and operation, each number that was given, and the strings up to a secret.
 fn what(record: &Record) -> String {
     let header = &record.header;
-    let none = RequestHeader::default();
     let mode =
         Mode::from_number(header.mode).map_or_else(|| header.mode.to_string(), |mode| mode.word().to_owned());
     let op = Op::from_number(header.op).map_or_else(|| header.op.to_string(), |op| op.word().to_owned());
     let mut text = format!("mode={mode} op={op}");
     let (_, driver) = Form::of(&header.lld);
-    let words = [
-        (!driver.is_empty(), format!("lld={driver:?}")),
-        (header.tid != none.tid, format!("tid={}", header.tid)),
-        (header.sid != none.sid, format!("sid={}", header.sid)),
-        (header.lun != none.lun, format!("lun={}", header.lun)),
-        (header.cid != none.cid, format!("cid={}", header.cid)),
-        (header.host_no != none.host_no, format!("host={}", header.host_no)),
-        (header.device_type != none.device_type, format!("type={}", header.device_type)),
-        (header.ac_dir != none.ac_dir, "outgoing".to_owned()),
-        (header.force != none.force, "force".to_owned()),
-    ];
-    for (_, word) in words.into_iter().filter(|(is_given, _)| *is_given) {
+    if !driver.is_empty() {
+        text.push_str(&format!(" lld={driver:?}"));
+    }
+    for number in Number::ALL.into_iter().filter(|number| number.is_given(header)) {
         text.push(' ');
-        text.push_str(&word);
+        text.push_str(number.word());
+        if !number.is_switch() {
+            text.push_str(&format!("={}", number.get(header)));
+        }
     }
     let strings = strings(&record.payload);
     if !strings.is_empty() {
@@ -93,7 +88,7 @@ fn strings(payload: &[u8]) -> String {
     without_secret(payload.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
-/// What is behind a password may be a part of it, commas included.
+/// Cuts the text at a password: everything after `password=` may belong to it, commas included.
 fn without_secret(bytes: &[u8]) -> String {
     let secret = bytes.windows(SECRET.len()).position(|window| window == SECRET);
     let shown = secret.map_or(bytes.len(), |at| at + SECRET.len());
@@ -111,6 +106,7 @@ mod tests {
     use super::*;
     use crate::control::error::TgtadmError;
     use crate::control::report::Report;
+    use crate::control::wire::RequestHeader;
 
     fn line(header: RequestHeader, payload: &[u8], reply: Option<&Reply>) -> Option<String> {
         let peer = || Peer { uid: 0, gid: 7, pid: 42, command: Some("tgt adm".to_owned()) };
@@ -143,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_does_not_repeat_a_password() {
+    fn password_in_a_reason_is_hidden() {
         let refused = Err(TgtadmError::NoUser.because("--user \"mike,password=hush,hush\": no account"));
         let line = line(header(Mode::Account, Op::Delete), b"user=mike,password=hush,hush\0", Some(&refused))
             .unwrap();
@@ -154,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_has_none() {
+    fn requests_that_only_read_have_no_line() {
         for mode in Mode::ALL {
             for op in Op::ALL {
                 let is_change = !matches!(op, Op::Show | Op::Stat);
@@ -164,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_cannot_be_seen_has_no_name() {
+    fn unknown_process_has_no_name() {
         let peer = Peer { uid: 1, gid: 2, pid: 0, command: None };
         assert_eq!(peer.to_string(), "uid=1 gid=2 pid=0");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_password_is_told(
+        fn no_password_is_logged(
             mode in 0u32..9,
             op in 0u32..10,
             before in "[a-z=, ]{0,30}",

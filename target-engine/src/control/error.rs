@@ -1,4 +1,4 @@
-//! The numbers a reply carries, the texts `tgtadm` prints for them, and the reasons that go with them.
+//! The error numbers of replies, the texts that `tgtadm` prints for them, and the reasons beside them.
 
 /// Why a management request was refused. The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -78,13 +78,13 @@ pub enum TgtadmError {
     PreventRemoval = 24,
 }
 
-/// A refusal: the number is for programs, the reason for people.
+/// A refusal: a number for programs and a reason for people.
 ///
 /// Two are the same when their numbers are.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind}: {reason}")]
 pub struct ControlError {
-    /// What the reply's number says.
+    /// The number in the reply.
     pub kind: TgtadmError,
     /// One line: the option, what was given, and what is accepted. Never a secret.
     pub reason: String,
@@ -105,12 +105,12 @@ impl From<TgtadmError> for ControlError {
 }
 
 impl TgtadmError {
-    /// A refusal for this reason. What a client gave is safe to print in it.
+    /// Makes a refusal with a reason. Control characters in the reason are replaced.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> ControlError {
         let mut reason: String = reason.into();
         if reason.contains(char::is_control) {
-            reason = reason.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+            reason = reason.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         }
         ControlError { kind: self, reason }
     }
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line_whatever_was_given() {
+    fn control_characters_of_a_reason_are_replaced() {
         let refusal = TgtadmError::NoTarget.because("\"a\n\u{1b}[31mb\" is no target");
         assert_eq!(refusal.reason, "\"a??[31mb\" is no target");
         assert_eq!(refusal, TgtadmError::NoTarget.into());

@@ -1,4 +1,4 @@
-//! Entry points for fuzzers: any bytes may come over the control socket.
+//! Entry points for fuzzers: the control socket may deliver any bytes.
 
 use std::net::IpAddr;
 
@@ -8,10 +8,10 @@ use super::request::Request;
 use super::wire::{JSON_LLD, Record, RecordReader, RequestHeader};
 use crate::model::acl::{Acl, Matching};
 
-/// A connection's bytes, in two pieces: read as a record, understood or refused.
+/// Reads the bytes of a connection as a record, whole and in two pieces, and parses it for every operation.
 ///
 /// # Panics
-/// A record that was read is not written as it was, or its parts depend on how it was cut.
+/// The record is not encoded to the same bytes, or depends on how it was cut.
 pub fn management_request(bytes: &[u8]) {
     let whole = RecordReader::default().receive(bytes);
     let mut reader = RecordReader::default();
@@ -22,20 +22,20 @@ pub fn management_request(bytes: &[u8]) {
     };
     assert_eq!(whole, in_pieces, "a record does not depend on how it is cut");
     let Ok(Some(record)) = whole else { return };
-    // A driver's name that is no text is not kept as it was.
+    // A driver's name that is not UTF-8 is replaced.
     if !record.header.lld.contains(char::REPLACEMENT_CHARACTER) {
         let again = RecordReader::default().receive(&record.encode());
         assert_eq!(again.as_ref().map(Option::as_ref), Ok(Some(&record)), "what is written is read again");
     }
     let _ = Request::parse(&record);
-    // The same strings for every mode and operation: the fuzzer need not find each by itself.
+    // The same strings for every mode and operation, so that the fuzzer need not find each of them.
     for (mode, op) in (0..8).flat_map(|mode| (0..9).map(move |op| (mode, op))) {
         let header = RequestHeader { mode, op, ..record.header.clone() };
         let lenient = Record { header, payload: record.payload.clone() };
         let mut strict = lenient.clone();
         JSON_LLD.clone_into(&mut strict.header.lld);
         let (meant, strict) = (Request::parse(&lenient), Request::parse(&strict));
-        // What only one form knows has its own operations.
+        // Operations of one form only have no counterpart.
         if let (Ok(strict), Ok(meant)) = (strict, meant) {
             assert_eq!(strict, meant, "what the strict form takes means the same in the other");
         }
@@ -93,7 +93,7 @@ mod tests {
 
     /// Replays the fuzzer's corpus, so that it guards without a fuzzer.
     #[test]
-    fn every_input_worth_keeping_is_handled() {
+    fn corpus_is_replayed() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/management_request");
         let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
         assert!(inputs.len() > 5);

@@ -1,16 +1,17 @@
-//! The control records of the unix socket, and what is done with them.
+//! The management interface: the records of the unix socket and the requests that they carry.
 //!
-//! [`wire`] is the bytes, [`request`] makes a [`request::Request`] of them that cannot be wrong, [`error`] is the
-//! numbers a reply carries. An admin tool needs these three only. [`report`] is what a reply says, `dispatch` does
-//! what is asked, and `pending` keeps what takes time; [`audit`] is what the log says of it.
+//! [`wire`] encodes records, [`grammar`] is the table of operations that makes a [`request::Request`] of one, [`error`] has
+//! the error numbers of replies. The admin tools need these only. `dispatch` carries requests out, `pending` holds those
+//! that take time, [`report`] writes the replies, and [`audit`] the lines of the log.
 
 pub mod audit;
-#[cfg(feature = "runtime")]
 pub mod dispatch;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "runtime")]
+pub mod grammar;
+pub mod jobs;
+pub mod messages;
 pub mod pending;
 pub mod report;
 pub mod request;

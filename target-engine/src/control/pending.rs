@@ -1,17 +1,17 @@
-//! Operations that wait for others: tickets, whose answers are awaited, and by when the client gets a reply.
+//! Operations that wait for loops or jobs: their tickets, the answers they wait for, and when the reply is due.
 //!
-//! A deadline ends the reply, not the operation: what was begun goes on until its last answer is in.
+//! At its deadline the client gets a reply; the operation goes on until its last answer has come.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::runtime::letters::{LoopError, LoopId, Ticket};
+use super::messages::{LoopError, LoopId, Ticket};
 
-/// Names an admin connection; never used twice.
+/// Identifies an admin connection; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClientId(pub u64);
 
-/// All operations under way; `W` is what is being done.
+/// All operations under way; `W` is the work of one.
 #[derive(Debug)]
 pub struct Pending<W> {
     last: u64,
@@ -21,16 +21,25 @@ pub struct Pending<W> {
 /// One operation.
 #[derive(Debug)]
 pub struct Operation<W> {
-    /// Who waits for a reply, if still anybody does.
+    /// The client that waits for the reply; `None`: none, or none any more.
     pub client: Option<ClientId>,
     /// When the reply is due.
     pub deadline: Instant,
     /// The loops that have not answered yet.
     pub waiting: Vec<LoopId>,
-    /// Those that have.
-    pub answers: Vec<(LoopId, Result<(), LoopError>)>,
-    /// What is being done.
+    /// The answers that have come.
+    pub answers: Vec<LoopAnswer>,
+    /// The work.
     pub work: W,
+}
+
+/// The answer of a loop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LoopAnswer {
+    /// The loop.
+    pub from: LoopId,
+    /// What it answered.
+    pub result: Result<(), LoopError>,
 }
 
 impl<W> Default for Pending<W> {
@@ -40,7 +49,7 @@ impl<W> Default for Pending<W> {
 }
 
 impl<W> Pending<W> {
-    /// Begins an operation.
+    /// Begins an operation that waits for these loops.
     pub fn begin(
         &mut self,
         client: Option<ClientId>,
@@ -55,40 +64,40 @@ impl<W> Pending<W> {
         ticket
     }
 
-    /// A loop has answered. The operation, once that was the last answer.
+    /// Records the answer of a loop. Returns the operation if it was the last one.
     pub fn answer(
         &mut self,
         ticket: Ticket,
         from: LoopId,
-        answer: Result<(), LoopError>,
+        result: Result<(), LoopError>,
     ) -> Option<Operation<W>> {
         let operation = self.operations.get_mut(&ticket)?;
-        let place = operation.waiting.iter().position(|waiting| *waiting == from)?;
-        operation.waiting.swap_remove(place);
-        operation.answers.push((from, answer));
+        let index = operation.waiting.iter().position(|waiting| *waiting == from)?;
+        operation.waiting.swap_remove(index);
+        operation.answers.push(LoopAnswer { from, result });
         if operation.waiting.is_empty() { self.operations.remove(&ticket) } else { None }
     }
 
-    /// Ends an operation that waits for no loop.
+    /// Ends an operation.
     pub fn take(&mut self, ticket: Ticket) -> Option<Operation<W>> {
         self.operations.remove(&ticket)
     }
 
-    /// A loop is gone and answers no more: as if it had said that the target is gone. The operations that ended by
-    /// that.
+    /// Answers for a loop that has ended: it does not serve the target any more. Returns the operations for which that
+    /// was the last answer.
     pub fn loop_ended(&mut self, gone: LoopId) -> Vec<Operation<W>> {
         let tickets: Vec<_> = self.operations.keys().copied().collect();
         tickets.into_iter().filter_map(|ticket| self.answer(ticket, gone, Err(LoopError::NoTarget))).collect()
     }
 
-    /// Nobody waits for these replies any more.
+    /// Forgets a client; its operations go on.
     pub fn client_ended(&mut self, gone: ClientId) {
         for operation in self.operations.values_mut() {
             operation.client.take_if(|client| *client == gone);
         }
     }
 
-    /// Takes out the operations whose work is over by what has happened.
+    /// Ends the operations for which `is_over` returns true, and returns them.
     pub fn extract(&mut self, mut is_over: impl FnMut(&mut W) -> bool) -> Vec<Operation<W>> {
         let ended = |(ticket, operation): (&Ticket, &mut Operation<W>)| {
             is_over(&mut operation.work).then_some(*ticket)
@@ -97,20 +106,20 @@ impl<W> Pending<W> {
         ended.into_iter().filter_map(|ticket| self.operations.remove(&ticket)).collect()
     }
 
-    /// When the next reply is due.
+    /// Returns when the next reply is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let waited_for = self.operations.values().filter(|operation| operation.client.is_some());
         waited_for.map(|operation| operation.deadline).min()
     }
 
-    /// The clients whose reply is due, with what is done for them; the operations go on without them.
+    /// Returns the clients whose reply is due, with the work; the operations go on without them.
     pub fn overdue(&mut self, now: Instant) -> Vec<(ClientId, &W)> {
         let due = self.operations.values_mut().filter(|operation| operation.deadline <= now);
         due.filter_map(|operation| Some((operation.client.take()?, &operation.work))).collect()
     }
 
-    /// What is under way.
+    /// Returns the work of all operations.
     pub fn works(&self) -> impl Iterator<Item = &W> {
         self.operations.values().map(|operation| &operation.work)
     }
@@ -127,7 +136,7 @@ mod tests {
     const CLIENT: ClientId = ClientId(7);
 
     #[test]
-    fn the_last_answer_ends_it() {
+    fn last_answer_ends_operation() {
         let mut pending = Pending::default();
         let ticket = pending.begin(Some(CLIENT), Instant::now(), vec![A, B], "add");
         assert!(pending.answer(ticket, A, Ok(())).is_none());
@@ -135,12 +144,13 @@ mod tests {
         assert!(pending.answer(Ticket(99), B, Ok(())).is_none());
         let operation = pending.answer(ticket, B, Err(LoopError::Busy)).unwrap();
         assert_eq!((operation.client, operation.work), (Some(CLIENT), "add"));
-        assert_eq!(operation.answers, [(A, Ok(())), (B, Err(LoopError::Busy))]);
+        let answer = |from, result| LoopAnswer { from, result };
+        assert_eq!(operation.answers, [answer(A, Ok(())), answer(B, Err(LoopError::Busy))]);
         assert!(pending.take(ticket).is_none());
     }
 
     #[test]
-    fn a_deadline_ends_the_reply_and_not_the_operation() {
+    fn operation_outlives_its_deadline() {
         let now = Instant::now();
         let due = now + Duration::from_secs(1);
         let mut pending = Pending::default();
@@ -155,18 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_ends_leaves_nobody_waiting() {
+    fn loop_that_ends_counts_as_answered() {
         let mut pending = Pending::default();
         pending.begin(Some(CLIENT), Instant::now(), vec![A], "one");
         let both = pending.begin(Some(CLIENT), Instant::now(), vec![A, B], "both");
         let ended = pending.loop_ended(A);
         assert_eq!(ended.iter().map(|operation| operation.work).collect::<Vec<_>>(), ["one"]);
-        assert_eq!(ended[0].answers, [(A, Err(LoopError::NoTarget))]);
+        assert_eq!(ended[0].answers, [LoopAnswer { from: A, result: Err(LoopError::NoTarget) }]);
         assert!(pending.answer(both, B, Ok(())).is_some());
     }
 
     #[test]
-    fn a_client_that_is_gone_gets_no_reply() {
+    fn client_that_disconnected_gets_no_reply() {
         let mut pending = Pending::default();
         let now = Instant::now();
         pending.begin(Some(CLIENT), now, vec![A], "one");

@@ -1,7 +1,7 @@
-//! The bytes on the unix socket: one request record, one reply record, then the end.
+//! The bytes on the unix socket: one request record, one reply record, then the connection is closed.
 //!
-//! The records are the C structures of a 64-bit little-endian machine; their offsets are a contract with every
-//! `tgtadm` there is. Nothing here knows what a request means.
+//! The records are the C structures of a 64-bit little-endian machine; their offsets are part of the
+//! interface. This module does not interpret requests.
 
 use zeroize::Zeroizing;
 
@@ -16,14 +16,14 @@ pub const REPLY_HEADER_LEN: usize = 8;
 /// Bytes of the driver's name, padded with NULs.
 pub const LLD_NAME_LEN: usize = 64;
 
-/// The driver's name in a request whose answer shall be JSON, by itself or with `/` and the driver behind it. A
-/// daemon that does not speak it finds no such driver.
+/// The driver's name in a request for a JSON answer: alone, or followed by `/` and the driver. A daemon without JSON has
+/// no such driver.
 pub const JSON_LLD: &str = "json.1";
 
-/// In which form a request is meant and answered.
+/// The form of a request and its answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Form {
-    /// Stock's: lenient, and answered by its texts.
+    /// tgt's: lenient, answered in its texts.
     #[default]
     Text,
     /// Strict, and answered by a JSON document.
@@ -35,16 +35,16 @@ pub enum Form {
 pub struct Record {
     /// The numbers.
     pub header: RequestHeader,
-    /// The strings, comma separated; a stock client ends them with a NUL that counts.
+    /// The strings, comma separated; tgt's tgtadm ends them with a NUL that counts.
     pub payload: Zeroizing<Vec<u8>>,
 }
 
 /// The fixed part of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestHeader {
-    /// What kind of object; see [`Mode`].
+    /// The kind of object; see [`Mode`].
     pub mode: u32,
-    /// What to do with it; see [`Op`].
+    /// What is done with it; see [`Op`].
     pub op: u32,
     /// The driver's name; empty for the first driver.
     pub lld: String,
@@ -79,7 +79,7 @@ pub struct ReplyHeader {
     pub len: u32,
 }
 
-/// Why a record cannot be read. The connection is dropped without a reply, as stock does.
+/// Why a record cannot be read. The connection is dropped without a reply, as by tgt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -122,13 +122,13 @@ pub enum Op {
     Stop = 8,
 }
 
-/// Takes a request out of bytes in any chunks; there may be a secret among them, so none is left behind.
+/// Reads a request from bytes in any chunks. They may have a secret, so no copy of them is left in memory.
 #[derive(Default)]
 pub struct RecordReader {
     received: Zeroizing<Vec<u8>>,
 }
 
-/// Without the strings: there may be a secret among them.
+/// Without the strings, which may have a secret.
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record").field("header", &self.header).finish_non_exhaustive()
@@ -142,7 +142,7 @@ impl std::fmt::Debug for RecordReader {
 }
 
 impl Default for RequestHeader {
-    /// What a client sends where nothing was given.
+    /// The values that a client sends where none was given.
     fn default() -> Self {
         Self {
             mode: 0,
@@ -180,7 +180,7 @@ impl Record {
 }
 
 impl RequestHeader {
-    /// Reads every field; none can be wrong here but the length, which [`RecordReader`] looks at. A driver's name
+    /// Decodes all fields. Only the length can be invalid, which [`RecordReader`] checks. A driver's name
     /// ends at its first NUL, and at byte 63 in any case.
     #[must_use]
     pub fn decode(bytes: &[u8; REQUEST_HEADER_LEN]) -> Self {
@@ -203,7 +203,7 @@ impl RequestHeader {
         }
     }
 
-    /// Writes every byte. A driver's name longer than 63 bytes is cut.
+    /// Encodes all bytes. A driver's name longer than 63 bytes is cut.
     #[must_use]
     pub fn encode(&self) -> [u8; REQUEST_HEADER_LEN] {
         let mut bytes = [0; REQUEST_HEADER_LEN];
@@ -267,7 +267,7 @@ impl ReplyHeader {
 }
 
 /// The bytes of a reply: a number, 0 for success, and a text, which ends with a NUL; an empty text is nothing at all.
-/// With an error the text is its reason: stock daemons send none, and stock clients print none.
+/// With an error the text is its reason: tgt's daemon sends none, and tgt's tgtadm prints none.
 #[must_use]
 pub fn encode_reply(error: u32, text: &str) -> Vec<u8> {
     let nul = usize::from(!text.is_empty());
@@ -279,15 +279,15 @@ pub fn encode_reply(error: u32, text: &str) -> Vec<u8> {
 }
 
 impl RecordReader {
-    /// Takes what came; `Some` once the request is whole. Bytes after it are ignored.
+    /// Takes received bytes. Returns the request once it is complete; bytes after it are ignored.
     ///
     /// # Errors
     /// The length in the header is one that no request has.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Record>, WireError> {
-        // All at once: growing would leave copies behind.
-        let room = RECORD_LEN_MAX.saturating_sub(self.received.len());
-        self.received.reserve_exact(room);
-        self.received.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        // Growing would leave copies in memory.
+        let space = RECORD_LEN_MAX.saturating_sub(self.received.len());
+        self.received.reserve_exact(space);
+        self.received.extend_from_slice(&bytes[..bytes.len().min(space)]);
         let Some((header, rest)) = self.received.split_first_chunk::<REQUEST_HEADER_LEN>() else {
             return Ok(None);
         };
@@ -324,34 +324,33 @@ impl Mode {
     /// From the word after `--mode`, the short forms included.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "system" | "sys" => Self::System,
-            "target" | "tgt" => Self::Target,
-            "logicalunit" | "lu" => Self::LogicalUnit,
-            "portal" | "pt" => Self::Portal,
-            "lld" => Self::Lld,
-            "session" | "sess" => Self::Session,
-            "connection" | "conn" => Self::Connection,
-            "account" => Self::Account,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|mode| mode.word() == word || mode.short_word() == Some(word))
     }
 
     /// The long word.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Target => "target",
-            Self::LogicalUnit => "logicalunit",
-            Self::Portal => "portal",
-            Self::Lld => "lld",
-            Self::Session => "session",
-            Self::Connection => "connection",
-            Self::Account => "account",
-        }
+        MODE_WORDS[self as usize].0
+    }
+
+    /// The short word, where there is one.
+    #[must_use]
+    pub fn short_word(self) -> Option<&'static str> {
+        MODE_WORDS[self as usize].1
     }
 }
+
+/// The long and the short words of the modes, in the order of their numbers.
+const MODE_WORDS: [(&str, Option<&str>); 8] = [
+    ("system", Some("sys")),
+    ("target", Some("tgt")),
+    ("logicalunit", Some("lu")),
+    ("portal", Some("pt")),
+    ("lld", None),
+    ("session", Some("sess")),
+    ("connection", Some("conn")),
+    ("account", None),
+];
 
 impl Op {
     /// All of them, in the order of their numbers.

@@ -2,8 +2,8 @@
 
 pub use iscsi_proto::chap::Algorithm;
 
-use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{Direction, Secret};
+use super::error::ModelError;
+use super::secret::Secret;
 use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 
 /// All accounts of the daemon.
@@ -31,26 +31,29 @@ pub struct BoundAccounts {
     outgoing: Option<String>,
 }
 
+/// Whose proof an account is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// The initiator's.
+    Incoming,
+    /// The target's own.
+    Outgoing,
+}
+
 impl Accounts {
     /// Adds an account.
     ///
     /// # Errors
     /// The name is taken, too long or no text to be shown, the secret is too long, or there are too many accounts.
-    pub fn add(&mut self, user: String, password: Secret) -> Result<(), ControlError> {
+    pub fn add(&mut self, user: String, password: Secret) -> Result<(), ModelError> {
         if self.find(&user).is_some() {
-            let reason = format!("--user {user:?}: there is an account of this name");
-            return Err(TgtadmError::UserExists.because(reason));
+            return Err(ModelError::AccountExists(user));
         }
         if self.accounts.len() >= ACCOUNTS_MAX {
-            let reason = format!("there are {ACCOUNTS_MAX} accounts, and no more can be");
-            return Err(TgtadmError::TooManyUsers.because(reason));
+            return Err(ModelError::TooManyAccounts);
         }
         if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
-            let reason = format!(
-                "--user and --password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes each (RFC 7143 12.1.3), and no control \
-                 characters in the name"
-            );
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(ModelError::AccountFields);
         }
         self.accounts.push(Account { user, password });
         Ok(())
@@ -60,13 +63,11 @@ impl Accounts {
     ///
     /// # Errors
     /// No account has this name, or the secret is too long.
-    pub fn update(&mut self, user: &str, password: Secret) -> Result<(), ControlError> {
+    pub fn update(&mut self, user: &str, password: Secret) -> Result<(), ModelError> {
         let account = self.accounts.iter_mut().find(|account| account.user == user);
         let account = account.ok_or_else(|| no_account(user))?;
         if is_long(password.reveal()) {
-            let reason =
-                format!("--password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes (RFC 7143 12.1.3)");
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(ModelError::SecretLength);
         }
         account.password = password;
         Ok(())
@@ -75,8 +76,8 @@ impl Accounts {
     /// Removes an account; who unbinds it is the caller.
     ///
     /// # Errors
-    /// [`TgtadmError::NoUser`].
-    pub fn remove(&mut self, user: &str) -> Result<(), ControlError> {
+    /// [`ModelError::NoAccount`].
+    pub fn remove(&mut self, user: &str) -> Result<(), ModelError> {
         let found = self.accounts.iter().position(|account| account.user == user);
         self.accounts.remove(found.ok_or_else(|| no_account(user))?);
         Ok(())
@@ -99,17 +100,15 @@ impl BoundAccounts {
     ///
     /// # Errors
     /// It is used so already, or another is the outgoing one.
-    pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), ControlError> {
+    pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), ModelError> {
         match direction {
             Direction::Incoming if self.incoming.iter().any(|known| known == user) => {
-                let reason = format!("--user {user:?}: it is bound here already");
-                return Err(TgtadmError::UserExists.because(reason));
+                return Err(ModelError::AccountBound(user.to_owned()));
             }
             Direction::Incoming => self.incoming.push(user.to_owned()),
             Direction::Outgoing => {
                 if let Some(known) = &self.outgoing {
-                    let reason = format!("--outgoing: {known:?} is the outgoing account; unbind it first");
-                    return Err(TgtadmError::OutgoingAccountExists.because(reason));
+                    return Err(ModelError::OutgoingAccountBound(known.clone()));
                 }
                 self.outgoing = Some(user.to_owned());
             }
@@ -120,8 +119,8 @@ impl BoundAccounts {
     /// Uses an account no more.
     ///
     /// # Errors
-    /// [`TgtadmError::NoUser`]: it is not bound here as that.
-    pub fn unbind(&mut self, user: &str, direction: Direction) -> Result<(), ControlError> {
+    /// [`ModelError::AccountNotBound`].
+    pub fn unbind(&mut self, user: &str, direction: Direction) -> Result<(), ModelError> {
         let found = match direction {
             Direction::Incoming => {
                 let found = self.incoming.iter().position(|known| known == user);
@@ -129,14 +128,7 @@ impl BoundAccounts {
             }
             Direction::Outgoing => self.outgoing.take_if(|known| known == user),
         };
-        found.map(drop).ok_or_else(|| {
-            let (as_what, how) = match direction {
-                Direction::Incoming => ("an incoming", "; --outgoing is for the target's own"),
-                Direction::Outgoing => ("the outgoing", ""),
-            };
-            TgtadmError::NoUser
-                .because(format!("--user {user:?}: it is not bound here as {as_what} account{how}"))
-        })
+        found.map(drop).ok_or_else(|| ModelError::AccountNotBound { user: user.to_owned(), direction })
     }
 
     /// The account is gone.
@@ -170,8 +162,8 @@ fn is_long(text: &str) -> bool {
 }
 
 /// No account has this name.
-pub(crate) fn no_account(user: &str) -> ControlError {
-    TgtadmError::NoUser.because(format!("--user {user:?}: no account has this name"))
+pub(crate) fn no_account(user: &str) -> ModelError {
+    ModelError::NoAccount(user.to_owned())
 }
 
 #[cfg(test)]
@@ -188,23 +180,17 @@ mod tests {
         assert_eq!(accounts.users().collect::<Vec<_>>(), ["fujita", "mike"]);
         assert_eq!(
             accounts.add("mike".to_owned(), Secret::new(String::new())),
-            Err(TgtadmError::UserExists.into())
+            Err(ModelError::AccountExists("mike".to_owned()))
         );
         let long = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
-        assert_eq!(accounts.add(long, Secret::new(String::new())), Err(TgtadmError::InvalidRequest.into()));
+        assert_eq!(accounts.add(long, Secret::new(String::new())), Err(ModelError::AccountFields));
         let control = "a\nb".to_owned();
-        assert_eq!(
-            accounts.add(control, Secret::new(String::new())),
-            Err(TgtadmError::InvalidRequest.into())
-        );
+        assert_eq!(accounts.add(control, Secret::new(String::new())), Err(ModelError::AccountFields));
         let (longest, longer) = ("x".repeat(ACCOUNT_FIELD_LEN_MAX), "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1));
-        assert_eq!(
-            accounts.add("a".to_owned(), Secret::new(longer)),
-            Err(TgtadmError::InvalidRequest.into())
-        );
+        assert_eq!(accounts.add("a".to_owned(), Secret::new(longer)), Err(ModelError::AccountFields));
         assert_eq!(accounts.add(longest.clone(), Secret::new(longest.clone())), Ok(()));
         assert_eq!(accounts.remove(&longest), Ok(()));
-        assert_eq!(accounts.remove("nobody"), Err(TgtadmError::NoUser.into()));
+        assert_eq!(accounts.remove("nobody"), Err(ModelError::NoAccount("nobody".to_owned())));
         assert_eq!(accounts.remove("mike"), Ok(()));
         assert!(accounts.find("mike").is_none());
     }
@@ -219,9 +205,9 @@ mod tests {
         let password = |user| accounts.find(user).unwrap().password.clone();
         assert_eq!((password("mike"), password("fujita")), (secret("new"), secret("other")));
         assert_eq!(accounts.users().collect::<Vec<_>>(), ["fujita", "mike"]);
-        assert_eq!(accounts.update("nobody", secret("new")), Err(TgtadmError::NoUser.into()));
+        assert_eq!(accounts.update("nobody", secret("new")), Err(ModelError::NoAccount("nobody".to_owned())));
         let longer = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
-        assert_eq!(accounts.update("mike", secret(&longer)), Err(TgtadmError::InvalidRequest.into()));
+        assert_eq!(accounts.update("mike", secret(&longer)), Err(ModelError::SecretLength));
         assert_eq!(accounts.find("mike").unwrap().password, secret("new"));
     }
 
@@ -229,15 +215,17 @@ mod tests {
     fn a_name_can_be_bound_both_ways_once() {
         let mut bound = BoundAccounts::default();
         assert_eq!(bound.bind("mike", Incoming), Ok(()));
-        assert_eq!(bound.bind("mike", Incoming), Err(TgtadmError::UserExists.into()));
+        assert_eq!(bound.bind("mike", Incoming), Err(ModelError::AccountBound("mike".to_owned())));
         assert_eq!(bound.bind("mike", Outgoing), Ok(()));
-        assert_eq!(bound.bind("fujita", Outgoing), Err(TgtadmError::OutgoingAccountExists.into()));
+        assert_eq!(bound.bind("fujita", Outgoing), Err(ModelError::OutgoingAccountBound("mike".to_owned())));
         assert_eq!(bound.unbind("mike", Incoming), Ok(()));
         assert_eq!((bound.incoming().len(), bound.outgoing()), (0, Some("mike")));
-        assert_eq!(bound.unbind("mike", Incoming), Err(TgtadmError::NoUser.into()));
-        assert_eq!(bound.unbind("fujita", Outgoing), Err(TgtadmError::NoUser.into()));
+        let not_bound =
+            |user: &str, direction| Err(ModelError::AccountNotBound { user: user.to_owned(), direction });
+        assert_eq!(bound.unbind("mike", Incoming), not_bound("mike", Incoming));
+        assert_eq!(bound.unbind("fujita", Outgoing), not_bound("fujita", Outgoing));
         assert_eq!(bound.unbind("mike", Outgoing), Ok(()));
-        assert_eq!(bound.unbind("mike", Outgoing), Err(TgtadmError::NoUser.into()));
+        assert_eq!(bound.unbind("mike", Outgoing), not_bound("mike", Outgoing));
         assert!(bound.is_empty());
     }
 

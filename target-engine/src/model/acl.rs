@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use iscsi_proto::name::IscsiName;
 
-use crate::control::error::{ControlError, TgtadmError};
+use super::error::{AddressRuleError, ModelError, Rule};
 
 /// A target's rules, each kept as it was written, for reports and for unbinding.
 #[derive(Clone, Debug, Default)]
@@ -62,16 +62,13 @@ impl Acl {
     /// Adds an address rule.
     ///
     /// # Errors
-    /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what is no address: stock keeps such a rule,
-    /// which lets nobody in.
-    pub fn add_address(&mut self, rule: &str) -> Result<(), ControlError> {
+    /// [`ModelError::RuleExists`] or [`ModelError::AddressRule`]. tgt keeps a rule that is no address; it admits nobody.
+    pub fn add_address(&mut self, rule: &str) -> Result<(), ModelError> {
         if self.addresses.iter().any(|(known, _)| known == rule) {
-            let reason = format!("--initiator-address {rule:?}: the target has this rule already");
-            return Err(TgtadmError::AclExists.because(reason));
+            return Err(ModelError::RuleExists(Rule::Address(rule.to_owned())));
         }
-        let parsed = AddressRule::parse(rule).map_err(|why| {
-            TgtadmError::InvalidRequest.because(format!("--initiator-address {rule:?}: {why}"))
-        })?;
+        let parsed = AddressRule::parse(rule)
+            .map_err(|error| ModelError::AddressRule { rule: rule.to_owned(), error })?;
         if parsed == AddressRule::Host {
             log::warn!("initiator-address {rule:?}: names of hosts are not looked up, this lets nobody in");
         }
@@ -82,15 +79,13 @@ impl Acl {
     /// Adds a name rule.
     ///
     /// # Errors
-    /// [`TgtadmError::AclExists`], or [`TgtadmError::InvalidRequest`] for what no initiator can be called.
-    pub fn add_name(&mut self, name: &str) -> Result<(), ControlError> {
+    /// [`ModelError::RuleExists`] or [`ModelError::NameRule`].
+    pub fn add_name(&mut self, name: &str) -> Result<(), ModelError> {
         if self.names.iter().any(|(known, _)| known == name) {
-            let reason = format!("--initiator-name {name:?}: the target has this rule already");
-            return Err(TgtadmError::AclExists.because(reason));
+            return Err(ModelError::RuleExists(Rule::Name(name.to_owned())));
         }
-        let parsed = IscsiName::parse_any(name).map_err(|why| {
-            TgtadmError::InvalidRequest.because(format!("--initiator-name {name:?}: {why}"))
-        })?;
+        let parsed = IscsiName::parse_any(name)
+            .map_err(|error| ModelError::NameRule { rule: name.to_owned(), error })?;
         self.names.push((name.to_owned(), parsed));
         Ok(())
     }
@@ -98,20 +93,20 @@ impl Acl {
     /// Removes an address rule, by its text.
     ///
     /// # Errors
-    /// [`TgtadmError::AclNotFound`].
-    pub fn remove_address(&mut self, rule: &str) -> Result<(), ControlError> {
+    /// [`ModelError::NoRule`].
+    pub fn remove_address(&mut self, rule: &str) -> Result<(), ModelError> {
         let found = self.addresses.iter().position(|(known, _)| known == rule);
-        self.addresses.remove(found.ok_or_else(|| no_rule("--initiator-address", rule))?);
+        self.addresses.remove(found.ok_or_else(|| ModelError::NoRule(Rule::Address(rule.to_owned())))?);
         Ok(())
     }
 
     /// Removes a name rule, by its text.
     ///
     /// # Errors
-    /// [`TgtadmError::AclNotFound`].
-    pub fn remove_name(&mut self, name: &str) -> Result<(), ControlError> {
+    /// [`ModelError::NoRule`].
+    pub fn remove_name(&mut self, name: &str) -> Result<(), ModelError> {
         let found = self.names.iter().position(|(known, _)| known == name);
-        self.names.remove(found.ok_or_else(|| no_rule("--initiator-name", name))?);
+        self.names.remove(found.ok_or_else(|| ModelError::NoRule(Rule::Name(name.to_owned())))?);
         Ok(())
     }
 
@@ -132,7 +127,7 @@ impl Acl {
 
     /// What an operator may not expect of these rules, in a sentence.
     #[must_use]
-    pub fn surprise(&self) -> Option<String> {
+    pub fn shadowed_rule_warning(&self) -> Option<String> {
         let (addresses, names) = (!self.addresses.is_empty(), !self.names.is_empty());
         let open = self.addresses.iter().find(|(_, rule)| rule.is_open());
         match (self.matching, addresses, names) {
@@ -176,7 +171,7 @@ impl Matching {
 
 impl AddressRule {
     /// `ALL`, an address, an address in brackets, or either with `/` and the length of a prefix.
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    fn parse(text: &str) -> Result<Self, AddressRuleError> {
         if text == "ALL" {
             return Ok(Self::All);
         }
@@ -186,14 +181,13 @@ impl AddressRule {
         };
         let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
         let Ok(address) = address.parse::<IpAddr>() else {
-            return if is_host(text) { Ok(Self::Host) } else { Err(WHAT_ADDRESSES_ARE) };
+            return if is_host(text) { Ok(Self::Host) } else { Err(AddressRuleError::Form) };
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix.map(str::parse) {
             None => bits,
             Some(Ok(prefix)) if prefix <= bits => prefix,
-            Some(_) if bits == 32 => return Err("the prefix of an IPv4 network is 0 to 32 bits"),
-            Some(_) => return Err("the prefix of an IPv6 network is 0 to 128 bits"),
+            Some(_) => return Err(AddressRuleError::Prefix { bits }),
         };
         // Peers are known by their IPv4 addresses where they have one.
         match (address, address.to_canonical()) {
@@ -230,18 +224,11 @@ fn is_host(text: &str) -> bool {
     is_top && text.bytes().all(allowed) && !text.eq_ignore_ascii_case("all")
 }
 
-fn no_rule(option: &str, rule: &str) -> ControlError {
-    TgtadmError::AclNotFound.because(format!("{option} {rule:?}: the target has no rule that is written so"))
-}
-
 /// Whether the first `len` of 128 bits are equal.
 fn same_front(one: u128, other: u128, len: u8) -> bool {
     let beyond = 128u32.saturating_sub(len.into());
     (one ^ other).checked_shr(beyond).unwrap_or(0) == 0
 }
-
-const WHAT_ADDRESSES_ARE: &str =
-    "expected ALL, an IPv4 or IPv6 address, or a network such as 192.0.2.0/24 or 2001:db8::/32";
 
 #[cfg(test)]
 mod tests {
@@ -321,15 +308,16 @@ mod tests {
         ];
         let mut acl = Acl::default();
         for rule in addresses {
-            assert_eq!(acl.add_address(rule), Err(TgtadmError::InvalidRequest.into()), "{rule:?}");
+            let refused = acl.add_address(rule);
+            assert!(matches!(refused, Err(ModelError::AddressRule { .. })), "{rule:?}: {refused:?}");
         }
         let long = "x".repeat(224);
         for rule in ["", "two words", "a\nb", &long] {
-            assert_eq!(acl.add_name(rule), Err(TgtadmError::InvalidRequest.into()), "{rule:?}");
+            let refused = acl.add_name(rule);
+            assert!(matches!(refused, Err(ModelError::NameRule { .. })), "{rule:?}: {refused:?}");
         }
         assert_eq!(acl.rules().count(), 0);
-        let why = AddressRule::parse("10.0.0.1/33").unwrap_err();
-        assert!(why.contains("0 to 32"), "{why}");
+        assert_eq!(AddressRule::parse("10.0.0.1/33"), Err(AddressRuleError::Prefix { bits: 32 }));
     }
 
     #[test]
@@ -366,28 +354,28 @@ mod tests {
 
     #[test]
     fn rules_that_say_less_than_they_seem_to_are_told_of() {
-        let surprise = |addresses: &[&str], names: &[&str], matching| {
+        let warning = |addresses: &[&str], names: &[&str], matching| {
             let mut acl = Acl::default();
             acl.set_matching(matching);
             addresses.iter().for_each(|rule| acl.add_address(rule).unwrap());
             names.iter().for_each(|rule| acl.add_name(rule).unwrap());
-            acl.surprise().unwrap_or_default()
+            acl.shadowed_rule_warning().unwrap_or_default()
         };
         let (any, all) = (Matching::Any, Matching::All);
         for open in ["ALL", "0.0.0.0/0", "::/0"] {
-            let said = surprise(&["10.0.0.1", open], &["iqn.a"], any);
+            let said = warning(&["10.0.0.1", open], &["iqn.a"], any);
             assert!(said.contains("names say nothing") && said.contains(open), "{said}");
         }
-        assert!(surprise(&["10.0.0.1"], &["iqn.a"], any).contains("whatever the name"));
-        assert!(surprise(&["ALL"], &[], all).contains("no rule on names"));
-        assert!(surprise(&[], &["iqn.a"], all).contains("no rule on addresses"));
+        assert!(warning(&["10.0.0.1"], &["iqn.a"], any).contains("whatever the name"));
+        assert!(warning(&["ALL"], &[], all).contains("no rule on names"));
+        assert!(warning(&[], &["iqn.a"], all).contains("no rule on addresses"));
         for (addresses, names, matching) in [
             (&["ALL"][..], &[][..], any),
             (&[], &["iqn.a"], any),
             (&[], &[], all),
             (&["ALL"], &["iqn.a"], all),
         ] {
-            assert_eq!(surprise(addresses, names, matching), "");
+            assert_eq!(warning(addresses, names, matching), "");
         }
     }
 
@@ -397,12 +385,13 @@ mod tests {
         acl.add_name("iqn.a").unwrap();
         acl.add_address("ALL").unwrap();
         acl.add_address("10.0.0.1").unwrap();
-        assert_eq!(acl.add_address("ALL"), Err(TgtadmError::AclExists.into()));
-        assert_eq!(acl.add_name("iqn.a"), Err(TgtadmError::AclExists.into()));
+        assert_eq!(acl.add_address("ALL"), Err(ModelError::RuleExists(Rule::Address("ALL".to_owned()))));
+        assert_eq!(acl.add_name("iqn.a"), Err(ModelError::RuleExists(Rule::Name("iqn.a".to_owned()))));
         assert_eq!(acl.rules().collect::<Vec<_>>(), ["ALL", "10.0.0.1", "iqn.a"]);
-        assert_eq!(acl.remove_address("10.0.0.1/32"), Err(TgtadmError::AclNotFound.into()));
+        let other = "10.0.0.1/32";
+        assert_eq!(acl.remove_address(other), Err(ModelError::NoRule(Rule::Address(other.to_owned()))));
         assert_eq!(acl.remove_address("ALL"), Ok(()));
-        assert_eq!(acl.remove_name("iqn.b"), Err(TgtadmError::AclNotFound.into()));
+        assert_eq!(acl.remove_name("iqn.b"), Err(ModelError::NoRule(Rule::Name("iqn.b".to_owned()))));
         assert_eq!(acl.remove_name("iqn.a"), Ok(()));
         assert_eq!(acl.rules().collect::<Vec<_>>(), ["10.0.0.1"]);
     }

@@ -2,26 +2,32 @@
 
 pub mod account;
 pub mod acl;
+pub mod error;
 pub mod identity;
+pub mod number;
 pub mod parameters;
 pub mod portal;
+pub mod secret;
 pub mod sessions;
+pub mod state;
 pub mod store;
 pub mod target;
 pub mod unit;
+pub mod unit_parameters;
 
 use std::collections::BTreeMap;
 
 use scsi_core::device::unit::DeviceType;
 use scsi_core::lun::Lun;
 
-use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{Driver, State};
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
+use error::ModelError;
 use identity::Naming;
 use parameters::{Defaults, Parameters};
 use portal::PortalSpec;
+pub use state::DriverState;
+use state::{Driver, State};
 use target::Target;
 use unit::TargetUnit;
 
@@ -74,17 +80,6 @@ pub struct Portal {
 /// Names a portal's socket.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PortalId(pub u32);
-
-/// A driver's state.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DriverState {
-    /// It serves.
-    Ready,
-    /// It was stopped.
-    Stopped,
-    /// It cannot serve here.
-    Error,
-}
 
 /// The iSNS client's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -158,19 +153,15 @@ impl Model {
     ///
     /// # Errors
     /// The number or the name is taken, or there are too many.
-    pub fn add_target(&mut self, tid: Tid, name: &str) -> Result<&mut Target, ControlError> {
+    pub fn add_target(&mut self, tid: Tid, name: &str) -> Result<&mut Target, ModelError> {
         if let Some(known) = self.targets.get(&tid) {
-            let reason = format!("--tid {tid}: that is the number of the target {}", known.name);
-            return Err(TgtadmError::TargetExists.because(reason));
+            return Err(ModelError::TidTaken { tid, name: known.name.clone() });
         }
         if let Some(known) = self.find_target(name) {
-            let reason = format!("--targetname {name:?}: that is the name of target {}", known.tid);
-            return Err(TgtadmError::TargetExists.because(reason));
+            return Err(ModelError::TargetNameTaken { name: name.to_owned(), tid: known.tid });
         }
         if self.targets.len() >= TARGETS_MAX {
-            return Err(
-                TgtadmError::NoMemory.because(format!("there are {TARGETS_MAX} targets, and no more can be"))
-            );
+            return Err(ModelError::TooManyTargets);
         }
         let pings = (self.nop_interval, self.nop_count);
         let controller =
@@ -191,17 +182,17 @@ impl Model {
     /// A target by its number.
     ///
     /// # Errors
-    /// [`TgtadmError::NoTarget`].
-    pub fn target(&self, tid: Tid) -> Result<&Target, ControlError> {
-        self.targets.get(&tid).ok_or_else(|| no_target(tid))
+    /// [`ModelError::NoTarget`].
+    pub fn target(&self, tid: Tid) -> Result<&Target, ModelError> {
+        self.targets.get(&tid).ok_or(ModelError::NoTarget(tid))
     }
 
     /// A target by its number, to change it.
     ///
     /// # Errors
-    /// [`TgtadmError::NoTarget`].
-    pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, ControlError> {
-        self.targets.get_mut(&tid).ok_or_else(|| no_target(tid))
+    /// [`ModelError::NoTarget`].
+    pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, ModelError> {
+        self.targets.get_mut(&tid).ok_or(ModelError::NoTarget(tid))
     }
 
     /// A target by its iSCSI name, in any case (RFC 7143 4.2.7.1).
@@ -230,11 +221,10 @@ impl Model {
     ///
     /// # Errors
     /// There is no such target, or the host is bound.
-    pub fn bind_host(&mut self, host: u32, tid: Tid) -> Result<(), ControlError> {
+    pub fn bind_host(&mut self, host: u32, tid: Tid) -> Result<(), ModelError> {
         self.target(tid)?;
         if let Some(bound) = self.hosts.get(&host) {
-            let reason = format!("--host {host}: it is bound to target {bound}; unbind it first");
-            return Err(TgtadmError::BindingExists.because(reason));
+            return Err(ModelError::HostBound { host, tid: *bound });
         }
         self.hosts.insert(host, tid);
         Ok(())
@@ -244,16 +234,15 @@ impl Model {
     ///
     /// # Errors
     /// It is not bound.
-    pub fn unbind_host(&mut self, host: u32) -> Result<(), ControlError> {
-        let unbound = || TgtadmError::NoBinding.because(format!("--host {host}: it is bound to no target"));
-        self.hosts.remove(&host).map(drop).ok_or_else(unbound)
+    pub fn unbind_host(&mut self, host: u32) -> Result<(), ModelError> {
+        self.hosts.remove(&host).map(drop).ok_or(ModelError::HostNotBound(host))
     }
 
     /// Removes an account and every use of it.
     ///
     /// # Errors
-    /// [`TgtadmError::NoUser`].
-    pub fn remove_account(&mut self, user: &str) -> Result<(), ControlError> {
+    /// [`ModelError::NoAccount`].
+    pub fn remove_account(&mut self, user: &str) -> Result<(), ModelError> {
         self.accounts.remove(user)?;
         self.discovery_accounts.forget(user);
         for target in self.targets.values_mut() {
@@ -265,8 +254,8 @@ impl Model {
     /// The accounts of a target, or those of discovery.
     ///
     /// # Errors
-    /// [`TgtadmError::NoTarget`].
-    pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, ControlError> {
+    /// [`ModelError::NoTarget`].
+    pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, ModelError> {
         match tid {
             None => Ok(&mut self.discovery_accounts),
             Some(tid) => self.target_mut(tid).map(|target| &mut target.accounts),
@@ -283,26 +272,11 @@ impl Model {
     }
 }
 
-fn no_target(tid: Tid) -> ControlError {
-    TgtadmError::NoTarget.because(format!("--tid {tid}: no target has this number"))
-}
-
-impl DriverState {
-    /// As reports have it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Stopped => "stopped",
-            Self::Error => "error",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::request::{Direction, Secret};
+    use account::Direction;
+    use secret::Secret;
 
     fn tid(number: u32) -> Tid {
         Tid::new(number).unwrap()
@@ -312,8 +286,14 @@ mod tests {
     fn targets_have_numbers_and_names_of_their_own() {
         let mut model = Model::default();
         model.add_target(tid(2), "iqn.x:a").unwrap();
-        assert_eq!(model.add_target(tid(2), "iqn.x:b").err(), Some(TgtadmError::TargetExists.into()));
-        assert_eq!(model.add_target(tid(1), "IQN.X:A").err(), Some(TgtadmError::TargetExists.into()));
+        assert_eq!(
+            model.add_target(tid(2), "iqn.x:b").err(),
+            Some(ModelError::TidTaken { tid: tid(2), name: "iqn.x:a".to_owned() })
+        );
+        assert_eq!(
+            model.add_target(tid(1), "IQN.X:A").err(),
+            Some(ModelError::TargetNameTaken { name: "IQN.X:A".to_owned(), tid: tid(2) })
+        );
         model.add_target(tid(1), "iqn.x:b").unwrap();
         assert_eq!(model.targets().map(|target| target.tid.number()).collect::<Vec<_>>(), [1, 2]);
         let by_age =
@@ -331,11 +311,11 @@ mod tests {
     #[test]
     fn a_host_is_bound_once() {
         let mut model = Model::default();
-        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::NoTarget.into()));
+        assert_eq!(model.bind_host(0, tid(1)), Err(ModelError::NoTarget(tid(1))));
         model.add_target(tid(1), "iqn.x:a").unwrap();
         assert_eq!(model.bind_host(0, tid(1)), Ok(()));
-        assert_eq!(model.bind_host(0, tid(1)), Err(TgtadmError::BindingExists.into()));
-        assert_eq!(model.unbind_host(1), Err(TgtadmError::NoBinding.into()));
+        assert_eq!(model.bind_host(0, tid(1)), Err(ModelError::HostBound { host: 0, tid: tid(1) }));
+        assert_eq!(model.unbind_host(1), Err(ModelError::HostNotBound(1)));
         assert_eq!(model.unbind_host(0), Ok(()));
         model.bind_host(0, tid(1)).unwrap();
         model.remove_target(tid(1));
@@ -352,7 +332,7 @@ mod tests {
         model.bound_accounts(None).unwrap().bind("mike", Direction::Outgoing).unwrap();
         model.remove_account("mike").unwrap();
         assert!(model.target(tid(1)).unwrap().accounts.is_empty() && model.discovery_accounts.is_empty());
-        assert_eq!(model.remove_account("mike"), Err(TgtadmError::NoUser.into()));
-        assert_eq!(model.bound_accounts(Some(tid(2))).err(), Some(TgtadmError::NoTarget.into()));
+        assert_eq!(model.remove_account("mike"), Err(ModelError::NoAccount("mike".to_owned())));
+        assert_eq!(model.bound_accounts(Some(tid(2))).err(), Some(ModelError::NoTarget(tid(2))));
     }
 }

@@ -2,9 +2,8 @@
 
 use iscsi_proto::text::negotiate::DigestChoice;
 
-use super::target::{unknown_name, wrong_value};
-use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::c_number;
+use super::error::ParameterError;
+use super::number::c_number;
 
 /// The values of one target, in the order of `KEYS`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,7 +13,7 @@ pub struct Parameters {
 
 /// A session parameter; the discriminant is its row in `KEYS`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and stock's own, by their names")]
+#[allow(missing_docs, reason = "the keys of RFC 7143 chapter 13 and tgt's own, by their names")]
 pub enum Key {
     MaxRecvDataSegmentLength,
     HeaderDigest,
@@ -79,7 +78,7 @@ enum Kind {
     Digest,
     /// Markers are obsolete (RFC 7143 13.25): the interval is kept, the marker itself stays off.
     MarkerInterval,
-    /// A number of which only the lowest is done.
+    /// A number of which only the lowest is supported.
     OnlyLowest(u32, u32),
     /// A switch that can only be off.
     OnlyOff,
@@ -133,17 +132,17 @@ const KEYS: [Row; 24] = [
     row(Key::MaxQueueCmd, "MaxQueueCmd", 128, Kind::Number(1, 512)),
 ];
 
-/// What a new target begins with.
+/// The values of a new target.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Defaults {
-    /// What is fast without tuning.
+    /// Values that are fast without tuning.
     #[default]
     Fast,
-    /// What stock has, which is what the RFC says for an initiator that says nothing.
-    Stock,
+    /// Those of tgt, which are the defaults of RFC 7143 chapter 13.
+    Tgt,
 }
 
-/// Where the fast defaults are not stock's. Lengths are those at which a longer one brought no more.
+/// The fast defaults that differ from tgt's. Longer lengths brought no more throughput.
 const FAST: [(Key, u32); 6] = [
     (Key::MaxRecvDataSegmentLength, 262_144),
     (Key::MaxXmitDataSegmentLength, 262_144),
@@ -169,17 +168,18 @@ impl Parameters {
     /// Changes one by its name, in any case.
     ///
     /// # Errors
-    /// The name is not known, or the value is not one of the key's ([`TgtadmError::InvalidRequest`]); the value is
-    /// one that nothing here can do ([`TgtadmError::UnsupportedOperation`]).
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ControlError> {
-        let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name));
-        let row = row.ok_or_else(|| unknown_name(name))?;
-        let value = row
-            .kind
-            .parse(value)
-            .map_err(|kind| ControlError { kind, ..wrong_value(row.name, value, &row.kind.accepted()) })?;
-        self.values[row.key as usize] = value;
-        Ok(())
+    /// The value is not one of the key's, or it is not supported. Returns `None` for an unknown name.
+    pub fn set(&mut self, name: &str, text: &str) -> Option<Result<(), ParameterError>> {
+        let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name))?;
+        let (value, accepted) = (text.to_owned(), row.kind.accepted());
+        Some(match row.kind.parse(text) {
+            Parsed::Value(value) => {
+                self.values[row.key as usize] = value;
+                Ok(())
+            }
+            Parsed::Unsupported => Err(ParameterError::Unsupported { name: row.name, value, accepted }),
+            Parsed::Wrong => Err(ParameterError::Value { name: row.name.to_owned(), value, accepted }),
+        })
     }
 
     /// The names of all keys.
@@ -211,19 +211,34 @@ impl Parameters {
     }
 }
 
+/// A value as given.
+#[derive(Clone, Copy)]
+enum Parsed {
+    Value(u32),
+    /// It is one of the key's values, but not supported.
+    Unsupported,
+    /// It is none of the key's values.
+    Wrong,
+}
+
 impl Kind {
-    fn parse(self, text: &str) -> Result<u32, TgtadmError> {
+    fn parse(self, text: &str) -> Parsed {
         let number = |low: u32, high: u32| {
             let number = c_number(text).and_then(|number| u32::try_from(number).ok());
-            number.filter(|number| (low..=high).contains(number)).ok_or(TgtadmError::InvalidRequest)
+            number.filter(|number| (low..=high).contains(number))
         };
-        match self {
-            Self::Number(low, high) => number(low, high),
-            Self::MarkerInterval => number(1, 65535),
-            Self::Bool => yes_no(text),
-            Self::Digest => digests(text),
-            Self::OnlyLowest(low, high) => only(number(low, high)?, low),
-            Self::OnlyOff => only(yes_no(text)?, 0),
+        let (value, supported) = match self {
+            Self::Number(low, high) => (number(low, high), None),
+            Self::MarkerInterval => (number(1, 65535), None),
+            Self::Bool => (yes_no(text), None),
+            Self::Digest => (digests(text), None),
+            Self::OnlyLowest(low, high) => (number(low, high), Some(low)),
+            Self::OnlyOff => (yes_no(text), Some(0)),
+        };
+        match value {
+            None => Parsed::Wrong,
+            Some(value) if supported.is_some_and(|supported| supported != value) => Parsed::Unsupported,
+            Some(value) => Parsed::Value(value),
         }
     }
 
@@ -249,27 +264,22 @@ impl Kind {
     }
 }
 
-fn yes_no(text: &str) -> Result<u32, TgtadmError> {
+fn yes_no(text: &str) -> Option<u32> {
     match text {
-        "Yes" => Ok(1),
-        "No" => Ok(0),
-        _ => Err(TgtadmError::InvalidRequest),
+        "Yes" => Some(1),
+        "No" => Some(0),
+        _ => None,
     }
 }
 
-fn only(value: u32, possible: u32) -> Result<u32, TgtadmError> {
-    if value == possible { Ok(value) } else { Err(TgtadmError::UnsupportedOperation) }
-}
-
-fn digests(text: &str) -> Result<u32, TgtadmError> {
+fn digests(text: &str) -> Option<u32> {
     let found = (0..).zip(DIGESTS).skip(1).find(|(_, (list, _))| *list == text);
-    found.map(|(index, _)| index).ok_or(TgtadmError::InvalidRequest)
+    found.map(|(index, _)| index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use TgtadmError::{InvalidRequest, UnsupportedOperation};
 
     #[test]
     fn every_key_is_at_its_row() {
@@ -281,19 +291,19 @@ mod tests {
     #[test]
     fn fast_defaults_are_values_that_could_be_set() {
         let fast = Parameters::new(Defaults::Fast);
-        let mut set = Parameters::new(Defaults::Stock);
+        let mut set = Parameters::new(Defaults::Tgt);
         for (name, value) in
             fast.shown().filter(|(name, _)| !name.ends_with("Digest") && !name.ends_with("MarkInt"))
         {
-            set.set(name, &value.to_string()).unwrap();
+            set.set(name, &value.to_string()).unwrap().unwrap();
         }
         assert_eq!(set, fast);
-        assert!(!fast.flag(Key::InitialR2T) && Parameters::new(Defaults::Stock).flag(Key::InitialR2T));
+        assert!(!fast.flag(Key::InitialR2T) && Parameters::new(Defaults::Tgt).flag(Key::InitialR2T));
     }
 
     #[test]
-    fn values_that_are_taken() {
-        let mut parameters = Parameters::new(Defaults::Stock);
+    fn accepted_values() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
         let cases = [
             ("maxrecvdatasegmentlength", "4096", 4096),
             ("MaxRecvDataSegmentLength", "16777215", 0xff_ffff),
@@ -309,48 +319,55 @@ mod tests {
             ("MaxConnections", "8", 8),
         ];
         for (name, value, expected) in cases {
-            assert_eq!(parameters.set(name, value), Ok(()), "{name}={value}");
+            assert_eq!(parameters.set(name, value), Some(Ok(())), "{name}={value}");
             let row = KEYS.iter().find(|row| row.name.eq_ignore_ascii_case(name)).unwrap();
             assert_eq!(parameters.number(row.key), expected, "{name}={value}");
         }
         assert_eq!(parameters.digests(Key::HeaderDigest), DigestChoice::PreferNone);
         assert_eq!(parameters.digests(Key::DataDigest), DigestChoice::Crc32c);
-        assert_eq!(Parameters::new(Defaults::Stock).digests(Key::DataDigest), DigestChoice::PreferNone);
+        assert_eq!(Parameters::new(Defaults::Tgt).digests(Key::DataDigest), DigestChoice::PreferNone);
         assert!(!parameters.flag(Key::InitialR2T));
     }
 
     #[test]
-    fn values_that_are_refused_change_nothing() {
-        let mut parameters = Parameters::new(Defaults::Stock);
+    fn refused_values_change_nothing() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
         let cases = [
-            ("MaxRecvDataSegmentLength", "511", InvalidRequest),
-            ("MaxRecvDataSegmentLength", "16777216", InvalidRequest),
-            ("MaxRecvDataSegmentLength", "x", InvalidRequest),
-            ("InitialR2T", "no", InvalidRequest),
-            ("HeaderDigest", "crc", InvalidRequest),
-            ("HeaderDigest", "", InvalidRequest),
-            ("MaxQueueCmd", "0", InvalidRequest),
-            ("MaxQueueCmd", "513", InvalidRequest),
-            ("MaxConnections", "0", InvalidRequest),
-            ("ErrorRecoveryLevel", "3", InvalidRequest),
-            ("ErrorRecoveryLevel", "1", UnsupportedOperation),
-            ("IFMarker", "Yes", UnsupportedOperation),
-            ("Colour", "1", InvalidRequest),
-            ("", "", InvalidRequest),
+            ("MaxRecvDataSegmentLength", "511"),
+            ("MaxRecvDataSegmentLength", "16777216"),
+            ("MaxRecvDataSegmentLength", "x"),
+            ("InitialR2T", "no"),
+            ("HeaderDigest", "crc"),
+            ("HeaderDigest", ""),
+            ("MaxQueueCmd", "0"),
+            ("MaxQueueCmd", "513"),
+            ("MaxConnections", "0"),
+            ("ErrorRecoveryLevel", "3"),
         ];
-        for (name, value, error) in cases {
-            assert_eq!(parameters.set(name, value), Err(error.into()), "{name}={value}");
+        for (name, value) in cases {
+            let answer = parameters.set(name, value);
+            assert!(matches!(answer, Some(Err(ParameterError::Value { .. }))), "{name}={value}: {answer:?}");
         }
-        assert_eq!(parameters, Parameters::new(Defaults::Stock));
+        for (name, value) in [("ErrorRecoveryLevel", "1"), ("IFMarker", "Yes")] {
+            let answer = parameters.set(name, value);
+            assert!(
+                matches!(answer, Some(Err(ParameterError::Unsupported { .. }))),
+                "{name}={value}: {answer:?}"
+            );
+        }
+        for name in ["Colour", ""] {
+            assert_eq!(parameters.set(name, "1"), None);
+        }
+        assert_eq!(parameters, Parameters::new(Defaults::Tgt));
     }
 
     #[test]
-    fn shown_in_stocks_words() {
-        let mut parameters = Parameters::new(Defaults::Stock);
-        parameters.set("HeaderDigest", "None,CRC32C").unwrap();
-        parameters.set("IFMarkInt", "1").unwrap();
+    fn values_are_shown_in_tgts_words() {
+        let mut parameters = Parameters::new(Defaults::Tgt);
+        parameters.set("HeaderDigest", "None,CRC32C").unwrap().unwrap();
+        parameters.set("IFMarkInt", "1").unwrap().unwrap();
         let shown: Vec<_> = parameters.shown().collect();
-        let text = |place: usize| format!("{}={}", shown[place].0, shown[place].1);
+        let text = |index: usize| format!("{}={}", shown[index].0, shown[index].1);
         assert_eq!(text(1), "HeaderDigest=CRC32C");
         assert_eq!(text(2), "DataDigest=None");
         assert_eq!(text(3), "InitialR2T=Yes");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
-use crate::control::error::{ControlError, TgtadmError};
+use super::error::ModelError;
 
 /// Opens stores. It may take long: it is called on an opener thread only.
 pub trait StoreOpener: Send + Sync {
@@ -67,17 +67,14 @@ impl OpenFlags {
     ///
     /// # Errors
     /// Any other word.
-    pub fn parse(text: &str) -> Result<Self, ControlError> {
+    pub fn parse(text: &str) -> Result<Self, ModelError> {
         let mut flags = Self::default();
         for word in text.split(':').filter(|word| !word.is_empty()) {
             match word {
                 "sync" => flags.sync = true,
                 "direct" => flags.direct = true,
                 _ => {
-                    let reason = format!(
-                        "--bsoflags {text:?}: {word:?} is not known; accepted: sync, direct, sync:direct"
-                    );
-                    return Err(TgtadmError::InvalidRequest.because(reason));
+                    return Err(ModelError::OpenFlag { flags: text.to_owned(), word: word.to_owned() });
                 }
             }
         }
@@ -112,6 +109,10 @@ mod tests {
             assert_eq!(OpenFlags::parse(text).map(OpenFlags::word), Ok(text));
         }
         assert_eq!(OpenFlags::parse("direct:sync").map(OpenFlags::word), Ok("sync:direct"));
-        assert_eq!(OpenFlags::parse("async"), Err(TgtadmError::InvalidRequest.into()));
+        let refused = OpenFlags::parse("sync:async");
+        assert_eq!(
+            refused,
+            Err(ModelError::OpenFlag { flags: "sync:async".to_owned(), word: "async".to_owned() })
+        );
     }
 }

@@ -7,10 +7,11 @@ use scsi_core::lun::Lun;
 use super::Tid;
 use super::account::BoundAccounts;
 use super::acl::{Acl, Matching};
+use super::error::{ModelError, ParameterError};
+use super::number::c_number;
 use super::parameters::Parameters;
+use super::state::State;
 use super::unit::TargetUnit;
-use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::{State, c_number};
 use crate::limits::TARGET_LOOPS_MAX;
 
 /// A target.
@@ -106,30 +107,17 @@ impl Target {
     /// Changes a parameter by its name.
     ///
     /// # Errors
-    /// The name is not known, or the value is none of its values.
-    pub fn update(&mut self, name: &str, value: &str) -> Result<Updated, ControlError> {
-        match name {
-            "state" => {
-                let state = State::from_word(value);
-                self.state = state.ok_or_else(|| wrong_value(name, value, "ready, offline"))?;
-            }
-            "nop_interval" => self.nop_interval = up_to_31_bits(name, value)?,
-            "nop_count" => self.nop_count = up_to_31_bits(name, value)?,
-            "loops" => {
-                self.loops = loops(value)?;
-                return Ok(Updated::Loops);
-            }
-            "acl-match" => {
-                let matching = Matching::from_word(value);
-                self.acl.set_matching(matching.ok_or_else(|| wrong_value(name, value, "any, all"))?);
-                return Ok(Updated::Configuration);
-            }
-            _ if name.starts_with("Redirect") => {
-                self.redirect.update(name, value)?;
-                return Ok(Updated::Configuration);
-            }
-            _ => self.parameters.set(name, value)?,
+    /// The name is not known, or the value is not one of its values.
+    pub fn update(&mut self, name: &str, value: &str) -> Result<Updated, ModelError> {
+        if let Some(row) = OwnRow::find(name) {
+            (row.set)(self, value).ok_or_else(|| row.refused(name, value))?;
+            return Ok(row.updated);
         }
+        let unknown = || {
+            let keys = OwnRow::names().chain(Parameters::names()).collect::<Vec<_>>();
+            ParameterError::Unknown { name: name.to_owned(), accepted: keys.join(", ") }
+        };
+        self.parameters.set(name, value).ok_or_else(unknown)??;
         Ok(Updated::Settings)
     }
 
@@ -140,23 +128,107 @@ impl Target {
     }
 }
 
-impl Redirect {
-    fn update(&mut self, name: &str, value: &str) -> Result<(), ControlError> {
-        let value = value.to_owned();
-        if name.starts_with("RedirectAddress") {
-            self.address = value;
-        } else if name.starts_with("RedirectPort") {
-            self.port = value;
-        } else if name.starts_with("RedirectReason") {
-            let reason = RedirectReason::parse(&value);
-            self.reason = Some(reason.ok_or_else(|| wrong_value(name, &value, "Temporary, Permanent"))?);
-        } else if name.starts_with("RedirectCallback") {
-            self.callback = value;
-        } else {
-            return Err(unknown_name(name));
+/// A parameter of a target that is not a key of a session.
+struct OwnRow {
+    /// Its name. tgt compares only the beginning of the names of redirection.
+    name: &'static str,
+    by_beginning: bool,
+    accepted: Accepted,
+    updated: Updated,
+    set: fn(&mut Target, &str) -> Option<()>,
+}
+
+/// The accepted values, for a refusal.
+#[derive(Clone, Copy)]
+enum Accepted {
+    Words(&'static str),
+    /// From, to.
+    Numbers(u64, u64),
+}
+
+use Accepted::{Numbers, Words};
+
+const fn own(
+    name: &'static str,
+    accepted: Accepted,
+    updated: Updated,
+    set: fn(&mut Target, &str) -> Option<()>,
+) -> OwnRow {
+    OwnRow { name, by_beginning: false, accepted, updated, set }
+}
+
+const fn redirect(
+    name: &'static str,
+    accepted: Accepted,
+    set: fn(&mut Target, &str) -> Option<()>,
+) -> OwnRow {
+    OwnRow { by_beginning: true, ..own(name, accepted, Updated::Configuration, set) }
+}
+
+const LOOPS: OwnRow = own("loops", Numbers(1, TARGET_LOOPS_MAX as u64), Updated::Loops, |t, v| {
+    t.loops = loops(v).ok()?;
+    Some(())
+});
+
+/// In the order in which a refusal lists them.
+#[rustfmt::skip]
+const OWN_ROWS: [OwnRow; 9] = [
+    own("state", Words("ready, offline"), Updated::Settings, |t, v| { t.state = State::from_word(v)?; Some(()) }),
+    own("nop_interval", Numbers(0, i32::MAX as u64), Updated::Settings, |t, v| { t.nop_interval = up_to_31_bits(v)?; Some(()) }),
+    own("nop_count", Numbers(0, i32::MAX as u64), Updated::Settings, |t, v| { t.nop_count = up_to_31_bits(v)?; Some(()) }),
+    LOOPS,
+    own("acl-match", Words("any, all"), Updated::Configuration, |t, v| { t.acl.set_matching(Matching::from_word(v)?); Some(()) }),
+    redirect("RedirectAddress", Words(""), |t, v| { v.clone_into(&mut t.redirect.address); Some(()) }),
+    redirect("RedirectPort", Words(""), |t, v| { v.clone_into(&mut t.redirect.port); Some(()) }),
+    redirect("RedirectReason", Words("Temporary, Permanent"), |t, v| { t.redirect.reason = Some(RedirectReason::parse(v)?); Some(()) }),
+    redirect("RedirectCallback", Words(""), |t, v| { v.clone_into(&mut t.redirect.callback); Some(()) }),
+];
+
+impl std::fmt::Display for Accepted {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Words(words) => out.write_str(words),
+            Numbers(low, high) => write!(out, "{low} to {high}"),
         }
-        Ok(())
     }
+}
+
+impl OwnRow {
+    /// Finds the parameter that an update of this name changes.
+    fn find(name: &str) -> Option<&'static Self> {
+        OWN_ROWS.iter().find(|row| row.name == name || row.by_beginning && name.starts_with(row.name))
+    }
+
+    fn refused(&self, name: &str, value: &str) -> ParameterError {
+        let accepted = self.accepted.to_string();
+        ParameterError::Value { name: name.to_owned(), value: value.to_owned(), accepted }
+    }
+
+    /// Returns the names of all of them.
+    fn names() -> impl Iterator<Item = &'static str> {
+        OWN_ROWS.iter().map(|row| row.name)
+    }
+}
+
+/// Refuses a name or a value that [`Target::update`] accepts by its beginning.
+///
+/// # Errors
+/// The name begins as a parameter of redirection but is none, or the value is not exactly one of its words.
+pub fn check_exact(name: &str, value: &str) -> Result<(), ParameterError> {
+    if !name.starts_with("Redirect") {
+        return Ok(());
+    }
+    let Some(row) = OWN_ROWS.iter().find(|row| row.name == name) else {
+        let names = OWN_ROWS.iter().filter(|row| row.by_beginning).map(|row| row.name);
+        let accepted = names.collect::<Vec<_>>().join(", ");
+        return Err(ParameterError::Unknown { name: name.to_owned(), accepted });
+    };
+    let Words(words) = row.accepted else { return Ok(()) };
+    if words.is_empty() || words.split(", ").any(|word| word == value) {
+        return Ok(());
+    }
+    let (value, accepted) = (value.to_owned(), words.to_owned());
+    Err(ParameterError::Value { name: name.to_owned(), value, accepted })
 }
 
 impl RedirectReason {
@@ -174,47 +246,32 @@ impl RedirectReason {
     }
 }
 
-/// How many loops a target may ask for.
-pub(crate) fn loops(value: &str) -> Result<usize, ControlError> {
+/// Parses the number of loops that a target asks for.
+///
+/// # Errors
+/// It is not a number, or out of bounds.
+pub(crate) fn loops(value: &str) -> Result<usize, ParameterError> {
     let loops = c_number(value).and_then(|loops| usize::try_from(loops).ok());
     let loops = loops.filter(|loops| (1..=TARGET_LOOPS_MAX).contains(loops));
-    loops.ok_or_else(|| wrong_value("loops", value, &format!("1 to {TARGET_LOOPS_MAX}")))
+    loops.ok_or_else(|| LOOPS.refused(LOOPS.name, value))
 }
 
-fn up_to_31_bits(name: &str, value: &str) -> Result<u32, ControlError> {
+fn up_to_31_bits(value: &str) -> Option<u32> {
     let number = c_number(value).and_then(|number| u32::try_from(number).ok());
-    let number = number.filter(|number| *number <= i32::MAX.cast_unsigned());
-    number.ok_or_else(|| wrong_value(name, value, "0 to 2147483647"))
+    number.filter(|number| *number <= i32::MAX.cast_unsigned())
 }
-
-/// A name that is known, with a value that is none of its.
-pub(super) fn wrong_value(name: &str, value: &str, accepted: &str) -> ControlError {
-    let reason = format!("--name {name} --value {value:?} is not possible; accepted: {accepted}");
-    TgtadmError::InvalidRequest.because(reason)
-}
-
-/// A name that no target parameter has.
-pub(super) fn unknown_name(name: &str) -> ControlError {
-    let keys = Parameters::names().collect::<Vec<_>>().join(", ");
-    TgtadmError::InvalidRequest
-        .because(format!("--name {name:?} is not known; accepted: {OWN_NAMES}, {keys}"))
-}
-
-/// What a target has besides its keys.
-const OWN_NAMES: &str = "state, nop_interval, nop_count, loops, acl-match, RedirectAddress, RedirectPort, RedirectReason, RedirectCallback";
 
 #[cfg(test)]
 mod tests {
     use iscsi_proto::name::IscsiName;
 
     use super::*;
-    use TgtadmError::InvalidRequest;
 
     fn target() -> Target {
         use crate::model::parameters::Defaults;
         use scsi_core::device::unit::UnitConfig;
         let controller = TargetUnit::controller(UnitConfig::controller(1));
-        let parameters = Parameters::new(Defaults::Stock);
+        let parameters = Parameters::new(Defaults::Tgt);
         Target::new(Tid::new(1).unwrap(), "iqn.x:1".to_owned(), controller, parameters, (5, 3), 1)
     }
 
@@ -258,7 +315,8 @@ mod tests {
             ("", ""),
         ];
         for (name, value) in cases {
-            assert_eq!(target.update(name, value), Err(InvalidRequest.into()), "{name}={value}");
+            let answer = target.update(name, value);
+            assert!(matches!(answer, Err(ModelError::Parameter(_))), "{name}={value}: {answer:?}");
         }
         assert_eq!((target.nop_interval, target.loops, target.state), (5, 1, State::Ready));
     }

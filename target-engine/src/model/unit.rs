@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use scsi_core::device::unit::{self, Unit, UnitConfig};
+use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::store::Backstore;
 
+use super::error::ModelError;
 use super::identity::Naming;
 use super::store::{StoreId, StoreSpec};
-use crate::control::error::{ControlError, TgtadmError};
-use crate::control::request::UnitChange;
+use super::unit_parameters::UnitChange;
 
 /// A logical unit of a target.
 #[derive(Clone)]
@@ -72,61 +72,17 @@ impl std::fmt::Debug for TargetUnit {
     }
 }
 
-/// Makes a change that needs neither the store nor a loop.
+/// Makes a change in the configuration of a unit.
 ///
 /// # Errors
 /// The unit refuses.
-pub fn change(unit: &Unit, change: UnitChange, naming: Naming) -> Result<(), ControlError> {
-    let edit = |config: &mut UnitConfig| match change {
-        UnitChange::VendorId(text) => config.vendor_id = text,
-        UnitChange::ProductId(text) => config.product_id = text,
-        UnitChange::ProductRev(text) => config.product_rev = text,
-        UnitChange::ScsiId(text) => naming.rename(config, cut(text)),
-        UnitChange::ScsiSn(text) => config.scsi_sn = cut(text),
-        UnitChange::SenseFormat(on) => config.sense_descriptor = on,
-        UnitChange::Removable(on) => config.removable = on,
-        UnitChange::Readonly(on) => config.read_only = on,
-        UnitChange::Online(on) => config.online = on,
-        UnitChange::Lbppbe(exponent) => config.lbppbe = Some(exponent),
-        UnitChange::LaLba(lba) => config.la_lba = lba,
-        UnitChange::OptimalXferGran(blocks) => config.optimal_xfer_gran = blocks,
-        UnitChange::OptimalXferLen(blocks) => config.optimal_xfer_len = blocks,
-        UnitChange::ThinProvisioning(on) => config.thin_provisioning = on,
-        UnitChange::RotationRate(rate) => config.rotation_rate = rate,
-        UnitChange::ModePage(page) => config.set_mode_page(unit::ModePage {
-            page: page.page,
-            subpage: page.subpage,
-            bytes: page.parameters,
-        }),
-        // Theirs is more than a word in the configuration: the dispatcher does them.
-        UnitChange::Path(_) | UnitChange::DiskSize => {}
-    };
-    unit.update(edit).map_err(refused)
-}
-
-/// What a unit's refusal is on the wire.
-pub(crate) fn refused(error: unit::UpdateError) -> ControlError {
-    let kind = match error {
-        unit::UpdateError::RemovalPrevented => TgtadmError::PreventRemoval,
-        _ => TgtadmError::InvalidRequest,
-    };
-    kind.because(error.to_string())
-}
-
-/// Cuts an identifier to the length it has on the wire.
-pub(crate) fn cut(mut text: String) -> String {
-    let mut end = UnitConfig::IDENTIFIER_LEN.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+pub fn change(unit: &Unit, change: &UnitChange, naming: Naming) -> Result<(), ModelError> {
+    Ok(unit.update(|config| change.apply(config, naming))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::request::ModePage;
 
     fn spec(path: &str) -> StoreSpec {
         StoreSpec { path: path.to_owned(), ..TargetUnit::controller(UnitConfig::controller(1)).store }
@@ -138,39 +94,5 @@ mod tests {
         let config = disk.unit.config();
         assert!(config.removable && !config.online && !disk.has_medium());
         assert_eq!(disk.unit.capacity().0, 0);
-    }
-
-    #[test]
-    fn changes_reach_the_unit() {
-        let disk = TargetUnit::disk(UnitConfig::disk(1, 3), spec(""), None);
-        let changes = [
-            UnitChange::VendorId("ACME".to_owned()),
-            UnitChange::ProductId("WHEEL".to_owned()),
-            UnitChange::ProductRev("9".to_owned()),
-            UnitChange::ScsiId("x".repeat(50)),
-            UnitChange::ScsiSn(format!("{}é", "y".repeat(35))),
-            UnitChange::SenseFormat(true),
-            UnitChange::Removable(false),
-            UnitChange::Readonly(true),
-            UnitChange::Online(true),
-            UnitChange::Lbppbe(3),
-            UnitChange::LaLba(1),
-            UnitChange::OptimalXferGran(8),
-            UnitChange::OptimalXferLen(64),
-            UnitChange::ThinProvisioning(true),
-            UnitChange::RotationRate(7200),
-            UnitChange::ModePage(ModePage { page: 8, subpage: 0, parameters: vec![0x10; 18] }),
-        ];
-        for change in changes {
-            assert_eq!(super::change(&disk.unit, change, Naming::Compatible), Ok(()));
-        }
-        let config = disk.unit.config();
-        assert_eq!((config.vendor_id.as_str(), config.product_id.as_str()), ("ACME", "WHEEL"));
-        assert_eq!((config.product_rev.as_str(), config.scsi_id.len()), ("9", 36));
-        assert_eq!(config.scsi_sn, "y".repeat(35), "a letter is not cut in two");
-        assert!(config.sense_descriptor && config.read_only && config.online && config.thin_provisioning);
-        assert!(!config.removable && !config.write_cache);
-        assert_eq!((config.lbppbe, config.la_lba), (Some(3), 1));
-        assert_eq!((config.optimal_xfer_gran, config.optimal_xfer_len, config.rotation_rate), (8, 64, 7200));
     }
 }

@@ -1,4 +1,4 @@
-//! A store as the server holds it: what the store answers is checked when it is opened, and a panic in it stays in it.
+//! A store as the server holds it: its geometry is checked when it is opened, and a panic in it is an error of the store.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -10,21 +10,21 @@ use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port
 
 use crate::model::store::StoreSpec;
 
-/// A store and what it answered last.
+/// A store and its last answers.
 pub(super) struct Guarded {
-    /// `None` once it is dropped.
+    /// `None` only while it is dropped.
     below: Option<Arc<dyn Backstore>>,
     kind: &'static str,
     name: String,
-    /// Taken to read or write it, never across a call of the store.
+    /// Locked to read or write it, never during a call of the store.
     answered: Mutex<(Geometry, Capabilities)>,
 }
 
 impl Guarded {
-    /// A store that was opened by `spec`, if a unit can be made of it. On an opener thread.
+    /// Wraps a store that was opened as `spec`. Called on an opener thread.
     ///
     /// # Errors
-    /// Its geometry is none that a disk has, or it panics.
+    /// A disk cannot have its geometry, or the store panics.
     pub(super) fn new(below: Arc<dyn Backstore>, spec: &StoreSpec) -> Result<Arc<Self>, String> {
         let name = if spec.path.is_empty() { spec.kind.clone() } else { spec.path.clone() };
         let facts = catch(&name, || (below.kind(), below.geometry(), below.capabilities()));
@@ -38,7 +38,7 @@ impl Guarded {
         Ok(Arc::new(guarded))
     }
 
-    /// Calls the store; `None`: it panicked, which is logged.
+    /// Calls the store. `None`: it panicked, which is logged.
     fn call<T>(&self, call: impl FnOnce(&dyn Backstore) -> T) -> Option<T> {
         let below = self.below.as_deref()?;
         catch(&self.name, || call(below))
@@ -57,7 +57,7 @@ impl Backstore for Guarded {
     fn geometry(&self) -> Geometry {
         let asked = self.call(|store| store.geometry());
         let mut answered = self.answered.lock();
-        // One that no disk has is not believed later on either.
+        // A geometry that a disk cannot have is ignored.
         if let Some(geometry) = asked.filter(|new| new.check(1, 512).is_ok()) {
             answered.0 = geometry;
         }
@@ -68,7 +68,7 @@ impl Backstore for Guarded {
         let asked = self.call(|store| store.capabilities());
         let mut answered = self.answered.lock();
         if let Some(capabilities) = asked {
-            // Operations that are under way keep to it.
+            // Operations under way rely on it.
             answered.1 = Capabilities { alignment: answered.1.alignment, ..capabilities };
         }
         answered.1
@@ -88,7 +88,7 @@ impl Backstore for Guarded {
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        // The loop catches its panic: it must know the engine.
+        // The loop catches its panic: it must know which engine failed.
         self.below.as_deref().ok_or(IoError::NOT_READY)?.attach(engines)
     }
 }

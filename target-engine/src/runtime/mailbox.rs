@@ -1,7 +1,7 @@
-//! Letters between threads: a bounded queue and an event descriptor its reader waits on.
+//! Messages between threads: a bounded queue and an event descriptor that its reader polls.
 //!
-//! A full or closed mailbox returns the letter. Letters that must not be lost (the end of a session, the answer to
-//! a ticket) go by [`Mailbox::send_reserved`]: their number is bounded by the sessions and tickets they end.
+//! A full or closed mailbox returns the message. Messages that must not be lost (the end of a session, the answer to a
+//! ticket) are sent by [`Mailbox::send_reserved`]: their number is bounded by the sessions and tickets they end.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,70 +25,71 @@ struct Shared<T> {
     /// Set after a push, cleared before a drain: an empty mailbox costs its reader one load.
     waiting: AtomicBool,
     queue: Mutex<Queue<T>>,
-    bell: OwnedFd,
+    /// Readable while messages wait.
+    event: OwnedFd,
     capacity: usize,
 }
 
 struct Queue<T> {
-    letters: VecDeque<T>,
+    messages: VecDeque<T>,
     closed: bool,
 }
 
-/// Makes a mailbox for `capacity` letters.
+/// Makes a mailbox for `capacity` messages.
 ///
 /// # Errors
 /// No descriptor is left.
 pub fn mailbox<T>(capacity: usize) -> std::io::Result<(Mailbox<T>, Inbox<T>)> {
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let queue = Mutex::new(Queue { letters: VecDeque::new(), closed: false });
-    let shared = Arc::new(Shared { waiting: AtomicBool::new(false), queue, bell, capacity });
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let queue = Mutex::new(Queue { messages: VecDeque::new(), closed: false });
+    let shared = Arc::new(Shared { waiting: AtomicBool::new(false), queue, event, capacity });
     Ok((Mailbox { shared: Arc::clone(&shared) }, Inbox { shared }))
 }
 
 impl<T> Mailbox<T> {
-    /// Leaves a letter.
+    /// Sends a message.
     ///
     /// # Errors
-    /// The letter, when the mailbox is full or its reader is gone.
-    pub fn send(&self, letter: T) -> Result<(), T> {
-        self.push(letter, self.shared.capacity)
+    /// The mailbox is full or its reader is gone; the message is returned.
+    pub fn send(&self, message: T) -> Result<(), T> {
+        self.push(message, self.shared.capacity)
     }
 
-    /// Leaves a letter that must arrive, whatever else waits.
+    /// Sends a message that must arrive, even if the mailbox is full.
     ///
     /// # Errors
-    /// The letter, when the reader is gone.
-    pub fn send_reserved(&self, letter: T) -> Result<(), T> {
-        self.push(letter, usize::MAX)
+    /// The reader is gone; the message is returned.
+    pub fn send_reserved(&self, message: T) -> Result<(), T> {
+        self.push(message, usize::MAX)
     }
 
-    fn push(&self, letter: T, capacity: usize) -> Result<(), T> {
+    fn push(&self, message: T, capacity: usize) -> Result<(), T> {
         let mut queue = self.shared.queue.lock();
-        if queue.closed || queue.letters.len() >= capacity {
-            return Err(letter);
+        if queue.closed || queue.messages.len() >= capacity {
+            return Err(message);
         }
-        queue.letters.push_back(letter);
-        // Rung and silenced under the lock, which does not block: a bell that rings for nothing would keep its reader
-        // awake until the next letter.
+        queue.messages.push_back(message);
+        // Signalled and cleared under the lock, which does not block: an event without a message would wake the reader
+        // again and again until the next message.
         if !self.shared.waiting.swap(true, Ordering::AcqRel) {
             // The counter cannot overflow: it is written once per drain.
-            let _ = rustix::io::write(&self.shared.bell, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(&self.shared.event, &1u64.to_ne_bytes());
         }
         Ok(())
     }
 }
 
 impl<T> Inbox<T> {
-    /// Moves all letters to the end of `into`.
+    /// Moves all messages to the end of `into`.
     pub fn drain(&mut self, into: &mut Vec<T>) {
         if !self.shared.waiting.load(Ordering::Acquire) {
             return;
         }
         let mut queue = self.shared.queue.lock();
         let mut count = [0; 8];
-        let _ = rustix::io::read(&self.shared.bell, &mut count);
+        let _ = rustix::io::read(&self.shared.event, &mut count);
         self.shared.waiting.store(false, Ordering::Release);
-        into.extend(queue.letters.drain(..));
+        into.extend(queue.messages.drain(..));
     }
 }
 
@@ -105,9 +106,9 @@ impl<T> std::fmt::Debug for Mailbox<T> {
 }
 
 impl<T> AsFd for Inbox<T> {
-    /// Readable while letters wait.
+    /// Readable while messages wait.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.bell.as_fd()
+        self.shared.event.as_fd()
     }
 }
 
@@ -115,9 +116,9 @@ impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock();
         queue.closed = true;
-        let letters = std::mem::take(&mut queue.letters);
+        let messages = std::mem::take(&mut queue.messages);
         drop(queue);
-        drop(letters);
+        drop(messages);
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_arrive_in_order_and_a_full_box_returns_them() {
+    fn messages_arrive_in_order_and_a_full_mailbox_returns_them() {
         let (send, mut inbox) = mailbox(2).unwrap();
         assert_eq!([send.send(1), send.send(2), send.send(3)], [Ok(()), Ok(()), Err(3)]);
         assert_eq!(send.send_reserved(4), Ok(()));
@@ -139,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_box_returns_even_reserved_letters() {
+    fn closed_mailbox_returns_even_reserved_messages() {
         let (send, inbox) = mailbox(2).unwrap();
         drop(inbox);
         assert_eq!(send.send_reserved(1), Err(1));
     }
 
     #[test]
-    fn no_letter_is_lost_between_threads() {
+    fn no_message_is_lost_between_threads() {
         let (send, mut inbox) = mailbox(usize::MAX).unwrap();
         let writers: Vec<_> = (0..4)
             .map(|writer| {
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_rings_for_no_empty_box() {
+    fn event_is_not_signalled_without_messages() {
         let (send, mut inbox) = mailbox(usize::MAX).unwrap();
         let writers: Vec<_> = (0..4)
             .map(|_| {
@@ -180,7 +181,7 @@ mod tests {
             .collect();
         let mut count = 0;
         while count < 400_000 {
-            // As a busy loop does: it looks in without having heard the bell.
+            // As a busy loop does: it drains without an event.
             let mut got = Vec::new();
             inbox.drain(&mut got);
             count += got.len();

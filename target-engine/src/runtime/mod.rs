@@ -2,9 +2,9 @@
 
 pub mod control_loop;
 mod guarded;
-pub mod letters;
-mod loop_letters;
+mod loop_messages;
 pub mod mailbox;
+pub mod message;
 pub mod open_store;
 pub mod openers;
 pub mod poller;

@@ -1,7 +1,7 @@
-//! An open store as the control thread and the loops share it. Any of them may drop the last handle: the store itself
-//! is then dropped on a thread where that may take long, and the control thread is sent [`JobDone::Closed`].
+//! An open store, shared by the control thread and the loops. Any of them may drop the last handle: the store itself is
+//! then dropped on a thread that may block, and the control thread is sent [`JobDone::Closed`].
 //!
-//! [`JobDone::Closed`]: super::openers::JobDone::Closed
+//! [`JobDone::Closed`]: crate::control::jobs::JobDone::Closed
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -82,11 +82,12 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
+    use crate::control::jobs::{Job, JobDone};
+    use crate::control::messages::Ticket;
     use crate::limits::OPENER_THREADS;
     use crate::model::store::{OpenFlags, StoreKind, StoreOpener, StoreSpec};
-    use crate::runtime::letters::Ticket;
     use crate::runtime::mailbox::{Inbox, mailbox};
-    use crate::runtime::openers::{Job, JobDone, Openers};
+    use crate::runtime::openers::Openers;
 
     /// A store that can only be dropped: that calls this.
     struct Dropped(Box<dyn Fn() + Send + Sync>);

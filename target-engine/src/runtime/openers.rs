@@ -1,62 +1,29 @@
-//! Threads for what may take long and is none of a loop's business: opening and closing stores, looking names up,
-//! running redirect commands. Each job comes back with its ticket; a job that hangs holds one thread and nobody else.
+//! Threads for jobs that may block: opening and closing stores, resolving names, running redirect commands. Each result
+//! carries the ticket of its job; a job that hangs blocks one thread and delays no other job.
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use scsi_core::device::unit::Unit;
-use scsi_core::store::{Backstore, IoError, panic_message};
+use scsi_core::store::{Backstore, panic_message};
 
 use super::guarded::Guarded;
-use super::letters::Ticket;
 use super::mailbox::Mailbox;
 use super::open_store::{Closer, OpenStore};
+use crate::control::jobs::{Job, JobDone, RedirectCommand};
 use crate::limits::{OPENER_JOBS_MAX, OPENER_THREADS, REDIRECT_ANSWER_LEN_MAX, REDIRECT_TIME};
 use crate::model::portal::PortalSpec;
 use crate::model::store::{StoreId, StoreOpener, StoreSpec};
 
-/// Something to be done.
-pub enum Job {
-    /// Open a store.
-    Open(Ticket, StoreSpec),
-    /// Drop a store that nobody uses any more; from [`OpenStore`] only.
+/// What a thread does.
+enum Task {
+    Job(Job),
+    /// Drop a store whose last handle was dropped: it may take long.
     Close(StoreId, Arc<dyn Backstore>),
-    /// Ask a unit's store for its size again.
-    Refresh(Ticket, Arc<Unit>),
-    /// Look a portal's name up.
-    Resolve(Ticket, PortalSpec),
-    /// Run a redirect command for a login.
-    Redirect(Ticket, RedirectCommand),
-}
-
-/// `RedirectCallback`, and what it is told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RedirectCommand {
-    /// The command, split at spaces; no shell sees it.
-    pub command: String,
-    /// The target's name.
-    pub target_name: String,
-    /// The initiator's address.
-    pub initiator: IpAddr,
-}
-
-/// How it went.
-pub enum JobDone {
-    /// The store, or why not.
-    Opened(Ticket, Result<Arc<dyn Backstore>, String>),
-    /// The store is dropped, and with it all that it held open.
-    Closed(StoreId),
-    /// The unit has its size.
-    Refreshed(Ticket, Result<(), IoError>),
-    /// The name's addresses; none where it has none.
-    Resolved(Ticket, Vec<SocketAddr>),
-    /// What the command printed, in time; or why nothing.
-    Redirected(Ticket, Result<String, String>),
 }
 
 /// The threads; they end when this is dropped and their jobs are done.
@@ -65,43 +32,49 @@ pub struct Openers {
 }
 
 struct Shared {
-    /// Taken to push or pop, never during a job.
+    /// Locked to push or pop, never during a job.
     queue: Mutex<Queue>,
     more: Condvar,
     opener: Arc<dyn StoreOpener>,
     done: Mailbox<JobDone>,
-    /// Who closes what is opened here; `None`: the same threads.
+    /// The threads that close what is opened here; `None`: these.
     closers: Option<Arc<Self>>,
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    tasks: VecDeque<Task>,
     threads: usize,
     idle: usize,
     closed: bool,
 }
 
 impl Openers {
-    /// No thread yet: they are started as jobs come. Results go to `done`. What is opened here is closed by
-    /// `closers`, so that opens that hang do not hold up a close; `None`: by the same threads.
+    /// Makes a pool without threads: they are started as jobs come. Results are sent to `done`. Stores that are opened
+    /// here are closed by `closers`, so that opens that hang do not delay a close; `None`: by the same threads.
     pub fn new(opener: Arc<dyn StoreOpener>, done: Mailbox<JobDone>, closers: Option<&Self>) -> Self {
         let (queue, more) = (Mutex::new(Queue::default()), Condvar::new());
         let closers = closers.map(|closers| Arc::clone(&closers.shared));
         Self { shared: Arc::new(Shared { queue, more, opener, done, closers }) }
     }
 
-    /// Takes a job.
+    /// Queues a job.
     ///
     /// # Errors
-    /// The job: too many wait, or there is no thread for the first.
+    /// Too many jobs wait, or no thread can be started for the first one; the job is returned.
     pub fn push(&self, job: Job) -> Result<(), Job> {
-        if self.shared.queue.lock().jobs.len() >= OPENER_JOBS_MAX {
+        if self.shared.queue.lock().tasks.len() >= OPENER_JOBS_MAX {
             return Err(job);
         }
-        match self.shared.add(job) {
-            true => Ok(()),
-            false => self.shared.queue.lock().jobs.pop_back().map_or(Ok(()), Err),
+        if self.shared.add(Task::Job(job)) {
+            return Ok(());
+        }
+        // Only this thread adds jobs: the last one is this one. Stores to close may have come after it.
+        let tasks = &mut self.shared.queue.lock().tasks;
+        let last = tasks.iter().rposition(|task| matches!(task, Task::Job(_)));
+        match last.and_then(|last| tasks.remove(last)) {
+            Some(Task::Job(job)) => Err(job),
+            _ => Ok(()),
         }
     }
 }
@@ -114,19 +87,19 @@ impl Drop for Openers {
 }
 
 impl Closer for Shared {
-    /// Without a thread the store waits for one; the number of such jobs is bounded by that of open stores.
+    /// Without a thread the store waits for one; the number of these tasks is bounded by that of the open stores.
     fn close(self: Arc<Self>, id: StoreId, store: Arc<dyn Backstore>) {
-        self.add(Job::Close(id, store));
+        self.add(Task::Close(id, store));
     }
 }
 
 impl Shared {
-    /// Queues a job. `false`: there is no thread for it.
-    fn add(self: &Arc<Self>, job: Job) -> bool {
+    /// Queues a task. `false`: there is no thread for it.
+    fn add(self: &Arc<Self>, task: Task) -> bool {
         let needs_thread = {
             let mut queue = self.queue.lock();
-            queue.jobs.push_back(job);
-            let needs_thread = queue.idle < queue.jobs.len() && queue.threads < OPENER_THREADS;
+            queue.tasks.push_back(task);
+            let needs_thread = queue.idle < queue.tasks.len() && queue.threads < OPENER_THREADS;
             queue.threads += usize::from(needs_thread);
             needs_thread
         };
@@ -144,17 +117,17 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>) {
-        while let Some(job) = self.next() {
-            // A closed mailbox: the daemon ends, and nobody wants to know.
-            let _ = self.done.send_reserved(self.work(job));
+        while let Some(task) = self.next() {
+            // A closed mailbox: the daemon ends.
+            let _ = self.done.send_reserved(self.work(task));
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Task> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+            if let Some(task) = queue.tasks.pop_front() {
+                return Some(task);
             }
             if queue.closed {
                 return None;
@@ -165,14 +138,20 @@ impl Shared {
         }
     }
 
-    fn work(self: &Arc<Self>, job: Job) -> JobDone {
-        match job {
-            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
-            Job::Close(id, store) => {
+    fn work(self: &Arc<Self>, task: Task) -> JobDone {
+        match task {
+            Task::Job(job) => self.do_job(job),
+            Task::Close(id, store) => {
                 // A panic in it is caught by `Guarded`.
                 drop(store);
                 JobDone::Closed(id)
             }
+        }
+    }
+
+    fn do_job(self: &Arc<Self>, job: Job) -> JobDone {
+        match job {
+            Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
             Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
             Job::Resolve(ticket, spec) => JobDone::Resolved(ticket, resolve(&spec).unwrap_or_default()),
             Job::Redirect(ticket, command) => {
@@ -181,7 +160,7 @@ impl Shared {
         }
     }
 
-    /// A store's library may panic; that is its error and not ours.
+    /// Opens a store. A panic of its opener is an error.
     fn open(self: &Arc<Self>, id: StoreId, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.opener.open(spec)));
         let opened = opened.unwrap_or_else(|payload| {
@@ -199,17 +178,17 @@ impl std::fmt::Debug for Openers {
     }
 }
 
-/// The addresses of a portal; one where it is an address.
+/// Resolves the host of a portal.
 ///
 /// # Errors
-/// The name is not known.
+/// The name is unknown.
 pub(super) fn resolve(spec: &PortalSpec) -> std::io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<_> = (spec.host.as_str(), spec.port).to_socket_addrs()?.collect();
     addresses.dedup();
     Ok(addresses)
 }
 
-/// Runs `<command> <target name> <initiator address>` and takes what it prints until its time is over.
+/// Runs `<command> <target name> <initiator address>` and returns what it prints within the time.
 fn run_redirect(redirect: &RedirectCommand, time: Duration) -> Result<String, String> {
     let mut words = redirect.command.split_ascii_whitespace();
     let name = words.next().ok_or("there is no redirect command")?;
@@ -236,14 +215,14 @@ fn run_redirect(redirect: &RedirectCommand, time: Duration) -> Result<String, St
     }
     let mut answer = String::new();
     if let Some(stdout) = stdout {
-        // A child of the command may hold the pipe open; what is there is enough.
+        // A child of the command may hold the pipe open: read without waiting for its end.
         rustix::io::ioctl_fionbio(&stdout, true).map_err(|error| failed(error.into()))?;
         let _ = stdout.take(REDIRECT_ANSWER_LEN_MAX).read_to_string(&mut answer);
     }
     Ok(answer.trim().to_owned())
 }
 
-/// How it ended; `None` if it has not.
+/// Waits for the child to end; `None`: it has not.
 fn wait_until(child: &mut std::process::Child, deadline: Instant) -> Option<std::process::ExitStatus> {
     loop {
         match child.try_wait() {
@@ -260,9 +239,10 @@ mod tests {
 
     use super::super::mailbox::{Inbox, mailbox};
     use super::*;
+    use crate::control::messages::Ticket;
     use crate::model::store::{OpenFlags, StoreKind};
 
-    /// Opens nothing; `hang` waits for the test, `panic` panics.
+    /// Refuses every path; `hang` waits for the test, `panic` panics.
     struct Refuser(Mutex<mpsc::Receiver<()>>);
 
     impl StoreOpener for Refuser {
@@ -309,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_hangs_holds_nobody_else_up() {
+    fn hanging_open_delays_no_other() {
         let (openers, mut inbox, release) = openers();
         assert!(openers.push(Job::Open(Ticket(1), spec("hang"))).is_ok());
         assert!(openers.push(Job::Open(Ticket(2), spec("quick"))).is_ok());
@@ -319,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_store_is_an_error_and_the_thread_goes_on() {
+    fn panic_of_an_opener_is_an_error() {
         let (openers, mut inbox, _release) = openers();
         for ticket in 1..=OPENER_THREADS as u64 + 1 {
             assert!(openers.push(Job::Open(Ticket(ticket), spec("panic"))).is_ok());
@@ -328,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_addresses() {
+    fn names_and_addresses_are_resolved() {
         let (openers, mut inbox, _release) = openers();
         openers.push(Job::Resolve(Ticket(1), "127.0.0.1:7".parse().unwrap())).ok().unwrap();
         assert!(
@@ -339,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn redirect_commands() {
+    fn redirect_commands_run_within_their_time() {
         let run_for = |time, command: &str| {
             let command = RedirectCommand {
                 command: command.to_owned(),
@@ -348,7 +328,7 @@ mod tests {
             };
             run_redirect(&command, time)
         };
-        // A busy machine may need more than there is to start a program.
+        // A busy machine may need longer than REDIRECT_TIME to start a program.
         let run = |command: &str| run_for(Duration::from_secs(60), command);
         assert_eq!(run("/bin/echo  to: ").as_deref(), Ok("to: iqn.x 10.0.0.1"));
         for (command, why) in [
@@ -365,7 +345,7 @@ mod tests {
             let refusal = run_for(REDIRECT_TIME, command).unwrap_err();
             assert!(refusal.contains("took more than 100ms"), "{command}: {refusal}");
         }
-        // No shell looks at the words.
+        // No shell interprets the words.
         assert_eq!(run("/bin/echo $HOME;a `b` \"c d\"").as_deref(), Ok("$HOME;a `b` \"c d\" iqn.x 10.0.0.1"));
     }
 }

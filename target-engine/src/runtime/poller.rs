@@ -1,5 +1,5 @@
-//! Readiness, behind keys that cannot go stale: a key is an index and a generation, and an event whose generation
-//! is over is dropped here, so that nothing registered later ever gets an event of its predecessor.
+//! Readiness of descriptors. A key is an index and a generation: an event of a previous generation is dropped, so that
+//! a registration never gets an event of the one that had its index before.
 //!
 //! Sockets are registered through `polling` in level mode. The wait itself is `epoll_wait` on the poller's
 //! descriptor: `Poller::wait` would re-arm its timer and its notifier with four more system calls each time.
@@ -13,7 +13,7 @@ use polling::{Event, PollMode};
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
-/// A set of descriptors, each with a `T` that says what it is.
+/// A set of descriptors, each with a `T` that identifies it.
 pub struct Poller<T> {
     poller: polling::Poller,
     entries: Slab<Entry<T>>,
@@ -27,35 +27,35 @@ struct Entry<T> {
     generation: u32,
 }
 
-/// Names a registration; of no use once it is deregistered.
+/// Identifies a registration; invalid once it is deregistered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Key(u64);
 
-/// What to wait for. Errors and hang-ups are always reported.
+/// The events to wait for. Errors and hang-ups are always reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Interest {
-    /// Nothing but errors and hang-ups.
+    /// Errors and hang-ups only.
     None,
-    /// Data or a connection.
+    /// Data, or a connection to accept.
     Read,
-    /// Room.
+    /// Space to write.
     Write,
-    /// Either.
+    /// Data and space to write.
     Both,
 }
 
 /// A descriptor that is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ready<T> {
-    /// Under which registration.
+    /// Its registration.
     pub key: Key,
-    /// Whose.
+    /// What it was registered as.
     pub what: T,
     /// Reading will not block: data, end of stream or an error.
     pub readable: bool,
     /// Writing will not block.
     pub writable: bool,
-    /// The other side is gone, or an error waits.
+    /// The peer has closed the connection, or an error is pending.
     pub broken: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct Ready<T> {
 unsafe impl<T: Send> Send for Poller<T> {}
 
 impl<T: Copy> Poller<T> {
-    /// An empty set that reports up to `events_max` events a wait.
+    /// Makes an empty set that reports up to `events_max` events per wait.
     ///
     /// # Errors
     /// No descriptors are left.
@@ -89,7 +89,7 @@ impl<T: Copy> Poller<T> {
         Ok(key)
     }
 
-    /// Changes what is waited for.
+    /// Changes the interest.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -97,16 +97,16 @@ impl<T: Copy> Poller<T> {
         self.poller.modify_with_mode(source.as_fd(), event(key, interest), PollMode::Level)
     }
 
-    /// Stops watching; events of it that wait are dropped.
+    /// Stops watching; its pending events are dropped.
     pub fn deregister(&mut self, key: Key, source: &impl AsFd) {
         if self.find(key.0).is_some() {
             self.entries.remove(key.index());
-            // It may be closed by the peer, but it is open here.
+            // The descriptor is open here, even if the peer has closed the connection.
             let _ = self.poller.delete(source.as_fd());
         }
     }
 
-    /// Waits until something is ready or the time is over (`None`: no end), and appends what is ready.
+    /// Waits until a descriptor is ready or the timeout is over (`None`: no timeout), and appends the ready ones.
     ///
     /// # Errors
     /// The kernel refuses; an interrupted wait is no error and reports nothing.
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn level_mode_reports_until_the_cause_is_gone() {
+    fn readiness_is_reported_while_it_lasts() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let mut poller = Poller::new(8).unwrap();
         let key = poller.register(&theirs, 7, Interest::Read).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_key_does_not_name_its_successor() {
+    fn stale_key_does_not_match_a_later_registration() {
         let (mut first, watched_first) = UnixStream::pair().unwrap();
         let (_second, watched_second) = UnixStream::pair().unwrap();
         let mut poller = Poller::new(8).unwrap();

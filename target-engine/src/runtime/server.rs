@@ -1,4 +1,4 @@
-//! The whole server: its place in the file system, its portals, its first targets, and its end.
+//! The server: its lock and control socket, its portals, its first requests, and its end.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control_loop::ControlLoop;
-use super::letters::LoopId;
 use super::openers::resolve;
 use crate::control::error::ControlError;
+use crate::control::messages::LoopId;
 use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
+use crate::model::Model;
 use crate::model::account::Algorithm;
 use crate::model::identity::Identity;
 use crate::model::parameters::Defaults;
@@ -23,17 +24,17 @@ use crate::model::store::StoreOpener;
 /// Bytes of a control socket's path.
 pub const SOCKET_PATH_LEN_MAX: usize = 107;
 
-/// A server that has taken its places and serves once it runs.
+/// A server that holds its sockets, and serves once it runs.
 pub struct Server {
     control: ControlLoop,
     requests: Vec<Request>,
     on_ready: Option<OnReady>,
     shared_loops: usize,
-    /// Held for as long as the server lives.
+    /// Holds the lock of the control socket until the server is dropped.
     _lock: Option<File>,
 }
 
-/// What a server is made of.
+/// The settings of a server.
 pub struct Builder {
     opener: Arc<dyn StoreOpener>,
     portals: PortalOptions,
@@ -52,63 +53,63 @@ pub struct Builder {
 
 type OnReady = Box<dyn FnOnce(&[PortalSpec])>;
 
-/// Tells a server to end; may be used from anywhere, also from a signal handler by way of [`ShutdownHandle::stream`].
+/// Ends a server, from any thread; from a signal handler by [`ShutdownHandle::stream`].
 #[derive(Debug)]
 pub struct ShutdownHandle {
     stream: UnixStream,
 }
 
-/// Why a server did not start, or did not go on.
+/// Why a server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// Another daemon holds the lock.
     #[error("another tgtd is using {}", .0.display())]
     AnotherDaemon(PathBuf),
-    /// No kernel takes so long a path.
+    /// The path is longer than the kernel accepts.
     #[error("the management path {} is longer than {SOCKET_PATH_LEN_MAX} bytes", .0.display())]
     SocketPathTooLong(PathBuf),
-    /// The directory of the socket is not there and cannot be made.
+    /// The directory of the socket does not exist and cannot be made.
     #[error("cannot make the directory {}: {source}", path.display())]
     SocketDirectory {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// The lock file cannot be opened.
     #[error("cannot open the lock file {}: {source}", path.display())]
     LockFile {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// The socket cannot be made.
     #[error("cannot listen on the management socket {}: {source}", path.display())]
     Socket {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// A portal's address is taken, not ours, or not known.
+    /// The address of a portal is in use, not local, or unknown.
     #[error("cannot listen on the portal {portal}: {source}")]
     Portal {
-        /// Which.
+        /// Its path.
         portal: PortalSpec,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// One of the first requests was refused.
     #[error("cannot set up {request}: {error}")]
     Request {
-        /// What was asked for, for people.
+        /// A description of the request.
         request: String,
-        /// Why not.
+        /// The refusal.
         error: ControlError,
     },
-    /// A loop's thread ended that was not asked to; the others were ended in order.
+    /// The thread of a loop ended unasked; the other loops were ended in order.
     #[error("loop {0} failed")]
     LoopFailed(u32),
     /// No descriptors, memory or threads.
@@ -117,7 +118,7 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// A server over these stores, at stock's portals, without a control socket.
+    /// A server with these stores and tgt's portals, without a control socket.
     pub fn builder(opener: Arc<dyn StoreOpener>) -> Builder {
         Builder {
             opener,
@@ -136,19 +137,19 @@ impl Server {
         }
     }
 
-    /// Carries out the first requests, says that it is ready, and serves until it is told to end.
+    /// Executes the first requests, calls the function of [`Builder::on_ready`], and serves until it is ended.
     ///
     /// # Errors
     /// One of the first requests was refused, a loop failed, or the kernel does not let it wait.
     pub fn run(mut self) -> Result<(), ServerError> {
         self.control.share_loops(self.shared_loops)?;
         for request in self.requests.drain(..) {
-            let shown = told(&request);
+            let shown = described(&request);
             let reply = self.control.prepare(request)?;
             reply.map_err(|error| ServerError::Request { request: shown, error })?;
         }
         if let Some(on_ready) = self.on_ready.take() {
-            let portals = &self.control.control.model.portals;
+            let portals = &self.control.control.model().portals;
             on_ready(&portals.iter().rev().map(|portal| portal.spec.clone()).collect::<Vec<_>>());
         }
         match self.control.run()? {
@@ -157,15 +158,15 @@ impl Server {
         }
     }
 
-    /// Where it listens, eldest first; a port that was left to the system is told here.
+    /// Returns the portals, oldest first; a port that the system chose is in it.
     #[must_use]
     pub fn portals(&self) -> Vec<PortalSpec> {
-        self.control.control.model.portals.iter().rev().map(|portal| portal.spec.clone()).collect()
+        self.control.control.model().portals.iter().rev().map(|portal| portal.spec.clone()).collect()
     }
 }
 
-/// What was asked for, in words.
-fn told(request: &Request) -> String {
+/// Describes a request for an error message.
+fn described(request: &Request) -> String {
     match request {
         Request::TargetNew { tid, name } => format!("target {tid}, {name}"),
         Request::UnitNew { tid, lun, strings, .. } => {
@@ -178,58 +179,58 @@ fn told(request: &Request) -> String {
 }
 
 impl Builder {
-    /// Where to listen (stock's two wildcard portals where the list is empty), and how new targets ping.
+    /// Sets the portals (if the list is empty tgt's two wildcards) and how new targets ping their initiators.
     #[must_use]
     pub fn portals(mut self, portals: PortalOptions) -> Self {
         self.portals = portals;
         self
     }
 
-    /// The control socket's whole path, see [`socket_path`].
+    /// Sets the path of the control socket, see [`socket_path`].
     #[must_use]
     pub fn control_socket(mut self, path: PathBuf) -> Self {
         self.control_socket = Some(path);
         self
     }
 
-    /// Makes the control socket's directory if it is missing, as stock does for its own place only.
+    /// Makes the directory of the control socket if it is missing, as tgt does for its default directory only.
     #[must_use]
     pub fn make_socket_directory(mut self, make: bool) -> Self {
         self.make_directory = make;
         self
     }
 
-    /// How many loops serve a new target.
+    /// Sets how many loops serve a new target.
     #[must_use]
     pub fn target_loops(mut self, loops: usize) -> Self {
         self.target_loops = loops.clamp(1, TARGET_LOOPS_MAX);
         self
     }
 
-    /// Loops that serve all targets together, each of them on as many as it has [`Builder::target_loops`]; 0, as
-    /// without this: each target has loops of its own.
+    /// Sets the number of loops that all targets share; each target is served by [`Builder::target_loops`] of them. With 0,
+    /// the default, each target has loops of its own.
     #[must_use]
     pub fn shared_loops(mut self, loops: usize) -> Self {
         self.shared_loops = loops.min(SHARED_LOOPS_MAX);
         self
     }
 
-    /// What new targets negotiate with.
+    /// Sets the parameters that new targets negotiate with.
     #[must_use]
     pub fn defaults(mut self, defaults: Defaults) -> Self {
         self.defaults = defaults;
         self
     }
 
-    /// What CHAP proofs may be made with, the best first; all, the strongest first, unless told otherwise. Without
-    /// any, nobody can prove anything.
+    /// Sets the CHAP algorithms that are accepted, the preferred first. By default all are, the strongest first. With none
+    /// no initiator can authenticate.
     #[must_use]
     pub fn chap_algorithms(mut self, algorithms: Vec<Algorithm>) -> Self {
         self.chap_algorithms = algorithms;
         self
     }
 
-    /// Of what the SCSI ID and serial number of units are made that are given none; [`Identity::Unique`] without this.
+    /// Sets how units without a given SCSI ID and serial number are named; [`Identity::Unique`] by default.
     ///
     /// To an initiator a disk is the same after a restart of the server only with [`Identity::Given`] and the same
     /// number, under the same target name and LUN, or with names of its own (`scsi_id`, `scsi_sn`). With
@@ -242,21 +243,21 @@ impl Builder {
         self
     }
 
-    /// Whether `sys show` says that debug messages are logged.
+    /// Sets whether `--mode system --op show` reports that debug messages are logged.
     #[must_use]
     pub fn debug(mut self, debug: bool) -> Self {
         self.debug = debug;
         self
     }
 
-    /// What to do before it is ready, in order: targets, units and rules to begin with.
+    /// Sets the first requests, executed in this order before the server is ready: targets, units, rules.
     #[must_use]
     pub fn requests(mut self, requests: Vec<Request>) -> Self {
         self.requests = requests;
         self
     }
 
-    /// Called once it serves, with the portals it listens on.
+    /// Sets the function that is called once the server is ready, with its portals.
     #[must_use]
     pub fn on_ready(mut self, on_ready: impl FnOnce(&[PortalSpec]) + 'static) -> Self {
         self.on_ready = Some(Box::new(on_ready));
@@ -277,10 +278,17 @@ impl Builder {
     /// Takes the lock, the control socket and the portals, and makes a unique identity. No thread is started yet: the caller may still fork.
     ///
     /// # Errors
-    /// What could not be taken.
+    /// One of these could not be taken.
     pub fn bind(self) -> Result<Server, ServerError> {
         let remark = self.opener.remark();
-        let mut control = ControlLoop::new(self.opener)?;
+        let mut model = Model::default();
+        model.loops = self.target_loops;
+        model.defaults = self.defaults;
+        model.chap_algorithms = self.chap_algorithms;
+        model.naming = self.identity.naming().map_err(no_random_numbers)?;
+        model.debug = self.debug;
+        model.remark = remark;
+        let mut control = ControlLoop::new(self.opener, model)?;
         let lock = match &self.control_socket {
             Some(path) => {
                 let (lock, listener) = take_socket(path, self.make_directory)?;
@@ -292,17 +300,11 @@ impl Builder {
         if let Some(shutdown) = self.shutdown {
             control.world.end_by(shutdown)?;
         }
-        control.control.model.loops = self.target_loops;
-        control.control.model.defaults = self.defaults;
-        control.control.model.chap_algorithms = self.chap_algorithms;
-        control.control.model.naming = self.identity.naming().map_err(no_random_numbers)?;
-        control.control.model.debug = self.debug;
-        control.control.model.remark = remark;
         control.control.set_pings(&self.portals);
         let given = !self.portals.portals.is_empty();
         let portals = if given { self.portals.portals } else { default_portals() };
         for portal in portals {
-            // A machine without IPv6 has no IPv6 wildcard, and did not ask for one.
+            // The IPv6 wildcard is a default: a machine without IPv6 has none.
             match listen(&mut control, &portal) {
                 Err(_) if !given && portal.host == "::" && !has_ipv6() => {}
                 Err(source) => return Err(ServerError::Portal { portal, source }),
@@ -318,7 +320,7 @@ impl Builder {
 impl ShutdownHandle {
     /// Ends the server gracefully; a second time, at once.
     pub fn shutdown(&self) {
-        // A full buffer means that it was told often enough.
+        // If the buffer is full, it was asked often enough.
         let _ = (&self.stream).write(&[1]);
     }
 
@@ -331,7 +333,7 @@ impl ShutdownHandle {
     }
 }
 
-/// `<base>.<control port>`; the base is `TGT_IPC_SOCKET`'s value, or stock's own place.
+/// `<base>.<control port>`; the base is the value of `TGT_IPC_SOCKET`, or tgt's default.
 #[must_use]
 pub fn socket_path(base: Option<&OsStr>, control_port: u16) -> PathBuf {
     let mut path = base.unwrap_or_else(|| OsStr::new("/var/run/tgtd/socket")).to_owned();
@@ -362,7 +364,7 @@ fn listen(control: &mut ControlLoop, portal: &PortalSpec) -> io::Result<()> {
     Ok(())
 }
 
-/// The lock comes first: only who holds it may remove a socket that was left behind.
+/// Takes the lock first: only its holder may remove a socket that a previous daemon left.
 fn take_socket(path: &Path, make_directory: bool) -> Result<(File, UnixListener), ServerError> {
     if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
         return Err(ServerError::SocketPathTooLong(path.to_owned()));

@@ -1,37 +1,37 @@
-//! When a loop had better look again than sleep: a round trip at queue depth 1 is mostly falling asleep and waking up.
-//! It looks again for a short time only, only while answers were few and the last waits were short, and never where
-//! there is one processor only.
+//! Busy polling: at queue depth 1 most of a round trip is the time to sleep and wake up. A loop polls for a short time
+//! before it sleeps, only while its turns have few commands and its last waits were short, and never on a machine with
+//! one processor.
 
 use std::time::Duration;
 
-/// Decides before each wait, and learns from it.
+/// Decides before each wait whether to poll, from the length of previous waits.
 #[derive(Debug)]
 pub struct Spin {
     allowed: bool,
-    /// The last waits in nanoseconds, older ones counting less.
+    /// The weighted mean of the last waits, in nanoseconds.
     usual_ns: u64,
 }
 
-/// As long as a loop looks again before it sleeps.
+/// How long a loop polls before it sleeps.
 pub const SPIN_MAX: Duration = Duration::from_micros(50);
 
-/// More commands than this in a turn, and throughput matters more than the next answer.
+/// With more commands than this in a turn throughput matters more than latency.
 const FEW: usize = 2;
 
 impl Spin {
-    /// For a machine with so many processors.
+    /// Makes one for a machine with this many processors.
     #[must_use]
     pub fn new(processors: usize) -> Self {
         Self { allowed: processors > 1, usual_ns: u64::MAX }
     }
 
-    /// Whether to look again before sleeping, after a turn with so many commands.
+    /// Returns whether to poll before sleeping, after a turn with this many commands.
     #[must_use]
     pub fn is_worth_it(&self, commands: usize) -> bool {
         self.allowed && commands > 0 && commands <= FEW && self.usual_ns < SPIN_MAX.as_nanos() as u64
     }
 
-    /// A wait took so long, however it was waited.
+    /// Records the length of a wait, whether it polled or slept.
     pub fn learn(&mut self, waited: Duration) {
         let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
         self.usual_ns = if self.usual_ns == u64::MAX { waited } else { self.usual_ns / 4 * 3 + waited / 4 };
@@ -45,7 +45,7 @@ mod tests {
     const MICRO: Duration = Duration::from_micros(1);
 
     #[test]
-    fn short_waits_are_worth_it_and_long_ones_are_not() {
+    fn loop_spins_after_short_waits_only() {
         let mut spin = Spin::new(2);
         assert!(!spin.is_worth_it(1), "nothing is known yet");
         spin.learn(20 * MICRO);

@@ -1,5 +1,4 @@
-//! A socket and its connection's place in a shard: bytes in by one readv, answers out by one sendmsg, both bounded
-//! for a turn.
+//! The socket of an attached connection: it receives by one readv and sends by one sendmsg, both bounded for a turn.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::TcpStream;
@@ -12,56 +11,56 @@ use crate::buffers::Pool;
 use crate::iscsi::connection::{Connection, ConnectionState};
 use crate::runtime::poller::{Interest, Key};
 
-/// A migrated connection's socket.
+/// The socket of a connection, and its state in the loop.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
-    /// Its registration.
+    /// Its registration with the poller.
     pub key: Key,
-    /// Which of the loop's shards.
+    /// The index of its shard in the loop.
     pub shard: usize,
-    /// Which of the shard's connections.
+    /// The index of its connection in the shard.
     pub place: usize,
     /// What the poller watches it for.
     pub interest: Interest,
-    /// The last send was short: wait for room.
+    /// The last send was short: wait until the socket is writable.
     pub blocked: bool,
-    /// Its connection is to go on in the next turn.
+    /// The connection continues in the next turn.
     pub unfinished: bool,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Received {
-    /// Bytes; what belonged to a payload is there already.
+    /// Bytes were read. Those of the payload in progress are in its buffer.
     Bytes {
-        /// So many lie in the scratch.
+        /// The number of bytes in the scratch buffer.
         scratch: usize,
-        /// So many came in all.
+        /// The number of all bytes.
         all: usize,
-        /// All that was asked for came, so there may be more.
+        /// The read was filled, so more bytes may wait.
         full: bool,
     },
-    /// Nothing for now.
+    /// No bytes wait.
     Nothing,
-    /// The other side is gone.
+    /// The peer has closed the connection, or it failed.
     Closed,
 }
 
-/// While long payloads come, this much is read beyond the payload in progress: a header and little more.
+/// Bytes read beyond a long payload in progress: a header and little more.
 const SCRATCH_BULK: usize = 4096;
 /// Slices of one send; a PDU has up to three.
 const SLICES_MAX: usize = 256;
 const SLICES_FEW: usize = 8;
 
 impl Stream {
-    /// A socket that is registered under `key`.
+    /// Takes over a socket that is registered as `key`.
     #[must_use]
     pub fn new(socket: TcpStream, key: Key, shard: usize, place: usize) -> Self {
         Self { socket, key, shard, place, interest: Interest::Read, blocked: false, unfinished: false }
     }
 
-    /// One readv: the rest of a payload to its place, the rest to the scratch, to each up to `most` bytes.
+    /// Reads once: into the buffer of the payload in progress, then into the scratch buffer, up to `most` bytes each.
     pub fn receive(&self, connection: &mut Connection, scratch: &mut [u8], most: usize) -> Received {
         let bulk = connection.receiver.expects_bulk();
         let mut wanted = scratch.len().min(if bulk { SCRATCH_BULK } else { most });
@@ -97,7 +96,7 @@ impl Stream {
         }
     }
 
-    /// Sends what the connection has until the socket is full; false when the other side is gone.
+    /// Sends what the connection has queued until the socket is full. `false`: the connection failed.
     pub fn send(&mut self, connection: &mut Connection, pool: &mut Pool) -> bool {
         while !connection.transmit.is_empty() {
             let (offered, result) = if connection.transmit.pdus() <= SLICES_FEW / 3 {
@@ -129,7 +128,7 @@ impl Stream {
         true
     }
 
-    /// One sendmsg; how much was offered, and how much was taken.
+    /// Sends once. Returns the number of bytes offered, and of those taken.
     fn send_some<const N: usize>(&self, connection: &Connection) -> (usize, rustix::io::Result<usize>) {
         let mut slices = [IoSlice::new(&[]); N];
         let filled = connection.transmit.slices(&mut slices);
@@ -138,7 +137,7 @@ impl Stream {
         (offered, rustix::net::sendmsg(&self.socket, &slices[..filled], &mut nothing, SendFlags::NOSIGNAL))
     }
 
-    /// What the poller should watch it for.
+    /// Returns the interest for the poller.
     #[must_use]
     pub fn wanted(&self, choked: bool, state: ConnectionState) -> Interest {
         match (!choked && state == ConnectionState::Open, self.blocked) {

@@ -1,7 +1,7 @@
 //! A polling loop, thread `tgt/<tid>` of one target or `tgt/s<k>` for all: it owns the shards of its targets with their
-//! sessions, ports, engines and buffers. A shard that has nothing to do costs nothing.
-//! A turn: wait · letters · per ready connection (read, run, kick, write) · completions · timeouts. What is
-//! left makes the next wait 0, so no wake-up can be lost.
+//! sessions, ports, engines and buffers. An idle shard costs nothing.
+//! A turn: wait · messages · per ready connection (read, run, kick, write) · completions · timeouts. With work left the
+//! next wait is 0, so no wake-up can be lost.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use scsi_core::store::{Completion, EngineIndex, Engines};
 use slab::Slab;
 
-use super::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
-use super::loop_letters::Served;
+use super::loop_messages::Served;
 use super::mailbox::{Inbox, Mailbox, mailbox};
+use super::message::LoopMessage;
 use super::poller::{Interest, Key, Poller, Ready};
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::buffers::Pool;
-use crate::limits::{EVENTS_MAX, LOOP_LETTERS_MAX, SCRATCH_LEN};
+use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
+use crate::limits::{EVENTS_MAX, LOOP_MESSAGES_MAX, SCRATCH_LEN};
 use crate::shard::tasks::Tasks;
 use crate::shard::{Env, ShardEvent};
 use crate::warnings::Warnings;
@@ -29,18 +30,18 @@ use crate::warnings::Warnings;
 pub struct LoopHandle {
     /// Its number.
     pub id: LoopId,
-    /// Its letters.
-    pub mailbox: Mailbox<ToLoop>,
+    /// Its mailbox.
+    pub mailbox: Mailbox<LoopMessage>,
     /// Its thread.
     pub thread: JoinHandle<()>,
 }
 
-/// Starts a loop's thread; `name` has at most 15 bytes, as the kernel takes no more.
+/// Starts the thread of a loop; `name` has at most 15 bytes, the limit of the kernel.
 ///
 /// # Errors
 /// No descriptor or thread is left.
 pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<LoopHandle> {
-    let (send, inbox) = mailbox(LOOP_LETTERS_MAX)?;
+    let (send, inbox) = mailbox(LOOP_MESSAGES_MAX)?;
     let own = send.clone();
     let poller = poller_of(&inbox)?;
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -53,9 +54,9 @@ pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<
 }
 
 /// A poller that watches a loop's mailbox.
-fn poller_of(inbox: &Inbox<ToLoop>) -> io::Result<Poller<Source>> {
+fn poller_of(inbox: &Inbox<LoopMessage>) -> io::Result<Poller<Source>> {
     let mut poller = Poller::new(EVENTS_MAX)?;
-    poller.register(inbox, Source::Letters, Interest::Read)?;
+    poller.register(inbox, Source::Messages, Interest::Read)?;
     Ok(poller)
 }
 
@@ -80,41 +81,41 @@ impl Drop for ExitGuard {
 /// A loop on its own thread.
 pub struct DataLoop {
     pub(super) id: LoopId,
-    pub(super) inbox: Inbox<ToLoop>,
-    pub(super) own: Mailbox<ToLoop>,
+    pub(super) inbox: Inbox<LoopMessage>,
+    pub(super) own: Mailbox<LoopMessage>,
     pub(super) control: Mailbox<ToControl>,
     pub(super) poller: Poller<Source>,
-    /// Before the shards, which hold the stores: no engine may have the last handle on a file.
+    /// Before the shards, so that it is dropped first: the shards hold the stores, whose files the engines use.
     pub(super) engines: Engines,
     pub(super) shards: Slab<Served>,
     pub(super) streams: Slab<Stream>,
     pub(super) pool: Pool,
     pub(super) now: Instant,
     pub(super) warnings: Warnings,
-    /// Ending: nothing new is taken in, the loop ends when all is done or this is over.
+    /// The loop is ending: it accepts nothing new, and ends when all commands are done, at this time at the latest.
     pub(super) end_by: Option<Instant>,
     scratch: Box<[u8]>,
-    /// The events of the engines, by their indices.
+    /// The event descriptors of the engines, by engine index.
     engine_events: Vec<Option<(Key, OwnedFd)>>,
     ready: Vec<Ready<Source>>,
-    letters: Vec<ToLoop>,
+    messages: Vec<LoopMessage>,
     done: Vec<Completion>,
     events: Vec<ShardEvent>,
     touched: Vec<usize>,
     spin: Spin,
-    /// Commands that the last turn took in.
+    /// Commands received in the last turn.
     commands: usize,
-    /// Streams whose reads have more to say than one turn sends, each once.
+    /// Streams with more data to send than their share of one turn, each once.
     unfinished: VecDeque<usize>,
     /// See `serve::share`.
     share: usize,
-    /// Shards with commands that may go on.
+    /// Shards with commands that are ready to run.
     ready_shards: VecDeque<usize>,
-    /// Shards that completions were for.
+    /// Shards that have got completions.
     completed: Vec<usize>,
-    /// The stores may have done more than was taken in.
+    /// The engines may have more completions.
     more_done: bool,
-    /// When shards are to be asked for their timeouts, and when they last were.
+    /// When the timeouts of the shards are to be checked, and when they were last.
     due: Option<Instant>,
     asked: Instant,
 }
@@ -122,7 +123,7 @@ pub struct DataLoop {
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Source {
-    Letters,
+    Messages,
     Engine(EngineIndex),
     Stream(usize),
 }
@@ -130,8 +131,8 @@ pub(super) enum Source {
 impl DataLoop {
     fn new(
         id: LoopId,
-        inbox: Inbox<ToLoop>,
-        own: Mailbox<ToLoop>,
+        inbox: Inbox<LoopMessage>,
+        own: Mailbox<LoopMessage>,
         control: Mailbox<ToControl>,
         poller: Poller<Source>,
     ) -> Self {
@@ -151,7 +152,7 @@ impl DataLoop {
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
             engine_events: Vec::new(),
             ready: Vec::with_capacity(EVENTS_MAX),
-            letters: Vec::new(),
+            messages: Vec::new(),
             done: Vec::new(),
             events: Vec::new(),
             touched: Vec::new(),
@@ -180,22 +181,22 @@ impl DataLoop {
         self.commands = 0;
         self.share = serve::share(self.active());
         let unfinished = self.unfinished.len();
-        self.read_letters();
+        self.read_messages();
         for at in 0..self.ready.len() {
             let ready = self.ready[at];
             match ready.what {
                 Source::Stream(index) => self.serve(index, ready),
-                Source::Letters | Source::Engine(_) => {}
+                Source::Messages | Source::Engine(_) => {}
             }
         }
         self.go_on(unfinished);
         self.expire();
-        // Last: what is done at `kick`, or refused at `submit`, is not announced by any descriptor.
+        // Last: completions of `kick` and `submit` themselves are not announced by any descriptor.
         self.reap();
         !self.may_end()
     }
 
-    /// Waits until something is ready or due, and reads the clock for the turn.
+    /// Waits until a descriptor is ready or a timeout is due, and reads the clock for the turn.
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -219,7 +220,7 @@ impl DataLoop {
         Ok(())
     }
 
-    /// Until when the next wait may last; `None`: until something happens.
+    /// How long the next wait may last; `None`: until an event.
     fn timeout(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() || !self.ready_shards.is_empty() || self.more_done {
             return Some(Duration::ZERO);
@@ -228,17 +229,17 @@ impl DataLoop {
         Some(earliest.saturating_duration_since(Instant::now()))
     }
 
-    fn read_letters(&mut self) {
-        let mut letters = std::mem::take(&mut self.letters);
-        self.inbox.drain(&mut letters);
-        for letter in letters.drain(..) {
-            self.open_letter(letter);
+    fn read_messages(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.inbox.drain(&mut messages);
+        for message in messages.drain(..) {
+            self.handle_message(message);
         }
-        self.letters = letters;
+        self.messages = messages;
         self.watch_engines();
     }
 
-    /// Engines come with their first store; their completions must wake the loop.
+    /// Watches new engines, which appear with their first store: their completions must wake the loop.
     fn watch_engines(&mut self) {
         while self.engine_events.len() < self.engines.len() {
             let index = EngineIndex(self.engine_events.len());
@@ -254,7 +255,7 @@ impl DataLoop {
         }
     }
 
-    /// Engines have panicked: nobody takes in what they announce, and all that they had fails.
+    /// Engines have panicked: stops watching them, and fails their operations.
     #[cold]
     fn fail_lost(&mut self) {
         for (index, event) in self.engine_events.iter_mut().enumerate() {
@@ -270,11 +271,11 @@ impl DataLoop {
             served.shard.fail_lost(&mut env);
             self.after(index, None);
         }
-        // What followed from it may be lost, too.
+        // The commands that follow may be lost, too.
         self.more_done = true;
     }
 
-    /// Takes in what the stores have done, until they have nothing more or others must have their say.
+    /// Handles completions, until there are none or other connections must have their turn.
     fn reap(&mut self) {
         self.more_done = false;
         for _ in 0..REAPS_PER_TURN {
@@ -315,18 +316,18 @@ impl DataLoop {
         self.more_done = true;
     }
 
-    /// What was left for this turn; of streams the first `unfinished`.
+    /// Continues what the last turn left: the first `unfinished` streams and the ready shards.
     fn go_on(&mut self, unfinished: usize) {
         for _ in 0..unfinished {
             let Some(index) = self.unfinished.pop_front() else { break };
-            // It may be gone, and its place another's.
+            // It may be closed, and its index used by another.
             let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.unfinished) else {
                 continue;
             };
             stream.unfinished = false;
             let shard = stream.shard;
             self.flush(index);
-            self.tell(shard);
+            self.handle_events(shard);
         }
         for _ in 0..self.ready_shards.len() {
             let Some(index) = self.ready_shards.pop_front() else { return };
@@ -338,15 +339,15 @@ impl DataLoop {
         }
     }
 
-    /// After a shard was driven: when it wants to be driven again.
+    /// Records when a shard needs to be driven again.
     pub(super) fn note(&mut self, index: usize) {
         let Some(served) = self.shards.get_mut(index) else { return };
         if served.shard.has_ready() && !std::mem::replace(&mut served.is_ready, true) {
             self.ready_shards.push_back(index);
         }
         if let Some(due) = served.shard.poll_timeout(self.now) {
-            // Shards' ticks come in no order; it is enough to look at all of them now and then.
-            let due = due.max(self.asked + ASK_EVERY);
+            // The timeouts of the shards are in no order: checking all of them every `CHECK_EVERY` is enough.
+            let due = due.max(self.asked + CHECK_EVERY);
             self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
         }
     }
@@ -381,10 +382,10 @@ impl DataLoop {
         self.events = events;
     }
 
-    /// Tells the control thread.
-    pub(super) fn to_control(&self, letter: ToControl) {
-        if self.control.send_reserved(letter).is_err() {
-            log::debug!("loop {}: nobody reads its letters any more", self.id.0);
+    /// Sends a message to the control thread.
+    pub(super) fn to_control(&self, message: ToControl) {
+        if self.control.send_reserved(message).is_err() {
+            log::debug!("loop {}: the control thread has ended", self.id.0);
         }
     }
 
@@ -393,10 +394,10 @@ impl DataLoop {
     }
 }
 
-/// How often completions are taken in in a turn before others have their say.
+/// Rounds of completions in a turn.
 const REAPS_PER_TURN: usize = 8;
-/// How often all shards are asked for their timeouts at the most.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The minimum time between two checks of all timeouts.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 mod serve;
 #[cfg(test)]

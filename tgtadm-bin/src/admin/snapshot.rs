@@ -50,7 +50,7 @@ fn no_location() -> Location {
 
 /// Parameters that differ from the defaults of every daemon. tgt's daemon and ours have different defaults.
 fn non_default_parameters(target: &RunningTarget, parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
-    let defaults = [Defaults::Stock, Defaults::Fast].map(|defaults| {
+    let defaults = [Defaults::Tgt, Defaults::Fast].map(|defaults| {
         let pairs = Parameters::new(defaults);
         let texts = pairs.shown().map(|(name, value)| (name, value.to_string()));
         texts.collect::<BTreeMap<&str, String>>()

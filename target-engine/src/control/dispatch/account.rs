@@ -1,10 +1,10 @@
-//! CHAP accounts: made, bound and removed. What stock takes is taken; what is unwise about it goes to the log.
+//! CHAP accounts: made, bound and removed. What tgt accepts is accepted; weaknesses are logged.
 
-use super::super::report::{Reply, Report};
-use super::super::request::{Direction, Secret};
 use super::{Control, done};
+use crate::control::report::{Reply, Report};
 use crate::model::Tid;
-use crate::model::account::{BoundAccounts, no_account};
+use crate::model::account::{BoundAccounts, Direction, no_account};
+use crate::model::secret::Secret;
 
 impl Control {
     pub(super) fn account_new(&mut self, user: String, password: Secret) -> Reply {
@@ -16,7 +16,7 @@ impl Control {
         done(made)
     }
 
-    /// Replaces the secret of an account. The next login needs the new one; sessions stay.
+    /// Replaces the secret of an account. Logins need the new one from now on; sessions stay.
     pub(super) fn account_update(&mut self, user: &str, password: Secret) -> Reply {
         let is_weak = password.is_weak();
         self.model.accounts.update(user, password)?;
@@ -29,17 +29,17 @@ impl Control {
                 self.warn_of_shared_secret(tid, bound);
             }
         }
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
-    /// Whether an account has this secret. The answer gives nothing to a peer that it could not do without: the
-    /// socket serves only the daemon's own user, who may replace every secret.
+    /// Reports whether an account has this secret. This discloses nothing: the socket serves only the daemon's own user,
+    /// who may replace every secret.
     pub(super) fn account_compare(&self, user: &str, password: &Secret) -> Reply {
         let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
         Ok(Report::Secret { user: user.to_owned(), same: account.password == *password })
     }
 
-    /// Takes effect with the next login; sessions stay.
+    /// Binds an account. It takes effect with the next login; sessions stay.
     pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
         self.model.bound_accounts(tid)?;
         let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
@@ -51,7 +51,7 @@ impl Control {
             warn_of_weakness(user);
         }
         self.warn_of_shared_secret(tid, &bound);
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     pub(super) fn account_unbind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
@@ -61,7 +61,7 @@ impl Control {
         if asked_for_proof && bound.incoming().is_empty() {
             warn_of_openness(tid);
         }
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     pub(super) fn account_delete(&mut self, user: &str) -> Reply {
@@ -71,20 +71,20 @@ impl Control {
         opened.extend(is_last(&self.model.discovery_accounts).then_some(None));
         self.model.remove_account(user)?;
         opened.into_iter().for_each(warn_of_openness);
-        done(Ok(()))
+        Ok(Report::Done)
     }
 
     fn warn_of_shared_secret(&self, tid: Option<Tid>, bound: &BoundAccounts) {
         if let Some(incoming) = self.shares_secret(bound) {
-            let (outgoing, whose) = (bound.outgoing().unwrap_or_default(), whose(tid));
+            let (outgoing, owner) = (bound.outgoing().unwrap_or_default(), owner(tid));
             log::warn!(
-                "{whose}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
+                "{owner}: accounts {incoming:?} and {outgoing:?} have the same secret, which must not prove both sides \
                  (RFC 7143 12.1.3): {incoming:?} is refused where it asks the target to prove itself"
             );
         }
     }
 
-    /// An incoming account with the secret of the outgoing one.
+    /// Finds an incoming account that has the secret of the outgoing one.
     fn shares_secret<'a>(&self, bound: &'a BoundAccounts) -> Option<&'a str> {
         let outgoing = &self.model.accounts.find(bound.outgoing()?)?.password;
         let is_same = |user: &&String| {
@@ -94,12 +94,12 @@ impl Control {
     }
 }
 
-fn whose(tid: Option<Tid>) -> String {
+fn owner(tid: Option<Tid>) -> String {
     tid.map_or("discovery".to_owned(), |tid| format!("target {tid}"))
 }
 
 fn warn_of_openness(tid: Option<Tid>) {
-    log::warn!("{}: no incoming account is left, so no proof is asked for any more", whose(tid));
+    log::warn!("{}: no incoming account is left, so no proof is asked for any more", owner(tid));
 }
 
 fn warn_of_weakness(user: &str) {

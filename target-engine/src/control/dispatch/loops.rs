@@ -1,94 +1,160 @@
-//! Which loops serve a target: its own, which come and go with it, or some of those that all targets share.
+//! The loops that serve each target: loops of its own, which are started and ended with it, or some of those that all
+//! targets share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
-use super::super::request::State;
+use super::error::{LoopsError, TargetError};
 use super::store::Ended;
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, target_gone};
+use super::{Control, Env, Outside, Waiting, Work};
+use crate::control::error::ControlError;
+use crate::control::messages::{LoopId, NewTarget, ServiceId, TargetSettings, ToLoop};
+use crate::control::report::{Reply, Report};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
 use crate::model::parameters::Key;
 use crate::model::sessions::Session;
+use crate::model::state::State;
 use crate::model::store::StoreId;
 use crate::model::target::Target;
-use crate::runtime::letters::{Life, LoopId, NewTarget, TargetSettings, ToLoop};
 
-/// Who serves a target.
+/// All loops, and which targets they serve.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    services: BTreeMap<Tid, Service>,
+    /// Loops that serve all targets; empty: each target has loops of its own.
+    shared: Vec<LoopId>,
+    /// Targets that were removed and whose loops have not answered. Their numbers are in use.
+    ending: BTreeSet<Tid>,
+    last_loop: u32,
+    last_service: u64,
+}
+
+/// The loops that serve a target.
 #[derive(Debug)]
-pub(super) struct Service {
-    life: Life,
+struct Service {
+    id: ServiceId,
     loops: Vec<LoopId>,
 }
 
-/// A target that leaves its loops.
+impl Services {
+    /// Starts a loop.
+    fn spawn(&mut self, mut name: String, out: &mut dyn Outside) -> io::Result<LoopId> {
+        // The kernel accepts no more.
+        name.truncate(15);
+        self.last_loop += 1;
+        let id = LoopId(self.last_loop);
+        out.spawn_loop(id, name)?;
+        Ok(id)
+    }
+
+    /// The loops that serve a target, in the order of [`Session::loop_index`].
+    pub(super) fn loops_of(&self, tid: Tid) -> &[LoopId] {
+        self.services.get(&tid).map_or(&[], |service| &service.loops)
+    }
+
+    /// The present service of a target. An operation that began in another one does not concern it.
+    pub(super) fn current(&self, tid: Tid) -> Option<ServiceId> {
+        self.services.get(&tid).map(|service| service.id)
+    }
+
+    pub(super) fn loop_of(&self, session: &Session) -> Option<LoopId> {
+        self.loops_of(session.key.tid).get(session.loop_index).copied()
+    }
+
+    /// Whether a target was removed and its loops have not answered.
+    pub(super) fn is_ending(&self, tid: Tid) -> bool {
+        self.ending.contains(&tid)
+    }
+
+    fn begin(&mut self, tid: Tid, loops: Vec<LoopId>) -> ServiceId {
+        self.last_service += 1;
+        let id = ServiceId(self.last_service);
+        self.services.insert(tid, Service { id, loops });
+        id
+    }
+
+    /// Ends the loops that are not shared.
+    fn end_own(&self, loops: &[LoopId], out: &mut dyn Outside) {
+        for id in loops.iter().filter(|id| !self.shared.contains(id)) {
+            let _ = out.send(*id, ToLoop::End(Duration::ZERO));
+        }
+    }
+
+    /// The shared loops, the one with the fewest targets first, among equals the one with the fewest sessions. Target
+    /// `tid` is not counted.
+    fn shared_by_load(&self, tid: Tid, sessions: &BTreeMap<LoopId, usize>) -> Vec<LoopId> {
+        let mut targets: BTreeMap<LoopId, usize> = BTreeMap::new();
+        for (_, service) in self.services.iter().filter(|(other, _)| **other != tid) {
+            service.loops.iter().for_each(|id| *targets.entry(*id).or_default() += 1);
+        }
+        let load = |id: &LoopId| {
+            let count = |of: &BTreeMap<LoopId, usize>| of.get(id).copied().unwrap_or_default();
+            (count(&targets), count(sessions))
+        };
+        let mut loops = self.shared.clone();
+        loops.sort_by_key(load);
+        loops
+    }
+}
+
+/// The loops of a target are asked to remove it.
 #[derive(Debug)]
-pub struct Retire {
-    /// Gone from the configuration too: its number is free afterwards.
-    pub(super) target: Option<Tid>,
+pub(super) struct EndService {
+    /// The target, if it is removed from the configuration: its number is free afterwards.
+    target: Option<Tid>,
     /// The loops that served it.
     loops: Vec<LoopId>,
-    /// What its units were on: closed when no loop uses it any more.
+    /// The stores of its units; they close when no loop uses them any more.
     stores: Vec<StoreId>,
 }
 
-impl Retire {
+impl EndService {
     pub(super) fn stores(&self) -> &[StoreId] {
         &self.stores
     }
 }
 
 impl Control {
-    /// From now on so many loops serve all targets, instead of loops of their own; 0 changes nothing. For the time
-    /// before the first target.
+    /// Starts this many loops that serve all targets, which then have no loops of their own; 0 changes nothing. To be
+    /// called before the first target is made.
     ///
     /// # Errors
     /// There is no memory or no descriptor for a thread.
     pub fn share_loops(&mut self, count: usize, out: &mut dyn Outside) -> io::Result<()> {
-        for place in 0..count.min(SHARED_LOOPS_MAX) {
-            let id = self.spawn(shared_name(place), out)?;
-            self.shared.push(id);
+        for index in 0..count.min(SHARED_LOOPS_MAX) {
+            let id = self.services.spawn(format!("tgt/s{index}"), out)?;
+            self.services.shared.push(id);
         }
-        if !self.shared.is_empty() {
-            self.model.loops = self.model.loops.min(self.shared.len());
+        let shared = self.services.shared.len();
+        if shared > 0 {
+            self.model.loops = self.model.loops.min(shared);
         }
         Ok(())
     }
 
-    /// Has a target served by so many loops.
-    pub(super) fn serve(
-        &mut self,
-        tid: Tid,
-        count: usize,
-        out: &mut dyn Outside,
-    ) -> Result<(), ControlError> {
-        let loops = self.choose_loops(tid, count, out)?;
-        self.begin_life(tid, loops, out)
+    /// Lets this many loops serve a target.
+    pub(super) fn serve(&mut self, tid: Tid, count: usize, env: &mut Env<'_>) -> Result<(), ControlError> {
+        let loops = self.choose_loops(tid, count, env)?;
+        self.begin_service(tid, loops, env)
     }
 
-    /// Other loops than before; only while nobody is there.
-    pub(super) fn change_loops(&mut self, tid: Tid, count: usize, out: &mut dyn Outside) -> Reply {
-        if !self.shared.is_empty() && count > self.shared.len() {
-            let shared = self.shared.len();
-            let reason = format!(
-                "--name loops --value {count} is not possible; accepted: 1 to {shared}, the shared loops"
-            );
-            return Err(TgtadmError::InvalidRequest.because(reason));
+    /// Changes the number of loops of a target; only without sessions.
+    pub(super) fn change_loops(&mut self, tid: Tid, count: usize, env: &mut Env<'_>) -> Reply {
+        let shared = self.services.shared.len();
+        if shared > 0 && count > shared {
+            return Err(LoopsError::Shared { count, shared }.into());
         }
         let busy = !self.model.target(tid)?.busy_units.is_empty();
         if busy || self.sessions.of_target(tid).next().is_some() {
-            let reason = "--name loops: only while nobody is logged in and no logical unit is on its way";
-            return Err(TgtadmError::TargetActive.because(reason));
+            return Err(LoopsError::InUse.into());
         }
-        let loops = self.choose_loops(tid, count, out)?;
-        // A loop that goes on serving it forgets its former life first.
-        let now = Instant::now();
-        self.leave_loops((None, now), tid, (None, now), out);
-        self.begin_life(tid, loops, out)?;
+        let loops = self.choose_loops(tid, count, env)?;
+        // A loop of both services removes the target first.
+        self.end_service(Waiting::none(env.now), tid, None, env.now, env);
+        self.begin_service(tid, loops, env)?;
         self.model.target_mut(tid)?.loops = count;
         Ok(Report::Done)
     }
@@ -97,186 +163,138 @@ impl Control {
         &mut self,
         tid: Tid,
         count: usize,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Result<Vec<LoopId>, ControlError> {
-        let mut chosen = Vec::new();
-        let places = self.places_by_load(tid);
-        let failed = if self.shared.is_empty() {
-            (0..count).find_map(|index| {
-                self.spawn(thread_name(tid, index, count), out).map(|id| chosen.push(id)).err()
-            })
-        } else {
-            chosen.extend(places.into_iter().take(count).map(|place| self.shared[place]));
-            None
-        };
-        let Some(error) = failed else { return Ok(chosen) };
-        log::error!("target {tid}: no thread for it: {error}");
-        for id in chosen.iter().filter(|id| !self.shared.contains(id)) {
-            send(out, *id, ToLoop::End(Duration::ZERO));
+        if !self.services.shared.is_empty() {
+            let mut loops = self.services.shared_by_load(tid, &self.sessions_by_loop());
+            loops.truncate(count);
+            return Ok(loops);
         }
-        Err(TgtadmError::NoMemory.because(format!("no thread for the target: {error}")))
+        let mut loops = Vec::new();
+        for index in 0..count {
+            match self.services.spawn(thread_name(tid, index, count), env.out) {
+                Ok(id) => loops.push(id),
+                Err(error) => {
+                    log::error!("target {tid}: no thread for it: {error}");
+                    self.services.end_own(&loops, env.out);
+                    return Err(LoopsError::Thread(error).into());
+                }
+            }
+        }
+        Ok(loops)
     }
 
-    /// The shared loops, that with the fewest targets first, among equals that with the fewest sessions; the target
-    /// in question counts not.
-    fn places_by_load(&self, tid: Tid) -> Vec<usize> {
-        let mut load: BTreeMap<LoopId, (usize, usize)> = BTreeMap::new();
-        for (_, service) in self.loops.iter().filter(|(other, _)| **other != tid) {
-            service.loops.iter().for_each(|id| load.entry(*id).or_default().0 += 1);
-        }
-        for (id, sessions) in self.sessions_of_loops() {
-            load.entry(id).or_default().1 += sessions;
-        }
-        let mut places: Vec<usize> = (0..self.shared.len()).collect();
-        places.sort_by_key(|place| load.get(&self.shared[*place]).copied().unwrap_or_default());
-        places
-    }
-
-    /// Which of a target's loops a new session goes to: that with the fewest, whosever they are; the first among
-    /// equals.
+    /// The index of the target's loop that gets the next session: the one with the fewest sessions of all targets; the
+    /// first among equals.
     pub(super) fn least_loaded(&self, tid: Tid) -> usize {
-        let loops = self.loops_of(tid);
+        let loops = self.services.loops_of(tid);
         if loops.len() < 2 {
             return 0;
         }
-        let load = self.sessions_of_loops();
-        let sessions = |index: &usize| load.get(&loops[*index]).copied().unwrap_or_default();
-        (0..loops.len()).min_by_key(sessions).unwrap_or(0)
+        let sessions = self.sessions_by_loop();
+        let load = |index: &usize| sessions.get(&loops[*index]).copied().unwrap_or_default();
+        (0..loops.len()).min_by_key(load).unwrap_or(0)
     }
 
-    fn sessions_of_loops(&self) -> BTreeMap<LoopId, usize> {
-        let mut load = BTreeMap::new();
-        for id in self.sessions.all().filter_map(|session| self.loop_of(session)) {
-            *load.entry(id).or_default() += 1;
+    fn sessions_by_loop(&self) -> BTreeMap<LoopId, usize> {
+        let mut sessions = BTreeMap::new();
+        for id in self.sessions.all().filter_map(|session| self.services.loop_of(session)) {
+            *sessions.entry(id).or_default() += 1;
         }
-        load
+        sessions
     }
 
-    fn spawn(&mut self, mut name: String, out: &mut dyn Outside) -> io::Result<LoopId> {
-        // What the kernel takes.
-        name.truncate(15);
-        self.last_loop += 1;
-        let id = LoopId(self.last_loop);
-        out.spawn_loop(id, name)?;
-        Ok(id)
-    }
-
-    fn begin_life(
-        &mut self,
-        tid: Tid,
-        loops: Vec<LoopId>,
-        out: &mut dyn Outside,
-    ) -> Result<(), ControlError> {
-        self.last_life += 1;
-        let life = Life(self.last_life);
+    fn begin_service(&mut self, tid: Tid, loops: Vec<LoopId>, env: &mut Env<'_>) -> Result<(), ControlError> {
         let target = self.model.target(tid)?;
+        let service = self.services.begin(tid, loops);
+        let loops = self.services.loops_of(tid);
         let settings = Arc::new(settings(target));
         let units: Vec<_> = target.units.iter().map(|(lun, entry)| (*lun, Arc::clone(&entry.unit))).collect();
-        for id in &loops {
-            let target = NewTarget { tid, life, settings: Arc::clone(&settings), units: units.clone() };
-            send(out, *id, ToLoop::AddTarget(Box::new(target)));
+        for id in loops {
+            let target = NewTarget { tid, service, settings: Arc::clone(&settings), units: units.clone() };
+            let _ = env.out.send(*id, ToLoop::AddTarget(Box::new(target)));
         }
         for id in loops.iter().filter(|_| loops.len() > 1) {
-            let siblings = loops.iter().filter(|sibling| *sibling != id);
-            let siblings = siblings.filter_map(|sibling| Some((*sibling, out.mailbox(*sibling)?))).collect();
-            send(out, *id, ToLoop::Siblings(tid, siblings));
+            let siblings = loops.iter().copied().filter(|sibling| sibling != id).collect();
+            let _ = env.out.send(*id, ToLoop::Siblings(tid, siblings));
         }
-        self.loops.insert(tid, Service { life, loops });
         Ok(())
     }
 
-    pub(super) fn tell_settings(&mut self, tid: Tid, out: &mut dyn Outside) -> Result<(), ControlError> {
+    /// Sends the target's parameters to its loops.
+    pub(super) fn send_settings(&mut self, tid: Tid, env: &mut Env<'_>) -> Result<(), ControlError> {
         let settings = Arc::new(settings(self.model.target(tid)?));
-        for id in self.loops_of(tid) {
-            send(out, *id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
+        for id in self.services.loops_of(tid) {
+            let _ = env.out.send(*id, ToLoop::UpdateTarget(tid, Arc::clone(&settings)));
         }
         Ok(())
     }
 
-    /// Has a target's loops forget it; those of its own end. What runs may finish `by` that time.
-    pub(super) fn leave_loops(
+    /// Asks the loops of a target to remove it; those of its own end afterwards. Commands may finish `by` that time.
+    /// With `removed` the target is removed from the configuration as well.
+    pub(super) fn end_service(
         &mut self,
-        (client, due): MaybeWaiting,
+        waiting: Waiting,
         tid: Tid,
-        (gone, by): (Option<Target>, Instant),
-        out: &mut dyn Outside,
+        removed: Option<Target>,
+        by: Instant,
+        env: &mut Env<'_>,
     ) {
-        let loops = self.loops.remove(&tid).map(|service| service.loops).unwrap_or_default();
-        let target = gone.as_ref().map(|target| target.tid);
-        let units = gone.into_iter().flat_map(|target| target.units.into_values());
+        let loops = self.services.services.remove(&tid).map(|service| service.loops).unwrap_or_default();
+        let target = removed.as_ref().map(|target| target.tid);
+        self.services.ending.extend(target);
+        let units = removed.into_iter().flat_map(|target| target.units.into_values());
         let stores = units.filter_map(|entry| entry.open).collect();
-        let work = Work::Retire(Retire { target, loops: loops.clone(), stores });
-        self.tell(client, due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
+        let work = Work::EndService(EndService { target, loops: loops.clone(), stores });
+        self.ask_loops(waiting, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), env);
     }
 
-    /// Cuts the time short that a target has which is on its way out of its loops already.
-    pub(super) fn hurry(
+    /// Shortens the time that the commands of a target have which is being removed.
+    pub(super) fn hasten_end(
         &mut self,
-        (client, due): Waiting,
+        waiting: Waiting,
         tid: Tid,
         by: Instant,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
-        let retire = self.pending.works().find_map(|work| match work {
-            Work::Retire(retire) if retire.target == Some(tid) => Some(retire),
+        let end = self.pending.works().find_map(|work| match work {
+            Work::EndService(end) if end.target == Some(tid) => Some(end),
             _ => None,
         });
-        let Retire { loops, stores, .. } = retire.ok_or_else(target_gone)?;
+        let EndService { loops, stores, .. } = end.ok_or(TargetError::Gone)?;
         let (loops, stores) = (loops.clone(), stores.clone());
-        let work = Work::Retire(Retire { target: None, loops: Vec::new(), stores });
-        self.tell(Some(client), due, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), out);
+        let work = Work::EndService(EndService { target: None, loops: Vec::new(), stores });
+        self.ask_loops(waiting, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), env);
         Ok(())
     }
 
-    /// The target is gone from its loops: those of its own end, and its number is free.
-    pub(super) fn retired(&mut self, retire: Retire, out: &mut dyn Outside) -> Ended {
-        if let Some(tid) = retire.target {
-            self.leaving.remove(&tid);
+    /// All loops have removed the target: those of its own end, and its number is free.
+    pub(super) fn service_ended(&mut self, end: EndService, env: &mut Env<'_>) -> Ended {
+        if let Some(tid) = end.target {
+            self.services.ending.remove(&tid);
         }
-        for id in retire.loops.iter().filter(|id| !self.shared.contains(id)) {
-            send(out, *id, ToLoop::End(Duration::ZERO));
-        }
-        Ended { reply: Ok(Report::Done), closing: retire.stores }
+        self.services.end_own(&end.loops, env.out);
+        Ended { reply: Ok(Report::Done), closing: end.stores }
     }
 
-    /// A loop that ended has reported the end of each of its sessions, unless it failed.
+    /// Ends the sessions of a loop that has ended. It has reported each of them, unless it failed.
     pub(super) fn forget_sessions_of(&mut self, id: LoopId) {
-        let sessions = self.sessions.all().filter(|session| self.loop_of(session) == Some(id));
+        let sessions = self.sessions.all().filter(|session| self.services.loop_of(session) == Some(id));
         for (tsih, nexus) in sessions.map(|session| (session.tsih, session.nexus)).collect::<Vec<_>>() {
             self.sessions.end(tsih, nexus);
         }
     }
 
-    /// The loops that serve a target.
+    /// Returns the loops that serve a target.
     #[must_use]
     pub fn loops_of(&self, tid: Tid) -> &[LoopId] {
-        self.loops.get(&tid).map_or(&[], |service| &service.loops)
-    }
-
-    /// Which life of its number a target is in: what is begun in one is nothing to the next.
-    pub(super) fn life_of(&self, tid: Tid) -> Option<Life> {
-        self.loops.get(&tid).map(|service| service.life)
-    }
-
-    pub(super) fn loop_of(&self, session: &Session) -> Option<LoopId> {
-        self.loops_of(session.key.tid).get(session.loop_index).copied()
+        self.services.loops_of(tid)
     }
 }
 
-/// Sends a letter that asks for no answer and must not be lost; a loop that is gone needs none.
-pub(super) fn send(out: &mut dyn Outside, id: LoopId, letter: ToLoop) {
-    if let Some(mailbox) = out.mailbox(id) {
-        let _ = mailbox.send_reserved(letter);
-    }
-}
-
-/// `tgt/<tid>`, or `tgt/<tid>.<k>` where there are several.
+/// `tgt/<tid>`, or `tgt/<tid>.<index>` if there are several.
 fn thread_name(tid: Tid, index: usize, count: usize) -> String {
     if count == 1 { format!("tgt/{tid}") } else { format!("tgt/{tid}.{index}") }
-}
-
-fn shared_name(place: usize) -> String {
-    format!("tgt/s{place}")
 }
 
 fn settings(target: &Target) -> TargetSettings {

@@ -1,156 +1,103 @@
-//! Requests against the configuration: answered at once, or begun and answered later.
+//! The control plane: requests, logins and the messages of loops against the configuration.
 //!
-//! [`Control`] is plain state; what it needs done in the world goes through [`Outside`]. It never waits: a store is
-//! opened by an opener, a loop answers by letter, and both come back with the ticket they were given.
+//! [`Control`] is plain state. Its driver feeds it, and it acts through [`Outside`]:
+//!
+//! - [`Control::request`] takes the request of a client. It returns the reply, or `None`: then the reply comes through
+//!   [`Outside::reply`], at the latest when [`Control::handle_timeout`] is called at its deadline.
+//! - [`Control::message`] takes the messages of the loops, those of one loop in the order in which it sent them.
+//! - [`Control::job_done`] takes the results of jobs, in any order.
+//! - [`Control::question`] answers what logins and discovery sessions ask; `None`: the answer comes through
+//!   [`Outside::answer_login`]. [`Control::attach`] takes over a connection that has logged in.
+//! - [`Control::client_ended`]: the client of this id takes no reply any more.
+//! - [`Control::next_deadline`] returns when to call [`Control::handle_timeout`]; ask again after every other call.
+//!
+//! The time is an argument and never goes back. No call blocks, and each does work in proportion to the configuration
+//! at most. Ids of clients, logins and loops are never used twice.
 
 mod account;
+mod attach;
+pub mod error;
 mod login;
 mod loops;
 mod names;
+mod outside;
 mod portal;
 mod redirect;
+mod show;
 mod stat;
 mod store;
 mod system;
 mod target;
 mod unit;
 mod update;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use iscsi_proto::chap::Challenger;
 
-use super::error::{ControlError, TgtadmError};
-use super::pending::{ClientId, Operation, Pending};
-use super::report::{self, Reply, Report};
+use super::error::ControlError;
+use super::jobs::JobDone;
+use super::messages::{LoopId, ToControl};
+use super::pending::{ClientId, Pending};
+use super::report::{Reply, Report};
 use super::request::Request;
-use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
+use crate::model::Model;
 use crate::model::sessions::SessionDirectory;
-use crate::model::store::{StoreId, StoreKind};
-use crate::model::{Model, PortalId, Tid};
-use crate::runtime::letters::{LoopError, LoopId, Ticket, ToControl, ToLoop};
-use crate::runtime::mailbox::Mailbox;
-use crate::runtime::openers::{Job, JobDone};
 
-pub use login::{LoginId, Refused};
-use loops::send;
-use store::{Opened, still_open};
+pub use attach::Refused;
+pub use login::{Addresses, LoginId};
+use loops::Services;
+pub use outside::{LoopGone, Outside};
+use portal::Portals;
+use store::OpenStores;
+use work::{Waiting, Work};
 
-/// The configuration, the sessions, and what is under way.
+/// The configuration, the sessions, and the operations under way. See the [module](self) for its calls.
 #[derive(Debug, Default)]
 pub struct Control {
-    /// The configuration.
-    pub model: Model,
-    /// The sessions.
-    pub sessions: SessionDirectory,
+    model: Model,
+    sessions: SessionDirectory,
+    services: Services,
+    stores: OpenStores,
+    portals: Portals,
     pending: Pending<Work>,
-    /// Stores that are not closed yet, with their paths; those that no unit has any more among them.
-    open_stores: BTreeMap<StoreId, String>,
-    loops: BTreeMap<Tid, loops::Service>,
-    /// Loops that serve all targets; none: each has loops of its own.
-    shared: Vec<LoopId>,
-    /// The daemon ends: so do its loops.
-    pub(crate) ending: bool,
-    /// Targets that are removed but not gone: their loops have not answered. Their numbers are taken.
-    leaving: BTreeSet<Tid>,
-    /// Of all logins; from the first that needs one on.
+    /// Makes the challenges of all logins; `None` before the first login that needs one.
     challenger: Option<Arc<Challenger>>,
-    last_loop: u32,
-    last_life: u64,
-    last_portal: u32,
-    /// Where the driver listens when it is started again.
-    startup_portals: Vec<crate::model::portal::PortalSpec>,
 }
 
-/// What a [`Control`] needs done. Nothing here may block.
-pub trait Outside {
-    /// Sends a reply that was not given at once.
-    fn reply(&mut self, client: ClientId, reply: Reply);
-
-    /// Starts a loop's thread.
-    ///
-    /// # Errors
-    /// There is no memory or no descriptor for it.
-    fn spawn_loop(&mut self, id: LoopId, thread_name: String) -> io::Result<()>;
-
-    /// A loop's mailbox; `None` once the loop is gone.
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>>;
-
-    /// A loop has said its last word.
-    fn loop_ended(&mut self, id: LoopId);
-
-    /// A loop ended that was not asked to: the server ends, too.
-    fn loop_failed(&mut self, id: LoopId);
-
-    /// Gives a job to the openers.
-    ///
-    /// # Errors
-    /// The job: too many wait.
-    fn job(&mut self, job: Job) -> Result<(), Job>;
-
-    /// Listens; the address that was taken, which tells a chosen port.
-    ///
-    /// # Errors
-    /// The address is taken or not ours.
-    fn listen(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr>;
-
-    /// Listens there no more.
-    fn close_portal(&mut self, id: PortalId);
-
-    /// Closes what is logging in and what discovers.
-    fn close_logins(&mut self);
-
-    /// Answers a question that could not be answered at once.
-    fn answer_login(&mut self, login: LoginId, answer: Answer);
-
-    /// The kinds of stores that can be opened.
-    fn store_kinds(&self) -> Vec<StoreKind>;
-
-    /// Logs what initiators do, but not as often as they like.
-    fn note(&mut self, text: std::fmt::Arguments<'_>);
-
-    /// Logs debug messages, or no more.
-    fn set_debug(&mut self, on: bool);
-
-    /// Ends the daemon once its replies are sent.
-    fn end(&mut self);
-}
-
-/// What is being done under a ticket.
-#[derive(Debug)]
-pub enum Work {
-    /// A new unit's store is opened, or its loops are told.
-    NewUnit(unit::NewUnit),
-    /// A unit's loops forget it.
-    RemoveUnit(unit::RemoveUnit),
-    /// A loop that did forget a unit serves it again, because another would not.
-    RestoreUnit,
-    /// A unit is changed, one change after the other.
-    UpdateUnit(update::UpdateUnit),
-    /// A unit's medium is exchanged once nothing runs on it.
-    SwapMedium(update::Swap),
-    /// A target leaves its loops.
-    Retire(loops::Retire),
-    /// Stores are closed; all else is done.
-    Close(store::Closing),
-    /// A connection is closed.
-    CloseConnection,
-    /// Portals' names are looked up.
-    Listen(portal::Listen),
-    /// A redirect command runs for a login.
-    Redirect(redirect::Redirecting),
+/// The surroundings of one call.
+struct Env<'a> {
+    /// The time of the call.
+    now: Instant,
+    out: &'a mut dyn Outside,
 }
 
 impl Control {
-    /// Does what a client asks. `None`: the reply comes later, at the latest when its deadline is over.
+    /// Makes a control plane with this configuration, which has no targets.
+    #[must_use]
+    pub fn new(model: Model) -> Self {
+        Self { model, ..Self::default() }
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Returns the sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionDirectory {
+        &self.sessions
+    }
+
+    /// Executes the request of a client. `None`: the reply comes later, at the latest at its deadline.
     pub fn request(
         &mut self,
         client: ClientId,
@@ -158,258 +105,118 @@ impl Control {
         now: Instant,
         out: &mut dyn Outside,
     ) -> Option<Reply> {
-        let due = now + CONTROL_REPLY;
-        match request {
-            Request::UnitNew { tid, lun, device_type, strings } => {
-                refusal(self.unit_new((client, due), tid, lun, device_type, strings, out))
-            }
-            Request::UnitDelete { tid, lun, within } => {
-                let (by, due) = (within.map(|time| now + time), due + within.unwrap_or_default());
-                refusal(self.unit_delete((client, due), tid, lun, by, out))
-            }
-            Request::UnitUpdate { tid, lun, changes } => {
-                self.unit_update((client, due), tid, lun, changes, out)
-            }
-            Request::TargetDelete { tid, within } => {
-                let (by, due) = (within.map(|time| now + time), due + within.unwrap_or_default());
-                refusal(self.target_delete((client, due), tid, by, out))
-            }
-            Request::PortalNew(options) => self.portal_new((client, due), options, out),
-            Request::ConnectionDelete { tid, sid, cid } => {
-                refusal(self.connection_delete((client, due), tid, sid, cid, out))
-            }
-            at_once => Some(self.answer_at_once(at_once, out)),
-        }
+        let waiting = Waiting { client: Some(client), due: now + CONTROL_REPLY };
+        self.execute(waiting, request, &mut Env { now, out })
     }
 
-    fn answer_at_once(&mut self, request: Request, out: &mut dyn Outside) -> Reply {
-        match request {
-            Request::SystemShow => Ok(Report::System(report::system(&self.model, out.store_kinds()))),
-            Request::SystemUpdate(changes) => self.system_update(changes, out),
-            Request::SystemDelete => self.system_delete(out),
-            Request::TargetNew { tid, name } => self.target_new(tid, &name, out),
-            Request::TargetShowAll => {
-                let targets = self.model.targets().map(|target| report::target(target, &self.sessions));
-                Ok(Report::Targets(targets.collect()))
+    fn execute(&mut self, waiting: Waiting, request: Request, env: &mut Env<'_>) -> Option<Reply> {
+        Some(match request {
+            // These take time.
+            Request::UnitNew { tid, lun, device_type, strings } => {
+                return refusal(self.unit_new(waiting, tid, lun, device_type, strings, env));
             }
-            Request::TargetShow(tid) => {
-                let target = self.model.target(tid)?;
-                Ok(Report::Target(Box::new(report::target(target, &self.sessions))))
+            Request::UnitDelete { tid, lun, within } => {
+                return refusal(self.unit_delete(waiting, tid, lun, within, env));
             }
+            Request::UnitUpdate { tid, lun, changes } => {
+                return self.unit_update(waiting, tid, lun, changes, env);
+            }
+            Request::TargetDelete { tid, within } => {
+                return refusal(self.target_delete(waiting, tid, within, env));
+            }
+            Request::PortalNew(options) => return self.portal_new(waiting, options, env),
+            Request::ConnectionDelete { tid, sid, cid } => {
+                return refusal(self.connection_delete(waiting, tid, sid, cid, env));
+            }
+            // These are answered at once.
+            Request::SystemShow => self.system_show(env),
+            Request::SystemUpdate(changes) => self.system_update(changes, env),
+            Request::SystemDelete => self.system_delete(env),
+            Request::SystemStat | Request::TargetStat(None) => self.system_stat(),
+            Request::TargetNew { tid, name } => self.target_new(tid, &name, env),
+            Request::TargetShowAll => self.target_show_all(),
+            Request::TargetShow(tid) => self.target_show(tid),
+            Request::TargetStat(Some(tid)) => self.target_stat(tid),
             Request::TargetBind { tid, rule } => self.target_bind(tid, rule),
             Request::TargetUnbind { tid, rule } => self.target_unbind(tid, rule),
-            Request::TargetUpdate { tid, name, value } => self.target_update(tid, &name, &value, out),
-            Request::PortalDelete(options) => self.portal_delete(&options, out),
-            Request::PortalShow => {
-                Ok(Report::Portals(self.model.portals.iter().map(|portal| portal.spec.clone()).collect()))
-            }
-            Request::LldShow => Ok(Report::Drivers(report::drivers(&self.model))),
-            Request::LldStart(driver) => self.driver_start(driver, out),
-            Request::LldStop(driver) => self.driver_stop(driver, out),
-            Request::ConnectionShow(tid) => {
-                self.model.target(tid)?;
-                Ok(Report::Sessions(report::sessions(self.sessions.of_target(tid))))
-            }
+            Request::TargetUpdate { tid, name, value } => self.target_update(tid, &name, &value, env),
+            Request::PortalDelete(options) => self.portal_delete(&options, env),
+            Request::PortalShow => self.portal_show(),
+            Request::LldShow => self.driver_show(),
+            Request::LldStart(driver) => self.driver_start(driver, env),
+            Request::LldStop(driver) => self.driver_stop(driver, env),
+            Request::ConnectionShow(tid) => self.connection_show(tid),
+            Request::ConnectionStat { sid, cid } => self.connection_stat(sid, cid),
             Request::SessionShow { tid, sid } => self.session_show(tid, sid),
+            Request::SessionStat { sid } => self.session_stat(sid),
             Request::UnitShow { tid, lun } => self.unit_show(tid, lun),
+            Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
             Request::AccountNew { user, password } => self.account_new(user, password),
             Request::AccountUpdate { user, password } => self.account_update(&user, password),
             Request::AccountCompare { user, password } => self.account_compare(&user, &password),
             Request::AccountDelete { user } => self.account_delete(&user),
-            Request::AccountShow => {
-                Ok(Report::Accounts(self.model.accounts.users().map(str::to_owned).collect()))
-            }
+            Request::AccountShow => self.account_show(),
             Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
             Request::AccountUnbind { tid, user, direction } => self.account_unbind(tid, &user, direction),
-            Request::SystemStat | Request::TargetStat(None) => Ok(Report::UnitCounts(self.system_stat())),
-            Request::TargetStat(Some(tid)) => self.target_stat(tid),
-            Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
-            Request::SessionStat { sid } => self.session_stat(sid),
-            Request::ConnectionStat { sid, cid } => self.connection_stat(sid, cid),
-            // Those that take time were dealt with before.
-            _ => Err(TgtadmError::UnsupportedOperation.into()),
-        }
+        })
     }
 
-    /// Takes a loop's letter.
-    pub fn letter(&mut self, letter: ToControl, out: &mut dyn Outside) {
-        match letter {
+    /// Takes the message of a loop.
+    pub fn message(&mut self, message: ToControl, now: Instant, out: &mut dyn Outside) {
+        let env = &mut Env { now, out };
+        match message {
             ToControl::Answer(from, ticket, answer) => {
                 if let Some(operation) = self.pending.answer(ticket, from, answer) {
-                    self.finish(operation, out);
+                    self.finish(operation, env);
                 }
             }
-            ToControl::LoopEnded(id) => self.loop_ended(id, out),
+            ToControl::SessionStarted(_, tid, tsih, nexus) => self.session_started(tid, tsih, nexus, env),
+            ToControl::ConnectionJoined(_, _, tsih, cid) => self.connection_joined(tsih, cid),
+            ToControl::ConnectionEnded(_, _, tsih, cid) => self.connection_ended(tsih, cid),
+            ToControl::AttachFailed(_, _, tsih, nexus, cid) => self.attach_failed(tsih, nexus, cid),
+            ToControl::SessionEnded(_, tid, tsih, nexus) => self.session_ended(tid, tsih, nexus, env),
+            ToControl::LoopEnded(id) => self.loop_ended(id, env),
             ToControl::LoopFailed(id) => {
-                self.loop_ended(id, out);
-                out.loop_failed(id);
+                self.loop_ended(id, env);
+                env.out.loop_failed(id);
             }
-            about_a_session => self.session_letter(about_a_session, out),
         }
     }
 
-    fn loop_ended(&mut self, id: LoopId, out: &mut dyn Outside) {
-        out.loop_ended(id);
+    fn loop_ended(&mut self, id: LoopId, env: &mut Env<'_>) {
+        env.out.loop_ended(id);
         for operation in self.pending.loop_ended(id) {
-            self.finish(operation, out);
+            self.finish(operation, env);
         }
         self.forget_sessions_of(id);
     }
 
-    /// Takes an opener's result.
-    pub fn job_done(&mut self, done: JobDone, out: &mut dyn Outside) {
-        match done {
-            JobDone::Opened(ticket, store) => {
-                let store = store.map(|store| Opened { id: StoreId(ticket.0), store });
-                match self.pending.take(ticket) {
-                    Some(Operation { client, deadline, work: Work::NewUnit(new), .. }) => {
-                        self.unit_opened((client, deadline), new, store, out);
-                    }
-                    Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) => {
-                        self.medium_opened((client, deadline), update, store, out);
-                    }
-                    _ => {}
-                }
-            }
-            JobDone::Closed(id) => self.store_closed(id, out),
-            JobDone::Refreshed(ticket, answer) => {
-                if let Some(Operation { client, deadline, work: Work::UpdateUnit(update), .. }) =
-                    self.pending.take(ticket)
-                {
-                    self.size_read((client, deadline), update, answer, out);
-                }
-            }
-            JobDone::Resolved(ticket, addresses) => {
-                if let Some(Operation { client, deadline, work: Work::Listen(listen), .. }) =
-                    self.pending.take(ticket)
-                {
-                    self.name_resolved((client, deadline), listen, &addresses, out);
-                }
-            }
-            JobDone::Redirected(ticket, answer) => {
-                if let Some(Operation { work: Work::Redirect(redirecting), .. }) = self.pending.take(ticket) {
-                    self.redirect_told(redirecting, answer, out);
-                }
-            }
-        }
+    /// Takes the result of a job.
+    pub fn job_done(&mut self, result: JobDone, now: Instant, out: &mut dyn Outside) {
+        self.finish_job(result, &mut Env { now, out });
     }
 
-    /// The last loop has answered.
-    fn finish(&mut self, operation: Operation<Work>, out: &mut dyn Outside) {
-        let Operation { client, deadline, answers, work, .. } = operation;
-        let ended = match work {
-            Work::NewUnit(new) => self.unit_added(new, &answers, out),
-            Work::RemoveUnit(remove) => self.unit_removed(remove, &answers, out),
-            Work::Retire(retire) => self.retired(retire, out),
-            Work::SwapMedium(swap) => return self.medium_idle((client, deadline), swap, out),
-            Work::CloseConnection => {
-                let closed = answers.into_iter().try_for_each(|(_, answer)| answer.map_err(loop_refused));
-                done(closed).into()
-            }
-            Work::RestoreUnit
-            | Work::UpdateUnit(_)
-            | Work::Close(_)
-            | Work::Listen(_)
-            | Work::Redirect(_) => return,
-        };
-        self.reply_when_closed((client, deadline), ended, out);
-    }
-
-    /// When [`Self::handle_timeout`] is due.
+    /// Returns when [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.pending.next_deadline()
     }
 
-    /// Replies to those who have waited long enough.
+    /// Replies to the clients whose reply is due.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
-        let open = &self.open_stores;
-        let still_open =
-            |ids: &[StoreId]| still_open(ids.iter().filter_map(|id| open.get(id)).map(String::as_str));
-        for (client, work) in self.pending.overdue(now) {
-            let reply = match work {
-                // What is removed is no longer there, whatever its loops still have to wait for.
-                Work::Retire(retire) => still_open(retire.stores()).map_or(Ok(Report::Done), Err),
-                Work::RemoveUnit(remove) if remove.is_certain() => {
-                    still_open(remove.store().as_slice()).map_or(Ok(Report::Done), Err)
-                }
-                Work::Close(closing) => closing.overdue(still_open(closing.stores())),
-                Work::SwapMedium(_) => Err(TgtadmError::LunActive.because(
-                    "the commands on the present medium have not ended yet; it is exchanged when they have",
-                )),
-                _ => Err(overdue()),
-            };
-            out.reply(client, reply);
-        }
+        self.reply_overdue(&mut Env { now, out });
     }
 
-    /// Nobody waits for this client's reply any more.
+    /// Forgets a client: it takes no reply any more. What it asked for goes on.
     pub fn client_ended(&mut self, client: ClientId) {
         self.pending.client_ended(client);
     }
-
-    /// Begins an operation of some loops: mails each its letter. A loop that is gone counts as having answered.
-    fn tell(
-        &mut self,
-        client: Option<ClientId>,
-        deadline: Instant,
-        loops: &[LoopId],
-        work: Work,
-        letter: impl Fn(Ticket) -> ToLoop,
-        out: &mut dyn Outside,
-    ) {
-        let ticket = self.pending.begin(client, deadline, loops.to_vec(), work);
-        let mut ended = None;
-        for id in loops {
-            // A letter with a ticket must arrive: its number is bounded by the requests under way.
-            let sent = out.mailbox(*id).is_some_and(|mailbox| mailbox.send_reserved(letter(ticket)).is_ok());
-            if !sent {
-                ended = ended.or(self.pending.answer(ticket, *id, Err(LoopError::NoTarget)));
-            }
-        }
-        if loops.is_empty() {
-            ended = self.pending.take(ticket);
-        }
-        if let Some(operation) = ended {
-            self.finish(operation, out);
-        }
-    }
 }
-
-/// Who waits, and until when.
-type Waiting = (ClientId, Instant);
-/// The same, once nobody may be waiting any more.
-type MaybeWaiting = (Option<ClientId>, Instant);
 
 fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
     begun.err().map(Err)
 }
 
-fn done(result: Result<(), ControlError>) -> Reply {
-    result.map(|()| Report::Done)
-}
-
-/// What a loop's refusal is on the wire.
-fn loop_refused(error: LoopError) -> ControlError {
-    match error {
-        LoopError::NoTarget => target_gone(),
-        LoopError::NoUnit => TgtadmError::NoLun.because("the logical unit is gone"),
-        LoopError::UnitExists => TgtadmError::LunExists.because("the logical unit is there already"),
-        LoopError::Busy => TgtadmError::LunActive.because("commands are running on the logical unit"),
-        LoopError::NoConnection => TgtadmError::NoConnection.because("the connection is gone"),
-        LoopError::Store(error) => TgtadmError::InvalidRequest.because(format!("the backing store: {error}")),
-    }
-}
-
-fn target_gone() -> ControlError {
-    TgtadmError::NoTarget.because("the target was removed meanwhile")
-}
-
-fn too_busy() -> ControlError {
-    TgtadmError::NoMemory.because("too many operations are under way; try again")
-}
-
-fn overdue() -> ControlError {
-    let seconds = CONTROL_REPLY.as_secs();
-    TgtadmError::Unknown.because(format!("no answer within {seconds} s; what was begun goes on"))
+fn done<E: Into<ControlError>>(result: Result<(), E>) -> Reply {
+    result.map(|()| Report::Done).map_err(E::into)
 }

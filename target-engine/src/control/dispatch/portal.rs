@@ -1,108 +1,109 @@
-//! Portals: addresses are listened on at once, names are looked up by an opener first.
+//! Portals: an address is listened on at once, a name is resolved by a job first.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, too_busy};
+use super::error::{OperationError, PortalError};
+use super::{Control, Env, Outside, Waiting, Work};
+use crate::control::error::ControlError;
+use crate::control::jobs::Job;
+use crate::control::report::{Reply, Report};
 use crate::limits::PORTALS_MAX;
 use crate::model::portal::{PortalOptions, PortalSpec};
 use crate::model::{Portal, PortalId};
-use crate::runtime::openers::Job;
 
-/// Portals on their way.
+/// What is known of portals beside the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Portals {
+    last: u32,
+    /// Where the driver listens when it is started again.
+    pub(super) at_start: Vec<PortalSpec>,
+}
+
+/// Portals of one request that are being added.
 #[derive(Debug)]
-pub struct Listen {
+pub(super) struct Listen {
     rest: VecDeque<PortalSpec>,
-    /// Those of the same request that are listened on already.
+    /// Those that are listened on already.
     added: Vec<PortalId>,
 }
 
 impl Control {
     pub(super) fn portal_new(
         &mut self,
-        (client, due): Waiting,
+        waiting: Waiting,
         options: PortalOptions,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Option<Reply> {
         self.set_pings(&options);
         let listen = Listen { rest: options.portals.into(), added: Vec::new() };
-        self.listen_on((Some(client), due), listen, out)
+        self.listen_on(waiting, listen, env)
     }
 
-    /// For the targets that are made from now on.
+    /// Sets how targets that are made from now on ping their initiators.
     pub fn set_pings(&mut self, options: &PortalOptions) {
         self.model.nop_interval = options.nop_interval.unwrap_or(self.model.nop_interval);
         self.model.nop_count = options.nop_count.unwrap_or(self.model.nop_count);
     }
 
-    /// Removes the portals that are written like these.
-    pub(super) fn portal_delete(&mut self, options: &PortalOptions, out: &mut dyn Outside) -> Reply {
+    /// Removes the portals with these addresses.
+    pub(super) fn portal_delete(&mut self, options: &PortalOptions, env: &mut Env<'_>) -> Reply {
         for spec in &options.portals {
             let wanted = spec.address().map_or_else(|| spec.clone(), PortalSpec::from);
             let found = self.model.portals.iter().position(|portal| portal.spec == wanted);
             let found = found.ok_or_else(|| {
-                let known: Vec<_> = self.model.portals.iter().map(|portal| portal.spec.to_string()).collect();
-                let reason =
-                    format!("portal={wanted}: it is not listened on; accepted: {}", known.join(", "));
-                TgtadmError::InvalidRequest.because(reason)
+                let known = self.model.portals.iter().map(|portal| portal.spec.clone()).collect();
+                PortalError::Unknown { portal: wanted, known }
             })?;
             let portal = self.model.portals.remove(found);
-            out.close_portal(portal.id);
+            env.out.close_portal(portal.id);
         }
         Ok(Report::Done)
     }
 
-    /// All or none: what was added before a failure is taken back.
-    fn listen_on(
-        &mut self,
-        (client, due): MaybeWaiting,
-        mut listen: Listen,
-        out: &mut dyn Outside,
-    ) -> Option<Reply> {
+    /// Adds all or none: after a failure those that were added are removed again.
+    fn listen_on(&mut self, waiting: Waiting, mut listen: Listen, env: &mut Env<'_>) -> Option<Reply> {
         while let Some(spec) = listen.rest.pop_front() {
             let Some(address) = spec.address() else {
-                let ticket = self.pending.begin(client, due, Vec::new(), Work::Listen(listen));
-                if out.job(Job::Resolve(ticket, spec)).is_ok() {
+                let ticket =
+                    self.pending.begin(waiting.client, waiting.due, Vec::new(), Work::Listen(listen));
+                if env.out.job(Job::Resolve(ticket, spec)).is_ok() {
                     return None;
                 }
                 let operation = self.pending.take(ticket);
                 if let Some(Work::Listen(listen)) = operation.map(|operation| operation.work) {
-                    self.take_back(&listen, out);
+                    self.undo(&listen, env);
                 }
-                return Some(Err(too_busy()));
+                return Some(Err(OperationError::TooBusy.into()));
             };
-            if let Err(error) = self.listen_and_note(address, &mut listen, out) {
+            if let Err(error) = self.listen_and_note(address, &mut listen, env) {
                 return Some(Err(error));
             }
         }
         Some(Ok(Report::Done))
     }
 
-    /// The opener has looked a name up; each of its addresses is a portal.
+    /// A name was resolved: each of its addresses becomes a portal.
     pub(super) fn name_resolved(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         mut listen: Listen,
         addresses: &[SocketAddr],
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) {
-        let unknown =
-            || TgtadmError::InvalidRequest.because("--params portal=: no address is known for this name");
-        let mut reply = addresses.is_empty().then(|| Err(unknown()));
+        let mut reply = addresses.is_empty().then(|| Err(PortalError::NoAddress.into()));
         for address in addresses {
-            if let Err(error) = self.listen_and_note(*address, &mut listen, out) {
+            if let Err(error) = self.listen_and_note(*address, &mut listen, env) {
                 reply = Some(Err(error));
                 break;
             }
         }
         match reply {
-            Some(_) => self.take_back(&listen, out),
-            None => reply = self.listen_on(waiting, listen, out),
+            Some(_) => self.undo(&listen, env),
+            None => reply = self.listen_on(waiting, listen, env),
         }
-        if let (Some(client), Some(reply)) = (waiting.0, reply) {
-            out.reply(client, reply);
+        if let (Some(client), Some(reply)) = (waiting.client, reply) {
+            env.out.reply(client, reply);
         }
     }
 
@@ -110,53 +111,57 @@ impl Control {
         &mut self,
         address: SocketAddr,
         listen: &mut Listen,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
-        match self.listen(address, out) {
+        match self.listen(address, env.out) {
             Ok(id) => {
                 listen.added.push(id);
                 Ok(())
             }
             Err(error) => {
                 log::error!("portal {address}: {error}");
-                self.take_back(listen, out);
-                Err(TgtadmError::InvalidRequest
-                    .because(format!("portal={}: {error}", PortalSpec::from(address))))
+                self.undo(listen, env);
+                Err(PortalError::Listen { portal: address.into(), error }.into())
             }
         }
     }
 
-    /// Listens at an address and enters it as the newest portal.
+    /// Listens on an address and adds it as the newest portal.
     ///
     /// # Errors
-    /// The address is taken or not ours, or there are too many portals.
+    /// The address is in use or not local, or there are too many portals.
     pub fn listen(&mut self, address: SocketAddr, out: &mut dyn Outside) -> std::io::Result<PortalId> {
         if self.model.portals.len() >= PORTALS_MAX {
             return Err(std::io::ErrorKind::QuotaExceeded.into());
         }
-        self.last_portal += 1;
-        let id = PortalId(self.last_portal);
-        let taken = out.listen(id, address)?;
-        log::info!("portal {taken}");
-        self.model.portals.insert(0, Portal { id, spec: taken.into() });
+        self.portals.last += 1;
+        let id = PortalId(self.portals.last);
+        let local = out.listen(id, address)?;
+        log::info!("portal {local}");
+        self.model.portals.insert(0, Portal { id, spec: local.into() });
         Ok(id)
     }
 
-    /// What is listened on now is what a driver that is started again listens on.
+    /// Records the present portals: a driver that is started again listens on them.
     pub fn remember_portals(&mut self) {
-        self.startup_portals = self.model.portals.iter().rev().map(|portal| portal.spec.clone()).collect();
+        self.portals.at_start = self.model.portals.iter().rev().map(|portal| portal.spec.clone()).collect();
     }
 
-    pub(super) fn close_portals(&mut self, out: &mut dyn Outside) {
+    pub(super) fn close_portals(&mut self, env: &mut Env<'_>) {
         for portal in std::mem::take(&mut self.model.portals) {
-            out.close_portal(portal.id);
+            env.out.close_portal(portal.id);
         }
     }
 
-    fn take_back(&mut self, listen: &Listen, out: &mut dyn Outside) {
+    /// Forgets all portals, which the driver has closed: the daemon ends.
+    pub fn forget_portals(&mut self) {
+        self.model.portals.clear();
+    }
+
+    fn undo(&mut self, listen: &Listen, env: &mut Env<'_>) {
         self.model.portals.retain(|portal| !listen.added.contains(&portal.id));
         for id in &listen.added {
-            out.close_portal(*id);
+            env.out.close_portal(*id);
         }
     }
 }

@@ -1,34 +1,32 @@
-//! Login redirection (RFC 7143 13.8): by a fixed address, or by a command that is asked each time.
+//! Login redirection (RFC 7143 13.8): to a fixed address, or to the one that a command prints.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use iscsi_proto::login::LoginStatus;
 
 use super::login::LoginId;
-use super::{Control, Outside, Work};
+use super::{Control, Env, Work};
+use crate::control::jobs::{Job, RedirectCommand};
 use crate::iscsi::login::{Answer, Refusal, TargetQuestion};
 use crate::limits::CONTROL_REPLY;
 use crate::model::target::{RedirectReason, Target};
-use crate::runtime::openers::{Job, RedirectCommand};
 
 /// A login whose redirect command is running.
 #[derive(Debug)]
-pub struct Redirecting {
+pub(super) struct Redirecting {
     login: LoginId,
     question: Box<TargetQuestion>,
     peer: SocketAddr,
 }
 
 impl Control {
-    /// Has the redirect command run; the answer comes later.
+    /// Has the redirect command run. `None`: the answer comes later.
     pub(super) fn ask_redirect(
         &mut self,
         login: LoginId,
         question: Box<TargetQuestion>,
         peer: SocketAddr,
-        now: Instant,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Option<Answer> {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
         let target = self.model.find_target(name)?;
@@ -38,8 +36,8 @@ impl Control {
             initiator: peer.ip().to_canonical(),
         };
         let work = Work::Redirect(Redirecting { login, question, peer });
-        let ticket = self.pending.begin(None, now + CONTROL_REPLY, Vec::new(), work);
-        if out.job(Job::Redirect(ticket, command)).is_err() {
+        let ticket = self.pending.begin(None, env.now + CONTROL_REPLY, Vec::new(), work);
+        if env.out.job(Job::Redirect(ticket, command)).is_err() {
             self.pending.take(ticket);
             let why = "too many redirect commands wait";
             return Some(Answer::Refuse(Refusal::because(LoginStatus::ServiceUnavailable, why)));
@@ -47,35 +45,36 @@ impl Control {
         None
     }
 
-    /// The redirect command's `address:port:reason`, or nothing that could be used.
-    pub(super) fn redirect_told(
+    /// Answers the login with the redirect command's `address:port:reason`.
+    pub(super) fn redirect_done(
         &mut self,
         redirecting: Redirecting,
-        told: Result<String, String>,
-        out: &mut dyn Outside,
+        output: Result<String, String>,
+        env: &mut Env<'_>,
     ) {
         let Redirecting { login, question, peer } = redirecting;
-        let parsed = told.and_then(|told| {
+        let parsed = output.and_then(|output| {
             let form = "address:port:Temporary or address:port:Permanent";
-            parse_redirect(&told).ok_or_else(|| format!("redirect command: expected {form}, not {told:?}"))
+            parse_redirect(&output)
+                .ok_or_else(|| format!("redirect command: expected {form}, not {output:?}"))
         });
         let answer = match parsed {
             Ok((address, _, _)) if is_peer(&address, peer.ip()) => self.terms(&question, peer),
             Ok((address, port, reason)) => Answer::Refuse(redirection(&address, &port, reason)),
             Err(why) => Answer::Refuse(Refusal::because(LoginStatus::TargetError, why)),
         };
-        out.answer_login(login, answer);
+        env.out.answer_login(login, answer);
     }
 }
 
-/// Where a target always sends initiators.
+/// The fixed redirection of a target.
 pub(super) fn fixed_redirect(target: &Target, peer: IpAddr) -> Option<Refusal> {
     let redirect = &target.redirect;
     let reason = redirect.reason.filter(|_| !redirect.address.is_empty())?;
     (!is_peer(&redirect.address, peer)).then(|| redirection(&redirect.address, &redirect.port, reason))
 }
 
-/// An initiator that is where it would be sent stays.
+/// Whether the redirection is to the initiator itself: then it is not redirected.
 fn is_peer(address: &str, peer: IpAddr) -> bool {
     let address = address.trim_start_matches('[').trim_end_matches(']');
     address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == peer.to_canonical())
@@ -95,9 +94,9 @@ fn redirection(address: &str, port: &str, reason: RedirectReason) -> Refusal {
     Refusal::redirect(status, address)
 }
 
-/// `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.
-fn parse_redirect(told: &str) -> Option<(String, String, RedirectReason)> {
-    let (rest, reason) = told.lines().next()?.trim().rsplit_once(':')?;
+/// Parses `address:port:Temporary` or `address:port:Permanent`, IPv6 in brackets.
+fn parse_redirect(output: &str) -> Option<(String, String, RedirectReason)> {
+    let (rest, reason) = output.lines().next()?.trim().rsplit_once(':')?;
     let reason = RedirectReason::parse(reason)?;
     let (address, port) = rest.rsplit_once(':')?;
     port.parse::<u16>().ok()?;

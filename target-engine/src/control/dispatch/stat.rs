@@ -1,27 +1,27 @@
-//! The statistics: read from the counters that the loops write, without asking a loop. And what only the JSON form
-//! shows: sessions and units by themselves.
+//! Statistics, read from the counters that the loops write, and the reports of sessions and units that only the JSON
+//! form has. No loop is asked.
 
 use scsi_core::lun::Lun;
 
-use super::super::report::{self, Reply, Report};
 use super::Control;
 use super::target::no_connection;
 use super::unit::no_unit;
 use crate::control::report::stat::{self, UnitRow};
+use crate::control::report::{self, Reply, Report};
 use crate::model::Tid;
 use crate::model::sessions::Session;
 use crate::model::target::Target;
 
 impl Control {
-    pub(super) fn system_stat(&self) -> Vec<UnitRow> {
-        self.model.targets().flat_map(|target| self.rows(target)).collect()
+    pub(super) fn system_stat(&self) -> Reply {
+        Ok(Report::UnitCounts(self.model.targets().flat_map(|target| self.rows(target)).collect()))
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {
         Ok(Report::UnitCounts(self.rows(self.model.target(tid)?).collect()))
     }
 
-    /// One unit in every session, or in one where `sid` is not 0.
+    /// Counters of one unit, for every session, or for session `sid` if it is not 0.
     pub(super) fn unit_stat(&self, tid: Tid, lun: u64, sid: u64) -> Reply {
         let target = self.model.target(tid)?;
         let known = super::unit::lun(lun).filter(|lun| target.units.contains_key(lun));
@@ -34,7 +34,7 @@ impl Control {
         Ok(Report::UnitCounts(rows))
     }
 
-    /// Newest first, of one target, or the one of that number where it is not 0.
+    /// Sessions, newest first: of one target or of all; only session `sid` if it is not 0.
     pub(super) fn session_show(&self, tid: Option<Tid>, sid: u64) -> Reply {
         if let Some(tid) = tid {
             self.model.target(tid)?;
@@ -48,7 +48,7 @@ impl Control {
         Ok(Report::Sessions(report::sessions(self.sessions.all().filter(is_asked))))
     }
 
-    /// A target's units, or one of them.
+    /// The units of a target, or one of them.
     pub(super) fn unit_show(&self, tid: Tid, lun: u64) -> Reply {
         let units = &self.model.target(tid)?.units;
         if lun == u64::MAX {
@@ -59,8 +59,8 @@ impl Control {
         Ok(Report::Units(vec![report::unit(lun, entry)]))
     }
 
-    /// The session's units, the highest number first, and its connections. A target is not asked for: sessions are
-    /// numbered throughout the daemon.
+    /// Counters of a session's units, the highest number first, and of its connections. No target is given: session
+    /// numbers are unique in the daemon.
     pub(super) fn session_stat(&self, sid: u64) -> Reply {
         let session = self.session(sid)?;
         let tid = session.key.tid;
@@ -78,7 +78,7 @@ impl Control {
         Ok(Report::ConnectionCounts(vec![stat::connection(session, connection)]))
     }
 
-    /// By unit, then by session.
+    /// The rows of a target, by unit, then by session.
     fn rows<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = UnitRow> + 'a {
         target.units.keys().flat_map(|lun| self.rows_of(target, *lun))
     }

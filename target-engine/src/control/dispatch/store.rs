@@ -1,34 +1,53 @@
-//! The stores behind units: what a client says of one, and replies that wait until a store is closed.
+//! The stores behind units: how a client describes one, which are open, and replies that wait until they are closed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scsi_core::store::Backstore;
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::Reply;
-use super::super::request::UnitStrings;
-use super::{Control, MaybeWaiting, Outside, Work};
-use crate::model::store::{OpenFlags, StoreId, StoreSpec};
+use super::error::StoreError;
+use super::work::Work;
+use super::{Control, Env};
+use crate::control::error::ControlError;
+use crate::control::pending::Pending;
+use crate::control::report::Reply;
+use crate::control::request::UnitStrings;
+use crate::model::store::{OpenFlags, StoreId, StoreKind, StoreSpec};
 use crate::model::unit::{DEFAULT_BLOCK_LEN, DEFAULT_KIND};
 
-/// A store that an opener has opened. Dropping it has the store closed.
+/// The stores that are not closed yet, with their paths; also those that no unit uses any more.
+#[derive(Debug, Default)]
+pub(super) struct OpenStores {
+    paths: BTreeMap<StoreId, String>,
+}
+
+impl OpenStores {
+    pub(super) fn add(&mut self, id: StoreId, path: String) {
+        self.paths.insert(id, path);
+    }
+
+    pub(super) fn is_open(&self, id: StoreId) -> bool {
+        self.paths.contains_key(&id)
+    }
+
+    /// The reply for a change that is made while some of these stores have not closed in time; `None`: all are closed.
+    pub(super) fn still_open(&self, ids: &[StoreId]) -> Option<ControlError> {
+        let paths: Vec<_> = ids.iter().filter_map(|id| self.paths.get(id)).cloned().collect();
+        (!paths.is_empty()).then(|| StoreError::StillOpen(paths).into())
+    }
+}
+
+/// A store that was just opened. Dropping it has the store closed.
 pub(super) struct Opened {
     pub(super) id: StoreId,
     pub(super) store: Arc<dyn Backstore>,
 }
 
-/// How an operation ended, and the stores that must be closed before its client is told.
+/// The result of an operation, and the stores that must be closed before its client gets the reply.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) reply: Reply,
     pub(super) closing: Vec<StoreId>,
-}
-
-/// A reply that waits until stores are closed.
-#[derive(Debug)]
-pub struct Closing {
-    reply: Reply,
-    stores: Vec<StoreId>,
 }
 
 impl From<Reply> for Ended {
@@ -37,8 +56,19 @@ impl From<Reply> for Ended {
     }
 }
 
+/// A reply that waits until stores are closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    reply: Reply,
+    stores: Vec<StoreId>,
+}
+
 impl Closing {
-    /// What is told when the stores have not closed in time.
+    pub(super) fn new(reply: Reply, stores: Vec<StoreId>) -> Self {
+        Self { reply, stores }
+    }
+
+    /// The reply if the stores have not closed in time.
     pub(super) fn overdue(&self, still_open: Option<ControlError>) -> Reply {
         self.reply.clone().and_then(|report| still_open.map_or(Ok(report), Err))
     }
@@ -49,24 +79,9 @@ impl Closing {
 }
 
 impl Control {
-    /// Replies once the stores are closed that the operation has dropped.
-    pub(super) fn reply_when_closed(
-        &mut self,
-        (client, due): MaybeWaiting,
-        Ended { reply, closing }: Ended,
-        out: &mut dyn Outside,
-    ) {
-        let Some(client) = client else { return };
-        let stores: Vec<_> = closing.into_iter().filter(|id| self.open_stores.contains_key(id)).collect();
-        if stores.is_empty() {
-            return out.reply(client, reply);
-        }
-        self.pending.begin(Some(client), due, Vec::new(), Work::Close(Closing { reply, stores }));
-    }
-
-    /// A store is closed: whoever waited for it, and for no other one, gets the reply.
-    pub(super) fn store_closed(&mut self, id: StoreId, out: &mut dyn Outside) {
-        let Some(path) = self.open_stores.remove(&id) else { return };
+    /// A store is closed: sends the replies that waited for it and wait for no other one.
+    pub(super) fn store_closed(&mut self, id: StoreId, env: &mut Env<'_>) {
+        let Some(path) = self.stores.paths.remove(&id) else { return };
         log::info!("{path}: closed");
         let ended = self.pending.extract(|work| match work {
             Work::Close(closing) => {
@@ -77,52 +92,40 @@ impl Control {
         });
         for operation in ended {
             if let (Some(client), Work::Close(closing)) = (operation.client, operation.work) {
-                out.reply(client, closing.reply);
+                env.out.reply(client, closing.reply);
             }
         }
     }
 
-    /// Drops every unit with its store, and what is under way: the daemon ends.
-    pub(crate) fn drop_units(&mut self) {
+    /// Drops all units with their stores, and all operations. The last step of a daemon that ends.
+    pub fn drop_units(&mut self) {
         for tid in self.model.targets().map(|target| target.tid).collect::<Vec<_>>() {
             self.model.remove_target(tid);
         }
-        self.pending = super::Pending::default();
+        self.pending = Pending::default();
     }
 
-    /// The paths of the stores that are open.
-    pub(crate) fn open_paths(&self) -> impl Iterator<Item = &str> {
-        self.open_stores.values().map(String::as_str)
+    /// Returns the paths of the stores that are not closed yet.
+    pub fn open_paths(&self) -> impl Iterator<Item = &str> {
+        self.stores.paths.values().map(String::as_str)
     }
 }
 
-/// What is told of stores that do not close in time; `None` where all are closed.
-pub(super) fn still_open<'a>(paths: impl Iterator<Item = &'a str>) -> Option<ControlError> {
-    let paths: Vec<_> = paths.collect();
-    (!paths.is_empty()).then(|| {
-        let paths = paths.join(", ");
-        TgtadmError::LunActive
-            .because(format!("the change is made, but the store has not closed in time; still open: {paths}"))
-    })
-}
-
-/// The opener's own words name the path.
+/// `why` is the opener's message, which names the path.
 pub(super) fn not_opened(why: &str) -> ControlError {
-    TgtadmError::InvalidRequest.because(format!("--backing-store {why}"))
+    StoreError::NotOpened(why.to_owned()).into()
 }
 
-pub(super) fn store_spec(strings: UnitStrings, out: &mut dyn Outside) -> Result<StoreSpec, ControlError> {
+/// Makes the description of a store of what a client gave, checked against the kinds that can be opened.
+pub(super) fn store_spec(strings: UnitStrings, kinds: &[StoreKind]) -> Result<StoreSpec, ControlError> {
     let kind = strings.bstype.unwrap_or_else(|| DEFAULT_KIND.to_owned());
-    let kinds = out.store_kinds();
     let known = kinds.iter().find(|known| known.name == kind).ok_or_else(|| {
-        let accepted: Vec<_> = kinds.iter().map(|known| known.name).collect();
-        let reason = format!("--bstype {kind:?} is not known; accepted: {}", accepted.join(", "));
-        TgtadmError::InvalidRequest.because(reason)
+        let known = kinds.iter().map(|known| known.name).collect();
+        StoreError::Kind { kind: kind.clone(), known }
     })?;
     let flags = OpenFlags::parse(&strings.bsoflags.unwrap_or_default())?;
     if !flags.is_empty() && !known.takes_flags {
-        let reason = format!("--bsoflags {:?}: stores of the kind {kind} take none", flags.word());
-        return Err(TgtadmError::InvalidRequest.because(reason));
+        return Err(StoreError::Flags { flags: flags.word(), kind }.into());
     }
     Ok(StoreSpec {
         kind,

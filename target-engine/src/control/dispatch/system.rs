@@ -1,40 +1,42 @@
-//! Modes system and lld.
+//! Modes system and lld: settings of the daemon, and the drivers.
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
-use super::super::request::{Driver, SystemChange};
-use super::super::wire::{Form, Mode, RequestHeader};
-use super::{Control, Outside, done};
+use super::error::{DriverError, PortalError};
+use super::{Control, Env};
+use crate::control::error::ControlError;
+use crate::control::report::{Reply, Report};
+use crate::control::request::SystemChange;
+use crate::control::wire::{Form, Mode, RequestHeader};
 use crate::model::DriverState;
 use crate::model::portal::PortalSpec;
+use crate::model::state::Driver;
 
 impl Control {
-    /// Makes the changes that are right; an error among them is the answer, as in stock.
+    /// Makes all valid changes; the reply is the last error, as in tgt.
     pub(super) fn system_update(
         &mut self,
         changes: Vec<Result<SystemChange, ControlError>>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Reply {
         let mut reply = Ok(Report::Done);
         for change in changes {
             match change {
-                Ok(change) => self.change_system(change, out),
+                Ok(change) => self.change_system(change, env),
                 Err(error) => reply = Err(error),
             }
         }
         reply
     }
 
-    fn change_system(&mut self, change: SystemChange, out: &mut dyn Outside) {
+    fn change_system(&mut self, change: SystemChange, env: &mut Env<'_>) {
         let isns = &mut self.model.isns;
         match change {
             SystemChange::Debug(on) => {
                 self.model.debug = on;
-                out.set_debug(on);
+                env.out.set_debug(on);
             }
             SystemChange::State(state) => self.model.state = state,
             SystemChange::Isns(on) => {
-                // Stock's client does not start without a server either.
+                // The iSNS client of tgt does not start without a server either.
                 isns.on = on && !isns.server.is_empty();
                 if on {
                     log::warn!(
@@ -56,73 +58,63 @@ impl Control {
         }
     }
 
-    /// A driver that a client names must be ready, but to be started, stopped or looked at. One that names none is not
-    /// asked, as in stock.
+    /// Refuses a request that names a driver which is not ready, except in mode lld. A request without a driver is not
+    /// checked, as in tgt.
     ///
     /// # Errors
-    /// [`TgtadmError::NoDriver`].
+    /// [`DriverError::NotReady`].
     pub fn admit(&self, header: &RequestHeader) -> Result<(), ControlError> {
         let (_, name) = Form::of(&header.lld);
         let named = Driver::from_name(name).filter(|_| !name.is_empty());
         let Some(driver) = named.filter(|_| header.mode != Mode::Lld as u32) else { return Ok(()) };
-        let why_not = match self.model.driver(driver) {
-            DriverState::Ready => return Ok(()),
-            DriverState::Stopped => "is stopped; start it by --mode lld --op start",
-            DriverState::Error => NO_RDMA,
-        };
-        Err(TgtadmError::NoDriver.because(format!("the driver {} {why_not}", driver.name())))
+        match self.model.driver(driver) {
+            DriverState::Ready => Ok(()),
+            state @ (DriverState::Stopped | DriverState::Error) => {
+                Err(DriverError::NotReady(driver, state).into())
+            }
+        }
     }
 
-    /// Only without targets: this is not the way to end sessions.
-    pub(super) fn system_delete(&mut self, out: &mut dyn Outside) -> Reply {
+    /// Ends the daemon; only without targets.
+    pub(super) fn system_delete(&mut self, env: &mut Env<'_>) -> Reply {
         if !self.model.is_empty() {
-            return Err(TgtadmError::InvalidRequest.because(targets_exist(self.model.targets().len())));
+            return Err(DriverError::TargetsExist(self.model.targets().len()).into());
         }
-        out.end();
+        env.out.end();
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_start(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+    pub(super) fn driver_start(&mut self, driver: Driver, env: &mut Env<'_>) -> Reply {
         match self.model.driver(driver) {
             DriverState::Ready => return Ok(Report::Done),
             DriverState::Stopped => {}
-            DriverState::Error => {
-                let reason = format!("the driver {} {NO_RDMA}", driver.name());
-                return Err(TgtadmError::Unknown.because(reason));
-            }
+            DriverState::Error => return Err(DriverError::Unsupported(driver).into()),
         }
         let listened_on = |spec: &PortalSpec| self.model.portals.iter().any(|portal| portal.spec == *spec);
         let missing: Vec<_> =
-            self.startup_portals.iter().filter(|spec| !listened_on(spec)).cloned().collect();
+            self.portals.at_start.iter().filter(|spec| !listened_on(spec)).cloned().collect();
         for spec in missing {
             let Some(address) = spec.address() else { continue };
-            if let Err(error) = self.listen(address, out) {
+            if let Err(error) = self.listen(address, env.out) {
                 log::error!("portal {spec}: {error}");
-                self.close_portals(out);
-                return Err(TgtadmError::Unknown.because(format!("portal {spec}: {error}")));
+                self.close_portals(env);
+                return Err(PortalError::ListenAtStart { portal: spec, error }.into());
             }
         }
         self.model.iscsi = DriverState::Ready;
         Ok(Report::Done)
     }
 
-    pub(super) fn driver_stop(&mut self, driver: Driver, out: &mut dyn Outside) -> Reply {
+    pub(super) fn driver_stop(&mut self, driver: Driver, env: &mut Env<'_>) -> Reply {
         if self.model.driver(driver) != DriverState::Ready {
             return Ok(Report::Done);
         }
         if !self.model.is_empty() {
-            return Err(TgtadmError::DriverActive.because(targets_exist(self.model.targets().len())));
+            return Err(DriverError::InUse(self.model.targets().len()).into());
         }
-        self.close_portals(out);
-        out.close_logins();
+        self.close_portals(env);
+        env.out.close_logins();
         self.model.iscsi = DriverState::Stopped;
-        done(Ok(()))
+        Ok(Report::Done)
     }
 }
-
-fn targets_exist(count: usize) -> String {
-    format!("{count} targets exist; delete them first")
-}
-
-/// Why iSER is not there.
-const NO_RDMA: &str = "cannot serve: there is no support of RDMA";

@@ -1,28 +1,27 @@
-//! Targets: made with their loops, removed with their sessions, opened and closed to initiators.
+//! Targets: made with their loops, removed with their sessions, changed, and bound to initiators.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use iscsi_proto::ids::Cid;
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
-use super::super::request::Binding;
-use super::{Control, Outside, Waiting, Work, done};
-use crate::limits::CONTROL_REPLY;
+use super::error::TargetError;
+use super::{Control, Env, Waiting, Work, done};
+use crate::control::error::ControlError;
+use crate::control::messages::ToLoop;
+use crate::control::report::{Reply, Report};
+use crate::control::request::Binding;
 use crate::model::Tid;
 use crate::model::acl::Acl;
 use crate::model::sessions::Session;
 use crate::model::target::{Updated, loops};
-use crate::runtime::letters::ToLoop;
 
 impl Control {
-    pub(super) fn target_new(&mut self, tid: Tid, name: &str, out: &mut dyn Outside) -> Reply {
-        if self.leaving.contains(&tid) {
-            let reason = format!("--tid {tid}: the target that had this number is still being removed");
-            return Err(TgtadmError::TargetExists.because(reason));
+    pub(super) fn target_new(&mut self, tid: Tid, name: &str, env: &mut Env<'_>) -> Reply {
+        if self.services.is_ending(tid) {
+            return Err(TargetError::Leaving(tid).into());
         }
         let count = self.model.add_target(tid, name)?.loops;
-        if let Err(error) = self.serve(tid, count, out) {
+        if let Err(error) = self.serve(tid, count, env) {
             self.model.remove_target(tid);
             return Err(error);
         }
@@ -30,29 +29,28 @@ impl Control {
         Ok(Report::Done)
     }
 
-    /// Removes a target. Without `by` it stays if anybody is logged in; with it what runs may finish until then, and
-    /// it goes whatever happens.
+    /// Removes a target. Without `within` only if it has no sessions; with it commands may finish for this long, and the
+    /// target is removed at once.
     pub(super) fn target_delete(
         &mut self,
-        (client, due): Waiting,
+        mut waiting: Waiting,
         tid: Tid,
-        by: Option<Instant>,
-        out: &mut dyn Outside,
+        within: Option<Duration>,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
-        if let Some(by) = by.filter(|_| self.leaving.contains(&tid)) {
-            return self.hurry((client, due), tid, by, out);
+        waiting.due += within.unwrap_or_default();
+        let by = env.now + within.unwrap_or_default();
+        if within.is_some() && self.services.is_ending(tid) {
+            return self.hasten_end(waiting, tid, by, env);
         }
         self.model.target(tid)?;
         let sessions = self.sessions.of_target(tid).count();
-        if by.is_none() && sessions > 0 {
-            let reason =
-                format!("--tid {tid}: {sessions} sessions use it; end them, or give --drain or --force");
-            return Err(TgtadmError::TargetActive.because(reason));
+        if within.is_none() && sessions > 0 {
+            return Err(TargetError::InUse { tid, sessions }.into());
         }
         let target = self.model.remove_target(tid);
-        self.leaving.insert(tid);
         log::info!("target {tid}: removed");
-        self.leave_loops((Some(client), due), tid, (target, by.unwrap_or(due - CONTROL_REPLY)), out);
+        self.end_service(waiting, tid, target, by, env);
         Ok(())
     }
 
@@ -61,10 +59,10 @@ impl Control {
             Binding::Host(host) => done(self.model.bind_host(host, tid)),
             Binding::Initiators { address, name } => {
                 let acl = &mut self.model.target_mut(tid)?.acl;
-                let before = acl.surprise();
+                let before = acl.shadowed_rule_warning();
                 let address = address.map_or(Ok(()), |address| acl.add_address(&address));
                 let bound = address.and(name.map_or(Ok(()), |name| acl.add_name(&name)));
-                warn_of_surprise(tid, before.as_deref(), acl);
+                warn_of_shadowed_rule(tid, before.as_deref(), acl);
                 done(bound)
             }
         }
@@ -81,50 +79,43 @@ impl Control {
         }
     }
 
-    pub(super) fn target_update(
-        &mut self,
-        tid: Tid,
-        name: &str,
-        value: &str,
-        out: &mut dyn Outside,
-    ) -> Reply {
+    pub(super) fn target_update(&mut self, tid: Tid, name: &str, value: &str, env: &mut Env<'_>) -> Reply {
         self.model.target(tid)?;
         if name == "loops" {
-            return self.change_loops(tid, loops(value)?, out);
+            return self.change_loops(tid, loops(value)?, env);
         }
         let target = self.model.target_mut(tid)?;
-        let before = target.acl.surprise();
+        let before = target.acl.shadowed_rule_warning();
         let updated = target.update(name, value)?;
-        warn_of_surprise(tid, before.as_deref(), &target.acl);
+        warn_of_shadowed_rule(tid, before.as_deref(), &target.acl);
         if updated == Updated::Settings {
-            self.tell_settings(tid, out)?;
+            self.send_settings(tid, env)?;
         }
         Ok(Report::Done)
     }
 
     pub(super) fn connection_delete(
         &mut self,
-        (client, due): Waiting,
+        waiting: Waiting,
         tid: Tid,
         sid: u64,
         cid: u32,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
         self.model.target(tid)?;
         let session = self.session(sid)?;
         if session.key.tid != tid {
-            let reason = format!("--sid {sid}: that session is at target {}", session.key.tid);
-            return Err(TgtadmError::NoSession.because(reason));
+            return Err(TargetError::SessionOf { sid, tid: session.key.tid }.into());
         }
         let connection = session.connections.iter().find(|connection| u32::from(connection.cid.0) == cid);
         let Cid(cid) = connection.ok_or_else(|| no_connection(sid, cid))?.cid;
-        let (tsih, id) = (session.tsih, self.loop_of(session).ok_or_else(|| no_session(sid))?);
-        let letter = |ticket| ToLoop::CloseConnection { tid, tsih, cid: Cid(cid), ticket };
-        self.tell(Some(client), due, &[id], Work::CloseConnection, letter, out);
+        let (tsih, id) = (session.tsih, self.services.loop_of(session).ok_or_else(|| no_session(sid))?);
+        let message = |ticket| ToLoop::CloseConnection { tid, tsih, cid: Cid(cid), ticket };
+        self.ask_loops(waiting, &[id], Work::CloseConnection, message, env);
         Ok(())
     }
 
-    /// A session by the number a client gave.
+    /// Finds a session by the number that a client gave.
     pub(super) fn session(&self, sid: u64) -> Result<&Session, ControlError> {
         let tsih = u16::try_from(sid).map_err(|_| no_session(sid))?;
         let session = self.sessions.get(iscsi_proto::ids::Tsih(tsih));
@@ -132,21 +123,18 @@ impl Control {
     }
 }
 
-/// Tells the operator what rules do not say although they seem to, once it begins to be so.
-fn warn_of_surprise(tid: Tid, before: Option<&str>, acl: &Acl) {
-    match acl.surprise() {
-        Some(surprise) if before != Some(&surprise) => log::warn!("target {tid}: {surprise}"),
+/// Warns of rules that have no effect because of others, when a change makes it so.
+fn warn_of_shadowed_rule(tid: Tid, before: Option<&str>, acl: &Acl) {
+    match acl.shadowed_rule_warning() {
+        Some(warning) if before != Some(&warning) => log::warn!("target {tid}: {warning}"),
         _ => {}
     }
 }
 
 fn no_session(sid: u64) -> ControlError {
-    TgtadmError::NoSession.because(match sid {
-        0 => "--sid is missing: the session's number, 1 or more".to_owned(),
-        _ => format!("--sid {sid}: no session has this number"),
-    })
+    TargetError::NoSession(sid).into()
 }
 
 pub(super) fn no_connection(sid: u64, cid: u32) -> ControlError {
-    TgtadmError::NoConnection.because(format!("--cid {cid}: session {sid} has no such connection"))
+    TargetError::NoConnection { sid, cid }.into()
 }

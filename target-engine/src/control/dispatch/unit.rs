@@ -1,158 +1,149 @@
-//! Logical units: opened by an opener, then told to every loop, then there. What fails on the way is rolled back.
+//! Logical units: opened by a job, then served by every loop of the target, then entered into the configuration. A
+//! failure on the way is undone.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scsi_core::device::unit::DeviceType;
 use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::Report;
-use super::super::request::UnitStrings;
+use super::error::{OperationError, TargetError, UnitError};
 use super::store::{Ended, Opened, not_opened, store_spec};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, loop_refused, target_gone, too_busy};
+use super::{Control, Env, Waiting, Work};
+use crate::control::error::{ControlError, TgtadmError};
+use crate::control::jobs::Job;
+use crate::control::messages::{LoopError, ServiceId, ToLoop};
+use crate::control::pending::LoopAnswer;
+use crate::control::report::Report;
+use crate::control::request::UnitStrings;
 use crate::model::Tid;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::TargetUnit;
-use crate::runtime::letters::{Life, LoopError, LoopId, ToLoop};
-use crate::runtime::openers::Job;
 
-/// A unit on its way into a target.
+/// A unit that is being made.
 #[derive(Debug)]
-pub struct NewUnit {
-    place: Place,
+pub(super) struct NewUnit {
+    key: UnitKey,
     spec: StoreSpec,
-    /// Once its store is open.
+    /// The unit, once its store is open.
     entry: Option<TargetUnit>,
 }
 
-/// A unit on its way out.
+/// A unit that is being removed.
 #[derive(Debug)]
-pub struct RemoveUnit {
-    place: Place,
+pub(super) struct RemoveUnit {
+    key: UnitKey,
     removal: Removal,
 }
 
-/// How certain it is that a unit goes.
+/// How a unit is removed.
 #[derive(Debug)]
 enum Removal {
     /// It stays if a loop has commands for it.
     IfIdle,
-    /// It is out of the configuration already.
+    /// It is removed from the configuration already.
     Taken(TargetUnit),
-    /// It was, before, and the time that its commands have is cut short; its store.
-    Hurried(Option<StoreId>),
+    /// A previous request removed it from the configuration; this one shortens the time that its commands have. The
+    /// unit's store.
+    Hastened(Option<StoreId>),
 }
 
 impl RemoveUnit {
-    /// Whatever a store or a loop is doing, the unit is no longer there.
+    /// Whether the unit is removed from the configuration, whatever its loops and store do.
     pub(super) fn is_certain(&self) -> bool {
         !matches!(self.removal, Removal::IfIdle)
     }
 
-    /// The store of a unit that goes for certain.
+    /// The store of a unit that is removed for certain.
     pub(super) fn store(&self) -> Option<StoreId> {
         match &self.removal {
             Removal::IfIdle => None,
             Removal::Taken(entry) => entry.open,
-            Removal::Hurried(store) => *store,
+            Removal::Hastened(store) => *store,
         }
     }
 }
 
-/// Which unit, in which life of its target.
+/// Identifies a unit in one service of its target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Place {
+pub(super) struct UnitKey {
     pub(super) tid: Tid,
     pub(super) lun: Lun,
-    pub(super) life: Option<Life>,
+    /// `None`: no loop serves the target.
+    pub(super) service: Option<ServiceId>,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for UnitKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "target {} lun {}", self.tid, self.lun)
     }
 }
 
-type Answers = [(LoopId, Result<(), LoopError>)];
-
 impl Control {
     pub(super) fn unit_new(
         &mut self,
-        (client, due): Waiting,
+        waiting: Waiting,
         tid: Tid,
-        lun: u64,
+        number: u64,
         device_type: u32,
         strings: UnitStrings,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
         self.model.target(tid)?;
-        let lun = self::lun(lun).ok_or_else(|| {
-            TgtadmError::InvalidRequest
-                .because(format!("--lun {lun} is not possible; accepted: 0 to {}", Lun::MAX))
-        })?;
-        let place = Place { tid, lun, life: self.life_of(tid) };
-        if self.model.target(tid)?.has_unit(place.lun) {
-            let reason = format!("--lun {lun}: target {tid} has a logical unit of this number");
-            return Err(TgtadmError::LunExists.because(reason));
+        let lun = lun(number).ok_or(UnitError::Number(number))?;
+        if self.model.target(tid)?.has_unit(lun) {
+            return Err(UnitError::Taken { tid, lun }.into());
         }
         if device_type != DeviceType::Disk as u32 {
-            let reason = format!("--device-type {device_type:#04x} is not served; accepted: disk (0x00)");
-            return Err(TgtadmError::InvalidRequest.because(reason));
+            return Err(UnitError::DeviceType(device_type).into());
         }
-        let spec = store_spec(strings, out)?;
-        self.model.target_mut(tid)?.busy_units.insert(place.lun);
-        let new = NewUnit { place, spec, entry: None };
-        if new.spec.path.is_empty() {
-            self.add_unit((Some(client), due), new, None, out);
+        let spec = store_spec(strings, &env.out.store_kinds())?;
+        self.model.target_mut(tid)?.busy_units.insert(lun);
+        let key = self.unit_key(tid, lun);
+        let new = NewUnit { key, spec: spec.clone(), entry: None };
+        if spec.path.is_empty() {
+            self.add_unit(waiting, new, None, env);
             return Ok(());
         }
-        let (place, spec) = (new.place, new.spec.clone());
-        let ticket = self.pending.begin(Some(client), due, Vec::new(), Work::NewUnit(new));
-        if out.job(Job::Open(ticket, spec)).is_err() {
+        let ticket = self.pending.begin(waiting.client, waiting.due, Vec::new(), Work::NewUnit(new));
+        if env.out.job(Job::Open(ticket, spec)).is_err() {
             self.pending.take(ticket);
-            self.free(&place);
-            return Err(too_busy());
+            self.free(&key);
+            return Err(OperationError::TooBusy.into());
         }
         Ok(())
     }
 
-    /// The opener is done with a new unit's store.
+    /// The store of a new unit was opened, or could not be.
     pub(super) fn unit_opened(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         new: NewUnit,
         store: Result<Opened, String>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) {
         let ended = match store {
             Ok(store) => {
-                self.open_stores.insert(store.id, new.spec.path.clone());
-                if self.is_alive(&new.place) {
-                    return self.add_unit(waiting, new, Some(store), out);
+                self.stores.add(store.id, new.spec.path.clone());
+                if self.is_current(&new.key) {
+                    return self.add_unit(waiting, new, Some(store), env);
                 }
-                Ended { reply: Err(target_gone()), closing: vec![store.id] }
+                Ended { reply: Err(TargetError::Gone.into()), closing: vec![store.id] }
             }
             Err(why) => {
-                log::error!("target {} lun {}: {}: {why}", new.place.tid, new.place.lun, new.spec.path);
-                self.free(&new.place);
+                log::error!("{}: {}: {why}", new.key, new.spec.path);
+                self.free(&new.key);
                 Ended::from(Err(not_opened(&why)))
             }
         };
-        self.reply_when_closed(waiting, ended, out);
+        self.reply_when_closed(waiting, ended, env);
     }
 
-    fn add_unit(
-        &mut self,
-        (client, due): MaybeWaiting,
-        mut new: NewUnit,
-        store: Option<Opened>,
-        out: &mut dyn Outside,
-    ) {
-        let Place { tid, lun, .. } = new.place;
-        let loops = self.loops_of(tid).to_vec();
-        // A target that is gone has no loops, and the unit comes to nothing.
+    /// Asks the loops to serve a new unit. A target that was removed has none, and [`Self::unit_added`] refuses it.
+    fn add_unit(&mut self, waiting: Waiting, mut new: NewUnit, store: Option<Opened>, env: &mut Env<'_>) {
+        let UnitKey { tid, lun, .. } = new.key;
+        let loops = self.services.loops_of(tid).to_vec();
         let name = self.model.target(tid).map(|target| target.name.clone()).unwrap_or_default();
         let config = self.model.naming.config(DeviceType::Disk, tid, &name, lun);
         let open = store.as_ref().map(|store| store.id);
@@ -160,130 +151,142 @@ impl Control {
         let entry = TargetUnit { open, ..disk };
         let unit = Arc::clone(&entry.unit);
         new.entry = Some(entry);
-        let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
-        self.tell(client, due, &loops, Work::NewUnit(new), letter, out);
+        let message = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
+        self.ask_loops(waiting, &loops, Work::NewUnit(new), message, env);
     }
 
-    /// Every loop has answered: it is there on all of them, or on none.
-    pub(super) fn unit_added(&mut self, new: NewUnit, answers: &Answers, out: &mut dyn Outside) -> Ended {
-        let Place { tid, lun, .. } = new.place;
-        let failure = answers.iter().find_map(|(_, answer)| answer.err());
-        let alive = self.is_alive(&new.place);
-        self.free(&new.place);
+    /// All loops have answered. If one refused, those that serve the unit are asked to drop it again.
+    pub(super) fn unit_added(&mut self, new: NewUnit, answers: &[LoopAnswer], env: &mut Env<'_>) -> Ended {
+        let UnitKey { tid, lun, .. } = new.key;
+        let failure = answers.iter().find_map(|answer| answer.result.err());
+        let current = self.is_current(&new.key);
+        self.free(&new.key);
         let target = self.model.target_mut(tid);
         match (failure, new.entry, target) {
-            (None, Some(entry), Ok(target)) if alive => {
+            (None, Some(entry), Ok(target)) if current => {
                 target.units.insert(lun, entry);
                 self.units_changed(tid);
                 log::info!("target {tid} lun {lun}: {} {} made", new.spec.kind, new.spec.path);
                 Ok(Report::Done).into()
             }
             (failure, entry, _) => {
-                // A target that is gone took the unit along.
-                let served = answers.iter().filter(|(_, answer)| alive && answer.is_ok());
-                let served: Vec<_> = served.map(|(id, _)| *id).collect();
-                let now = Instant::now();
-                let letter = |ticket| ToLoop::RemoveUnit { tid, lun, by: Some(now), ticket };
-                self.tell(None, now, &served, Work::RestoreUnit, letter, out);
-                let reply = Err(failure.map_or_else(target_gone, loop_refused));
+                // The loops of a service that has ended have dropped the unit with the target.
+                let served = answers.iter().filter(|answer| current && answer.result.is_ok());
+                let served: Vec<_> = served.map(|answer| answer.from).collect();
+                let by = Some(env.now);
+                let message = |ticket| ToLoop::RemoveUnit { tid, lun, by, ticket };
+                self.ask_loops(Waiting::none(env.now), &served, Work::RestoreUnit, message, env);
+                let reply = Err(failure.map_or_else(|| TargetError::Gone.into(), ControlError::from));
                 Ended { reply, closing: entry.into_iter().filter_map(|entry| entry.open).collect() }
             }
         }
     }
 
-    /// Removes a unit. Without `by` it stays if commands run on it; with it they may finish until then, and it goes
-    /// whatever happens.
+    /// Removes a unit. Without `within` only if no commands run on it; with it commands may finish for this long, and
+    /// the unit is removed at once.
     pub(super) fn unit_delete(
         &mut self,
-        (client, due): Waiting,
+        mut waiting: Waiting,
         tid: Tid,
-        lun: u64,
-        by: Option<Instant>,
-        out: &mut dyn Outside,
+        number: u64,
+        within: Option<Duration>,
+        env: &mut Env<'_>,
     ) -> Result<(), ControlError> {
-        // Stock misses the unit before it misses the target.
-        self.model.target(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
-        let number = self::lun(lun).ok_or_else(|| no_unit(tid, lun))?;
-        if number == Lun::ZERO {
-            let reason = "--lun 0: the controller goes with its target; accepted: the number of another unit";
-            return Err(TgtadmError::InvalidRequest.because(reason));
+        waiting.due += within.unwrap_or_default();
+        let by = within.map(|time| env.now + time);
+        // As tgt, which looks for the unit before it looks for the target.
+        self.model.target(tid).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error.into() })?;
+        let lun = lun(number).ok_or_else(|| no_unit(tid, number))?;
+        if lun == Lun::ZERO {
+            return Err(UnitError::Controller.into());
         }
-        let place = Place { tid, lun: number, life: self.life_of(tid) };
-        let hurried = if by.is_some() { self.taken(&place) } else { None };
-        let target = self.model.target_mut(tid)?;
-        if !target.units.contains_key(&number) && hurried.is_none() {
-            return Err(no_unit(tid, lun));
-        }
-        if !target.busy_units.insert(number) && hurried.is_none() {
-            let reason = format!("--lun {lun}: it is being made or removed");
-            return Err(TgtadmError::LunActive.because(reason));
-        }
-        let taken = if by.is_some() { target.units.remove(&number) } else { None };
-        let removal = match (taken, hurried) {
-            (Some(entry), _) => Removal::Taken(entry),
-            (None, Some(store)) => Removal::Hurried(store),
-            (None, None) => Removal::IfIdle,
-        };
-        let loops = self.loops_of(tid).to_vec();
-        let letter = |ticket| ToLoop::RemoveUnit { tid, lun: number, by, ticket };
-        self.tell(Some(client), due, &loops, Work::RemoveUnit(RemoveUnit { place, removal }), letter, out);
+        let key = self.unit_key(tid, lun);
+        let removal = self.begin_removal(&key, number, by)?;
+        let loops = self.services.loops_of(tid).to_vec();
+        let message = |ticket| ToLoop::RemoveUnit { tid, lun, by, ticket };
+        self.ask_loops(waiting, &loops, Work::RemoveUnit(RemoveUnit { key, removal }), message, env);
         Ok(())
     }
 
-    /// If the unit is on its way out of the loops already: its store.
-    fn taken(&self, place: &Place) -> Option<Option<StoreId>> {
+    /// Marks a unit as busy, and with `by` removes it from the configuration.
+    fn begin_removal(
+        &mut self,
+        key: &UnitKey,
+        number: u64,
+        by: Option<Instant>,
+    ) -> Result<Removal, ControlError> {
+        let UnitKey { tid, lun, .. } = *key;
+        let taken = if by.is_some() { self.taken(key) } else { None };
+        let target = self.model.target_mut(tid)?;
+        if !target.units.contains_key(&lun) && taken.is_none() {
+            return Err(no_unit(tid, number));
+        }
+        if !target.busy_units.insert(lun) && taken.is_none() {
+            return Err(UnitError::Busy(number).into());
+        }
+        let entry = if by.is_some() { target.units.remove(&lun) } else { None };
+        Ok(match (entry, taken) {
+            (Some(entry), _) => Removal::Taken(entry),
+            (None, Some(store)) => Removal::Hastened(store),
+            (None, None) => Removal::IfIdle,
+        })
+    }
+
+    /// Whether a unit was removed from the configuration and its loops have not answered: its store.
+    fn taken(&self, key: &UnitKey) -> Option<Option<StoreId>> {
         self.pending.works().find_map(|work| match work {
-            Work::RemoveUnit(RemoveUnit { place: taken, removal: Removal::Taken(entry) }) => {
-                (taken == place).then_some(entry.open)
+            Work::RemoveUnit(RemoveUnit { key: taken, removal: Removal::Taken(entry) }) => {
+                (taken == key).then_some(entry.open)
             }
             _ => None,
         })
     }
 
-    /// Every loop has answered: it is gone from all of them, or stays on all of them.
+    /// All loops have answered. If one refused, those that dropped the unit are asked to serve it again.
     pub(super) fn unit_removed(
         &mut self,
         remove: RemoveUnit,
-        answers: &Answers,
-        out: &mut dyn Outside,
+        answers: &[LoopAnswer],
+        env: &mut Env<'_>,
     ) -> Ended {
-        let Place { tid, lun, .. } = remove.place;
+        let UnitKey { tid, lun, .. } = remove.key;
         match remove.removal {
-            Removal::Hurried(store) => {
+            Removal::Hastened(store) => {
                 return Ended { reply: Ok(Report::Done), closing: store.into_iter().collect() };
             }
             Removal::Taken(entry) => {
-                self.free(&remove.place);
-                return self.forget(&remove.place, entry);
+                self.free(&remove.key);
+                return self.forget(&remove.key, entry);
             }
-            Removal::IfIdle if !self.is_alive(&remove.place) => return Err(target_gone()).into(),
-            Removal::IfIdle => self.free(&remove.place),
+            Removal::IfIdle if !self.is_current(&remove.key) => return Err(TargetError::Gone.into()).into(),
+            Removal::IfIdle => self.free(&remove.key),
         }
         let gone = || Err(no_unit(tid, lun.number().into())).into();
         let Ok(target) = self.model.target_mut(tid) else { return gone() };
-        if answers.iter().all(|(_, answer)| answer.is_ok()) {
+        if answers.iter().all(|answer| answer.result.is_ok()) {
             let Some(entry) = target.units.remove(&lun) else { return gone() };
-            return self.forget(&remove.place, entry);
+            return self.forget(&remove.key, entry);
         }
         let Some(entry) = target.units.get(&lun) else { return gone() };
         let unit = Arc::clone(&entry.unit);
-        let forgot: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(id, _)| *id).collect();
-        let letter = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
-        self.tell(None, Instant::now(), &forgot, Work::RestoreUnit, letter, out);
-        let refused = answers.iter().find_map(|(_, answer)| answer.err());
-        Err(loop_refused(refused.unwrap_or(LoopError::Busy))).into()
+        let dropped = answers.iter().filter(|answer| answer.result.is_ok());
+        let dropped: Vec<_> = dropped.map(|answer| answer.from).collect();
+        let message = |ticket| ToLoop::AddUnit(tid, lun, Arc::clone(&unit), ticket);
+        self.ask_loops(Waiting::none(env.now), &dropped, Work::RestoreUnit, message, env);
+        let refused = answers.iter().find_map(|answer| answer.result.err());
+        Err(refused.unwrap_or(LoopError::Busy).into()).into()
     }
 
-    fn forget(&mut self, place: &Place, entry: TargetUnit) -> Ended {
-        if self.is_alive(place) {
-            self.units_changed(place.tid);
+    fn forget(&mut self, key: &UnitKey, entry: TargetUnit) -> Ended {
+        if self.is_current(key) {
+            self.units_changed(key.tid);
         }
-        log::info!("{place}: removed");
+        log::info!("{key}: removed");
         Ended { reply: Ok(Report::Done), closing: entry.open.into_iter().collect() }
     }
 
-    /// Initiators are told that they should ask for the list of units again (SPC-4 6.33). Where there is none, nobody is
-    /// told: making many units would take the longer the more there are.
+    /// Raises REPORTED LUNS DATA HAS CHANGED (SPC-4 6.33). Without sessions no attention is raised: the time to make
+    /// many units would grow with the square of their number.
     fn units_changed(&self, tid: Tid) {
         if self.sessions.of_target(tid).next().is_none() {
             return;
@@ -293,28 +296,30 @@ impl Control {
         }
     }
 
-    /// Whether the target is still the one that the operation was begun on.
-    fn is_alive(&self, place: &Place) -> bool {
-        place.life.is_some() && self.life_of(place.tid) == place.life
+    pub(super) fn unit_key(&self, tid: Tid, lun: Lun) -> UnitKey {
+        UnitKey { tid, lun, service: self.services.current(tid) }
     }
 
-    fn free(&mut self, place: &Place) {
-        if self.is_alive(place)
-            && let Ok(target) = self.model.target_mut(place.tid)
+    /// Whether the target is still in the service in which the operation began.
+    fn is_current(&self, key: &UnitKey) -> bool {
+        key.service.is_some() && self.services.current(key.tid) == key.service
+    }
+
+    /// Marks the number of a unit as no longer busy.
+    fn free(&mut self, key: &UnitKey) {
+        if self.is_current(key)
+            && let Ok(target) = self.model.target_mut(key.tid)
         {
-            target.busy_units.remove(&place.lun);
+            target.busy_units.remove(&key.lun);
         }
     }
 }
 
 pub(super) fn no_unit(tid: Tid, lun: u64) -> ControlError {
-    TgtadmError::NoLun.because(match lun {
-        u64::MAX => "--lun is missing: the logical unit's number".to_owned(),
-        _ => format!("--lun {lun}: target {tid} has no logical unit of this number"),
-    })
+    UnitError::Unknown { tid, lun }.into()
 }
 
-/// A unit's number as initiators can address it.
+/// The LUN of a number, if initiators can address it.
 pub(super) fn lun(number: u64) -> Option<Lun> {
     Lun::new(number)
 }

@@ -1,4 +1,4 @@
-//! Units that are changed, one change after the other, and media that come and go.
+//! Changes of units, made one after the other, and exchanges of media.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -6,38 +6,40 @@ use std::sync::{Arc, Weak};
 use scsi_core::device::unit::{DeviceType, Unit};
 use scsi_core::store::IoError;
 
-use super::super::error::{ControlError, TgtadmError};
-use super::super::report::{Reply, Report};
-use super::super::request::UnitChange;
+use super::error::{MediumError, OperationError};
 use super::store::{Ended, Opened, not_opened};
-use super::unit::{Place, no_unit};
-use super::{Control, MaybeWaiting, Outside, Waiting, Work, send, too_busy};
+use super::unit::{UnitKey, no_unit};
+use super::{Control, Env, Waiting, Work};
+use crate::control::error::ControlError;
+use crate::control::jobs::Job;
+use crate::control::messages::{Ticket, ToLoop};
+use crate::control::report::{Reply, Report};
 use crate::limits::CONTROL_REPLY;
 use crate::model::Tid;
+use crate::model::error::ModelError;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::{self, TargetUnit};
-use crate::runtime::letters::{Ticket, ToLoop};
-use crate::runtime::openers::Job;
+use crate::model::unit_parameters::{UnitChange, UnitEffect};
 
-/// A unit that is being changed, one change after the other.
+/// A unit that is being changed.
 #[derive(Debug)]
-pub struct UpdateUnit {
-    place: Place,
-    /// Weak: an update that waits keeps no store open.
+pub(super) struct UpdateUnit {
+    key: UnitKey,
+    /// Weak: an update that waits must not keep a store open.
     unit: Weak<Unit>,
     changes: VecDeque<Result<UnitChange, ControlError>>,
     error: Option<ControlError>,
     /// The medium that is being opened.
     spec: Option<StoreSpec>,
-    /// Media that were replaced, or opened in vain: the reply waits until they are closed.
+    /// Media that were replaced, or opened and not used: the reply waits until they are closed.
     closing: Vec<StoreId>,
 }
 
-/// Another medium, opened, while what runs on the present one comes to its end.
-pub struct Swap {
+/// Another medium, opened; the commands on the present one are ending.
+pub(super) struct Swap {
     update: UpdateUnit,
     spec: StoreSpec,
-    /// `None`: it could not be opened, and the drive will be empty.
+    /// `None`: it could not be opened, and the drive becomes empty.
     store: Option<Opened>,
 }
 
@@ -53,62 +55,59 @@ impl std::fmt::Debug for Swap {
 impl Control {
     pub(super) fn unit_update(
         &mut self,
-        (client, due): Waiting,
+        waiting: Waiting,
         tid: Tid,
         lun: u64,
         changes: Vec<Result<UnitChange, ControlError>>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Option<Reply> {
         let target = match self.model.target(tid) {
             Ok(target) => target,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Some(Err(error.into())),
         };
         let found = super::unit::lun(lun).and_then(|lun| Some((lun, target.units.get(&lun)?)));
         let Some((lun, entry)) = found else { return Some(Err(no_unit(tid, lun))) };
         let update = UpdateUnit {
             unit: Arc::downgrade(&entry.unit),
-            place: Place { tid, lun, life: self.life_of(tid) },
+            key: self.unit_key(tid, lun),
             changes: changes.into(),
             error: None,
             spec: None,
             closing: Vec::new(),
         };
-        self.change_on((Some(client), due), update, out).map(|ended| ended.reply)
+        self.change_on(waiting, update, env).map(|ended| ended.reply)
     }
 
-    /// Makes the changes up to the next that takes time. `None`: it is under way.
-    fn change_on(
-        &mut self,
-        waiting: MaybeWaiting,
-        mut update: UpdateUnit,
-        out: &mut dyn Outside,
-    ) -> Option<Ended> {
+    /// Makes the changes up to the next one that takes time. `None`: that one is under way.
+    fn change_on(&mut self, waiting: Waiting, mut update: UpdateUnit, env: &mut Env<'_>) -> Option<Ended> {
         while let Some(change) = update.changes.pop_front() {
             let Some(unit) = self.entry(&update).map(|entry| Arc::clone(&entry.unit)) else {
                 update.error = Some(unit_gone(&update));
                 break;
             };
-            let made =
-                match change {
-                    Ok(UnitChange::Path(path)) => match self.new_medium(&update, path) {
-                        Ok(spec) => return self.open_medium(waiting, update, spec, out),
-                        Err(error) => Err(error),
-                    },
-                    // Putting it online again accepts the loss; what is left is opened anew.
-                    Ok(UnitChange::Online(true)) if self.lost_medium(&update).is_some() => {
-                        let Some(spec) = self.lost_medium(&update) else { continue };
-                        return self.open_medium(waiting, update, spec, out);
-                    }
-                    Ok(UnitChange::DiskSize) if unit.store().is_some() => {
-                        return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), out);
-                    }
-                    Ok(UnitChange::DiskSize) => Err(TgtadmError::UnsupportedOperation
-                        .because("--params disksize: the unit has no medium")),
-                    Ok(change) => self
-                        .own_name(&update, &change)
-                        .and_then(|()| unit::change(&unit, change, self.model.naming)),
+            let made = match change.as_ref().map(UnitChange::effect) {
+                Err(error) => Err(error.clone()),
+                Ok(UnitEffect::Medium(path)) => match self.new_medium(&update, path.to_owned()) {
+                    Ok(spec) => return self.open_medium(waiting, update, spec, env),
                     Err(error) => Err(error),
-                };
+                },
+                Ok(UnitEffect::Capacity) if unit.store().is_some() => {
+                    return self.begin_change(waiting, update, |ticket| Job::Refresh(ticket, unit), env);
+                }
+                Ok(UnitEffect::Capacity) => Err(MediumError::Missing.into()),
+                Ok(effect @ (UnitEffect::Configuration | UnitEffect::Online)) => {
+                    // A medium that lost writes is opened again: the operator accepts the loss.
+                    if effect == UnitEffect::Online
+                        && let Some(spec) = self.lost_medium(&update)
+                    {
+                        return self.open_medium(waiting, update, spec, env);
+                    }
+                    change.and_then(|change| {
+                        self.check_name(&update, &change)?;
+                        Ok(unit::change(&unit, &change, self.model.naming)?)
+                    })
+                }
+            };
             update.error = made.err().or(update.error);
         }
         let reply = update.error.map_or_else(|| Ok(Report::Done), Err);
@@ -117,111 +116,109 @@ impl Control {
 
     fn open_medium(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         update: UpdateUnit,
         spec: StoreSpec,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Option<Ended> {
         let update = UpdateUnit { spec: Some(spec.clone()), ..update };
-        self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), out)
+        self.begin_change(waiting, update, |ticket| Job::Open(ticket, spec), env)
     }
 
     fn begin_change(
         &mut self,
-        (client, due): MaybeWaiting,
+        waiting: Waiting,
         update: UpdateUnit,
         job: impl FnOnce(Ticket) -> Job,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) -> Option<Ended> {
         let closing = update.closing.clone();
-        let ticket = self.pending.begin(client, due, Vec::new(), Work::UpdateUnit(update));
-        if out.job(job(ticket)).is_err() {
+        let ticket = self.pending.begin(waiting.client, waiting.due, Vec::new(), Work::UpdateUnit(update));
+        if env.out.job(job(ticket)).is_err() {
             self.pending.take(ticket);
-            return Some(Ended { reply: Err(too_busy()), closing });
+            return Some(Ended { reply: Err(OperationError::TooBusy.into()), closing });
         }
         None
     }
 
-    /// What another medium is opened by; only while the present one is out.
+    /// Describes another medium; refused while the present one is in.
     fn new_medium(&self, update: &UpdateUnit, path: String) -> Result<StoreSpec, ControlError> {
         let entry = self.entry(update).ok_or_else(|| unit_gone(update))?;
         let config = entry.unit.config();
-        let why_not = if config.device_type != DeviceType::Disk {
-            Some("a controller has no medium")
-        } else if config.online && entry.has_medium() {
-            Some("the present medium is in; take it out by --params online=0 first")
-        } else if path.is_empty() {
-            Some("it is empty; accepted: the path of a file or block device")
-        } else {
-            None
-        };
-        if let Some(why_not) = why_not {
-            return Err(TgtadmError::InvalidRequest.because(format!("--params path={path:?}: {why_not}")));
+        if config.device_type != DeviceType::Disk {
+            return Err(MediumError::OfController(path).into());
+        }
+        if config.online && entry.has_medium() {
+            return Err(MediumError::Present(path).into());
+        }
+        if path.is_empty() {
+            return Err(MediumError::EmptyPath.into());
         }
         let spec = StoreSpec { path: path.clone(), ..entry.store.clone() };
-        self.own_name(update, &UnitChange::Path(path))?;
+        self.check_medium(update, &path)?;
         Ok(spec)
     }
 
-    /// What a medium that has lost writes, or whose engine has panicked, is opened by once more, when it comes back from
-    /// being offline.
+    /// Describes the present medium, to open it again, if it is offline and has lost writes or its engine has panicked.
     fn lost_medium(&self, update: &UpdateUnit) -> Option<StoreSpec> {
         let entry = self.entry(update)?;
         let lost = entry.unit.store().is_some_and(|store| store.has_lost_writes()) || entry.unit.is_broken();
         (lost && !entry.unit.config().online).then(|| entry.store.clone())
     }
 
-    /// The opener is done with another medium. It goes in when nothing runs on the present one: no command has its
-    /// data on two. One that cannot be opened leaves the drive empty, as in stock.
+    /// Another medium was opened, or could not be. It is inserted when no command runs on the present one: no command
+    /// has its data on two. If it could not be opened the drive becomes empty, as in tgt.
     pub(super) fn medium_opened(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         mut update: UpdateUnit,
         store: Result<Opened, String>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) {
         let (store, opened) = match store {
             Ok(store) => {
                 let path = update.spec.as_ref().map_or_else(String::new, |spec| spec.path.clone());
-                self.open_stores.insert(store.id, path);
+                self.stores.add(store.id, path);
                 (Some(store), Ok(()))
             }
             Err(why) => {
-                log::error!("{}: {why}", update.place);
+                log::error!("{}: {why}", update.key);
                 (None, Err(not_opened(&why)))
             }
         };
         update.error = opened.err().or(update.error);
         match (self.entry(&update), update.spec.take()) {
-            // The same once more, and it cannot be had: the one there is can still be read.
+            // The present medium could not be opened again: it stays, it can still be read.
             (Some(entry), Some(spec)) if store.is_none() && spec == entry.store => {
-                self.reply_when_changed(waiting, update, out);
+                self.reply_when_changed(waiting, update, env);
             }
             (Some(entry), Some(spec)) => {
-                let Place { tid, lun, .. } = update.place;
-                let loops =
-                    if entry.unit.store().is_some() { self.loops_of(tid).to_vec() } else { Vec::new() };
-                // What hangs is aborted in time for the reply.
-                let by = waiting.1 - CONTROL_REPLY / 2;
+                let UnitKey { tid, lun, .. } = update.key;
+                let loops = if entry.unit.store().is_some() {
+                    self.services.loops_of(tid).to_vec()
+                } else {
+                    Vec::new()
+                };
+                // Commands that hang are aborted before the reply is due.
+                let by = waiting.due - CONTROL_REPLY / 2;
                 let work = Work::SwapMedium(Swap { update, spec, store });
-                let letter = |ticket| ToLoop::StopUnit(tid, lun, by, ticket);
-                self.tell(waiting.0, waiting.1, &loops, work, letter, out);
+                let message = |ticket| ToLoop::StopUnit(tid, lun, by, ticket);
+                self.ask_loops(waiting, &loops, work, message, env);
             }
-            _ => self.give_up(waiting, update, store.map(|store| store.id), out),
+            _ => self.give_up(waiting, update, store.map(|store| store.id), env),
         }
     }
 
-    /// Nothing runs on the unit's medium any more: the other one goes in.
-    pub(super) fn medium_idle(&mut self, waiting: MaybeWaiting, swap: Swap, out: &mut dyn Outside) {
+    /// No command runs on the present medium any more: the other one is inserted.
+    pub(super) fn medium_idle(&mut self, waiting: Waiting, swap: Swap, env: &mut Env<'_>) {
         let Swap { mut update, spec, store } = swap;
         let Some(entry) = self.entry_mut(&update) else {
-            return self.give_up(waiting, update, store.map(|store| store.id), out);
+            return self.give_up(waiting, update, store.map(|store| store.id), env);
         };
         if entry.has_medium() && entry.unit.with_config(|config| config.online) {
             update.closing.extend(store.map(|store| store.id));
-            let reason = "--params path: the present medium was put online in the meantime";
-            update.error = Some(TgtadmError::InvalidRequest.because(reason));
-            return self.reply_when_changed(waiting, update, out);
+            update.error = Some(MediumError::PutOnline.into());
+            return self.reply_when_changed(waiting, update, env);
         }
         let online = store.is_some();
         entry.store.path = if online { spec.path } else { String::new() };
@@ -234,68 +231,67 @@ impl Control {
             config.online = online;
             config.read_only |= read_only;
         });
-        let Place { tid, lun, .. } = update.place;
-        for id in self.loops_of(tid) {
-            send(out, *id, ToLoop::ChangeMedium(tid, lun));
+        let UnitKey { tid, lun, .. } = update.key;
+        for id in self.services.loops_of(tid) {
+            let _ = env.out.send(*id, ToLoop::ChangeMedium(tid, lun));
         }
-        update.error = changed.map_err(unit::refused).err().or(update.error);
-        self.reply_when_changed(waiting, update, out);
+        update.error = changed.map_err(|error| ModelError::from(error).into()).err().or(update.error);
+        self.reply_when_changed(waiting, update, env);
     }
 
-    /// The unit is gone, and its changes with it.
+    /// Ends an update whose unit was removed.
     fn give_up(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         mut update: UpdateUnit,
         opened: Option<StoreId>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) {
         update.closing.extend(opened);
         update.error = Some(unit_gone(&update));
         update.changes.clear();
-        self.reply_when_changed(waiting, update, out);
+        self.reply_when_changed(waiting, update, env);
     }
 
-    /// The opener has asked the store for its size.
+    /// The size of the store was read.
     pub(super) fn size_read(
         &mut self,
-        waiting: MaybeWaiting,
+        waiting: Waiting,
         mut update: UpdateUnit,
         answer: Result<(), IoError>,
-        out: &mut dyn Outside,
+        env: &mut Env<'_>,
     ) {
         let answer = answer.map_err(|error| {
-            log::error!("{}: size: {error}", update.place);
-            TgtadmError::InvalidRequest
-                .because(format!("--params disksize: the store does not tell it: {error}"))
+            log::error!("{}: size: {error}", update.key);
+            ControlError::from(MediumError::Size(error))
         });
         update.error = answer.err().or(update.error);
-        self.reply_when_changed(waiting, update, out);
+        self.reply_when_changed(waiting, update, env);
     }
 
-    fn reply_when_changed(&mut self, waiting: MaybeWaiting, update: UpdateUnit, out: &mut dyn Outside) {
-        if let Some(ended) = self.change_on(waiting, update, out) {
-            self.reply_when_closed(waiting, ended, out);
+    fn reply_when_changed(&mut self, waiting: Waiting, update: UpdateUnit, env: &mut Env<'_>) {
+        if let Some(ended) = self.change_on(waiting, update, env) {
+            self.reply_when_closed(waiting, ended, env);
         }
     }
 
-    /// The unit that is being updated, if it is still the same.
+    /// The unit that is being updated, if it is still there.
     pub(super) fn entry(&self, update: &UpdateUnit) -> Option<&TargetUnit> {
-        let entry = self.model.target(update.place.tid).ok()?.units.get(&update.place.lun)?;
+        let entry = self.model.target(update.key.tid).ok()?.units.get(&update.key.lun)?;
         is_of(update, entry).then_some(entry)
     }
 
     fn entry_mut(&mut self, update: &UpdateUnit) -> Option<&mut TargetUnit> {
-        let entry = self.model.target_mut(update.place.tid).ok()?.units.get_mut(&update.place.lun)?;
+        let entry = self.model.target_mut(update.key.tid).ok()?.units.get_mut(&update.key.lun)?;
         is_of(update, entry).then_some(entry)
     }
 }
 
-/// Whether the entry's unit is the one that is being changed; another one may have its number by now.
+/// Whether the entry is the unit that is being changed; another unit may have its number by now.
 fn is_of(update: &UpdateUnit, entry: &TargetUnit) -> bool {
     std::ptr::eq(update.unit.as_ptr(), Arc::as_ptr(&entry.unit))
 }
 
 pub(super) fn unit_gone(update: &UpdateUnit) -> ControlError {
-    no_unit(update.place.tid, update.place.lun.number().into())
+    no_unit(update.key.tid, update.key.lun.number().into())
 }

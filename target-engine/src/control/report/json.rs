@@ -1,5 +1,5 @@
-//! The same reports for programs. `docs/json.md` is the contract, the golden files beside the tests are its examples:
-//! members may be added, none is removed, renamed or given another type or unit.
+//! Reports in JSON. `docs/json.md` is the contract, and the golden files beside the tests are its examples: members may be
+//! added; none is removed, renamed or given another type or unit.
 
 use iscsi_proto::params::{ConnectionParams, SessionParams, TaskReporting};
 use scsi_core::device::unit::DeviceType;
@@ -16,6 +16,7 @@ use crate::control::wire::encode_reply;
 use crate::model::parameters;
 use crate::model::portal::{PORTAL_GROUP_TAG, PortalSpec};
 use crate::model::store::{OpenFlags, StoreKind};
+use crate::model::unit_parameters::{UnitParameter, UnitValue};
 use crate::stats::{ConnectionCounts, Moved, UnitCounts};
 
 /// The bytes for the socket.
@@ -50,14 +51,14 @@ pub fn report(report: &Report) -> Value {
     }
 }
 
-/// Why not.
+/// A refusal.
 #[must_use]
 pub fn refusal(error: &ControlError) -> Value {
     let ControlError { kind, reason } = error;
     json!({ "error": { "number": kind.number(), "name": kind.to_string(), "reason": reason } })
 }
 
-/// Lines for people too.
+/// Writes it with line breaks, for people who read it.
 fn document(value: &Value) -> String {
     format!("{value:#}\n")
 }
@@ -115,7 +116,7 @@ fn target(report: &TargetReport) -> Value {
     })
 }
 
-/// The keys by their own names, in the types that they have.
+/// The keys by their names, each in its own type.
 fn parameters(report: &ParametersReport) -> Map<String, Value> {
     let value = |value: &parameters::Value| match value {
         parameters::Value::Number(number) => Value::from(*number),
@@ -147,7 +148,7 @@ fn session(report: &SessionReport) -> Value {
     })
 }
 
-/// What was agreed; the names are those of RFC 7143 chapter 13.
+/// The negotiated parameters, by the names of RFC 7143 chapter 13.
 fn session_parameters(params: &SessionParams) -> Value {
     json!({
         "MaxConnections": params.max_connections,
@@ -189,30 +190,36 @@ fn connection(report: &ConnectionReport) -> Value {
 fn unit(report: &UnitReport) -> Value {
     let UnitReport { config, store, .. } = report;
     let has_medium = !store.path.is_empty();
+    let set = |parameter: UnitParameter| match parameter.get(config) {
+        Some(UnitValue::Text(text)) => json!(text),
+        Some(UnitValue::Switch(on)) => json!(on),
+        Some(UnitValue::Number(number)) => json!(number),
+        Some(UnitValue::ModePage(_) | UnitValue::Auto) | None => Value::Null,
+    };
     json!({
         "lun": report.lun,
         "type": device_type_word(config.device_type),
-        "scsi_id": config.scsi_id,
-        "scsi_sn": config.scsi_sn,
-        "vendor_id": config.vendor_id,
-        "product_id": config.product_id,
-        "product_rev": config.product_rev,
+        "scsi_id": set(UnitParameter::ScsiId),
+        "scsi_sn": set(UnitParameter::ScsiSn),
+        "vendor_id": set(UnitParameter::VendorId),
+        "product_id": set(UnitParameter::ProductId),
+        "product_rev": set(UnitParameter::ProductRev),
         "size_bytes": report.size,
         "block_size_bytes": if config.device_type == DeviceType::Disk { config.block_len } else { 1 },
         "physical_block_size_bytes": report.physical_block_len,
-        "online": config.online,
-        "removable": config.removable,
+        "online": set(UnitParameter::Online),
+        "removable": set(UnitParameter::Removable),
         "removal_prevented": report.removal_prevented,
-        "readonly": config.read_only,
+        "readonly": set(UnitParameter::Readonly),
         "swp": config.swp,
         "write_cache": config.write_cache,
-        "thin_provisioning": config.thin_provisioning,
+        "thin_provisioning": set(UnitParameter::ThinProvisioning),
         "sense_format": if config.sense_descriptor { "descriptor" } else { "fixed" },
-        "rotation_rate": config.rotation_rate,
-        "lbppbe": config.lbppbe,
-        "la_lba": config.la_lba,
-        "optimal_xfer_gran_blocks": config.optimal_xfer_gran,
-        "optimal_xfer_len_blocks": config.optimal_xfer_len,
+        "rotation_rate": set(UnitParameter::RotationRate),
+        "lbppbe": set(UnitParameter::Lbppbe),
+        "la_lba": set(UnitParameter::LaLba),
+        "optimal_xfer_gran_blocks": set(UnitParameter::OptimalXferGran),
+        "optimal_xfer_len_blocks": set(UnitParameter::OptimalXferLen),
         "lost_writes": report.lost_writes,
         "backing_store": {
             "type": store.kind,

@@ -1,5 +1,6 @@
-//! What reports say, as structs; [`text`] renders them as stock does, [`json`] for programs.
+//! Reports as structs. [`text`] writes them as tgt does, [`json`] writes them for programs.
 
+mod errors;
 pub mod json;
 #[cfg(test)]
 mod samples;
@@ -27,13 +28,13 @@ use super::request::{Driver, State};
 use super::wire::Form;
 use stat::{ConnectionRow, UnitRow};
 
-/// What a daemon answers: a report, or why not.
+/// The answer to a request: a report or a refusal.
 pub type Reply = Result<Report, ControlError>;
 
-/// What a request that was obeyed has to tell.
+/// The answer to a request that was carried out.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Report {
-    /// It is done.
+    /// The request is done; there is nothing to report.
     Done,
     /// `sys show`.
     System(SystemReport),
@@ -56,7 +57,7 @@ pub enum Report {
     },
     /// `conn show`: sessions with their connections, newest first.
     Sessions(Vec<SessionReport>),
-    /// `logicalunit show`, by number; a stock client cannot ask for it.
+    /// `logicalunit show`, by number; tgt's tgtadm does not have it.
     Units(Vec<UnitReport>),
     /// `stat` of system, target and logical unit.
     UnitCounts(Vec<UnitRow>),
@@ -75,7 +76,7 @@ pub struct SystemReport {
     pub state: State,
     /// Whether debug messages are logged.
     pub debug: bool,
-    /// How I/O is done, where that is not the usual way; stock has no such line.
+    /// How I/O is done, where that is unusual; tgt has no such line.
     pub remark: Option<String>,
     /// The drivers.
     pub drivers: Vec<(Driver, DriverState)>,
@@ -113,20 +114,20 @@ pub struct TargetReport {
     pub loops: usize,
     /// What it negotiates with, and where it sends initiators.
     pub parameters: ParametersReport,
-    /// Who is logged in, by session number.
+    /// The sessions, by number.
     pub sessions: Vec<SessionReport>,
     /// Its units, by number.
     pub units: Vec<UnitReport>,
     /// The accounts it uses.
     pub accounts: AccountsReport,
-    /// Who may log in.
+    /// The access rules.
     pub acl: AclReport,
 }
 
 /// A target's access rules as written.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AclReport {
-    /// How the two kinds go together.
+    /// Whether one rule of any kind must match, or one of each kind.
     pub matching: Matching,
     /// Rules on addresses.
     pub addresses: Vec<String>,
@@ -145,13 +146,13 @@ pub struct SessionReport {
     pub initiator: String,
     /// The initiator's alias, safe to print.
     pub alias: Option<String>,
-    /// The account by which it logged in, where it had to prove one.
+    /// The account that it logged in with, if authentication was required.
     pub user: Option<String>,
     /// The initiator's part of the session's identifier.
     pub isid: Isid,
     /// Which of its target's loops serves it.
     pub loop_index: usize,
-    /// What was agreed.
+    /// The negotiated parameters.
     pub params: SessionParams,
     /// Its connections, the first one first.
     pub connections: Vec<ConnectionReport>,
@@ -164,7 +165,7 @@ pub struct ConnectionReport {
     pub cid: u16,
     /// The initiator's address.
     pub address: IpAddr,
-    /// What was agreed.
+    /// The negotiated parameters.
     pub params: ConnectionParams,
 }
 
@@ -173,17 +174,17 @@ pub struct ConnectionReport {
 pub struct UnitReport {
     /// Its number.
     pub lun: u16,
-    /// What an administrator set of it.
+    /// Its configuration.
     pub config: UnitConfig,
     /// Bytes of the medium.
     pub size: u64,
     /// The medium's physical block length in bytes, where there is one.
     pub physical_block_len: Option<u32>,
-    /// An initiator prevents that the medium is taken out.
+    /// An initiator prevents removal of the medium.
     pub removal_prevented: bool,
     /// Its store lost writes that were acknowledged.
     pub lost_writes: bool,
-    /// What its store was opened by; an empty path where there is no medium.
+    /// How its store was opened; the path is empty where there is no medium.
     pub store: StoreSpec,
 }
 
@@ -192,11 +193,11 @@ pub struct UnitReport {
 pub struct ParametersReport {
     /// Seconds of silence before a ping.
     pub nop_interval: u32,
-    /// Pings without an answer.
+    /// Pings without an answer before the connection is closed.
     pub nop_count: u32,
     /// The keys and their values.
     pub keys: Vec<(&'static str, Value)>,
-    /// Where initiators are sent.
+    /// Login redirection.
     pub redirect: Redirect,
 }
 
@@ -207,7 +208,7 @@ pub struct DriverReport {
     pub driver: Driver,
     /// Its state.
     pub state: DriverState,
-    /// Number and name of its targets, the eldest first.
+    /// Number and name of its targets, oldest first.
     pub targets: Vec<(u32, String)>,
 }
 
@@ -220,7 +221,7 @@ pub fn encode(form: Form, reply: &Reply) -> Vec<u8> {
     }
 }
 
-/// The device types that a unit can have, in stock's order.
+/// The device types that a unit can have, in tgt's order.
 pub const DEVICE_TYPES: [DeviceType; 2] = [DeviceType::Disk, DeviceType::Controller];
 
 /// `sys show`.
@@ -328,7 +329,7 @@ pub fn unit(lun: Lun, entry: &TargetUnit) -> UnitReport {
     }
 }
 
-/// A peer's text without what would break a report's lines or a terminal.
+/// A peer's text without control characters, which would break lines and terminals.
 fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Reports to render in tests, the one like the other.
+//! Reports for the tests of both forms.
 
 use iscsi_proto::ids::Isid;
 use iscsi_proto::params::{ConnectionParams, SessionParams};
@@ -86,7 +86,7 @@ pub(super) fn target() -> TargetReport {
         parameters: ParametersReport {
             nop_interval: 5,
             nop_count: 3,
-            keys: Parameters::new(Defaults::Stock).shown().collect(),
+            keys: Parameters::new(Defaults::Tgt).shown().collect(),
             redirect: Redirect::default(),
         },
         sessions: vec![session()],

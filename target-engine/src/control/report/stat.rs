@@ -1,4 +1,4 @@
-//! The tables of counters, as stock prints them.
+//! The tables of counters, in the texts of tgt.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub struct UnitRow {
     pub lun: u16,
     /// The session's number.
     pub sid: u16,
-    /// What the session did to the unit.
+    /// What the session read and wrote.
     pub counts: UnitCounts,
 }
 
@@ -28,7 +28,7 @@ pub struct ConnectionRow {
     pub sid: u16,
     /// The connection's number.
     pub cid: u16,
-    /// What went over it.
+    /// Its traffic.
     pub counts: ConnectionCounts,
 }
 
@@ -45,14 +45,14 @@ pub fn connection(session: &Session, connection: &Connection) -> ConnectionRow {
     ConnectionRow { sid: session.tsih.0, cid: connection.cid.0, counts: connection.stats.counts() }
 }
 
-/// The table of units: its head, and a line for each row.
+/// Writes the table of units: its head, and a line for each row.
 #[must_use]
 pub fn units(rows: &[UnitRow]) -> String {
     let mut out = String::from(
         "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs\n",
     );
     for UnitRow { tid, lun, sid, counts } in rows {
-        // A string takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = write!(out, "{tid:3} {lun:3} {sid:3}");
         let UnitCounts { read_submitted, read_done, write_submitted, write_done, errors } = *counts;
         for moved in [read_submitted, read_done, write_submitted, write_done] {
@@ -63,8 +63,8 @@ pub fn units(rows: &[UnitRow]) -> String {
     out
 }
 
-/// The table of connections: its head, and a line for each row. Two of its columns are 0 whatever happens: over TCP
-/// stock counts neither Data-In nor response PDUs.
+/// Writes the table of connections: its head, and a line for each row. Two of its columns are always 0: over TCP
+/// tgt counts neither Data-In nor response PDUs.
 #[must_use]
 pub fn connections(rows: &[ConnectionRow]) -> String {
     let mut out =
@@ -80,7 +80,7 @@ pub fn connections(rows: &[ConnectionRow]) -> String {
     out
 }
 
-/// Both tables, of one session.
+/// Writes both tables of one session.
 #[must_use]
 pub fn session(unit_rows: &[UnitRow], connection_rows: &[ConnectionRow]) -> String {
     units(unit_rows) + "\n" + &connections(connection_rows)
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::stats::Moved;
 
-    /// A stock daemon's capture.
+    /// Captured from tgt's daemon.
     #[test]
     fn table_of_units() {
         let moved = |bytes, commands| Moved { bytes, commands };

@@ -1,4 +1,4 @@
-//! The texts of stock, byte for byte: scripts parse them.
+//! Reports in the texts of tgt, byte for byte: scripts parse them.
 
 use std::fmt::{self, Write};
 
@@ -22,7 +22,7 @@ pub fn encode(reply: &Reply) -> Vec<u8> {
     }
 }
 
-/// What a stock daemon prints.
+/// The text that tgt's daemon sends for a report.
 #[must_use]
 pub fn report(report: &Report) -> String {
     match report {
@@ -66,7 +66,7 @@ pub fn system(report: &SystemReport) -> String {
         out.line(1, device_type_word(*device_type));
     }
     if !report.accounts.is_empty() {
-        // Stock ends the line twice.
+        // tgt ends the line twice.
         out.line(1, "Account information:\n");
         out.accounts(1, &report.accounts);
     }
@@ -108,7 +108,7 @@ pub fn parameters(target: &TargetReport) -> String {
         for (key, value) in &report.keys {
             out.line(0, format_args!("{key}={value}"));
         }
-        // Stock knows no other way, and does not say so.
+        // tgt has one way to match only, and does not report it.
         if target.acl.matching != Matching::default() {
             out.line(0, format_args!("acl-match={}", target.acl.matching.word()));
         }
@@ -214,7 +214,7 @@ impl Text {
         }
     }
 
-    /// Only the first connection: stock writes this text at login and never again.
+    /// Shows the first connection only: tgt writes this text at login and does not change it.
     fn nexus(&mut self, report: &SessionReport) {
         let alias = report.alias.as_deref().unwrap_or("none");
         self.line(2, format_args!("I_T nexus: {}", report.sid));
@@ -231,7 +231,7 @@ impl Text {
         self.line(3, format_args!("Type: {}", device_type_word(config.device_type)));
         self.line(3, format_args!("SCSI ID: {}", config.scsi_id));
         self.line(3, format_args!("SCSI SN: {}", config.scsi_sn));
-        // Stock's block length of what has no blocks is 1.
+        // tgt's block length of a unit without blocks is 1.
         let block_len = if config.device_type == DeviceType::Disk { config.block_len } else { 1 };
         self.line(3, format_args!("Size: {} MB, Block size: {block_len}", megabytes(report.size)));
         self.line(3, format_args!("Online: {}", yes_no(config.online)));
@@ -262,7 +262,7 @@ impl AccountsReport {
     }
 }
 
-/// Decimal megabytes as stock computes them from sectors of 512 bytes, its wrap-around below some 300 MB included.
+/// Decimal megabytes as tgt computes them from sectors of 512 bytes, with its wrap-around below about 300 MB.
 fn megabytes(size: u64) -> u64 {
     let sectors = size >> 9;
     let correction = (sectors / 625).wrapping_sub(974);

@@ -1,34 +1,51 @@
-//! A record's meaning: mode, operation, numbers and strings become one [`Request`], or a refusal.
+//! Requests, and how the numbers and strings of a record become one.
 //!
-//! The rules are those of the stock daemon as far as they can be told from outside, without its crashes: a payload
-//! that is missing, has no end or is not text is refused.
+//! The rules are those of tgt's daemon, as observed from outside, but for its crashes: a payload that is missing, has no
+//! end or is not text is refused.
 
-mod parse;
-mod strict;
+pub(super) mod parse;
+pub(super) mod settings;
 mod strings;
 mod unit;
 
-pub use strings::{Strings, c_number};
-pub use unit::{ModePage, UnitChange, UnitStrings};
+pub(super) use strings::text;
+pub use strings::{Key, Strings};
+pub use unit::UnitStrings;
 
 use std::time::Duration;
 
 use super::error::ControlError;
+use super::wire::{Form, RequestHeader};
 use crate::model::Tid;
+pub use crate::model::account::Direction;
+pub use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
+pub use crate::model::secret::Secret;
+pub use crate::model::state::{Driver, State};
+pub use crate::model::unit_parameters::UnitChange;
 
-/// What a client wants.
+/// The input of an operation's parser: a record of known mode and operation.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    pub(super) header: &'a RequestHeader,
+    /// The strings, without their NUL.
+    pub(super) text: &'a str,
+    pub(super) driver: Driver,
+    pub(super) form: Form,
+}
+
+/// What a client asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
-    /// State, drivers, stores and device types.
+    /// Show state, drivers, stores and device types.
     SystemShow,
-    /// Counters of all targets.
+    /// Show the counters of all targets.
     SystemStat,
-    /// Changes of the daemon's own settings, in their order; all that are right are made, and an error is the answer.
+    /// Change settings of the daemon, in this order. The valid changes are made; an error among them is the answer.
     SystemUpdate(Vec<Result<SystemChange, ControlError>>),
-    /// End the daemon; only without targets.
+    /// End the daemon. Refused while there are targets.
     SystemDelete,
-    /// Make a target with its controller.
+    /// Create a target with its controller.
     TargetNew {
         /// Its number.
         tid: Tid,
@@ -37,112 +54,112 @@ pub enum Request {
     },
     /// Remove a target.
     TargetDelete {
-        /// Whose.
+        /// The target.
         tid: Tid,
-        /// End its sessions first: what runs may finish within this time. `None`: only if there are none.
+        /// Ends its sessions first; their commands may complete within this time. `None`: refused while there are sessions.
         within: Option<Duration>,
     },
-    /// The tree of all targets.
+    /// Show all targets.
     TargetShowAll,
-    /// One target's parameters.
+    /// Show the parameters of a target.
     TargetShow(Tid),
-    /// Counters of one target.
+    /// Show the counters of a target; `None` for all.
     TargetStat(Option<Tid>),
-    /// Let initiators in, or bind a host.
+    /// Admit initiators, or bind a SCSI host.
     TargetBind {
-        /// Whose.
+        /// The target.
         tid: Tid,
-        /// Whom.
+        /// The initiators or the host.
         rule: Binding,
     },
-    /// The reverse.
+    /// Remove an access rule, or unbind a SCSI host.
     TargetUnbind {
-        /// Whose.
+        /// The target.
         tid: Tid,
-        /// Whom.
+        /// The initiators or the host.
         rule: Binding,
     },
     /// Change a parameter of a target.
     TargetUpdate {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// The parameter as given.
         name: String,
         /// Its value as given.
         value: String,
     },
-    /// Make a logical unit.
+    /// Create a logical unit.
     UnitNew {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its number, any 64 bits.
         lun: u64,
         /// The peripheral device type.
         device_type: u32,
-        /// Its store.
+        /// The store.
         strings: UnitStrings,
     },
     /// Remove a logical unit.
     UnitDelete {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its number.
         lun: u64,
-        /// What runs may finish within this time. `None`: only if nothing runs.
+        /// Running commands may complete within this time. `None`: refused while commands run.
         within: Option<Duration>,
     },
     /// Change a logical unit.
     UnitUpdate {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its number.
         lun: u64,
-        /// In their order; all that are right are done, and the last error is the answer.
+        /// In this order. The valid changes are made; the last error is the answer.
         changes: Vec<Result<UnitChange, ControlError>>,
     },
-    /// A target's units, or one of them; only the JSON form has it.
+    /// Show the units of a target, or one of them. Only the JSON form has it.
     UnitShow {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its number; all ones for all of them.
         lun: u64,
     },
-    /// Counters of one unit, or of one session.
+    /// Show the counters of a unit.
     UnitStat {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its number.
         lun: u64,
-        /// Only this session, where it is not 0.
+        /// The session; 0 for all.
         sid: u64,
     },
-    /// Listen at more places.
+    /// Open portals.
     PortalNew(PortalOptions),
-    /// Listen there no more.
+    /// Close portals.
     PortalDelete(PortalOptions),
-    /// All portals.
+    /// Show the portals.
     PortalShow,
-    /// Drivers and their targets.
+    /// Show the drivers and their targets.
     LldShow,
-    /// Make a driver ready.
+    /// Start a driver.
     LldStart(Driver),
-    /// Stop a driver; only without targets.
+    /// Stop a driver. Refused while there are targets.
     LldStop(Driver),
-    /// Sessions, of one target or one of them or all; only the JSON form has it.
+    /// Show sessions. Only the JSON form has it.
     SessionShow {
-        /// Whose.
+        /// The target; `None` for all.
         tid: Option<Tid>,
-        /// Only this one, where it is not 0.
+        /// The session; 0 for all.
         sid: u64,
     },
-    /// Counters of a session and its connections.
+    /// Show the counters of a session and its connections.
     SessionStat {
         /// The session's number.
         sid: u64,
     },
-    /// A target's connections.
+    /// Show the connections of a target.
     ConnectionShow(Tid),
-    /// Counters of a connection.
+    /// Show the counters of a connection.
     ConnectionStat {
         /// Its session.
         sid: u64,
@@ -151,14 +168,14 @@ pub enum Request {
     },
     /// Close a connection.
     ConnectionDelete {
-        /// Whose.
+        /// The target.
         tid: Tid,
         /// Its session.
         sid: u64,
         /// Its number.
         cid: u32,
     },
-    /// Make an account.
+    /// Create an account.
     AccountNew {
         /// CHAP_N.
         user: String,
@@ -172,41 +189,41 @@ pub enum Request {
         /// The new secret.
         password: Secret,
     },
-    /// Whether an account has this secret; only the JSON form has it.
+    /// Compare a secret with that of an account. Only the JSON form has it.
     AccountCompare {
         /// CHAP_N.
         user: String,
         /// The secret to compare with.
         password: Secret,
     },
-    /// Remove an account and its bindings.
+    /// Delete an account and its bindings.
     AccountDelete {
         /// CHAP_N.
         user: String,
     },
-    /// All accounts.
+    /// Show the accounts.
     AccountShow,
-    /// Use an account for a target, or for discovery.
+    /// Bind an account to a target or to discovery.
     AccountBind {
-        /// Whose; `None` for discovery.
+        /// The target; `None` for discovery.
         tid: Option<Tid>,
         /// CHAP_N.
         user: String,
-        /// Who proves itself by it.
+        /// Which side is authenticated by it.
         direction: Direction,
     },
-    /// Use it no more.
+    /// Unbind an account.
     AccountUnbind {
-        /// Whose; `None` for discovery.
+        /// The target; `None` for discovery.
         tid: Option<Tid>,
         /// CHAP_N.
         user: String,
-        /// As what it is bound.
+        /// Which side is authenticated by it.
         direction: Direction,
     },
 }
 
-/// A change of the daemon's settings.
+/// A change of a setting of the daemon.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SystemChange {
     /// `debug=on`, `debug=off`.
@@ -223,126 +240,18 @@ pub enum SystemChange {
     IsnsAccessControl(bool),
 }
 
-/// Whether new logins are let in.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum State {
-    /// They are.
-    #[default]
-    Ready,
-    /// They are not; what is logged in goes on.
-    Offline,
-}
-
-/// Who is bound to a target.
+/// What is bound to a target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Binding {
-    /// Initiators, by address, by name, or by both in one call.
+    /// Rules that admit initiators: by address, by name, or one of each.
     Initiators {
         /// `initiator-address=`.
         address: Option<String>,
         /// `initiator-name=`.
         name: Option<String>,
     },
-    /// A SCSI host; kept for old scripts, of no effect.
+    /// A SCSI host. It has no effect; old scripts use it.
     Host(u32),
-}
-
-/// A low-level driver.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Driver {
-    /// iSCSI over TCP.
-    Iscsi,
-    /// iSCSI over RDMA: known by its name, and never ready.
-    Iser,
-}
-
-/// Whose proof an account is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Direction {
-    /// The initiator's.
-    Incoming,
-    /// The target's own.
-    Outgoing,
-}
-
-/// A password, never shown and wiped when it is dropped.
-#[derive(Clone)]
-pub struct Secret(zeroize::Zeroizing<String>);
-
-/// In constant time: how long a comparison takes does not depend on the stored secret.
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        let chap = |secret: &Self| iscsi_proto::chap::Secret::new(secret.reveal());
-        chap(self).is_same(&chap(other))
-    }
-}
-
-impl Eq for Secret {}
-
-impl Secret {
-    /// Takes it over.
-    #[must_use]
-    pub fn new(secret: String) -> Self {
-        Self(zeroize::Zeroizing::new(secret))
-    }
-
-    /// For computing a CHAP response.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is shorter than the 96 bits that RFC 7143 12.1.3 asks for.
-    #[must_use]
-    pub fn is_weak(&self) -> bool {
-        iscsi_proto::chap::Secret::new(self.reveal()).is_weak()
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Secret")
-    }
-}
-
-impl State {
-    /// The word in reports and updates.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Offline => "offline",
-        }
-    }
-
-    /// From that word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Ready, Self::Offline].into_iter().find(|state| state.word() == word)
-    }
-}
-
-impl Driver {
-    /// All drivers there are.
-    pub const ALL: [Self; 2] = [Self::Iscsi, Self::Iser];
-
-    /// The name after `--lld`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Iscsi => "iscsi",
-            Self::Iser => "iser",
-        }
-    }
-
-    /// `None` for a driver we do not have; no name at all is the first one.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        if name.is_empty() {
-            return Some(Self::Iscsi);
-        }
-        Self::ALL.into_iter().find(|driver| driver.name() == name)
-    }
 }
 
 #[cfg(test)]

@@ -1,73 +1,17 @@
-//! Records become requests: the header's numbers and the strings' pairs, mode by mode.
+//! What each operation's numbers and strings mean. The table of operations says which of these functions reads which.
 
 use std::time::Duration;
 
 use super::super::error::{ControlError, TgtadmError};
-use super::super::wire::{Form, Mode, Op, REQUEST_HEADER_LEN, Record, RequestHeader};
-use super::strings::{after, c_number, pairs, text, whole_values};
-use super::{Binding, Direction, Driver, Request, Secret, State, SystemChange, UnitStrings, strict, unit};
+use super::super::wire::{Form, REQUEST_HEADER_LEN, RequestHeader};
+use super::strings::{after, pairs, whole_values};
+use super::{Asked, Binding, Direction, Key, Request, Secret, UnitStrings, settings, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
+use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
 
-impl Request {
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// The number that the reply carries.
-    pub fn parse(record: &Record) -> Result<Self, ControlError> {
-        let header = &record.header;
-        let (form, name) = Form::of(&header.lld);
-        let driver = Driver::from_name(name).ok_or_else(|| {
-            let known = Driver::ALL.map(Driver::name).join(", ");
-            TgtadmError::NoDriver.because(format!("--lld {name:?} is no driver; accepted: {known}"))
-        })?;
-        let mode = Mode::from_number(header.mode)
-            .ok_or_else(|| wrong(format!("mode {} is not known; accepted: 0 to 7", header.mode)))?;
-        let op = Op::from_number(header.op)
-            .ok_or_else(|| wrong(format!("operation {} is not known; accepted: 0 to 8", header.op)))?;
-        if form == Form::Json {
-            strict::check(mode, op, record)?;
-            let request =
-                json_only(mode, op, record).unwrap_or_else(|| Self::of(mode, op, driver, record))?;
-            return strict::check_meaning(&request).map(|()| request);
-        }
-        Self::of(mode, op, driver, record)
-    }
-
-    fn of(mode: Mode, op: Op, driver: Driver, record: &Record) -> Result<Self, ControlError> {
-        let header = &record.header;
-        let payload = text(&record.payload)?;
-        match mode {
-            Mode::System => system(op, payload),
-            Mode::Target => target(op, header, payload),
-            Mode::LogicalUnit => logical_unit(op, header, payload),
-            Mode::Portal => portal(op, payload),
-            Mode::Lld => lld(op, driver),
-            Mode::Session => session(op, header),
-            Mode::Connection => connection(op, header),
-            Mode::Account => account(op, header, payload),
-        }
-    }
-}
-
-/// What stock has no text for.
-fn json_only(mode: Mode, op: Op, record: &Record) -> Option<Result<Request, ControlError>> {
-    let header = &record.header;
-    match (mode, op) {
-        (Mode::Account, Op::Show) if !record.payload.is_empty() => {
-            let account = text(&record.payload).and_then(user_and_password);
-            Some(account.map(|(user, password)| Request::AccountCompare { user, password }))
-        }
-        (Mode::Session, Op::Show) => {
-            Some(Ok(Request::SessionShow { tid: Tid::from_wire(header.tid), sid: header.sid }))
-        }
-        (Mode::LogicalUnit, Op::Show) => {
-            Some(tid(header).map(|tid| Request::UnitShow { tid, lun: header.lun }))
-        }
-        _ => None,
-    }
-}
+type Answer = Result<Request, ControlError>;
 
 fn tid(header: &RequestHeader) -> Result<Tid, ControlError> {
     Tid::from_wire(header.tid).ok_or_else(|| ControlError { kind: TgtadmError::NoTarget, ..no_tid(header) })
@@ -84,30 +28,11 @@ fn wrong(reason: impl Into<String>) -> ControlError {
     TgtadmError::InvalidRequest.because(reason)
 }
 
-/// An operation that a mode does not have.
-fn no_operation(mode: Mode, op: Op) -> ControlError {
-    let known = match mode {
-        Mode::System => "show, stat, update, delete",
-        Mode::Target => "new, delete, bind, unbind, update, show, stat",
-        Mode::LogicalUnit => "new, delete, update, stat",
-        Mode::Portal => "new, delete, show",
-        Mode::Lld => "start, stop, show",
-        Mode::Session => "stat",
-        Mode::Connection => "show, stat, delete",
-        Mode::Account => "new, delete, bind, unbind, update, show",
-    };
-    let kind = match mode {
-        Mode::LogicalUnit | Mode::Account => TgtadmError::UnsupportedOperation,
-        _ => TgtadmError::InvalidRequest,
-    };
-    kind.because(format!("--op {} is no operation of mode {}; accepted: {known}", op.word(), mode.word()))
-}
-
-/// Whether what is in use may be deleted, and how long what runs there has; no time at all with force alone. A stock
-/// daemon does not look at the payload.
-fn within(header: &RequestHeader, payload: &str) -> Result<Option<Duration>, ControlError> {
-    let Some((_, seconds)) = pairs(payload).find(|(key, _)| *key == "drain") else {
-        return Ok((header.force != 0).then_some(Duration::ZERO));
+/// Whether an object in use may be deleted, and how long its commands have to end: no time with `--force` alone. tgt
+/// ignores the strings.
+fn within(asked: &Asked<'_>) -> Result<Option<Duration>, ControlError> {
+    let Some((_, seconds)) = pairs(asked.text).find(|(key, _)| *key == Key::Drain.word()) else {
+        return Ok((asked.header.force != 0).then_some(Duration::ZERO));
     };
     let time = c_number(seconds).map(Duration::from_secs).filter(|time| *time <= DRAIN_MAX);
     time.map(Some).ok_or_else(|| {
@@ -117,80 +42,70 @@ fn within(header: &RequestHeader, payload: &str) -> Result<Option<Duration>, Con
     })
 }
 
-fn system(op: Op, payload: &str) -> Result<Request, ControlError> {
-    match op {
-        Op::Show => Ok(Request::SystemShow),
-        Op::Stat => Ok(Request::SystemStat),
-        Op::Delete => Ok(Request::SystemDelete),
-        Op::Update if payload.is_empty() => {
-            Err(wrong(format!("--name and --value are missing; accepted names: {SYSTEM_NAMES}")))
-        }
-        Op::Update => Ok(Request::SystemUpdate(pairs(payload).map(system_change).collect())),
-        _ => Err(no_operation(Mode::System, op)),
+pub(in crate::control) fn system_update(asked: &Asked<'_>) -> Answer {
+    if asked.text.is_empty() {
+        let names = settings::names();
+        return Err(wrong(format!("--name and --value are missing; accepted names: {names}")));
     }
+    Ok(Request::SystemUpdate(pairs(asked.text).map(|pair| Ok(settings::change(pair)?)).collect()))
 }
 
-const SYSTEM_NAMES: &str = "debug, State, iSNS, iSNSServerIP, iSNSServerPort, iSNSAccessControl";
-
-fn system_change((key, value): (&str, &str)) -> Result<SystemChange, ControlError> {
-    let wrong_value =
-        |accepted| wrong(format!("--name {key} --value {value:?} is not possible; accepted: {accepted}"));
-    let on_off = |value: &str| match value {
-        "On" => Ok(true),
-        "Off" => Ok(false),
-        _ => Err(wrong_value("On, Off")),
-    };
-    Ok(match key {
-        "debug" if value.starts_with("on") => SystemChange::Debug(true),
-        "debug" if value.starts_with("off") => SystemChange::Debug(false),
-        "debug" => return Err(wrong_value("on, off")),
-        "State" => SystemChange::State(State::from_word(value).ok_or_else(|| wrong_value("ready, offline"))?),
-        "iSNS" => SystemChange::Isns(on_off(value)?),
-        "iSNSServerIP" => SystemChange::IsnsServer(value.to_owned()),
-        "iSNSServerPort" => SystemChange::IsnsPort(value.parse().map_err(|_| wrong_value("0 to 65535"))?),
-        "iSNSAccessControl" => SystemChange::IsnsAccessControl(value == "On"),
-        _ => return Err(wrong(format!("--name {key:?} is not known; accepted: {SYSTEM_NAMES}"))),
-    })
+pub(in crate::control) fn target_new(asked: &Asked<'_>) -> Answer {
+    let tid = Tid::from_wire(asked.header.tid).ok_or_else(|| no_tid(asked.header))?;
+    let names = pairs(asked.text).filter(|(key, _)| *key == Key::TargetName.word()).map(|(_, value)| value);
+    let name = names.last().ok_or_else(|| wrong("--targetname is missing: the new target's iSCSI name"))?;
+    whole_values(asked.text, &[Key::TargetName])?;
+    target_name(name)?;
+    Ok(Request::TargetNew { tid, name: name.to_owned() })
 }
 
-fn target(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, ControlError> {
-    match op {
-        Op::New => {
-            let tid = Tid::from_wire(header.tid).ok_or_else(|| no_tid(header))?;
-            let name = pairs(payload).filter(|(key, _)| *key == "targetname").map(|(_, value)| value).last();
-            let name = name.ok_or_else(|| wrong("--targetname is missing: the new target's iSCSI name"))?;
-            whole_values(payload, &["targetname"])?;
-            target_name(name)?;
-            Ok(Request::TargetNew { tid, name: name.to_owned() })
-        }
-        Op::Delete => Ok(Request::TargetDelete { tid: tid(header)?, within: within(header, payload)? }),
-        Op::Show if header.tid < 0 => Ok(Request::TargetShowAll),
-        Op::Show => Ok(Request::TargetShow(tid(header)?)),
-        Op::Stat if header.tid < 0 => Ok(Request::TargetStat(None)),
-        Op::Stat => Ok(Request::TargetStat(Some(tid(header)?))),
-        Op::Bind => Ok(Request::TargetBind { tid: tid(header)?, rule: binding(header, payload)? }),
-        Op::Unbind => Ok(Request::TargetUnbind { tid: tid(header)?, rule: binding(header, payload)? }),
-        Op::Update if payload.is_empty() => Err(wrong("--name and --value are missing")),
-        Op::Update => {
-            let no_value =
-                || TgtadmError::UnsupportedOperation.because(format!("--name {payload:?} has no value"));
-            let (name, value) = payload.split_once('=').ok_or_else(no_value)?;
-            Ok(Request::TargetUpdate { tid: tid(header)?, name: name.to_owned(), value: value.to_owned() })
-        }
-        Op::Start | Op::Stop => Err(no_operation(Mode::Target, op)),
+pub(in crate::control) fn target_delete(asked: &Asked<'_>) -> Answer {
+    Ok(Request::TargetDelete { tid: tid(asked.header)?, within: within(asked)? })
+}
+
+pub(in crate::control) fn target_show(asked: &Asked<'_>) -> Answer {
+    if asked.header.tid < 0 {
+        return Ok(Request::TargetShowAll);
     }
+    tid(asked.header).map(Request::TargetShow)
 }
 
-/// What stock takes as a name; whether it is an iSCSI name is not asked here, as it is not there.
+pub(in crate::control) fn target_stat(asked: &Asked<'_>) -> Answer {
+    if asked.header.tid < 0 {
+        return Ok(Request::TargetStat(None));
+    }
+    tid(asked.header).map(|tid| Request::TargetStat(Some(tid)))
+}
+
+pub(in crate::control) fn target_bind(asked: &Asked<'_>) -> Answer {
+    Ok(Request::TargetBind { tid: tid(asked.header)?, rule: binding(asked)? })
+}
+
+pub(in crate::control) fn target_unbind(asked: &Asked<'_>) -> Answer {
+    Ok(Request::TargetUnbind { tid: tid(asked.header)?, rule: binding(asked)? })
+}
+
+pub(in crate::control) fn target_update(asked: &Asked<'_>) -> Answer {
+    let text = asked.text;
+    if text.is_empty() {
+        return Err(wrong("--name and --value are missing"));
+    }
+    let no_value = || TgtadmError::UnsupportedOperation.because(format!("--name {text:?} has no value"));
+    let (name, value) = text.split_once('=').ok_or_else(no_value)?;
+    Ok(Request::TargetUpdate { tid: tid(asked.header)?, name: name.to_owned(), value: value.to_owned() })
+}
+
+/// Refuses a name that tgt refuses. Whether it is an iSCSI name is not checked, as by tgt.
 fn target_name(name: &str) -> Result<(), ControlError> {
-    let allowed = |letter: &char| letter.is_ascii_alphanumeric() || ":.-".contains(*letter);
-    if let Some(strange) = name.chars().find(|letter| !allowed(letter)) {
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || ":.-".contains(*c);
+    if let Some(strange) = name.chars().find(|c| !allowed(c)) {
         let reason =
             format!("--targetname {name:?}: {strange:?} is not allowed; accepted: A-Z a-z 0-9 : . -");
         return Err(wrong(reason));
     }
     if !(1..=TARGET_NAME_LEN_MAX).contains(&name.len()) {
-        let reason = format!("--targetname has {} letters; accepted: 1 to {TARGET_NAME_LEN_MAX}", name.len());
+        let reason =
+            format!("--targetname has {} characters; accepted: 1 to {TARGET_NAME_LEN_MAX}", name.len());
         return Err(wrong(reason));
     }
     Ok(())
@@ -199,13 +114,13 @@ fn target_name(name: &str) -> Result<(), ControlError> {
 /// RFC 7143 4.2.7.1.
 const TARGET_NAME_LEN_MAX: usize = 223;
 
-fn binding(header: &RequestHeader, payload: &str) -> Result<Binding, ControlError> {
-    if header.len as usize == REQUEST_HEADER_LEN {
-        return Ok(Binding::Host(header.host_no));
+fn binding(asked: &Asked<'_>) -> Result<Binding, ControlError> {
+    if asked.header.len as usize == REQUEST_HEADER_LEN {
+        return Ok(Binding::Host(asked.header.host_no));
     }
-    whole_values(payload, &["initiator-address", "initiator-name"])?;
+    whole_values(asked.text, &[Key::InitiatorAddress, Key::InitiatorName])?;
     let value = |marker| {
-        let value = after(payload, marker)?.split(',').next().unwrap_or_default().trim();
+        let value = after(asked.text, marker)?.split(',').next().unwrap_or_default().trim();
         (!value.is_empty()).then(|| value.to_owned())
     };
     match (value("initiator-address="), value("initiator-name=")) {
@@ -217,88 +132,112 @@ fn binding(header: &RequestHeader, payload: &str) -> Result<Binding, ControlErro
     }
 }
 
-fn logical_unit(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, ControlError> {
-    let lun = header.lun;
-    Ok(match op {
-        Op::New => Request::UnitNew {
-            tid: tid(header)?,
-            lun,
-            device_type: header.device_type,
-            strings: UnitStrings::parse(payload)?,
-        },
-        // Stock misses the unit before it misses the target.
-        Op::Delete => {
-            let tid = tid(header).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
-            Request::UnitDelete { tid, lun, within: within(header, payload)? }
-        }
-        Op::Update => Request::UnitUpdate { tid: tid(header)?, lun, changes: unit::changes(payload) },
-        Op::Stat => Request::UnitStat { tid: tid(header)?, lun, sid: header.sid },
-        _ => return Err(no_operation(Mode::LogicalUnit, op)),
-    })
+pub(in crate::control) fn unit_new(asked: &Asked<'_>) -> Answer {
+    let RequestHeader { lun, device_type, .. } = *asked.header;
+    let (tid, strings) = (tid(asked.header)?, UnitStrings::parse(asked.text)?);
+    Ok(Request::UnitNew { tid, lun, device_type, strings })
 }
 
-fn portal(op: Op, payload: &str) -> Result<Request, ControlError> {
-    let options = || {
-        let form = "portal=ADDRESS[:PORT], an IPv6 address in brackets";
-        let list = payload.find("portal=").map(|at| &payload[at..]);
-        let list = list.ok_or_else(|| wrong(format!("--params names no portal; accepted: {form}")))?;
-        PortalOptions::parse(list).map_err(|error| wrong(format!("--params {error}; accepted: {form}")))
-    };
-    match op {
-        Op::New => options().map(Request::PortalNew),
-        Op::Delete => options().map(Request::PortalDelete),
-        Op::Show => Ok(Request::PortalShow),
-        _ => Err(no_operation(Mode::Portal, op)),
+/// Without a target it is the unit that is missing, as with tgt.
+pub(in crate::control) fn unit_delete(asked: &Asked<'_>) -> Answer {
+    let tid = tid(asked.header).map_err(|error| ControlError { kind: TgtadmError::NoLun, ..error })?;
+    Ok(Request::UnitDelete { tid, lun: asked.header.lun, within: within(asked)? })
+}
+
+pub(in crate::control) fn unit_update(asked: &Asked<'_>) -> Answer {
+    let changes = unit::changes(asked.text);
+    Ok(Request::UnitUpdate { tid: tid(asked.header)?, lun: asked.header.lun, changes })
+}
+
+pub(in crate::control) fn unit_stat(asked: &Asked<'_>) -> Answer {
+    let RequestHeader { lun, sid, .. } = *asked.header;
+    Ok(Request::UnitStat { tid: tid(asked.header)?, lun, sid })
+}
+
+pub(in crate::control) fn unit_show(asked: &Asked<'_>) -> Answer {
+    Ok(Request::UnitShow { tid: tid(asked.header)?, lun: asked.header.lun })
+}
+
+pub(in crate::control) fn portal_new(asked: &Asked<'_>) -> Answer {
+    portals(asked.text).map(Request::PortalNew)
+}
+
+pub(in crate::control) fn portal_delete(asked: &Asked<'_>) -> Answer {
+    portals(asked.text).map(Request::PortalDelete)
+}
+
+fn portals(text: &str) -> Result<PortalOptions, ControlError> {
+    let form = "portal=ADDRESS[:PORT], an IPv6 address in brackets";
+    let list = text.find("portal=").map(|at| &text[at..]);
+    let list = list.ok_or_else(|| wrong(format!("--params names no portal; accepted: {form}")))?;
+    PortalOptions::parse(list).map_err(|error| wrong(format!("--params {error}; accepted: {form}")))
+}
+
+pub(in crate::control) fn session_stat(asked: &Asked<'_>) -> Answer {
+    Ok(Request::SessionStat { sid: asked.header.sid })
+}
+
+pub(in crate::control) fn session_show(asked: &Asked<'_>) -> Answer {
+    Ok(Request::SessionShow { tid: Tid::from_wire(asked.header.tid), sid: asked.header.sid })
+}
+
+pub(in crate::control) fn connection_show(asked: &Asked<'_>) -> Answer {
+    tid(asked.header).map(Request::ConnectionShow)
+}
+
+pub(in crate::control) fn connection_stat(asked: &Asked<'_>) -> Answer {
+    let RequestHeader { sid, cid, .. } = *asked.header;
+    Ok(Request::ConnectionStat { sid, cid })
+}
+
+pub(in crate::control) fn connection_delete(asked: &Asked<'_>) -> Answer {
+    let RequestHeader { sid, cid, .. } = *asked.header;
+    Ok(Request::ConnectionDelete { tid: tid(asked.header)?, sid, cid })
+}
+
+pub(in crate::control) fn account_new(asked: &Asked<'_>) -> Answer {
+    user_and_password(asked.text).map(|(user, password)| Request::AccountNew { user, password })
+}
+
+pub(in crate::control) fn account_update(asked: &Asked<'_>) -> Answer {
+    user_and_password(asked.text).map(|(user, password)| Request::AccountUpdate { user, password })
+}
+
+/// In the text form a user and a password are ignored, as by tgt.
+pub(in crate::control) fn account_show(asked: &Asked<'_>) -> Answer {
+    if asked.form == Form::Text || asked.text.is_empty() {
+        return Ok(Request::AccountShow);
     }
+    user_and_password(asked.text).map(|(user, password)| Request::AccountCompare { user, password })
 }
 
-fn lld(op: Op, driver: Driver) -> Result<Request, ControlError> {
-    match op {
-        Op::Show => Ok(Request::LldShow),
-        Op::Start => Ok(Request::LldStart(driver)),
-        Op::Stop => Ok(Request::LldStop(driver)),
-        _ => Err(no_operation(Mode::Lld, op)),
-    }
+pub(in crate::control) fn account_delete(asked: &Asked<'_>) -> Answer {
+    Ok(Request::AccountDelete { user: user(asked)? })
 }
 
-fn session(op: Op, header: &RequestHeader) -> Result<Request, ControlError> {
-    match op {
-        Op::Stat => Ok(Request::SessionStat { sid: header.sid }),
-        _ => Err(no_operation(Mode::Session, op)),
-    }
+pub(in crate::control) fn account_bind(asked: &Asked<'_>) -> Answer {
+    let (tid, user, direction) = account_scope(asked)?;
+    Ok(Request::AccountBind { tid, user, direction })
 }
 
-fn connection(op: Op, header: &RequestHeader) -> Result<Request, ControlError> {
-    let RequestHeader { sid, cid, .. } = *header;
-    match op {
-        Op::Show => Ok(Request::ConnectionShow(tid(header)?)),
-        Op::Stat => Ok(Request::ConnectionStat { sid, cid }),
-        Op::Delete => Ok(Request::ConnectionDelete { tid: tid(header)?, sid, cid }),
-        _ => Err(no_operation(Mode::Connection, op)),
-    }
+pub(in crate::control) fn account_unbind(asked: &Asked<'_>) -> Answer {
+    let (tid, user, direction) = account_scope(asked)?;
+    Ok(Request::AccountUnbind { tid, user, direction })
 }
 
-fn account(op: Op, header: &RequestHeader, payload: &str) -> Result<Request, ControlError> {
-    let user = || {
-        let user = after(payload, "user=");
-        user.map(str::to_owned).ok_or_else(|| wrong("--user is missing: the account's name"))
-    };
-    let scope = || if header.tid == -1 { Ok(None) } else { tid(header).map(Some) };
-    let direction = if header.ac_dir == 0 { Direction::Incoming } else { Direction::Outgoing };
-    match op {
-        Op::New => user_and_password(payload).map(|(user, password)| Request::AccountNew { user, password }),
-        Op::Update => {
-            user_and_password(payload).map(|(user, password)| Request::AccountUpdate { user, password })
-        }
-        Op::Delete => Ok(Request::AccountDelete { user: user()? }),
-        Op::Show => Ok(Request::AccountShow),
-        Op::Bind => Ok(Request::AccountBind { tid: scope()?, user: user()?, direction }),
-        Op::Unbind => Ok(Request::AccountUnbind { tid: scope()?, user: user()?, direction }),
-        _ => Err(no_operation(Mode::Account, op)),
-    }
+/// The target, or none for discovery; the account; and who is authenticated by it.
+fn account_scope(asked: &Asked<'_>) -> Result<(Option<Tid>, String, Direction), ControlError> {
+    let tid = if asked.header.tid == -1 { None } else { Some(tid(asked.header)?) };
+    let direction = if asked.header.ac_dir == 0 { Direction::Incoming } else { Direction::Outgoing };
+    Ok((tid, user(asked)?, direction))
 }
 
-/// The password is the rest, whatever is in it.
+fn user(asked: &Asked<'_>) -> Result<String, ControlError> {
+    let user = after(asked.text, "user=");
+    user.map(str::to_owned).ok_or_else(|| wrong("--user is missing: the account's name"))
+}
+
+/// Everything after `password=` belongs to the password.
 fn user_and_password(payload: &str) -> Result<(String, Secret), ControlError> {
     let (user, password) = after(payload, "user=")
         .and_then(|rest| rest.split_once(",password="))

@@ -1,7 +1,68 @@
-//! The strings of a request: how a client joins them, and the pieces a daemon takes them apart with.
+//! The strings of a request: how a client joins them, and how the daemon splits them.
 
 use super::super::error::{ControlError, TgtadmError};
 use super::Secret;
+
+/// A string of a request by its key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the keys by their names")]
+pub enum Key {
+    Path,
+    Bstype,
+    Bsopts,
+    Bsoflags,
+    Blocksize,
+    TargetName,
+    InitiatorAddress,
+    InitiatorName,
+    User,
+    Password,
+    Drain,
+}
+
+impl Key {
+    /// All of them, in the order in which a payload has them.
+    pub const ALL: [Self; 11] = [
+        Self::Path,
+        Self::Bstype,
+        Self::Bsopts,
+        Self::Bsoflags,
+        Self::Blocksize,
+        Self::TargetName,
+        Self::InitiatorAddress,
+        Self::InitiatorName,
+        Self::User,
+        Self::Password,
+        Self::Drain,
+    ];
+
+    /// The key in the payload.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Bstype => "bstype",
+            Self::Bsopts => "bsopts",
+            Self::Bsoflags => "bsoflags",
+            Self::Blocksize => "blocksize",
+            Self::TargetName => "targetname",
+            Self::InitiatorAddress => "initiator-address",
+            Self::InitiatorName => "initiator-name",
+            Self::User => "user",
+            Self::Password => "password",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// The long name of its option.
+    #[must_use]
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Path => "backing-store",
+            other => other.word(),
+        }
+    }
+}
 
 /// The textual options of one `tgtadm` call, as they are joined into a payload.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -28,7 +89,7 @@ pub struct Strings {
     pub user: Option<String>,
     /// `--password`.
     pub password: Option<Secret>,
-    /// `--drain`, which stock has not and does not look at.
+    /// `--drain`, which tgt does not have and ignores.
     pub drain: Option<String>,
     /// `--params`, for all modes but portal.
     pub target_ops: Option<String>,
@@ -37,28 +98,51 @@ pub struct Strings {
 }
 
 impl Strings {
-    /// The payload as a stock client makes it: fixed order, commas between, a NUL at the end; nothing at all where
-    /// no option was given.
+    /// The value of a key, if it was given.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&str> {
+        match key {
+            Key::Path => self.path.as_deref(),
+            Key::Bstype => self.bstype.as_deref(),
+            Key::Bsopts => self.bsopts.as_deref(),
+            Key::Bsoflags => self.bsoflags.as_deref(),
+            Key::Blocksize => self.blocksize.as_deref(),
+            Key::TargetName => self.targetname.as_deref(),
+            Key::InitiatorAddress => self.initiator_address.as_deref(),
+            Key::InitiatorName => self.initiator_name.as_deref(),
+            Key::User => self.user.as_deref(),
+            Key::Password => self.password.as_ref().map(Secret::reveal),
+            Key::Drain => self.drain.as_deref(),
+        }
+    }
+
+    /// Sets the value of a key.
+    pub fn set(&mut self, key: Key, value: String) {
+        let text = match key {
+            Key::Path => &mut self.path,
+            Key::Bstype => &mut self.bstype,
+            Key::Bsopts => &mut self.bsopts,
+            Key::Bsoflags => &mut self.bsoflags,
+            Key::Blocksize => &mut self.blocksize,
+            Key::TargetName => &mut self.targetname,
+            Key::InitiatorAddress => &mut self.initiator_address,
+            Key::InitiatorName => &mut self.initiator_name,
+            Key::User => &mut self.user,
+            Key::Password => return self.password = Some(Secret::new(value)),
+            Key::Drain => &mut self.drain,
+        };
+        *text = Some(value);
+    }
+
+    /// The payload as tgt's tgtadm makes it: fixed order, commas between, a NUL at the end; empty where no option was
+    /// given.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
         let name = self
             .name
             .as_ref()
             .map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("(null)")));
-        let pairs = [
-            ("path", self.path.as_deref()),
-            ("bstype", self.bstype.as_deref()),
-            ("bsopts", self.bsopts.as_deref()),
-            ("bsoflags", self.bsoflags.as_deref()),
-            ("blocksize", self.blocksize.as_deref()),
-            ("targetname", self.targetname.as_deref()),
-            ("initiator-address", self.initiator_address.as_deref()),
-            ("initiator-name", self.initiator_name.as_deref()),
-            ("user", self.user.as_deref()),
-            ("password", self.password.as_ref().map(Secret::reveal)),
-            ("drain", self.drain.as_deref()),
-        ];
-        let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        let pairs = Key::ALL.into_iter().filter_map(|key| Some(format!("{}={}", key.word(), self.get(key)?)));
         let operations = [("targetOps", &self.target_ops), ("portalOps", &self.portal_ops)];
         let operations =
             operations.into_iter().filter_map(|(word, value)| Some(format!("{word} {},", value.as_ref()?)));
@@ -76,7 +160,7 @@ impl Strings {
 ///
 /// # Errors
 /// It is not UTF-8, which no name, path or number of ours can be.
-pub(super) fn text(payload: &[u8]) -> Result<&str, ControlError> {
+pub(in crate::control) fn text(payload: &[u8]) -> Result<&str, ControlError> {
     let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
     std::str::from_utf8(&payload[..end]).map_err(|error| {
         let reason = format!("the strings of the request are not UTF-8 from byte {} on", error.valid_up_to());
@@ -95,18 +179,18 @@ pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(',').filter(|item| !item.is_empty()).map(|item| item.split_once('=').unwrap_or((item, "")))
 }
 
-/// Refuses a list of which a value had a comma: it is cut there, and the rest follows a key that is known without being
-/// one. Keys before the first known one are ignored, as by tgt.
+/// Refuses a list in which a value had a comma: the value is cut there, and its rest is an item that is no known key.
+/// Unknown keys before the first known one are ignored, as by tgt.
 ///
 /// # Errors
-/// The key, and what follows its value.
-pub(super) fn whole_values(text: &str, keys: &[&str]) -> Result<(), ControlError> {
+/// Names the key and the item that follows its value.
+pub(super) fn whole_values(text: &str, keys: &[Key]) -> Result<(), ControlError> {
     let mut before = None;
     for item in text.split(',') {
-        let key = item.split_once('=').map_or(item, |(key, _)| key);
-        match (keys.iter().find(|known| **known == key), before) {
+        let word = item.split_once('=').map_or(item, |(word, _)| word);
+        match (keys.iter().find(|key| key.word() == word), before) {
             (Some(known), _) => before = Some(*known),
-            (None, Some(before)) => return Err(cut(before, item)),
+            (None, Some(before)) => return Err(cut(Key::word(before), item)),
             (None, None) => {}
         }
     }
@@ -120,24 +204,12 @@ pub(super) fn cut(key: &str, rest: &str) -> ControlError {
     ))
 }
 
-/// A number in decimal, in hexadecimal after `0x`, or in octal after `0`.
-pub fn c_number(text: &str) -> Option<u64> {
-    let text = text.trim();
-    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        u64::from_str_radix(hex, 16).ok()
-    } else if text.len() > 1 && text.starts_with('0') {
-        u64::from_str_radix(text, 8).ok()
-    } else {
-        text.parse().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn payloads_are_joined_as_stock_joins_them() {
+    fn payloads_are_joined_as_tgt_joins_them() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(Strings::default().payload(), b"");
         let unit =
@@ -157,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_value_with_a_comma_is_seen_by_what_follows_it() {
-        let keys = ["path", "bstype"];
+        let keys = [Key::Path, Key::Bstype];
         for whole in ["", "path=/a", "bstype=x,path=/a=b", "else=1,path=/a,bstype=x", "path=/a,path=/b"] {
             assert_eq!(whole_values(whole, &keys), Ok(()), "{whole}");
         }
@@ -168,21 +240,5 @@ mod tests {
         }
         let reason = whole_values("path=/a,b=c", &keys).unwrap_err().reason;
         assert!(reason.starts_with("the value of path is followed by \",b=c\""), "{reason}");
-    }
-
-    #[test]
-    fn numbers_in_the_three_bases_of_c() {
-        let cases = [
-            ("12", Some(12)),
-            ("0x1F", Some(31)),
-            ("010", Some(8)),
-            ("0", Some(0)),
-            ("", None),
-            ("1k", None),
-            ("-1", None),
-        ];
-        for (text, number) in cases {
-            assert_eq!(c_number(text), number, "{text}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Records and strings to requests, with stock's own rules.
+//! Records become requests by the rules of tgt.
 
 use super::*;
 use crate::control::error::TgtadmError;
@@ -13,7 +13,7 @@ fn parse(mode: Mode, op: Op, payload: &[u8]) -> Result<Request, ControlError> {
     reasoned(&record(mode, op, payload))
 }
 
-/// Whatever is refused has a reason.
+/// Every refusal has a reason.
 fn reasoned(record: &Record) -> Result<Request, ControlError> {
     let answer = Request::parse(record);
     if let Err(refusal) = &answer {
@@ -27,7 +27,7 @@ fn tid(number: u32) -> Tid {
 }
 
 #[test]
-fn every_mode_and_operation_has_its_answer() {
+fn every_operation_without_strings_is_accepted_or_refused() {
     use Op::*;
     for mode in Mode::ALL {
         for op in Op::ALL {
@@ -48,7 +48,7 @@ fn every_mode_and_operation_has_its_answer() {
 }
 
 #[test]
-fn numbers_that_name_nothing() {
+fn unknown_numbers_are_refused() {
     let mut unknown = record(Mode::Target, Op::Show, b"");
     unknown.header.mode = 8;
     assert_eq!(reasoned(&unknown), Err(TgtadmError::InvalidRequest.into()));
@@ -66,9 +66,9 @@ fn numbers_that_name_nothing() {
     assert_eq!(reasoned(&unknown), Ok(Request::TargetShowAll));
 }
 
-/// An update or a new target without strings ends a stock daemon.
+/// tgt's daemon crashes on an update or a new target without strings.
 #[test]
-fn a_missing_payload_is_refused() {
+fn missing_payload_is_refused() {
     for payload in [&b""[..], b"\0", b",\0", b"=\0", b"targetname\0", b"targetname=\0"] {
         assert_eq!(
             parse(Mode::Target, Op::New, payload),
@@ -82,16 +82,16 @@ fn a_missing_payload_is_refused() {
     assert_eq!(parse(Mode::System, Op::Update, b"\0"), Err(TgtadmError::InvalidRequest.into()));
 }
 
-/// A stock daemon reads on behind such a payload.
+/// tgt's daemon reads beyond the end of such a payload.
 #[test]
-fn a_payload_without_its_nul_ends_where_it_ends() {
+fn payload_without_nul_ends_with_the_record() {
     let expected = Ok(Request::TargetNew { tid: tid(1), name: "iqn.2001-04.com.example:a".to_owned() });
     assert_eq!(parse(Mode::Target, Op::New, b"targetname=iqn.2001-04.com.example:a"), expected);
     assert_eq!(parse(Mode::Target, Op::New, b"targetname=iqn.2001-04.com.example:a\0junk"), expected);
 }
 
 #[test]
-fn payloads_that_are_no_text_are_refused() {
+fn payload_that_is_not_utf8_is_refused() {
     assert_eq!(
         parse(Mode::Target, Op::New, b"targetname=\xff\xfe\0"),
         Err(TgtadmError::InvalidRequest.into())
@@ -99,7 +99,7 @@ fn payloads_that_are_no_text_are_refused() {
 }
 
 #[test]
-fn target_names_have_stocks_letters() {
+fn target_names_have_the_characters_that_tgt_accepts() {
     let name = |name: &str| parse(Mode::Target, Op::New, format!("targetname={name}\0").as_bytes()).is_ok();
     assert!(name("iqn.2001-04.com.example:Disk-1.A"));
     assert!(name("disk1"));
@@ -139,7 +139,7 @@ fn bindings() {
 }
 
 #[test]
-fn target_updates_split_once() {
+fn target_updates_are_split_at_the_first_equals_sign() {
     let update = |payload: &[u8]| match parse(Mode::Target, Op::Update, payload)? {
         Request::TargetUpdate { name, value, .. } => Ok::<_, ControlError>((name, value)),
         other => panic!("{other:?}"),
@@ -190,12 +190,16 @@ fn units() {
     let update = parse(Mode::LogicalUnit, Op::Update, b"targetOps online=0,\0");
     assert_eq!(
         update,
-        Ok(Request::UnitUpdate { tid: tid(1), lun: u64::MAX, changes: vec![Ok(UnitChange::Online(false))] })
+        Ok(Request::UnitUpdate {
+            tid: tid(1),
+            lun: u64::MAX,
+            changes: vec![Ok(UnitChange::parse("online", "0").unwrap())]
+        })
     );
 }
 
 #[test]
-fn a_deletion_says_what_becomes_of_what_is_in_use() {
+fn deletion_has_a_time_for_commands_to_complete() {
     let ask = |mode, force, payload: &[u8]| {
         let mut record = record(mode, Op::Delete, payload);
         (record.header.lun, record.header.force) = (2, force);

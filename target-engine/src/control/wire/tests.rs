@@ -67,7 +67,7 @@ fn a_request_is_read_in_any_chunks() {
 }
 
 #[test]
-fn lengths_that_no_request_has_are_refused_at_once() {
+fn impossible_lengths_are_refused() {
     let with_len = |len: u32| {
         let mut bytes = golden().1;
         bytes[72..76].copy_from_slice(&len.to_le_bytes());
@@ -101,7 +101,7 @@ fn a_drivers_name_asks_for_a_form() {
 }
 
 #[test]
-fn words_and_numbers_name_the_same() {
+fn words_and_numbers_agree() {
     for (number, mode) in (0..).zip(Mode::ALL) {
         assert_eq!((mode as u32, Mode::from_number(number)), (number, Some(mode)));
         assert_eq!(Mode::from_word(mode.word()), Some(mode));

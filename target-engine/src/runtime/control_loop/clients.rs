@@ -1,4 +1,4 @@
-//! Admin connections: one request in, one reply out, and the end.
+//! Admin connections: each sends one request and gets one reply.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::peer;
-use super::portals::is_gone;
+use super::portals::is_rejected;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
 use crate::control::audit::{Change, Peer};
@@ -24,20 +24,20 @@ pub(super) struct Client {
     peer: Peer,
     key: Key,
     state: State,
-    /// What it asked for, until that is answered.
+    /// The change it asked for, until the reply.
     change: Option<Change>,
-    /// How it wants its answer.
+    /// The form of its reply.
     form: Form,
-    /// When it is closed, unless something happens.
+    /// When it is closed, unless it sends or receives before.
     pub(super) deadline: Instant,
 }
 
 enum State {
-    /// The request is not whole yet.
+    /// The request is incomplete.
     Reading(RecordReader),
-    /// The request is being done.
+    /// The request is being executed.
     Waiting,
-    /// The reply, and how much of it is sent.
+    /// The reply, and the number of bytes sent.
     Replying(Vec<u8>, usize),
 }
 
@@ -48,36 +48,36 @@ impl Client {
 }
 
 impl World {
-    /// Takes new admin connections. Only who is the daemon's own user and group is listened to, as in stock.
+    /// Accepts admin connections. Only processes of the daemon's own user and group are served, as in tgt.
     pub(super) fn accept_clients(&mut self, now: Instant) {
         while self.clients.len() < CONTROL_CONNECTIONS_MAX {
             let Some((listener, _)) = &self.admin else { return };
             match listener.accept() {
-                Ok((stream, _)) => self.welcome(stream, now),
+                Ok((stream, _)) => self.add_client(stream, now),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.warn(now, format_args!("management socket: {error}"));
-                    return self.turn_client_away(now);
+                    return self.reject_client(now);
                 }
             }
         }
-        // Full: the rest waits in the backlog, and the listener is not asked again until there is room.
+        // Full: the others wait in the backlog until a client is closed.
         self.watch_admin(false);
     }
 
-    /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
-    fn turn_client_away(&mut self, now: Instant) {
+    /// Accepts a connection with the spare descriptor and closes it, so that it does not wake the poller again and again.
+    fn reject_client(&mut self, now: Instant) {
         let Some((listener, _)) = &self.admin else { return };
         self.spare = None;
-        let is_gone = is_gone(&listener.accept());
+        let rejected = is_rejected(&listener.accept());
         self.spare = open_spare();
-        if !is_gone {
-            self.rest(now);
+        if !rejected {
+            self.pause_accepting(now);
         }
     }
 
-    fn welcome(&mut self, stream: UnixStream, now: Instant) {
+    fn add_client(&mut self, stream: UnixStream, now: Instant) {
         let peer = match peer::credentials(&stream) {
             Ok(peer) if peer::is_trusted(&peer) => peer,
             Ok(peer) => return self.warn(now, format_args!("management socket: permission error: {peer}")),
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// Begins a reply; a client that is gone gets none.
+    /// Begins to send a reply, if the client is still connected.
     pub(super) fn send_reply(&mut self, id: ClientId, reply: &Reply) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if let Some(change) = client.change.take() {
@@ -115,7 +115,7 @@ impl World {
         self.push_reply(id);
     }
 
-    /// Sends what the socket takes; after the last byte the connection is over.
+    /// Sends as much as the socket takes, and closes the connection after the last byte.
     fn push_reply(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let State::Replying(bytes, sent) = &mut client.state else { return };
@@ -188,7 +188,7 @@ impl ControlLoop {
         }
     }
 
-    /// Closes the clients that neither send nor take. One that waits for its reply has the reply's deadline.
+    /// Closes the clients that neither send nor receive.
     pub(super) fn client_timeouts(&mut self, now: Instant) {
         let late = |(id, client): (&ClientId, &Client)| (client.deadline <= now).then_some(*id);
         for id in self.world.clients.iter().filter_map(late).collect::<Vec<_>>() {

@@ -12,22 +12,25 @@ use super::clients::is_temporary;
 use super::portals::network;
 use super::world::{Source, World};
 use super::{ControlLoop, interest};
-use crate::control::dispatch::LoginId;
+use crate::control::dispatch::{Addresses, LoginId};
+use crate::control::messages::Attach;
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginConfig, LoginEvent, Question};
 use crate::limits::{DISCOVERIES_MAX, DISCOVERIES_PER_ADDRESS_MAX};
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::message::LoopMessage;
 use crate::runtime::poller::{Key, Ready};
 
-/// A connection that is not a loop's yet.
+/// A connection that is not attached to a loop yet.
 pub(super) struct LoginEntry {
     pub(super) peer: SocketAddr,
     local: SocketAddr,
     socket: TcpStream,
     key: Key,
     phase: Phase,
-    /// Bytes the socket did not take.
+    /// Bytes that the socket has not taken.
     unsent: Bytes,
-    /// When what is unsent is the last, and then the end.
+    /// Nothing follows the unsent bytes: when the connection is closed at the latest.
     closing: Option<Instant>,
 }
 
@@ -36,7 +39,7 @@ enum Phase {
     Discovery(Box<Discovery>),
 }
 
-/// What either phase has to say.
+/// An event of either phase.
 enum Event {
     Ask(Question),
     Attach(Box<LoggedIn>),
@@ -44,11 +47,11 @@ enum Event {
     Closed(CloseReason),
 }
 
-/// What becomes of a connection.
-enum Fate {
-    Stays,
-    Closes,
-    Leaves(Box<LoggedIn>),
+/// What happens to a connection after its events.
+enum Next {
+    Keep,
+    Close,
+    Attach(Box<LoggedIn>),
 }
 
 impl LoginEntry {
@@ -56,7 +59,7 @@ impl LoginEntry {
         self.closing.or_else(|| self.phase.poll_timeout())
     }
 
-    /// Sends what there is to send, as far as the socket takes it. `false`: the connection is broken.
+    /// Sends as much as the socket takes. `false`: the connection is broken.
     fn flush(&mut self) -> bool {
         loop {
             if self.unsent.is_empty() {
@@ -113,7 +116,7 @@ impl Phase {
         })
     }
 
-    /// Who logs in where, and why it was refused, if it was; for the log.
+    /// The names of initiator and target, and the reason of a refusal; for the log.
     fn described(&self) -> (String, &str) {
         match self {
             Self::Login(login) => (login.names().to_string(), login.why()),
@@ -154,20 +157,20 @@ impl World {
         Ok(())
     }
 
-    /// Before a discovery session begins: ends those for which it leaves no room, who were silent for the longest time.
-    fn make_room_for_discovery(&mut self, peer: IpAddr) {
+    /// Closes the idlest discovery session if a new one would exceed a limit.
+    fn limit_discoveries(&mut self, peer: IpAddr) {
         let sessions = self.logins.iter().filter(|(_, entry)| entry.closing.is_none());
         let sessions = sessions.filter_map(|(id, entry)| match &entry.phase {
             Phase::Discovery(discovery) => Some((discovery.poll_timeout()?, *id, entry.peer.ip())),
             Phase::Login(_) => None,
         });
-        if let Some(id) = most_silent(sessions.collect(), peer) {
-            log::debug!("{peer}: begins a discovery session, in the place of one that was silent");
+        if let Some(id) = idlest(sessions.collect(), peer) {
+            log::debug!("{peer}: begins a discovery session, the idlest one is closed");
             self.close_login(id);
         }
     }
 
-    /// Tells the log of an end; what is no fault of the peer's only where it is wanted in detail.
+    /// Logs the end of a connection: a fault of the peer as a warning, else as a debug message.
     fn log_end(&mut self, entry: &LoginEntry, reason: CloseReason, now: Instant) {
         let level = match reason {
             CloseReason::Refused(status) if status.class() == StatusClass::Redirection => Level::Debug,
@@ -181,6 +184,24 @@ impl World {
         match level {
             Level::Debug => log::debug!("{text}"),
             _ => self.warn(now, text),
+        }
+    }
+
+    /// Sends a connection that has logged in to its loop.
+    pub(super) fn send_socket(
+        &mut self,
+        mailbox: &Mailbox<LoopMessage>,
+        id: LoginId,
+        attach: Box<Attach>,
+    ) -> Result<(), Box<Attach>> {
+        let Some(entry) = self.logins.remove(&id) else { return Err(attach) };
+        let LoginEntry { socket, .. } = entry;
+        match mailbox.send(LoopMessage::Attach(attach, socket)) {
+            Err(LoopMessage::Attach(attach, socket)) => {
+                self.logins.insert(id, LoginEntry { socket, ..entry });
+                Err(attach)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -223,7 +244,7 @@ impl ControlLoop {
         }
     }
 
-    /// Answers that took their time.
+    /// Hands the late answers to their logins.
     pub(super) fn late_answers(&mut self, now: Instant) {
         for (id, answer) in std::mem::take(&mut self.world.answers) {
             if let Some(entry) = self.world.logins.get_mut(&id) {
@@ -233,49 +254,50 @@ impl ControlLoop {
         }
     }
 
-    /// Lets a connection say all it has to say.
+    /// Handles all events of a connection.
     fn drive(&mut self, id: LoginId, now: Instant) {
         let Some(mut entry) = self.world.logins.remove(&id) else { return };
-        match self.talk(id, &mut entry, now) {
-            Fate::Stays => {
+        match self.handle_events(id, &mut entry, now) {
+            Next::Keep => {
                 let wanted = interest(entry.closing.is_none(), !entry.unsent.is_empty());
                 if self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok() {
                     self.world.logins.insert(id, entry);
                 }
             }
-            Fate::Closes => {
+            Next::Close => {
                 self.world.poller.deregister(entry.key, &entry.socket);
-                // An orderly end, lest a reset overtake the last response.
+                // Shut down first, so that no reset overtakes the final response.
                 let _ = entry.socket.shutdown(Shutdown::Write);
             }
-            Fate::Leaves(logged_in) => {
+            Next::Attach(logged_in) => {
                 self.world.poller.deregister(entry.key, &entry.socket);
-                self.hand_over(entry, logged_in, now);
+                self.hand_over(id, entry, logged_in, now);
             }
         }
     }
 
-    fn talk(&mut self, id: LoginId, entry: &mut LoginEntry, now: Instant) -> Fate {
+    fn handle_events(&mut self, id: LoginId, entry: &mut LoginEntry, now: Instant) -> Next {
         loop {
             let intact = entry.flush();
             if !intact || (entry.closing.is_some() && entry.unsent.is_empty()) {
-                return Fate::Closes;
+                return Next::Close;
             }
             match entry.phase.poll_event() {
-                None => return Fate::Stays,
+                None => return Next::Keep,
                 Some(Event::Ask(question)) => {
-                    let ends = (entry.peer, entry.local);
-                    if let Some(answer) = self.control.question(id, question, ends, now, &mut self.world) {
+                    let addresses = Addresses { peer: entry.peer, local: entry.local };
+                    if let Some(answer) = self.control.question(id, question, addresses, now, &mut self.world)
+                    {
                         entry.phase.answer(answer);
                     }
                 }
                 Some(Event::Discovery(discovery)) => {
-                    self.world.make_room_for_discovery(entry.peer.ip());
+                    self.world.limit_discoveries(entry.peer.ip());
                     entry.phase = Phase::Discovery(discovery);
                 }
-                // Who has not taken our responses cannot have read them: something is wrong with the peer.
-                Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Fate::Closes,
-                Some(Event::Attach(logged_in)) => return Fate::Leaves(logged_in),
+                // The initiator has finished the login without reading our responses: it is broken.
+                Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Next::Close,
+                Some(Event::Attach(logged_in)) => return Next::Attach(logged_in),
                 Some(Event::Closed(reason)) => {
                     self.world.log_end(entry, reason, now);
                     entry.closing = Some(now + crate::limits::LAST_WORDS);
@@ -284,23 +306,27 @@ impl ControlLoop {
         }
     }
 
-    /// Gives the connection to its loop, or tells the initiator why not.
-    fn hand_over(&mut self, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
-        let LoginEntry { socket, peer, local, .. } = entry;
+    /// Gives the connection to its loop, or refuses the login. The entry, which no poller watches any more, holds the
+    /// socket meanwhile.
+    fn hand_over(&mut self, id: LoginId, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
+        let (peer, local) = (entry.peer, entry.local);
+        let addresses = Addresses { peer, local };
+        self.world.logins.insert(id, entry);
         let names = logged_in.names();
-        if let Err(refused) = self.control.attach(logged_in, socket, (peer, local), &mut self.world) {
+        if let Err(refused) = self.control.attach(id, logged_in, addresses, &mut self.world) {
             let (reason, why) = (CloseReason::Refused(refused.status), refused.why);
             self.world.warn(now, format_args!("{peer}: {names}{reason} ({why})"));
-            let mut socket = refused.socket;
-            // A new connection's buffer takes one PDU; if not, the peer learns it by the close.
+            let Some(LoginEntry { mut socket, .. }) = self.world.logins.remove(&id) else { return };
+            // The buffer of a new connection takes one PDU; if not, the peer sees the connection close.
             let _ = socket.write(&refused.response);
             let _ = socket.shutdown(Shutdown::Write);
         }
     }
 }
 
-/// Of discovery sessions, with the end of their time, the one that gives way to a further one of this peer.
-fn most_silent(sessions: Vec<(Instant, LoginId, IpAddr)>, peer: IpAddr) -> Option<LoginId> {
+/// Returns the discovery session that is closed before another one of this peer begins, if a limit is reached. Each is
+/// given with its timeout, which is the earliest for the idlest.
+fn idlest(sessions: Vec<(Instant, LoginId, IpAddr)>, peer: IpAddr) -> Option<LoginId> {
     let is_near = |(_, _, other): &(Instant, LoginId, IpAddr)| network(*other) == network(peer);
     let near = sessions.iter().filter(|session| is_near(session)).count();
     let is_full = sessions.len() >= DISCOVERIES_MAX;
@@ -322,7 +348,7 @@ mod tests {
         IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap()))
     }
 
-    /// Sessions of these peers, the last of which was silent for the longest time.
+    /// Sessions of these peers, the last one the idlest.
     fn sessions(peers: impl Iterator<Item = IpAddr>) -> Vec<(Instant, LoginId, IpAddr)> {
         let end = Instant::now() + Duration::from_secs(3600);
         let session = |(number, peer)| (end - Duration::from_secs(number), LoginId(number), peer);
@@ -330,19 +356,19 @@ mod tests {
     }
 
     #[test]
-    fn a_further_discovery_session_of_a_peer_that_has_many_ends_its_most_silent_one() {
-        let room = std::iter::repeat_n(NEAR, DISCOVERIES_PER_ADDRESS_MAX - 1);
-        assert_eq!(most_silent(sessions(room.clone().chain([far(1)])), NEAR), None);
-        let full = room.chain([NEAR, far(1)]);
+    fn discovery_session_over_the_limit_of_its_peer_closes_the_idlest_of_the_peer() {
+        let below = std::iter::repeat_n(NEAR, DISCOVERIES_PER_ADDRESS_MAX - 1);
+        assert_eq!(idlest(sessions(below.clone().chain([far(1)])), NEAR), None);
+        let full = below.chain([NEAR, far(1)]);
         let last = LoginId(DISCOVERIES_PER_ADDRESS_MAX as u64 - 1);
-        assert_eq!(most_silent(sessions(full.clone()), NEAR), Some(last));
-        assert_eq!(most_silent(sessions(full), far(1)), None);
+        assert_eq!(idlest(sessions(full.clone()), NEAR), Some(last));
+        assert_eq!(idlest(sessions(full), far(1)), None);
     }
 
     #[test]
-    fn where_there_are_many_discovery_sessions_a_further_one_ends_the_most_silent_of_all() {
+    fn discovery_session_over_the_limit_of_all_closes_the_idlest() {
         let peers = (0..DISCOVERIES_MAX).map(far);
-        assert_eq!(most_silent(sessions(peers.clone().skip(1)), NEAR), None);
-        assert_eq!(most_silent(sessions(peers), NEAR), Some(LoginId(DISCOVERIES_MAX as u64 - 1)));
+        assert_eq!(idlest(sessions(peers.clone().skip(1)), NEAR), None);
+        assert_eq!(idlest(sessions(peers), NEAR), Some(LoginId(DISCOVERIES_MAX as u64 - 1)));
     }
 }

@@ -1,7 +1,7 @@
-//! The control thread: it accepts, logs in, answers management, and never waits for a loop or a store.
+//! The control thread: it accepts connections, logs initiators in and serves management. It never waits for a loop or
+//! a store.
 //!
-//! `ControlLoop` holds the plain state ([`Control`]) beside the sockets and threads (`World`); each turn hands the
-//! one to the other.
+//! `ControlLoop` drives the plain state ([`Control`]) with the events of the sockets and threads (`World`).
 
 mod clients;
 mod logins;
@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use crate::control::dispatch::Control;
 use crate::control::error::TgtadmError;
+use crate::control::messages::{LoopId, ToLoop};
 use crate::control::report::Reply;
 use crate::control::request::Request;
 use crate::limits::{END_CLOSE, END_GRACE, END_REPLIES};
+use crate::model::Model;
 use crate::model::store::StoreOpener;
-use crate::runtime::letters::{LoopId, ToLoop};
 use crate::runtime::poller::{Interest, Ready};
 
 use world::Source;
@@ -36,21 +37,21 @@ pub(crate) struct ControlLoop {
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
-    /// `sys delete`: there is no target left.
+    /// By `--mode system --op delete`, which requires that there are no targets.
     Asked,
-    /// The daemon was told to end while it serves.
+    /// By a signal.
     Signalled,
-    /// A loop ended that was not asked to.
+    /// A loop ended unasked.
     LoopFailed,
 }
 
 impl ControlLoop {
-    /// A loop that serves nobody yet.
+    /// Makes a loop that has no listeners yet.
     ///
     /// # Errors
     /// There are no descriptors.
-    pub(crate) fn new(opener: Arc<dyn StoreOpener>) -> io::Result<Self> {
-        Ok(Self { control: Control::default(), world: World::new(opener)?, ready: Vec::new() })
+    pub(crate) fn new(opener: Arc<dyn StoreOpener>, model: Model) -> io::Result<Self> {
+        Ok(Self { control: Control::new(model), world: World::new(opener)?, ready: Vec::new() })
     }
 
     /// Takes admin connections from this socket.
@@ -69,8 +70,8 @@ impl ControlLoop {
         self.control.share_loops(count, &mut self.world)
     }
 
-    /// Does one request as if a client had sent it, and waits for its reply, which has its deadline. For the time
-    /// before anybody else is served.
+    /// Executes one request as if a client had sent it, and waits for the reply until its deadline. To be called before
+    /// any client is served.
     pub(crate) fn prepare(&mut self, request: Request) -> io::Result<Reply> {
         let client = self.world.internal_client();
         if let Some(reply) = self.control.request(client, request, Instant::now(), &mut self.world) {
@@ -87,7 +88,7 @@ impl ControlLoop {
         }
     }
 
-    /// Serves until it is told to end or a loop fails, then ends all loops, within a bounded time. Returns the loop that
+    /// Serves until it is asked to end or a loop fails, then ends all loops, within a bounded time. Returns the loop that
     /// failed.
     ///
     /// # Errors
@@ -100,12 +101,11 @@ impl ControlLoop {
             self.turn(None)?;
         };
         log::info!("ending");
-        self.control.ending = true;
-        self.world.close_doors();
-        self.control.model.portals.clear();
+        self.world.stop_listening();
+        self.control.forget_portals();
         let grace = if end == End::Asked { Duration::ZERO } else { END_GRACE };
         for mailbox in self.world.mailboxes() {
-            let _ = mailbox.send_reserved(ToLoop::End(grace));
+            let _ = mailbox.send_reserved(ToLoop::End(grace).into());
         }
         let deadline = Instant::now() + grace + END_REPLIES;
         while Instant::now() < deadline && !self.world.is_done() && !self.world.signalled_again() {
@@ -144,12 +144,12 @@ impl ControlLoop {
         }
     }
 
-    /// Waits for something to happen, at the latest until `until`, and deals with it.
+    /// Waits for events, at the latest until `until`, and handles them.
     fn turn(&mut self, until: Option<Instant>) -> io::Result<()> {
         let now = Instant::now();
         let deadlines = [until, self.control.next_deadline(), self.world.next_deadline()];
         let timeout = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        // Rounded up, lest the wait end just before its time again and again.
+        // Rounded up, so that the wait does not end just before the deadline again and again.
         let timeout = timeout.map(|time| time + Duration::from_millis(u64::from(!time.is_zero())));
         let mut ready = std::mem::take(&mut self.ready);
         self.world.wait(timeout, &mut ready)?;
@@ -162,21 +162,21 @@ impl ControlLoop {
         self.client_timeouts(now);
         self.login_timeouts(now);
         self.late_answers(now);
-        self.world.end_rest(now);
+        self.world.resume_accepting(now);
         Ok(())
     }
 
     fn event(&mut self, event: Ready<Source>, now: Instant) {
         match event.what {
             Source::Shutdown => self.world.take_signal(),
-            Source::Letters => {
-                for letter in self.world.take_letters() {
-                    self.control.letter(letter, &mut self.world);
+            Source::Messages => {
+                for message in self.world.take_messages() {
+                    self.control.message(message, now, &mut self.world);
                 }
             }
             Source::Jobs => {
                 for done in self.world.take_jobs() {
-                    self.control.job_done(done, &mut self.world);
+                    self.control.job_done(done, now, &mut self.world);
                 }
             }
             Source::Admin => self.world.accept_clients(now),
@@ -187,7 +187,7 @@ impl ControlLoop {
     }
 }
 
-/// What to wait for on a connection that reads unless it is told otherwise.
+/// The interest in a connection.
 fn interest(read: bool, write: bool) -> Interest {
     match (read, write) {
         (true, true) => Interest::Both,

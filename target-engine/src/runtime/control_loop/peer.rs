@@ -13,7 +13,7 @@ pub(super) fn credentials(stream: &UnixStream) -> io::Result<Peer> {
     Ok(Peer { uid: peer.uid(), gid: peer.gid(), pid: peer.pid(), command: None })
 }
 
-/// Whether a peer runs as the daemon does. There is no exception for root and no list of groups, as in stock.
+/// Whether a peer runs with the same user and group as the daemon. As in tgt there is no exception for root and no list of groups.
 pub(super) fn is_trusted(peer: &Peer) -> bool {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     (peer.uid, peer.gid) == (uid, gid)

@@ -1,4 +1,4 @@
-//! Portals: listening sockets, and whom they let in.
+//! Portals: listening sockets, and which connections they accept.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::clients::is_temporary;
 use super::world::{Source, World, open_spare};
 use super::{ControlLoop, interest};
-use crate::control::request::State;
-use crate::limits::{ACCEPT_REST, ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
 use crate::model::PortalId;
+use crate::model::state::State;
 use crate::runtime::poller::{Interest, Key};
 
 /// A listening socket.
@@ -29,27 +29,28 @@ impl World {
         Ok(taken)
     }
 
-    /// With the last descriptor: takes a connection only to close it, lest it wait for ever and keep us awake.
-    fn turn_away(&mut self, id: PortalId, now: Instant) {
+    /// Accepts a connection with the spare descriptor and closes it, so that it does not wake the poller again and again.
+    fn reject(&mut self, id: PortalId, now: Instant) {
         let Some(listener) = self.listeners.get(&id) else { return };
         self.spare = None;
-        let is_gone = is_gone(&listener.socket.accept());
+        let is_rejected = is_rejected(&listener.socket.accept());
         self.spare = open_spare();
-        if !is_gone {
-            self.rest(now);
+        if !is_rejected {
+            self.pause_accepting(now);
         }
     }
 
-    /// Accepts nothing for a while: what waits can be neither taken nor closed, and would keep us awake.
-    pub(super) fn rest(&mut self, now: Instant) {
+    /// Accepts nothing for a while: connections that wait can be neither accepted nor closed, and would wake the poller
+    /// again and again.
+    pub(super) fn pause_accepting(&mut self, now: Instant) {
         self.watch_listeners(false);
-        self.rests_until = Some(now + ACCEPT_REST);
+        self.paused_until = Some(now + ACCEPT_PAUSE);
     }
 
-    /// Accepts again when the rest is over.
-    pub(super) fn end_rest(&mut self, now: Instant) {
-        if self.rests_until.is_some_and(|until| until <= now) {
-            self.rests_until = None;
+    /// Accepts again when the pause is over.
+    pub(super) fn resume_accepting(&mut self, now: Instant) {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
             self.spare = self.spare.take().or_else(open_spare);
             self.watch_listeners(true);
         }
@@ -62,7 +63,7 @@ impl World {
         }
     }
 
-    fn has_room_for(&self, peer: IpAddr, established: usize) -> bool {
+    fn has_capacity_for(&self, peer: IpAddr, established: usize) -> bool {
         let from_there =
             || self.logins.values().filter(|login| network(login.peer.ip()) == network(peer)).count();
         self.logins.len() < LOGINS_MAX
@@ -71,13 +72,13 @@ impl World {
     }
 }
 
-/// Whether an attempt to accept a connection only to close it leaves none that keeps us awake.
-pub(super) fn is_gone<T>(accepted: &io::Result<T>) -> bool {
+/// Whether a connection was accepted to be closed, or none waits.
+pub(super) fn is_rejected<T>(accepted: &io::Result<T>) -> bool {
     accepted.as_ref().err().is_none_or(is_temporary)
 }
 
-/// Who counts as one when connections are counted: an IPv4 address, or an IPv6 network of 64 bits, all of whose
-/// addresses one machine may have.
+/// The unit in which connections are counted: an IPv4 address, or an IPv6 network of 64 bits, since one machine may have
+/// all of its addresses.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
@@ -86,32 +87,32 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 }
 
 impl ControlLoop {
-    /// Takes some of the connections that wait at a portal. Without any target, and while the system is offline, they
-    /// are closed at once, as in stock.
+    /// Accepts some of the connections that wait at a portal. Without any target, and while the system is offline, they
+    /// are closed at once, as in tgt.
     pub(super) fn accept_initiators(&mut self, id: PortalId, now: Instant) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.world.listeners.get(&id) else { return };
             match listener.socket.accept() {
                 Ok((socket, peer)) => self.admit(socket, peer, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // It went away while it waited, or a signal came.
+                // The peer disconnected while it waited, or a signal came.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => {
                     self.world.warn(now, format_args!("portal: {error}"));
-                    return self.world.turn_away(id, now);
+                    return self.world.reject(id, now);
                 }
             }
         }
     }
 
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr, now: Instant) {
-        let model = &self.control.model;
+        let model = self.control.model();
         if model.is_empty() || model.state == State::Offline {
             log::debug!("{peer}: closed, there is nothing to log in to");
             return;
         }
-        if !self.world.has_room_for(peer.ip(), self.control.sessions.connections()) {
+        if !self.world.has_capacity_for(peer.ip(), self.control.sessions().connections()) {
             return self.world.warn(now, format_args!("{peer}: closed, too many connections"));
         }
         if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {
@@ -127,13 +128,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    // The kernel cuts it to net.core.somaxconn.
+    // The kernel limits it to net.core.somaxconn.
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-/// As stock has them: no delay, and a dead peer is found by keepalive.
+/// Sets the options that tgt sets: no delay, and keepalive to detect dead peers.
 fn set_options(socket: &TcpStream) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_of_one_network_are_one_peer() {
+    fn addresses_of_one_ipv6_network_count_as_one_peer() {
         let of = |address: &str| network(address.parse().unwrap());
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));

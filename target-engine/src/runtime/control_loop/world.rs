@@ -1,4 +1,4 @@
-//! Everything of the control thread that is a descriptor or a thread, and what the dispatcher wants done with it.
+//! The descriptors and threads of the control thread, and what the control plane does with them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 use super::clients::Client;
 use super::logins::LoginEntry;
 use super::portals::Listener;
-use crate::control::dispatch::{LoginId, Outside};
+use crate::control::dispatch::{LoginId, LoopGone, Outside};
+use crate::control::jobs::{Job, JobDone};
+use crate::control::messages::{Attach, LoopId, ToControl, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
-use crate::limits::CONTROL_LETTERS_MAX;
+use crate::limits::CONTROL_MESSAGES_MAX;
 use crate::model::PortalId;
 use crate::model::store::{StoreKind, StoreOpener};
-use crate::runtime::letters::{LoopId, ToControl, ToLoop};
 use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
-use crate::runtime::openers::{Job, JobDone, Openers};
+use crate::runtime::message::LoopMessage;
+use crate::runtime::openers::Openers;
 use crate::runtime::poller::{Interest, Key, Poller, Ready};
 use crate::runtime::target_loop::{self, LoopHandle};
 use crate::warnings::Warnings;
@@ -29,7 +31,7 @@ use crate::warnings::Warnings;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Source {
     Shutdown,
-    Letters,
+    Messages,
     Jobs,
     Admin,
     Client(ClientId),
@@ -47,32 +49,32 @@ pub(crate) struct World {
     pub(super) logins: BTreeMap<LoginId, LoginEntry>,
     pub(super) last_login: u64,
     pub(super) answers: Vec<(LoginId, Answer)>,
-    /// Closed and opened again to accept and close a connection when no descriptor is left.
+    /// Closed when no descriptor is left, to accept a connection and close it.
     pub(super) spare: Option<File>,
-    /// Until when no connection is accepted, not even to be closed.
-    pub(super) rests_until: Option<Instant>,
+    /// Until when no connection is accepted.
+    pub(super) paused_until: Option<Instant>,
     pub(super) internal_reply: Option<Reply>,
     loops: BTreeMap<LoopId, LoopHandle>,
-    letters: Inbox<ToControl>,
+    messages: Inbox<ToControl>,
     to_control: Mailbox<ToControl>,
     jobs: Inbox<JobDone>,
     openers: Openers,
     /// Used by the stores themselves: see `OpenStore`. Its threads end with this.
     _closers: Openers,
-    /// For redirect commands: stores that hang must not delay logins.
+    /// For redirect commands: stores that hang do not delay logins.
     redirectors: Openers,
     kinds: Vec<StoreKind>,
     shutdown: Option<UnixStream>,
     signals: usize,
     ending: bool,
-    /// The first loop that ended and was not asked to.
+    /// The first loop that ended unasked.
     failed_loop: Option<LoopId>,
     warnings: Warnings,
-    /// The life of sessions.
+    /// Limits the messages on beginning and end of sessions.
     notices: Warnings,
 }
 
-/// Stands for the server itself, before it serves anybody.
+/// The client of requests that the server makes itself, before it serves others.
 const INTERNAL: ClientId = ClientId(0);
 
 /// Events taken in one wait.
@@ -81,9 +83,9 @@ const EVENTS_MAX: usize = 256;
 impl World {
     pub(super) fn new(opener: Arc<dyn StoreOpener>) -> io::Result<Self> {
         let mut poller = Poller::new(EVENTS_MAX)?;
-        let (to_control, letters) = mailbox(CONTROL_LETTERS_MAX)?;
-        let (done, jobs) = mailbox(CONTROL_LETTERS_MAX)?;
-        poller.register(&letters, Source::Letters, Interest::Read)?;
+        let (to_control, messages) = mailbox(CONTROL_MESSAGES_MAX)?;
+        let (done, jobs) = mailbox(CONTROL_MESSAGES_MAX)?;
+        poller.register(&messages, Source::Messages, Interest::Read)?;
         poller.register(&jobs, Source::Jobs, Interest::Read)?;
         let closers = Openers::new(Arc::clone(&opener), done.clone(), None);
         Ok(Self {
@@ -96,10 +98,10 @@ impl World {
             last_login: 0,
             answers: Vec::new(),
             spare: open_spare(),
-            rests_until: None,
+            paused_until: None,
             internal_reply: None,
             loops: BTreeMap::new(),
-            letters,
+            messages,
             to_control,
             jobs,
             openers: Openers::new(Arc::clone(&opener), done.clone(), Some(&closers)),
@@ -133,7 +135,7 @@ impl World {
     pub(super) fn take_signal(&mut self) {
         let mut bytes = [0; 16];
         match self.shutdown.as_mut().map(|shutdown| shutdown.read(&mut bytes)) {
-            // Its other end is gone: nobody can tell us to end any more, which is no reason to end.
+            // The other end is closed: no request to end can come any more. The daemon goes on.
             Some(Ok(0)) => self.forget_shutdown(),
             Some(Ok(count)) => self.signals += count,
             _ => {}
@@ -141,7 +143,7 @@ impl World {
     }
 
     fn forget_shutdown(&mut self) {
-        // Closing it takes it out of the poller; events of it that wait find no stream.
+        // Closing removes it from the poller; pending events of it find no stream.
         self.shutdown = None;
     }
 
@@ -166,7 +168,7 @@ impl World {
         INTERNAL
     }
 
-    /// A warning that a peer can cause as often as it likes; the log takes only so many.
+    /// Logs a warning that a peer causes, at a limited rate.
     pub(super) fn warn(&mut self, now: Instant, text: std::fmt::Arguments<'_>) {
         self.warnings.warn(now, text);
     }
@@ -179,10 +181,10 @@ impl World {
         self.poller.wait(timeout, ready)
     }
 
-    pub(super) fn take_letters(&mut self) -> Vec<ToControl> {
-        let mut letters = Vec::new();
-        self.letters.drain(&mut letters);
-        letters
+    pub(super) fn take_messages(&mut self) -> Vec<ToControl> {
+        let mut messages = Vec::new();
+        self.messages.drain(&mut messages);
+        messages
     }
 
     pub(super) fn take_jobs(&mut self) -> Vec<JobDone> {
@@ -191,19 +193,19 @@ impl World {
         done
     }
 
-    /// When a client or a login has waited long enough, or we have rested.
+    /// Returns the earliest deadline of a client, a login or the pause.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let clients = self.clients.values().map(|client| client.deadline);
         let logins = self.logins.values().filter_map(LoginEntry::deadline);
-        clients.chain(logins).chain(self.rests_until).min()
+        clients.chain(logins).chain(self.paused_until).min()
     }
 
-    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<ToLoop>> {
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<LoopMessage>> {
         self.loops.values().map(|entry| &entry.mailbox)
     }
 
-    /// Listens nowhere any more, and leaves those alone who have not logged in.
-    pub(super) fn close_doors(&mut self) {
+    /// Closes all listeners and all connections that have not logged in.
+    pub(super) fn stop_listening(&mut self) {
         if let Some((listener, key)) = self.admin.take() {
             self.poller.deregister(key, &listener);
         }
@@ -213,7 +215,7 @@ impl World {
         self.close_logins();
     }
 
-    /// All loops have ended and all replies are sent.
+    /// Whether all loops have ended and all replies are sent.
     pub(super) fn is_done(&self) -> bool {
         self.loops.is_empty() && self.clients.values().all(|client| !client.has_reply())
     }
@@ -244,8 +246,23 @@ impl Outside for World {
         Ok(())
     }
 
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
-        self.loops.get(&id).map(|entry| entry.mailbox.clone())
+    fn send(&mut self, to: LoopId, message: ToLoop) -> Result<(), LoopGone> {
+        let mailbox = &self.loops.get(&to).ok_or(LoopGone)?.mailbox;
+        let message = match message {
+            ToLoop::Siblings(tid, siblings) => {
+                let mailbox = |id| Some((id, self.loops.get(&id)?.mailbox.clone()));
+                LoopMessage::Siblings(tid, siblings.into_iter().filter_map(mailbox).collect())
+            }
+            message => message.into(),
+        };
+        mailbox.send_reserved(message).map_err(|_| LoopGone)
+    }
+
+    fn attach(&mut self, to: LoopId, login: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>> {
+        match self.loops.get(&to).map(|entry| entry.mailbox.clone()) {
+            Some(mailbox) => self.send_socket(&mailbox, login, attach),
+            None => Err(attach),
+        }
     }
 
     fn loop_ended(&mut self, id: LoopId) {
@@ -302,7 +319,7 @@ impl Outside for World {
     }
 }
 
-/// A descriptor to give up when none is left.
+/// Opens a descriptor that is closed when no other is left.
 pub(super) fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }

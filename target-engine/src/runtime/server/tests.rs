@@ -1,4 +1,4 @@
-//! A whole server in this process, on loopback and in a directory of its own.
+//! A server in this process, on loopback and with its own directory.
 
 use std::io::{BufRead, Read};
 use std::net::TcpStream;
@@ -67,11 +67,11 @@ impl Running {
     fn end(self) {
         self.handle.shutdown();
         self.thread.join().unwrap().unwrap();
-        assert!(UnixStream::connect(&self.path).is_err(), "nobody listens any more");
-        assert!(self.path.exists(), "the socket's name stays, as in stock");
+        assert!(UnixStream::connect(&self.path).is_err(), "no socket listens any more");
+        assert!(self.path.exists(), "the socket's name stays, as in tgt");
     }
 
-    /// Sends bytes in pieces of this length; what comes back until the end.
+    /// Sends bytes in pieces of this length. Returns what is received until the server closes.
     fn send(&self, bytes: &[u8], piece: usize) -> Vec<u8> {
         let mut stream = UnixStream::connect(&self.path).unwrap();
         for piece in bytes.chunks(piece) {
@@ -80,7 +80,7 @@ impl Running {
             }
         }
         let mut reply = Vec::new();
-        // The server may close with our bytes unread; what it sent counts all the same.
+        // The server may close before it reads all bytes.
         let _ = stream.read_to_end(&mut reply);
         reply
     }
@@ -98,8 +98,8 @@ impl Running {
         TcpStream::connect((self.portal.host.as_str(), self.portal.port)).unwrap()
     }
 
-    /// An initiator's connection is closed without a word.
-    fn turns_away(&self) -> bool {
+    /// Whether a connection of an initiator is closed without a response.
+    fn rejects(&self) -> bool {
         matches!(self.connect().read(&mut [0]), Ok(0) | Err(_))
     }
 }
@@ -150,7 +150,7 @@ fn names_of_tgt_are_used_on_request_only() {
 }
 
 #[test]
-fn requests_in_any_pieces_get_their_reply() {
+fn request_may_arrive_in_pieces() {
     let server = start(target());
     let header = RequestHeader { mode: 1, op: 2, ..RequestHeader::default() };
     let record = Record::new(header, Vec::new()).encode();
@@ -163,13 +163,13 @@ fn requests_in_any_pieces_get_their_reply() {
 }
 
 #[test]
-fn records_that_are_none_are_dropped_and_the_server_goes_on() {
+fn invalid_records_are_dropped() {
     let server = start(Vec::new());
     let with_len = |len: u32| RequestHeader { len, ..RequestHeader::default() }.encode();
     for record in [with_len(0), with_len(119), with_len(120 + 8193), with_len(u32::MAX)] {
         assert_eq!(server.send(&record, usize::MAX), b"");
     }
-    // A client that goes away in the middle.
+    // A client that disconnects in the middle.
     UnixStream::connect(&server.path).unwrap().write_all(&[0; 50]).unwrap();
     let no_name = "--targetname is missing: the new target's iSCSI name\0";
     assert_eq!(server.ask(Mode::Target, Op::New, 1, b""), (17, no_name.to_owned()));
@@ -180,7 +180,7 @@ fn records_that_are_none_are_dropped_and_the_server_goes_on() {
 }
 
 #[test]
-fn targets_come_and_go() {
+fn targets_are_made_and_deleted() {
     let server = start(Vec::new());
     assert_eq!(server.ask(Mode::Target, Op::New, 1, b"targetname=iqn.x:one\0").0, 0);
     assert_eq!(server.ask(Mode::System, Op::Delete, -1, b"").0, 17);
@@ -195,18 +195,18 @@ fn targets_come_and_go() {
 }
 
 #[test]
-fn initiators_are_turned_away_where_there_is_nothing_for_them() {
+fn initiators_are_rejected_without_targets() {
     let server = start(Vec::new());
-    assert!(server.turns_away(), "no target");
+    assert!(server.rejects(), "no target");
     assert_eq!(server.ask(Mode::Target, Op::New, 1, b"targetname=iqn.x:one\0").0, 0);
     assert!(stays_open(&mut server.connect()));
     assert_eq!(server.ask(Mode::System, Op::Update, -1, b"State=offline\0").0, 0);
-    assert!(server.turns_away(), "offline");
+    assert!(server.rejects(), "offline");
     server.end();
 }
 
 #[test]
-fn what_is_not_an_initiator_is_turned_away_alone() {
+fn peer_that_is_no_initiator_is_rejected() {
     let server = start(target());
     let (mut waiting, mut scanner) = (server.connect(), server.connect());
     scanner.write_all(b"GET / HTTP/1.1\r\nHost: storage.example.com\r\nAccept: */*\r\n\r\n").unwrap();
@@ -217,7 +217,7 @@ fn what_is_not_an_initiator_is_turned_away_alone() {
 }
 
 #[test]
-fn a_first_request_that_fails_ends_it_with_its_name() {
+fn failed_first_request_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let mut requests = target();
     requests.extend(target());
@@ -232,7 +232,7 @@ fn a_first_request_that_fails_ends_it_with_its_name() {
 }
 
 #[test]
-fn every_failure_to_start_says_what_is_wrong() {
+fn failures_to_start_name_their_cause() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket.0");
     let fails = |builder: Builder| builder.bind().map(drop).unwrap_err().to_string();
@@ -264,7 +264,7 @@ fn every_failure_to_start_says_what_is_wrong() {
 }
 
 #[test]
-fn a_socket_left_behind_is_replaced_and_its_directory_made() {
+fn stale_socket_is_replaced_and_directory_made() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tgtd/socket.0");
     let server = builder(&path).make_socket_directory(true).bind().unwrap();
@@ -312,7 +312,7 @@ fn paths_end_with_the_control_port() {
     assert_eq!(socket_path(Some(OsStr::new("/run/x/s")), 32767), Path::new("/run/x/s.32767"));
 }
 
-/// Opens stores whose closing waits for a message, and that send one when it is over.
+/// Opens stores whose close waits for a message, and sends one when it ends.
 struct SlowStores {
     go: Arc<Mutex<Receiver<()>>>,
     closed: Sender<()>,
@@ -373,7 +373,7 @@ impl Drop for SlowStore {
     }
 }
 
-/// Is never given anything to do.
+/// An engine that gets no operations.
 struct NoEngine;
 
 impl IoEngine for NoEngine {
@@ -391,7 +391,7 @@ impl IoEngine for NoEngine {
 }
 
 #[test]
-fn a_server_that_ends_closes_its_stores_but_does_not_wait_for_ever() {
+fn server_closes_its_stores_within_bounded_time() {
     for waits in [true, false] {
         let (go, wait) = channel();
         let (closed, was_closed) = channel();

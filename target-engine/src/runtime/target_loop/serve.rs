@@ -1,35 +1,35 @@
-//! A connection's share of a turn: what it may take in and send before the others have theirs.
+//! A connection's share of a turn: what it may receive and send before other connections have their turn.
 
 use super::{DataLoop, Env, Ready, Source};
 use crate::iscsi::connection::ConnectionState;
 use crate::limits::TRANSMIT_BYTES_LOW;
 use crate::runtime::stream::Received;
 
-/// Bytes that all connections together take in in a turn, and that they send. Of long writes several fit, and their
-/// answers go out together.
+/// Bytes that all connections together receive in a turn, and that they send. Several long writes fit, and their
+/// responses are sent together.
 const TURN_BYTES: usize = 1024 * 1024;
-/// Shares are whole multiples of it: with less, the calls would cost more than what they move.
+/// Shares are whole multiples of it: with less the system calls cost more than copying the data.
 const SHARE_MIN: usize = 64 * 1024;
 
-/// Bytes that each of so many connections takes in in a turn, and sends.
+/// Bytes that each of this many connections may receive in a turn, and send.
 pub(super) fn share(connections: usize) -> usize {
     let fair = TURN_BYTES / connections.max(1);
     (fair - fair % SHARE_MIN).max(SHARE_MIN)
 }
 
 impl DataLoop {
-    /// Connections that want something of this turn.
+    /// The number of connections that are active in this turn.
     pub(super) fn active(&self) -> usize {
         let wants = |ready: &&Ready<Source>| match ready.what {
             Source::Stream(index) => self.streams.get(index).is_some_and(|stream| !stream.unfinished),
-            Source::Letters | Source::Engine(_) => false,
+            Source::Messages | Source::Engine(_) => false,
         };
         self.ready.iter().filter(wants).count() + self.unfinished.len()
     }
 
     /// One connection's share of the turn: read, run, kick, write.
     pub(super) fn serve(&mut self, index: usize, ready: Ready<Source>) {
-        // A letter may have closed it, and given its place to another.
+        // A message may have closed it, and another connection may have its index.
         let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.key == ready.key) else {
             return;
         };
@@ -66,7 +66,7 @@ impl DataLoop {
         self.after(shard_index, Some(index));
     }
 
-    /// After a shard was driven: kick what it submitted, send what it has to say, tell what happened.
+    /// Follows each call of a shard: kicks what it submitted, sends its responses, handles its events.
     pub(in crate::runtime) fn after(&mut self, shard_index: usize, also: Option<usize>) {
         let Some(served) = self.shards.get_mut(shard_index) else { return };
         if served.shard.take_submitted() {
@@ -87,11 +87,11 @@ impl DataLoop {
         if let (false, Some(stream)) = (flushed_also, also) {
             self.flush(stream);
         }
-        self.tell(shard_index);
+        self.handle_events(shard_index);
     }
 
-    /// Sends a connection's answers, lets its waiting reads go on, and sends again, up to its share. One that is to go
-    /// on anyhow waits for that.
+    /// Sends the responses of a connection, continues its waiting reads, and sends again, up to its share. A connection
+    /// that continues in the next turn is skipped.
     pub(super) fn flush(&mut self, index: usize) {
         let mut alive = true;
         let mut more = true;
@@ -124,7 +124,7 @@ impl DataLoop {
         self.settle(index, alive, more);
     }
 
-    /// After a flush: closes what is over, and watches the socket for what it needs.
+    /// Follows each flush: closes a drained or failed connection, and updates the interest of its socket.
     fn settle(&mut self, index: usize, alive: bool, more: bool) {
         let Some(stream) = self.streams.get_mut(index) else { return };
         let Some(served) = self.shards.get_mut(stream.shard) else { return };
@@ -138,7 +138,7 @@ impl DataLoop {
             served.shard.close_connection(stream.place, &mut env);
             return;
         }
-        // No event tells of what the last round made.
+        // No event announces what the last round queued.
         if more || !stream.blocked && !connection.transmit.is_empty() {
             stream.unfinished = true;
             self.unfinished.push_back(index);

@@ -10,9 +10,9 @@ use scsi_core::lun::Lun;
 use scsi_core::store::*;
 
 use super::*;
+use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::model::Tid;
 use crate::model::store::StoreId;
-use crate::runtime::letters::{Life, NewTarget, TargetSettings};
 use crate::runtime::open_store::{Closer, OpenStore};
 
 /// What a store and its engines share; sends which thread drops it.
@@ -88,7 +88,7 @@ impl Closer for OtherThread {
 const LUN: u64 = 1;
 
 /// A loop that serves a unit, the unit, the loop's mailbox, and the thread that drops the unit's store.
-fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<ToLoop>, Receiver<ThreadId>) {
+fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<LoopMessage>, Receiver<ThreadId>) {
     let (own, inbox) = mailbox(8).unwrap();
     let (control, _) = mailbox(8).unwrap();
     let poller = poller_of(&inbox).unwrap();
@@ -107,8 +107,8 @@ fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<ToLoop>, Receiver<ThreadId
         online: true,
     };
     let units = vec![(Lun::new(LUN).unwrap(), Arc::clone(&unit))];
-    let new = NewTarget { tid, life: Life(1), settings: Arc::new(settings), units };
-    own.send(ToLoop::AddTarget(Box::new(new))).unwrap();
+    let new = NewTarget { tid, service: ServiceId(1), settings: Arc::new(settings), units };
+    own.send(ToLoop::AddTarget(Box::new(new)).into()).unwrap();
     assert!(data_loop.turn());
     (data_loop, unit, own, by)
 }
@@ -123,7 +123,7 @@ fn a_removed_unit_drops_its_store_on_another_thread() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     let (tid, lun) = (Tid::new(1).unwrap(), Lun::new(LUN).unwrap());
     drop(unit);
-    own.send(ToLoop::RemoveUnit { tid, lun, by: None, ticket: Ticket(1) }).unwrap();
+    own.send(ToLoop::RemoveUnit { tid, lun, by: None, ticket: Ticket(1) }.into()).unwrap();
     assert!(data_loop.turn());
     assert_dropped_on_another_thread(&by);
 }
@@ -132,7 +132,7 @@ fn a_removed_unit_drops_its_store_on_another_thread() {
 fn a_removed_target_drops_its_stores_on_another_thread() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     drop(unit);
-    own.send(ToLoop::RemoveTarget(Tid::new(1).unwrap(), Instant::now(), Ticket(1))).unwrap();
+    own.send(ToLoop::RemoveTarget(Tid::new(1).unwrap(), Instant::now(), Ticket(1)).into()).unwrap();
     assert!(data_loop.turn());
     assert_dropped_on_another_thread(&by);
 }
@@ -142,7 +142,7 @@ fn a_replaced_medium_is_dropped_without_a_command() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     unit.set_store(None);
     assert!(by.try_recv().is_err(), "the loop has it");
-    own.send(ToLoop::ChangeMedium(Tid::new(1).unwrap(), Lun::new(LUN).unwrap())).unwrap();
+    own.send(ToLoop::ChangeMedium(Tid::new(1).unwrap(), Lun::new(LUN).unwrap()).into()).unwrap();
     assert!(data_loop.turn());
     assert_dropped_on_another_thread(&by);
 }

@@ -1,4 +1,4 @@
-//! A real loop on its thread, and what it answers to letters.
+//! A loop on its thread, and its answers to messages.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use scsi_core::device::unit::UnitConfig;
 use scsi_core::lun::Lun;
 
 use super::*;
+use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::model::Tid;
 use crate::model::unit::TargetUnit;
-use crate::runtime::letters::{CrossReset, Life, NewTarget, ResetId, TargetSettings};
+use crate::runtime::message::{CrossReset, ResetId};
 use crate::shard::task_management::Reach;
 
 const LOOP: LoopId = LoopId(7);
@@ -17,23 +18,23 @@ const LOOP: LoopId = LoopId(7);
 /// A loop, and the other ends of its mailboxes.
 struct Running {
     handle: LoopHandle,
-    letters: Inbox<ToControl>,
-    sibling: (Mailbox<ToLoop>, Inbox<ToLoop>),
+    messages: Inbox<ToControl>,
+    sibling: (Mailbox<LoopMessage>, Inbox<LoopMessage>),
     tickets: u64,
 }
 
 impl Running {
     fn start(name: &str) -> Self {
-        let (control, letters) = mailbox(16).unwrap();
+        let (control, messages) = mailbox(16).unwrap();
         let handle = spawn(LOOP, name, control).unwrap();
-        Self { handle, letters, sibling: mailbox(16).unwrap(), tickets: 0 }
+        Self { handle, messages, sibling: mailbox(16).unwrap(), tickets: 0 }
     }
 
-    fn send(&self, letter: ToLoop) {
-        self.handle.mailbox.send(letter).unwrap();
+    fn send(&self, message: impl Into<LoopMessage>) {
+        self.handle.mailbox.send(message.into()).unwrap();
     }
 
-    fn add(&self, number: u32, life: u64) {
+    fn add(&self, number: u32, service: u64) {
         let settings = TargetSettings {
             tid: number,
             name: format!("iqn.x:{number}"),
@@ -44,19 +45,19 @@ impl Running {
         };
         let target = NewTarget {
             tid: tid(number),
-            life: Life(life),
+            service: ServiceId(service),
             settings: Arc::new(settings),
             units: vec![(Lun::ZERO, TargetUnit::controller(UnitConfig::controller(number)).unit)],
         };
         self.send(ToLoop::AddTarget(Box::new(target)));
     }
 
-    /// Asks by a letter; its answer.
-    fn ask(&mut self, letter: impl Fn(Ticket) -> ToLoop) -> Result<(), LoopError> {
+    /// Sends a message and returns its answer.
+    fn ask(&mut self, message: impl Fn(Ticket) -> ToLoop) -> Result<(), LoopError> {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.send(letter(ticket));
-        match &wait(&mut self.letters)[..] {
+        self.send(message(ticket));
+        match &wait(&mut self.messages)[..] {
             [ToControl::Answer(LOOP, answered, answer)] if *answered == ticket => *answer,
             other => panic!("{other:?}"),
         }
@@ -73,28 +74,29 @@ impl Running {
         self.ask(|ticket| ToLoop::RemoveTarget(tid(number), Instant::now(), ticket))
     }
 
-    /// What a sibling is told that asks for a reset.
-    fn reset(&mut self, life: u64) -> Vec<ToLoop> {
+    /// Requests a reset as a sibling. Returns the messages to the sibling.
+    fn reset(&mut self, service: u64) -> Vec<LoopMessage> {
         let back = self.sibling.0.clone();
-        let reset = CrossReset { life: Life(life), reach: Reach::default(), id: ResetId(life), back };
-        self.send(ToLoop::Reset(Box::new(reset)));
+        let reset =
+            CrossReset { service: ServiceId(service), reach: Reach::default(), id: ResetId(service), back };
+        self.send(LoopMessage::Reset(Box::new(reset)));
         wait(&mut self.sibling.1)
     }
 
     fn end(mut self) {
         self.send(ToLoop::End(Duration::ZERO));
-        assert!(matches!(wait(&mut self.letters)[..], [ToControl::LoopEnded(LOOP)]));
+        assert!(matches!(wait(&mut self.messages)[..], [ToControl::LoopEnded(LOOP)]));
         self.handle.thread.join().unwrap();
     }
 }
 
 fn wait<T>(inbox: &mut Inbox<T>) -> Vec<T> {
-    let mut letters = Vec::new();
-    while letters.is_empty() {
+    let mut messages = Vec::new();
+    while messages.is_empty() {
         poll(&mut [PollFd::new(&*inbox, PollFlags::IN)], None).unwrap();
-        inbox.drain(&mut letters);
+        inbox.drain(&mut messages);
     }
-    letters
+    messages
 }
 
 fn tid(number: u32) -> Tid {
@@ -109,7 +111,7 @@ fn threads(name: &str) -> usize {
 }
 
 #[test]
-fn a_loop_goes_on_without_the_targets_that_leave_it() {
+fn loop_outlives_removed_targets() {
     let mut running = Running::start("tgt/s-first");
     running.add(1, 1);
     running.add(2, 2);
@@ -119,7 +121,7 @@ fn a_loop_goes_on_without_the_targets_that_leave_it() {
     assert_eq!(running.add_unit(1), Err(LoopError::NoTarget));
     assert_eq!(running.add_unit(2), Ok(()));
     running.add(1, 3);
-    assert_eq!(running.add_unit(1), Ok(()), "the former's units went with it");
+    assert_eq!(running.add_unit(1), Ok(()), "the units of the previous target are dropped");
     assert_eq!(running.remove(2), Ok(()));
     assert_eq!(running.remove(1), Ok(()));
     assert_eq!(running.remove(1), Err(LoopError::NoTarget));
@@ -127,7 +129,7 @@ fn a_loop_goes_on_without_the_targets_that_leave_it() {
 }
 
 #[test]
-fn a_loop_ends_with_targets_too() {
+fn loop_with_targets_ends() {
     let running = Running::start("tgt/s-second");
     running.add(1, 1);
     running.end();
@@ -135,16 +137,16 @@ fn a_loop_ends_with_targets_too() {
 }
 
 #[test]
-fn who_asks_for_the_reset_of_a_life_that_is_over_is_told_at_once() {
+fn reset_of_an_ended_service_is_answered_at_once() {
     let mut running = Running::start("tgt/s-third");
     running.add(1, 1);
     running.remove(1).unwrap();
     running.add(1, 2);
-    for life in [1, 2] {
-        let told = running.reset(life);
+    for service in [1, 2] {
+        let answers = running.reset(service);
         assert!(
-            matches!(told[..], [ToLoop::ResetDone(Life(of), ResetId(id))] if (of, id) == (life, life)),
-            "{told:?}"
+            matches!(answers[..], [LoopMessage::ResetDone(ServiceId(of), ResetId(id))] if (of, id) == (service, service)),
+            "{answers:?}"
         );
     }
     running.end();

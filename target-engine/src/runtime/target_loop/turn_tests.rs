@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -22,9 +21,9 @@ use scsi_core::lun::Lun;
 use scsi_core::store::*;
 
 use super::*;
+use crate::control::messages::{Attach, AttachMode, NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
-use crate::runtime::letters::{Attach, AttachMode, Life, NewTarget, TargetSettings};
 
 const SIZE: u64 = 1 << 30;
 
@@ -159,13 +158,8 @@ fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream
     let tid = Tid::new(1).unwrap();
     let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store)));
     let units = vec![(Lun::new(1).unwrap(), unit)];
-    own.send(ToLoop::AddTarget(Box::new(NewTarget {
-        tid,
-        life: Life(1),
-        settings: Arc::new(settings),
-        units,
-    })))
-    .unwrap();
+    let target = NewTarget { tid, service: ServiceId(1), settings: Arc::new(settings), units };
+    own.send(ToLoop::AddTarget(Box::new(target)).into()).unwrap();
     let sockets = (1..=sessions).map(|number| {
         let (theirs, ours) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -174,7 +168,6 @@ fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream
         let address = "127.0.0.1:3260".parse().unwrap();
         let attach = Attach {
             tid,
-            socket: TcpStream::from(OwnedFd::from(ours)),
             peer: address,
             local: address,
             login: Box::new(logged_in(&IscsiName::parse_any("iqn.x:t").unwrap())),
@@ -184,7 +177,7 @@ fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream
             session_stats: Arc::default(),
             connection_stats: Arc::default(),
         };
-        own.send(ToLoop::Attach(Box::new(attach))).unwrap();
+        own.send(LoopMessage::Attach(Box::new(attach), OwnedFd::from(ours).into())).unwrap();
         theirs
     });
     let sockets = sockets.collect();

@@ -1,4 +1,4 @@
-//! Logins as the dispatcher answers them: access, parameters, addresses.
+//! Logins: access, authentication, keys, redirection.
 
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
@@ -35,8 +35,9 @@ impl Bench {
     }
 
     fn consult(&mut self, question: Question) -> Option<Answer> {
-        let ends = ("10.0.0.5:999".parse().unwrap(), "10.0.0.1:3260".parse().unwrap());
-        self.control.question(LOGIN, question, ends, self.now, &mut self.out)
+        let (peer, local) = ("10.0.0.5:999".parse().unwrap(), "10.0.0.1:3260".parse().unwrap());
+        let addresses = Addresses { peer, local };
+        self.control.question(LOGIN, question, addresses, self.now, &mut self.out)
     }
 
     fn status(&mut self, question: TargetQuestion) -> LoginStatus {
@@ -54,7 +55,7 @@ impl Bench {
 }
 
 #[test]
-fn only_whom_the_rules_name_may_come_in() {
+fn only_admitted_initiators_log_in() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.status(question("iqn.x:none")), LoginStatus::NotFound);
     assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound);
@@ -65,15 +66,11 @@ fn only_whom_the_rules_name_may_come_in() {
     bench.control.model.target_mut(tid(1)).unwrap().state = State::Offline;
     assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::TargetError);
     bench.control.model.target_mut(tid(1)).unwrap().acl = Acl::default();
-    assert_eq!(
-        bench.status(question("iqn.x:one")),
-        LoginStatus::NotFound,
-        "it is not told that there is one"
-    );
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "the target is hidden");
 }
 
 #[test]
-fn discovery_tells_what_may_be_logged_in_to() {
+fn discovery_lists_targets_that_admit_the_initiator() {
     let mut bench = Bench::with_target();
     bench.ask(target_new(2, "iqn.x:two"));
     bench.open_to("ALL");
@@ -95,7 +92,7 @@ fn discovery_tells_what_may_be_logged_in_to() {
 }
 
 #[test]
-fn discovery_by_an_account_of_targets_leaves_out_those_of_other_accounts() {
+fn discovery_with_an_account_hides_targets_of_other_accounts() {
     let mut bench = Bench::with_target();
     bench.ask(target_new(2, "iqn.x:two"));
     bench.ask(target_new(3, "iqn.x:open"));
@@ -129,14 +126,14 @@ fn discovery_by_an_account_of_targets_leaves_out_those_of_other_accounts() {
     };
     assert_eq!(seen_by(Some("one")), ["iqn.x:one", "iqn.x:open"]);
     assert_eq!(seen_by(Some("two")), ["iqn.x:two", "iqn.x:open"]);
-    // Who looks for targets under a name of its own may know their secrets as well.
+    // The holder of an account for discovery only may know the secrets of the targets as well.
     let all = ["iqn.x:one", "iqn.x:two", "iqn.x:open"];
     assert_eq!(seen_by(Some("seeker")), all);
     assert_eq!(seen_by(None), all);
 }
 
 #[test]
-fn a_session_can_only_be_joined_by_its_own_initiator() {
+fn session_is_joined_by_its_own_initiator_only() {
     let mut bench = Bench::with_target();
     bench.open_to("ALL");
     let joining = |tsih, isid| TargetQuestion { tsih, isid: Isid([isid; 6]), ..question("iqn.x:one") };
@@ -152,7 +149,7 @@ fn a_session_can_only_be_joined_by_its_own_initiator() {
 }
 
 #[test]
-fn accounts_ask_for_a_proof() {
+fn accounts_require_authentication() {
     let mut bench = Bench::with_target();
     bench.open_to("ALL");
     for user in ["in", "out"] {
@@ -172,12 +169,16 @@ fn accounts_ask_for_a_proof() {
     for (user, direction) in [("in", Direction::Incoming), ("out", Direction::Outgoing)] {
         bench.ask(Request::AccountBind { tid: Some(tid(1)), user: user.to_owned(), direction });
     }
-    let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else { panic!("no proof") };
+    let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else {
+        panic!("no authentication")
+    };
     assert_eq!(chap.incoming.iter().map(|account| account.user.as_str()).collect::<Vec<_>>(), ["in"]);
     assert_eq!(chap.outgoing.as_ref().map(|account| account.user.as_str()), Some("out"));
     assert_eq!(chap.algorithms, Algorithm::ALL);
     bench.control.model.chap_algorithms = vec![Algorithm::Sha256];
-    let AuthRequirement::Chap(next) = terms(&mut bench, question("iqn.x:one")) else { panic!("no proof") };
+    let AuthRequirement::Chap(next) = terms(&mut bench, question("iqn.x:one")) else {
+        panic!("no authentication")
+    };
     assert_eq!(next.algorithms, [Algorithm::Sha256]);
     assert_ne!(next.challenge, chap.challenge);
     assert!(next.challenger.has_made(&chap.challenge), "one login knows the challenges of the others");
@@ -187,7 +188,7 @@ fn accounts_ask_for_a_proof() {
 }
 
 #[test]
-fn a_targets_own_keys_are_offered() {
+fn keys_of_the_target_are_offered() {
     let mut bench = Bench::with_target();
     bench.open_to("ALL");
     bench.set("MaxRecvDataSegmentLength", "262144");
@@ -204,7 +205,7 @@ fn a_targets_own_keys_are_offered() {
 }
 
 #[test]
-fn a_fixed_redirection_comes_before_everything_else() {
+fn fixed_redirection_comes_first() {
     let mut bench = Bench::with_target();
     bench.set("RedirectAddress", "2001:db8::1");
     bench.set("RedirectPort", "3261");
@@ -215,11 +216,11 @@ fn a_fixed_redirection_comes_before_everything_else() {
     assert_eq!(status, LoginStatus::TargetMovedPermanently);
     assert_eq!(target_address.as_deref(), Some("[2001:db8::1]:3261"));
     bench.set("RedirectAddress", "10.0.0.5");
-    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "who is there stays");
+    assert_eq!(bench.status(question("iqn.x:one")), LoginStatus::NotFound, "no redirection to itself");
 }
 
 #[test]
-fn a_redirect_command_is_run_aside() {
+fn redirect_command_runs_as_a_job() {
     let mut bench = Bench::with_target();
     bench.open_to("ALL");
     bench.set("RedirectCallback", "/bin/where now");
@@ -233,19 +234,19 @@ fn a_redirect_command_is_run_aside() {
         (None, LoginStatus::TargetError, None),
         (Some("10.0.0.9\0:3260:Temporary"), LoginStatus::TargetError, None),
     ];
-    for (told, status, address) in cases {
+    for (output, status, address) in cases {
         assert!(bench.consult(Question::Target(Box::new(question("iqn.x:one")))).is_none());
         let Some(Job::Redirect(ticket, command)) = bench.out.jobs.pop() else { panic!("no command") };
         assert_eq!((command.command.as_str(), command.target_name.as_str()), ("/bin/where now", "iqn.x:one"));
-        let told = told.map(str::to_owned).ok_or("it took too long".to_owned());
-        bench.control.job_done(JobDone::Redirected(ticket, told.clone()), &mut bench.out);
+        let output = output.map(str::to_owned).ok_or("it took too long".to_owned());
+        bench.control.job_done(JobDone::Redirected(ticket, output.clone()), bench.now, &mut bench.out);
         match bench.out.answers.pop() {
             Some((LOGIN, Answer::Target(_))) => assert_eq!(status, LoginStatus::Success),
             Some((LOGIN, Answer::Refuse(refusal))) => {
                 assert_eq!(
                     (refusal.status, refusal.target_address.as_deref()),
                     (status, address),
-                    "{told:?}"
+                    "{output:?}"
                 );
             }
             other => panic!("{other:?}"),

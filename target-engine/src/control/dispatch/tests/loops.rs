@@ -1,8 +1,8 @@
-//! Which loops a target gets, of its own or shared, and what becomes of them.
+//! The loops of targets, own or shared.
 
 use super::targets::{log_in, log_in_on};
 use super::*;
-use crate::runtime::letters::Life;
+use crate::control::messages::ServiceId;
 
 fn set_loops(number: u32, value: &str) -> Request {
     Request::TargetUpdate { tid: tid(number), name: "loops".to_owned(), value: value.to_owned() }
@@ -29,14 +29,14 @@ impl Bench {
         self.control.loops_of(tid(number)).iter().map(|id| id.0).collect()
     }
 
-    /// A loop's letters, in short.
+    /// The messages to a loop, in short.
     fn read(&mut self, id: u32) -> Vec<String> {
-        let letters = self.out.letters(LoopId(id));
-        let short = letters.iter().map(|letter| match letter {
+        let messages = self.out.messages(LoopId(id));
+        let short = messages.iter().map(|message| match message {
             ToLoop::AddTarget(new) => format!("add {}", new.tid),
             ToLoop::RemoveTarget(tid, ..) => format!("remove {tid}"),
             ToLoop::Siblings(tid, others) => {
-                let others: Vec<_> = others.iter().map(|(id, _)| id.0).collect();
+                let others: Vec<_> = others.iter().map(|id| id.0).collect();
                 format!("siblings of {tid}: {others:?}")
             }
             ToLoop::End(_) => "end".to_owned(),
@@ -47,7 +47,7 @@ impl Bench {
 }
 
 #[test]
-fn several_loops_know_of_one_another() {
+fn loops_of_a_target_are_siblings() {
     let mut bench = Bench::new();
     bench.control.model.loops = 2;
     assert_eq!(bench.make(3), [1, 2]);
@@ -57,7 +57,7 @@ fn several_loops_know_of_one_another() {
 }
 
 #[test]
-fn a_threads_name_is_one_that_the_kernel_takes() {
+fn thread_names_are_cut_to_15_bytes() {
     let mut bench = Bench::new();
     bench.control.model.loops = 2;
     bench.make(2_147_483_647);
@@ -65,13 +65,13 @@ fn a_threads_name_is_one_that_the_kernel_takes() {
 }
 
 #[test]
-fn loops_are_exchanged_while_nobody_is_there() {
+fn loops_change_without_sessions_only() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(set_loops(1, "65")), Some(Err(TgtadmError::InvalidRequest.into())));
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Ok(String::new())));
     assert_eq!(bench.out.names, ["tgt/1", "tgt/1.0", "tgt/1.1"]);
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, _, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::RemoveTarget(_, _, ticket)] = messages[..] else { panic!("{messages:?}") };
     bench.answer(LoopId(1), ticket, Ok(()));
     assert_eq!(bench.read(1), ["end"]);
     assert_eq!(bench.loops(1), [2, 3]);
@@ -81,7 +81,7 @@ fn loops_are_exchanged_while_nobody_is_there() {
 }
 
 #[test]
-fn loops_that_cannot_be_started_leave_the_target_where_it_is() {
+fn failure_to_start_loops_keeps_the_present_ones() {
     let mut bench = Bench::with_target();
     bench.out.no_threads = true;
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Err(TgtadmError::NoMemory.into())));
@@ -90,7 +90,7 @@ fn loops_that_cannot_be_started_leave_the_target_where_it_is() {
 }
 
 #[test]
-fn shared_loops_are_there_from_the_beginning_and_no_target_has_another() {
+fn targets_use_shared_loops_only() {
     let mut bench = Bench::sharing(2);
     assert_eq!(bench.out.names, ["tgt/s0", "tgt/s1"]);
     let loops: Vec<_> = (1..=5).map(|number| bench.make(number)).collect();
@@ -100,14 +100,14 @@ fn shared_loops_are_there_from_the_beginning_and_no_target_has_another() {
 }
 
 #[test]
-fn a_shared_loop_survives_its_targets() {
+fn shared_loop_outlives_its_targets() {
     let mut bench = Bench::sharing(1);
     bench.make(1);
     bench.make(2);
     bench.read(1);
     assert_eq!(bench.ask(delete(1)), None);
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(gone, _, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::RemoveTarget(gone, _, ticket)] = messages[..] else { panic!("{messages:?}") };
     assert_eq!(gone, tid(1));
     assert_eq!(
         bench.ask(target_new(1, "iqn.x:1")),
@@ -121,7 +121,7 @@ fn a_shared_loop_survives_its_targets() {
 }
 
 #[test]
-fn a_target_goes_where_the_fewest_are() {
+fn target_gets_the_loop_with_the_fewest_targets() {
     let mut bench = Bench::sharing(3);
     for number in 1..=4 {
         bench.make(number);
@@ -136,7 +136,7 @@ fn a_target_goes_where_the_fewest_are() {
 }
 
 #[test]
-fn a_target_on_several_shared_loops() {
+fn target_on_several_shared_loops() {
     let mut bench = Bench::sharing(3);
     bench.control.model.loops = 2;
     assert_eq!(bench.make(1), [1, 2]);
@@ -154,7 +154,7 @@ fn a_target_on_several_shared_loops() {
 }
 
 #[test]
-fn more_loops_than_are_shared_are_none() {
+fn loops_of_a_target_are_limited_to_the_shared_ones() {
     let mut bench = Bench::new();
     bench.control.model.loops = 4;
     bench.control.share_loops(2, &mut bench.out).unwrap();
@@ -168,26 +168,26 @@ fn more_loops_than_are_shared_are_none() {
 }
 
 #[test]
-fn shared_loops_are_exchanged_as_well() {
+fn shared_loops_of_a_target_change() {
     let mut bench = Bench::sharing(2);
     bench.make(1);
     bench.read(1);
     assert_eq!(bench.ask(set_loops(1, "2")), Some(Ok(String::new())));
     assert_eq!(bench.loops(1), [1, 2]);
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, _, ticket), ToLoop::AddTarget(new), ToLoop::Siblings(..)] = &letters[..]
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::RemoveTarget(_, _, ticket), ToLoop::AddTarget(new), ToLoop::Siblings(..)] = &messages[..]
     else {
-        panic!("{letters:?}")
+        panic!("{messages:?}")
     };
-    assert_eq!(new.life, Life(2), "another one than the loop forgets");
+    assert_eq!(new.service, ServiceId(2), "another service than the one that is removed");
     assert_eq!(bench.read(2), ["add 1", "siblings of 1: [1]"]);
     bench.answer(LoopId(1), *ticket, Ok(()));
-    assert_eq!(bench.read(1), [""; 0], "it goes on");
+    assert_eq!(bench.read(1), [""; 0], "the shared loop goes on");
     assert_eq!(bench.out.names, ["tgt/s0", "tgt/s1"]);
 }
 
 #[test]
-fn a_session_goes_to_the_loop_of_its_target_with_the_fewest_sessions_of_all() {
+fn session_gets_the_loop_with_the_fewest_sessions() {
     let mut bench = Bench::sharing(2);
     bench.make(1);
     assert_eq!(bench.make(2), [2]);
@@ -205,13 +205,13 @@ fn a_session_goes_to_the_loop_of_its_target_with_the_fewest_sessions_of_all() {
 }
 
 #[test]
-fn a_shared_loop_that_failed_takes_the_sessions_of_its_targets_along_and_ends_the_server() {
+fn failed_shared_loop_ends_its_sessions_and_the_server() {
     let mut bench = Bench::sharing(2);
     for number in 1..=3 {
         bench.make(number);
         log_in(&mut bench, number);
     }
-    bench.control.letter(ToControl::LoopFailed(LoopId(1)), &mut bench.out);
+    bench.control.message(ToControl::LoopFailed(LoopId(1)), bench.now, &mut bench.out);
     assert_eq!(
         (&bench.out.ended_loops[..], &bench.out.failed_loops[..]),
         (&[LoopId(1)][..], &[LoopId(1)][..])
@@ -219,39 +219,39 @@ fn a_shared_loop_that_failed_takes_the_sessions_of_its_targets_along_and_ends_th
     let left: Vec<_> = bench.control.sessions.all().map(|session| session.key.tid).collect();
     assert_eq!(left, [tid(2)]);
     assert_eq!(bench.ask(delete(1)), None);
-    assert_eq!(bench.replies(), [Ok(String::new())], "nobody is waited for");
+    assert_eq!(bench.replies(), [Ok(String::new())], "no loop is waited for");
 }
 
 #[test]
-fn a_unit_for_a_target_that_came_again_on_the_same_loop_is_not_its() {
+fn unit_is_not_added_to_a_later_target_of_the_same_number() {
     let mut bench = Bench::sharing(1);
     bench.make(1);
     assert_eq!(bench.ask(unit_new(1, 1)), None);
     let Some(Job::Open(ticket, _)) = bench.out.jobs.pop() else { panic!("no store is to be opened") };
     bench.read(1);
     assert_eq!(bench.ask(delete(1)), None);
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, _, removal)] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::RemoveTarget(_, _, removal)] = messages[..] else { panic!("{messages:?}") };
     assert_eq!(bench.answer(LoopId(1), removal, Ok(())), [Ok(String::new())]);
     bench.make(1);
     bench.read(1);
     let store = bench.store(ticket, Blocks(MIB));
-    bench.control.job_done(JobDone::Opened(ticket, Ok(store)), &mut bench.out);
+    bench.control.job_done(JobDone::Opened(ticket, Ok(store)), bench.now, &mut bench.out);
     assert_eq!(bench.replies(), []);
     assert_eq!(bench.read(1), [""; 0]);
     assert_eq!(bench.closed(), [Err(TgtadmError::NoTarget.into())]);
     assert!(!bench.control.model.target(tid(1)).unwrap().has_unit(scsi_core::lun::Lun::new(1).unwrap()));
 }
 
-/// The letter would find whatever has the number by then.
+/// The message would reach a later target of the same number.
 #[test]
-fn a_unit_that_was_added_to_a_target_that_is_gone_is_left_alone() {
+fn unit_of_a_removed_target_is_not_removed_from_the_loops() {
     let mut bench = Bench::sharing(1);
     bench.make(1);
     assert_eq!(bench.ask(unit_new(1, 1)), None);
     let added = bench.opened(Ok(MIB));
     assert_eq!(bench.ask(delete(1)), None);
-    bench.out.letters(LoopId(1));
+    bench.out.messages(LoopId(1));
     assert_eq!(bench.answer(LoopId(1), added, Ok(())), []);
     assert_eq!(bench.read(1), [""; 0]);
     assert_eq!(bench.closed(), [Err(TgtadmError::NoTarget.into())]);

@@ -1,4 +1,4 @@
-//! The dispatcher against a world that only writes down what it is asked for.
+//! The control plane with an `Outside` that records what it is asked for.
 
 mod logins;
 mod loops;
@@ -9,21 +9,26 @@ mod targets;
 mod units;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
-use crate::control::request::UnitStrings;
+use crate::control::error::TgtadmError;
+use crate::control::jobs::Job;
+use crate::control::messages::{Attach, LoopError, Ticket, ToLoop};
+use crate::control::report;
+use crate::control::request::{UnitChange, UnitStrings};
+use crate::iscsi::login::Answer;
 use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
-use crate::runtime::letters::LoopError;
-use crate::runtime::mailbox::{Inbox, mailbox};
-use crate::runtime::open_store::{Closer, OpenStore};
+use crate::model::store::{StoreId, StoreKind};
+use crate::model::{PortalId, Tid};
 
-/// A reply as a stock client prints it.
+/// A reply as tgtadm prints it.
 type Said = Result<String, ControlError>;
 
 fn said(reply: Reply) -> Said {
@@ -33,11 +38,11 @@ fn said(reply: Reply) -> Said {
     reply.map(|answer| report::text::report(&answer))
 }
 
-/// What would be threads and sockets.
+/// Records the effects.
 #[derive(Default)]
-struct Paper {
+struct Recorder {
     replies: Vec<(ClientId, Said)>,
-    boxes: BTreeMap<LoopId, (Mailbox<ToLoop>, Inbox<ToLoop>)>,
+    loops: BTreeMap<LoopId, Vec<ToLoop>>,
     names: Vec<String>,
     jobs: Vec<Job>,
     listening: BTreeMap<PortalId, SocketAddr>,
@@ -51,7 +56,7 @@ struct Paper {
     logins_closed: bool,
 }
 
-impl Outside for Paper {
+impl Outside for Recorder {
     fn reply(&mut self, client: ClientId, reply: Reply) {
         self.replies.push((client, said(reply)));
     }
@@ -61,16 +66,21 @@ impl Outside for Paper {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.names.push(thread_name);
-        self.boxes.insert(id, mailbox(8)?);
+        self.loops.insert(id, Vec::new());
         Ok(())
     }
 
-    fn mailbox(&self, id: LoopId) -> Option<Mailbox<ToLoop>> {
-        self.boxes.get(&id).map(|(mailbox, _)| mailbox.clone())
+    fn send(&mut self, to: LoopId, message: ToLoop) -> Result<(), LoopGone> {
+        self.loops.get_mut(&to).ok_or(LoopGone)?.push(message);
+        Ok(())
+    }
+
+    fn attach(&mut self, _: LoopId, _: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>> {
+        Err(attach)
     }
 
     fn loop_ended(&mut self, id: LoopId) {
-        self.boxes.remove(&id);
+        self.loops.remove(&id);
         self.ended_loops.push(id);
     }
 
@@ -120,14 +130,10 @@ impl Outside for Paper {
     }
 }
 
-impl Paper {
-    /// The letters a loop has got since the last look.
-    fn letters(&mut self, id: LoopId) -> Vec<ToLoop> {
-        let mut letters = Vec::new();
-        if let Some((_, inbox)) = self.boxes.get_mut(&id) {
-            inbox.drain(&mut letters);
-        }
-        letters
+impl Recorder {
+    /// Takes the messages to a loop.
+    fn messages(&mut self, id: LoopId) -> Vec<ToLoop> {
+        self.loops.get_mut(&id).map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -166,21 +172,49 @@ impl Backstore for Blocks {
     }
 }
 
-/// Stores that nobody uses any more, in the place of threads that close them.
-#[derive(Default)]
-struct Unused(Mutex<Vec<StoreId>>);
+/// Stores whose last handle was dropped.
+type Dropped = Arc<Mutex<Vec<StoreId>>>;
 
-impl Closer for Unused {
-    fn close(self: Arc<Self>, id: StoreId, _: Arc<dyn Backstore>) {
-        self.0.lock().push(id);
+/// A store that records that it was dropped.
+struct Noted(StoreId, Dropped, Box<dyn Backstore>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0);
     }
 }
 
-/// The dispatcher, its world and its clock.
+impl Backstore for Noted {
+    fn kind(&self) -> &'static str {
+        self.2.kind()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.2.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.2.capabilities()
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        self.2.refresh()
+    }
+
+    fn has_lost_writes(&self) -> bool {
+        self.2.has_lost_writes()
+    }
+
+    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+        self.2.attach(engines)
+    }
+}
+
+/// The control plane, the recorder and the clock.
 struct Bench {
     control: Control,
-    out: Paper,
-    unused: Arc<Unused>,
+    out: Recorder,
+    dropped: Dropped,
     now: Instant,
 }
 
@@ -189,15 +223,15 @@ const MIB: u64 = 1 << 20;
 
 impl Bench {
     fn new() -> Self {
-        let (control, out, unused) = (Control::default(), Paper::default(), Arc::default());
-        Self { control, out, unused, now: Instant::now() }
+        let (control, out, dropped) = (Control::default(), Recorder::default(), Dropped::default());
+        Self { control, out, dropped, now: Instant::now() }
     }
 
-    /// With one target, whose only loop is `LoopId(1)` and has read its first letter.
+    /// With one target, whose only loop is `LoopId(1)` and has read its first message.
     fn with_target() -> Self {
         let mut bench = Self::new();
         assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Ok(String::new())));
-        bench.out.letters(LoopId(1));
+        bench.out.messages(LoopId(1));
         bench
     }
 
@@ -218,38 +252,38 @@ impl Bench {
         self.ask(Request::TargetShowAll).unwrap().unwrap()
     }
 
-    /// The opener is done with the only job; the ticket that the loops are asked with next, if they are.
+    /// Completes the only job, an open. Returns the ticket of the next message to the loops, if there is one.
     fn opened(&mut self, store: Result<u64, &str>) -> Ticket {
         let Some(Job::Open(ticket, _)) = self.out.jobs.pop() else { panic!("no store is to be opened") };
         let store = store.map(|size| self.store(ticket, Blocks(size))).map_err(str::to_owned);
-        self.control.job_done(JobDone::Opened(ticket, store), &mut self.out);
+        self.control.job_done(JobDone::Opened(ticket, store), self.now, &mut self.out);
         Ticket(ticket.0 + 1)
     }
 
-    /// A store as the openers give it out.
+    /// An opened store.
     fn store(&self, ticket: Ticket, store: impl Backstore + 'static) -> Arc<dyn Backstore> {
-        OpenStore::new(StoreId(ticket.0), Arc::new(store), Arc::<Unused>::clone(&self.unused))
+        Arc::new(Noted(StoreId(ticket.0), Arc::clone(&self.dropped), Box::new(store)))
     }
 
-    /// The only store that nobody uses any more is closed; the replies that come of it.
+    /// Closes the only store that was dropped. Returns the replies that follow.
     #[track_caller]
     fn closed(&mut self) -> Vec<Said> {
-        let unused = std::mem::take(&mut *self.unused.0.lock());
-        assert_eq!(unused.len(), 1, "one store is to be closed");
-        self.control.job_done(JobDone::Closed(unused[0]), &mut self.out);
+        let dropped = std::mem::take(&mut *self.dropped.lock().unwrap());
+        assert_eq!(dropped.len(), 1, "one store is to be closed");
+        self.control.job_done(JobDone::Closed(dropped[0]), self.now, &mut self.out);
         self.replies()
     }
 
-    /// The only loop, which was told to stop a unit, has done so; the replies that come of it.
+    /// The only loop has stopped a unit, as it was asked. Returns the replies that follow.
     fn stopped(&mut self) -> Vec<Said> {
-        let letters = self.out.letters(LoopId(1));
-        let Some(ToLoop::StopUnit(.., ticket)) = letters.last() else { panic!("{letters:?}") };
+        let messages = self.out.messages(LoopId(1));
+        let Some(ToLoop::StopUnit(.., ticket)) = messages.last() else { panic!("{messages:?}") };
         self.answer(LoopId(1), *ticket, Ok(()))
     }
 
-    /// A loop answers; the replies that come of it.
+    /// A loop answers. Returns the replies that follow.
     fn answer(&mut self, from: LoopId, ticket: Ticket, answer: Result<(), LoopError>) -> Vec<Said> {
-        self.control.letter(ToControl::Answer(from, ticket, answer), &mut self.out);
+        self.control.message(ToControl::Answer(from, ticket, answer), self.now, &mut self.out);
         self.replies()
     }
 
@@ -278,7 +312,7 @@ fn unit_new(number: u32, lun: u64) -> Request {
 }
 
 #[test]
-fn portals_come_all_or_none() {
+fn all_portals_of_a_request_are_added_or_none() {
     let mut bench = Bench::new();
     let new = |list: &str| Request::PortalNew(PortalOptions::parse(list).unwrap());
     let delete = |list: &str| Request::PortalDelete(PortalOptions::parse(list).unwrap());
@@ -296,7 +330,7 @@ fn portals_come_all_or_none() {
 }
 
 #[test]
-fn a_portal_with_a_name_is_looked_up_aside() {
+fn portal_name_is_resolved_by_a_job() {
     let mut bench = Bench::new();
     let request = || Request::PortalNew(PortalOptions::parse("portal=127.0.0.1,portal=storage:7").unwrap());
     for (addresses, reply, listening) in [
@@ -304,10 +338,10 @@ fn a_portal_with_a_name_is_looked_up_aside() {
         (vec!["10.0.0.1:7", "[::1]:7"], Ok(String::new()), 3),
     ] {
         assert_eq!(bench.ask(request()), None);
-        let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is looked up") };
+        let Some(Job::Resolve(ticket, spec)) = bench.out.jobs.pop() else { panic!("no name is resolved") };
         assert_eq!(spec.to_string(), "storage:7");
         let addresses = addresses.into_iter().map(|address| address.parse().unwrap()).collect();
-        bench.control.job_done(JobDone::Resolved(ticket, addresses), &mut bench.out);
+        bench.control.job_done(JobDone::Resolved(ticket, addresses), bench.now, &mut bench.out);
         assert_eq!(bench.replies(), [reply]);
         assert_eq!(bench.out.listening.len(), listening);
     }
@@ -341,11 +375,14 @@ fn accounts() {
         (same(&mut bench, "mike", "pw"), same(&mut bench, "mike", "other")),
         (says("No"), says("Yes"))
     );
-    assert!(
-        bench.show().contains("    Account information:\n        mike\n    ACL"),
-        "it is bound as before"
-    );
+    assert!(bench.show().contains("    Account information:\n        mike\n    ACL"), "it is still bound");
     assert_eq!(bench.ask(Request::AccountDelete { user: user() }), Some(Ok(String::new())));
     assert!(!bench.show().contains("mike"));
     assert_eq!(bench.ask(Request::AccountShow), Some(Ok(String::new())));
+}
+
+/// A change of a unit that is valid.
+#[track_caller]
+fn changed(name: &str, value: &str) -> UnitChange {
+    UnitChange::parse(name, value).unwrap()
 }

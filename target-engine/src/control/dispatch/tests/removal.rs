@@ -1,4 +1,4 @@
-//! Units and targets that are removed or get another medium while their stores are busy, or hang.
+//! Removal of units and targets, and exchange of media, while stores are busy or hang.
 
 use super::targets::log_in;
 use super::*;
@@ -20,35 +20,35 @@ fn update(changes: Vec<UnitChange>) -> Request {
 }
 
 fn path(path: &str) -> UnitChange {
-    UnitChange::Path(path.to_owned())
+    changed("path", path)
 }
 
 impl Bench {
-    /// A target with a unit and a session, all letters read.
+    /// A target with a unit and a session, all messages read.
     fn in_use() -> Self {
         let mut bench = Self::with_unit();
         log_in(&mut bench, 1);
-        bench.out.letters(LoopId(1));
+        bench.out.messages(LoopId(1));
         bench
     }
 
-    /// By when the loop is to be done with a unit or its target, and for whom.
-    fn told(&mut self) -> (Option<Instant>, Ticket) {
-        match self.out.letters(LoopId(1))[..] {
+    /// The deadline and ticket of the removal that the loop is asked for.
+    fn removal(&mut self) -> (Option<Instant>, Ticket) {
+        match self.out.messages(LoopId(1))[..] {
             [ToLoop::RemoveUnit { by, ticket, .. }] => (by, ticket),
             [ToLoop::RemoveTarget(_, by, ticket)] => (Some(by), ticket),
             ref other => panic!("{other:?}"),
         }
     }
 
-    fn pass(&mut self, time: Duration) -> Vec<Said> {
+    fn advance(&mut self, time: Duration) -> Vec<Said> {
         self.now += time;
         self.control.handle_timeout(self.now, &mut self.out);
         self.replies()
     }
 }
 
-/// The only reply says that this is still open.
+/// Asserts that the only reply names this store as still open.
 #[track_caller]
 fn assert_still_open(replies: &[Said], path: &str) {
     let [Err(ControlError { kind: TgtadmError::LunActive, reason })] = replies else { panic!("{replies:?}") };
@@ -56,60 +56,60 @@ fn assert_still_open(replies: &[Said], path: &str) {
 }
 
 #[test]
-fn commands_get_the_time_that_a_deletion_gives_them_and_not_more() {
+fn deletion_gives_commands_its_time_and_no_more() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(WITHIN))), None);
-        let (by, ticket) = bench.told();
+        let (by, ticket) = bench.removal();
         assert_eq!(by, Some(bench.now + WITHIN));
         assert!(!bench.show().contains("LUN: 1"));
-        assert_eq!(bench.pass(WITHIN + CONTROL_REPLY - Duration::from_millis(1)), []);
+        assert_eq!(bench.advance(WITHIN + CONTROL_REPLY - Duration::from_millis(1)), []);
         assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "its store is open");
         assert_eq!(bench.closed(), DONE);
     }
 }
 
 #[test]
-fn a_deletion_by_force_removes_what_hangs_and_says_what_is_open() {
+fn forced_deletion_of_a_hanging_store_names_it() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
-        let (by, ticket) = bench.told();
+        let (by, ticket) = bench.removal();
         assert_eq!(by, Some(bench.now));
-        assert_still_open(&bench.pass(CONTROL_REPLY), "/srv/disk.img");
+        assert_still_open(&bench.advance(CONTROL_REPLY), "/srv/disk.img");
         assert!(!bench.show().contains("LUN: 1"));
         let again = [unit_new(1, 1), target_new(1, "iqn.x:two")];
         let taken = again.map(|request| bench.ask(request));
         assert!(taken.iter().all(|reply| matches!(reply, Some(Err(_)))), "its number is not free: {taken:?}");
 
-        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "the hanging operation came back");
-        assert_eq!(bench.closed(), [], "who asked was told already");
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [], "the hanging operation completed");
+        assert_eq!(bench.closed(), [], "the client has its reply");
         assert!(bench.ask(unit_new(1, 1)).is_none() || bench.ask(target_new(1, "iqn.x:one")).is_some());
     }
 }
 
 #[test]
-fn a_store_that_does_not_close_in_time_is_named_and_its_number_is_free() {
+fn store_that_does_not_close_in_time_is_named() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
-        let (_, ticket) = bench.told();
+        let (_, ticket) = bench.removal();
         assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
-        assert_eq!(bench.pass(CONTROL_REPLY - Duration::from_millis(1)), []);
-        assert_still_open(&bench.pass(Duration::from_millis(1)), "/srv/disk.img");
+        assert_eq!(bench.advance(CONTROL_REPLY - Duration::from_millis(1)), []);
+        assert_still_open(&bench.advance(Duration::from_millis(1)), "/srv/disk.img");
         let again = [unit_new(1, 1), target_new(1, "iqn.x:one")].map(|request| bench.ask(request));
         assert!(again.iter().any(|reply| !matches!(reply, Some(Err(_)))), "{again:?}");
-        assert_eq!(bench.closed(), [], "who asked was told already");
+        assert_eq!(bench.closed(), [], "the client has its reply");
     }
 }
 
 #[test]
-fn a_change_that_waits_keeps_no_store_open() {
+fn waiting_change_keeps_no_store_open() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/dead-nfs/b")])), None);
     assert_eq!(bench.ask(unit_delete(None)), None);
-    let (_, ticket) = bench.told();
+    let (_, ticket) = bench.removal();
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     assert_eq!(bench.closed(), DONE, "although the other one is being opened");
     bench.opened(Ok(MIB));
@@ -120,14 +120,14 @@ fn a_change_that_waits_keeps_no_store_open() {
 #[test]
 fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
     let mut bench = Bench::in_use();
-    assert_eq!(bench.ask(update(vec![UnitChange::DiskSize])), None);
+    assert_eq!(bench.ask(update(vec![changed("disksize", "auto")])), None);
     assert_eq!(bench.ask(unit_delete(None)), None);
-    let (_, ticket) = bench.told();
+    let (_, ticket) = bench.removal();
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     let Some(Job::Refresh(asked, unit)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
-    assert!(bench.unused.0.lock().is_empty(), "the opener uses it");
+    assert!(bench.dropped.lock().unwrap().is_empty(), "the opener uses it");
     drop(unit);
-    bench.control.job_done(JobDone::Refreshed(asked, Ok(())), &mut bench.out);
+    bench.control.job_done(JobDone::Refreshed(asked, Ok(())), bench.now, &mut bench.out);
     assert_eq!(bench.replies(), DONE);
     assert_eq!(bench.closed(), DONE);
 }
@@ -137,17 +137,17 @@ fn the_time_of_a_deletion_can_be_cut_short() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(WITHIN))), None);
-        let (_, patient) = bench.told();
+        let (_, patient) = bench.removal();
         assert!(matches!(
             bench.ask(request(None)),
             Some(Err(ControlError { kind: TgtadmError::NoLun | TgtadmError::NoTarget, .. }))
         ));
         assert_eq!(bench.ask(request(Some(Duration::ZERO))), None);
-        let (by, hurried) = bench.told();
+        let (by, hurried) = bench.removal();
         assert_eq!(by, Some(bench.now));
         assert_eq!(bench.answer(LoopId(1), patient, Ok(())), []);
         assert_eq!(bench.answer(LoopId(1), hurried, Ok(())), []);
-        assert_eq!(bench.closed(), [DONE, DONE].concat(), "both are told when it is closed");
+        assert_eq!(bench.closed(), [DONE, DONE].concat(), "both get the reply when it is closed");
     }
 }
 
@@ -155,7 +155,7 @@ fn the_time_of_a_deletion_can_be_cut_short() {
 fn without_force_a_unit_stays_while_its_commands_run() {
     let mut bench = Bench::in_use();
     assert_eq!(bench.ask(unit_delete(None)), None);
-    let (by, ticket) = bench.told();
+    let (by, ticket) = bench.removal();
     assert_eq!(by, None);
     assert_eq!(bench.answer(LoopId(1), ticket, Err(LoopError::Busy)), [Err(TgtadmError::LunActive.into())]);
     assert!(bench.show().contains("LUN: 1"));
@@ -165,27 +165,27 @@ fn without_force_a_unit_stays_while_its_commands_run() {
 #[test]
 fn another_medium_waits_for_what_runs_on_the_present_one() {
     let mut bench = Bench::in_use();
-    assert_eq!(bench.ask(update(vec![UnitChange::Online(false)])), Some(Ok(String::new())));
-    assert_eq!(bench.ask(update(vec![path("/b"), UnitChange::Readonly(true)])), None);
+    assert_eq!(bench.ask(update(vec![changed("online", "0")])), Some(Ok(String::new())));
+    assert_eq!(bench.ask(update(vec![path("/b"), changed("readonly", "1")])), None);
     bench.opened(Ok(100 * MIB));
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
     assert_eq!(bench.stopped(), [], "the one before is open");
     let shown = bench.show();
     assert!(shown.contains("Backing store path: /b\n") && shown.contains("Readonly: Yes"), "{shown}");
-    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::ChangeMedium(..)]));
+    assert!(matches!(bench.out.messages(LoopId(1))[..], [ToLoop::ChangeMedium(..)]));
     assert_eq!(bench.closed(), DONE);
 }
 
 #[test]
 fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is_in_time() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
     bench.opened(Ok(MIB));
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::StopUnit(_, _, by, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::StopUnit(_, _, by, ticket)] = messages[..] else { panic!("{messages:?}") };
     assert!(by < bench.now + CONTROL_REPLY, "they are aborted before the reply is due");
-    assert_eq!(bench.pass(CONTROL_REPLY), [Err(TgtadmError::LunActive.into())]);
+    assert_eq!(bench.advance(CONTROL_REPLY), [Err(TgtadmError::LunActive.into())]);
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
     assert!(bench.show().contains("Backing store path: /b\n"));
@@ -194,10 +194,10 @@ fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is
 #[test]
 fn a_medium_that_was_put_online_meanwhile_stays() {
     let mut bench = Bench::in_use();
-    bench.ask(update(vec![UnitChange::Online(false)]));
+    bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
     bench.opened(Ok(MIB));
-    bench.ask(update(vec![UnitChange::Online(true)]));
+    bench.ask(update(vec![changed("online", "1")]));
     assert_eq!(bench.stopped(), [], "the other one is closed first");
     assert_eq!(bench.closed(), [Err(TgtadmError::InvalidRequest.into())]);
     assert!(bench.show().contains("Backing store path: /srv/disk.img\n"));
@@ -214,15 +214,15 @@ fn what_is_asked_of_a_unit_that_hangs_is_answered_in_time() {
         Request::TargetStat(Some(tid(1))),
         Request::UnitStat { tid: tid(1), lun: 1, sid: 0 },
         Request::ConnectionShow(tid(1)),
-        update(vec![UnitChange::Readonly(true), UnitChange::ScsiSn("x".to_owned())]),
-        update(vec![UnitChange::Online(false)]),
+        update(vec![changed("readonly", "1"), changed("scsi_sn", "x")]),
+        update(vec![changed("online", "0")]),
         Request::TargetUpdate { tid: tid(1), name: "state".to_owned(), value: "offline".to_owned() },
     ] {
         let shown = format!("{request:?}");
-        assert!(matches!(bench.ask(request), Some(Ok(_))), "{shown} waits for nobody");
+        assert!(matches!(bench.ask(request), Some(Ok(_))), "{shown} waits for nothing");
     }
     for request in [
-        update(vec![UnitChange::DiskSize]),
+        update(vec![changed("disksize", "auto")]),
         update(vec![path("/b")]),
         unit_new(1, 2),
         unit_delete(None),
@@ -231,6 +231,6 @@ fn what_is_asked_of_a_unit_that_hangs_is_answered_in_time() {
         let shown = format!("{request:?}");
         assert_eq!(bench.ask(request), None, "{shown}");
         assert_eq!(bench.control.next_deadline(), Some(bench.now + CONTROL_REPLY), "{shown}");
-        assert!(matches!(bench.pass(CONTROL_REPLY)[..], [Err(_)]), "{shown}");
+        assert!(matches!(bench.advance(CONTROL_REPLY)[..], [Err(_)]), "{shown}");
     }
 }

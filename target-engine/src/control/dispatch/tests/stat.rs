@@ -1,4 +1,4 @@
-//! The statistics through the dispatcher: whose counters, in which order.
+//! Statistics: which counters, in which order.
 
 use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::params::ConnectionParams;

@@ -1,4 +1,4 @@
-//! Modes system and lld through the dispatcher.
+//! Modes system and lld.
 
 use super::*;
 use crate::control::request::{Driver, State, SystemChange};
@@ -31,7 +31,7 @@ fn system_settings() {
 }
 
 #[test]
-fn every_right_setting_is_made_and_the_error_is_told() {
+fn valid_settings_are_made_beside_an_invalid_one() {
     let mut bench = Bench::new();
     let wrong = || TgtadmError::InvalidRequest.because("--name colour is not known");
     let changes = vec![Ok(SystemChange::State(State::Offline)), Err(wrong()), Ok(SystemChange::Debug(true))];
@@ -40,14 +40,14 @@ fn every_right_setting_is_made_and_the_error_is_told() {
 }
 
 #[test]
-fn a_registration_without_a_server_is_not_shown_as_one() {
+fn isns_stays_off_without_a_server() {
     let mut bench = Bench::new();
     bench.ask(Request::SystemUpdate(vec![Ok(SystemChange::Isns(true))]));
     assert!(bench.ask(Request::SystemShow).unwrap().unwrap().contains("iSNS=Off"));
 }
 
 #[test]
-fn the_daemon_ends_only_without_targets() {
+fn system_delete_requires_that_there_are_no_targets() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(Request::SystemDelete), Some(Err(TgtadmError::InvalidRequest.into())));
     assert!(!bench.out.ending);
@@ -57,7 +57,7 @@ fn the_daemon_ends_only_without_targets() {
 }
 
 #[test]
-fn a_stopped_driver_listens_nowhere_and_comes_back_where_it_began() {
+fn started_driver_listens_on_the_portals_of_the_start() {
     use Driver::Iscsi;
     let mut bench = Bench::new();
     bench.control.listen("127.0.0.1:3260".parse().unwrap(), &mut bench.out).unwrap();
@@ -73,7 +73,7 @@ fn a_stopped_driver_listens_nowhere_and_comes_back_where_it_began() {
 }
 
 #[test]
-fn a_driver_that_is_named_must_be_ready() {
+fn named_driver_must_be_ready() {
     let mut bench = Bench::new();
     let admitted = |bench: &Bench, mode: Mode, lld: &str| {
         let header = RequestHeader { mode: mode as u32, lld: lld.to_owned(), ..RequestHeader::default() };
@@ -88,12 +88,12 @@ fn a_driver_that_is_named_must_be_ready() {
     bench.ask(Request::LldStop(Driver::Iscsi));
     assert_eq!(admitted(&bench, Mode::System, "iscsi"), refused);
     assert_eq!(admitted(&bench, Mode::Lld, "iscsi"), Ok(()));
-    assert_eq!(admitted(&bench, Mode::Target, ""), Ok(()), "as in stock");
+    assert_eq!(admitted(&bench, Mode::Target, ""), Ok(()), "as in tgt");
     assert_eq!(admitted(&bench, Mode::Target, "json.1"), Ok(()));
 }
 
 #[test]
-fn the_driver_for_rdma_is_there_and_does_not_start() {
+fn iser_is_listed_and_does_not_start() {
     let mut bench = Bench::with_target();
     let shown = "LLDs:\n    iscsi: ready\n        Target 1: iqn.x:one\n    iser: error\n";
     for _ in 0..2 {

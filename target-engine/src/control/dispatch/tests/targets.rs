@@ -1,4 +1,4 @@
-//! Targets through the dispatcher: made, changed, shown, deleted.
+//! Targets: made, changed, shown, deleted.
 
 use super::*;
 use crate::control::request::Binding;
@@ -6,12 +6,12 @@ use crate::model::sessions::{Connection, SessionKey};
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::params::{ConnectionParams, SessionParams};
 
-/// A session that its loop has confirmed.
+/// Opens a session and confirms it for its loop.
 pub(super) fn log_in(bench: &mut Bench, number: u32) -> (Tsih, scsi_core::device::NexusId) {
     log_in_on(bench, number, 0)
 }
 
-/// The same, on one of its target's loops.
+/// As [`log_in`], on this loop of the target.
 pub(super) fn log_in_on(bench: &mut Bench, number: u32, index: usize) -> (Tsih, scsi_core::device::NexusId) {
     let key = SessionKey {
         initiator_name: "iqn.i".to_owned(),
@@ -28,21 +28,25 @@ pub(super) fn log_in_on(bench: &mut Bench, number: u32, index: usize) -> (Tsih, 
     let session = bench.control.sessions.open(key, index, None, SessionParams::default(), first).unwrap();
     let (tsih, nexus) = (session.tsih, session.nexus);
     let from = bench.control.loops_of(tid(number))[index];
-    bench.control.letter(ToControl::SessionStarted(from, tid(number), tsih, nexus), &mut bench.out);
+    bench.control.message(
+        ToControl::SessionStarted(from, tid(number), tsih, nexus),
+        bench.now,
+        &mut bench.out,
+    );
     (tsih, nexus)
 }
 
 #[test]
-fn a_target_has_its_thread_from_the_beginning() {
+fn target_new_starts_a_loop() {
     let mut bench = Bench::new();
     assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Ok(String::new())));
     assert_eq!(bench.out.names, ["tgt/3"]);
-    let letters = bench.out.letters(LoopId(1));
-    assert!(matches!(&letters[..], [ToLoop::AddTarget(new)] if new.tid == tid(3) && new.units.len() == 1));
+    let messages = bench.out.messages(LoopId(1));
+    assert!(matches!(&messages[..], [ToLoop::AddTarget(new)] if new.tid == tid(3) && new.units.len() == 1));
 }
 
 #[test]
-fn without_a_thread_there_is_no_target() {
+fn target_new_fails_without_a_thread() {
     let mut bench = Bench::new();
     bench.out.no_threads = true;
     assert_eq!(bench.ask(target_new(3, "iqn.x:three")), Some(Err(TgtadmError::NoMemory.into())));
@@ -52,33 +56,33 @@ fn without_a_thread_there_is_no_target() {
 }
 
 #[test]
-fn a_target_that_is_in_use_goes_by_force_only() {
+fn target_with_sessions_is_deleted_by_force_only() {
     let mut bench = Bench::with_target();
     let (tsih, nexus) = log_in(&mut bench, 1);
     let delete = |force: bool| Request::TargetDelete { tid: tid(1), within: force.then_some(Duration::ZERO) };
     assert_eq!(bench.ask(delete(false)), Some(Err(TgtadmError::TargetActive.into())));
-    assert!(bench.out.letters(LoopId(1)).is_empty());
+    assert!(bench.out.messages(LoopId(1)).is_empty());
 
     assert_eq!(bench.ask(delete(true)), None);
     assert_eq!(bench.show(), "");
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::RemoveTarget(_, _, ticket)] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::RemoveTarget(_, _, ticket)] = messages[..] else { panic!("{messages:?}") };
     assert_eq!(
         bench.ask(target_new(1, "iqn.x:one")),
         Some(Err(TgtadmError::TargetExists.into())),
         "not gone yet"
     );
-    bench.control.letter(ToControl::SessionEnded(LoopId(1), tid(1), tsih, nexus), &mut bench.out);
+    bench.control.message(ToControl::SessionEnded(LoopId(1), tid(1), tsih, nexus), bench.now, &mut bench.out);
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
-    assert!(matches!(bench.out.letters(LoopId(1))[..], [ToLoop::End(_)]));
-    bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
+    assert!(matches!(bench.out.messages(LoopId(1))[..], [ToLoop::End(_)]));
+    bench.control.message(ToControl::LoopEnded(LoopId(1)), bench.now, &mut bench.out);
     assert_eq!(bench.out.ended_loops, [LoopId(1)]);
     assert_eq!(bench.ask(target_new(1, "iqn.x:one")), Some(Ok(String::new())));
 }
 
-/// In stock it ends with an error after half of the units are gone.
+/// In tgt it ends with an error after half of the units are removed.
 #[test]
-fn removal_by_force_is_answered_while_a_loop_hangs() {
+fn forced_deletion_is_answered_while_a_loop_hangs() {
     let mut bench = Bench::with_unit();
     log_in(&mut bench, 1);
     assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), within: Some(Duration::ZERO) }), None);
@@ -94,17 +98,17 @@ fn removal_by_force_is_answered_while_a_loop_hangs() {
 }
 
 #[test]
-fn a_loop_that_died_hinders_no_removal() {
+fn target_of_an_ended_loop_can_be_deleted() {
     let mut bench = Bench::with_target();
     log_in(&mut bench, 1);
-    bench.control.letter(ToControl::LoopEnded(LoopId(1)), &mut bench.out);
+    bench.control.message(ToControl::LoopEnded(LoopId(1)), bench.now, &mut bench.out);
     assert!(!bench.show().contains("I_T nexus: 1"), "its sessions went with it");
     assert_eq!(bench.ask(Request::TargetDelete { tid: tid(1), within: None }), None);
     assert_eq!(bench.replies(), [Ok(String::new())]);
 }
 
 #[test]
-fn parameters_reach_the_loops() {
+fn parameters_are_sent_to_the_loops() {
     let mut bench = Bench::with_target();
     let update = |name: &str, value: &str| Request::TargetUpdate {
         tid: tid(1),
@@ -114,9 +118,9 @@ fn parameters_reach_the_loops() {
     assert_eq!(bench.ask(update("nop_interval", "5")), Some(Ok(String::new())));
     assert_eq!(bench.ask(update("state", "offline")), Some(Ok(String::new())));
     assert_eq!(bench.ask(update("RedirectAddress", "10.0.0.9")), Some(Ok(String::new())));
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::UpdateTarget(_, first), ToLoop::UpdateTarget(_, second)] = &letters[..] else {
-        panic!("{letters:?}")
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::UpdateTarget(_, first), ToLoop::UpdateTarget(_, second)] = &messages[..] else {
+        panic!("{messages:?}")
     };
     assert_eq!((first.nop_interval, first.online), (Duration::from_secs(5), true));
     assert!(!second.online);
@@ -126,7 +130,7 @@ fn parameters_reach_the_loops() {
 }
 
 #[test]
-fn rules_and_hosts() {
+fn rules_and_hosts_are_bound_and_unbound() {
     let mut bench = Bench::with_target();
     let both = Binding::Initiators { address: Some("ALL".to_owned()), name: Some("iqn.i".to_owned()) };
     let bind = |rule: &Binding| Request::TargetBind { tid: tid(1), rule: rule.clone() };
@@ -159,20 +163,20 @@ fn connections_are_shown_and_closed() {
     assert_eq!(bench.ask(delete(1, 0x1_0001, 0)), Some(Err(TgtadmError::NoSession.into())));
     assert_eq!(bench.ask(delete(1, 1, 1)), Some(Err(TgtadmError::NoConnection.into())));
     assert_eq!(bench.ask(delete(1, 1, 0)), None);
-    let letters = bench.out.letters(LoopId(1));
-    let [ToLoop::CloseConnection { tsih: closed, ticket, .. }] = letters[..] else { panic!("{letters:?}") };
+    let messages = bench.out.messages(LoopId(1));
+    let [ToLoop::CloseConnection { tsih: closed, ticket, .. }] = messages[..] else { panic!("{messages:?}") };
     assert_eq!(closed, tsih);
     assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
 }
 
 #[test]
-fn a_connection_that_could_not_join_is_not_waited_for() {
+fn connection_that_failed_to_join_is_forgotten() {
     let mut bench = Bench::with_target();
     let (tsih, nexus) = log_in(&mut bench, 1);
     let session = bench.control.sessions.get_mut(tsih, None).unwrap();
     session.joining.push(Connection { cid: Cid(1), ..session.connections[0].clone() });
     assert_eq!(bench.control.sessions.connections(), 2);
     let failed = ToControl::AttachFailed(LoopId(1), tid(1), tsih, nexus, Cid(1));
-    bench.control.letter(failed, &mut bench.out);
+    bench.control.message(failed, bench.now, &mut bench.out);
     assert_eq!(bench.control.sessions.connections(), 1, "its session goes on");
 }

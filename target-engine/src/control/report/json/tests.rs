@@ -1,4 +1,4 @@
-//! The documents as they are in `golden`, and held against the texts.
+//! The documents are compared with those in `golden` and with the texts.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn reports() -> Vec<(&'static str, Report)> {
 
 /// The files are the contract: a change of them is a change of `docs/json.md`, and only an addition is allowed.
 #[test]
-fn documents_are_the_golden_ones() {
+fn documents_equal_the_golden_files() {
     let refused = TgtadmError::InvalidRequest.because("--bsoflags \"x\": \"x\" is not known; accepted: sync");
     let documents = reports().into_iter().map(|(name, answer)| (name, report(&answer)));
     for (name, value) in documents.chain([("error", refusal(&refused))]) {
@@ -74,7 +74,7 @@ fn documents_are_the_golden_ones() {
 }
 
 #[test]
-fn numbers_and_lengths_go_with_the_document() {
+fn reply_has_the_number_and_the_length_of_the_document() {
     let reply = encode(&Err(TgtadmError::NoTarget.because("why")));
     assert_eq!(reply[..4], [4, 0, 0, 0]);
     assert!(reply.ends_with(b"}\n\0"));
@@ -93,7 +93,7 @@ fn leaves(value: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
-/// What a line of a text says after its name, in the words of a document.
+/// The value in a line of a text, as a document has it.
 fn said(line: &str) -> Vec<String> {
     let line = line.trim();
     let line = line.strip_suffix(" (outgoing)").unwrap_or(line);
@@ -125,18 +125,18 @@ fn said(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn everything_that_a_text_says_is_in_the_document() {
+fn every_value_of_a_text_is_in_the_document() {
     for (name, answer) in reports() {
         let mut known = BTreeSet::new();
         leaves(&report(&answer), &mut known);
-        // A path that is none is `None` there.
+        // The text of a missing path is `None`.
         if known.contains("null") {
             known.insert("None".to_owned());
         }
         let text = text::report(&answer);
         let is_table = name.ends_with("counters");
         for line in text.lines().filter(|line| !is_table || line.starts_with(' ')) {
-            // Two columns are 0 whatever happens.
+            // Two columns are always 0.
             let words: Vec<String> = if is_table {
                 line.split_whitespace().map(str::to_owned).filter(|word| word != "0").collect()
             } else {

@@ -1,4 +1,4 @@
-//! The expected texts are captures of a stock daemon.
+//! The expected texts were captured from tgt's daemon.
 
 use super::super::samples::{session, system as sample, target, unit};
 use super::*;
@@ -9,7 +9,7 @@ use crate::model::target::RedirectReason;
 use crate::model::{DriverState, Isns};
 
 #[test]
-fn sizes_as_stock_rounds_them() {
+fn sizes_are_rounded_as_by_tgt() {
     let cases = [
         (0, 0),
         (64 << 20, 67),
@@ -80,7 +80,7 @@ Target 1: iqn.2001-04.com.example:storage.disk1.sys1
 }
 
 #[test]
-fn each_switch_of_a_unit_shows() {
+fn each_switch_of_a_unit_is_shown() {
     let all_no = {
         let mut report = target();
         report.units = vec![unit(1)];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use target_engine::model::acl::Acl;
+use target_engine::model::error::ModelError;
 
 use super::store::{Store, StoreKind, StoreOptions};
 use super::value::{
@@ -248,7 +249,7 @@ impl TargetDraft {
 /// The warning for an address that the daemon will refuse. tgt's daemon accepts it, and the rule admits no initiator.
 fn refused_address(location: Location, value: &str) -> Option<ConfigError> {
     let refused = Acl::default().add_address(value).err().filter(|_| value != NO_ADDRESS)?;
-    let why = refused.reason.split_once("\": ").map_or(refused.reason.as_str(), |(_, why)| why);
+    let ModelError::AddressRule { error: why, .. } = refused else { return None };
     let text = format!("'initiator-address {value}': {why}; the daemon will refuse it");
     Some(ConfigError { location, text })
 }

@@ -1,10 +1,11 @@
-//! What the strict form refuses, beside what the text form makes of the same.
+//! Requests that the JSON form refuses, and what the text form makes of them.
 
 use super::*;
+use crate::control::grammar::OPERATIONS;
 use crate::control::request::UnitChange;
-use crate::control::wire::JSON_LLD;
+use crate::control::wire::{Form, JSON_LLD, Op};
 
-/// The numbers in tgtadm's letters (`t1 l2`), the strings with their NUL.
+/// The numbers by tgtadm's short options (`t1 l2`), the strings with their NUL.
 fn record(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Record {
     let mut header = RequestHeader { mode: mode as u32, op: op as u32, ..RequestHeader::default() };
     for word in given.split_whitespace() {
@@ -31,7 +32,7 @@ fn strict(mode: Mode, op: Op, given: &str, payload: &[u8]) -> Result<Request, Co
     Request::parse(&record)
 }
 
-/// The least that each operation needs, as tgtadm sends it.
+/// The minimal request of each operation, as tgtadm sends it.
 const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
     (Mode::System, Op::Show, "", b""),
     (Mode::System, Op::Stat, "", b""),
@@ -76,21 +77,20 @@ const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
 ];
 
 #[test]
-fn what_is_whole_means_the_same_in_both_forms() {
+fn a_valid_request_means_the_same_in_both_forms() {
     for (mode, op, given, payload) in WHOLE {
         let answer = strict(*mode, *op, given, payload);
         assert!(answer.is_ok(), "{mode:?} {op:?} {given}: {answer:?}");
         assert_eq!(answer, Request::parse(&record(*mode, *op, given, payload)), "{mode:?} {op:?} {given}");
     }
-    for shape in SHAPES {
-        let is_json_only = matches!(shape.mode, Mode::Session | Mode::LogicalUnit) && shape.op == Op::Show;
-        let is_tried = WHOLE.iter().any(|(mode, op, ..)| (*mode, *op) == (shape.mode, shape.op));
-        assert!(is_tried || is_json_only, "{:?} {:?}", shape.mode, shape.op);
+    for row in OPERATIONS {
+        let is_tried = WHOLE.iter().any(|(mode, op, ..)| (*mode, *op) == (row.mode, row.op));
+        assert!(is_tried || row.json_only, "{:?} {:?}", row.mode, row.op);
     }
 }
 
 #[test]
-fn sessions_and_units_are_shown_by_themselves() {
+fn json_form_shows_sessions_and_units() {
     let tid = crate::model::Tid::new(1);
     assert_eq!(strict(Mode::Session, Op::Show, "", b""), Ok(Request::SessionShow { tid: None, sid: 0 }));
     assert_eq!(strict(Mode::Session, Op::Show, "t1 s3", b""), Ok(Request::SessionShow { tid, sid: 3 }));
@@ -109,28 +109,31 @@ fn only_the_json_form_compares_a_secret() {
     assert_eq!(Request::parse(&record(Mode::Account, Op::Show, "", payload)), Ok(Request::AccountShow));
 }
 
-/// Each number that an operation does not take, each that it needs taken away, and each that is none.
+/// Each number that an operation does not take, each needed one left out, and each impossible one.
 #[test]
-fn numbers_belong_to_their_operation() {
+fn foreign_missing_and_impossible_numbers_are_refused() {
     for (mode, op, given, payload) in WHOLE {
-        let shape = SHAPES.iter().find(|shape| (shape.mode, shape.op) == (*mode, *op)).unwrap();
-        for word in ["t1", "s1", "l1", "c1", "H1", "Y5", "O1", "F1"] {
-            let letter = &word[..1];
-            if !shape.needs.contains(letter) && !shape.takes.contains(letter) {
+        let row = Operation::find(*mode, *op, Form::Json).unwrap();
+        for (number, word) in Number::ALL.into_iter().zip(["t1", "s1", "l1", "c1", "H1", "Y5", "O1", "F1"]) {
+            let short = &word[..1];
+            if !row.takes_number(number) {
                 let answer = strict(*mode, *op, &format!("{given} {word}"), payload).unwrap_err();
                 assert!(answer.reason.contains("does not belong"), "{mode:?} {op:?} {word}: {answer:?}");
             }
-            if shape.needs.contains(letter) {
-                let rest: Vec<_> = given.split(' ').filter(|given| !given.starts_with(letter)).collect();
+            if row.needs.contains(&number) {
+                let rest: Vec<_> = given.split(' ').filter(|given| !given.starts_with(short)).collect();
                 let answer = strict(*mode, *op, &rest.join(" "), payload).unwrap_err();
                 assert!(answer.reason.contains("is missing"), "{mode:?} {op:?} {word}: {answer:?}");
             }
         }
-        for (word, name) in
-            [("t0", "--tid 0"), ("t-2", "--tid -2"), ("F2", "force 2"), ("O2", "ac_dir 2"), ("p1", "pack 1")]
-        {
-            let letter = &word[..1];
-            if letter == "p" || shape.needs.contains(letter) || shape.takes.contains(letter) {
+        for (number, word, name) in [
+            (Some(Number::Tid), "t0", "--tid 0"),
+            (Some(Number::Tid), "t-2", "--tid -2"),
+            (Some(Number::Force), "F2", "force 2"),
+            (Some(Number::Outgoing), "O2", "ac_dir 2"),
+            (None, "p1", "pack 1"),
+        ] {
+            if number.is_none_or(|number| row.takes_number(number)) {
                 let answer = strict(*mode, *op, &format!("{given} {word}"), payload).unwrap_err();
                 assert!(answer.reason.contains(name), "{mode:?} {op:?} {word}: {answer:?}");
             }
@@ -139,7 +142,7 @@ fn numbers_belong_to_their_operation() {
 }
 
 #[test]
-fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
+fn payload_without_nul_or_with_bytes_after_it_is_refused() {
     for (mode, op, given, payload) in WHOLE {
         if let Some((_, bare)) = payload.split_last() {
             assert!(strict(*mode, *op, given, bare).unwrap_err().reason.contains("no NUL"));
@@ -154,7 +157,7 @@ fn every_payload_ends_with_its_nul_and_nothing_is_left_over() {
 }
 
 #[test]
-fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+fn misplaced_password_is_refused_and_not_repeated() {
     let takes_it = |op| matches!(op, Op::New | Op::Update | Op::Show);
     for (mode, op, given, payload) in
         WHOLE.iter().filter(|whole| whole.0 != Mode::Account || !takes_it(whole.1))
@@ -178,7 +181,7 @@ fn a_password_where_none_belongs_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn strings_are_known_come_once_and_have_a_value() {
+fn unknown_repeated_and_empty_strings_are_refused() {
     use Mode::{Account, LogicalUnit, Portal, System, Target};
     use Op::{Bind, Delete, New, Show, Update};
     #[rustfmt::skip]
@@ -204,7 +207,7 @@ fn strings_are_known_come_once_and_have_a_value() {
         (LogicalUnit, Update, "t1 l1", b"targetOps online=1,online=0,\0", "online comes twice"),
         (LogicalUnit, Update, "t1 l1", b"targetOps online=2,\0", "accepted: 0, 1"),
         (LogicalUnit, Update, "t1 l1", b"targetOps online,\0", "\"online\" is no key=value"),
-        (LogicalUnit, Update, "t1 l1", b"targetOps readonly=1,colour=red,\0", "\"colour\" is no parameter of a unit"),
+        (LogicalUnit, Update, "t1 l1", b"targetOps readonly=1,colour=red,\0", "\"colour\" is not a parameter of a unit"),
         (LogicalUnit, Update, "t1 l1", b"targetOps lbppbe=256,\0", "accepted: 0 to 255"),
         (System, Update, "", b"", "no name=value"),
         (System, Update, "", b"debug=only\0", "accepted: on, off"),
@@ -232,20 +235,23 @@ fn strings_are_known_come_once_and_have_a_value() {
     }
 }
 
-/// The text form does what is right of an update, and then tells the error.
+/// The text form makes the valid changes of an update and reports the error.
 #[test]
-fn an_update_is_done_whole_or_not_at_all() {
+fn update_with_an_error_changes_nothing() {
     let payload = b"targetOps readonly=1,lbppbe=x,\0";
     let lenient = Request::parse(&record(Mode::LogicalUnit, Op::Update, "t1 l1", payload)).unwrap();
     let Request::UnitUpdate { changes, .. } = lenient else { panic!("{lenient:?}") };
-    assert_eq!((&changes[0], changes[1].is_err()), (&Ok(UnitChange::Readonly(true)), true));
+    assert_eq!(
+        (&changes[0], changes[1].is_err()),
+        (&UnitChange::parse("readonly", "1").map_err(ControlError::from), true)
+    );
     assert!(strict(Mode::LogicalUnit, Op::Update, "t1 l1", payload).is_err());
 }
 
 #[test]
-fn an_operation_that_a_mode_does_not_have_is_told_those_it_has() {
+fn refusal_of_an_operation_lists_the_valid_ones() {
     let answer = strict(Mode::LogicalUnit, Op::Bind, "t1 l1", b"").unwrap_err();
-    assert!(answer.reason.ends_with("accepted: new, delete, update, show, stat"), "{answer:?}");
+    assert!(answer.reason.ends_with("valid: new, delete, stat, update, show"), "{answer:?}");
     let mut other = record(Mode::Lld, Op::Start, "", b"");
     other.header.lld = "json.1/fcoe".to_owned();
     let answer = Request::parse(&other).unwrap_err();

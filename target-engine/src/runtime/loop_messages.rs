@@ -1,4 +1,4 @@
-//! What a loop does about its letters, and what it writes in return.
+//! How a loop handles its messages, and what it reports to the control plane and to other loops.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use iscsi_proto::login::LoginStatus;
 use scsi_core::device::Nexus;
 use scsi_core::lun::Lun;
 
-use super::letters::{
-    Attach, AttachMode, CrossReset, Life, LoopError, LoopId, NewTarget, ResetId, Ticket, ToControl, ToLoop,
-};
 use super::mailbox::Mailbox;
+use super::message::{CrossReset, LoopMessage, ResetId};
 use super::poller::Interest;
 use super::stream::Stream;
 use super::target_loop::{DataLoop, Source};
+use crate::control::messages::{
+    Attach, AttachMode, LoopError, LoopId, NewTarget, ServiceId, Ticket, ToControl, ToLoop,
+};
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::login::CloseReason;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
@@ -24,45 +25,65 @@ use crate::shard::session::Session;
 use crate::shard::task_management::Reach;
 use crate::shard::{Env, ShardEvent, TargetShard};
 
-/// A ticket whose answer waits for something to end.
+/// An answer that waits for the operations of a unit.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// The unit's last operation, after which it is forgotten.
+    /// Answered when the last operation has completed and the unit is dropped.
     Unit(Lun, Ticket),
-    /// The unit's last operation, after which it may have another medium.
+    /// Answered when the last operation has completed; the unit may then get another medium.
     Stop(Lun, Ticket),
 }
 
-/// A shard with what the loop knows around it.
+/// A target on the loop: its shard, and what the loop keeps for it.
 pub(super) struct Served {
     pub(super) tid: Tid,
-    pub(super) life: Life,
+    pub(super) service: ServiceId,
     pub(super) shard: TargetShard,
-    /// The streams of its connections, by place.
+    /// The streams of its connections, by connection index.
     pub(super) streams: Vec<Option<usize>>,
     pub(super) pending: Vec<Pending>,
-    pub(super) siblings: Vec<(LoopId, Mailbox<ToLoop>)>,
-    /// Resets of siblings that run here: who is to be told.
-    pub(super) resets: Vec<(u64, ResetId, Mailbox<ToLoop>)>,
+    pub(super) siblings: Vec<(LoopId, Mailbox<LoopMessage>)>,
+    /// Resets by siblings that run here: the shard's number, the sibling's, and where to answer.
+    pub(super) resets: Vec<(u64, ResetId, Mailbox<LoopMessage>)>,
     pub(super) reset_count: u64,
-    /// Being removed: these are answered when nothing is left.
+    /// The target is being removed: these are answered when it is.
     pub(super) leaving: Vec<Ticket>,
-    /// Among `ready_shards`.
+    /// Whether it is in `ready_shards`.
     pub(super) is_ready: bool,
-    /// Among `completed`.
+    /// Whether it is in `completed`.
     pub(super) completed: bool,
 }
 
 impl Served {
-    /// Being removed.
+    /// Whether the target is being removed.
     pub(super) fn is_leaving(&self) -> bool {
         !self.leaving.is_empty()
     }
 }
 
 impl DataLoop {
-    pub(super) fn open_letter(&mut self, letter: ToLoop) {
-        match letter {
+    pub(super) fn handle_message(&mut self, message: LoopMessage) {
+        match message {
+            LoopMessage::Control(message) => self.handle_control(message),
+            LoopMessage::Siblings(tid, siblings) => {
+                if let Some(index) = self.find(tid) {
+                    self.shards[index].shard.set_siblings(siblings.len());
+                    self.shards[index].siblings = siblings;
+                }
+            }
+            LoopMessage::Attach(attach, socket) => self.attach(*attach, socket),
+            LoopMessage::Reset(reset) => self.reset(*reset),
+            LoopMessage::ResetDone(service, ResetId(id)) => {
+                if let Some(index) = self.find_service(service) {
+                    self.shards[index].shard.sibling_reset_done(id);
+                    self.after(index, None);
+                }
+            }
+        }
+    }
+
+    fn handle_control(&mut self, message: ToLoop) {
+        match message {
             ToLoop::AddTarget(new) => self.add_target(*new),
             ToLoop::UpdateTarget(tid, settings) => {
                 if let Some(index) = self.find(tid) {
@@ -70,12 +91,8 @@ impl DataLoop {
                     self.note(index);
                 }
             }
-            ToLoop::Siblings(tid, siblings) => {
-                if let Some(index) = self.find(tid) {
-                    self.shards[index].shard.set_siblings(siblings.len());
-                    self.shards[index].siblings = siblings;
-                }
-            }
+            // With their mailboxes they come as `LoopMessage::Siblings`.
+            ToLoop::Siblings(..) => {}
             ToLoop::RemoveTarget(tid, by, ticket) => self.remove_target(tid, by, ticket),
             ToLoop::AddUnit(tid, lun, unit, ticket) => {
                 let result = self.find(tid).ok_or(LoopError::NoTarget).and_then(|index| {
@@ -95,29 +112,21 @@ impl DataLoop {
                     self.shards[index].shard.change_medium(lun, &mut self.engines);
                 }
             }
-            ToLoop::Attach(attach) => self.attach(*attach),
             ToLoop::CloseConnection { tid, tsih, cid, ticket } => {
                 self.close_connection(tid, tsih, cid, ticket)
-            }
-            ToLoop::Reset(reset) => self.reset(*reset),
-            ToLoop::ResetDone(life, ResetId(id)) => {
-                if let Some(index) = self.find_life(life) {
-                    self.shards[index].shard.sibling_reset_done(id);
-                    self.after(index, None);
-                }
             }
             ToLoop::End(time) => self.end(time),
         }
     }
 
-    /// The target's present life here; one that is ending is found only where no other has begun.
+    /// Finds the target's present service; one that is being removed only if there is no other.
     fn find(&self, tid: Tid) -> Option<usize> {
-        let lives = self.shards.iter().filter(|(_, served)| served.tid == tid);
-        lives.min_by_key(|(_, served)| served.is_leaving()).map(|(index, _)| index)
+        let services = self.shards.iter().filter(|(_, served)| served.tid == tid);
+        services.min_by_key(|(_, served)| served.is_leaving()).map(|(index, _)| index)
     }
 
-    fn find_life(&self, life: Life) -> Option<usize> {
-        self.shards.iter().find(|(_, served)| served.life == life).map(|(index, _)| index)
+    fn find_service(&self, service: ServiceId) -> Option<usize> {
+        self.shards.iter().find(|(_, served)| served.service == service).map(|(index, _)| index)
     }
 
     fn add_target(&mut self, new: NewTarget) {
@@ -131,7 +140,7 @@ impl DataLoop {
         }
         self.shards.insert(Served {
             tid: new.tid,
-            life: new.life,
+            service: new.service,
             shard,
             streams: Vec::new(),
             pending: Vec::new(),
@@ -190,8 +199,8 @@ impl DataLoop {
     }
 
     fn reset(&mut self, reset: CrossReset) {
-        let Some(index) = self.find_life(reset.life) else {
-            let _ = reset.back.send_reserved(ToLoop::ResetDone(reset.life, reset.id));
+        let Some(index) = self.find_service(reset.service) else {
+            let _ = reset.back.send_reserved(LoopMessage::ResetDone(reset.service, reset.id));
             return;
         };
         let served = &mut self.shards[index];
@@ -213,26 +222,26 @@ impl DataLoop {
         }
     }
 
-    /// A connection that has logged in becomes the loop's own, or is refused.
-    fn attach(&mut self, attach: Attach) {
+    /// Takes over a connection that has logged in, or refuses it.
+    fn attach(&mut self, attach: Attach, socket: TcpStream) {
         let index = self.find(attach.tid).filter(|&index| !self.shards[index].is_leaving());
         let Some(index) = index.filter(|_| self.end_by.is_none()) else {
-            return self.refuse(&attach, LoginStatus::TargetRemoved, "the target ends");
+            return self.refuse(&attach, &socket, LoginStatus::TargetRemoved, "the target ends");
         };
         let stream = self.streams.vacant_key();
-        let key = match self.poller.register(&attach.socket, Source::Stream(stream), Interest::Read) {
+        let key = match self.poller.register(&socket, Source::Stream(stream), Interest::Read) {
             Ok(key) => key,
             Err(error) => {
                 let why = format!("the connection cannot be polled: {error}");
-                return self.refuse(&attach, LoginStatus::OutOfResources, &why);
+                return self.refuse(&attach, &socket, LoginStatus::OutOfResources, &why);
             }
         };
         let Some(place) = self.make_connection(index, &attach) else {
-            self.poller.deregister(key, &attach.socket);
+            self.poller.deregister(key, &socket);
             let why = "TSIH: the session ended during the login";
-            return self.refuse(&attach, LoginStatus::SessionDoesNotExist, why);
+            return self.refuse(&attach, &socket, LoginStatus::SessionDoesNotExist, why);
         };
-        let Attach { tid, socket, login, tsih, nexus, mode, .. } = attach;
+        let Attach { tid, login, tsih, nexus, mode, .. } = attach;
         self.streams.insert(Stream::new(socket, key, index, place));
         let served = &mut self.shards[index];
         if served.streams.len() <= place {
@@ -241,8 +250,8 @@ impl DataLoop {
         served.streams[place] = Some(stream);
         match mode {
             AttachMode::Join => {
-                // First that the one it replaces has ended: they have the same number.
-                self.tell(index);
+                // The end of the connection that it replaces is reported first: they have the same CID.
+                self.handle_events(index);
                 self.to_control(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid));
             }
             AttachMode::New | AttachMode::Reinstate(_) => {
@@ -294,22 +303,18 @@ impl DataLoop {
         Some(shard.open(session, new, self.now))
     }
 
-    /// Answers a login that comes too late, best effort: its socket closes with it.
-    fn refuse(&mut self, attach: &Attach, status: LoginStatus, why: &str) {
+    /// Refuses a login whose target or session has ended meanwhile. The response is sent if the socket takes it at once.
+    fn refuse(&mut self, attach: &Attach, socket: &TcpStream, status: LoginStatus, why: &str) {
         let (peer, names, reason) = (attach.peer, attach.login.names(), CloseReason::Refused(status));
         self.warnings.warn(self.now, format_args!("{peer}: {names}{reason} ({why})"));
-        let _ = rustix::net::send(
-            &attach.socket,
-            &attach.login.refusal(status),
-            rustix::net::SendFlags::NOSIGNAL,
-        );
-        let _ = TcpStream::shutdown(&attach.socket, Shutdown::Write);
+        let _ = rustix::net::send(socket, &attach.login.refusal(status), rustix::net::SendFlags::NOSIGNAL);
+        let _ = TcpStream::shutdown(socket, Shutdown::Write);
         let Attach { tid, tsih, nexus, .. } = *attach;
         self.to_control(ToControl::AttachFailed(self.id, tid, tsih, nexus, attach.login.cid));
     }
 
-    /// Acts on what happened in a shard.
-    pub(super) fn tell(&mut self, index: usize) {
+    /// Handles the events of a shard.
+    pub(super) fn handle_events(&mut self, index: usize) {
         let mut events = self.take_event_list();
         while let Some(served) = self.shards.get_mut(index) {
             if served.is_leaving() {
@@ -351,7 +356,7 @@ impl DataLoop {
                 let served = &mut self.shards[index];
                 if let Some(at) = served.resets.iter().position(|(own, _, _)| *own == id) {
                     let (_, theirs, back) = served.resets.swap_remove(at);
-                    let _ = back.send_reserved(ToLoop::ResetDone(served.life, theirs));
+                    let _ = back.send_reserved(LoopMessage::ResetDone(served.service, theirs));
                 }
             }
         }
@@ -365,12 +370,12 @@ impl DataLoop {
     }
 
     fn reset_siblings(&mut self, index: usize, reach: &Reach, id: u64) {
-        let life = self.shards[index].life;
+        let service = self.shards[index].service;
         let siblings = std::mem::take(&mut self.shards[index].siblings);
         for (_, sibling) in &siblings {
-            let reset = CrossReset { life, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
-            // One that is not delivered would pass for done.
-            if sibling.send_reserved(ToLoop::Reset(Box::new(reset))).is_err() {
+            let reset = CrossReset { service, reach: reach.clone(), id: ResetId(id), back: self.own.clone() };
+            // Reserved: a reset that is not delivered would count as done.
+            if sibling.send_reserved(LoopMessage::Reset(Box::new(reset))).is_err() {
                 // The loop has ended, and its commands with it.
                 self.shards[index].shard.sibling_reset_done(id);
             }
