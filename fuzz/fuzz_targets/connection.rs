@@ -1,4 +1,4 @@
-//! Calls `target_engine::target::fuzzing::connection`, which asserts the invariants.
+//! Calls `target_engine::shard::fuzzing::connection`, which asserts the invariants.
 
 #![no_main]
 

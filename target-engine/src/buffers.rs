@@ -1,18 +1,18 @@
-//! The loop's payload buffers: page-aligned blocks by size class, last freed first, so that the ones in use stay
-//! in the cache. Made once; after warming up nothing is allocated. It may not know who uses them.
+//! The payload buffers of a loop: page-aligned blocks by size class. The block freed last is used first, so that used blocks
+//! stay in the cache. Once warm, nothing is allocated.
 
 use scsi_core::store::Block;
 
 use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX};
 
-/// Blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how much of them is out.
+/// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes are in use.
 #[derive(Debug, Default)]
 pub struct Pool {
     classes: [Vec<Block>; CLASSES],
     idle_bytes: usize,
     used_bytes: usize,
     reserved_bytes: usize,
-    /// Of those in use, what hangs in stores and is not to stand in others' way.
+    /// Bytes in use at stores that hang. They do not count against the budget.
     written_off: usize,
 }
 
@@ -20,11 +20,11 @@ const SMALLEST_SHIFT: u32 = 12;
 const CLASSES: usize = (SEGMENT_LEN_MAX.ilog2() - SMALLEST_SHIFT + 1) as usize;
 
 impl Pool {
-    /// A block of exactly `len` bytes in use; what is in them is left over from its last user, so that every
-    /// byte must be written before it is sent.
+    /// Takes a block with a length of `len` bytes. It holds data of its last use, so every byte must be written before it
+    /// is sent.
     ///
     /// # Panics
-    /// `len` is above [`SEGMENT_LEN_MAX`], which is a mistake of the caller.
+    /// `len` is above [`SEGMENT_LEN_MAX`].
     #[inline]
     pub fn take(&mut self, len: usize) -> Block {
         let class = class_of(len);
@@ -40,8 +40,8 @@ impl Pool {
         block
     }
 
-    /// Takes a block back.
-    #[inline]
+    /// Gives a block back.
+    #[inline(always)]
     pub fn give(&mut self, block: Block) {
         self.used_bytes = self.used_bytes.saturating_sub(block.capacity());
         let class = class_of(block.capacity());
@@ -51,13 +51,13 @@ impl Pool {
         }
     }
 
-    /// Forgets `bytes` of blocks that were taken and never come back.
+    /// Stops counting `bytes` of blocks that were taken and will not be given back.
     pub fn lose(&mut self, bytes: usize) {
         self.used_bytes = self.used_bytes.saturating_sub(bytes);
     }
 
-    /// Sets `bytes` aside for data that was asked for and is still to come; false when the budget is spent. What is
-    /// above the whole budget may come when nothing else is asked for.
+    /// Sets `bytes` of the budget aside for data to be asked for. Returns false if the budget has not enough left; but if
+    /// nothing else is set aside, any number is granted.
     pub fn reserve(&mut self, bytes: usize) -> bool {
         let wanted = self.counted_bytes() + self.reserved_bytes + bytes;
         let fits = wanted <= PAYLOAD_BYTES_MAX || self.reserved_bytes == 0;
@@ -67,40 +67,40 @@ impl Pool {
         fits
     }
 
-    /// Sets `bytes` aside over the budget.
+    /// Sets `bytes` aside even beyond the budget.
     pub fn reserve_anyway(&mut self, bytes: usize) {
         self.reserved_bytes += bytes;
     }
 
-    /// Gives up what `reserve` set aside, because it came or will not come.
+    /// Releases bytes that were set aside, because their data has arrived or will not arrive.
     pub fn release(&mut self, bytes: usize) {
-        debug_assert!(bytes <= self.reserved_bytes, "what is released was reserved");
+        debug_assert!(bytes <= self.reserved_bytes, "released bytes were reserved");
         self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
     }
 
-    /// Takes bytes that are out from the budget: they hang in a store. Those beyond one more budget stay in it.
+    /// Stops counting bytes at a store that hangs against the budget. Bytes beyond a second budget still count.
     pub fn write_off(&mut self, bytes: usize) {
         self.written_off += bytes;
     }
 
-    /// Ends `write_off`: they came back.
+    /// Reverses `write_off`: the store has answered.
     pub fn count_again(&mut self, bytes: usize) {
         self.written_off = self.written_off.saturating_sub(bytes);
     }
 
-    /// Bytes of blocks that are out and count against the budget.
+    /// Bytes of taken blocks that count against the budget.
     #[must_use]
     pub fn counted_bytes(&self) -> usize {
         self.used_bytes.saturating_sub(self.written_off.min(PAYLOAD_BYTES_MAX))
     }
 
-    /// Bytes of blocks that are out.
+    /// Bytes of taken blocks.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
     }
 
-    /// Bytes that are set aside for data to come.
+    /// Bytes that are set aside.
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_freed_block_comes_first() {
+    fn the_block_freed_last_is_taken_first() {
         let mut pool = Pool::default();
         let (one, two) = (pool.take(4096), pool.take(3000));
         let at = two.as_ptr();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_hold_what_they_are_asked_for() {
+    fn a_block_has_the_capacity_of_its_class() {
         for (len, capacity) in
             [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (SEGMENT_LEN_MAX, SEGMENT_LEN_MAX)]
         {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_is_kept() {
+    fn reservations_are_bounded_by_the_budget() {
         let mut pool = Pool::default();
         assert!(pool.reserve(PAYLOAD_BYTES_MAX));
         assert!(!pool.reserve(1));
@@ -148,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_does_not_count_up_to_one_more_budget() {
+    fn written_off_bytes_do_not_count_up_to_a_second_budget() {
         let mut pool = Pool::default();
         let blocks: Vec<_> =
             (0..PAYLOAD_BYTES_MAX / SEGMENT_LEN_MAX).map(|_| pool.take(SEGMENT_LEN_MAX)).collect();
-        assert!(pool.reserve(0) && pool.reserve(1), "the first is never refused");
+        assert!(pool.reserve(0) && pool.reserve(1), "the first reservation is never refused");
         assert!(!pool.reserve(1));
         pool.write_off(SEGMENT_LEN_MAX);
         assert!(pool.reserve(SEGMENT_LEN_MAX - 1) && !pool.reserve(1));

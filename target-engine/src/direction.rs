@@ -1,5 +1,5 @@
-//! Which way a command's data goes: as its PDU says (R and W, RFC 7143 11.3.1), as its CDB says, and what is
-//! refused where they contradict each other.
+//! The direction of a command's data according to its PDU (R and W, RFC 7143 11.3.1), and the refusal of commands whose
+//! CDB contradicts it.
 
 use iscsi_proto::pdu::ScsiCommand;
 use iscsi_proto::pdu::ahs::{self, Ahs};
@@ -10,18 +10,18 @@ use scsi_core::status::Status;
 /// R and W bits of a SCSI Command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// Neither.
+    /// Neither: no data.
     None,
-    /// From the target.
+    /// R: from the target.
     Read,
-    /// To the target.
+    /// W: to the target.
     Write,
-    /// Both; no command of ours does that, and only without any data it is let pass.
+    /// Both. Not supported; accepted only if both lengths are 0.
     Both,
 }
 
 impl Direction {
-    /// As the PDU says.
+    /// The direction according to the PDU.
     #[inline]
     #[must_use]
     pub fn of(command: &ScsiCommand) -> Self {
@@ -33,8 +33,8 @@ impl Direction {
         }
     }
 
-    /// Whether data is announced that cannot be: both ways, or none (RFC 7143 11.3.1: R and W "MUST NOT both be 0"
-    /// where a length is not).
+    /// Whether the PDU announces data in both directions, or in none (RFC 7143 11.3.1: R and W "MUST NOT both be 0" if the
+    /// length is not 0).
     #[inline]
     pub(crate) fn is_impossible(self, expected_len: u32, segments: &[u8]) -> bool {
         match self {
@@ -44,9 +44,9 @@ impl Direction {
         }
     }
 
-    /// Whether a command that writes was announced as one that reads: it would end well and have written nothing. Its
-    /// first step and the bytes its CDB asks for tell. A read that was announced as a write sends nothing, and its
-    /// residual says so; where no bytes are announced at all there are residuals, too.
+    /// Whether a command that writes was announced as a read: it would end with GOOD and have written nothing. That follows
+    /// from its first step and the transfer length of its CDB. A read that was announced as a write, or a command with an
+    /// expected length of 0, is not refused: its residual shows the difference.
     #[inline]
     pub(crate) fn denies_a_write(self, expected_len: u32, step: &Step, transfer_len: u64) -> bool {
         let writes = match step {
@@ -62,7 +62,7 @@ fn reads_both_ways(segments: &[u8]) -> bool {
     ahs::segments(segments).any(|segment| matches!(segment, Ok(Ahs::BidirectionalReadLength(1..))))
 }
 
-/// What such a command is answered.
+/// The outcome of a refused command.
 pub(crate) fn refusal() -> Outcome {
     let sense = Sense::illegal_request(AdditionalSense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
     Outcome { status: Status::CheckCondition, sense: Some(sense), data_in: Vec::new() }

@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod control;
 pub mod direction;
 pub mod iscsi;
+pub mod keys;
 pub mod limits;
 pub mod model;
 #[cfg(feature = "runtime")]

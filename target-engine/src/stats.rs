@@ -1,6 +1,6 @@
-//! Counters of sessions and connections: written by the one loop that serves the session, read by the control thread
-//! whenever somebody asks, without asking the loop. A counter has one writer, so it is loaded and stored, never
-//! locked. What is read while commands run is of about that moment.
+//! Counters of sessions and connections. The loop that serves the session writes them; the control thread reads them without
+//! asking the loop. A counter has one writer, so it is loaded and stored without a lock. Values read while commands run are
+//! approximate.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -9,14 +9,15 @@ use scsi_core::lun::Lun;
 
 use crate::direction::Direction;
 
-/// What one session did to each unit of its target. A unit's counters come with the unit, or with the session.
+/// The counters of one session for each unit of its target. They begin with the unit or with the session, whichever is
+/// later.
 #[derive(Debug, Default)]
 pub struct SessionStats {
     /// Each chunk has twice as many units as the one before; it is made with its first unit.
     chunks: [OnceLock<Box<[UnitStats]>>; CHUNKS],
 }
 
-/// What one session did to one unit: a cache line.
+/// The counters of one session for one unit, on a cache line of their own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct UnitStats {
@@ -28,13 +29,13 @@ pub struct UnitStats {
 /// The values of a [`UnitStats`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct UnitCounts {
-    /// Reads begun.
+    /// Reads that have begun.
     pub read_submitted: Moved,
-    /// Reads ended.
+    /// Reads that have ended.
     pub read_done: Moved,
-    /// Writes begun.
+    /// Writes that have begun.
     pub write_submitted: Moved,
-    /// Writes ended.
+    /// Writes that have ended.
     pub write_done: Moved,
     /// Commands that ended with another status than GOOD.
     pub errors: u32,
@@ -49,7 +50,7 @@ pub struct Moved {
     pub commands: u32,
 }
 
-/// What went over one connection. On cache lines of its own: its neighbours may belong to other loops.
+/// The counters of one connection, on a cache line of their own: neighbouring ones may belong to other loops.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct ConnectionStats {
@@ -74,34 +75,34 @@ pub struct ConnectionCounts {
 
 /// Units in the first chunk.
 const FIRST_CHUNK: usize = 8;
-/// As many as the highest unit's number needs.
-const CHUNKS: usize = place(Lun::MAX).0 + 1;
+/// As many chunks as the highest LUN needs.
+const CHUNKS: usize = position(Lun::MAX).0 + 1;
 
 const READ: usize = 0;
 const WRITE: usize = 2;
 const SUBMITTED: usize = 0;
 const DONE: usize = 1;
 
-/// A unit's chunk, and its place in there.
+/// The index of a unit's chunk, and of the unit in it.
 #[inline]
-const fn place(lun: u16) -> (usize, usize) {
+const fn position(lun: u16) -> (usize, usize) {
     let number = lun as usize + FIRST_CHUNK;
     let chunk = (number / FIRST_CHUNK).ilog2() as usize;
     (chunk, number - (FIRST_CHUNK << chunk))
 }
 
 impl SessionStats {
-    /// A unit's counters; `None`: the session never met it.
+    /// A unit's counters; `None`: the session has none for it.
     #[inline]
     #[must_use]
     pub fn unit(&self, lun: Lun) -> Option<&UnitStats> {
-        let (chunk, at) = place(lun.number());
+        let (chunk, at) = position(lun.number());
         self.chunks.get(chunk)?.get()?.get(at)
     }
 
-    /// A unit has come: its counters begin at zero, whatever a former unit of its number left in them.
+    /// A unit was added: its counters begin at zero, whatever a previous unit with its LUN has counted.
     pub(crate) fn begin(&self, lun: Lun) {
-        let (chunk, at) = place(lun.number());
+        let (chunk, at) = position(lun.number());
         let units = self.chunks[chunk]
             .get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| UnitStats::default()).collect());
         units[at].clear();
@@ -115,13 +116,13 @@ impl UnitStats {
         self.moved(SUBMITTED, direction, expected_len);
     }
 
-    /// A command that was `submitted` is answered.
+    /// A command that was `submitted` has ended.
     #[inline]
     pub(crate) fn done(&self, direction: Direction, expected_len: u32) {
         self.moved(DONE, direction, expected_len);
     }
 
-    /// The answer is not GOOD.
+    /// A command has ended with another status than GOOD.
     #[inline]
     pub(crate) fn failed(&self) {
         add_u32(&self.errors, 1);
@@ -133,7 +134,7 @@ impl UnitStats {
             Direction::None => return,
             Direction::Read => (READ + stage, 1),
             Direction::Write => (WRITE + stage, 1),
-            // Stock counts it as neither a read nor a write; the length is that of the Data-Out.
+            // tgt counts it as neither a read nor a write; the length is that of the Data-Out.
             Direction::Both => (WRITE + stage, 0),
         };
         add_u64(&self.bytes[way], len.into());
@@ -163,31 +164,31 @@ impl UnitStats {
 }
 
 impl ConnectionStats {
-    /// A connection whose login has taken so many bytes in and out.
+    /// The counters of a connection whose login has received and sent so many bytes.
     #[must_use]
     pub fn after_login(received: u64, sent: u64) -> Self {
         Self { received: received.into(), sent: sent.into(), ..Self::default() }
     }
 
-    /// The socket gave so many bytes.
+    /// So many bytes were received.
     #[inline]
     pub fn received(&self, count: usize) {
         add_u64(&self.received, count as u64);
     }
 
-    /// The socket took so many bytes.
+    /// So many bytes were sent.
     #[inline]
     pub fn sent(&self, count: usize) {
         add_u64(&self.sent, count as u64);
     }
 
-    /// A Data-Out PDU came.
+    /// A Data-Out PDU was received.
     #[inline]
     pub(crate) fn data_out(&self) {
         add_u32(&self.data_out_pdus, 1);
     }
 
-    /// A SCSI Command PDU came.
+    /// A SCSI Command PDU was received.
     #[inline]
     pub(crate) fn command(&self) {
         add_u32(&self.command_pdus, 1);
@@ -205,7 +206,7 @@ impl ConnectionStats {
     }
 }
 
-/// Only the counter's one writer may call this: what others add meanwhile would be lost.
+/// Only the counter's one writer may call this: what others add at the same time would be lost.
 #[inline]
 fn add_u64(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_unit_has_counters_of_its_own() {
+    fn each_unit_has_its_own_counters() {
         let stats = SessionStats::default();
         let luns = || (0..=Lun::MAX).map(|number| Lun::new(number.into()).unwrap());
         assert!(luns().all(|lun| stats.unit(lun).is_none()));
@@ -237,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn few_units_take_little_memory() {
+    fn few_units_need_little_memory() {
         let stats = SessionStats::default();
         stats.begin(Lun::ZERO);
         assert!(stats.unit(Lun::new(7).unwrap()).is_some() && stats.unit(Lun::new(8).unwrap()).is_none());
     }
 
     #[test]
-    fn a_unit_that_comes_again_begins_at_zero() {
+    fn a_unit_that_is_added_again_begins_at_zero() {
         let stats = SessionStats::default();
         stats.begin(Lun::ZERO);
         let unit = stats.unit(Lun::ZERO).unwrap();
@@ -257,7 +258,7 @@ mod tests {
         assert_eq!(unit.counts(), UnitCounts::default());
     }
 
-    /// As stock was seen to count.
+    /// The values that tgt 1.0.85 showed for the same commands.
     #[test]
     fn commands_are_counted_by_the_direction_they_came_with() {
         let moved = |bytes, commands| Moved { bytes, commands };
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_go_on_counting_after_their_login() {
+    fn connections_continue_the_counts_of_their_login() {
         let stats = ConnectionStats::after_login(244, 92);
         stats.received(48);
         stats.sent(4144);

@@ -1,4 +1,4 @@
-//! Lines that peers can cause as often as they like: the log takes only so many.
+//! Rate limit for lines of the log that peers can cause as often as they like.
 
 use std::fmt::Arguments;
 use std::time::Instant;
@@ -7,21 +7,23 @@ use log::Level;
 
 use crate::limits::{WARNINGS_MAX, WARNINGS_PERIOD};
 
-/// Since when lines are counted, and how many there were.
+/// Counts the lines of one kind; those beyond [`WARNINGS_MAX`] in one [`WARNINGS_PERIOD`] are only counted.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
+    /// When the present period began.
     since: Option<Instant>,
+    /// Lines in the present period.
     count: u32,
 }
 
 impl Warnings {
-    /// Logs a warning, unless there were too many in this period.
+    /// Logs a warning, unless the period has had enough lines.
     pub(crate) fn warn(&mut self, now: Instant, text: Arguments<'_>) {
-        self.say(now, Level::Warn, text);
+        self.log(now, Level::Warn, text);
     }
 
-    /// Logs a line of any level, which is counted with all others.
-    pub(crate) fn say(&mut self, now: Instant, level: Level, text: Arguments<'_>) {
+    /// Logs a line of any level, unless the period has had enough lines.
+    pub(crate) fn log(&mut self, now: Instant, level: Level, text: Arguments<'_>) {
         let is_over = self.since.is_none_or(|since| now.saturating_duration_since(since) >= WARNINGS_PERIOD);
         if is_over && self.count > WARNINGS_MAX {
             log::log!(level, "{} lines like the last ones were left out", self.count - WARNINGS_MAX);
@@ -30,12 +32,12 @@ impl Warnings {
             (self.since, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
-        if self.is_said() {
+        if self.is_within_limit() {
             log::log!(level, "{text}");
         }
     }
 
-    fn is_said(&self) -> bool {
+    fn is_within_limit(&self) -> bool {
         self.count <= WARNINGS_MAX
     }
 }
@@ -45,17 +47,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_so_many_are_said_in_a_period() {
+    fn lines_of_a_period_are_limited() {
         let mut warnings = Warnings::default();
         let mut now = Instant::now();
-        let mut said = |now| {
+        let mut is_logged = |now| {
             warnings.warn(now, format_args!("x"));
-            warnings.is_said()
+            warnings.is_within_limit()
         };
         for number in 0..2 * WARNINGS_MAX {
-            assert_eq!(said(now), number < WARNINGS_MAX, "{number}");
+            assert_eq!(is_logged(now), number < WARNINGS_MAX, "{number}");
         }
         now += WARNINGS_PERIOD;
-        assert!(said(now));
+        assert!(is_logged(now));
     }
 }

@@ -23,6 +23,7 @@ use scsi_core::store::{Backstore, Completion, Engines};
 use target_engine::buffers::Pool;
 use target_engine::iscsi::connection::NewConnection;
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
+use target_engine::keys::ConnectionIndex;
 use target_engine::shard::session::Session;
 use target_engine::shard::settings::TargetSettings;
 use target_engine::shard::{Env, TargetShard};
@@ -32,6 +33,8 @@ pub const BATCH: u32 = 32;
 /// Size of the unit in bytes.
 const SIZE: u64 = 64 << 20;
 const BLOCK_LEN: u32 = 512;
+/// CmdSN of the first command.
+const FIRST: CmdSn = CmdSn(1);
 const TARGET: &str = "iqn.2001-04.com.example:bare";
 
 /// A shard with one disk at LUN 1 and one session with one connection.
@@ -40,7 +43,7 @@ pub struct Bare {
     pool: Pool,
     engines: Engines,
     now: Instant,
-    connection: usize,
+    connection: ConnectionIndex,
     cmd_sn: CmdSn,
     done: Vec<Completion>,
 }
@@ -135,27 +138,21 @@ impl Bare {
             nop_count: 0,
             online: true,
         };
-        let mut bare = Self {
-            shard: TargetShard::new(0, Arc::new(settings)),
-            pool: Pool::default(),
-            engines: Engines::default(),
-            now: Instant::now(),
-            connection: 0,
-            cmd_sn: CmdSn(1),
-            done: Vec::new(),
-        };
+        let (mut engines, mut pool, now) = (Engines::default(), Pool::default(), Instant::now());
+        let mut shard = TargetShard::new(0, Arc::new(settings));
         let unit = Unit::new(UnitConfig::disk(1, 1), Some(store));
-        let mut env = Env { engines: &mut bare.engines, pool: &mut bare.pool, now: bare.now };
+        let mut env = Env { engines: &mut engines, pool: &mut pool, now };
         let lun = Lun::new(1).expect("1 is a LUN");
-        bare.shard.add_unit(lun, unit, &mut env).expect("the store attaches");
-        bare.connect();
-        // The first command receives the power-on unit attention.
+        shard.add_unit(lun, unit, &mut env).expect("a store of this kind can always be attached");
+        let connection = Self::connect(&mut shard, now);
+        let mut bare = Self { shard, pool, engines, now, connection, cmd_sn: FIRST, done: Vec::new() };
+        // The first command reports the power-on attention.
         bare.put(&mut Batch::reads(BLOCK_LEN));
         bare.take();
         bare
     }
 
-    fn connect(&mut self) {
+    fn connect(shard: &mut TargetShard, now: Instant) -> ConnectionIndex {
         let session = SessionParams { initial_r2t: false, ..SessionParams::default() };
         let connection = ConnectionParams {
             max_recv_data_segment_len: 256 << 10,
@@ -166,7 +163,6 @@ impl Bare {
         let nexus = Nexus { id: NexusId(1), initiator_port: "bare".into(), target_port: 1 };
         let address = ([127, 0, 0, 1], 3260).into();
         let new = NewConnection {
-            session: 0,
             cid: Cid(0),
             peer: address,
             local: address,
@@ -176,8 +172,8 @@ impl Bare {
             next_stat_sn: StatSn(1),
             stats: Arc::default(),
         };
-        let session = Session::new(Tsih(1), nexus, &session, self.cmd_sn, BATCH, Arc::default());
-        self.connection = self.shard.open(session, new, self.now);
+        let session = Session::new(Tsih(1), nexus, &session, FIRST, BATCH, Arc::default());
+        shard.open(session, new, now)
     }
 
     /// Receives a batch and takes all of its responses.
@@ -209,7 +205,7 @@ impl Bare {
             connection.transmit.advance(count, &mut self.pool);
             taken += count;
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            if !self.shard.pump(self.connection, &mut env) && count == 0 {
+            if !self.shard.resume_reads(self.connection, &mut env) && count == 0 {
                 return taken;
             }
         }

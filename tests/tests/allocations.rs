@@ -81,16 +81,17 @@ fn prepare(session: &mut Initiator, write: bool) -> Prepared {
 fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mut Prepared) {
     let mut side = pair.side();
     let side = &mut *side;
+    let index = side.connection_of(0).expect("a connection that has logged in");
     let mut env = Env { engines: &mut side.engines, pool: &mut side.pool, now: side.clock.now() };
-    side.shard.receive(0, &prepared.command, &mut env);
+    side.shard.receive(index, &prepared.command, &mut env);
     if let Some(data_out) = &mut prepared.data_out {
         // The Target Transfer Tag is in the R2T that is queued for sending.
-        let connection = side.shard.connection(0).expect("the connection");
+        let connection = side.shard.connection(index).expect("the connection");
         let mut slices = [IoSlice::new(&[]); 8];
         connection.transmit.slices(&mut slices);
         assert_eq!(slices[0][0] & 0x3f, 0x31, "an R2T");
         data_out[20..24].copy_from_slice(&slices[0][20..24]);
-        side.shard.receive(0, data_out, &mut env);
+        side.shard.receive(index, data_out, &mut env);
     }
     if side.shard.take_submitted() {
         for (_, engine) in env.engines.iter_mut() {
@@ -101,7 +102,7 @@ fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mu
     for completion in done.drain(..) {
         side.shard.complete(completion, &mut env);
     }
-    let connection = side.shard.connection(0).expect("the connection");
+    let connection = side.shard.connection(index).expect("the connection");
     while !connection.transmit.is_empty() {
         let mut slices = [IoSlice::new(&[]); 8];
         let filled = connection.transmit.slices(&mut slices);

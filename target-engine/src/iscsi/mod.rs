@@ -1,4 +1,4 @@
-//! iSCSI sessions and connections as plain state (RFC 7143).
+//! iSCSI logins, sessions and connections as plain state (RFC 7143).
 
 pub mod connection;
 pub mod discovery;

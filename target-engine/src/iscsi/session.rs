@@ -1,5 +1,5 @@
 //! A session's command numbering (RFC 7143 4.2.2.1): which command is next, which may be sent, and those that
-//! came before their turn. It may not know what the commands are.
+//! arrived before their turn.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use iscsi_proto::sn::CmdSn;
 #[derive(Debug)]
 pub struct CommandWindow<T> {
     expected: CmdSn,
-    /// MaxCmdSN as last told; never taken back.
+    /// MaxCmdSN as announced last; it never decreases.
     advertised: CmdSn,
     /// Commands the session may have outstanding.
     depth: u32,
@@ -17,14 +17,14 @@ pub struct CommandWindow<T> {
     early: BTreeMap<u32, T>,
 }
 
-/// What becomes of a numbered command.
+/// What to do with a numbered command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arrival {
-    /// It is the next one: run it, then ask `next_early`.
+    /// It is the next one: run it, then call `next_early`.
     InOrder,
-    /// Others come first: `hold` it.
+    /// Commands before it are missing: `hold` it.
     Early,
-    /// Seen before, or outside the window: ignored (RFC 7143 4.2.2.1).
+    /// It was received before, or is outside the window: ignore it (RFC 7143 4.2.2.1).
     Ignored,
 }
 
@@ -37,7 +37,7 @@ impl<T> CommandWindow<T> {
         Self { expected, advertised, depth, outstanding: 0, early: BTreeMap::new() }
     }
 
-    /// Judges a non-immediate command by its number, and counts it if it is the next one.
+    /// Decides on a non-immediate command by its number, and counts it if it is the next one.
     #[inline]
     pub fn arrive(&mut self, cmd_sn: CmdSn) -> Arrival {
         if cmd_sn == self.expected && !self.advertised.is_before(cmd_sn) {
@@ -49,17 +49,17 @@ impl<T> CommandWindow<T> {
         if inside && !self.early.contains_key(&cmd_sn.0) { Arrival::Early } else { Arrival::Ignored }
     }
 
-    /// Keeps a command that came before its turn; the window bounds how many there are.
+    /// Holds a command that arrived before its turn; the window bounds how many there are.
     pub fn hold(&mut self, cmd_sn: CmdSn, command: T) {
         self.early.insert(cmd_sn.0, command);
     }
 
-    /// What is held under this number.
+    /// The held command with this number.
     pub fn held(&mut self, cmd_sn: CmdSn) -> Option<&mut T> {
         self.early.get_mut(&cmd_sn.0)
     }
 
-    /// The command held whose turn it is now, counted.
+    /// Takes out and counts the held command whose turn it is now.
     #[inline]
     pub fn next_early(&mut self) -> Option<T> {
         if self.early.is_empty() {
@@ -71,14 +71,13 @@ impl<T> CommandWindow<T> {
         Some(command)
     }
 
-    /// Whether commands with smaller numbers than this are still to come. A number that no command of this window may
-    /// have says nothing.
+    /// Whether commands with smaller numbers than this are missing; false for a number outside the window.
     #[must_use]
     pub fn misses_before(&self, cmd_sn: CmdSn) -> bool {
         self.expected.is_before(cmd_sn) && !self.advertised.next().is_before(cmd_sn)
     }
 
-    /// Takes all that is still to come before this number as come (RFC 7143 4.2.3.3 b); answers what was held of it.
+    /// Counts all missing commands before this number as received (RFC 7143 4.2.3.3 b). Returns those that were held.
     pub fn plug(&mut self, cmd_sn: CmdSn) -> Vec<T> {
         let mut held = Vec::new();
         while self.misses_before(cmd_sn) {
@@ -88,14 +87,14 @@ impl<T> CommandWindow<T> {
         held
     }
 
-    /// Takes out what is held and `gone` picks: its connection ended.
+    /// Takes out the held commands that `gone` picks, because their connection has ended.
     pub fn drop_early(&mut self, gone: impl Fn(&T) -> bool) -> Vec<T> {
         let numbers: Vec<u32> =
             self.early.iter().filter(|(_, held)| gone(held)).map(|(number, _)| *number).collect();
         numbers.iter().filter_map(|number| self.early.remove(number)).collect()
     }
 
-    /// A counted command is over.
+    /// A counted command has ended.
     #[inline]
     pub fn finished(&mut self) {
         debug_assert!(self.outstanding > 0, "a command finishes once");
@@ -109,18 +108,18 @@ impl<T> CommandWindow<T> {
         self.expected
     }
 
-    /// MaxCmdSN to tell now: as many more as there is room for, never less than was told before.
+    /// MaxCmdSN to announce now: as many commands as fit into the window, never less than was announced before.
     #[inline]
     pub fn advertise(&mut self) -> CmdSn {
-        let room = self.depth.saturating_sub(self.outstanding);
-        let open = CmdSn(self.expected.0.wrapping_add(room).wrapping_sub(1));
+        let free = self.depth.saturating_sub(self.outstanding);
+        let open = CmdSn(self.expected.0.wrapping_add(free).wrapping_sub(1));
         if self.advertised.is_before(open) {
             self.advertised = open;
         }
         self.advertised
     }
 
-    /// Counted commands that are not over.
+    /// Counted commands that have not ended.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
         self.outstanding
@@ -147,12 +146,12 @@ mod tests {
     #[test]
     fn gaps_are_plugged_up_to_a_number_of_the_window() {
         let mut window = CommandWindow::new(CmdSn(u32::MAX - 1), 8);
-        window.hold(CmdSn(u32::MAX), "lost with the gap");
+        window.hold(CmdSn(u32::MAX), "held in the gap");
         window.hold(CmdSn(2), "behind it");
         assert!(window.misses_before(CmdSn(1)) && !window.misses_before(CmdSn(u32::MAX - 1)));
         assert!(!window.misses_before(CmdSn(7)), "beyond the window");
         assert_eq!(window.plug(CmdSn(7)), [""; 0]);
-        assert_eq!(window.plug(CmdSn(1)), ["lost with the gap"]);
+        assert_eq!(window.plug(CmdSn(1)), ["held in the gap"]);
         assert_eq!((window.expected(), window.outstanding()), (CmdSn(1), 0));
         assert_eq!(window.arrive(CmdSn(1)), Arrival::InOrder);
         assert_eq!(window.next_early(), Some("behind it"));
@@ -165,7 +164,7 @@ mod tests {
         assert_eq!(window.arrive(CmdSn(12)), Arrival::Ignored);
         assert_eq!(window.arrive(CmdSn(10)), Arrival::InOrder);
         assert_eq!(window.arrive(CmdSn(11)), Arrival::InOrder);
-        assert_eq!(window.advertise(), CmdSn(11), "full, and never taken back");
+        assert_eq!(window.advertise(), CmdSn(11), "full, and it never decreases");
         assert_eq!(window.arrive(CmdSn(12)), Arrival::Ignored, "full");
         window.finished();
         assert_eq!(window.advertise(), CmdSn(12));

@@ -1,5 +1,5 @@
-//! What a connection has to send: a ring of headers and payloads, offered as slices for one vectored write.
-//! Payloads are not copied; their blocks go back to the pool once the socket has taken their last byte.
+//! The transmit ring of a connection: headers and payloads, offered as slices for one vectored write. Payloads are not
+//! copied; their blocks return to the pool once the socket has taken their last byte.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,20 +12,20 @@ use scsi_core::store::Block;
 use crate::buffers::Pool;
 use crate::limits::SEGMENT_LEN_MAX;
 
-/// The ring of one connection.
+/// The transmit ring of one connection.
 #[derive(Debug, Default)]
 pub struct Transmit {
     ring: VecDeque<Outgoing>,
-    /// Bytes of the front that are sent already.
+    /// Bytes of the first PDU that are sent.
     sent: usize,
     /// Bytes in the ring, sent ones included.
     bytes: usize,
 }
 
-/// A payload on its way out.
+/// The payload of a PDU to be sent.
 #[derive(Debug)]
 pub enum Payload {
-    /// None.
+    /// No payload.
     Empty,
     /// A pool block, its whole length in use.
     Block(Block),
@@ -50,7 +50,7 @@ const HEAD_LEN: usize = 52;
 static ZEROES: [u8; SEGMENT_LEN_MAX] = [0; SEGMENT_LEN_MAX];
 
 impl Transmit {
-    /// Appends a PDU; the lengths in `bhs` are set here, and digests and padding are made.
+    /// Appends a PDU: sets the lengths in `bhs`, and adds digests and padding.
     #[inline]
     pub fn push(&mut self, mut bhs: Bhs, payload: Payload, digests: Digests) {
         let data = payload.as_slice();
@@ -91,13 +91,13 @@ impl Transmit {
         self.ring.is_empty()
     }
 
-    /// PDUs that are not sent to their end.
+    /// PDUs that are not completely sent.
     #[must_use]
     pub fn pdus(&self) -> usize {
         self.ring.len()
     }
 
-    /// Fills `slices` from the front of what is to be sent; returns how many were filled.
+    /// Fills `slices` with the first bytes to be sent. Returns how many slices are filled.
     #[inline]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.sent;
@@ -136,7 +136,7 @@ impl Transmit {
         }
     }
 
-    /// Forgets everything; the blocks go back.
+    /// Drops everything and gives the blocks back to the pool.
     pub fn clear(&mut self, pool: &mut Pool) {
         while let Some(pdu) = self.ring.pop_front() {
             if let Payload::Block(block) = pdu.payload {
@@ -148,7 +148,7 @@ impl Transmit {
 }
 
 impl Payload {
-    /// Bytes.
+    /// Its length in bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // An empty one is `Empty`.
     pub fn len(&self) -> u64 {

@@ -20,9 +20,10 @@ use crate::control::messages::{
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::login::CloseReason;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
+use crate::keys::ConnectionIndex;
 use crate::model::Tid;
+use crate::shard::functions::Reach;
 use crate::shard::session::Session;
-use crate::shard::task_management::Reach;
 use crate::shard::{Env, ShardEvent, TargetShard};
 
 /// An answer that waits for the operations of a unit.
@@ -244,10 +245,10 @@ impl DataLoop {
         let Attach { tid, login, tsih, nexus, mode, .. } = attach;
         self.streams.insert(Stream::new(socket, key, index, place));
         let served = &mut self.shards[index];
-        if served.streams.len() <= place {
-            served.streams.resize(place + 1, None);
+        if served.streams.len() <= place.get() {
+            served.streams.resize(place.get() + 1, None);
         }
-        served.streams[place] = Some(stream);
+        served.streams[place.get()] = Some(stream);
         match mode {
             AttachMode::Join => {
                 // The end of the connection that it replaces is reported first: they have the same CID.
@@ -269,11 +270,10 @@ impl DataLoop {
         self.after(index, Some(stream));
     }
 
-    fn make_connection(&mut self, index: usize, attach: &Attach) -> Option<usize> {
+    fn make_connection(&mut self, index: usize, attach: &Attach) -> Option<ConnectionIndex> {
         let login = &attach.login;
         let shard = &mut self.shards[index].shard;
         let new = NewConnection {
-            session: 0,
             cid: login.cid,
             peer: attach.peer,
             local: attach.local,
@@ -383,9 +383,9 @@ impl DataLoop {
         self.shards[index].siblings = siblings;
     }
 
-    fn close_stream(&mut self, index: usize, place: usize) {
+    fn close_stream(&mut self, index: usize, place: ConnectionIndex) {
         let served = &mut self.shards[index];
-        if let Some(stream) = served.streams.get_mut(place).and_then(Option::take) {
+        if let Some(stream) = served.streams.get_mut(place.get()).and_then(Option::take) {
             let stream = self.streams.remove(stream);
             self.poller.deregister(stream.key, &stream);
         }

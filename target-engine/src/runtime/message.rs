@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::mailbox::Mailbox;
 use crate::control::messages::{Attach, LoopId, ServiceId, ToLoop};
 use crate::model::Tid;
-use crate::shard::task_management::Reach;
+use crate::shard::functions::Reach;
 
 /// A message to a loop.
 #[derive(Debug)]

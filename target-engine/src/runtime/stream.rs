@@ -9,6 +9,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::buffers::Pool;
 use crate::iscsi::connection::{Connection, ConnectionState};
+use crate::keys::ConnectionIndex;
 use crate::runtime::poller::{Interest, Key};
 
 /// The socket of a connection, and its state in the loop.
@@ -20,7 +21,7 @@ pub struct Stream {
     /// The index of its shard in the loop.
     pub shard: usize,
     /// The index of its connection in the shard.
-    pub place: usize,
+    pub place: ConnectionIndex,
     /// What the poller watches it for.
     pub interest: Interest,
     /// The last send was short: wait until the socket is writable.
@@ -56,7 +57,7 @@ const SLICES_FEW: usize = 8;
 impl Stream {
     /// Takes over a socket that is registered as `key`.
     #[must_use]
-    pub fn new(socket: TcpStream, key: Key, shard: usize, place: usize) -> Self {
+    pub fn new(socket: TcpStream, key: Key, shard: usize, place: ConnectionIndex) -> Self {
         Self { socket, key, shard, place, interest: Interest::Read, blocked: false, unfinished: false }
     }
 

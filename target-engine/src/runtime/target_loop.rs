@@ -20,8 +20,8 @@ use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::buffers::Pool;
 use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
+use crate::keys::{ConnectionIndex, shard_of};
 use crate::limits::{EVENTS_MAX, LOOP_MESSAGES_MAX, SCRATCH_LEN};
-use crate::shard::tasks::Tasks;
 use crate::shard::{Env, ShardEvent};
 use crate::warnings::Warnings;
 
@@ -101,7 +101,7 @@ pub struct DataLoop {
     messages: Vec<LoopMessage>,
     done: Vec<Completion>,
     events: Vec<ShardEvent>,
-    touched: Vec<usize>,
+    touched: Vec<ConnectionIndex>,
     spin: Spin,
     /// Commands received in the last turn.
     commands: usize,
@@ -289,13 +289,13 @@ impl DataLoop {
                 return;
             }
             for completion in done.drain(..) {
-                let index = usize::from(Tasks::shard_of(completion.tag));
+                let index = usize::from(shard_of(completion.tag));
                 let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
                 let Some(served) = self.shards.get_mut(index) else {
                     let (id, tag) = (self.id.0, completion.tag.0);
                     let text =
                         format_args!("loop {id}: a store completed an unknown operation, tag {tag:#x}");
-                    self.warnings.say(self.now, log::Level::Error, text);
+                    self.warnings.log(self.now, log::Level::Error, text);
                     continue;
                 };
                 served.shard.complete(completion, &mut env);

@@ -1,5 +1,5 @@
-//! Entry point for fuzzers: a session that anything may be sent to, at a store that answers at once, late, or with
-//! an error. What must always hold is asserted: no panic, and nothing left when the session has ended.
+//! Entry point for fuzzers: a session that receives arbitrary PDUs, with a store that answers at once, late, or with an
+//! error. It asserts that nothing panics and that nothing is left when the session has ended.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -27,12 +27,13 @@ use super::{Env, ShardEvent, TargetShard};
 use crate::buffers::Pool;
 use crate::iscsi::connection::{ConnectionState, NewConnection};
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
+use crate::keys::ConnectionIndex;
 
-/// A session and what is done to it. The first byte says what was negotiated; then come steps, each a byte that says
-/// what happens and what that needs.
+/// Drives a session by a script. The first byte selects the negotiated parameters; steps follow, each a byte that selects
+/// what happens, and the data of the step.
 ///
 /// # Panics
-/// What must always hold does not.
+/// An invariant does not hold.
 pub fn connection(bytes: &[u8]) {
     let Some((control, mut script)) = bytes.split_first() else { return };
     let mut fuzzed = Fuzzed::new(*control);
@@ -64,7 +65,7 @@ struct Fuzzed {
     now: Instant,
     digests: Digests,
     cmd_sn: CmdSn,
-    place: usize,
+    connection: ConnectionIndex,
 }
 
 impl Fuzzed {
@@ -100,14 +101,14 @@ impl Fuzzed {
             now: Instant::now(),
             digests,
             cmd_sn: CmdSn(1),
-            place: 0,
+            connection: ConnectionIndex::new(0),
         };
         let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(Store { late: flag(6), fails: flag(7) })));
         fuzzed.with_env(|shard, env| {
             let lun = Lun::new(1).expect("1 is a unit's number");
             shard.add_unit(lun, unit, env).expect("the store can be attached");
         });
-        fuzzed.place = open(&mut fuzzed.shard, &session, &connection, fuzzed.now);
+        fuzzed.connection = open(&mut fuzzed.shard, &session, &connection, fuzzed.now);
         fuzzed
     }
 
@@ -117,7 +118,7 @@ impl Fuzzed {
     }
 
     fn feed(&mut self, bytes: &[u8]) {
-        let place = self.place;
+        let place = self.connection;
         self.with_env(|shard, env| shard.receive(place, bytes, env));
     }
 
@@ -176,34 +177,34 @@ impl Fuzzed {
 
     /// The socket takes so many bytes.
     fn flush(&mut self, most: usize) {
-        let Some(connection) = self.shard.connection(self.place) else { return };
+        let Some(connection) = self.shard.connection(self.connection) else { return };
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = connection.transmit.slices(&mut slices);
         let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
         connection.transmit.advance(offered.min(most), &mut self.pool);
         let over = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
-        let place = self.place;
+        let place = self.connection;
         self.with_env(|shard, env| {
-            shard.pump(place, env);
+            shard.resume_reads(place, env);
             if over {
                 shard.close_connection(place, env);
             }
         });
     }
 
-    /// The initiator is gone, the store gives back what it has: nothing may be left.
+    /// Closes the connection and completes all operations: nothing may be left.
     fn end(mut self) {
         self.with_env(TargetShard::close_all);
         while self.shard.running() > 0 {
             self.complete();
         }
-        assert!(self.shard.is_idle(), "the session is over");
+        assert!(self.shard.is_idle(), "the session has ended");
         assert_eq!(self.pool.used_bytes(), 0, "all blocks are back");
         assert_eq!(self.pool.reserved_bytes(), 0, "nothing is set aside");
         let mut events = Vec::new();
         self.shard.take_events(&mut events);
         let ended = events.iter().filter(|event| matches!(event, ShardEvent::SessionEnded(..))).count();
-        assert_eq!(ended, 1, "the session's end is told once");
+        assert_eq!(ended, 1, "the end of the session is reported once");
     }
 }
 
@@ -214,11 +215,10 @@ fn open(
     session: &SessionParams,
     connection: &ConnectionParams,
     now: Instant,
-) -> usize {
+) -> ConnectionIndex {
     let name = IscsiName::parse(TARGET).expect("a good name");
     let address = SocketAddr::from(([192, 0, 2, 1], 3260));
     let new = NewConnection {
-        session: 0,
         cid: Cid(0),
         peer: address,
         local: address,
@@ -271,7 +271,7 @@ impl Backstore for Store {
     }
 }
 
-/// It asserts what the device server promises it: offsets and lengths in bounds.
+/// Asserts that offsets and lengths are in bounds, which the device server guarantees.
 #[derive(Default)]
 struct Engine {
     late: bool,
@@ -338,7 +338,7 @@ impl IoEngine for Engine {
 }
 
 fn in_bounds(offset: u64, len: u64) {
-    assert!(offset + len <= STORE_LEN as u64, "the device server saw to it");
+    assert!(offset + len <= STORE_LEN as u64, "the device server has checked it");
 }
 
 fn block_of(op: BlockOp) -> Option<Block> {
@@ -354,13 +354,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn anything_may_be_sent(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn arbitrary_bytes_cause_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             super::connection(&bytes);
         }
 
-        /// Steps that begin with opcodes of an initiator and often with a command that exists.
+        /// Steps that begin with opcodes of an initiator and often with an existing command.
         #[test]
-        fn likely_sessions_are_survived(
+        fn plausible_sessions_cause_no_panic(
             control: u8,
             steps in prop::collection::vec(
                 (0u8..0xff, prop::sample::select(vec![0x01u8, 0x41, 0x05, 0x02, 0x42, 0x00, 0x04, 0x06, 0x10]),

@@ -1,4 +1,4 @@
-//! A session as its shard keeps it: the nexus, the command window, the connections.
+//! A session: its nexus, its command window, its connections, and counts of its tasks.
 
 use std::sync::Arc;
 
@@ -10,51 +10,49 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
-use super::tasks::TaskIndex;
 use crate::buffers::Pool;
 use crate::iscsi::connection::data_out::DataOutRules;
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::whole_blocks;
 use crate::iscsi::session::CommandWindow;
+use crate::keys::{ConnectionIndex, TaskKey};
 use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
 use crate::stats::SessionStats;
 
-/// One session.
+/// One session of a shard.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) tsih: Tsih,
-    pub(super) nexus: Nexus,
-    pub(super) rules: DataOutRules,
-    pub(super) times: (u16, u16),
-    pub(super) window: CommandWindow<HeldPdu>,
-    /// Places of its connections.
-    pub(super) connections: Vec<usize>,
-    /// Tasks that wait for unsolicited data, which names them by nothing but their tag.
-    pub(super) unsolicited: Vec<TaskIndex>,
-    /// Tasks that run, immediate ones among them.
-    pub(super) tasks: usize,
-    /// Tasks that were given memory for their data.
-    pub(super) asking: usize,
-    /// Immediate tasks that run.
-    pub(super) immediate: usize,
-    /// Its last connection is gone.
-    pub(super) closing: bool,
-    /// What it did to each unit.
-    pub(super) stats: Arc<SessionStats>,
+    tsih: Tsih,
+    nexus: Nexus,
+    rules: DataOutRules,
+    times: (u16, u16),
+    commands: CommandWindow<HeldPdu>,
+    connections: Vec<ConnectionIndex>,
+    /// Tasks that wait for unsolicited Data-Out, which names its task only by the initiator's tag.
+    unsolicited: Vec<TaskKey>,
+    /// Running tasks, immediate ones included.
+    tasks: usize,
+    /// Tasks with memory set aside for data that an R2T asked for.
+    reserving: usize,
+    /// Running immediate tasks.
+    immediate: usize,
+    /// Its last connection has ended.
+    closing: bool,
+    stats: Arc<SessionStats>,
 }
 
-/// A numbered PDU that came before its turn.
+/// A numbered PDU that arrived before its turn.
 #[derive(Debug)]
 pub struct HeldPdu {
-    pub(super) connection: usize,
+    pub(super) connection: ConnectionIndex,
     pub(super) bhs: Bhs,
     pub(super) ahs: Bytes,
     pub(super) block: Option<Block>,
 }
 
 impl HeldPdu {
-    /// Takes the place of a command that is not to run: a NOP-Out that wants no answer.
-    pub(super) fn nothing(connection: usize) -> Self {
+    /// Stands for a command that must not run: a NOP-Out that asks for no answer.
+    pub(super) fn nop(connection: ConnectionIndex) -> Self {
         let nop = NopOut {
             immediate: false,
             lun: [0; 8],
@@ -70,8 +68,8 @@ impl HeldPdu {
 }
 
 impl Session {
-    /// A session with these parameters, whose first command is `expected` and which may have `depth` outstanding; it
-    /// counts in `stats`.
+    /// A session with these parameters. Its first command has the number `expected`, it may have `depth` commands
+    /// outstanding, and it counts in `stats`.
     #[must_use]
     pub fn new(
         tsih: Tsih,
@@ -93,29 +91,150 @@ impl Session {
             nexus,
             rules,
             times: (params.default_time2wait, params.default_time2retain),
-            window: CommandWindow::new(expected, depth),
+            commands: CommandWindow::new(expected, depth),
             connections: Vec::new(),
             unsolicited: Vec::new(),
             tasks: 0,
-            asking: 0,
+            reserving: 0,
             immediate: 0,
             closing: false,
             stats,
         }
     }
 
-    /// The command window, as the next response tells it.
-    #[inline]
-    pub(super) fn window(&mut self) -> Window {
-        Window { expected: self.window.expected(), max: self.window.advertise() }
+    /// The session's handle.
+    pub(super) fn tsih(&self) -> Tsih {
+        self.tsih
     }
 
-    /// Forgets the held PDUs that `gone` picks, all of them when the session ends.
-    pub(super) fn drop_held(&mut self, gone: impl Fn(&HeldPdu) -> bool, pool: &mut Pool) {
-        for held in self.window.drop_early(gone) {
+    /// The I_T nexus.
+    pub(super) fn nexus(&self) -> &Nexus {
+        &self.nexus
+    }
+
+    /// What was negotiated for Data-Out and bursts.
+    #[inline]
+    pub(super) fn rules(&self) -> &DataOutRules {
+        &self.rules
+    }
+
+    /// Time2Wait and Time2Retain, in seconds.
+    pub(super) fn times(&self) -> (u16, u16) {
+        self.times
+    }
+
+    /// The counters of what it did to each unit.
+    #[inline]
+    pub(super) fn stats(&self) -> &Arc<SessionStats> {
+        &self.stats
+    }
+
+    /// The commands that have arrived, in order or early.
+    #[inline]
+    pub(super) fn commands(&mut self) -> &mut CommandWindow<HeldPdu> {
+        &mut self.commands
+    }
+
+    /// Whether a command with a smaller number than this has not arrived.
+    pub(super) fn misses_before(&self, cmd_sn: CmdSn) -> bool {
+        self.commands.misses_before(cmd_sn)
+    }
+
+    /// ExpCmdSN and MaxCmdSN for the next response.
+    #[inline]
+    pub(super) fn window(&mut self) -> Window {
+        Window { expected: self.commands.expected(), max: self.commands.advertise() }
+    }
+
+    /// Drops the held PDUs of a connection.
+    pub(super) fn drop_held(&mut self, connection: ConnectionIndex, pool: &mut Pool) {
+        for held in self.commands.drop_early(|held| held.connection == connection) {
             if let Some(block) = held.block {
                 pool.give(block);
             }
         }
+    }
+
+    /// Its connections, in the order in which they joined.
+    pub(super) fn connections(&self) -> &[ConnectionIndex] {
+        &self.connections
+    }
+
+    /// A connection joins.
+    pub(super) fn add_connection(&mut self, connection: ConnectionIndex) {
+        self.connections.push(connection);
+    }
+
+    /// A connection has ended. After the last one the session is closing.
+    pub(super) fn remove_connection(&mut self, connection: ConnectionIndex) {
+        self.connections.retain(|&other| other != connection);
+        self.closing |= self.connections.is_empty();
+    }
+
+    /// Whether its last connection has ended.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether nothing is left of it: no connection and no task.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing && self.tasks == 0
+    }
+
+    /// Running immediate tasks.
+    #[inline]
+    pub(super) fn immediate_tasks(&self) -> usize {
+        self.immediate
+    }
+
+    /// A task begins.
+    #[inline]
+    pub(super) fn begin_task(&mut self, immediate: bool) {
+        self.tasks += 1;
+        self.immediate += usize::from(immediate);
+    }
+
+    /// A task ends. `in_window` is false if it has left the command window before.
+    #[inline]
+    pub(super) fn end_task(&mut self, immediate: bool, in_window: bool) {
+        self.tasks -= 1;
+        if immediate {
+            self.immediate -= 1;
+        } else if in_window {
+            self.commands.finished();
+        }
+    }
+
+    /// Tasks with memory set aside, without one task that is among them if `own`.
+    pub(super) fn others_reserving(&self, own: bool) -> usize {
+        self.reserving - usize::from(own)
+    }
+
+    /// The first R2T of a task is sent.
+    pub(super) fn begin_reserving(&mut self) {
+        self.reserving += 1;
+    }
+
+    /// A task that has sent an R2T ends.
+    #[inline]
+    pub(super) fn end_reserving(&mut self) {
+        self.reserving -= 1;
+    }
+
+    /// Tasks that wait for unsolicited Data-Out.
+    pub(super) fn unsolicited(&self) -> &[TaskKey] {
+        &self.unsolicited
+    }
+
+    /// Unsolicited Data-Out of this task is still to come.
+    pub(super) fn expect_unsolicited(&mut self, key: TaskKey) {
+        if !self.unsolicited.contains(&key) {
+            self.unsolicited.push(key);
+        }
+    }
+
+    /// The last unsolicited Data-Out of this task has arrived, or the task ends.
+    pub(super) fn end_unsolicited(&mut self, key: TaskKey) {
+        self.unsolicited.retain(|&other| other != key);
     }
 }

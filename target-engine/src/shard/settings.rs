@@ -1,20 +1,20 @@
-//! What a loop must know of a target's parameters.
+//! The parameters of a target that its loops need.
 
 use std::time::Duration;
 
-/// The parameters that hold for sessions that run. Those that are negotiated come with each session's login.
+/// Parameters that apply to running sessions. Negotiated parameters are those of each session's login.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TargetSettings {
     /// The target's number, for messages.
     pub tid: u32,
     /// The iSCSI name.
     pub name: String,
-    /// Commands a session may have outstanding (stock's MaxQueueCmd), 1 to 512.
+    /// Commands a session may have outstanding (tgt's MaxQueueCmd), 1 to 512.
     pub max_queue_cmd: u32,
-    /// Ping an idle connection after this; zero: never.
+    /// Ping a silent initiator after this time; zero: never.
     pub nop_interval: Duration,
-    /// Close it after so many unanswered pings.
+    /// Close its connection after so many unanswered pings.
     pub nop_count: u32,
-    /// Offline: commands get BUSY.
+    /// If false, the target is offline: commands get BUSY.
     pub online: bool,
 }

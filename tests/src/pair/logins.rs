@@ -1,4 +1,4 @@
-//! Logins and discovery sessions, and how a login becomes a session: what the daemon's control thread does.
+//! Logins and discovery sessions, and how a login becomes a session, as in the daemon's control thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use target_engine::iscsi::login::{
     Answer, LoggedIn, LoginEvent, Question, Refusal, TargetAddress, TargetAnswer, TargetRecord,
 };
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
+use target_engine::keys::ConnectionIndex;
 use target_engine::model::Tid;
 use target_engine::model::sessions::{Connection as Entry, SessionKey};
 use target_engine::shard::session::Session;
@@ -97,7 +98,7 @@ impl Side {
         }
     }
 
-    /// A connection that has logged in goes to the loop, or is refused.
+    /// Attaches a connection that has logged in to the shard, or refuses it.
     fn attach(&mut self, wire: usize, login: &LoggedIn) {
         let key = SessionKey {
             initiator_name: login.initiator_name.to_string(),
@@ -109,7 +110,7 @@ impl Side {
         let entry = Entry { cid: login.cid, peer: peer().ip(), params: login.connection, stats };
         let opened =
             if login.tsih.is_new() { self.begin(key, entry, login) } else { self.join(&key, entry, login) };
-        let (place, tsih) = match opened {
+        let (index, tsih) = match opened {
             Ok(opened) => opened,
             Err(status) => {
                 self.wires[wire].to_initiator.extend_from_slice(&login.refusal(status));
@@ -117,14 +118,14 @@ impl Side {
                 return;
             }
         };
-        self.wires[wire].phase = Phase::Full(place);
-        if let Some(window) = self.shard.window_of(place)
-            && let Some(connection) = self.shard.connection(place)
+        self.wires[wire].phase = Phase::Full(index);
+        if let Some(window) = self.shard.window_of(index)
+            && let Some(connection) = self.shard.connection(index)
         {
             connection.send_raw(&login.final_response(tsih, window.max));
         }
         self.flush(wire);
-        self.with_env(|shard, env| shard.receive(place, &login.unread, env));
+        self.with_env(|shard, env| shard.receive(index, &login.unread, env));
         self.after();
     }
 
@@ -133,7 +134,7 @@ impl Side {
         key: SessionKey,
         entry: Entry,
         login: &LoggedIn,
-    ) -> Result<(usize, Tsih), LoginStatus> {
+    ) -> Result<(ConnectionIndex, Tsih), LoginStatus> {
         let former = self.directory.find(&key).map(|session| session.tsih);
         let connection = connection(login, &entry);
         let session =
@@ -144,8 +145,8 @@ impl Side {
         }
         self.negotiated.insert(tsih.0, login.session);
         let session = self.session(tsih, nexus, login, stats);
-        let place = self.shard.open(session, connection, self.clock.now());
-        Ok((place, tsih))
+        let index = self.shard.open(session, connection, self.clock.now());
+        Ok((index, tsih))
     }
 
     fn join(
@@ -153,7 +154,7 @@ impl Side {
         key: &SessionKey,
         entry: Entry,
         login: &LoggedIn,
-    ) -> Result<(usize, Tsih), LoginStatus> {
+    ) -> Result<(ConnectionIndex, Tsih), LoginStatus> {
         let session = self.directory.get_mut(login.tsih, None).filter(|session| session.key == *key);
         let session = session.ok_or(LoginStatus::SessionDoesNotExist)?;
         let most = self.negotiated.get(&login.tsih.0).map_or(1, |session| session.max_connections);
@@ -162,14 +163,14 @@ impl Side {
             return Err(LoginStatus::TooManyConnections);
         }
         let connection = connection(login, &entry);
-        let place = self.with_env(|shard, env| shard.join(login.tsih, connection, env));
-        let place = place.ok_or(LoginStatus::SessionDoesNotExist)?;
-        // The one it replaces is forgotten first.
+        let index = self.with_env(|shard, env| shard.join(login.tsih, connection, env));
+        let index = index.ok_or(LoginStatus::SessionDoesNotExist)?;
+        // The connection that it replaces ends first.
         self.after();
         if let Some(session) = self.directory.get_mut(login.tsih, None) {
             session.connections.push(entry);
         }
-        Ok((place, login.tsih))
+        Ok((index, login.tsih))
     }
 
     fn session(&self, tsih: Tsih, nexus: NexusId, login: &LoggedIn, stats: Arc<SessionStats>) -> Session {
@@ -182,7 +183,6 @@ impl Side {
 
 fn connection<'a>(login: &'a LoggedIn, entry: &Entry) -> NewConnection<'a> {
     NewConnection {
-        session: 0,
         cid: login.cid,
         peer: peer(),
         local: local(),

@@ -1,5 +1,5 @@
-//! The target's side of the bench: one target on one loop, the logins before it, and the bytes and the time between
-//! it and its initiators. It does what the control thread and a loop do, without sockets and threads.
+//! The target's side of the bench: one target on one loop, its logins, and the bytes and the time between it and its
+//! initiators. It does what the control thread and a loop do, without sockets and threads.
 
 mod logins;
 
@@ -18,6 +18,7 @@ use target_engine::buffers::Pool;
 use target_engine::iscsi::connection::ConnectionState;
 use target_engine::iscsi::discovery::Discovery;
 use target_engine::iscsi::login::{Login, LoginConfig};
+use target_engine::keys::ConnectionIndex;
 use target_engine::model::sessions::SessionDirectory;
 use target_engine::shard::{Env, ShardEvent, TargetShard};
 
@@ -28,7 +29,7 @@ use crate::setup::Setup;
 #[derive(Clone)]
 pub struct Pair(Rc<RefCell<Side>>);
 
-/// What [`Pair`] shares.
+/// The shared state of a [`Pair`].
 pub struct Side {
     /// The target's loop.
     pub shard: TargetShard,
@@ -38,39 +39,39 @@ pub struct Side {
     pub pool: Pool,
     /// The time.
     pub clock: Clock,
-    /// Who is logged in.
+    /// The sessions.
     pub directory: SessionDirectory,
-    /// What it was made from; `chunk`, `refuse` and `auth` may be changed any time.
+    /// Its parameters; `chunk`, `refuse` and `auth` may be changed at any time.
     pub setup: Setup,
-    /// Events for other loops, and units that are gone.
+    /// Events that are for other loops or for the control thread.
     pub events: Vec<ShardEvent>,
-    /// Nothing settles by itself: `step` and `settle` are called by the test.
+    /// The test calls `step` and `settle` itself.
     pub manual: bool,
     wires: Vec<Wire>,
     negotiated: BTreeMap<u16, SessionParams>,
 }
 
-/// One TCP connection, as it were.
+/// A TCP connection in memory.
 struct Wire {
     phase: Phase,
     to_initiator: Vec<u8>,
-    /// The initiator does not read.
+    /// The initiator reads nothing.
     stalled: bool,
 }
 
 enum Phase {
     Login(Box<Login>),
     Discovery(Box<Discovery>),
-    /// A connection of the shard, by its place.
-    Full(usize),
+    /// A connection of the shard.
+    Full(ConnectionIndex),
     Closed,
 }
 
 impl Pair {
-    /// A target that waits for initiators.
+    /// A target without sessions.
     ///
     /// # Panics
-    /// A store cannot be reached.
+    /// A store cannot be attached.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let mut side = Side {
@@ -91,13 +92,13 @@ impl Pair {
         Self(Rc::new(RefCell::new(side)))
     }
 
-    /// Everything that is shared.
+    /// The shared state.
     #[must_use]
     pub fn side(&self) -> RefMut<'_, Side> {
         self.0.borrow_mut()
     }
 
-    /// A new connection; answers its number.
+    /// Opens a connection. Returns its number.
     #[must_use]
     pub fn connect(&self) -> usize {
         let mut side = self.side();
@@ -110,7 +111,7 @@ impl Pair {
         side.wires.len() - 1
     }
 
-    /// Bytes from an initiator, in pieces.
+    /// Feeds bytes of an initiator, in pieces.
     pub fn deliver(&self, wire: usize, bytes: &[u8]) {
         let mut side = self.side();
         let chunk = side.setup.chunk;
@@ -123,11 +124,11 @@ impl Pair {
         }
     }
 
-    /// The initiator's side of a connection is gone.
+    /// Closes the initiator's side of a connection.
     pub fn hang_up(&self, wire: usize) {
         let mut side = self.side();
-        if let Phase::Full(place) = side.wires[wire].phase {
-            side.with_env(|shard, env| shard.close_connection(place, env));
+        if let Phase::Full(index) = side.wires[wire].phase {
+            side.with_env(|shard, env| shard.close_connection(index, env));
         }
         side.wires[wire].phase = Phase::Closed;
         if !side.manual {
@@ -135,26 +136,26 @@ impl Pair {
         }
     }
 
-    /// What the target sent since the last call.
+    /// The bytes that the target has sent since the last call.
     #[must_use]
     pub fn take(&self, wire: usize) -> Vec<u8> {
         std::mem::take(&mut self.side().wires[wire].to_initiator)
     }
 
-    /// The target has closed the connection.
+    /// Whether the target has closed the connection.
     #[must_use]
     pub fn is_closed(&self, wire: usize) -> bool {
         matches!(self.side().wires[wire].phase, Phase::Closed)
     }
 
-    /// The initiator stops to read, or goes on.
+    /// The initiator stops reading, or goes on.
     pub fn stall(&self, wire: usize, stalled: bool) {
         let mut side = self.side();
         side.wires[wire].stalled = stalled;
         side.settle();
     }
 
-    /// Lets time go by; what is due on the way is done at its time.
+    /// Advances the time; timeouts on the way are handled at their time.
     pub fn advance(&self, time: Duration) {
         let mut side = self.side();
         let until = side.clock.now() + time;
@@ -166,15 +167,15 @@ impl Pair {
         side.handle_timeouts();
     }
 
-    /// Lets the stores and everything that waits for them go on until nothing moves.
+    /// Runs the stores and the shard until nothing moves.
     pub fn settle(&self) {
         self.side().settle();
     }
 
-    /// Nothing is left of any session.
+    /// Asserts that nothing is left of any session.
     ///
     /// # Panics
-    /// Something is.
+    /// Something is left.
     pub fn assert_clean(&self) {
         let side = self.side();
         assert_eq!(side.shard.running(), 0, "tasks");
@@ -186,23 +187,32 @@ impl Pair {
 }
 
 impl Side {
-    /// Serves another unit.
+    /// Adds a unit.
     ///
     /// # Panics
-    /// Its store cannot be reached.
+    /// Its store cannot be attached.
     pub fn add_unit(&mut self, lun: u64, unit: Arc<Unit>) {
         let lun = Lun::new(lun).expect("a number of a unit");
         self.with_env(|shard, env| shard.add_unit(lun, unit, env)).expect("the store can be attached");
     }
 
-    /// Calls the shard with all it needs.
+    /// The shard's connection of a wire that is logged in.
+    #[must_use]
+    pub fn connection_of(&self, wire: usize) -> Option<ConnectionIndex> {
+        match self.wires.get(wire)?.phase {
+            Phase::Full(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Calls the shard with its environment.
     pub fn with_env<T>(&mut self, call: impl FnOnce(&mut TargetShard, &mut Env<'_>) -> T) -> T {
         let now = self.clock.now();
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now };
         call(&mut self.shard, &mut env)
     }
 
-    /// One turn of the stores, and what follows from it; false: nothing moved.
+    /// Runs one turn of the stores and of the shard. Returns false if nothing moved.
     pub fn step(&mut self) -> bool {
         let mut done = Vec::new();
         self.engines.kick();
@@ -240,10 +250,10 @@ impl Side {
                 discovery.receive(piece, now);
                 self.drive_discovery(wire);
             }
-            Phase::Full(place) => {
-                let place = *place;
+            Phase::Full(index) => {
+                let index = *index;
                 // As one readv does it: first the payload that is being received, then the scratch.
-                if let Some(connection) = self.shard.connection(place)
+                if let Some(connection) = self.shard.connection(index)
                     && let Some(space) = connection.receiver.space()
                 {
                     let count = space.len().min(piece.len());
@@ -251,13 +261,13 @@ impl Side {
                     connection.receiver.filled(count);
                     piece = &piece[count..];
                 }
-                self.with_env(|shard, env| shard.receive(place, piece, env));
+                self.with_env(|shard, env| shard.receive(index, piece, env));
             }
             Phase::Closed => {}
         }
     }
 
-    /// Sends what there is to be sent, and takes note of what happened.
+    /// Sends queued bytes and acts on events, as a driver does after each call.
     fn after(&mut self) {
         if self.shard.take_submitted() {
             self.engines.kick();
@@ -272,10 +282,10 @@ impl Side {
     }
 
     fn flush(&mut self, wire: usize) {
-        let (Phase::Full(place), false) = (&self.wires[wire].phase, self.wires[wire].stalled) else { return };
-        let (place, chunk) = (*place, self.setup.chunk);
+        let (Phase::Full(index), false) = (&self.wires[wire].phase, self.wires[wire].stalled) else { return };
+        let (index, chunk) = (*index, self.setup.chunk);
         loop {
-            let Some(connection) = self.shard.connection(place) else { return };
+            let Some(connection) = self.shard.connection(index) else { return };
             while !connection.transmit.is_empty() {
                 let mut slices = [IoSlice::new(&[]); 64];
                 let filled = connection.transmit.slices(&mut slices);
@@ -291,10 +301,10 @@ impl Side {
                 connection.transmit.advance(count, &mut self.pool);
             }
             if connection.state == ConnectionState::Draining {
-                return self.with_env(|shard, env| shard.close_connection(place, env));
+                return self.with_env(|shard, env| shard.close_connection(index, env));
             }
-            let more = self.with_env(|shard, env| shard.pump(place, env));
-            let empty = self.shard.connection(place).is_none_or(|connection| connection.transmit.is_empty());
+            let more = self.with_env(|shard, env| shard.resume_reads(index, env));
+            let empty = self.shard.connection(index).is_none_or(|connection| connection.transmit.is_empty());
             if empty && !more {
                 return;
             }
@@ -303,11 +313,11 @@ impl Side {
 
     fn event(&mut self, event: ShardEvent) {
         match event {
-            ShardEvent::ConnectionClosed(place) => {
-                self.shard.release(place);
+            ShardEvent::ConnectionClosed(index) => {
+                self.shard.release(index);
                 let wires = self.wires.iter_mut();
                 wires
-                    .filter(|wire| matches!(wire.phase, Phase::Full(its) if its == place))
+                    .filter(|wire| matches!(wire.phase, Phase::Full(own) if own == index))
                     .for_each(|wire| wire.phase = Phase::Closed);
             }
             ShardEvent::ConnectionEnded(tsih, cid) => {

@@ -1,28 +1,28 @@
-//! The Data-Out of one command (RFC 7143 11.7, 11.8): what came, what may come, what is to be asked for. Data comes
-//! in order and without gaps, because DataPDUInOrder and DataSequenceInOrder are always Yes here.
+//! The Data-Out of one command (RFC 7143 11.7, 11.8): what has arrived, what may arrive, and what is to be asked for. Data
+//! arrives in order and without gaps, because DataPDUInOrder and DataSequenceInOrder are always Yes.
 
 use iscsi_proto::sn::{DataSn, R2tSn};
 
-/// Where a command's Data-Out stands. Offsets and lengths are bytes.
+/// The progress of a command's Data-Out. Offsets and lengths are bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataOutProgress {
-    /// All that is to come.
+    /// Bytes in all.
     expected: u32,
-    /// All that came.
+    /// Bytes received.
     received: u32,
     /// The end of the sequence that is being received.
     sequence_end: u32,
-    /// Everything before this may come without a further R2T.
+    /// Everything before this offset may arrive without a further R2T.
     asked: u32,
-    /// Unsolicited PDUs are still coming.
+    /// Unsolicited PDUs are still to come.
     unsolicited: bool,
-    /// R2Ts that are not answered to their end.
+    /// R2Ts whose data has not completely arrived.
     outstanding: u16,
     next_data_sn: DataSn,
     next_r2t_sn: R2tSn,
 }
 
-/// What the session's parameters allow.
+/// The session's parameters for data transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataOutRules {
     /// InitialR2T.
@@ -39,7 +39,7 @@ pub struct DataOutRules {
 
 /// An R2T to be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ask {
+pub struct R2tRequest {
     /// R2TSN.
     pub r2t_sn: R2tSn,
     /// Buffer Offset.
@@ -48,22 +48,22 @@ pub struct Ask {
     pub len: u32,
 }
 
-/// What is wrong with a command's data.
+/// Why the Data-Out of a command is not accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DataOutError {
-    /// Immediate data where it was negotiated away, or unsolicited data where InitialR2T=Yes.
+    /// Immediate data although ImmediateData=No, or unsolicited data although InitialR2T=Yes.
     #[error("unexpected unsolicited data")]
     Unexpected,
     /// More than FirstBurstLength, than the R2T asked for, or than the command announced.
     #[error("more data than was asked for")]
     TooMuch,
-    /// The sequence ended before its length was there.
+    /// The sequence ended before its length was reached.
     #[error("the sequence ended early")]
     TooLittle,
-    /// The offset does not follow on what came before.
+    /// The offset does not continue the data received before.
     #[error("data out of order")]
     Offset,
-    /// A DataSN is missing or was repeated.
+    /// A DataSN is missing or repeated.
     #[error("DataSN out of order")]
     DataSn,
 }
@@ -81,18 +81,18 @@ impl DataOutProgress {
         next_r2t_sn: R2tSn(0),
     };
 
-    /// A command whose data breaks the rules from its first PDU on: nothing of it is taken. Unless that was the `last`
-    /// PDU of the unsolicited data, more is to come.
+    /// A command whose first PDU breaks the rules: none of its data is taken. More is to come unless that PDU was the
+    /// `last` of the unsolicited data.
     #[must_use]
     pub fn broken(last: bool) -> Self {
         Self { unsolicited: !last, ..Self::NONE }
     }
 
-    /// A write of `expected` bytes whose command PDU brought `immediate` bytes, and which was the last of the
-    /// unsolicited data if `last`.
+    /// A write of `expected` bytes whose command PDU has `immediate` bytes. With `last` it has all of the unsolicited
+    /// data.
     ///
     /// # Errors
-    /// The data is not allowed by the rules.
+    /// The rules do not allow the data.
     #[inline]
     pub fn start(
         expected: u32,
@@ -115,10 +115,10 @@ impl DataOutProgress {
         Ok(Self { expected, received: immediate, sequence_end: asked, asked, unsolicited, ..Self::NONE })
     }
 
-    /// Whether a Data-Out of `len` bytes is the one that must come now, and counts it.
+    /// Counts a Data-Out of `len` bytes, which must be the next one.
     ///
     /// # Errors
-    /// It is not; the command fails.
+    /// It is not the next one; the command fails.
     pub fn accept(
         &mut self,
         data_sn: DataSn,
@@ -142,17 +142,16 @@ impl DataOutProgress {
         self.received += len;
         self.next_data_sn = data_sn.next();
         if last || self.received == self.sequence_end {
-            self.end_sequence(last, rules)?;
+            self.end_sequence(rules)?;
         }
         Ok(())
     }
 
-    fn end_sequence(&mut self, last: bool, rules: &DataOutRules) -> Result<(), DataOutError> {
+    /// Ends a sequence at its F bit, or when its length is reached without one.
+    fn end_sequence(&mut self, rules: &DataOutRules) -> Result<(), DataOutError> {
         if !self.unsolicited && self.received < self.sequence_end {
             return Err(DataOutError::TooLittle);
         }
-        // A full sequence without its F bit is forgiven: the next PDU could only be a fault of its own.
-        let _ = last;
         if self.unsolicited {
             self.unsolicited = false;
             self.asked = self.received;
@@ -164,12 +163,12 @@ impl DataOutProgress {
         Ok(())
     }
 
-    /// The command ends: no more is asked for than was, and nothing that still comes is taken.
+    /// The command ends: no further data is asked for.
     pub fn stop(&mut self) {
         self.expected = self.asked;
     }
 
-    /// Counts a Data-Out that is not taken: its F bit ends a sequence, whatever its data was.
+    /// Counts a Data-Out that is dropped: its F bit ends a sequence.
     pub fn skip(&mut self, last: bool) {
         if last && self.unsolicited {
             self.unsolicited = false;
@@ -178,36 +177,36 @@ impl DataOutProgress {
         }
     }
 
-    /// Whether the initiator still sends data: unsolicited, or what an R2T asked for.
+    /// Whether data is still to come: unsolicited, or for an R2T.
     #[must_use]
     #[inline]
     pub fn is_outstanding(&self) -> bool {
         self.unsolicited || self.outstanding > 0
     }
 
-    /// The next R2T that may be sent now; `None`: wait for data, or all was asked for.
-    pub fn next_r2t(&mut self, rules: &DataOutRules) -> Option<Ask> {
-        let ask = self.peek_r2t(rules)?;
+    /// The next R2T to send now; `None`: wait for data, or all data was asked for.
+    pub fn next_r2t(&mut self, rules: &DataOutRules) -> Option<R2tRequest> {
+        let next = self.peek_r2t(rules)?;
         if self.outstanding == 0 {
-            self.sequence_end = ask.offset + ask.len;
+            self.sequence_end = next.offset + next.len;
         }
-        self.asked = ask.offset + ask.len;
+        self.asked = next.offset + next.len;
         self.outstanding += 1;
-        self.next_r2t_sn = ask.r2t_sn.next();
-        Some(ask)
+        self.next_r2t_sn = next.r2t_sn.next();
+        Some(next)
     }
 
-    /// What `next_r2t` would say, without counting it as sent.
+    /// The next R2T to send now, without counting it as sent.
     #[must_use]
-    pub fn peek_r2t(&self, rules: &DataOutRules) -> Option<Ask> {
+    pub fn peek_r2t(&self, rules: &DataOutRules) -> Option<R2tRequest> {
         let left = self.expected - self.asked;
         if self.unsolicited || left == 0 || self.outstanding >= rules.max_outstanding_r2t.max(1) {
             return None;
         }
-        Some(Ask { r2t_sn: self.next_r2t_sn, offset: self.asked, len: left.min(rules.max_burst_len) })
+        Some(R2tRequest { r2t_sn: self.next_r2t_sn, offset: self.asked, len: left.min(rules.max_burst_len) })
     }
 
-    /// Bytes that came.
+    /// Bytes received.
     #[must_use]
     pub fn received(&self) -> u32 {
         self.received
@@ -219,19 +218,19 @@ impl DataOutProgress {
         self.expected - self.received
     }
 
-    /// Bytes that were asked for by R2Ts and did not come yet.
+    /// Bytes that R2Ts have asked for and that have not arrived.
     #[must_use]
     pub fn solicited_left(&self) -> u32 {
         if self.unsolicited { 0 } else { self.asked - self.received }
     }
 
-    /// Whether unsolicited PDUs are still coming.
+    /// Whether unsolicited PDUs are still to come.
     #[must_use]
     pub fn is_unsolicited(&self) -> bool {
         self.unsolicited
     }
 
-    /// Whether all is there.
+    /// Whether all data has arrived.
     #[must_use]
     #[inline]
     pub fn is_complete(&self) -> bool {
@@ -251,8 +250,8 @@ mod tests {
         max_outstanding_r2t: 2,
     };
 
-    fn ask(sn: u32, offset: u32, len: u32) -> Option<Ask> {
-        Some(Ask { r2t_sn: R2tSn(sn), offset, len })
+    fn r2t(sn: u32, offset: u32, len: u32) -> Option<R2tRequest> {
+        Some(R2tRequest { r2t_sn: R2tSn(sn), offset, len })
     }
 
     #[test]
@@ -260,12 +259,12 @@ mod tests {
         let mut data = DataOutProgress::start(550, 40, false, &RULES).unwrap();
         assert_eq!(data.next_r2t(&RULES), None, "unsolicited data is still to come");
         data.accept(DataSn(0), 40, 60, true, &RULES).unwrap();
-        assert_eq!(data.next_r2t(&RULES), ask(0, 100, 200));
-        assert_eq!(data.next_r2t(&RULES), ask(1, 300, 200));
+        assert_eq!(data.next_r2t(&RULES), r2t(0, 100, 200));
+        assert_eq!(data.next_r2t(&RULES), r2t(1, 300, 200));
         assert_eq!(data.next_r2t(&RULES), None, "two may be outstanding");
         data.accept(DataSn(0), 100, 150, false, &RULES).unwrap();
         data.accept(DataSn(1), 250, 50, true, &RULES).unwrap();
-        assert_eq!(data.next_r2t(&RULES), ask(2, 500, 50));
+        assert_eq!(data.next_r2t(&RULES), r2t(2, 500, 50));
         data.accept(DataSn(0), 300, 200, true, &RULES).unwrap();
         data.accept(DataSn(0), 500, 50, true, &RULES).unwrap();
         assert!(data.is_complete());
@@ -276,7 +275,7 @@ mod tests {
     fn unsolicited_data_may_end_before_the_first_burst() {
         let mut data = DataOutProgress::start(150, 0, false, &RULES).unwrap();
         data.accept(DataSn(0), 0, 30, true, &RULES).unwrap();
-        assert_eq!(data.next_r2t(&RULES), ask(0, 30, 120));
+        assert_eq!(data.next_r2t(&RULES), r2t(0, 30, 120));
     }
 
     #[test]
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parameters_forbid_is_an_error() {
+    fn data_that_the_parameters_forbid_is_an_error() {
         let no_immediate = DataOutRules { immediate_data: false, ..RULES };
         let r2t_first = DataOutRules { initial_r2t: true, ..RULES };
         assert_eq!(DataOutProgress::start(10, 5, true, &no_immediate), Err(DataOutError::Unexpected));

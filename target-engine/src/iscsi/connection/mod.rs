@@ -1,7 +1,7 @@
-//! One connection in full feature phase (RFC 7143 6.4, 11): what it receives, what it has to send, its numbers. It
-//! owns no socket, reads no clock and knows no units; the target's shard stands above and mediates.
+//! One connection in the full feature phase (RFC 7143 6.4, 11): what it receives, what it has to send, and its sequence
+//! numbers. It has no socket, no clock and no units; the shard of its target mediates.
 //!
-//! - [`receive`]: bytes to whole PDUs
+//! - [`receive`]: from bytes to complete PDUs
 //! - [`data_out`]: the sequence of one command's Data-Out and R2Ts
 //! - [`respond`]: response PDUs with their numbers
 
@@ -25,38 +25,38 @@ use self::receive::Receiver;
 use crate::buffers::Pool;
 use crate::iscsi::text_exchange::TextExchange;
 use crate::iscsi::transmit::{Payload, Transmit};
+use crate::keys::{SessionIndex, TaskKey};
 use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX, TRANSMIT_BYTES_LOW};
-use crate::shard::tasks::TaskIndex;
 use crate::stats::ConnectionStats;
 
 /// One connection of a session.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its session's place in the shard.
-    pub session: usize,
+    /// Its session.
+    pub session: SessionIndex,
     /// Its number in the session.
     pub cid: Cid,
     /// The initiator's address.
     pub peer: SocketAddr,
-    /// The address it came in on.
+    /// The local address.
     pub local: SocketAddr,
-    /// The target it is with.
+    /// Its target.
     pub target_name: IscsiName,
     /// What is received.
     pub receiver: Receiver,
     /// What is to be sent.
     pub transmit: Transmit,
-    /// Bytes in `transmit` from which on its reads wait, whole multiples of 4 KiB.
+    /// Reads wait while `transmit` has so many bytes, a multiple of 4 KiB.
     pub ring_len: usize,
-    /// Reads that wait for room in `transmit`, in their order.
-    pub reads: VecDeque<TaskIndex>,
+    /// Reads that wait for space in `transmit`, in their order.
+    reads: VecDeque<TaskKey>,
     /// The text request that is being answered.
     pub text: TextExchange,
-    /// Whether it lives.
+    /// Whether it is open.
     pub state: ConnectionState,
-    /// It is on its shard's list of connections to be written to.
+    /// It is on its shard's list of touched connections.
     pub touched: bool,
-    /// What went over it.
+    /// Its counters.
     pub stats: Arc<ConnectionStats>,
     digests: Digests,
     max_xmit_len: usize,
@@ -64,45 +64,45 @@ pub struct Connection {
     ping: Ping,
 }
 
-/// What may still be done with a connection.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ConnectionState {
-    /// Everything.
+    /// It receives and sends.
     Open,
-    /// Nothing more is read; it is closed once all is sent.
+    /// It receives nothing more, and is closed once all is sent.
     Draining,
-    /// It is over.
+    /// It is closed.
     Closed,
 }
 
 /// NOP-In pings to a silent initiator (RFC 7143 11.19).
 #[derive(Debug)]
 struct Ping {
-    heard: Instant,
+    last_received_at: Instant,
     asked: Instant,
     unanswered: u32,
     next_ttt: u32,
 }
 
-/// What the clock asks of a connection.
+/// What is due on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PingDue {
     /// Nothing.
     No,
     /// Send a NOP-In with this tag.
-    Ask(Ttt),
-    /// The initiator is gone.
+    Send(Ttt),
+    /// The initiator does not answer: close the connection.
     Dead,
 }
 
 impl Connection {
-    /// A connection whose login is over but for its last response.
+    /// A connection whose login is complete but for its final response.
     #[must_use]
-    pub fn new(from: NewConnection<'_>, now: Instant) -> Self {
+    pub fn new(session: SessionIndex, from: NewConnection<'_>, now: Instant) -> Self {
         let digests = Digests { header: from.params.header_digest, data: from.params.data_digest };
         let limits = Limits { max_data_len: from.params.max_recv_data_segment_len, max_ahs_len: AHS_LEN_MAX };
         Self {
-            session: from.session,
+            session,
             cid: from.cid,
             peer: from.peer,
             local: from.local,
@@ -118,11 +118,11 @@ impl Connection {
             digests,
             max_xmit_len: xmit_len(from.params.max_xmit_data_segment_len),
             next_stat_sn: from.next_stat_sn,
-            ping: Ping { heard: now, asked: now, unanswered: 0, next_ttt: 0 },
+            ping: Ping { last_received_at: now, asked: now, unanswered: 0, next_ttt: 0 },
         }
     }
 
-    /// Queues bytes that are a whole PDU already: the last Login Response.
+    /// Queues bytes that are a complete PDU: the final Login Response.
     pub fn send_raw(&mut self, bytes: &Bytes) {
         let Some((bhs, data)) = bytes.split_first_chunk::<48>() else { return };
         let data_len = iscsi_proto::pdu::data_len(bhs);
@@ -130,35 +130,73 @@ impl Connection {
         self.transmit.push(*bhs, Payload::Bytes(data), Digests::default());
     }
 
-    /// The longest data segment the initiator takes, in bytes, and no more than one block.
+    /// The longest data segment to send, in bytes: what the initiator takes, and at most one block.
     #[inline]
     #[must_use]
     pub fn max_xmit_len(&self) -> usize {
         self.max_xmit_len
     }
 
-    /// The longest data segment to be made now: no more than the ring is to hold.
+    /// The longest data segment to send now, in bytes: at most what the transmit ring may hold.
     #[inline]
     #[must_use]
     pub fn segment_len(&self) -> usize {
         self.max_xmit_len.min(self.ring_len)
     }
 
-    /// The initiator declared another MaxRecvDataSegmentLength by a text request.
+    /// The initiator has declared another MaxRecvDataSegmentLength in a text request.
     pub fn set_max_xmit_len(&mut self, len: u32) {
         self.max_xmit_len = xmit_len(len);
     }
 
-    /// Something came from the initiator.
+    /// A PDU was received from the initiator.
     #[inline]
-    pub fn heard(&mut self, now: Instant) {
-        self.ping.heard = now;
+    pub fn received_at(&mut self, now: Instant) {
+        self.ping.last_received_at = now;
         self.ping.unanswered = 0;
     }
 
-    /// Whether the initiator has to be asked if it is there, or was asked too often.
+    /// Whether reads wait for space in `transmit`.
+    #[inline]
+    #[must_use]
+    pub fn has_paused_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// The read that waits for space in `transmit` for the longest time.
+    #[inline]
+    pub(crate) fn first_paused_read(&self) -> Option<TaskKey> {
+        self.reads.front().copied()
+    }
+
+    /// Whether reads have to wait for space in `transmit`.
+    #[inline]
+    pub(crate) fn is_ring_full(&self) -> bool {
+        self.transmit.len() >= self.ring_len
+    }
+
+    /// Whether a read may queue data now. One that `begins` waits for those before it.
+    #[inline]
+    pub(crate) fn has_space_for(&self, read: TaskKey, begins: bool) -> bool {
+        let waits = begins && self.reads.front().is_some_and(|&first| first != read);
+        !waits && !self.is_ring_full()
+    }
+
+    /// A read waits for space in `transmit`.
+    pub(crate) fn pause_read(&mut self, read: TaskKey) {
+        if !self.reads.contains(&read) {
+            self.reads.push_back(read);
+        }
+    }
+
+    /// A read no longer waits.
+    pub(crate) fn remove_paused_read(&mut self, read: TaskKey) {
+        self.reads.retain(|&other| other != read);
+    }
+
+    /// Whether a ping is due, or too many were not answered.
     pub fn ping_due(&mut self, interval: Duration, count: u32, now: Instant) -> PingDue {
-        let since = self.ping.heard.max(self.ping.asked);
+        let since = self.ping.last_received_at.max(self.ping.asked);
         if interval.is_zero() || now.saturating_duration_since(since) < interval {
             return PingDue::No;
         }
@@ -168,10 +206,10 @@ impl Connection {
         self.ping.unanswered += 1;
         self.ping.asked = now;
         self.ping.next_ttt = self.ping.next_ttt.wrapping_add(1) & 0x7fff_ffff;
-        PingDue::Ask(Ttt(self.ping.next_ttt))
+        PingDue::Send(Ttt(self.ping.next_ttt))
     }
 
-    /// Ends it: what it holds goes back. Its socket is the runtime's to close.
+    /// Closes it and gives its blocks back to the pool. The driver closes the socket.
     pub fn close(&mut self, pool: &mut Pool) {
         self.state = ConnectionState::Closed;
         self.receiver.clear(pool);
@@ -184,26 +222,24 @@ impl Connection {
     }
 }
 
-/// What makes a [`Connection`].
+/// The parameters of a new [`Connection`].
 #[derive(Debug)]
 pub struct NewConnection<'a> {
-    /// Its session's place in the shard.
-    pub session: usize,
     /// Its number in the session.
     pub cid: Cid,
     /// The initiator's address.
     pub peer: SocketAddr,
-    /// The address it came in on.
+    /// The local address.
     pub local: SocketAddr,
-    /// The target it is with.
+    /// Its target.
     pub target_name: IscsiName,
-    /// What was negotiated.
+    /// Its negotiated parameters.
     pub params: &'a ConnectionParams,
-    /// For text requests.
+    /// The state of its text requests.
     pub text: TextExchange,
-    /// The number of the next response after the last Login Response.
+    /// StatSN of the first response after the final Login Response.
     pub next_stat_sn: StatSn,
-    /// Where it counts.
+    /// Its counters.
     pub stats: Arc<ConnectionStats>,
 }
 
@@ -211,7 +247,8 @@ fn xmit_len(declared: u32) -> usize {
     whole_blocks(declared).min(SEGMENT_LEN_MAX as u32) as usize
 }
 
-/// As much of a negotiated length as direct I/O can do in one piece. It may be any number of bytes, from 512 on.
+/// The largest part of a negotiated length that direct I/O can do in one piece. The length may be any number of bytes from
+/// 512 on.
 #[must_use]
 pub fn whole_blocks(len: u32) -> u32 {
     let block = if len < 4096 { 512 } else { 4096 };
@@ -229,7 +266,6 @@ mod tests {
         let name = IscsiName::parse("iqn.2001-04.com.example:t").unwrap();
         let address: SocketAddr = "127.0.0.1:3260".parse().unwrap();
         let new = NewConnection {
-            session: 0,
             cid: Cid(0),
             peer: address,
             local: address,
@@ -243,29 +279,29 @@ mod tests {
             next_stat_sn: StatSn(1),
             stats: Arc::default(),
         };
-        Connection::new(new, now)
+        Connection::new(SessionIndex::new(0), new, now)
     }
 
     #[test]
-    fn a_silent_initiator_is_asked_and_then_given_up() {
+    fn a_silent_initiator_is_pinged_and_then_closed() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut connection = connection(start);
         let mut due = |at| connection.ping_due(5 * second, 2, start + at);
         assert_eq!(due(4 * second), PingDue::No);
-        assert_eq!(due(5 * second), PingDue::Ask(Ttt(1)));
+        assert_eq!(due(5 * second), PingDue::Send(Ttt(1)));
         assert_eq!(due(6 * second), PingDue::No);
-        assert_eq!(due(10 * second), PingDue::Ask(Ttt(2)));
+        assert_eq!(due(10 * second), PingDue::Send(Ttt(2)));
         assert_eq!(due(15 * second), PingDue::Dead);
     }
 
     #[test]
-    fn any_pdu_is_a_sign_of_life_and_no_interval_is_no_ping() {
+    fn any_pdu_delays_the_ping_and_interval_zero_disables_it() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut connection = connection(start);
-        assert_eq!(connection.ping_due(5 * second, 1, start + 5 * second), PingDue::Ask(Ttt(1)));
-        connection.heard(start + 6 * second);
+        assert_eq!(connection.ping_due(5 * second, 1, start + 5 * second), PingDue::Send(Ttt(1)));
+        connection.received_at(start + 6 * second);
         assert_eq!(connection.ping_due(5 * second, 1, start + 10 * second), PingDue::No);
         assert_eq!(connection.ping_due(Duration::ZERO, 1, start + 1000 * second), PingDue::No);
     }

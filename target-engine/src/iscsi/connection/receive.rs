@@ -1,5 +1,5 @@
-//! From received bytes to whole PDUs. What lies whole in the loop's scratch is borrowed from there; what does not is
-//! collected in a block of its own, straight from the socket. An idle connection owns no buffer.
+//! From received bytes to complete PDUs. A PDU that is complete in the loop's scratch buffer is borrowed from there; the
+//! payload of another is collected in a block of its own, straight from the socket. An idle connection owns no buffer.
 
 use bytes::Bytes;
 use iscsi_proto::frame::{self, Crc32c, Cut, Digests, FrameError, Limits};
@@ -13,14 +13,14 @@ use crate::buffers::Pool;
 pub struct Receiver {
     digests: Digests,
     limits: Limits,
-    /// The front of a header that did not come in one piece; empty otherwise.
+    /// The first bytes of an incomplete header.
     held: Vec<u8>,
     payload: Option<Collecting>,
-    /// The last PDU was long: the next one will be, and is worth being received in place.
+    /// The last PDU had a long payload. The next one probably has, too, and is received into its block.
     bulk: bool,
 }
 
-/// A PDU whose payload is on its way.
+/// A PDU whose payload is incomplete.
 #[derive(Debug)]
 struct Collecting {
     bhs: Bhs,
@@ -33,7 +33,7 @@ struct Collecting {
     tail_got: usize,
 }
 
-/// One whole PDU.
+/// One complete PDU.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     /// The basic header segment.
@@ -42,16 +42,16 @@ pub struct Incoming<'a> {
     pub ahs: Bytes,
     /// The data segment.
     pub data: Data<'a>,
-    /// The data digest was right, or there is none.
+    /// The data digest is right, or there is none.
     pub intact: bool,
 }
 
 /// A data segment.
 #[derive(Debug)]
 pub enum Data<'a> {
-    /// It lies in the scratch.
+    /// In the loop's scratch buffer.
     Borrowed(&'a [u8]),
-    /// It has a block of its own.
+    /// In a block of its own.
     Owned(Block),
 }
 
@@ -67,7 +67,7 @@ impl Receiver {
         Self { digests, limits, held: Vec::new(), payload: None, bulk: false }
     }
 
-    /// Where the next bytes of the socket belong, if that is known: the rest of a payload.
+    /// Where the driver may put the next bytes of the socket: the rest of a payload.
     #[inline]
     pub fn space(&mut self) -> Option<&mut [u8]> {
         let collecting = self.payload.as_mut()?;
@@ -75,14 +75,14 @@ impl Receiver {
         if rest.is_empty() { None } else { Some(rest) }
     }
 
-    /// Whether little should be read beyond `space`, because the next payload wants a block of its own too.
+    /// Whether the driver should read only little beyond `space`, because the next payload gets a block of its own, too.
     #[inline]
     #[must_use]
     pub fn expects_bulk(&self) -> bool {
         self.bulk
     }
 
-    /// So many bytes were put at the front of `space`.
+    /// The driver has put so many bytes at the beginning of `space`.
     #[inline]
     pub fn filled(&mut self, count: usize) {
         if let Some(collecting) = &mut self.payload {
@@ -90,11 +90,11 @@ impl Receiver {
         }
     }
 
-    /// Takes the next whole PDU off the front of `input`. `None`: all of `input` is taken and more is needed. Call it
-    /// after `filled`, with an empty `input` too.
+    /// Takes the next complete PDU from the beginning of `input`. `None`: all of `input` is taken and more is needed. Call
+    /// it after `filled`, also with an empty `input`.
     ///
     /// # Errors
-    /// A header that is broken beyond repair: the connection ends.
+    /// The header is malformed: the connection must be closed.
     #[inline]
     pub fn next<'a>(
         &mut self,
@@ -132,7 +132,7 @@ impl Receiver {
         }
     }
 
-    /// Gives the buffer back: the connection ends.
+    /// Gives the block back to the pool: the connection ends.
     pub fn clear(&mut self, pool: &mut Pool) {
         if let Some(collecting) = self.payload.take() {
             pool.give(collecting.block);
@@ -204,7 +204,7 @@ impl Receiver {
 }
 
 impl Data<'_> {
-    /// The bytes, wherever they are.
+    /// The bytes.
     #[inline]
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -214,7 +214,7 @@ impl Data<'_> {
         }
     }
 
-    /// Gives the block back, if there is one.
+    /// Gives the block back to the pool, if there is one.
     #[inline]
     pub fn discard(self, pool: &mut Pool) {
         if let Self::Owned(block) = self {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn pdus_come_out_whole_however_they_come_in() {
+    fn pdus_are_complete_however_their_bytes_arrive() {
         for digests in [(false, false), (true, false), (false, true), (true, true)] {
             let digests = Digests { header: digests.0, data: digests.1 };
             let bytes = stream(digests, &[0, 5, 4096, 1, 40000, 0]);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_data_digest_is_told() {
+    fn a_wrong_data_digest_is_detected() {
         let digests = Digests { header: false, data: true };
         let mut bytes = stream(digests, &[5]);
         bytes[50] ^= 1;

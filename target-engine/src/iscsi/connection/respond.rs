@@ -10,11 +10,11 @@ use iscsi_proto::pdu::{
 use iscsi_proto::sn::{CmdSn, DataSn, StatSn};
 
 use super::Connection;
-use super::data_out::Ask;
+use super::data_out::R2tRequest;
 use crate::iscsi::text_exchange::TextPiece;
 use crate::iscsi::transmit::Payload;
 
-/// The session's command window, as every response tells it.
+/// The session's command window, which every response announces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
     /// ExpCmdSN.
@@ -23,14 +23,14 @@ pub struct Window {
     pub max: CmdSn,
 }
 
-/// How a command ended, for its SCSI Response.
+/// The end of a command, for its SCSI Response.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending<'a> {
     /// SCSI status.
     pub status: u8,
-    /// Too much or too little was transferred.
+    /// How much more or less than expected was transferred.
     pub residual: Residual,
-    /// Encoded sense data; empty without.
+    /// Encoded sense data; may be empty.
     pub sense: &'a [u8],
     /// Data-In and R2T PDUs sent for the command.
     pub exp_data_sn: u32,
@@ -39,20 +39,28 @@ pub struct Ending<'a> {
 /// One segment of Data-In.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// Whose.
+    /// The task's tag.
     pub itt: Itt,
-    /// Its number.
+    /// DataSN.
     pub data_sn: DataSn,
-    /// Where in the command's data.
+    /// Buffer Offset, in bytes.
     pub offset: u32,
     /// F: the end of a sequence.
     pub last: bool,
-    /// The command's status rides on it.
+    /// The command's status, if the segment carries it.
     pub status: Option<(u8, Residual)>,
 }
 
+/// Bytes that fit into the burst of Data-In that goes on at byte `at` of a command's data.
+#[inline]
+#[must_use]
+pub fn burst_left(max_burst: u32, at: u64) -> u64 {
+    let max_burst = u64::from(max_burst);
+    max_burst - at % max_burst
+}
+
 impl Connection {
-    /// Data-In, with the status if it is given.
+    /// Queues a Data-In, with the status if it is given.
     #[inline]
     pub fn data_in(&mut self, segment: Segment, payload: Payload, window: Window) {
         let status = segment.status.map(|(status, residual)| {
@@ -76,7 +84,7 @@ impl Connection {
         self.push(bhs, payload);
     }
 
-    /// SCSI Response.
+    /// Queues a SCSI Response.
     #[inline]
     pub fn scsi_response(&mut self, itt: Itt, ending: &Ending<'_>, window: Window) {
         let pdu = ScsiResponse {
@@ -96,8 +104,8 @@ impl Connection {
         self.push(bhs, sense_payload(ending.sense));
     }
 
-    /// R2T; it takes no StatSN, but tells the next one (RFC 7143 11.8).
-    pub fn r2t(&mut self, itt: Itt, ttt: Ttt, lun: [u8; 8], ask: Ask, window: Window) {
+    /// Queues an R2T. It takes no StatSN, but announces the next one (RFC 7143 11.8).
+    pub fn r2t(&mut self, itt: Itt, ttt: Ttt, lun: [u8; 8], request: R2tRequest, window: Window) {
         let pdu = R2t {
             lun,
             itt,
@@ -105,22 +113,22 @@ impl Connection {
             stat_sn: self.next_stat_sn,
             exp_cmd_sn: window.expected,
             max_cmd_sn: window.max,
-            r2t_sn: ask.r2t_sn,
-            buffer_offset: ask.offset,
-            desired_len: ask.len,
+            r2t_sn: request.r2t_sn,
+            buffer_offset: request.offset,
+            desired_len: request.len,
         };
         let mut bhs = [0; 48];
         pdu.encode(&mut bhs);
         self.push(bhs, Payload::Empty);
     }
 
-    /// NOP-In that answers a NOP-Out, with its data.
+    /// Queues a NOP-In that answers a NOP-Out, with its data.
     pub fn nop_answer(&mut self, itt: Itt, lun: [u8; 8], data: Bytes, window: Window) {
         let stat_sn = self.take_stat_sn();
         self.nop_in(Some(itt), None, lun, stat_sn, data, window);
     }
 
-    /// NOP-In that asks for an answer; it takes no StatSN (RFC 7143 11.19).
+    /// Queues a NOP-In that asks for an answer. It takes no StatSN (RFC 7143 11.19).
     pub fn ping(&mut self, ttt: Ttt, window: Window) {
         self.nop_in(None, Some(ttt), [0; 8], self.next_stat_sn, Bytes::new(), window);
     }
@@ -140,7 +148,7 @@ impl Connection {
         self.push(bhs, Payload::Bytes(data));
     }
 
-    /// Task Management Function Response.
+    /// Queues a Task Management Function Response.
     pub fn task_response(&mut self, itt: Itt, response: TaskResponse, window: Window) {
         let pdu = TaskManagementResponse {
             response,
@@ -154,7 +162,7 @@ impl Connection {
         self.push(bhs, Payload::Empty);
     }
 
-    /// Logout Response; `times` are Time2Wait and Time2Retain in seconds.
+    /// Queues a Logout Response; `times` are Time2Wait and Time2Retain in seconds.
     pub fn logout_response(
         &mut self,
         itt: Itt,
@@ -176,7 +184,7 @@ impl Connection {
         self.push(bhs, Payload::Empty);
     }
 
-    /// A piece of a text answer.
+    /// Queues a Text Response.
     pub fn text_response(&mut self, piece: TextPiece, window: Window) {
         let stat_sn = self.take_stat_sn();
         let pdu = piece.response(stat_sn, window.expected, window.max);
@@ -185,7 +193,7 @@ impl Connection {
         self.push(bhs, Payload::Bytes(piece.text));
     }
 
-    /// Reject, with the header it speaks of.
+    /// Queues a Reject of the PDU with this header.
     pub fn reject(&mut self, reason: RejectReason, rejected: &Bhs, window: Window) {
         let pdu = Reject {
             reason,
@@ -199,7 +207,7 @@ impl Connection {
         self.push(bhs, Payload::Bytes(Bytes::copy_from_slice(rejected)));
     }
 
-    /// Asynchronous Message; `times` are parameters 2 and 3, in seconds.
+    /// Queues an Asynchronous Message; `times` are parameters 2 and 3, in seconds.
     pub fn async_message(&mut self, event: AsyncEvent, times: (u16, u16), window: Window) {
         let pdu = AsyncMessage {
             lun: [0; 8],
@@ -224,7 +232,7 @@ impl Connection {
     }
 }
 
-/// Sense with its length in front (RFC 7143 11.4.7).
+/// Sense data after its length (RFC 7143 11.4.7).
 fn sense_payload(sense: &[u8]) -> Payload {
     if sense.is_empty() {
         return Payload::Empty;

@@ -300,7 +300,7 @@ impl ControlLoop {
                 Some(Event::Attach(logged_in)) => return Next::Attach(logged_in),
                 Some(Event::Closed(reason)) => {
                     self.world.log_end(entry, reason, now);
-                    entry.closing = Some(now + crate::limits::LAST_WORDS);
+                    entry.closing = Some(now + crate::limits::DRAIN_TIMEOUT);
                 }
             }
         }

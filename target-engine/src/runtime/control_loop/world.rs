@@ -307,7 +307,7 @@ impl Outside for World {
     }
 
     fn note(&mut self, text: std::fmt::Arguments<'_>) {
-        self.notices.say(Instant::now(), log::Level::Info, text);
+        self.notices.log(Instant::now(), log::Level::Info, text);
     }
 
     fn set_debug(&mut self, on: bool) {

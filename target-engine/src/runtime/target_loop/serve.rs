@@ -41,7 +41,7 @@ impl DataLoop {
         let mut closed = ready.broken && !ready.readable;
         let mut taken = 0;
         let mut more = ready.readable;
-        while more && taken < self.share && !served.shard.is_choked(place) {
+        while more && taken < self.share && !served.shard.is_receive_paused(place) {
             let Some(connection) = served.shard.connection(place) else { return };
             connection.ring_len = self.share.min(TRANSMIT_BYTES_LOW);
             if taken > 0 && connection.transmit.len() >= connection.ring_len {
@@ -58,7 +58,7 @@ impl DataLoop {
                 Received::Closed => closed = true,
             }
         }
-        closed |= ready.broken && taken == 0 && served.shard.is_choked(place);
+        closed |= ready.broken && taken == 0 && served.shard.is_receive_paused(place);
         if closed {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             served.shard.close_connection(place, &mut env);
@@ -77,7 +77,7 @@ impl DataLoop {
         self.share = self.share.min(share(touched.len()));
         let mut flushed_also = also.is_none();
         for place in touched.drain(..) {
-            let stream = self.shards[shard_index].streams.get(place).copied().flatten();
+            let stream = self.shards[shard_index].streams.get(place.get()).copied().flatten();
             if let Some(stream) = stream {
                 flushed_also |= also == Some(stream);
                 self.flush(stream);
@@ -110,12 +110,12 @@ impl DataLoop {
                 alive = stream.send(connection, &mut self.pool);
             }
             let blocked = stream.blocked;
-            if !alive || connection.reads.is_empty() {
+            if !alive || !connection.has_paused_reads() {
                 more = false;
                 break;
             }
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            more = served.shard.pump(stream.place, &mut env);
+            more = served.shard.resume_reads(stream.place, &mut env);
             if blocked {
                 more = false;
                 break;
@@ -144,12 +144,12 @@ impl DataLoop {
             self.unfinished.push_back(index);
         }
         let state = connection.state;
-        let wanted = stream.wanted(served.shard.is_choked(stream.place), state);
+        let wanted = stream.wanted(served.shard.is_receive_paused(stream.place), state);
         if wanted != stream.interest {
             stream.interest = wanted;
             if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
                 let text = format_args!("loop {}: cannot watch a connection: {error}", self.id.0);
-                self.warnings.say(self.now, log::Level::Error, text);
+                self.warnings.log(self.now, log::Level::Error, text);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::model::Tid;
 use crate::model::unit::TargetUnit;
 use crate::runtime::message::{CrossReset, ResetId};
-use crate::shard::task_management::Reach;
+use crate::shard::functions::Reach;
 
 const LOOP: LoopId = LoopId(7);
 

@@ -23,6 +23,7 @@ use scsi_core::store::*;
 use super::*;
 use crate::control::messages::{Attach, AttachMode, NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::iscsi::login::LoggedIn;
+use crate::keys::ConnectionIndex;
 use crate::model::Tid;
 
 const SIZE: u64 = 1 << 30;
@@ -215,7 +216,7 @@ fn forgotten(data_loop: &mut DataLoop) -> usize {
     }
     let streams = data_loop.streams.iter().filter(|(_, stream)| !stream.blocked);
     let places: Vec<_> = streams.map(|(_, stream)| (stream.shard, stream.place)).collect();
-    let unsent = |(shard, place): (usize, usize)| {
+    let unsent = |(shard, place): (usize, ConnectionIndex)| {
         data_loop.shards[shard].shard.connection(place).map_or(0, |connection| connection.transmit.len())
     };
     places.into_iter().map(unsent).sum()
@@ -329,7 +330,9 @@ fn a_connection_among_others_takes_in_no_more_than_its_share_of_a_turn() {
 /// Bytes that each connection has taken in.
 fn received(data_loop: &mut DataLoop) -> Vec<u64> {
     let shard = &mut data_loop.shards[0].shard;
-    (0..8).map(|place| shard.connection(place).unwrap().stats.counts().received).collect()
+    (0..8)
+        .map(|place| shard.connection(ConnectionIndex::new(place)).unwrap().stats.counts().received)
+        .collect()
 }
 
 #[test]

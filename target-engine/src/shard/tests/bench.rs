@@ -1,4 +1,4 @@
-//! The bench: a store that works at once or later, and an initiator of bare PDUs.
+//! The bench: a store that completes at once or later, and an initiator that sends single PDUs.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -20,11 +20,12 @@ use scsi_core::store::*;
 use crate::buffers::Pool;
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
+use crate::keys::ConnectionIndex;
 use crate::shard::session::Session;
 use crate::shard::settings::TargetSettings;
 use crate::shard::{Env, TargetShard};
 
-/// What the store does with an operation.
+/// How the store completes an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mode {
     Inline,
@@ -170,7 +171,7 @@ pub(super) struct Bench {
     pub(super) pool: Pool,
     pub(super) engines: Engines,
     pub(super) now: Instant,
-    pub(super) place: usize,
+    pub(super) connection: ConnectionIndex,
     pub(super) cmd_sn: u32,
     reader: PduReader,
 }
@@ -202,21 +203,21 @@ impl Bench {
             pool: Pool::default(),
             engines: Engines::default(),
             now: Instant::now(),
-            place: 0,
+            connection: ConnectionIndex::new(0),
             cmd_sn: 1,
             reader: PduReader::new(Limits { max_data_len: 1 << 20, max_ahs_len: 0 }),
         };
         let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store)));
         let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
         bench.shard.add_unit(Lun::new(1).unwrap(), unit, &mut env).unwrap();
-        bench.place = bench.connect(1, &params);
+        bench.connection = bench.connect(1, &params);
         // The power-on unit attention.
         bench.command(&[0], Expect::Nothing);
         bench.drain();
         bench
     }
 
-    pub(super) fn connect(&mut self, number: u16, params: &SessionParams) -> usize {
+    pub(super) fn connect(&mut self, number: u16, params: &SessionParams) -> ConnectionIndex {
         let target_name = IscsiName::parse("iqn.2001-04.com.example:t").unwrap();
         let params_connection = ConnectionParams {
             max_recv_data_segment_len: 65536,
@@ -225,7 +226,6 @@ impl Bench {
         };
         let address = "127.0.0.1:3260".parse().unwrap();
         let new = NewConnection {
-            session: 0,
             cid: Cid(0),
             peer: address,
             local: address,
@@ -241,7 +241,7 @@ impl Bench {
         self.shard.open(session, new, self.now)
     }
 
-    pub(super) fn feed(&mut self, place: usize, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, place: ConnectionIndex, bytes: &[u8]) {
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
         self.shard.receive(place, bytes, &mut env);
     }
@@ -249,7 +249,7 @@ impl Bench {
     pub(super) fn send(&mut self, bhs: &Bhs, data: &[u8]) {
         let mut bytes = BytesMut::new();
         encode_pdu(&mut bytes, bhs, &[], data, Digests::default());
-        self.feed(self.place, &bytes);
+        self.feed(self.connection, &bytes);
     }
 
     /// A simple command with the next CmdSN; its task tag is its CmdSN.
@@ -309,7 +309,7 @@ impl Bench {
         self.send(&bhs, data);
     }
 
-    /// Lets the store finish what waits.
+    /// Completes what waits at the store.
     pub(super) fn settle(&mut self) {
         loop {
             let mut done = Vec::new();
@@ -328,10 +328,10 @@ impl Bench {
 
     /// All PDUs that came out on the first connection.
     pub(super) fn drain(&mut self) -> Vec<Out> {
-        self.drain_of(self.place)
+        self.drain_of(self.connection)
     }
 
-    pub(super) fn drain_of(&mut self, place: usize) -> Vec<Out> {
+    pub(super) fn drain_of(&mut self, place: ConnectionIndex) -> Vec<Out> {
         let mut out = Vec::new();
         loop {
             let Some(connection) = self.shard.connection(place) else { return out };
@@ -345,7 +345,7 @@ impl Bench {
                 out.push((pdu.bhs, pdu.data));
             }
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            let more = self.shard.pump(place, &mut env);
+            let more = self.shard.resume_reads(place, &mut env);
             let empty = self.shard.connection(place).is_none_or(|connection| connection.transmit.is_empty());
             if empty && !more {
                 return out;

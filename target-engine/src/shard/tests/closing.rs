@@ -1,4 +1,4 @@
-//! Units that stop or leave and targets that end, while commands run.
+//! Units that stop or are removed, and targets that end, while commands run.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Bench {
         events
     }
 
-    /// Lets so much time pass.
+    /// Advances the time.
     fn pass(&mut self, time: Duration) {
         let due = self.shard.poll_timeout(self.now);
         self.now += time;
@@ -35,7 +35,7 @@ impl Bench {
         self.with_env(|shard, env| shard.handle_timeout(env));
     }
 
-    /// Sense key and code of the only response, which is no good one.
+    /// Sense key and code of the only response, which is not GOOD.
     fn only_sense(&mut self) -> (u8, u8) {
         let [(bhs, data)] = &self.drain()[..] else { panic!("one response") };
         assert_eq!(ScsiResponse::decode(bhs).unwrap().status, 2);
@@ -44,7 +44,7 @@ impl Bench {
 }
 
 #[test]
-fn what_runs_at_a_unit_that_leaves_may_finish_in_time_and_nothing_new_begins() {
+fn commands_of_a_removed_unit_may_finish_and_no_new_ones_begin() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Later);
     bench.command(&READ, Expect::In(4096));
@@ -60,7 +60,7 @@ fn what_runs_at_a_unit_that_leaves_may_finish_in_time_and_nothing_new_begins() {
 }
 
 #[test]
-fn what_does_not_finish_in_time_ends_early() {
+fn commands_are_aborted_at_the_deadline_of_their_unit() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     bench.command(&READ, Expect::In(4096));
@@ -76,7 +76,7 @@ fn what_does_not_finish_in_time_ends_early() {
 }
 
 #[test]
-fn who_cannot_wait_any_longer_cuts_the_time_short() {
+fn a_second_removal_may_shorten_the_deadline() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     bench.command(&READ, Expect::In(4096));
@@ -88,7 +88,7 @@ fn who_cannot_wait_any_longer_cuts_the_time_short() {
 }
 
 #[test]
-fn a_unit_that_stops_is_idle_when_its_last_command_is_and_serves_on() {
+fn a_stopped_unit_is_idle_after_its_last_command_and_serves_on() {
     let mut bench = Bench::new();
     let by = bench.now + LATER;
     bench.with_env(|shard, env| shard.stop_unit(lun(), by, env));
@@ -115,7 +115,7 @@ fn a_unit_that_stops_is_idle_when_its_last_command_is_and_serves_on() {
 }
 
 #[test]
-fn a_target_that_ends_sends_its_last_answers_first() {
+fn a_target_that_ends_sends_its_final_responses_first() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Later);
     bench.command(&READ, Expect::In(4096));
@@ -126,21 +126,21 @@ fn a_target_that_ends_sends_its_last_answers_first() {
     bench.with_env(|shard, env| shard.close_if_done(env));
     assert_eq!(bench.events(), [ShardEvent::UnitGone(lun())], "the answer is not sent yet");
     assert_eq!(bench.drain().len(), 1);
-    bench.pass(crate::limits::LAST_WORDS + Duration::from_secs(1));
-    bench.pass(crate::limits::LAST_WORDS + Duration::from_secs(1));
-    assert!(matches!(bench.events()[..], [ShardEvent::ConnectionClosed(0), ShardEvent::SessionEnded(..)]));
+    bench.pass(crate::limits::DRAIN_TIMEOUT + Duration::from_secs(1));
+    bench.pass(crate::limits::DRAIN_TIMEOUT + Duration::from_secs(1));
+    assert!(matches!(bench.events()[..], [ShardEvent::ConnectionClosed(_), ShardEvent::SessionEnded(..)]));
     assert!(bench.shard.is_idle());
 }
 
 #[test]
-fn a_target_whose_commands_hang_ends_in_time() {
+fn a_target_whose_commands_hang_ends_at_its_deadline() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     bench.command(&READ, Expect::In(4096));
     let by = bench.now + LATER;
     bench.with_env(|shard, env| shard.end(by, env));
     bench.pass(LATER);
-    assert!(matches!(bench.events()[..], [ShardEvent::ConnectionClosed(0), ShardEvent::ConnectionEnded(..)]));
+    assert!(matches!(bench.events()[..], [ShardEvent::ConnectionClosed(_), ShardEvent::ConnectionEnded(..)]));
     bench.settle();
     assert!(matches!(bench.events()[..], [ShardEvent::UnitGone(_), ShardEvent::SessionEnded(..)]));
 }

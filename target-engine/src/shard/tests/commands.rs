@@ -46,7 +46,7 @@ fn a_read_carries_its_status() {
 }
 
 #[test]
-fn a_long_read_comes_in_order_whatever_the_stores_order() {
+fn a_long_read_is_sent_in_order_whatever_the_order_of_completion() {
     for mode in [Mode::Inline, Mode::Later, Mode::Backwards] {
         let mut bench = Bench::new();
         bench.set_mode(mode);
@@ -69,7 +69,7 @@ fn many_long_reads_fill_the_ring_only_so_far() {
     for _ in 0..4 {
         bench.command(&read10(0, 4096), Expect::In(2 << 20));
     }
-    let queued = bench.shard.connection(bench.place).unwrap().transmit.len();
+    let queued = bench.shard.connection(bench.connection).unwrap().transmit.len();
     assert!(queued <= crate::limits::TRANSMIT_BYTES_LOW + 65536 + 100, "{queued}");
     let out = bench.drain();
     assert_eq!(out.iter().map(|(_, data)| data.len()).sum::<usize>(), 8 << 20);
@@ -77,7 +77,7 @@ fn many_long_reads_fill_the_ring_only_so_far() {
 }
 
 #[test]
-fn residuals_tell_the_difference() {
+fn residuals_are_the_difference_to_the_expected_length() {
     #[rustfmt::skip]
     let cases = [
         (8, 4096, Residual::None,              4096),
@@ -144,7 +144,7 @@ fn a_long_write_is_asked_for_piece_by_piece() {
 }
 
 #[test]
-fn a_long_write_reaches_the_store_while_it_comes() {
+fn a_long_write_reaches_the_store_while_it_arrives() {
     for mode in [Mode::Inline, Mode::Later] {
         let mut bench = Bench::new();
         bench.set_mode(mode);
@@ -177,7 +177,7 @@ fn a_long_write_reaches_the_store_while_it_comes() {
 }
 
 #[test]
-fn long_writes_that_are_held_back_need_no_memory_until_their_turn() {
+fn held_long_writes_need_no_memory_until_their_turn() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     bench.command(&read10(0, 8), Expect::In(4096));
@@ -191,7 +191,7 @@ fn long_writes_that_are_held_back_need_no_memory_until_their_turn() {
         bench.command(&write10(place * 2048, 2048), Expect::Out(1 << 20, &data[..immediate], last))
     };
     let held: Vec<_> = (1..4).map(|place| write(&mut bench, place, 8192, true)).collect();
-    // One of them has more to come unasked.
+    // One of them has more unsolicited data to come.
     let unsolicited = write(&mut bench, 0, 0, false);
     bench.data_out(unsolicited, None, 0, 0, &data[..65536], true);
     bench.settle();
@@ -224,7 +224,7 @@ fn long_writes_that_are_held_back_need_no_memory_until_their_turn() {
 }
 
 #[test]
-fn a_long_write_that_is_refused_asks_for_nothing() {
+fn a_refused_long_write_asks_for_no_data() {
     let mut bench = Bench::new();
     // Beyond the end.
     bench.command(&write10(8000, 2048), Expect::Out(1 << 20, &[0; 65536], true));
@@ -235,7 +235,7 @@ fn a_long_write_that_is_refused_asks_for_nothing() {
 }
 
 #[test]
-fn commands_that_find_no_memory_are_asked_for_their_data_in_turn() {
+fn commands_without_memory_ask_for_their_data_in_turn() {
     let mut bench = Bench::new();
     bench.pool.reserve(1);
     let rest = crate::limits::PAYLOAD_BYTES_MAX - 1;
@@ -328,7 +328,7 @@ fn commands_outside_the_window_are_ignored_and_early_ones_wait() {
 }
 
 #[test]
-fn a_lun_without_a_unit_says_so() {
+fn a_lun_without_a_unit_is_refused() {
     let mut bench = Bench::new();
     let mut command = bench.pdu(&read10(0, 1), Expect::In(512));
     command.lun = [0, 77, 0, 0, 0, 0, 0, 0];

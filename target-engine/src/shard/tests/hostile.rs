@@ -1,4 +1,4 @@
-//! Initiators that do what none should, and stores that do not give back what they were given.
+//! Initiators that break the rules, and stores that do not complete their operations.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use scsi_core::store::Completion;
 
 use super::management::task_management;
 use super::*;
-use crate::limits::{LAST_WORDS, PAYLOAD_BYTES_MAX};
+use crate::limits::{DRAIN_TIMEOUT, PAYLOAD_BYTES_MAX};
 use crate::shard::{Env, ShardEvent};
 use iscsi_proto::pdu::TaskFunction;
 
@@ -27,7 +27,7 @@ fn status(out: &[Out]) -> Vec<u8> {
     out.iter().map(|(bhs, _)| ScsiResponse::decode(bhs).unwrap().status).collect()
 }
 
-/// What the engines have done, without telling the shard yet.
+/// The completions of the engines, without feeding them to the shard.
 fn done(bench: &mut Bench) -> Vec<Completion> {
     let mut done = Vec::new();
     bench.engines.reap(&mut done);
@@ -91,7 +91,7 @@ fn functions_that_wait_are_bounded() {
 }
 
 #[test]
-fn a_function_that_was_given_up_leaves_nothing_behind() {
+fn an_expired_function_leaves_nothing_behind() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Later);
     let itt = bench.command(&WRITE, Expect::Out(4096, &[5; 4096], true));
@@ -99,14 +99,14 @@ fn a_function_that_was_given_up_leaves_nothing_behind() {
     task_management(&mut bench, TaskFunction::ABORT_TASK, Some(itt));
     wait(&mut bench, crate::limits::ABORT_WAIT * 2);
     assert_eq!(bench.drain().len(), 1);
-    assert!(bench.shard.waits.is_empty(), "nobody waits");
+    assert!(bench.shard.functions.is_empty(), "no function waits");
     complete(&mut bench, late);
     assert_eq!((bench.drain().len(), bench.shard.running()), (0, 0));
     assert!(bench.shard.poll_timeout(bench.now).is_none(), "nothing is waited for");
 }
 
 #[test]
-fn a_sibling_is_not_told_before_its_reset_is_done() {
+fn a_sibling_gets_no_answer_before_its_reset_is_done() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Later);
     bench.command(&WRITE, Expect::Out(4096, &[5; 4096], true));
@@ -123,7 +123,7 @@ fn a_sibling_is_not_told_before_its_reset_is_done() {
 }
 
 #[test]
-fn an_abort_reaches_its_own_task_only_however_many_came_since() {
+fn an_abort_reaches_only_its_own_task_however_many_began_since() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     let first = bench.command(&READ, Expect::In(4096));
@@ -146,12 +146,12 @@ fn a_write_that_outlives_its_session_is_fenced_off() {
     bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
     let late = done(&mut bench);
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-    bench.shard.close_connection(bench.place, &mut env);
+    bench.shard.close_connection(bench.connection, &mut env);
     bench.set_mode(Mode::Inline);
 
-    // The initiator is back, and repeats what was not answered.
+    // The initiator logs in again and repeats the command.
     let params = SessionParams { initial_r2t: false, ..SessionParams::default() };
-    (bench.place, bench.cmd_sn) = (bench.connect(2, &params), 1);
+    (bench.connection, bench.cmd_sn) = (bench.connect(2, &params), 1);
     bench.command(&[0], Expect::Nothing);
     bench.drain();
     bench.command(&WRITE, Expect::Out(4096, &[2; 4096], true));
@@ -166,7 +166,7 @@ fn a_write_that_outlives_its_session_is_fenced_off() {
 }
 
 #[test]
-fn data_that_no_command_can_want_is_not_asked_for() {
+fn data_that_no_command_can_take_is_not_asked_for() {
     for cdb in [&[0u8; 6][..], &[0x15, 0x10, 0, 0, 24, 0], &[0x2e, 0, 0, 0, 0, 0, 0, 0, 8, 0]] {
         let mut bench = Bench::new();
         bench.command(cdb, Expect::Out(u32::MAX, &[], true));
@@ -178,16 +178,16 @@ fn data_that_no_command_can_want_is_not_asked_for() {
 }
 
 #[test]
-fn who_does_not_take_its_last_answers_is_closed() {
+fn a_draining_connection_is_closed_after_the_drain_timeout() {
     let mut bench = Bench::new();
     let cmd_sn = bench.cmd_sn;
     logout(&mut bench, true, cmd_sn);
     assert!(bench.shard.poll_timeout(bench.now).is_some(), "somebody must look");
-    wait(&mut bench, LAST_WORDS / 2);
+    wait(&mut bench, DRAIN_TIMEOUT / 2);
     let mut events = Vec::new();
     bench.shard.take_events(&mut events);
     assert_eq!(events, []);
-    wait(&mut bench, LAST_WORDS);
+    wait(&mut bench, DRAIN_TIMEOUT);
     bench.shard.take_events(&mut events);
     assert!(
         matches!(events[..], [ShardEvent::ConnectionClosed(_), ShardEvent::SessionEnded(..)]),
@@ -197,7 +197,7 @@ fn who_does_not_take_its_last_answers_is_closed() {
 }
 
 #[test]
-fn what_came_too_early_is_not_done_after_the_logout() {
+fn early_commands_are_dropped_after_a_logout() {
     let mut bench = Bench::new();
     let logout_sn = bench.cmd_sn;
     bench.cmd_sn += 1;
@@ -210,7 +210,7 @@ fn what_came_too_early_is_not_done_after_the_logout() {
 }
 
 #[test]
-fn who_keeps_its_data_back_does_not_keep_others_from_theirs() {
+fn an_initiator_that_withholds_data_does_not_block_others() {
     let mut bench = Bench::with(SessionParams { max_outstanding_r2t: 64, ..SessionParams::default() });
     let hog = |bench: &mut Bench, attribute| {
         for _ in 0..31 {
@@ -226,7 +226,7 @@ fn who_keeps_its_data_back_does_not_keep_others_from_theirs() {
     hog(&mut bench, TaskAttribute::Ordered);
     assert!(!bench.drain().is_empty());
     let params = SessionParams { initial_r2t: true, ..SessionParams::default() };
-    (bench.place, bench.cmd_sn) = (bench.connect(2, &params), 1);
+    (bench.connection, bench.cmd_sn) = (bench.connect(2, &params), 1);
     bench.command(&[0], Expect::Nothing);
     bench.drain();
     bench.command(&WRITE, Expect::Out(4096, &[], true));
@@ -234,11 +234,11 @@ fn who_keeps_its_data_back_does_not_keep_others_from_theirs() {
 }
 
 #[test]
-fn reads_are_cut_where_direct_io_can_do_it() {
+fn reads_are_cut_at_multiples_that_direct_io_can_do() {
     let params = SessionParams { max_burst_len: 5001, ..SessionParams::default() };
     for (declared, longest) in [(1000, 512), (4097, 4096), (65536, 4096)] {
         let mut bench = Bench::with(params);
-        let place = bench.place;
+        let place = bench.connection;
         bench.shard.connection(place).unwrap().set_max_xmit_len(declared);
         bench.command(&READ, Expect::In(4096));
         bench.command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0], Expect::In(8192));
@@ -248,7 +248,7 @@ fn reads_are_cut_where_direct_io_can_do_it() {
 }
 
 #[test]
-fn data_that_was_not_asked_for_is_bounded_as_well() {
+fn unsolicited_data_is_bounded() {
     let mut bench = Bench::new();
     let mut blocks = Vec::new();
     let mut spend = |bench: &mut Bench, most: usize| {
@@ -266,7 +266,7 @@ fn data_that_was_not_asked_for_is_bounded_as_well() {
     assert_eq!(bench.drain()[0].1.len(), 4096);
     bench.cmd_sn += 1;
     bench.command(&[0], Expect::Nothing);
-    assert!(!bench.shard.is_choked(bench.place), "without data it may come early");
+    assert!(!bench.shard.is_receive_paused(bench.connection), "without data it may come early");
     bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
-    assert!(bench.shard.is_choked(bench.place), "closed");
+    assert!(bench.shard.is_receive_paused(bench.connection), "closed");
 }

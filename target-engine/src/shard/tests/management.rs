@@ -1,4 +1,4 @@
-//! What ends commands early: task management, logout, lost connections, units that go.
+//! Commands that end early: by task management, logout, a lost connection, or removal of their unit.
 
 use iscsi_proto::ids::Itt;
 use iscsi_proto::params::SessionParams;
@@ -61,13 +61,13 @@ fn a_unit_reset_ends_the_commands_of_all_sessions() {
     let other = bench.connect(2, &SessionParams::default());
     bench.set_mode(Mode::Hang);
     bench.command(&READ, Expect::In(4096));
-    let first = std::mem::replace(&mut bench.place, other);
+    let first = std::mem::replace(&mut bench.connection, other);
     let cmd_sn = std::mem::replace(&mut bench.cmd_sn, 1);
     bench.command(&[0x12, 0, 0, 0, 36, 0], Expect::In(36));
     bench.command(&READ, Expect::In(4096));
     bench.drain();
     bench.command(&READ, Expect::In(4096));
-    (bench.place, bench.cmd_sn) = (first, cmd_sn);
+    (bench.connection, bench.cmd_sn) = (first, cmd_sn);
     assert_eq!(bench.shard.running(), 2);
     task_management(&mut bench, TaskFunction::LOGICAL_UNIT_RESET, None);
     bench.settle();
@@ -76,7 +76,7 @@ fn a_unit_reset_ends_the_commands_of_all_sessions() {
 }
 
 #[test]
-fn functions_that_nobody_has_are_refused() {
+fn unsupported_functions_are_refused() {
     let mut bench = Bench::new();
     for (function, response) in [
         (TaskFunction::CLEAR_ACA, TaskResponse::NOT_SUPPORTED),
@@ -121,9 +121,9 @@ fn a_logout_is_answered_and_then_the_connection_drains() {
     bench.send(&bhs, &[]);
     let out = bench.drain();
     assert_eq!(LogoutResponse::decode(&out[0].0).unwrap().itt, Itt(77));
-    assert!(bench.shard.is_choked(bench.place));
+    assert!(bench.shard.is_receive_paused(bench.connection));
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-    bench.shard.close_connection(bench.place, &mut env);
+    bench.shard.close_connection(bench.connection, &mut env);
     let ended: Vec<bool> =
         events(&mut bench).iter().map(|event| matches!(event, ShardEvent::SessionEnded(..))).collect();
     assert_eq!(ended, [false, true]);
@@ -131,15 +131,15 @@ fn a_logout_is_answered_and_then_the_connection_drains() {
 }
 
 #[test]
-fn a_session_ends_only_when_its_last_operation_is_in() {
+fn a_session_ends_only_when_its_last_operation_has_completed() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Later);
     bench.command(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0], Expect::Out(4096, &[5; 4096], true));
-    // The store has it and does not let it be cancelled in time: it is written.
+    // The store does not cancel the operation in time: the data is written.
     let mut done = Vec::new();
     bench.engines.reap(&mut done);
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-    bench.shard.close_connection(bench.place, &mut env);
+    bench.shard.close_connection(bench.connection, &mut env);
     let gone = events(&mut bench);
     assert!(
         matches!(gone[..], [ShardEvent::ConnectionClosed(_), ShardEvent::ConnectionEnded(..)]),
@@ -152,7 +152,7 @@ fn a_session_ends_only_when_its_last_operation_is_in() {
 }
 
 #[test]
-fn a_unit_that_goes_takes_its_commands_along() {
+fn removing_a_unit_ends_its_commands() {
     let mut bench = Bench::new();
     bench.set_mode(Mode::Hang);
     bench.command(&READ, Expect::In(4096));

@@ -1,4 +1,4 @@
-//! A shard driven by hand: PDUs in, PDUs out, over a store that does as it is told.
+//! A shard driven by hand: PDUs in, PDUs out, over a scripted store.
 
 mod bench;
 mod closing;

@@ -1,11 +1,12 @@
-//! PREEMPT AND ABORT: the commands of the preempted end before it is answered.
+//! PREEMPT AND ABORT: the commands of the preempted nexuses end before it is answered.
 
 use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{Bhs, DataIn, ScsiResponse};
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::shard::task_management::Reach;
+use crate::keys::ConnectionIndex;
+use crate::shard::functions::Reach;
 use crate::shard::{Env, ShardEvent};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
@@ -15,8 +16,8 @@ const PREEMPT_AND_ABORT: u8 = 5;
 /// Two sessions that are registered, the first with key 1, the second with key 2.
 struct Cluster {
     bench: Bench,
-    /// The session that does not speak now: its connection and next CmdSN.
-    other: (usize, u32),
+    /// The other session: its connection and next CmdSN.
+    other: (ConnectionIndex, u32),
 }
 
 impl Cluster {
@@ -34,7 +35,7 @@ impl Cluster {
     }
 
     fn swap(&mut self) {
-        std::mem::swap(&mut self.other.0, &mut self.bench.place);
+        std::mem::swap(&mut self.other.0, &mut self.bench.connection);
         std::mem::swap(&mut self.other.1, &mut self.bench.cmd_sn);
     }
 
@@ -57,7 +58,7 @@ impl Cluster {
 }
 
 #[test]
-fn the_answer_waits_for_the_commands_of_the_preempted() {
+fn the_response_waits_for_the_commands_of_the_preempted() {
     let mut cluster = Cluster::new();
     cluster.bench.set_mode(Mode::Hang);
     cluster.bench.command(&READ, Expect::In(4096));
@@ -94,7 +95,7 @@ fn without_commands_it_is_answered_at_once() {
 }
 
 #[test]
-fn what_cannot_be_recalled_in_time_is_not_reported_as_good() {
+fn an_abort_that_takes_too_long_is_not_reported_as_good() {
     let mut cluster = Cluster::new();
     cluster.bench.set_mode(Mode::Hang);
     cluster.swap();
@@ -132,7 +133,7 @@ fn siblings_end_the_commands_of_the_preempted_too() {
     let other = sibling.connect(2, &SessionParams::default());
     sibling.set_mode(Mode::Hang);
     sibling.command(&READ, Expect::In(4096));
-    (sibling.place, sibling.cmd_sn) = (other, 1);
+    (sibling.connection, sibling.cmd_sn) = (other, 1);
     sibling.command(&[0], Expect::Nothing);
     sibling.command(&READ, Expect::In(4096));
     let reset = |sibling: &mut Bench, reach: &Reach| {
@@ -153,7 +154,7 @@ fn siblings_end_the_commands_of_the_preempted_too() {
 }
 
 #[test]
-fn it_is_forgotten_with_its_connection() {
+fn it_ends_with_its_connection() {
     let mut cluster = Cluster::new();
     cluster.bench.set_mode(Mode::Hang);
     cluster.swap();
@@ -162,7 +163,7 @@ fn it_is_forgotten_with_its_connection() {
     cluster.send_persist_out(PREEMPT_AND_ABORT, 1, 2);
     let bench = &mut cluster.bench;
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-    bench.shard.close_connection(bench.place, &mut env);
+    bench.shard.close_connection(bench.connection, &mut env);
     bench.settle();
     assert_eq!((bench.shard.running(), bench.pool.used_bytes()), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! What is counted when. The figures are what stock showed for the same commands.
+//! The counters of sessions and connections. tgt 1.0.85 showed the same figures for the same commands.
 
 use std::sync::Arc;
 
@@ -8,22 +8,23 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::lun::Lun;
 
 use super::*;
+use crate::keys::SessionIndex;
 use crate::shard::Env;
 use crate::stats::{ConnectionCounts, Moved, UnitCounts};
 
 const TEST_UNIT_READY: [u8; 6] = [0; 6];
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0];
-/// Behind the end of every disk here.
+/// Beyond the end of every disk here.
 const READ_BEYOND: [u8; 10] = [0x28, 0, 0xff, 0xff, 0xff, 0, 0, 0, 8, 0];
 
 impl Bench {
     fn unit_counts(&self, session: usize, lun: u64) -> UnitCounts {
-        self.shard.sessions[session].stats.unit(Lun::new(lun).unwrap()).unwrap().counts()
+        self.shard.sessions[SessionIndex::new(session)].stats().unit(Lun::new(lun).unwrap()).unwrap().counts()
     }
 
     fn connection_counts(&self) -> ConnectionCounts {
-        self.shard.connections[self.place].stats.counts()
+        self.shard.sessions[self.connection].stats.counts()
     }
 
     fn add(&mut self, lun: u64, unit: Arc<Unit>) {
@@ -36,7 +37,7 @@ fn moved(bytes: u64, commands: u32) -> Moved {
     Moved { bytes, commands }
 }
 
-/// The power-on attention, which every nexus is told.
+/// Takes the power-on attention of the nexus.
 const AFTER_POWER_ON: UnitCounts = UnitCounts {
     read_submitted: Moved { bytes: 0, commands: 0 },
     read_done: Moved { bytes: 0, commands: 0 },
@@ -70,7 +71,7 @@ fn reads_are_counted_by_what_the_initiator_expects() {
 }
 
 #[test]
-fn a_write_is_begun_when_its_data_is_there() {
+fn a_write_has_begun_when_its_data_has_arrived() {
     let mut bench = Bench::new();
     let data = [7; 4096];
     let itt = bench.command(&WRITE, Expect::Out(4096, &[], true));
@@ -103,7 +104,7 @@ fn an_aborted_command_was_begun_and_never_done() {
     bench.command(&READ, Expect::In(4096));
     let begun = UnitCounts { read_submitted: moved(4096, 1), ..AFTER_POWER_ON };
     assert_eq!(bench.unit_counts(0, 1), begun);
-    let stats = Arc::clone(&bench.shard.sessions[0].stats);
+    let stats = Arc::clone(bench.shard.sessions[SessionIndex::new(0)].stats());
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.close_all(&mut env);
     bench.settle();
@@ -112,7 +113,7 @@ fn an_aborted_command_was_begun_and_never_done() {
 }
 
 #[test]
-fn commands_to_nobody_are_the_controllers() {
+fn commands_without_a_unit_count_at_the_controller() {
     let mut bench = Bench::new();
     bench.add(0, Unit::new(UnitConfig::controller(1), None));
     let mut command = bench.pdu(&[0x12, 0, 0, 0, 96, 0], Expect::In(96));
@@ -125,9 +126,9 @@ fn commands_to_nobody_are_the_controllers() {
 }
 
 #[test]
-fn each_session_and_each_life_of_a_unit_has_its_own() {
+fn each_session_and_each_added_unit_has_its_own_counters() {
     let mut bench = Bench::new();
-    bench.place = bench.connect(2, &SessionParams::default());
+    bench.connection = bench.connect(2, &SessionParams::default());
     bench.cmd_sn = 1;
     assert_eq!(bench.unit_counts(1, 1), UnitCounts::default());
     bench.command(&TEST_UNIT_READY, Expect::Nothing);

@@ -1,0 +1,110 @@
+//! Stores that fail: what is logged of that, and what becomes of the units of an engine that has panicked.
+
+use std::time::Instant;
+
+use scsi_core::lun::Lun;
+use scsi_core::store::{Completion, IoError};
+
+use super::TargetShard;
+use super::driver::Env;
+use super::health::{Failure, FailureLine};
+use super::task::Task;
+use super::transfer::kind::TransferKind;
+use crate::keys::TaskKey;
+
+impl TargetShard {
+    /// A step at the store has failed.
+    #[cold]
+    pub(super) fn store_failed(&mut self, key: TaskKey, error: IoError, now: Instant) {
+        let task = &self.tasks[key];
+        let offset = error.offset().unwrap_or(task.transfer.offset());
+        let failure = Failure { kind: task.transfer.kind(), offset, error };
+        let Some(lun) = task.lun.filter(|_| failure.is_of_the_store()) else { return };
+        let Some(unit) = self.units.get_mut(lun) else { return };
+        match unit.health().failed(failure, now) {
+            Some(line) => {
+                let name = unit.store_name();
+                self.log_failure(lun, &name, line);
+            }
+            None => self.units.expect_late_line(),
+        }
+    }
+
+    /// A step has succeeded after one that failed.
+    #[cold]
+    pub(super) fn store_succeeded(&mut self, key: TaskKey, lun: Lun) {
+        if self.tasks[key].transfer.kind() == TransferKind::Idle {
+            return;
+        }
+        let Some(unit) = self.units.get_mut(lun) else { return };
+        if unit.health().succeeded() {
+            let (tid, name) = (self.settings.tid, unit.store_name());
+            log::warn!("target {tid} LUN {lun}: {name}: I/O succeeds again");
+        }
+    }
+
+    /// Logs the failures that were left out, once the lines before them are old enough.
+    pub(super) fn log_late_failures(&mut self, now: Instant) {
+        for (lun, name, line) in self.units.late_lines(now) {
+            self.log_failure(lun, &name, line);
+        }
+    }
+
+    fn log_failure(&self, lun: Lun, name: &str, line: FailureLine) {
+        let tid = self.settings.tid;
+        log::error!("target {tid} LUN {lun}: {name}: {line}");
+    }
+
+    /// A store has completed an operation that it does not have, or has completed before. The block is not the pool's.
+    #[cold]
+    pub(super) fn unknown_completion(&mut self, completion: &Completion, now: Instant) {
+        let text = format_args!(
+            "target {}: a store completed an unknown operation, tag {:#x}",
+            self.settings.tid, completion.tag.0
+        );
+        self.warnings.log(now, log::Level::Error, text);
+    }
+
+    /// Fails the operations of engines that have panicked, and quarantines their units. Call it when
+    /// [`Engines::take_lost`](scsi_core::store::Engines::take_lost) returns true.
+    #[cold]
+    pub fn fail_lost(&mut self, env: &mut Env<'_>) {
+        for lun in self.units.luns() {
+            let Some(unit) = self.units.get_mut(lun) else { continue };
+            let failure = unit.store().and_then(|port| env.engines.failure(port.engine));
+            let Some(message) = failure else { continue };
+            if unit.health().set_broken() {
+                unit.unit().set_broken();
+                log::error!(
+                    "target {} LUN {lun}: {}: its store or one of the same kind panicked ({message}): commands fail \
+                     until the unit is taken offline and online again",
+                    self.settings.tid,
+                    unit.store_name()
+                );
+            }
+            let is_lost = |task: &&Task| task.lun == Some(lun) && task.transfer.is_out();
+            loop {
+                let lost = self.tasks.iter().find(is_lost).map(|task| task.key);
+                let Some(key) = lost else { break };
+                self.fail_lost_task(key, env);
+            }
+        }
+    }
+
+    /// The operations of a task never complete. Where the engine may still write, all loops keep off.
+    fn fail_lost_task(&mut self, key: TaskKey, env: &mut Env<'_>) {
+        let task = &mut self.tasks[key];
+        let (from, to) = task.transfer.changing();
+        env.pool.lose(task.transfer.abandon());
+        let fence = task.aborted.as_mut().and_then(|aborted| aborted.fence.take());
+        if let Some(unit) = task.lun.and_then(|lun| self.units.get_mut(lun)) {
+            let fence = fence.or_else(|| (from < to).then(|| unit.unit().fence(from, to)));
+            unit.health().keep_fence(fence);
+        }
+        if task.aborted.is_some() {
+            self.drop_task(key, env);
+        } else {
+            self.resume(key, env);
+        }
+    }
+}

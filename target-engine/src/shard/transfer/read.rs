@@ -1,0 +1,127 @@
+//! Reads: piece by piece from the store to the connection, in order. A read that finds its connection's transmit ring
+//! full waits in the connection's list.
+
+use scsi_core::device::IoDone;
+use scsi_core::store::{Block, BlockOp, InlineOp, Now, Port};
+
+use super::{Progress, Transfer};
+use crate::iscsi::connection::respond::burst_left;
+use crate::iscsi::transmit::Payload;
+use crate::keys::TaskKey;
+use crate::limits::IN_FLIGHT_MAX;
+use crate::shard::TargetShard;
+use crate::shard::driver::Env;
+use crate::shard::task::State;
+
+impl TargetShard {
+    /// Begins as many pieces of a read as the connection has space for.
+    #[inline(always)]
+    pub(in crate::shard) fn run_read(
+        &mut self,
+        key: TaskKey,
+        store: Port,
+        alignment: u32,
+        env: &mut Env<'_>,
+    ) -> Progress {
+        let task = &self.tasks[key];
+        let index = task.connection;
+        let max_burst = self.sessions[task.session].rules().max_burst_len;
+        loop {
+            let connection = &mut self.sessions[index];
+            let task = &mut self.tasks[key];
+            let transfer = &mut task.transfer;
+            if transfer.begun == transfer.len {
+                return transfer.over(Ok(IoDone::Done));
+            }
+            // Pieces that completed before one that is late count, too: they hold memory and numbers.
+            if usize::from(transfer.in_flight) + transfer.early.len() >= usize::from(IN_FLIGHT_MAX) {
+                return Progress::Waits;
+            }
+            if !connection.has_space_for(key, transfer.begun == 0) {
+                if transfer.in_flight == 0 {
+                    connection.pause_read(key);
+                    task.state = State::Paused;
+                    self.sessions.touch(index);
+                }
+                return Progress::Waits;
+            }
+            let offset = transfer.offset + transfer.begun;
+            let (len, block_len) =
+                transfer.begin_read(max_burst, connection.segment_len(), alignment as usize);
+            let mut block = env.pool.take(block_len);
+            let done = match transfer.in_flight {
+                0 => env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }),
+                _ => None,
+            };
+            match done {
+                Some(Ok(now)) => {
+                    let payload = match now {
+                        Now::Moved => {
+                            block.set_len(len);
+                            Payload::Block(block)
+                        }
+                        Now::Zeroes => {
+                            env.pool.give(block);
+                            Payload::Zeroes(len)
+                        }
+                    };
+                    self.send_read(key, len, payload, env);
+                }
+                Some(Err(error)) => {
+                    env.pool.give(block);
+                    return Progress::Over(Err(error));
+                }
+                None => self.submit(key, store, BlockOp::Read { offset, into: block }, env.engines),
+            }
+        }
+    }
+
+    /// A piece of a read has completed. It is sent once all pieces before it are.
+    pub(in crate::shard) fn read_completed(
+        &mut self,
+        key: TaskKey,
+        chunk: u8,
+        block: Block,
+        env: &mut Env<'_>,
+    ) {
+        let transfer = &mut self.tasks[key].transfer;
+        transfer.early.push((chunk, block));
+        loop {
+            let transfer = &mut self.tasks[key].transfer;
+            let next = transfer.next_send;
+            let Some(at) = transfer.early.iter().position(|(chunk, _)| *chunk == next) else { return };
+            let (_, mut block) = transfer.early.swap_remove(at);
+            transfer.next_send = next.wrapping_add(1);
+            // The last piece may be shorter than what the store had to read for it.
+            let len = (transfer.len - transfer.done).min(block.len() as u64) as usize;
+            block.set_len(len);
+            self.send_read(key, len, Payload::Block(block), env);
+        }
+    }
+}
+
+impl Transfer {
+    /// Begins the next piece of a read: how much of it is sent, and how much is read for that, in bytes.
+    #[inline(always)]
+    fn begin_read(&mut self, max_burst: u32, segment_len: usize, alignment: usize) -> (usize, usize) {
+        let left = self.len - self.begun;
+        let burst_left = burst_left(max_burst, self.begun);
+        let mut len = left.min(burst_left).min(segment_len as u64) as usize;
+        let mut block_len = len;
+        if len & (alignment - 1) != 0 {
+            (len, block_len) = whole_blocks(len, left, segment_len, alignment);
+            self.is_coarse |= len as u64 > burst_left || len > segment_len;
+        }
+        self.begun += len as u64;
+        (len, block_len)
+    }
+}
+
+/// A piece of a read from a store that reads only whole blocks: how much of it is sent, and how much is read. Best would
+/// be `len` bytes, `left` bytes of the command are left. At the end of the command more is read than is sent.
+#[cold]
+fn whole_blocks(len: usize, left: u64, segment_len: usize, alignment: usize) -> (usize, usize) {
+    let at_once = segment_len.max(alignment).next_multiple_of(alignment) as u64;
+    let len = if (len as u64) < left { left.min(at_once) as usize } else { len };
+    (len, len.next_multiple_of(alignment))
+}
