@@ -1,8 +1,8 @@
 //! Text requests in the full feature phase (RFC 7143 11.10, 11.11): requests and answers that continue over several
 //! PDUs, SendTargets, and keys that may still be declared.
 //!
-//! Serves discovery and normal sessions alike. It holds one exchange at a time, for that is all an initiator may
-//! have on a connection, and knows no sequence numbers: whoever owns the connection adds them to a [`TextPiece`].
+//! It serves discovery and normal sessions. It holds one exchange at a time, because an initiator may have only one on a
+//! connection. It has no sequence numbers: the owner of the connection adds them to a [`TextPiece`].
 
 use bytes::{Bytes, BytesMut};
 use iscsi_proto::ids::{Itt, Ttt};
@@ -27,30 +27,30 @@ pub struct TextExchange {
     state: State,
 }
 
-/// The session that text requests come in.
+/// The kind of session that the text requests are of.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TextSession {
-    /// May ask for any target.
+    /// A discovery session, which may ask for any target.
     Discovery,
-    /// May ask for the target it is logged in to.
+    /// A normal session, which may ask only for this target.
     Normal(IscsiName),
 }
 
-/// What a text request led to.
+/// The result of a text request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TextStep {
-    /// To be sent now.
+    /// Send this response.
     Send(TextPiece),
-    /// To be answered by [`TextExchange::targets`], now or later.
+    /// Answer with [`TextExchange::targets`], now or later.
     SendTargets(SendTargetsScope),
-    /// To be answered by a Reject; the exchange is forgotten.
+    /// Send a Reject; the exchange has ended.
     Reject(RejectReason),
 }
 
-/// A Text Response but for its sequence numbers.
+/// A Text Response without its sequence numbers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TextPiece {
-    /// F: the exchange is over.
+    /// F: the exchange has ended.
     pub last: bool,
     /// C: the text goes on in the next response.
     pub continues: bool,
@@ -58,7 +58,7 @@ pub struct TextPiece {
     pub lun: [u8; 8],
     /// As in the request.
     pub itt: Itt,
-    /// For the request that carries on; `None` when there is to be none.
+    /// Target transfer tag for the next request; `None` if the exchange has ended.
     pub ttt: Option<Ttt>,
     /// The data segment.
     pub text: Bytes,
@@ -89,7 +89,7 @@ enum State {
         ttt: Ttt,
         text: BytesMut,
     },
-    /// Waits for targets.
+    /// The targets are still to be given.
     Asking {
         call: Call,
         answer: TextBuilder,
@@ -100,14 +100,14 @@ enum State {
         ttt: Ttt,
         rest: Bytes,
     },
-    /// Answered, but the initiator has more to say.
+    /// Answered; the initiator continues with another request.
     Open {
         call: Call,
         ttt: Ttt,
     },
 }
 
-/// What a response repeats of its request.
+/// The fields of a request that its response repeats.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     itt: Itt,
@@ -116,7 +116,7 @@ struct Call {
 }
 
 impl TextExchange {
-    /// For a connection in the full feature phase, with what its login has agreed on.
+    /// The exchanges of a connection in the full feature phase, with the parameters of its login.
     pub fn new(session: TextSession, params: SessionParams, connection: ConnectionParams) -> Self {
         Self { session, params, connection, last_ttt: 0, state: State::Idle }
     }
@@ -125,7 +125,7 @@ impl TextExchange {
     pub fn receive(&mut self, request: &TextRequest, data: &[u8]) -> TextStep {
         let call = Call { itt: request.itt, lun: request.lun, last: request.last };
         match (std::mem::replace(&mut self.state, State::Idle), request.ttt) {
-            // One exchange at a time: the targets asked for belong to the first.
+            // One exchange at a time: the targets are for the first.
             (asking @ State::Asking { .. }, _) => {
                 self.state = asking;
                 TextStep::Reject(RejectReason::PROTOCOL_ERROR)
@@ -151,7 +151,7 @@ impl TextExchange {
         }
     }
 
-    /// The targets that were asked for; `None` when nobody waits for them any more.
+    /// Gives the targets that were asked for. Returns `None` if the exchange has ended meanwhile.
     pub fn targets(&mut self, targets: &[TargetRecord]) -> Option<TextPiece> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Asking { call, mut answer } => {
@@ -170,18 +170,18 @@ impl TextExchange {
         }
     }
 
-    /// Whether [`TextExchange::targets`] is awaited.
+    /// Whether the exchange waits for [`TextExchange::targets`].
     pub fn is_asking(&self) -> bool {
         matches!(self.state, State::Asking { .. })
     }
 
-    /// The connection's parameters as they stand: the peer may have declared another MaxRecvDataSegmentLength, which
-    /// holds for what is sent to it from now on.
+    /// The connection's present parameters. The peer may have declared another MaxRecvDataSegmentLength, which applies to
+    /// all PDUs sent from now on.
     pub fn connection(&self) -> ConnectionParams {
         self.connection
     }
 
-    /// Forgets the exchange that is going on, as when its request is rejected elsewhere.
+    /// Ends the present exchange, because its request is rejected elsewhere.
     pub fn reset(&mut self) {
         self.state = State::Idle;
     }
@@ -237,7 +237,7 @@ impl TextExchange {
         }
     }
 
-    /// What the value of SendTargets means in this session; `None` is not allowed here.
+    /// The meaning of a value of SendTargets in this session; `None`: the session must not ask for it.
     fn scope(&self, value: &str) -> Option<SendTargetsScope> {
         match (&self.session, value) {
             (TextSession::Discovery, "All") => Some(SendTargetsScope::All),
@@ -263,7 +263,7 @@ impl TextExchange {
     }
 
     fn next_ttt(&mut self) -> Ttt {
-        // Counts through all but the reserved value.
+        // All values but the reserved one.
         self.last_ttt = (self.last_ttt + 1) % u32::MAX;
         Ttt(self.last_ttt)
     }
@@ -273,7 +273,7 @@ fn piece(call: Call, ttt: Option<Ttt>, text: Bytes) -> TextPiece {
     TextPiece { last: false, continues: false, lun: call.lun, itt: call.itt, ttt, text }
 }
 
-/// Takes off what fits in one data segment: whole pairs if one fits, for peers that look at each response alone.
+/// Splits off what fits into one data segment: whole pairs if one fits, for peers that parse each response by itself.
 pub(super) fn split_first(text: &mut Bytes, len_max: u32) -> Bytes {
     let len_max = len_max as usize;
     if text.len() <= len_max {
@@ -358,7 +358,7 @@ mod tests {
         assert!(piece.ttt.is_some());
         let piece = sent(exchange.receive(&again, b"X-b=1\0"));
         assert_eq!((piece.last, piece.ttt, &piece.text[..]), (true, None, &b"X-b=NotUnderstood\0"[..]));
-        // Its tag is worth nothing now.
+        // Its tag is not valid any more.
         assert_eq!(exchange.receive(&again, b""), TextStep::Reject(RejectReason::INVALID_PDU_FIELD));
     }
 
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_tag_starts_anew_but_not_while_targets_are_asked_for() {
+    fn a_request_without_a_tag_begins_a_new_exchange_unless_targets_are_pending() {
         let mut exchange = normal();
         sent(exchange.receive(&TextRequest { last: false, continues: true, ..REQUEST }, b"X-a=1\0"));
         assert_eq!(sent(exchange.receive(&REQUEST, b"X-b=1\0")).text, &b"X-b=NotUnderstood\0"[..]);

@@ -1,6 +1,6 @@
-//! A discovery session after its login (RFC 7143 4.3, appendix C): SendTargets, pings, logout, and nothing else.
+//! A discovery session after its login (RFC 7143 4.3, appendix C): SendTargets, pings and logout.
 //!
-//! The same manner as [`Login`](super::login::Login): no socket, no clock; it asks [`Question::SendTargets`].
+//! It is driven as [`Login`](super::login::Login) is, without socket and clock. It asks [`Question::SendTargets`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::login::{Answer, CloseReason, Question, SendTargetsQuestion};
 use super::text_exchange::{TextExchange, TextPiece, TextSession, TextStep};
 use crate::limits;
 
-/// One discovery session, which is one connection.
+/// One discovery session, which has one connection.
 #[derive(Debug)]
 pub struct Discovery {
     start: DiscoveryStart,
@@ -32,16 +32,16 @@ pub struct Discovery {
     over: bool,
 }
 
-/// What a discovery session tells its driver.
+/// What happened in a discovery session. The driver acts on it.
 #[derive(Debug)]
 pub enum DiscoveryEvent {
-    /// To be answered by [`Discovery::answer`]; always [`Question::SendTargets`].
+    /// Answer it with [`Discovery::answer`]; always [`Question::SendTargets`].
     Ask(Question),
-    /// Over: send what is left to transmit, then close.
+    /// The session has ended: send what is left to transmit, then close the connection.
     Closed(CloseReason),
 }
 
-/// What the login leaves to the session.
+/// What the session takes over from its login.
 #[derive(Debug)]
 pub(super) struct DiscoveryStart {
     pub(super) initiator_name: IscsiName,
@@ -54,8 +54,8 @@ pub(super) struct DiscoveryStart {
 }
 
 impl Discovery {
-    /// Goes on where a login ended: what it had to transmit, what it had not read, when it was to end at the latest,
-    /// from where on silence counts.
+    /// Begins after a login: with the bytes that it had to transmit and had not read, and with its deadline, from which on
+    /// the time without requests counts.
     pub(super) fn new(
         start: DiscoveryStart,
         transmit: VecDeque<Bytes>,
@@ -70,12 +70,12 @@ impl Discovery {
         discovery
     }
 
-    /// Who is here.
+    /// The initiator.
     pub fn initiator_name(&self) -> &IscsiName {
         &self.start.initiator_name
     }
 
-    /// Takes bytes from the peer, cut anywhere.
+    /// Takes in received bytes, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         if self.over {
             return;
@@ -88,7 +88,7 @@ impl Discovery {
         self.read();
     }
 
-    /// The answer to the question asked last; one that was not asked for is ignored.
+    /// Resumes with the answer to the last question. An answer that was not asked for is ignored.
     pub fn answer(&mut self, answer: Answer) {
         let targets = match answer {
             Answer::Targets(targets) => targets,
@@ -100,15 +100,15 @@ impl Discovery {
         }
     }
 
-    /// Bytes for the peer, in order; call it when the ones before are sent.
+    /// Bytes for the peer, in order. Call it when the previous ones are sent.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         let bytes = self.transmit.pop_front();
-        // What waited for room can be answered now.
+        // Requests that waited for space can be answered now.
         self.read();
         bytes
     }
 
-    /// What happened, in order.
+    /// Events, in order.
     pub fn poll_event(&mut self) -> Option<DiscoveryEvent> {
         self.events.pop_front()
     }
@@ -118,14 +118,14 @@ impl Discovery {
         (!self.over).then_some(self.deadline)
     }
 
-    /// Ends the session if it was silent for too long.
+    /// Ends the session if it had no requests for too long.
     pub fn handle_timeout(&mut self, now: Instant) {
         if !self.over && now >= self.deadline {
             self.close(CloseReason::TimedOut);
         }
     }
 
-    /// While targets are asked for, what arrives waits.
+    /// Reads requests, unless the answer to a question is pending.
     fn read(&mut self) {
         while !self.over && !self.text.is_asking() && self.transmit.len() < limits::DISCOVERY_TRANSMIT_MAX {
             let digests = self.start.connection.digests();
@@ -171,7 +171,7 @@ impl Discovery {
         }
     }
 
-    /// There is one connection, so commands arrive in order, and the number they bring is the next.
+    /// Takes over the request's CmdSN. With one connection, commands arrive in order.
     fn count(&mut self, immediate: bool, cmd_sn: CmdSn) {
         if !immediate && !cmd_sn.is_before(self.start.next_cmd_sn) {
             self.start.next_cmd_sn = cmd_sn.next();
@@ -193,7 +193,7 @@ impl Discovery {
     }
 
     fn handle_nop(&mut self, nop: &NopOut, data: &[u8]) {
-        // Without a tag it wants no answer.
+        // Without a tag it asks for no answer.
         if nop.itt.is_none() {
             return;
         }
@@ -237,7 +237,7 @@ impl Discovery {
         self.send(piece.response(stat_sn, exp_cmd_sn, max_cmd_sn).into(), &piece.text);
     }
 
-    /// The numbers of the next response, each of which takes one StatSN.
+    /// The numbers of the next response; each response takes one StatSN.
     fn numbers(&mut self) -> (StatSn, CmdSn, CmdSn) {
         let stat_sn = self.start.next_stat_sn;
         self.start.next_stat_sn = stat_sn.next();

@@ -1,4 +1,5 @@
-//! A login that succeeded but for its last response: one owned value, carried to the loop that will serve it.
+//! A login that is complete but for its final response: one owned value, which is sent to the loop that will serve the
+//! connection.
 
 use bytes::Bytes;
 use iscsi_proto::ids::{Cid, Isid, Tsih};
@@ -10,15 +11,15 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 
 use super::{LoginNames, wire};
 
-/// All that a session needs to know of the login that made or joined it.
+/// What a session needs of the login that makes or joins it.
 ///
-/// The last Login Response is not sent yet: a session identifying handle exists only once the session does.
-/// Whoever makes the session sends [`LoggedIn::final_response`], or [`LoggedIn::refusal`] and closes.
+/// The final Login Response is not sent yet, because it carries the handle of the session. The owner of the session sends
+/// [`LoggedIn::final_response`]; or it sends [`LoggedIn::refusal`] and closes the connection.
 #[derive(Clone, Debug)]
 pub struct LoggedIn {
     /// InitiatorName.
     pub initiator_name: IscsiName,
-    /// InitiatorAlias, as the peer wrote it: to be escaped before it is shown.
+    /// InitiatorAlias, as the peer wrote it; escape it before it is shown.
     pub initiator_alias: Option<String>,
     /// TargetName.
     pub target_name: IscsiName,
@@ -30,25 +31,25 @@ pub struct LoggedIn {
     pub cid: Cid,
     /// The name that CHAP has proven.
     pub chap_user: Option<String>,
-    /// What was agreed for the session; of no meaning when an existing session is joined.
+    /// The session's parameters; not used when an existing session is joined.
     pub session: SessionParams,
-    /// What was agreed for this connection.
+    /// The connection's parameters.
     pub connection: ConnectionParams,
     /// Target portal group tag of the portal.
     pub portal_group_tag: u16,
-    /// The last Login Response but for TSIH and MaxCmdSN.
+    /// The final Login Response without TSIH and MaxCmdSN.
     pub response: LoginResponse,
-    /// The text that goes with it.
+    /// The text of the final Login Response.
     pub response_text: Bytes,
-    /// CmdSN of the first command to come: ExpCmdSN.
+    /// CmdSN of the first command: ExpCmdSN.
     pub next_cmd_sn: CmdSn,
-    /// StatSN of the first response after the last Login Response.
+    /// StatSN of the first response after the final Login Response.
     pub next_stat_sn: StatSn,
     /// Bytes received after the last Login Request: the beginning of the full feature phase.
     pub unread: Bytes,
     /// Bytes received, `unread` included.
     pub received: u64,
-    /// Bytes sent, the last Login Response not included.
+    /// Bytes sent, without the final Login Response.
     pub sent: u64,
 }
 
@@ -59,18 +60,18 @@ impl LoggedIn {
         format!("{},i,{}", self.initiator_name.normalized(), self.isid)
     }
 
-    /// Who logs in where, for the log.
+    /// The names of initiator and target, for the log.
     pub fn names(&self) -> LoginNames {
         LoginNames::of(&self.initiator_name, &self.target_name)
     }
 
-    /// The last Login Response on the wire; `tsih` is the session's, new or joined.
+    /// The bytes of the final Login Response; `tsih` is the handle of the session, new or joined.
     pub fn final_response(&self, tsih: Tsih, max_cmd_sn: CmdSn) -> Bytes {
         let response = LoginResponse { tsih, max_cmd_sn, ..self.response };
         wire::encode(&response, &self.response_text)
     }
 
-    /// The login refused at the last moment (RFC 7143 11.13.5); the connection is to be closed after it.
+    /// The bytes of a response that refuses the login after all (RFC 7143 11.13.5); close the connection after it.
     pub fn refusal(&self, status: LoginStatus) -> Bytes {
         wire::encode(&wire::refusal(&self.response, status), &[])
     }

@@ -1,13 +1,16 @@
 //! One login, from the first byte of a connection to the full feature phase (RFC 7143 6.3, 11.12, 11.13).
 //!
-//! [`Login`] owns no socket and reads no clock. Give it what arrives ([`Login::receive`]), the time
-//! ([`Login::handle_timeout`]) and answers ([`Login::answer`]); after each, send what [`Login::poll_transmit`] has
-//! and see what [`Login::poll_event`] says. It knows nothing of targets and accounts: it asks a [`Question`] and
-//! resumes by its answer, so that a slow answer delays this login only.
+//! [`Login`] owns no socket and reads no clock. The driver feeds it received bytes ([`Login::receive`]), the time
+//! ([`Login::handle_timeout`]) and answers ([`Login::answer`]). After each call the driver sends the bytes of
+//! [`Login::poll_transmit`] and acts on the events of [`Login::poll_event`], until both return `None`. The login knows
+//! no targets and no accounts: it asks a [`Question`] and resumes with the answer, so that a slow answer delays only
+//! this login.
 //!
-//! A normal session's last response is left to whoever makes the session, see [`LoggedIn`].
+//! The final response of a normal login is sent by the owner of the session, see [`LoggedIn`].
 
 mod attach;
+mod close;
+mod config;
 #[doc(hidden)]
 pub mod fuzzing;
 mod names;
@@ -22,15 +25,16 @@ pub(in crate::iscsi) mod tests;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use iscsi_proto::ids::Tsih;
 use iscsi_proto::login::LoginStatus;
 pub use iscsi_proto::params::SessionType;
 pub use iscsi_proto::text::negotiate::{DigestChoice, Preferences};
 
 pub use self::attach::LoggedIn;
+pub use self::close::CloseReason;
+pub use self::config::LoginConfig;
 pub use self::names::LoginNames;
 use self::phase::{Phase, Verdict};
 pub use self::question::{
@@ -39,76 +43,19 @@ pub use self::question::{
     challenger_from_os,
 };
 use super::discovery::Discovery;
-use crate::limits;
 
-/// What is the same for every login of a daemon.
-#[derive(Clone, Debug)]
-pub struct LoginConfig {
-    /// From the first byte to the end of the login, waiting for answers included.
-    pub timeout: Duration,
-    /// Data bytes in one PDU.
-    pub pdu_data_len_max: u32,
-    /// Text bytes in the whole login.
-    pub text_len_max: usize,
-    /// PDUs in the whole login.
-    pub pdus_max: u32,
-    /// Bytes kept while an answer is awaited.
-    pub unread_len_max: usize,
-    /// The handle of discovery sessions: none of theirs is ever joined, so one serves all.
-    pub discovery_tsih: Tsih,
-    /// A discovery session that is silent for so long is closed.
-    pub discovery_idle: Duration,
-}
-
-impl Default for LoginConfig {
-    fn default() -> Self {
-        Self {
-            timeout: limits::LOGIN_TIMEOUT,
-            pdu_data_len_max: limits::LOGIN_PDU_DATA_LEN_MAX,
-            text_len_max: limits::LOGIN_TEXT_LEN_MAX,
-            pdus_max: limits::LOGIN_PDUS_MAX,
-            unread_len_max: limits::LOGIN_UNREAD_LEN_MAX,
-            discovery_tsih: Tsih(0xffff),
-            discovery_idle: limits::DISCOVERY_IDLE,
-        }
-    }
-}
-
-/// What a login tells its driver.
+/// What happened in a login. The driver acts on it.
 #[derive(Debug)]
 pub enum LoginEvent {
-    /// To be answered by [`Login::answer`].
+    /// Answer it with [`Login::answer`].
     Ask(Question),
-    /// Agreed: a normal session is to be made or joined; the login is over.
+    /// The negotiation is done and the login is over: make or join a normal session.
     Attach(Box<LoggedIn>),
-    /// Agreed: this serves the connection from here on, beginning with its `poll_transmit`; the login is over.
+    /// The negotiation is done and the login is over: this session serves the connection from now on, beginning with
+    /// its `poll_transmit`.
     Discovery(Box<Discovery>),
-    /// Over: send what is left to transmit, then close.
+    /// The login is over: send what is left to transmit, then close the connection.
     Closed(CloseReason),
-}
-
-/// Why a login or a discovery session ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The peer was told why.
-    #[error("login refused: {0:?}")]
-    Refused(LoginStatus),
-    /// Something else than a login came first.
-    #[error("opcode {0:#04x} before login")]
-    NotALogin(u8),
-    /// The bytes are no PDU that could be answered.
-    #[error("malformed PDU")]
-    Malformed,
-    /// More was sent than a login may need.
-    #[error("peer sent too much")]
-    TooMuch,
-    /// The time is up.
-    #[error("timed out")]
-    TimedOut,
-    /// The peer logged out of its discovery session.
-    #[error("logged out")]
-    LoggedOut,
 }
 
 /// One connection's login, as a target.
@@ -117,7 +64,7 @@ pub struct Login {
     deadline: Instant,
     received: BytesMut,
     transmit: VecDeque<Bytes>,
-    /// Bytes taken from the peer, and made for it.
+    /// Bytes received and bytes sent.
     octets: (u64, u64),
     events: VecDeque<LoginEvent>,
     state: State,
@@ -127,8 +74,8 @@ pub struct Login {
 
 enum State {
     /// Requests are read and answered.
-    Talking(Box<Phase>),
-    /// A question is out; what arrives is kept.
+    Reading(Box<Phase>),
+    /// A question waits for its answer; received bytes are kept.
     Asking(Box<Phase>),
     Over,
 }
@@ -142,14 +89,14 @@ impl Login {
             transmit: VecDeque::new(),
             octets: (0, 0),
             events: VecDeque::new(),
-            state: State::Talking(Box::new(Phase::new(config.clone()))),
+            state: State::Reading(Box::new(Phase::new(config.clone()))),
             config,
             why: Cow::Borrowed(""),
             names: LoginNames::default(),
         }
     }
 
-    /// Takes bytes from the peer, cut anywhere.
+    /// Takes in received bytes, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         if matches!(self.state, State::Over) || now >= self.deadline {
             return self.handle_timeout(now);
@@ -162,7 +109,7 @@ impl Login {
         self.read();
     }
 
-    /// The answer to the question asked last; one that was not asked for is ignored.
+    /// Resumes with the answer to the last question. An answer that was not asked for is ignored.
     pub fn answer(&mut self, answer: Answer) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(mut phase) => {
@@ -186,17 +133,17 @@ impl Login {
         self.transmit.pop_front()
     }
 
-    /// What happened, in order.
+    /// Events, in order.
     pub fn poll_event(&mut self) -> Option<LoginEvent> {
         self.events.pop_front()
     }
 
-    /// Why it was refused, for the log; empty unless it ended by [`CloseReason::Refused`].
+    /// Why it was refused, for the log; empty unless it ended with [`CloseReason::Refused`].
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// Who logs in where, as far as it is known, for the log.
+    /// The names of initiator and target as far as they are known, for the log.
     pub fn names(&self) -> &LoginNames {
         &self.names
     }
@@ -206,7 +153,8 @@ impl Login {
         (!matches!(self.state, State::Over)).then_some(self.deadline)
     }
 
-    /// Ends the login if its time is up. A peer that waits for an answer is refused, a silent one is closed.
+    /// Ends the login if its time is up: a peer that waits for an answer is refused, the connection of a silent one is
+    /// closed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if now < self.deadline {
             return;
@@ -217,7 +165,7 @@ impl Login {
                 let verdict = phase.refuse(Refusal::because(LoginStatus::ServiceUnavailable, why));
                 self.conclude(phase, verdict);
             }
-            State::Talking(_) => self.close(CloseReason::TimedOut),
+            State::Reading(_) => self.close(CloseReason::TimedOut),
             State::Over => {}
         }
     }
@@ -225,9 +173,9 @@ impl Login {
     fn read(&mut self) {
         loop {
             match std::mem::replace(&mut self.state, State::Over) {
-                State::Talking(mut phase) => {
+                State::Reading(mut phase) => {
                     let Some(verdict) = phase.read(&mut self.received) else {
-                        self.state = State::Talking(phase);
+                        self.state = State::Reading(phase);
                         return;
                     };
                     self.conclude(phase, verdict);
@@ -248,7 +196,7 @@ impl Login {
             Verdict::Respond(response) => {
                 self.octets.1 += response.len() as u64;
                 self.transmit.push_back(response);
-                self.state = State::Talking(phase);
+                self.state = State::Reading(phase);
             }
             Verdict::Ask(question) => {
                 self.events.push_back(LoginEvent::Ask(question));

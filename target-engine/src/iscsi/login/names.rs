@@ -1,4 +1,4 @@
-//! The declarations that say who logs in, where, and what for; all of them belong in the first request.
+//! The declarations of initiator, target and session type. All of them belong in the first request.
 
 use core::fmt;
 
@@ -10,7 +10,7 @@ use iscsi_proto::text::keys::Key;
 
 use super::question::{Question, Refusal, TargetQuestion};
 
-/// The names that a connection declares, as the log shows them: also those that are refused.
+/// The names that a connection declares, as the log shows them, those that are refused included.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoginNames {
     initiator: Option<String>,
@@ -35,7 +35,7 @@ impl LoginNames {
 }
 
 impl fmt::Display for LoginNames {
-    /// As the beginning of a line: `INITIATOR to TARGET: `, or what of it is known.
+    /// The beginning of a line: `INITIATOR to TARGET: `, as far as the names are known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = if self.discovery { Some("discovery") } else { self.target.as_deref() };
         match (&self.initiator, target) {
@@ -47,7 +47,7 @@ impl fmt::Display for LoginNames {
     }
 }
 
-/// Text of a peer's as a line of the log holds it.
+/// Text of a peer, as a line of the log shows it.
 pub(super) fn shown(text: &str, len_max: usize) -> String {
     text.escape_debug().take(len_max).collect()
 }
@@ -60,7 +60,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// What the whole text of the first request declares (RFC 7143 6.3.1).
+    /// The declarations in the whole text of the first request (RFC 7143 6.3.1).
     pub(super) fn of_first_request(pairs: &[(&str, &str)]) -> Result<Self, Refusal> {
         let missing = |key| Refusal::because(LoginStatus::MissingParameter, format!("{key} is missing"));
         let name = |key: &str, name, status| {
@@ -71,7 +71,7 @@ impl Names {
         let session_type = session_type(value(pairs, SESSION_TYPE))?;
         let target_name = match (session_type, value(pairs, TARGET_NAME)) {
             (SessionType::Normal, None) => return Err(missing(TARGET_NAME)),
-            // A name that no target can have is not found.
+            // No target can have a malformed name: it is not found.
             (SessionType::Normal, Some(text)) => Some(name(TARGET_NAME, text, LoginStatus::NotFound)?),
             (SessionType::Discovery, _) => None,
         };
@@ -83,7 +83,7 @@ impl Names {
         })
     }
 
-    /// What the configuration is to be asked.
+    /// The question to the configuration.
     pub(super) fn question(&self, request: &LoginRequest) -> Result<Question, Refusal> {
         if self.session_type == SessionType::Discovery && !request.tsih.is_new() {
             // A discovery session has one connection (RFC 7143 4.3).
@@ -101,7 +101,7 @@ impl Names {
         })))
     }
 
-    /// A declaration, in whichever request. What the question was about cannot change any more.
+    /// A declaration in any request. What the question was about must not change any more.
     pub(super) fn declared(&mut self, key: Key, value: &str) -> Result<(), Refusal> {
         match key {
             Key::InitiatorAlias => self.initiator_alias = Some(value.to_owned()),

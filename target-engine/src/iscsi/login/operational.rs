@@ -1,17 +1,16 @@
-//! The operational stage: what the target offers of itself, beyond answering.
+//! The operational stage: the keys that the target offers without being asked.
 
 use iscsi_proto::text::TextBuilder;
 use iscsi_proto::text::keys::{KEYS, Key, Pick, Row, Rule};
 use iscsi_proto::text::negotiate::{DigestChoice, Negotiation, Preferences};
 
-/// Declares what the target receives, with the first answer of the stage; once declared, nothing more.
+/// Declares MaxRecvDataSegmentLength with the first answer of the stage, once.
 pub(super) fn declare(negotiation: &mut Negotiation, answer: &mut TextBuilder) {
     negotiation.offer(Key::MaxRecvDataSegmentLength, answer);
 }
 
-/// Before the stage is left: offers the keys which nobody has mentioned and whose default goes beyond what the
-/// target allows. What the target would merely like better is not worth a round, nor is an initiator that
-/// mentions a key in vain worth being confused by an offer of it.
+/// Offers, before the stage is left, the keys that the initiator has not mentioned and whose default exceeds what the
+/// target allows. A mere preference is not worth another round trip.
 pub(super) fn offer_the_necessary(
     negotiation: &mut Negotiation,
     wishes: &Preferences,
@@ -24,7 +23,7 @@ pub(super) fn offer_the_necessary(
     }
 }
 
-/// Whether the value in force is none that the target's wish allows.
+/// Whether the present value exceeds what the target allows.
 fn goes_beyond(negotiation: &Negotiation, wishes: &Preferences, row: &Row) -> bool {
     let (wish, held) = (&wishes.session, &negotiation.session());
     match row.rule {
@@ -44,7 +43,7 @@ fn goes_beyond(negotiation: &Negotiation, wishes: &Preferences, row: &Row) -> bo
     }
 }
 
-/// Whether the key belongs into this stage (RFC 7143 6.3.2).
+/// Whether the key belongs to this stage (RFC 7143 6.3.2).
 pub(super) fn is_operational(name: &str) -> bool {
     Key::by_name(name)
         .is_some_and(|key| !matches!(key.row().rule, Rule::Security | Rule::Declared | Rule::Request))

@@ -1,5 +1,5 @@
-//! The login phase as a sequence of requests and responses: what must stay the same in all of them, stages and
-//! transits, text that goes on over several PDUs, and the way to the end.
+//! The login phase as a sequence of requests and responses: fields that must stay the same in all of them, stages and
+//! transitions, text over several PDUs, and the final response.
 
 use std::borrow::Cow;
 
@@ -20,19 +20,19 @@ use super::{CloseReason, LoggedIn, LoginConfig, operational, wire};
 use crate::iscsi::discovery::DiscoveryStart;
 use crate::iscsi::text_exchange::split_first;
 
-/// What a request, or an answer, led to.
+/// The result of a request or an answer.
 pub(super) enum Verdict {
-    /// The login goes on.
+    /// Send this response; the login goes on.
     Respond(Bytes),
-    /// The login waits.
+    /// Ask this question; the login waits.
     Ask(Question),
-    /// Agreed.
+    /// The login of a normal session is complete.
     Attach(Box<LoggedIn>),
-    /// Agreed; the last response is to be sent first.
+    /// The login of a discovery session is complete; its final response is sent first.
     Discovery(Bytes, Box<DiscoveryStart>),
-    /// Over, and the peer is told the status.
+    /// The login is refused with this response.
     Refuse(Bytes, Refusal),
-    /// Over.
+    /// The login ends without a response.
     Close(CloseReason),
 }
 
@@ -42,24 +42,24 @@ impl From<CloseReason> for Verdict {
     }
 }
 
-/// What a login knows so far.
+/// The state of a login between its requests.
 pub(super) struct Phase {
     config: LoginConfig,
     pdus: u32,
     text_len: usize,
-    /// The request that is answered next; its constants are those of the whole login.
+    /// The request to be answered next. Its constant fields are those of the whole login.
     request: Option<LoginRequest>,
     stage: Stage,
     next_stat_sn: StatSn,
-    /// The text of requests that are continued.
+    /// The text of requests with the C bit set.
     text: BytesMut,
-    /// An answer too long for one response.
+    /// The rest of an answer that is too long for one response.
     outgoing: Option<Outgoing>,
     names: Option<Names>,
     declared: Option<LoginNames>,
-    /// From the answer on.
+    /// Set by the answer to the question.
     terms: Option<(TargetAnswer, Negotiation)>,
-    /// The first answer was given.
+    /// The first text was answered.
     introduced: bool,
     security: Security,
 }
@@ -88,7 +88,7 @@ impl Phase {
         }
     }
 
-    /// Takes the next PDU from `received`, if it is there whole.
+    /// Takes the next PDU from `received`, once it is complete.
     pub(super) fn read(&mut self, received: &mut BytesMut) -> Option<Verdict> {
         let opcode = received.first()? & 0x3f;
         if opcode != LoginRequest::OPCODE {
@@ -107,7 +107,7 @@ impl Phase {
         Some(self.receive(&bhs, &data))
     }
 
-    /// Goes on with the request that the question was about.
+    /// Resumes the request that had to ask.
     pub(super) fn resume(&mut self, mut terms: TargetAnswer) -> Verdict {
         let session_type = self.names.as_ref().map_or(SessionType::Normal, |names| names.session_type);
         if session_type == SessionType::Discovery {
@@ -116,19 +116,19 @@ impl Phase {
         }
         let joins = self.request.is_some_and(|request| !request.tsih.is_new());
         let mut negotiation = if joins {
-            // The session's parameters stand; whoever owns it knows them.
+            // The owner of the session has its parameters; they do not change.
             Negotiation::joining(Role::Target, terms.keys, SessionParams::default())
         } else {
             Negotiation::new(Role::Target, terms.keys)
         };
-        // The key may stand behind others that depend on it.
+        // The key may follow others that depend on it.
         negotiation.set_session_type(session_type);
         self.terms = Some((terms, negotiation));
         let verdict = self.negotiate();
         self.or_refuse(verdict)
     }
 
-    /// Ends the login with a status, and where that is of use with another address.
+    /// Ends the login with a status, and with another address in the case of a redirection.
     pub(super) fn refuse(&mut self, refusal: Refusal) -> Verdict {
         let Some(response) = self.response(None, false) else { return CloseReason::Malformed.into() };
         let mut text = TextBuilder::new();
@@ -138,7 +138,7 @@ impl Phase {
         Verdict::Refuse(wire::encode(&wire::refusal(&response, refusal.status), &text.finish()), refusal)
     }
 
-    /// The names in the first request, once.
+    /// The names in the first request; `Some` once.
     pub(super) fn take_declared(&mut self) -> Option<LoginNames> {
         self.declared.take()
     }
@@ -147,7 +147,7 @@ impl Phase {
         verdict.unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
-    /// Before the login nobody is there to be answered; within it, it is the login that fails.
+    /// Bytes that are no PDU: before the first request the connection is closed, later the login is refused.
     fn not_a_login(&mut self, opcode: u8) -> Verdict {
         if self.request.is_none() {
             return CloseReason::NotALogin(opcode).into();
@@ -163,7 +163,7 @@ impl Phase {
         self.or_refuse(broken(error.to_string()))
     }
 
-    /// What of a broken header is enough to answer it.
+    /// The fields of a malformed request that a response needs.
     fn remember_for_refusal(&mut self, bhs: &Bhs) {
         if self.request.is_none() {
             let mut plain = *bhs;
@@ -198,7 +198,7 @@ impl Phase {
                 legal_transit(&request)
             };
         };
-        // The refusal names the login that it ends.
+        // The refusal has the tags of the login that it ends.
         self.request = Some(LoginRequest { stage: self.stage, ..before });
         if let Some(field) = changed_field(&before, &request) {
             return broken(format!("{field} changes during login"));
@@ -210,7 +210,7 @@ impl Phase {
         legal_transit(&request)
     }
 
-    /// Gathers text until it is whole.
+    /// Collects text until it is complete.
     fn take(&mut self, request: LoginRequest, data: &[u8]) -> Result<Verdict, Refusal> {
         self.pdus += 1;
         self.text_len += data.len();
@@ -222,7 +222,7 @@ impl Phase {
             return broken(format!("more than {text_len_max} bytes of text"));
         }
         if let Some(outgoing) = self.outgoing.take() {
-            // The initiator has only to ask for the rest (RFC 7143 6.2).
+            // The initiator may only ask for the rest (RFC 7143 6.2).
             return if data.is_empty() && !request.continues {
                 self.send(outgoing.rest, outgoing.next)
             } else {
@@ -244,7 +244,7 @@ impl Phase {
         Ok(Verdict::Ask(question))
     }
 
-    /// Answers one whole text.
+    /// Answers one complete text.
     fn negotiate(&mut self) -> Result<Verdict, Refusal> {
         let received = self.text.split().freeze();
         let pairs = parse(&received)?;
@@ -268,7 +268,7 @@ impl Phase {
                 Event::Declared(key) => names.declared(key, value)?,
                 Event::Security(key) if in_security => proofs.push((key, value)),
                 Event::Security(_) | Event::Request(_) => answer.pair(name, REJECT),
-                // What we offer is what we cannot do without.
+                // The target offers only keys that it needs.
                 Event::Refused(key) => return broken(format!("{key}: the target's offer is rejected")),
                 Event::Answered(_) | Event::Settled(_) | Event::Unknown => {}
             }
@@ -291,7 +291,7 @@ impl Phase {
         self.send(answer.finish(), next)
     }
 
-    /// Sends as much of an answer as one PDU may hold, and moves on with its last piece.
+    /// Sends as much of an answer as one PDU may hold; the last piece may transit to the next stage.
     fn send(&mut self, mut answer: Bytes, next: Option<Stage>) -> Result<Verdict, Refusal> {
         let declared = self.terms.as_ref().map(|(_, so_far)| so_far.connection().max_xmit_data_segment_len);
         let text = split_first(&mut answer, declared.unwrap_or(DEFAULT_SEGMENT_LEN).min(DEFAULT_SEGMENT_LEN));
@@ -367,7 +367,7 @@ impl Phase {
             tsih: request.tsih,
             itt: request.itt,
             stat_sn: self.next_stat_sn,
-            // A login is immediate: the first command has its number (RFC 7143 11.12.8).
+            // A login is immediate: the first command has its CmdSN (RFC 7143 11.12.8).
             exp_cmd_sn: request.cmd_sn,
             max_cmd_sn: request.cmd_sn,
             status: LoginStatus::Success,
@@ -396,7 +396,7 @@ fn changed_field(before: &LoginRequest, request: &LoginRequest) -> Option<&'stat
         ("TSIH", before.tsih != request.tsih),
         ("Initiator Task Tag", before.itt != request.itt),
         ("CID", before.cid != request.cid),
-        // Other connections of an existing session may have moved on (RFC 7143 11.12.8).
+        // Other connections of an existing session may have advanced CmdSN (RFC 7143 11.12.8).
         ("CmdSN", before.tsih.is_new() && before.cmd_sn != request.cmd_sn),
         ("VersionMax", before.version_max != request.version_max),
         ("VersionMin", before.version_min != request.version_min),
@@ -408,12 +408,12 @@ fn broken<T>(why: impl Into<Cow<'static, str>>) -> Result<T, Refusal> {
     Err(Refusal::because(LoginStatus::InitiatorError, why))
 }
 
-/// The login has lost what an earlier request made: a fault of this program.
+/// The login has lost the result of an earlier request, which is a bug.
 fn lost() -> Refusal {
     Refusal::because(LoginStatus::TargetError, "internal error: the login has no terms")
 }
 
-/// Names the key and its value, but no value of an authentication.
+/// Names the key and its value, without values of the authentication.
 fn wrong_key(error: NegotiationError, value: &str) -> Refusal {
     let (status, key) = match error {
         NegotiationError::SessionType => (LoginStatus::SessionTypeNotSupported, Some(Key::SessionType)),
@@ -431,5 +431,5 @@ fn wrong_key(error: NegotiationError, value: &str) -> Refusal {
 /// Data bytes in one PDU of a login or of a discovery session: the default of RFC 7143 13.12.
 const DEFAULT_SEGMENT_LEN: u32 = 8192;
 
-/// The only version there is (RFC 7143 11.12.4).
+/// The only version (RFC 7143 11.12.4).
 const VERSION: u8 = 0;

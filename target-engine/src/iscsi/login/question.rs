@@ -1,7 +1,7 @@
-//! What a login or discovery session asks of the configuration, and what it is told.
+//! Questions of a login or discovery session to the configuration, and their answers.
 //!
-//! Whoever drives a [`Login`](super::Login) answers from the configuration it owns, at once or later; the login
-//! waits. No secret in here is ever printed: the types that hold one have a `Debug` of their own.
+//! The driver of a [`Login`](super::Login) owns the configuration and answers at once or later; the login waits. Types
+//! that hold a secret have a `Debug` of their own, which does not print it.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -24,20 +24,20 @@ pub enum Question {
     SendTargets(Box<SendTargetsQuestion>),
 }
 
-/// Who knocks, and at which door; asked once in a login, before anything is negotiated.
+/// Who wants to log in, and where. It is asked once in a login, before anything is negotiated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TargetQuestion {
     /// InitiatorName.
     pub initiator_name: IscsiName,
-    /// InitiatorAlias, as the peer wrote it: to be escaped before it is shown.
+    /// InitiatorAlias, as the peer wrote it; escape it before it is shown.
     pub initiator_alias: Option<String>,
     /// The initiator's part of the session identifier.
     pub isid: Isid,
-    /// The session this connection wants to join; [`Tsih::NEW`] asks for a new one.
+    /// The session that this connection joins; [`Tsih::NEW`] asks for a new one.
     pub tsih: Tsih,
     /// The connection's number within the session.
     pub cid: Cid,
-    /// What the session is for.
+    /// Whether it is a normal or a discovery session.
     pub session_type: SessionType,
     /// TargetName; `None` only in a discovery session.
     pub target_name: Option<IscsiName>,
@@ -46,11 +46,11 @@ pub struct TargetQuestion {
 /// A SendTargets request (RFC 7143 appendix C).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SendTargetsQuestion {
-    /// Who asks.
+    /// The initiator that asks.
     pub initiator_name: IscsiName,
-    /// The account it has proven to know, where discovery asks for one.
+    /// The account of its CHAP login, if discovery asks for one.
     pub chap_user: Option<String>,
-    /// What is asked for.
+    /// Which targets it asks for.
     pub scope: SendTargetsScope,
 }
 
@@ -59,12 +59,12 @@ pub struct SendTargetsQuestion {
 pub enum SendTargetsScope {
     /// `All`: every target that the initiator may see; in discovery sessions only.
     All,
-    /// One target by its name; an unknown one is answered by no record.
+    /// One target by its name; an unknown name gets no record.
     Named(IscsiName),
 }
 
 impl SendTargetsScope {
-    /// Whether a target belongs in the answer, access aside.
+    /// Whether the answer includes a target with this name, if access is granted.
     pub fn includes(&self, name: &IscsiName) -> bool {
         match self {
             Self::All => true,
@@ -78,7 +78,7 @@ impl SendTargetsScope {
 pub struct TargetRecord {
     /// TargetName.
     pub name: IscsiName,
-    /// One TargetAddress each; without any it is where discovery is (RFC 7143 appendix C).
+    /// One TargetAddress each. Without any, the target is at the address of the discovery session (RFC 7143 appendix C).
     pub addresses: Vec<TargetAddress>,
 }
 
@@ -92,8 +92,8 @@ pub struct TargetAddress {
 }
 
 impl TargetAddress {
-    /// The address that a connection came in on, which its initiator can reach for sure. `None` for an IPv6
-    /// link-local one: it means nothing without the initiator's own name for the link.
+    /// The local address of a connection, which its initiator can reach. `None` for an IPv6 link-local address: it is
+    /// useless without the initiator's own name of the link.
     pub fn of_connection(local: SocketAddr, group: u16) -> Option<Self> {
         let portal = SocketAddr::new(local.ip().to_canonical(), local.port());
         let is_link_local = matches!(portal.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
@@ -102,7 +102,7 @@ impl TargetAddress {
 }
 
 impl fmt::Display for TargetAddress {
-    /// `192.0.2.1:3260,1` or `[2001:db8::1]:3260,1`; a scope identifier means nothing to the peer and is left out.
+    /// `192.0.2.1:3260,1` or `[2001:db8::1]:3260,1`; a scope identifier is of no use to the peer and is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.portal {
             SocketAddr::V4(portal) => write!(f, "{portal},{}", self.group),
@@ -111,12 +111,12 @@ impl fmt::Display for TargetAddress {
     }
 }
 
-/// What the configuration says.
+/// The answer of the configuration.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Question::Target`]: go on, on these terms.
+    /// To [`Question::Target`]: the login goes on, on these terms.
     Target(Box<TargetAnswer>),
-    /// To [`Question::Target`]: no.
+    /// To [`Question::Target`]: the login is refused.
     Refuse(Refusal),
     /// To [`Question::SendTargets`].
     Targets(Vec<TargetRecord>),
@@ -125,21 +125,21 @@ pub enum Answer {
 /// Why a login ends, and where to try instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
-    /// Anything but success.
+    /// The status class and detail; never success.
     pub status: LoginStatus,
     /// With the redirecting statuses (RFC 7143 11.13.5): `address:port` without a group, IPv6 in brackets.
     pub target_address: Option<String>,
-    /// The reason for the log, which the peer is not told.
+    /// The reason for the log; it is not sent to the peer.
     pub why: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// With a reason for the log, which names the key or field.
+    /// A refusal with a reason for the log, which names the key or field.
     pub fn because(status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Self {
         Self { status, target_address: None, why: why.into() }
     }
 
-    /// With another address to log in at.
+    /// A redirection to another address.
     pub fn redirect(status: LoginStatus, address: String) -> Self {
         let why = format!("the login continues at {address}").into();
         Self { status, target_address: Some(address), why }
@@ -149,7 +149,7 @@ impl Refusal {
 /// The terms on which an initiator may go on.
 #[derive(Clone, Debug)]
 pub struct TargetAnswer {
-    /// The target's side of the negotiation: each key's rule makes one value of this and the initiator's.
+    /// The target's side of the negotiation; the rule of each key combines it with the initiator's value.
     pub keys: Preferences,
     /// What the initiator must prove.
     pub auth: AuthRequirement,
@@ -160,7 +160,7 @@ pub struct TargetAnswer {
 /// What the initiator must prove before it leaves the security stage.
 #[derive(Clone, Debug)]
 pub enum AuthRequirement {
-    /// Nothing; an initiator that insists on CHAP is refused, for there is nothing to prove it against.
+    /// Nothing. An initiator that offers only CHAP is refused, because there is no account to check it against.
     None,
     /// CHAP (RFC 7143 12.1.3).
     Chap(Box<ChapTerms>),
@@ -171,13 +171,13 @@ pub enum AuthRequirement {
 pub struct ChapTerms {
     /// Any of these lets the initiator in.
     pub incoming: Vec<ChapAccount>,
-    /// With what the target proves itself, if it is asked to.
+    /// The account of the target, for initiators that ask it to authenticate.
     pub outgoing: Option<ChapAccount>,
-    /// The algorithms that are accepted, the best first.
+    /// The accepted algorithms, the best first.
     pub algorithms: Vec<Algorithm>,
     /// Fresh for each login, see [`challenge_from_os`].
     pub challenge: Challenge,
-    /// Who made it, and those of all other logins.
+    /// The source of the challenges of all logins.
     pub challenger: Arc<Challenger>,
 }
 
@@ -190,20 +190,20 @@ pub struct ChapAccount {
     pub secret: Secret,
 }
 
-/// Whoever makes all challenges of a daemon, with a key from the operating system's generator.
+/// Makes the source of all challenges of a daemon, with a key from the operating system's generator.
 ///
 /// # Errors
-/// The system has no randomness to give; the login must then be refused, never go on with a guess.
+/// The operating system returns no random bytes. The login must be refused then.
 pub fn challenger_from_os() -> Result<Challenger, getrandom::Error> {
     let mut key = [0; 32];
     getrandom::fill(&mut key)?;
     Ok(Challenger::new(key))
 }
 
-/// A challenge that nobody can foresee, from the operating system's generator.
+/// A challenge from random bytes of the operating system.
 ///
 /// # Errors
-/// As above.
+/// Same errors as [`challenger_from_os`].
 pub fn challenge_from_os(challenger: &Challenger) -> Result<Challenge, getrandom::Error> {
     let (mut identifier, mut nonce) = ([0], [0; NONCE_LEN]);
     getrandom::fill(&mut identifier)?;

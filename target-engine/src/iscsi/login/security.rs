@@ -1,6 +1,6 @@
-//! The security stage: which method, and CHAP as the target sees it (RFC 7143 12, RFC 1994).
+//! The security stage: the choice of the method, and the target's side of CHAP (RFC 7143 12, RFC 1994).
 //!
-//! Whatever goes wrong with a proof ends in one and the same status, whether the name or the secret was wrong.
+//! A failed authentication ends with the same status whether the name or the secret was wrong.
 
 use iscsi_proto::chap::{self, Algorithm, Challenge, Secret};
 use iscsi_proto::login::{LoginStatus, Stage};
@@ -16,15 +16,15 @@ pub(super) struct Security {
 
 #[derive(Debug)]
 enum State {
-    /// No method is agreed on.
+    /// No method is chosen.
     Start,
     /// AuthMethod=None.
     Nothing,
-    /// AuthMethod=CHAP; CHAP_A is awaited.
+    /// AuthMethod=CHAP; the initiator sends CHAP_A next.
     Chap,
-    /// CHAP_N and CHAP_R are awaited.
+    /// The initiator sends CHAP_N and CHAP_R next.
     Challenged(Algorithm),
-    /// The initiator is who it says.
+    /// The initiator is authenticated.
     Proven(String),
 }
 
@@ -43,7 +43,7 @@ impl Security {
         Self { state: State::Start }
     }
 
-    /// Answers one text of this stage; gives whether the stage may be left.
+    /// Answers one text of this stage. Returns whether the stage may be left.
     pub(super) fn negotiate(
         &mut self,
         auth: &AuthRequirement,
@@ -69,13 +69,13 @@ impl Security {
         }
         let passed = self.is_passed(auth);
         if !passed && next.is_some() && matches!(self.state, State::Start) {
-            // It would leave without a word about who it is.
+            // It would leave the stage without authentication.
             return failed("AuthMethod is missing: a proof is required");
         }
         Ok(passed)
     }
 
-    /// Whether nothing is left to be proven: true from the start where nothing is required.
+    /// Whether the authentication is complete; true from the start if none is required.
     pub(super) fn is_passed(&self, auth: &AuthRequirement) -> bool {
         match auth {
             AuthRequirement::None => true,
@@ -83,7 +83,7 @@ impl Security {
         }
     }
 
-    /// The name that was proven.
+    /// The authenticated name.
     pub(super) fn take_user(&mut self) -> Option<String> {
         match std::mem::replace(&mut self.state, State::Start) {
             State::Proven(user) => Some(user),
@@ -91,7 +91,7 @@ impl Security {
         }
     }
 
-    /// Of the methods offered the one that is required; there is no choice beyond.
+    /// Chooses the required method from the offered ones.
     fn choose_method(&mut self, auth: &AuthRequirement, offered: &str) -> Result<&'static str, Refusal> {
         let (method, state) = match auth {
             AuthRequirement::None => ("None", State::Nothing),
@@ -108,7 +108,7 @@ impl Security {
         Ok(method)
     }
 
-    /// The steps of CHAP, as many as the text has keys for (RFC 7143 12.1.3).
+    /// Takes as many steps of CHAP as the text has keys for (RFC 7143 12.1.3).
     fn exchange(
         &mut self,
         terms: &ChapTerms,
@@ -152,8 +152,8 @@ impl ChapKeys<'_> {
     }
 }
 
-/// The initiator's proof; the secret that it was made with. It is held against every account, so that neither the
-/// answer nor the time tells whether the name is known.
+/// Checks the initiator's response and returns the secret of the account. The response is compared with every account, so
+/// that neither the result nor the time shows whether the name is known.
 fn verify<'a>(
     algorithm: Algorithm,
     terms: &'a ChapTerms,
@@ -170,9 +170,8 @@ fn verify<'a>(
     proven.map_or_else(|| failed("CHAP_N or CHAP_R: wrong name or secret"), Ok)
 }
 
-/// The target's proof, where the initiator wants one. What would be of use to somebody who has not the target's
-/// secret, but only a way to have proofs made, is refused: our own challenge, on whichever connection it went out,
-/// and one secret for both directions (RFC 7143 12.1.3).
+/// Makes the target's response if the initiator has sent a challenge. A reflected challenge of any of our connections and a
+/// secret that is used in both directions are refused (RFC 7143 12.1.3).
 fn prove(
     algorithm: Algorithm,
     terms: &ChapTerms,

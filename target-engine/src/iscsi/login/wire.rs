@@ -1,4 +1,4 @@
-//! Login Responses on their way out.
+//! The bytes of Login Responses.
 
 use bytes::{Bytes, BytesMut};
 use iscsi_proto::frame::{self, Digests};
@@ -14,7 +14,7 @@ pub(super) fn encode(response: &LoginResponse, text: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// The response that ends a login instead of `instead`.
+/// The response that refuses a login in place of `instead`.
 pub(super) fn refusal(instead: &LoginResponse, status: LoginStatus) -> LoginResponse {
     debug_assert!(!status.is_success(), "a refusal needs a reason");
     let status = if status.is_success() { LoginStatus::TargetError } else { status };
