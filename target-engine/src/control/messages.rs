@@ -24,9 +24,22 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LoopId(pub u32);
 
+/// Identifies a connection that is logging in; never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LoginId(pub u64);
+
 /// Identifies the service of a target by a set of loops. A target's number may be used again, this never is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServiceId(pub u64);
+
+/// The addresses of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Addresses {
+    /// The initiator's.
+    pub peer: SocketAddr,
+    /// The one that the initiator connected to.
+    pub local: SocketAddr,
+}
 
 /// A message of the control plane to a loop.
 #[derive(Debug)]

@@ -1,15 +1,16 @@
-//! CHAP accounts, and which of them a target (or discovery) uses for what.
+//! CHAP accounts, and which of them a target or discovery uses in which direction.
 
 pub use iscsi_proto::chap::Algorithm;
 
 use super::error::ModelError;
 use super::secret::Secret;
+pub use super::state::Direction;
 use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 
 /// All accounts of the daemon.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    /// From the eldest on.
+    /// Oldest first.
     accounts: Vec<Account>,
 }
 
@@ -25,26 +26,17 @@ pub struct Account {
 /// The accounts that a target or discovery uses, by name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BoundAccounts {
-    /// Any of these lets an initiator in; none: no proof is asked for.
+    /// Initiators authenticate with any of these; empty: without authentication.
     incoming: Vec<String>,
-    /// With what the target proves itself.
+    /// The target authenticates with this one.
     outgoing: Option<String>,
-}
-
-/// Whose proof an account is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Direction {
-    /// The initiator's.
-    Incoming,
-    /// The target's own.
-    Outgoing,
 }
 
 impl Accounts {
     /// Adds an account.
     ///
     /// # Errors
-    /// The name is taken, too long or no text to be shown, the secret is too long, or there are too many accounts.
+    /// The name is taken, too long or has control characters, the secret is too long, or there are too many accounts.
     pub fn add(&mut self, user: String, password: Secret) -> Result<(), ModelError> {
         if self.find(&user).is_some() {
             return Err(ModelError::AccountExists(user));
@@ -73,7 +65,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Removes an account; who unbinds it is the caller.
+    /// Removes an account; the caller unbinds it.
     ///
     /// # Errors
     /// [`ModelError::NoAccount`].
@@ -83,23 +75,23 @@ impl Accounts {
         Ok(())
     }
 
-    /// The account of that name.
+    /// Finds an account by its name.
     #[must_use]
     pub fn find(&self, user: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.user == user)
     }
 
-    /// All names, newest first.
+    /// Returns all names, newest first.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.accounts.iter().rev().map(|account| account.user.as_str())
     }
 }
 
 impl BoundAccounts {
-    /// Uses an account.
+    /// Binds an account.
     ///
     /// # Errors
-    /// It is used so already, or another is the outgoing one.
+    /// It is bound already, or another one is the outgoing account.
     pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), ModelError> {
         match direction {
             Direction::Incoming if self.incoming.iter().any(|known| known == user) => {
@@ -116,7 +108,7 @@ impl BoundAccounts {
         Ok(())
     }
 
-    /// Uses an account no more.
+    /// Unbinds an account.
     ///
     /// # Errors
     /// [`ModelError::AccountNotBound`].
@@ -131,25 +123,25 @@ impl BoundAccounts {
         found.map(drop).ok_or_else(|| ModelError::AccountNotBound { user: user.to_owned(), direction })
     }
 
-    /// The account is gone.
+    /// Removes the bindings of a removed account.
     pub fn forget(&mut self, user: &str) {
         self.incoming.retain(|known| known != user);
         self.outgoing.take_if(|known| known == user);
     }
 
-    /// From the eldest on.
+    /// Oldest first.
     #[must_use]
     pub fn incoming(&self) -> &[String] {
         &self.incoming
     }
 
-    /// If there is one.
+    /// Returns the account with which the target authenticates.
     #[must_use]
     pub fn outgoing(&self) -> Option<&str> {
         self.outgoing.as_deref()
     }
 
-    /// Nothing is bound.
+    /// Returns whether no account is bound.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.incoming.is_empty() && self.outgoing.is_none()
@@ -161,7 +153,7 @@ fn is_long(text: &str) -> bool {
     text.len() > ACCOUNT_FIELD_LEN_MAX
 }
 
-/// No account has this name.
+/// The error for an unknown account.
 pub(crate) fn no_account(user: &str) -> ModelError {
     ModelError::NoAccount(user.to_owned())
 }
@@ -229,7 +221,7 @@ mod tests {
         assert!(bound.is_empty());
     }
 
-    /// A stock daemon ends when a report is asked for after this.
+    /// After this tgt ends when a report is requested.
     #[test]
     fn an_account_that_was_not_bound_last_can_be_unbound() {
         let mut bound = BoundAccounts::default();

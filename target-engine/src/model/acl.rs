@@ -1,5 +1,5 @@
-//! Who may log in: rules on the initiator's address and on its name. As in stock one match of either kind is enough,
-//! unless the target asks for both; without any rule nobody may.
+//! Access control: rules on the initiator's address and on its name. As in tgt a match of either kind admits it, unless
+//! the target requires both; without rules no initiator is admitted.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use iscsi_proto::name::IscsiName;
 
 use super::error::{AddressRuleError, ModelError, Rule};
 
-/// A target's rules, each kept as it was written, for reports and for unbinding.
+/// The rules of a target, each kept as written, for reports and for unbinding.
 #[derive(Clone, Debug, Default)]
 pub struct Acl {
     addresses: Vec<(String, AddressRule)>,
@@ -15,28 +15,28 @@ pub struct Acl {
     matching: Matching,
 }
 
-/// How rules on addresses and rules on names go together.
+/// How rules on addresses and rules on names are combined.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Matching {
-    /// One rule that matches is enough.
+    /// One matching rule admits.
     #[default]
     Any,
-    /// One of each kind must match; without rules of one kind nobody is let in.
+    /// One rule of each kind must match; without rules of either kind no initiator is admitted.
     All,
 }
 
-/// What an address rule means.
+/// A parsed address rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum AddressRule {
     All,
-    /// With a prefix of all its bits it is one address.
+    /// An address with a prefix length.
     Network(IpAddr, u8),
-    /// A host's name, which is not looked up: no address matches it. Kept because stock keeps it.
+    /// A host name. It is not resolved and matches no address; tgt keeps such rules.
     Host,
 }
 
 impl Acl {
-    /// Whether an initiator may log in. Names that differ in case only are the same (RFC 3722 5).
+    /// Returns whether an initiator may log in. Names are compared without case (RFC 3722 5).
     #[must_use]
     pub fn allows(&self, address: IpAddr, name: &IscsiName) -> bool {
         let address = address.to_canonical();
@@ -48,13 +48,13 @@ impl Acl {
         }
     }
 
-    /// How its rules go together.
+    /// Returns how the rules are combined.
     #[must_use]
     pub fn matching(&self) -> Matching {
         self.matching
     }
 
-    /// Changes how its rules go together.
+    /// Sets how the rules are combined.
     pub fn set_matching(&mut self, matching: Matching) {
         self.matching = matching;
     }
@@ -110,22 +110,22 @@ impl Acl {
         Ok(())
     }
 
-    /// The rules as written: addresses, then names, each kind from its eldest on.
+    /// Returns the rules as written: addresses, then names, each kind oldest first.
     pub fn rules(&self) -> impl Iterator<Item = &str> {
         self.addresses().chain(self.names())
     }
 
-    /// The rules on addresses as written, from the eldest on.
+    /// Returns the rules on addresses as written, oldest first.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.addresses.iter().map(|(rule, _)| rule.as_str())
     }
 
-    /// The rules on names as written, from the eldest on.
+    /// Returns the rules on names as written, oldest first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|(name, _)| name.as_str())
     }
 
-    /// What an operator may not expect of these rules, in a sentence.
+    /// Returns a warning if rules have no effect because of others, or of how they are combined.
     #[must_use]
     pub fn shadowed_rule_warning(&self) -> Option<String> {
         let (addresses, names) = (!self.addresses.is_empty(), !self.names.is_empty());
@@ -150,10 +150,10 @@ impl Acl {
 }
 
 impl Matching {
-    /// Both.
+    /// All.
     pub const BOTH: [Self; 2] = [Self::Any, Self::All];
 
-    /// The word in reports and updates.
+    /// Returns the word for it in reports and updates.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -162,7 +162,7 @@ impl Matching {
         }
     }
 
-    /// From that word.
+    /// Parses that word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::BOTH.into_iter().find(|matching| matching.word() == word)
@@ -170,7 +170,7 @@ impl Matching {
 }
 
 impl AddressRule {
-    /// `ALL`, an address, an address in brackets, or either with `/` and the length of a prefix.
+    /// Parses `ALL`, an address, an address in brackets, or either with `/` and a prefix length.
     fn parse(text: &str) -> Result<Self, AddressRuleError> {
         if text == "ALL" {
             return Ok(Self::All);
@@ -189,14 +189,14 @@ impl AddressRule {
             Some(Ok(prefix)) if prefix <= bits => prefix,
             Some(_) => return Err(AddressRuleError::Prefix { bits }),
         };
-        // Peers are known by their IPv4 addresses where they have one.
+        // Addresses of peers are compared as IPv4 addresses where they are mapped ones.
         match (address, address.to_canonical()) {
             (IpAddr::V6(_), mapped @ IpAddr::V4(_)) if prefix >= 96 => Ok(Self::Network(mapped, prefix - 96)),
             _ => Ok(Self::Network(address, prefix)),
         }
     }
 
-    /// Whether every peer of a family is in it.
+    /// Whether it matches every address of a family.
     fn is_open(self) -> bool {
         matches!(self, Self::All | Self::Network(_, 0))
     }
@@ -216,11 +216,11 @@ impl AddressRule {
     }
 }
 
-/// Whether it may be meant as the name of a host; letters alone are more likely to be meant otherwise.
+/// Whether the text may be a host name; a word without digits or dots is more likely a mistake.
 fn is_host(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-    let is_top = last.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    let is_top = last.starts_with(|first: char| first.is_ascii_alphabetic());
     is_top && text.bytes().all(allowed) && !text.eq_ignore_ascii_case("all")
 }
 
@@ -244,7 +244,7 @@ mod tests {
         acl.allows(address.parse().unwrap(), &name("iqn.other"))
     }
 
-    /// In stock a /32 never matches, and neither does a network that is written with bits of a host.
+    /// In tgt a /32 never matches, and neither does a network that is written with bits of a host.
     #[test]
     fn addresses_and_networks() {
         let cases = [

@@ -3,8 +3,8 @@
 use iscsi_proto::name::NameError;
 use scsi_core::device::unit::UpdateError;
 
-use super::Tid;
-use super::account::Direction;
+use super::state::Direction;
+use super::tid::Tid;
 
 /// Why the model refuses a change.
 #[derive(Clone, Debug, Eq, PartialEq)]

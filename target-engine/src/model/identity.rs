@@ -1,19 +1,19 @@
-//! What initiators know a logical unit by: made of the installation, the target's name and the unit's number, or
-//! given by an administrator.
+//! The names of a logical unit, by which initiators identify it: made from the installation, the target's name and the
+//! unit's number, or given by an administrator.
 //!
-//! A name that is made has four forms of one hash: NAA 3h (locally assigned) with 60 bits of it, NAA 6h with 100 bits,
-//! the T10 vendor ID based designator and the serial number with 112 bits each. There is no IEEE company identifier of
-//! ours: in NAA 6h it is zero, as in stock. The target's number and the time are no part of a name: it is the same
-//! after every restart.
+//! A generated name is one hash in four forms: NAA 3h (locally assigned) with 60 bits of it, NAA 6h with 100 bits,
+//! the T10 vendor ID based designator and the serial number with 112 bits each. The project has no IEEE
+//! company identifier: in NAA 6h it is zero, as in tgt. The target's number and the time are not part of a name: it is
+//! the same after each restart.
 
 use scsi_core::device::unit::{DeviceType, UnitConfig};
 use scsi_core::lun::Lun;
 use sha2::{Digest, Sha256};
 
-use super::Tid;
+use super::tid::Tid;
 
-/// Which identity a server has. The SCSI ID, serial number and designators of a unit that is given none are made of it,
-/// of the target's name and of the unit's LUN.
+/// The identity of a server. The SCSI ID, serial number and designators of a unit without given ones are made from it, the
+/// target's name and the unit's LUN.
 ///
 /// An initiator treats units of the same designators as one disk with several paths: two servers that export different
 /// disks must not have the same identity.
@@ -32,7 +32,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// How units are named; makes the number of [`Identity::Unique`].
+    /// Returns how units are named; makes the number of [`Identity::Unique`].
     ///
     /// # Errors
     /// The operating system has no random numbers.
@@ -55,12 +55,12 @@ pub enum Naming {
     /// As in tgt 1.0.85, see [`Identity::Compatible`].
     #[default]
     Compatible,
-    /// By an installation's number.
+    /// By the number of the installation.
     Installation([u8; 16]),
 }
 
 impl Naming {
-    /// A new unit's configuration with the name it gets when it is given none.
+    /// Makes the configuration of a new unit, with generated names.
     #[must_use]
     pub fn config(self, device_type: DeviceType, tid: Tid, target_name: &str, lun: Lun) -> UnitConfig {
         let mut config = match device_type {
@@ -80,17 +80,16 @@ impl Naming {
         config
     }
 
-    /// Gives a unit a SCSI ID. One that is a hexadecimal number, alone or after `IET`, is the NAA 6h designator too, as
-    /// in stock; of other texts stock makes the same one for many, and here it is of a hash. The same ID is the same
-    /// unit on every host.
+    /// Sets the SCSI ID of a unit. If it is a hexadecimal number, alone or after `IET`, it is the NAA 6h designator, too, as
+    /// in tgt. For other texts the designator is a hash, where tgt gives many of them the same. Equal IDs give equal
+    /// designators on all hosts.
     pub fn rename(self, config: &mut UnitConfig, scsi_id: String) {
         let digits = scsi_id.strip_prefix(VENDOR.trim_end()).map_or(scsi_id.as_str(), str::trim_start);
         let is_number =
             (1..=NAA_DIGITS).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let hash = hash(GIVEN, &[scsi_id.as_bytes()]);
-        let as_stock = is_number || self == Self::Compatible;
-        config.naa_extended =
-            if as_stock { UnitConfig::naa_of_digits(&scsi_id) } else { naa_extended(&hash) };
+        let as_tgt = is_number || self == Self::Compatible;
+        config.naa_extended = if as_tgt { UnitConfig::naa_of_digits(&scsi_id) } else { naa_extended(&hash) };
         if self != Self::Compatible {
             config.naa_local = naa_local(&hash);
         }
@@ -98,7 +97,7 @@ impl Naming {
     }
 }
 
-/// Whether an initiator could take the one for the other.
+/// Returns whether initiators would take the two for one disk.
 #[must_use]
 pub fn same(one: &UnitConfig, other: &UnitConfig) -> bool {
     one.naa_extended == other.naa_extended || one.scsi_id == other.scsi_id || one.scsi_sn == other.scsi_sn
@@ -119,10 +118,10 @@ fn naa_extended(hash: &[u8; 32]) -> u128 {
     hash[..16].iter().fold(0, |number, byte| number << 8 | u128::from(*byte)) >> 28
 }
 
-/// What a hash is of, so that none is taken for another.
+/// Separates these hashes from those for other purposes.
 const MADE: &[u8] = b"tgt-rs unit made\0";
 const GIVEN: &[u8] = b"tgt-rs unit given\0";
-/// T10 VENDOR IDENTIFICATION, as in stock.
+/// T10 VENDOR IDENTIFICATION, as in tgt.
 const VENDOR: &str = "IET     ";
 /// Bytes of the hash in the serial number: with the vendor before its digits it fills the 36 bytes there are.
 const SERIAL_LEN: usize = 14;
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_names_are_of_numbers() {
+    fn names_of_tgt_are_made_of_numbers() {
         let config = disk(Naming::Compatible, 1, "iqn.x:a", 0x0b);
         assert_eq!((config.scsi_id.as_str(), config.scsi_sn.as_str()), ("IET     0001000b", "beaf111"));
         assert_eq!(config, UnitConfig::disk(1, 0x0b));
@@ -207,16 +206,16 @@ mod tests {
             ("", None),
         ];
         for (text, number) in cases {
-            let (mut ours, mut stock) = (disk(HERE, 1, "iqn.x", 1), disk(Naming::Compatible, 1, "iqn.x", 1));
+            let (mut ours, mut tgt) = (disk(HERE, 1, "iqn.x", 1), disk(Naming::Compatible, 1, "iqn.x", 1));
             HERE.rename(&mut ours, text.to_owned());
             assert_eq!(ours.scsi_id, text);
             match number {
                 Some(number) => assert_eq!(ours.naa_extended, number),
                 None => assert_eq!(ours.naa_extended >> 40, ours.naa_local.into(), "{text}: of the hash"),
             }
-            Naming::Compatible.rename(&mut stock, text.to_owned());
-            assert_eq!(stock.naa_extended, UnitConfig::naa_of_digits(text));
-            assert_eq!(stock.naa_local, 0x1_0000_0001);
+            Naming::Compatible.rename(&mut tgt, text.to_owned());
+            assert_eq!(tgt.naa_extended, UnitConfig::naa_of_digits(text));
+            assert_eq!(tgt.naa_local, 0x1_0000_0001);
         }
         let mut elsewhere = disk(Naming::Installation([9; 16]), 2, "iqn.y", 5);
         Naming::Installation([9; 16]).rename(&mut elsewhere, "volume-1".to_owned());

@@ -12,6 +12,7 @@ pub mod sessions;
 pub mod state;
 pub mod store;
 pub mod target;
+mod tid;
 pub mod unit;
 pub mod unit_parameters;
 
@@ -29,99 +30,70 @@ use portal::PortalSpec;
 pub use state::DriverState;
 use state::{Driver, State};
 use target::Target;
+pub use tid::Tid;
 use unit::TargetUnit;
 
 /// The whole configuration.
 #[derive(Debug)]
 pub struct Model {
-    /// Whether new connections are served.
+    /// Whether new logins are accepted.
     pub state: State,
     /// Whether debug messages are logged.
     pub debug: bool,
-    /// What `sys show` says of how I/O is done.
+    /// A remark on the I/O interface for `--mode system --op show`.
     pub remark: Option<String>,
-    /// The iSCSI driver: stopped, it listens nowhere and makes no target.
+    /// The iSCSI driver; stopped it has no portals and no targets.
     pub iscsi: DriverState,
-    /// Where it registers its targets.
+    /// The settings of the iSNS client.
     pub isns: Isns,
-    /// For new targets: see [`Target::nop_interval`].
+    /// The default of [`Target::nop_interval`].
     pub nop_interval: u32,
-    /// For new targets: see [`Target::nop_count`].
+    /// The default of [`Target::nop_count`].
     pub nop_count: u32,
-    /// For new targets: see [`Target::loops`].
+    /// The default of [`Target::loops`].
     pub loops: usize,
-    /// For new targets: see [`Target::parameters`].
+    /// The default of [`Target::parameters`].
     pub defaults: Defaults,
     /// How new units are named; as in tgt unless a server sets it.
     pub naming: Naming,
     /// CHAP accounts.
     pub accounts: Accounts,
-    /// What proofs may be made with, the best first.
+    /// The CHAP algorithms that are accepted, the preferred first.
     pub chap_algorithms: Vec<Algorithm>,
-    /// Those that discovery uses.
+    /// The accounts of discovery.
     pub discovery_accounts: BoundAccounts,
-    /// Where initiators connect, newest first.
+    /// The portals, newest first.
     pub portals: Vec<Portal>,
     targets: BTreeMap<Tid, Target>,
-    /// The numbers of the targets, the eldest first.
+    /// The numbers of the targets, oldest first.
     by_age: Vec<Tid>,
     hosts: BTreeMap<u32, Tid>,
 }
 
-/// A portal that is listened on.
+/// A portal with its listening socket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Portal {
-    /// Names its socket; never used twice.
+    /// Identifies its socket; never used twice.
     pub id: PortalId,
-    /// Its address as reports have it.
+    /// Its address, as reported.
     pub spec: PortalSpec,
 }
 
-/// Names a portal's socket.
+/// Identifies the socket of a portal.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PortalId(pub u32);
 
-/// The iSNS client's settings.
+/// The settings of the iSNS client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Isns {
-    /// Register there.
+    /// Whether targets are registered.
     pub on: bool,
     /// The server's address.
     pub server: String,
     /// The server's port.
     pub port: u16,
-    /// Let in whom the server names only.
+    /// Admit only initiators that the server names.
     pub access_control: bool,
-}
-
-/// A target's number, as `tgtadm --tid` has it; more than 0.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Tid(u32);
-
-impl Tid {
-    /// `None` for 0 and for what the wire cannot carry.
-    #[must_use]
-    pub const fn new(number: u32) -> Option<Self> {
-        if number == 0 || number > i32::MAX as u32 { None } else { Some(Self(number)) }
-    }
-
-    /// From the wire, where −1 stands for none.
-    #[must_use]
-    pub const fn from_wire(number: i32) -> Option<Self> {
-        if number > 0 { Some(Self(number.cast_unsigned())) } else { None }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
-}
-
-impl std::fmt::Display for Tid {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(out)
-    }
 }
 
 impl Default for Model {
@@ -206,7 +178,7 @@ impl Model {
         self.targets.values()
     }
 
-    /// All targets, the eldest first.
+    /// All targets, the oldest first.
     pub fn targets_by_age(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.by_age.iter().map(|tid| &self.targets[tid])
     }
@@ -230,7 +202,7 @@ impl Model {
         Ok(())
     }
 
-    /// Unbinds a SCSI host; as in stock, whichever target it is bound to.
+    /// Unbinds a SCSI host; as in tgt, whichever target it is bound to.
     ///
     /// # Errors
     /// It is not bound.

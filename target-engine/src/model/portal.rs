@@ -1,56 +1,56 @@
-//! Where initiators connect, and the grammar of `--iscsi` and `portal=`.
+//! Portals, and the grammar of `--iscsi` and `portal=`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The port of a portal where none is given (RFC 7143 4.2.7.1).
+/// The default port of a portal (RFC 7143 4.2.7.1).
 pub const DEFAULT_PORT: u16 = 3260;
-/// The one portal group there is.
+/// The only portal group.
 pub const PORTAL_GROUP_TAG: u16 = 1;
 
-/// A portal as a person writes it: an address or a name, and a port.
+/// A portal as an operator writes it: an address or a name, and a port.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PortalSpec {
-    /// An IPv4 address, an IPv6 address without brackets, or a host's name.
+    /// An IPv4 address, an IPv6 address without brackets, or a host name.
     pub host: String,
     /// The TCP port; 0 lets the system choose.
     pub port: u16,
 }
 
-/// What `--iscsi` and `portal=` may say, in one list.
+/// The options of `--iscsi` and `portal=`, one list.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PortalOptions {
-    /// `portal=`, each time it came.
+    /// Each `portal=`, in order.
     pub portals: Vec<PortalSpec>,
     /// `nop_interval=`: seconds of silence before a target pings; 0 for never.
     pub nop_interval: Option<u32>,
-    /// `nop_count=`: pings without an answer before a connection is given up.
+    /// `nop_count=`: unanswered pings before a connection is closed.
     pub nop_count: Option<u32>,
 }
 
-/// Why a list of portals cannot be read.
+/// Why a list of portals cannot be parsed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PortalError {
     /// Neither `portal=`, nor `nop_interval=`, nor `nop_count=`.
     #[error("'{0}' is not an option of a portal list")]
     UnknownOption(String),
-    /// The port is no number from 0 to 65535.
+    /// The port is not a number from 0 to 65535.
     #[error("'{0}' has no valid port")]
     Port(String),
-    /// No address, or a bracket without its other half.
+    /// There is no address, or a bracket is not closed.
     #[error("'{0}' has no valid address")]
     Address(String),
-    /// The value is no number.
+    /// The value is not a number.
     #[error("'{0}' is not a number")]
     Number(String),
 }
 
 impl PortalOptions {
-    /// Reads the comma separated list. Empty items are skipped: a stock client ends the list with a comma.
+    /// Parses the comma separated list. Empty items are skipped: tgtadm ends the list with a comma.
     ///
     /// # Errors
-    /// The first item that cannot be read.
+    /// The first item that cannot be parsed.
     pub fn parse(list: &str) -> Result<Self, PortalError> {
         let mut options = Self::default();
         for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -68,7 +68,7 @@ impl PortalOptions {
 impl std::str::FromStr for PortalSpec {
     type Err = PortalError;
 
-    /// `address`, `address:port`, `[v6]`, `[v6]:port`; a bare IPv6 address is one without a port.
+    /// Parses `address`, `address:port`, `[v6]` or `[v6]:port`; a bare IPv6 address has no port.
     fn from_str(text: &str) -> Result<Self, PortalError> {
         let no_address = || PortalError::Address(text.to_owned());
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -98,7 +98,7 @@ impl std::str::FromStr for PortalSpec {
 }
 
 impl PortalSpec {
-    /// The address, where it is one and not a name. A scope (`%eth0`) makes it a name: the system knows scopes.
+    /// Returns the address; `None` for a name. An address with a scope (`%eth0`) counts as a name: the system resolves it.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, self.port))
@@ -112,7 +112,7 @@ impl From<SocketAddr> for PortalSpec {
 }
 
 impl fmt::Display for PortalSpec {
-    /// As `portal show` has it, without the portal group: IPv6 in brackets.
+    /// Formats it as `--mode portal --op show` does, without the portal group: IPv6 in brackets.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(out, "[{}]:{}", self.host, self.port)

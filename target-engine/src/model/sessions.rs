@@ -1,5 +1,5 @@
-//! Which sessions there are and which loop serves each. Kept by the control thread from its own decisions and the
-//! loops' letters, so that a login or a report never asks a loop.
+//! The directory of sessions, with the loop of each. The control plane maintains it from its own decisions and the loops'
+//! messages, so that no login or report waits for a loop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::params::{ConnectionParams, SessionParams};
 use scsi_core::device::NexusId;
 
-use super::Tid;
+use super::tid::Tid;
 use crate::limits::SESSIONS_MAX;
 use crate::stats::{ConnectionStats, SessionStats};
 
@@ -22,12 +22,12 @@ pub struct SessionDirectory {
     last_nexus: u64,
 }
 
-/// What makes a session the one it is (RFC 7143 4.4.3): the ports at its ends.
+/// The identity of a session (RFC 7143 4.4.3): the ports at its ends.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct SessionKey {
     /// InitiatorName, normalised.
     pub initiator_name: String,
-    /// The initiator's part of the session's identifier.
+    /// The ISID.
     pub isid: Isid,
     /// The target.
     pub tid: Tid,
@@ -42,41 +42,41 @@ pub struct Session {
     pub tsih: Tsih,
     /// Its nexus, never used before.
     pub nexus: NexusId,
-    /// What makes it the one it is.
+    /// Its identity.
     pub key: SessionKey,
-    /// Which of its target's loops serves it.
+    /// The index of its loop among those of its target.
     pub loop_index: usize,
-    /// As the initiator wrote it.
+    /// InitiatorAlias, as sent.
     pub alias: Option<String>,
-    /// The account that its first connection has proven to know.
+    /// The account with which its first connection authenticated.
     pub user: Option<String>,
-    /// Its loop has not confirmed it yet.
+    /// Whether its loop has not confirmed it yet.
     pub pending: bool,
     /// Its connections, the first one first.
     pub connections: Vec<Connection>,
     /// Connections that its loop has not confirmed yet.
     pub joining: Vec<Connection>,
-    /// What was agreed with the initiator.
+    /// The negotiated parameters.
     pub params: SessionParams,
-    /// What it did to each unit; its loop counts.
+    /// Its counters for each unit, written by its loop.
     pub stats: Arc<SessionStats>,
 }
 
 /// A connection of a session.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Its number.
+    /// Its CID.
     pub cid: Cid,
     /// The initiator's address.
     pub peer: IpAddr,
-    /// What was agreed with the initiator.
+    /// The negotiated parameters.
     pub params: ConnectionParams,
-    /// What went over it; its loop counts.
+    /// Its counters, written by its loop.
     pub stats: Arc<ConnectionStats>,
 }
 
 impl Session {
-    /// The loop has confirmed a connection; one of the same number is replaced by it.
+    /// Records that the loop has confirmed a connection; it replaces one of the same CID.
     pub fn joined(&mut self, cid: Cid) {
         if let Some(place) = self.joining.iter().position(|connection| connection.cid == cid) {
             let connection = self.joining.remove(place);
@@ -87,8 +87,8 @@ impl Session {
 }
 
 impl SessionDirectory {
-    /// Enters a session that its loop is about to make; a former one of the same key keeps its entry until its end
-    /// is told, but is found by its handle only. `None`: there are too many.
+    /// Enters a session that its loop is going to open. A previous session of the same key keeps its entry until its end
+    /// is reported, but is found by its handle only. `None`: all handles are in use.
     pub fn open(
         &mut self,
         key: SessionKey,
@@ -120,24 +120,25 @@ impl SessionDirectory {
         Some(self.sessions.entry(tsih).or_insert(session))
     }
 
-    /// The session a login with this key would reinstate or join.
+    /// Finds the session that a login with this key would reinstate or join.
     #[must_use]
     pub fn find(&self, key: &SessionKey) -> Option<&Session> {
         self.by_key.get(key).and_then(|tsih| self.get(*tsih))
     }
 
-    /// By its handle.
+    /// Finds a session by its handle.
     #[must_use]
     pub fn get(&self, tsih: Tsih) -> Option<&Session> {
         self.sessions.get(&tsih.0)
     }
 
-    /// By its handle, as long as its nexus is this one: a letter about its predecessor is none about it.
+    /// Finds a session by its handle, if its nexus is this one: a message about a previous session of the handle does not
+    /// concern it.
     pub fn get_mut(&mut self, tsih: Tsih, nexus: Option<NexusId>) -> Option<&mut Session> {
         self.sessions.get_mut(&tsih.0).filter(|session| nexus.is_none_or(|nexus| session.nexus == nexus))
     }
 
-    /// The session is over; the entry and its handle are free.
+    /// Removes a session that has ended; its handle is free.
     pub fn end(&mut self, tsih: Tsih, nexus: NexusId) -> Option<Session> {
         if self.get(tsih)?.nexus != nexus {
             return None;
@@ -149,17 +150,17 @@ impl SessionDirectory {
         Some(session)
     }
 
-    /// All sessions by their handles.
+    /// Returns all sessions, by handle.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &Session> {
         self.sessions.values()
     }
 
-    /// A target's sessions by their handles.
+    /// Returns the sessions of a target, by handle.
     pub fn of_target(&self, tid: Tid) -> impl DoubleEndedIterator<Item = &Session> {
         self.sessions.values().filter(move |session| session.key.tid == tid)
     }
 
-    /// A session that lost its key to a successor gets it back if that is gone.
+    /// Lets sessions be found by their keys again whose successors came to nothing.
     pub fn find_again(&mut self) {
         for (tsih, session) in &self.sessions {
             if !self.by_key.contains_key(&session.key) {
@@ -168,19 +169,19 @@ impl SessionDirectory {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// There is none.
+    /// Returns whether there are no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
-    /// Connections of all sessions, those that are joining among them.
+    /// Returns the number of connections of all sessions, including those that are joining.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.sessions.values().map(|session| session.connections.len() + session.joining.len()).sum()
@@ -248,7 +249,7 @@ mod tests {
         assert!(directory.get(old).is_some());
         directory.end(old, old_nexus).unwrap();
         assert_eq!(directory.find(&key("a", 1)).unwrap().tsih, new, "the old one's end is not the new one's");
-        assert!(directory.end(new, old_nexus).is_none(), "nor by a stale letter");
+        assert!(directory.end(new, old_nexus).is_none(), "nor by a stale message");
         directory.end(new, new_nexus).unwrap();
         assert!(directory.find(&key("a", 1)).is_none() && directory.is_empty());
     }

@@ -30,6 +30,15 @@ pub enum DriverState {
     Error,
 }
 
+/// Whose proof an account is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// The initiator's.
+    Incoming,
+    /// The target's own.
+    Outgoing,
+}
+
 impl State {
     /// Returns the word for it in reports and updates.
     #[must_use]

@@ -1,4 +1,4 @@
-//! What the engine must know to have a store opened, without knowing any store.
+//! Descriptions of stores, and the interface that opens them.
 
 use std::sync::Arc;
 
@@ -6,54 +6,54 @@ use scsi_core::store::Backstore;
 
 use super::error::ModelError;
 
-/// Opens stores. It may take long: it is called on an opener thread only.
+/// Opens stores. It may block: it is called on opener threads only.
 pub trait StoreOpener: Send + Sync {
-    /// The kinds of stores there are, in the order of `sys show`; asked once, before the server serves.
+    /// Returns the kinds of stores, in the order of `--mode system --op show`. Called once, before the server serves.
     fn kinds(&self) -> Vec<StoreKind>;
 
-    /// What `sys show` should say of how I/O is done here, where that is not the usual way.
+    /// Returns a remark on the I/O interface for `--mode system --op show`, if it is not the usual one.
     fn remark(&self) -> Option<String> {
         None
     }
 
-    /// Opens one. It is dropped on such a thread too, when nothing uses it any more.
+    /// Opens a store. It is dropped on an opener thread as well, when no unit uses it any more.
     ///
     /// # Errors
-    /// Why not, for the log.
+    /// The reason, for the log and the client; it names the path.
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String>;
 }
 
-/// A kind of store, as `sys show` lists it.
+/// A kind of store, as `--mode system --op show` lists it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoreKind {
-    /// `rdwr`, `null` …
+    /// Its name: `rdwr`, `null` …
     pub name: &'static str,
-    /// It can be opened with `sync` and `direct`.
+    /// Whether it accepts the flags `sync` and `direct`.
     pub takes_flags: bool,
 }
 
-/// A store to be opened.
+/// Describes a store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoreSpec {
-    /// Which kind, by its name.
+    /// The name of its kind.
     pub kind: String,
-    /// A file, a device, or what the kind makes of it.
+    /// The path of a file or device, or what its kind uses it for.
     pub path: String,
-    /// `--bsopts`, for the kind to read.
+    /// `--bsopts`, parsed by its kind.
     pub options: String,
     /// `--bsoflags`.
     pub flags: OpenFlags,
     /// The unit's logical block length in bytes.
     pub block_len: u32,
-    /// Open it for reading only.
+    /// Whether it is opened for reading only.
     pub read_only: bool,
 }
 
-/// Names an open store: the number of the ticket it was opened by, so never used twice.
+/// Identifies an open store: the number of the ticket with which it was opened, so never used twice.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StoreId(pub u64);
 
-/// How a store's files are opened.
+/// Flags for opening the files of a store.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OpenFlags {
     /// `O_SYNC`.
@@ -63,10 +63,10 @@ pub struct OpenFlags {
 }
 
 impl OpenFlags {
-    /// Reads `sync`, `direct`, or both with `:` between.
+    /// Parses `sync`, `direct`, or both with `:` between.
     ///
     /// # Errors
-    /// Any other word.
+    /// It is any other word.
     pub fn parse(text: &str) -> Result<Self, ModelError> {
         let mut flags = Self::default();
         for word in text.split(':').filter(|word| !word.is_empty()) {
@@ -81,13 +81,13 @@ impl OpenFlags {
         Ok(flags)
     }
 
-    /// None is set.
+    /// Returns whether no flag is set.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 
-    /// As reports have it.
+    /// Returns the text for reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match (self.sync, self.direct) {

@@ -1,49 +1,49 @@
-//! A target as the configuration has it.
+//! Targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use scsi_core::lun::Lun;
 
-use super::Tid;
 use super::account::BoundAccounts;
 use super::acl::{Acl, Matching};
 use super::error::{ModelError, ParameterError};
 use super::number::c_number;
 use super::parameters::Parameters;
 use super::state::State;
+use super::tid::Tid;
 use super::unit::TargetUnit;
 use crate::limits::TARGET_LOOPS_MAX;
 
-/// A target.
+/// A target of the configuration.
 #[derive(Debug)]
 pub struct Target {
     /// Its number.
     pub tid: Tid,
     /// Its iSCSI name as given.
     pub name: String,
-    /// Whether it takes logins and commands.
+    /// Whether it accepts logins and commands.
     pub state: State,
     /// Seconds of silence before it pings an initiator; 0 for never.
     pub nop_interval: u32,
-    /// Pings without an answer before it gives a connection up.
+    /// Unanswered pings before it closes a connection.
     pub nop_count: u32,
-    /// The keys it negotiates with.
+    /// The parameters that it negotiates with.
     pub parameters: Parameters,
-    /// Where it sends initiators instead.
+    /// Where logins are redirected to.
     pub redirect: Redirect,
     /// Its units; LUN 0 is the controller.
     pub units: BTreeMap<Lun, TargetUnit>,
-    /// Units that are being made or removed: their numbers are taken.
+    /// Units that are being made or removed: their numbers are in use.
     pub busy_units: BTreeSet<Lun>,
-    /// Who may log in.
+    /// The access rules.
     pub acl: Acl,
-    /// What initiators must prove.
+    /// The accounts for authentication.
     pub accounts: BoundAccounts,
-    /// Loops that serve it.
+    /// The number of loops that serve it.
     pub loops: usize,
 }
 
-/// Login redirection (RFC 7143 13.8): a fixed address, or a command that tells one.
+/// Login redirection (RFC 7143 13.8): to a fixed address, or to the one that a command prints.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Redirect {
     /// Empty for none.
@@ -56,29 +56,29 @@ pub struct Redirect {
     pub callback: String,
 }
 
-/// For how long initiators shall go elsewhere.
+/// For how long a redirection applies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RedirectReason {
-    /// This time.
+    /// This login only.
     Temporary,
-    /// From now on.
+    /// All later logins, too.
     Permanent,
 }
 
-/// What an update changed, for those who must know.
+/// What an update changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Updated {
-    /// Only later logins see it.
+    /// It applies to later logins only.
     Configuration,
-    /// The loops must be told.
+    /// The loops need the new settings.
     Settings,
     /// The number of loops.
     Loops,
 }
 
 impl Target {
-    /// A new target: ready, open to nobody, with its controller. It pings after `nop_interval` seconds of silence,
-    /// `nop_count` times.
+    /// Makes a target that is ready, admits no initiator, and has its controller only. It pings after `nop_interval`
+    /// seconds of silence, `nop_count` times.
     #[must_use]
     pub fn new(
         tid: Tid,
@@ -121,7 +121,7 @@ impl Target {
         Ok(Updated::Settings)
     }
 
-    /// Whether the number of a unit is taken, if only for now.
+    /// Returns whether a unit has this number, also one that is being made or removed.
     #[must_use]
     pub fn has_unit(&self, lun: Lun) -> bool {
         self.units.contains_key(&lun) || self.busy_units.contains(&lun)
@@ -236,7 +236,7 @@ impl RedirectReason {
         [Self::Temporary, Self::Permanent].into_iter().find(|reason| word.starts_with(reason.word()))
     }
 
-    /// As reports have it.
+    /// Returns the word for reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -9,13 +9,13 @@ use iscsi_proto::login::LoginStatus;
 use scsi_core::device::Nexus;
 use scsi_core::lun::Lun;
 
-use super::mailbox::Mailbox;
 use super::message::{CrossReset, LoopMessage, ResetId};
 use super::poller::Interest;
+use super::served::{Pending, Served};
 use super::stream::Stream;
 use super::target_loop::{DataLoop, Source};
 use crate::control::messages::{
-    Attach, AttachMode, LoopError, LoopId, NewTarget, ServiceId, Ticket, ToControl, ToLoop,
+    Attach, AttachMode, LoopError, NewTarget, ServiceId, Ticket, ToControl, ToLoop,
 };
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::login::CloseReason;
@@ -25,42 +25,6 @@ use crate::model::Tid;
 use crate::shard::functions::Reach;
 use crate::shard::session::Session;
 use crate::shard::{Env, ShardEvent, TargetShard};
-
-/// An answer that waits for the operations of a unit.
-#[derive(Debug)]
-pub(super) enum Pending {
-    /// Answered when the last operation has completed and the unit is dropped.
-    Unit(Lun, Ticket),
-    /// Answered when the last operation has completed; the unit may then get another medium.
-    Stop(Lun, Ticket),
-}
-
-/// A target on the loop: its shard, and what the loop keeps for it.
-pub(super) struct Served {
-    pub(super) tid: Tid,
-    pub(super) service: ServiceId,
-    pub(super) shard: TargetShard,
-    /// The streams of its connections, by connection index.
-    pub(super) streams: Vec<Option<usize>>,
-    pub(super) pending: Vec<Pending>,
-    pub(super) siblings: Vec<(LoopId, Mailbox<LoopMessage>)>,
-    /// Resets by siblings that run here: the shard's number, the sibling's, and where to answer.
-    pub(super) resets: Vec<(u64, ResetId, Mailbox<LoopMessage>)>,
-    pub(super) reset_count: u64,
-    /// The target is being removed: these are answered when it is.
-    pub(super) leaving: Vec<Ticket>,
-    /// Whether it is in `ready_shards`.
-    pub(super) is_ready: bool,
-    /// Whether it is in `completed`.
-    pub(super) completed: bool,
-}
-
-impl Served {
-    /// Whether the target is being removed.
-    pub(super) fn is_leaving(&self) -> bool {
-        !self.leaving.is_empty()
-    }
-}
 
 impl DataLoop {
     pub(super) fn handle_message(&mut self, message: LoopMessage) {

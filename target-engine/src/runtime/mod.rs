@@ -8,6 +8,7 @@ pub mod message;
 pub mod open_store;
 pub mod openers;
 pub mod poller;
+mod served;
 pub mod server;
 pub mod spin;
 pub mod stream;

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use scsi_core::store::{Completion, EngineIndex, Engines};
 use slab::Slab;
 
-use super::loop_messages::Served;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::message::LoopMessage;
 use super::poller::{Interest, Key, Poller, Ready};
+use super::served::Served;
 use super::spin::{SPIN_MAX, Spin};
 use super::stream::Stream;
 use crate::buffers::Pool;

@@ -1,6 +1,6 @@
 //! CHAP accounts: made, bound and removed. What tgt accepts is accepted; weaknesses are logged.
 
-use super::{Control, done};
+use super::state::{Control, done};
 use crate::control::report::{Reply, Report};
 use crate::model::Tid;
 use crate::model::account::{BoundAccounts, Direction, no_account};

@@ -7,9 +7,9 @@ use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use scsi_core::device::NexusId;
 
-use super::login::{Addresses, LoginId, NO_SESSION, TOO_MANY_CONNECTIONS};
-use super::{Control, Env, Outside};
-use crate::control::messages::{Attach, AttachMode};
+use super::outside::Outside;
+use super::state::{Control, Env};
+use crate::control::messages::{Addresses, Attach, AttachMode, LoginId};
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
 use crate::model::parameters::Key;
@@ -183,3 +183,6 @@ pub(super) fn session_key(initiator_name: &str, isid: Isid, tid: Tid) -> Session
 fn refused(login: &LoggedIn, status: LoginStatus, why: &'static str) -> Refused {
     Refused { response: login.refusal(status), status, why }
 }
+
+pub(super) const NO_SESSION: &str = "TSIH: the initiator port has no such session";
+pub(super) const TOO_MANY_CONNECTIONS: &str = "the session has MaxConnections connections";

@@ -10,9 +10,11 @@ use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::{SessionParams, SessionType};
 use iscsi_proto::text::negotiate::Preferences;
 
-use super::attach::{accepts, session_key};
+use super::attach::{NO_SESSION, TOO_MANY_CONNECTIONS, accepts, session_key};
+use super::outside::Outside;
 use super::redirect::fixed_redirect;
-use super::{Control, Env, Outside};
+use super::state::{Control, Env};
+use crate::control::messages::{Addresses, LoginId};
 use crate::iscsi::login::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion, TargetAddress,
     TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os, challenger_from_os,
@@ -23,19 +25,6 @@ use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::state::State;
 use crate::model::target::Target;
-
-/// Identifies a connection that is logging in; never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct LoginId(pub u64);
-
-/// The addresses of a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Addresses {
-    /// The initiator's.
-    pub peer: SocketAddr,
-    /// The one that the initiator connected to.
-    pub local: SocketAddr,
-}
 
 impl Control {
     /// Answers a question of a login or discovery session. `None`: the answer comes by [`Outside::answer_login`].
@@ -213,5 +202,3 @@ fn keys(parameters: &Parameters) -> Preferences {
 }
 
 const NO_TARGET: &str = "there is no such target";
-pub(super) const NO_SESSION: &str = "TSIH: the initiator port has no such session";
-pub(super) const TOO_MANY_CONNECTIONS: &str = "the session has MaxConnections connections";

@@ -1,121 +1,23 @@
 //! The loops that serve each target: loops of its own, which are started and ended with it, or some of those that all
 //! targets share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{LoopsError, TargetError};
-use super::store::Ended;
-use super::{Control, Env, Outside, Waiting, Work};
+use super::outside::Outside;
+use super::state::{Control, Env};
+use super::work::{EndService, Ended, Waiting, Work};
 use crate::control::error::ControlError;
-use crate::control::messages::{LoopId, NewTarget, ServiceId, TargetSettings, ToLoop};
+use crate::control::messages::{LoopId, NewTarget, TargetSettings, ToLoop};
 use crate::control::report::{Reply, Report};
 use crate::limits::SHARED_LOOPS_MAX;
 use crate::model::Tid;
 use crate::model::parameters::Key;
-use crate::model::sessions::Session;
 use crate::model::state::State;
-use crate::model::store::StoreId;
 use crate::model::target::Target;
-
-/// All loops, and which targets they serve.
-#[derive(Debug, Default)]
-pub(super) struct Services {
-    services: BTreeMap<Tid, Service>,
-    /// Loops that serve all targets; empty: each target has loops of its own.
-    shared: Vec<LoopId>,
-    /// Targets that were removed and whose loops have not answered. Their numbers are in use.
-    ending: BTreeSet<Tid>,
-    last_loop: u32,
-    last_service: u64,
-}
-
-/// The loops that serve a target.
-#[derive(Debug)]
-struct Service {
-    id: ServiceId,
-    loops: Vec<LoopId>,
-}
-
-impl Services {
-    /// Starts a loop.
-    fn spawn(&mut self, mut name: String, out: &mut dyn Outside) -> io::Result<LoopId> {
-        // The kernel accepts no more.
-        name.truncate(15);
-        self.last_loop += 1;
-        let id = LoopId(self.last_loop);
-        out.spawn_loop(id, name)?;
-        Ok(id)
-    }
-
-    /// The loops that serve a target, in the order of [`Session::loop_index`].
-    pub(super) fn loops_of(&self, tid: Tid) -> &[LoopId] {
-        self.services.get(&tid).map_or(&[], |service| &service.loops)
-    }
-
-    /// The present service of a target. An operation that began in another one does not concern it.
-    pub(super) fn current(&self, tid: Tid) -> Option<ServiceId> {
-        self.services.get(&tid).map(|service| service.id)
-    }
-
-    pub(super) fn loop_of(&self, session: &Session) -> Option<LoopId> {
-        self.loops_of(session.key.tid).get(session.loop_index).copied()
-    }
-
-    /// Whether a target was removed and its loops have not answered.
-    pub(super) fn is_ending(&self, tid: Tid) -> bool {
-        self.ending.contains(&tid)
-    }
-
-    fn begin(&mut self, tid: Tid, loops: Vec<LoopId>) -> ServiceId {
-        self.last_service += 1;
-        let id = ServiceId(self.last_service);
-        self.services.insert(tid, Service { id, loops });
-        id
-    }
-
-    /// Ends the loops that are not shared.
-    fn end_own(&self, loops: &[LoopId], out: &mut dyn Outside) {
-        for id in loops.iter().filter(|id| !self.shared.contains(id)) {
-            let _ = out.send(*id, ToLoop::End(Duration::ZERO));
-        }
-    }
-
-    /// The shared loops, the one with the fewest targets first, among equals the one with the fewest sessions. Target
-    /// `tid` is not counted.
-    fn shared_by_load(&self, tid: Tid, sessions: &BTreeMap<LoopId, usize>) -> Vec<LoopId> {
-        let mut targets: BTreeMap<LoopId, usize> = BTreeMap::new();
-        for (_, service) in self.services.iter().filter(|(other, _)| **other != tid) {
-            service.loops.iter().for_each(|id| *targets.entry(*id).or_default() += 1);
-        }
-        let load = |id: &LoopId| {
-            let count = |of: &BTreeMap<LoopId, usize>| of.get(id).copied().unwrap_or_default();
-            (count(&targets), count(sessions))
-        };
-        let mut loops = self.shared.clone();
-        loops.sort_by_key(load);
-        loops
-    }
-}
-
-/// The loops of a target are asked to remove it.
-#[derive(Debug)]
-pub(super) struct EndService {
-    /// The target, if it is removed from the configuration: its number is free afterwards.
-    target: Option<Tid>,
-    /// The loops that served it.
-    loops: Vec<LoopId>,
-    /// The stores of its units; they close when no loop uses them any more.
-    stores: Vec<StoreId>,
-}
-
-impl EndService {
-    pub(super) fn stores(&self) -> &[StoreId] {
-        &self.stores
-    }
-}
 
 impl Control {
     /// Starts this many loops that serve all targets, which then have no loops of their own; 0 changes nothing. To be

@@ -17,15 +17,19 @@
 mod account;
 mod attach;
 pub mod error;
+mod finish;
 mod login;
 mod loops;
 mod names;
 mod outside;
 mod portal;
 mod redirect;
+mod services;
 mod show;
 mod stat;
+mod state;
 mod store;
+mod stores;
 mod system;
 mod target;
 mod unit;
@@ -35,68 +39,23 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Instant;
-
-use iscsi_proto::chap::Challenger;
 
 use super::error::ControlError;
 use super::jobs::JobDone;
 use super::messages::{LoopId, ToControl};
-use super::pending::{ClientId, Pending};
-use super::report::{Reply, Report};
+use super::pending::ClientId;
+use super::report::Reply;
 use super::request::Request;
 use crate::limits::CONTROL_REPLY;
-use crate::model::Model;
-use crate::model::sessions::SessionDirectory;
 
 pub use attach::Refused;
-pub use login::{Addresses, LoginId};
-use loops::Services;
 pub use outside::{LoopGone, Outside};
-use portal::Portals;
-use store::OpenStores;
-use work::{Waiting, Work};
-
-/// The configuration, the sessions, and the operations under way. See the [module](self) for its calls.
-#[derive(Debug, Default)]
-pub struct Control {
-    model: Model,
-    sessions: SessionDirectory,
-    services: Services,
-    stores: OpenStores,
-    portals: Portals,
-    pending: Pending<Work>,
-    /// Makes the challenges of all logins; `None` before the first login that needs one.
-    challenger: Option<Arc<Challenger>>,
-}
-
-/// The surroundings of one call.
-struct Env<'a> {
-    /// The time of the call.
-    now: Instant,
-    out: &'a mut dyn Outside,
-}
+pub use state::Control;
+use state::Env;
+use work::Waiting;
 
 impl Control {
-    /// Makes a control plane with this configuration, which has no targets.
-    #[must_use]
-    pub fn new(model: Model) -> Self {
-        Self { model, ..Self::default() }
-    }
-
-    /// Returns the configuration.
-    #[must_use]
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// Returns the sessions.
-    #[must_use]
-    pub fn sessions(&self) -> &SessionDirectory {
-        &self.sessions
-    }
-
     /// Executes the request of a client. `None`: the reply comes later, at the latest at its deadline.
     pub fn request(
         &mut self,
@@ -215,8 +174,4 @@ impl Control {
 
 fn refusal(begun: Result<(), ControlError>) -> Option<Reply> {
     begun.err().map(Err)
-}
-
-fn done<E: Into<ControlError>>(result: Result<(), E>) -> Reply {
-    result.map(|()| Report::Done).map_err(E::into)
 }

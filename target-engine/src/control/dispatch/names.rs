@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use scsi_core::device::unit::UnitConfig;
 
-use super::Control;
 use super::error::UnitError;
-use super::update::{UpdateUnit, unit_gone};
+use super::state::Control;
+use super::update::unit_gone;
+use super::work::UpdateUnit;
 use crate::control::error::ControlError;
 use crate::model::identity::{self, Naming};
 use crate::model::store::StoreSpec;

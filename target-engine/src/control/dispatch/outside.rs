@@ -3,9 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::login::LoginId;
 use crate::control::jobs::Job;
-use crate::control::messages::{Attach, LoopId, ToLoop};
+use crate::control::messages::{Attach, LoginId, LoopId, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;

@@ -1,32 +1,17 @@
 //! Portals: an address is listened on at once, a name is resolved by a job first.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::error::{OperationError, PortalError};
-use super::{Control, Env, Outside, Waiting, Work};
+use super::outside::Outside;
+use super::state::{Control, Env};
+use super::work::{Listen, Waiting, Work};
 use crate::control::error::ControlError;
 use crate::control::jobs::Job;
 use crate::control::report::{Reply, Report};
 use crate::limits::PORTALS_MAX;
 use crate::model::portal::{PortalOptions, PortalSpec};
 use crate::model::{Portal, PortalId};
-
-/// What is known of portals beside the configuration.
-#[derive(Debug, Default)]
-pub(super) struct Portals {
-    last: u32,
-    /// Where the driver listens when it is started again.
-    pub(super) at_start: Vec<PortalSpec>,
-}
-
-/// Portals of one request that are being added.
-#[derive(Debug)]
-pub(super) struct Listen {
-    rest: VecDeque<PortalSpec>,
-    /// Those that are listened on already.
-    added: Vec<PortalId>,
-}
 
 impl Control {
     pub(super) fn portal_new(

@@ -4,20 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use iscsi_proto::login::LoginStatus;
 
-use super::login::LoginId;
-use super::{Control, Env, Work};
+use super::state::{Control, Env};
+use super::work::{Redirecting, Work};
 use crate::control::jobs::{Job, RedirectCommand};
+use crate::control::messages::LoginId;
 use crate::iscsi::login::{Answer, Refusal, TargetQuestion};
 use crate::limits::CONTROL_REPLY;
 use crate::model::target::{RedirectReason, Target};
-
-/// A login whose redirect command is running.
-#[derive(Debug)]
-pub(super) struct Redirecting {
-    login: LoginId,
-    question: Box<TargetQuestion>,
-    peer: SocketAddr,
-}
 
 impl Control {
     /// Has the redirect command run. `None`: the answer comes later.

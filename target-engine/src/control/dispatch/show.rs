@@ -1,6 +1,6 @@
 //! Reports of the configuration and the sessions.
 
-use super::{Control, Env};
+use super::state::{Control, Env};
 use crate::control::report::{self, Reply, Report};
 use crate::model::Tid;
 

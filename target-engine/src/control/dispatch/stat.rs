@@ -3,7 +3,7 @@
 
 use scsi_core::lun::Lun;
 
-use super::Control;
+use super::state::Control;
 use super::target::no_connection;
 use super::unit::no_unit;
 use crate::control::report::stat::{self, UnitRow};

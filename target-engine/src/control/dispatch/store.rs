@@ -1,82 +1,13 @@
 //! The stores behind units: how a client describes one, which are open, and replies that wait until they are closed.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use scsi_core::store::Backstore;
-
 use super::error::StoreError;
+use super::state::{Control, Env};
 use super::work::Work;
-use super::{Control, Env};
 use crate::control::error::ControlError;
 use crate::control::pending::Pending;
-use crate::control::report::Reply;
 use crate::control::request::UnitStrings;
 use crate::model::store::{OpenFlags, StoreId, StoreKind, StoreSpec};
 use crate::model::unit::{DEFAULT_BLOCK_LEN, DEFAULT_KIND};
-
-/// The stores that are not closed yet, with their paths; also those that no unit uses any more.
-#[derive(Debug, Default)]
-pub(super) struct OpenStores {
-    paths: BTreeMap<StoreId, String>,
-}
-
-impl OpenStores {
-    pub(super) fn add(&mut self, id: StoreId, path: String) {
-        self.paths.insert(id, path);
-    }
-
-    pub(super) fn is_open(&self, id: StoreId) -> bool {
-        self.paths.contains_key(&id)
-    }
-
-    /// The reply for a change that is made while some of these stores have not closed in time; `None`: all are closed.
-    pub(super) fn still_open(&self, ids: &[StoreId]) -> Option<ControlError> {
-        let paths: Vec<_> = ids.iter().filter_map(|id| self.paths.get(id)).cloned().collect();
-        (!paths.is_empty()).then(|| StoreError::StillOpen(paths).into())
-    }
-}
-
-/// A store that was just opened. Dropping it has the store closed.
-pub(super) struct Opened {
-    pub(super) id: StoreId,
-    pub(super) store: Arc<dyn Backstore>,
-}
-
-/// The result of an operation, and the stores that must be closed before its client gets the reply.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) reply: Reply,
-    pub(super) closing: Vec<StoreId>,
-}
-
-impl From<Reply> for Ended {
-    fn from(reply: Reply) -> Self {
-        Self { reply, closing: Vec::new() }
-    }
-}
-
-/// A reply that waits until stores are closed.
-#[derive(Debug)]
-pub(super) struct Closing {
-    reply: Reply,
-    stores: Vec<StoreId>,
-}
-
-impl Closing {
-    pub(super) fn new(reply: Reply, stores: Vec<StoreId>) -> Self {
-        Self { reply, stores }
-    }
-
-    /// The reply if the stores have not closed in time.
-    pub(super) fn overdue(&self, still_open: Option<ControlError>) -> Reply {
-        self.reply.clone().and_then(|report| still_open.map_or(Ok(report), Err))
-    }
-
-    pub(super) fn stores(&self) -> &[StoreId] {
-        &self.stores
-    }
-}
 
 impl Control {
     /// A store is closed: sends the replies that waited for it and wait for no other one.

@@ -1,7 +1,7 @@
 //! Modes system and lld: settings of the daemon, and the drivers.
 
 use super::error::{DriverError, PortalError};
-use super::{Control, Env};
+use super::state::{Control, Env};
 use crate::control::error::ControlError;
 use crate::control::report::{Reply, Report};
 use crate::control::request::SystemChange;

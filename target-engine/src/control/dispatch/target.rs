@@ -5,7 +5,8 @@ use std::time::Duration;
 use iscsi_proto::ids::Cid;
 
 use super::error::TargetError;
-use super::{Control, Env, Waiting, Work, done};
+use super::state::{Control, Env, done};
+use super::work::{Waiting, Work};
 use crate::control::error::ControlError;
 use crate::control::messages::ToLoop;
 use crate::control::report::{Reply, Report};

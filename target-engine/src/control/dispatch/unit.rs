@@ -9,76 +9,18 @@ use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
 
 use super::error::{OperationError, TargetError, UnitError};
-use super::store::{Ended, Opened, not_opened, store_spec};
-use super::{Control, Env, Waiting, Work};
+use super::state::{Control, Env};
+use super::store::{not_opened, store_spec};
+use super::work::{Ended, NewUnit, Opened, Removal, RemoveUnit, UnitKey, Waiting, Work};
 use crate::control::error::{ControlError, TgtadmError};
 use crate::control::jobs::Job;
-use crate::control::messages::{LoopError, ServiceId, ToLoop};
+use crate::control::messages::{LoopError, ToLoop};
 use crate::control::pending::LoopAnswer;
 use crate::control::report::Report;
 use crate::control::request::UnitStrings;
 use crate::model::Tid;
-use crate::model::store::{StoreId, StoreSpec};
+use crate::model::store::StoreId;
 use crate::model::unit::TargetUnit;
-
-/// A unit that is being made.
-#[derive(Debug)]
-pub(super) struct NewUnit {
-    key: UnitKey,
-    spec: StoreSpec,
-    /// The unit, once its store is open.
-    entry: Option<TargetUnit>,
-}
-
-/// A unit that is being removed.
-#[derive(Debug)]
-pub(super) struct RemoveUnit {
-    key: UnitKey,
-    removal: Removal,
-}
-
-/// How a unit is removed.
-#[derive(Debug)]
-enum Removal {
-    /// It stays if a loop has commands for it.
-    IfIdle,
-    /// It is removed from the configuration already.
-    Taken(TargetUnit),
-    /// A previous request removed it from the configuration; this one shortens the time that its commands have. The
-    /// unit's store.
-    Hastened(Option<StoreId>),
-}
-
-impl RemoveUnit {
-    /// Whether the unit is removed from the configuration, whatever its loops and store do.
-    pub(super) fn is_certain(&self) -> bool {
-        !matches!(self.removal, Removal::IfIdle)
-    }
-
-    /// The store of a unit that is removed for certain.
-    pub(super) fn store(&self) -> Option<StoreId> {
-        match &self.removal {
-            Removal::IfIdle => None,
-            Removal::Taken(entry) => entry.open,
-            Removal::Hastened(store) => *store,
-        }
-    }
-}
-
-/// Identifies a unit in one service of its target.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct UnitKey {
-    pub(super) tid: Tid,
-    pub(super) lun: Lun,
-    /// `None`: no loop serves the target.
-    pub(super) service: Option<ServiceId>,
-}
-
-impl std::fmt::Display for UnitKey {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "target {} lun {}", self.tid, self.lun)
-    }
-}
 
 impl Control {
     pub(super) fn unit_new(

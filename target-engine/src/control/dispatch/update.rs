@@ -1,15 +1,15 @@
 //! Changes of units, made one after the other, and exchanges of media.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use scsi_core::device::unit::{DeviceType, Unit};
+use scsi_core::device::unit::DeviceType;
 use scsi_core::store::IoError;
 
 use super::error::{MediumError, OperationError};
-use super::store::{Ended, Opened, not_opened};
-use super::unit::{UnitKey, no_unit};
-use super::{Control, Env, Waiting, Work};
+use super::state::{Control, Env};
+use super::store::not_opened;
+use super::unit::no_unit;
+use super::work::{Ended, Opened, Swap, UnitKey, UpdateUnit, Waiting, Work};
 use crate::control::error::ControlError;
 use crate::control::jobs::Job;
 use crate::control::messages::{Ticket, ToLoop};
@@ -20,37 +20,6 @@ use crate::model::error::ModelError;
 use crate::model::store::{StoreId, StoreSpec};
 use crate::model::unit::{self, TargetUnit};
 use crate::model::unit_parameters::{UnitChange, UnitEffect};
-
-/// A unit that is being changed.
-#[derive(Debug)]
-pub(super) struct UpdateUnit {
-    key: UnitKey,
-    /// Weak: an update that waits must not keep a store open.
-    unit: Weak<Unit>,
-    changes: VecDeque<Result<UnitChange, ControlError>>,
-    error: Option<ControlError>,
-    /// The medium that is being opened.
-    spec: Option<StoreSpec>,
-    /// Media that were replaced, or opened and not used: the reply waits until they are closed.
-    closing: Vec<StoreId>,
-}
-
-/// Another medium, opened; the commands on the present one are ending.
-pub(super) struct Swap {
-    update: UpdateUnit,
-    spec: StoreSpec,
-    /// `None`: it could not be opened, and the drive becomes empty.
-    store: Option<Opened>,
-}
-
-impl std::fmt::Debug for Swap {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Swap")
-            .field("update", &self.update)
-            .field("spec", &self.spec)
-            .finish_non_exhaustive()
-    }
-}
 
 impl Control {
     pub(super) fn unit_update(

@@ -1,25 +1,24 @@
-//! Operations that take time: what each of them does, who waits for it, and what happens when its answers are in or its
-//! reply is due.
+//! Operations that take time, as data: what each of them does, and who waits for it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use scsi_core::device::unit::Unit;
+use scsi_core::lun::Lun;
 use scsi_core::store::Backstore;
 
-use super::error::{MediumError, OperationError};
-use super::loops::EndService;
-use super::portal::Listen;
-use super::redirect::Redirecting;
-use super::store::{Closing, Ended, Opened};
-use super::unit::{NewUnit, RemoveUnit};
-use super::update::{Swap, UpdateUnit};
-use super::{Control, Env, done};
 use crate::control::error::ControlError;
-use crate::control::jobs::JobDone;
-use crate::control::messages::{LoopError, LoopId, Ticket, ToLoop};
+use crate::control::messages::{LoginId, LoopId, ServiceId};
 use crate::control::pending::{ClientId, Operation};
-use crate::control::report::Report;
-use crate::model::store::StoreId;
+use crate::control::report::Reply;
+use crate::iscsi::login::TargetQuestion;
+use crate::model::portal::PortalSpec;
+use crate::model::store::{StoreId, StoreSpec};
+use crate::model::unit::TargetUnit;
+use crate::model::unit_parameters::UnitChange;
+use crate::model::{PortalId, Tid};
 
 /// What is done under a ticket.
 #[derive(Debug)]
@@ -61,127 +60,171 @@ impl Waiting {
         Self { client: None, due: now }
     }
 
-    fn of(operation: &Operation<Work>) -> Self {
+    pub(super) fn of(operation: &Operation<Work>) -> Self {
         Self { client: operation.client, due: operation.deadline }
     }
 }
 
-impl Control {
-    /// Handles the result of a job.
-    pub(super) fn finish_job(&mut self, result: JobDone, env: &mut Env<'_>) {
-        let ticket = match &result {
-            JobDone::Closed(id) => return self.store_closed(*id, env),
-            JobDone::Opened(ticket, _)
-            | JobDone::Refreshed(ticket, _)
-            | JobDone::Resolved(ticket, _)
-            | JobDone::Redirected(ticket, _) => *ticket,
-        };
-        let Some(operation) = self.pending.take(ticket) else { return };
-        let waiting = Waiting::of(&operation);
-        match (result, operation.work) {
-            (JobDone::Opened(_, store), Work::NewUnit(new)) => {
-                self.unit_opened(waiting, new, opened(ticket, store), env);
-            }
-            (JobDone::Opened(_, store), Work::UpdateUnit(update)) => {
-                self.medium_opened(waiting, update, opened(ticket, store), env);
-            }
-            (JobDone::Refreshed(_, answer), Work::UpdateUnit(update)) => {
-                self.size_read(waiting, update, answer, env);
-            }
-            (JobDone::Resolved(_, addresses), Work::Listen(listen)) => {
-                self.name_resolved(waiting, listen, &addresses, env);
-            }
-            (JobDone::Redirected(_, output), Work::Redirect(redirecting)) => {
-                self.redirect_done(redirecting, output, env);
-            }
-            (_, work) => log::error!("internal: the result of a job does not belong to {work:?}"),
-        }
+/// A unit that is being made.
+#[derive(Debug)]
+pub(super) struct NewUnit {
+    pub(super) key: UnitKey,
+    pub(super) spec: StoreSpec,
+    /// The unit, once its store is open.
+    pub(super) entry: Option<TargetUnit>,
+}
+
+/// A unit that is being removed.
+#[derive(Debug)]
+pub(super) struct RemoveUnit {
+    pub(super) key: UnitKey,
+    pub(super) removal: Removal,
+}
+
+/// How a unit is removed.
+#[derive(Debug)]
+pub(super) enum Removal {
+    /// It stays if a loop has commands for it.
+    IfIdle,
+    /// It is removed from the configuration already.
+    Taken(TargetUnit),
+    /// A previous request removed it from the configuration; this one shortens the time that its commands have. The
+    /// unit's store.
+    Hastened(Option<StoreId>),
+}
+
+impl RemoveUnit {
+    /// Whether the unit is removed from the configuration, whatever its loops and store do.
+    pub(super) fn is_certain(&self) -> bool {
+        !matches!(self.removal, Removal::IfIdle)
     }
 
-    /// Handles the last answer of a loop to an operation.
-    pub(super) fn finish(&mut self, operation: Operation<Work>, env: &mut Env<'_>) {
-        let waiting = Waiting::of(&operation);
-        let Operation { answers, work, .. } = operation;
-        let ended = match work {
-            Work::NewUnit(new) => self.unit_added(new, &answers, env),
-            Work::RemoveUnit(remove) => self.unit_removed(remove, &answers, env),
-            Work::EndService(end) => self.service_ended(end, env),
-            Work::SwapMedium(swap) => return self.medium_idle(waiting, swap, env),
-            Work::CloseConnection => {
-                let closed =
-                    answers.into_iter().try_for_each(|answer| answer.result.map_err(ControlError::from));
-                done(closed).into()
-            }
-            Work::RestoreUnit
-            | Work::UpdateUnit(_)
-            | Work::Close(_)
-            | Work::Listen(_)
-            | Work::Redirect(_) => return,
-        };
-        self.reply_when_closed(waiting, ended, env);
-    }
-
-    /// Replies to the clients whose reply is due.
-    pub(super) fn reply_overdue(&mut self, env: &mut Env<'_>) {
-        let stores = &self.stores;
-        for (client, work) in self.pending.overdue(env.now) {
-            let reply = match work {
-                // The object is removed for the client, whatever its loops still wait for.
-                Work::EndService(end) => stores.still_open(end.stores()).map_or(Ok(Report::Done), Err),
-                Work::RemoveUnit(remove) if remove.is_certain() => {
-                    stores.still_open(remove.store().as_slice()).map_or(Ok(Report::Done), Err)
-                }
-                Work::Close(closing) => closing.overdue(stores.still_open(closing.stores())),
-                Work::SwapMedium(_) => Err(MediumError::Busy.into()),
-                Work::NewUnit(_)
-                | Work::RemoveUnit(_)
-                | Work::RestoreUnit
-                | Work::UpdateUnit(_)
-                | Work::CloseConnection
-                | Work::Listen(_)
-                | Work::Redirect(_) => Err(OperationError::Overdue.into()),
-            };
-            env.out.reply(client, reply);
+    /// The store of a unit that is removed for certain.
+    pub(super) fn store(&self) -> Option<StoreId> {
+        match &self.removal {
+            Removal::IfIdle => None,
+            Removal::Taken(entry) => entry.open,
+            Removal::Hastened(store) => *store,
         }
-    }
-
-    /// Sends each of these loops a message, and finishes the work when all have answered. A loop that has ended counts
-    /// as one that answered [`LoopError::NoTarget`].
-    pub(super) fn ask_loops(
-        &mut self,
-        waiting: Waiting,
-        loops: &[LoopId],
-        work: Work,
-        message: impl Fn(Ticket) -> ToLoop,
-        env: &mut Env<'_>,
-    ) {
-        let ticket = self.pending.begin(waiting.client, waiting.due, loops.to_vec(), work);
-        let mut ended = None;
-        for id in loops {
-            if env.out.send(*id, message(ticket)).is_err() {
-                ended = ended.or(self.pending.answer(ticket, *id, Err(LoopError::NoTarget)));
-            }
-        }
-        if loops.is_empty() {
-            ended = self.pending.take(ticket);
-        }
-        if let Some(operation) = ended {
-            self.finish(operation, env);
-        }
-    }
-
-    /// Sends the reply of an operation once the stores are closed that it dropped.
-    pub(super) fn reply_when_closed(&mut self, waiting: Waiting, ended: Ended, env: &mut Env<'_>) {
-        let Some(client) = waiting.client else { return };
-        let Ended { reply, closing } = ended;
-        let stores: Vec<_> = closing.into_iter().filter(|id| self.stores.is_open(*id)).collect();
-        if stores.is_empty() {
-            return env.out.reply(client, reply);
-        }
-        self.pending.begin(Some(client), waiting.due, Vec::new(), Work::Close(Closing::new(reply, stores)));
     }
 }
 
-fn opened(ticket: Ticket, store: Result<Arc<dyn Backstore>, String>) -> Result<Opened, String> {
-    store.map(|store| Opened { id: StoreId(ticket.0), store })
+/// Identifies a unit in one service of its target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct UnitKey {
+    pub(super) tid: Tid,
+    pub(super) lun: Lun,
+    /// `None`: no loop serves the target.
+    pub(super) service: Option<ServiceId>,
+}
+
+impl std::fmt::Display for UnitKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "target {} lun {}", self.tid, self.lun)
+    }
+}
+
+/// A unit that is being changed.
+#[derive(Debug)]
+pub(super) struct UpdateUnit {
+    pub(super) key: UnitKey,
+    /// Weak: an update that waits must not keep a store open.
+    pub(super) unit: Weak<Unit>,
+    pub(super) changes: VecDeque<Result<UnitChange, ControlError>>,
+    pub(super) error: Option<ControlError>,
+    /// The medium that is being opened.
+    pub(super) spec: Option<StoreSpec>,
+    /// Media that were replaced, or opened and not used: the reply waits until they are closed.
+    pub(super) closing: Vec<StoreId>,
+}
+
+/// Another medium, opened; the commands on the present one are ending.
+pub(super) struct Swap {
+    pub(super) update: UpdateUnit,
+    pub(super) spec: StoreSpec,
+    /// `None`: it could not be opened, and the drive becomes empty.
+    pub(super) store: Option<Opened>,
+}
+
+impl std::fmt::Debug for Swap {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Swap")
+            .field("update", &self.update)
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The loops of a target are asked to remove it.
+#[derive(Debug)]
+pub(super) struct EndService {
+    /// The target, if it is removed from the configuration: its number is free afterwards.
+    pub(super) target: Option<Tid>,
+    /// The loops that served it.
+    pub(super) loops: Vec<LoopId>,
+    /// The stores of its units; they close when no loop uses them any more.
+    pub(super) stores: Vec<StoreId>,
+}
+
+impl EndService {
+    pub(super) fn stores(&self) -> &[StoreId] {
+        &self.stores
+    }
+}
+
+/// Portals of one request that are being added.
+#[derive(Debug)]
+pub(super) struct Listen {
+    pub(super) rest: VecDeque<PortalSpec>,
+    /// Those that are listened on already.
+    pub(super) added: Vec<PortalId>,
+}
+
+/// A login whose redirect command is running.
+#[derive(Debug)]
+pub(super) struct Redirecting {
+    pub(super) login: LoginId,
+    pub(super) question: Box<TargetQuestion>,
+    pub(super) peer: SocketAddr,
+}
+
+/// A store that was just opened. Dropping it has the store closed.
+pub(super) struct Opened {
+    pub(super) id: StoreId,
+    pub(super) store: Arc<dyn Backstore>,
+}
+
+/// The result of an operation, and the stores that must be closed before its client gets the reply.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) reply: Reply,
+    pub(super) closing: Vec<StoreId>,
+}
+
+impl From<Reply> for Ended {
+    fn from(reply: Reply) -> Self {
+        Self { reply, closing: Vec::new() }
+    }
+}
+
+/// A reply that waits until stores are closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) reply: Reply,
+    pub(super) stores: Vec<StoreId>,
+}
+
+impl Closing {
+    pub(super) fn new(reply: Reply, stores: Vec<StoreId>) -> Self {
+        Self { reply, stores }
+    }
+
+    /// The reply if the stores have not closed in time.
+    pub(super) fn overdue(&self, still_open: Option<ControlError>) -> Reply {
+        self.reply.clone().and_then(|report| still_open.map_or(Ok(report), Err))
+    }
+
+    pub(super) fn stores(&self) -> &[StoreId] {
+        &self.stores
+    }
 }

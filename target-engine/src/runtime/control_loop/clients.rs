@@ -6,46 +6,17 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::client::{Client, ClientState};
+use super::net::{interest, is_rejected, is_temporary};
 use super::peer;
-use super::portals::is_rejected;
-use super::world::{Source, World, open_spare};
-use super::{ControlLoop, interest};
-use crate::control::audit::{Change, Peer};
+use super::world::{ControlLoop, Source, World, open_spare};
+use crate::control::audit::Change;
 use crate::control::pending::ClientId;
 use crate::control::report::{self, Reply};
 use crate::control::request::Request;
 use crate::control::wire::{Form, RecordReader};
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
-use crate::runtime::poller::{Key, Ready};
-
-/// An admin connection.
-pub(super) struct Client {
-    stream: UnixStream,
-    peer: Peer,
-    key: Key,
-    state: State,
-    /// The change it asked for, until the reply.
-    change: Option<Change>,
-    /// The form of its reply.
-    form: Form,
-    /// When it is closed, unless it sends or receives before.
-    pub(super) deadline: Instant,
-}
-
-enum State {
-    /// The request is incomplete.
-    Reading(RecordReader),
-    /// The request is being executed.
-    Waiting,
-    /// The reply, and the number of bytes sent.
-    Replying(Vec<u8>, usize),
-}
-
-impl Client {
-    pub(super) fn has_reply(&self) -> bool {
-        matches!(self.state, State::Replying(..))
-    }
-}
+use crate::runtime::poller::Ready;
 
 impl World {
     /// Accepts admin connections. Only processes of the daemon's own user and group are served, as in tgt.
@@ -90,7 +61,7 @@ impl World {
             .and_then(|()| self.poller.register(&stream, Source::Client(id), interest(true, false)));
         match registered {
             Ok(key) => {
-                let state = State::Reading(RecordReader::default());
+                let state = ClientState::Reading(RecordReader::default());
                 let (form, deadline) = (Form::Text, now + CONTROL_IDLE);
                 self.clients.insert(id, Client { stream, peer, key, state, change: None, form, deadline });
             }
@@ -110,7 +81,7 @@ impl World {
         if let Some(change) = client.change.take() {
             log::info!("{}", change.line(Some(reply)));
         }
-        client.state = State::Replying(report::encode(client.form, reply), 0);
+        client.state = ClientState::Replying(report::encode(client.form, reply), 0);
         client.deadline = Instant::now() + CONTROL_IDLE;
         self.push_reply(id);
     }
@@ -118,7 +89,7 @@ impl World {
     /// Sends as much as the socket takes, and closes the connection after the last byte.
     fn push_reply(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let State::Replying(bytes, sent) = &mut client.state else { return };
+        let ClientState::Replying(bytes, sent) = &mut client.state else { return };
         while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
             match client.stream.write(rest) {
                 Ok(count) if count > 0 => *sent += count,
@@ -148,13 +119,13 @@ impl ControlLoop {
     pub(super) fn client_event(&mut self, id: ClientId, event: &Ready<Source>, now: Instant) {
         let Some(client) = self.world.clients.get_mut(&id) else { return };
         match &mut client.state {
-            State::Replying(..) => self.world.push_reply(id),
-            State::Waiting if event.broken => {
+            ClientState::Replying(..) => self.world.push_reply(id),
+            ClientState::Waiting if event.broken => {
                 self.control.client_ended(id);
                 self.world.close_client(id);
             }
-            State::Waiting => {}
-            State::Reading(reader) => {
+            ClientState::Waiting => {}
+            ClientState::Reading(reader) => {
                 let mut bytes = Zeroizing::new([0; 4096]);
                 let record = match client.stream.read(&mut bytes[..]) {
                     Ok(0) => return self.world.close_client(id),
@@ -165,7 +136,7 @@ impl ControlLoop {
                 match record {
                     Ok(None) => {}
                     Ok(Some(record)) => {
-                        client.state = State::Waiting;
+                        client.state = ClientState::Waiting;
                         client.form = Form::of(&record.header.lld).0;
                         client.change = Change::of(&record, || peer::named(&client.peer));
                         client.deadline = now + DRAIN_MAX + CONTROL_REPLY + CONTROL_IDLE;
@@ -196,8 +167,4 @@ impl ControlLoop {
             self.world.close_client(id);
         }
     }
-}
-
-pub(super) fn is_temporary(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

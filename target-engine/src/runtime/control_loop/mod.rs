@@ -3,8 +3,11 @@
 //!
 //! `ControlLoop` drives the plain state ([`Control`]) with the events of the sockets and threads (`World`).
 
+mod client;
 mod clients;
+mod login_entry;
 mod logins;
+mod net;
 mod peer;
 mod portals;
 mod world;
@@ -22,17 +25,11 @@ use crate::control::request::Request;
 use crate::limits::{END_CLOSE, END_GRACE, END_REPLIES};
 use crate::model::Model;
 use crate::model::store::StoreOpener;
-use crate::runtime::poller::{Interest, Ready};
+use crate::runtime::poller::Ready;
 
+pub(crate) use world::ControlLoop;
 use world::Source;
-pub(crate) use world::World;
-
-/// The control thread's state.
-pub(crate) struct ControlLoop {
-    pub(crate) control: Control,
-    pub(crate) world: World,
-    ready: Vec<Ready<Source>>,
-}
+use world::World;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -184,15 +181,5 @@ impl ControlLoop {
             Source::Portal(id) => self.accept_initiators(id, now),
             Source::Login(id) => self.login_event(id, &event, now),
         }
-    }
-}
-
-/// The interest in a connection.
-fn interest(read: bool, write: bool) -> Interest {
-    match (read, write) {
-        (true, true) => Interest::Both,
-        (true, false) => Interest::Read,
-        (false, true) => Interest::Write,
-        (false, false) => Interest::None,
     }
 }

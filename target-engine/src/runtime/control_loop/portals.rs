@@ -6,19 +6,12 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::clients::is_temporary;
-use super::world::{Source, World, open_spare};
-use super::{ControlLoop, interest};
+use super::net::{interest, is_rejected, network};
+use super::world::{ControlLoop, Listener, Source, World, open_spare};
 use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
 use crate::model::PortalId;
 use crate::model::state::State;
-use crate::runtime::poller::{Interest, Key};
-
-/// A listening socket.
-pub(super) struct Listener {
-    pub(super) socket: TcpListener,
-    pub(super) key: Key,
-}
+use crate::runtime::poller::Interest;
 
 impl World {
     pub(super) fn open_portal(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
@@ -69,20 +62,6 @@ impl World {
         self.logins.len() < LOGINS_MAX
             && self.logins.len() + established < CONNECTIONS_MAX
             && from_there() < LOGINS_PER_ADDRESS_MAX
-    }
-}
-
-/// Whether a connection was accepted to be closed, or none waits.
-pub(super) fn is_rejected<T>(accepted: &io::Result<T>) -> bool {
-    accepted.as_ref().err().is_none_or(is_temporary)
-}
-
-/// The unit in which connections are counted: an IPv4 address, or an IPv6 network of 64 bits, since one machine may have
-/// all of its addresses.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
     }
 }
 

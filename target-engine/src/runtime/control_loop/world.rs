@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::clients::Client;
-use super::logins::LoginEntry;
-use super::portals::Listener;
-use crate::control::dispatch::{LoginId, LoopGone, Outside};
+use super::client::Client;
+use super::login_entry::LoginEntry;
+use crate::control::dispatch::{Control, LoopGone, Outside};
 use crate::control::jobs::{Job, JobDone};
-use crate::control::messages::{Attach, LoopId, ToControl, ToLoop};
+use crate::control::messages::{Attach, LoginId, LoopId, ToControl, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
@@ -37,6 +36,12 @@ pub(super) enum Source {
     Client(ClientId),
     Portal(PortalId),
     Login(LoginId),
+}
+
+/// A listening socket.
+pub(super) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) key: Key,
 }
 
 /// The control thread's sockets and threads.
@@ -72,6 +77,13 @@ pub(crate) struct World {
     warnings: Warnings,
     /// Limits the messages on beginning and end of sessions.
     notices: Warnings,
+}
+
+/// The control thread's state.
+pub(crate) struct ControlLoop {
+    pub(crate) control: Control,
+    pub(crate) world: World,
+    pub(super) ready: Vec<Ready<Source>>,
 }
 
 /// The client of requests that the server makes itself, before it serves others.

@@ -19,7 +19,8 @@ use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port
 use super::*;
 use crate::control::error::TgtadmError;
 use crate::control::jobs::Job;
-use crate::control::messages::{Attach, LoopError, Ticket, ToLoop};
+use crate::control::jobs::JobDone;
+use crate::control::messages::{Addresses, Attach, LoginId, LoopError, Ticket, ToLoop};
 use crate::control::report;
 use crate::control::request::{UnitChange, UnitStrings};
 use crate::iscsi::login::Answer;

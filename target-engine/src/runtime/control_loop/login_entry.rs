@@ -1,0 +1,129 @@
+//! The state of a connection that logs in, or of a discovery session.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+
+use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
+use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginEvent, Question};
+use crate::runtime::poller::Key;
+
+/// A connection that is not attached to a loop yet.
+pub(super) struct LoginEntry {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) socket: TcpStream,
+    pub(super) key: Key,
+    pub(super) phase: Phase,
+    /// Bytes that the socket has not taken.
+    pub(super) unsent: Bytes,
+    /// Nothing follows the unsent bytes: when the connection is closed at the latest.
+    pub(super) closing: Option<Instant>,
+}
+
+pub(super) enum Phase {
+    Login(Box<Login>),
+    Discovery(Box<Discovery>),
+}
+
+/// An event of either phase.
+pub(super) enum Event {
+    Ask(Question),
+    Attach(Box<LoggedIn>),
+    Discovery(Box<Discovery>),
+    Closed(CloseReason),
+}
+
+/// What happens to a connection after its events.
+pub(super) enum Next {
+    Keep,
+    Close,
+    Attach(Box<LoggedIn>),
+}
+
+impl LoginEntry {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.closing.or_else(|| self.phase.poll_timeout())
+    }
+
+    /// Sends as much as the socket takes. `false`: the connection is broken.
+    pub(super) fn flush(&mut self) -> bool {
+        loop {
+            if self.unsent.is_empty() {
+                match self.phase.poll_transmit() {
+                    Some(bytes) => self.unsent = bytes,
+                    None => return true,
+                }
+            }
+            match self.socket.write(&self.unsent) {
+                Ok(0) => return false,
+                Ok(count) => self.unsent.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl Phase {
+    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) {
+        match self {
+            Self::Login(login) => login.receive(bytes, now),
+            Self::Discovery(discovery) => discovery.receive(bytes, now),
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        match self {
+            Self::Login(login) => login.answer(answer),
+            Self::Discovery(discovery) => discovery.answer(answer),
+        }
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Login(login) => login.poll_transmit(),
+            Self::Discovery(discovery) => discovery.poll_transmit(),
+        }
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        Some(match self {
+            Self::Login(login) => match login.poll_event()? {
+                LoginEvent::Ask(question) => Event::Ask(question),
+                LoginEvent::Attach(logged_in) => Event::Attach(logged_in),
+                LoginEvent::Discovery(discovery) => Event::Discovery(discovery),
+                LoginEvent::Closed(reason) => Event::Closed(reason),
+            },
+            Self::Discovery(discovery) => match discovery.poll_event()? {
+                DiscoveryEvent::Ask(question) => Event::Ask(question),
+                DiscoveryEvent::Closed(reason) => Event::Closed(reason),
+            },
+        })
+    }
+
+    /// The names of initiator and target, and the reason of a refusal; for the log.
+    pub(super) fn described(&self) -> (String, &str) {
+        match self {
+            Self::Login(login) => (login.names().to_string(), login.why()),
+            Self::Discovery(discovery) => (format!("{} in discovery: ", discovery.initiator_name()), ""),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Login(login) => login.poll_timeout(),
+            Self::Discovery(discovery) => discovery.poll_timeout(),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Login(login) => login.handle_timeout(now),
+            Self::Discovery(discovery) => discovery.handle_timeout(now),
+        }
+    }
+}
