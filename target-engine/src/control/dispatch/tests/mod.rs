@@ -2,6 +2,7 @@
 
 mod logins;
 mod loops;
+mod random;
 mod removal;
 mod stat;
 mod system;
@@ -349,7 +350,7 @@ fn portal_name_is_resolved_by_a_job() {
 }
 
 #[test]
-fn accounts() {
+fn accounts_are_made_bound_and_deleted() {
     use crate::control::request::{Direction::Incoming, Secret};
     let mut bench = Bench::with_target();
     let user = || "mike".to_owned();
