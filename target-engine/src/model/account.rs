@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_be_bound_both_ways_once() {
+    fn account_is_bound_once_in_each_direction() {
         let mut bound = BoundAccounts::default();
         assert_eq!(bound.bind("mike", Incoming), Ok(()));
         assert_eq!(bound.bind("mike", Incoming), Err(ModelError::AccountBound("mike".to_owned())));
@@ -223,7 +223,7 @@ mod tests {
 
     /// After this tgt ends when a report is requested.
     #[test]
-    fn an_account_that_was_not_bound_last_can_be_unbound() {
+    fn any_account_can_be_unbound() {
         let mut bound = BoundAccounts::default();
         bound.bind("first", Incoming).unwrap();
         bound.bind("second", Incoming).unwrap();

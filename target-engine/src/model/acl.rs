@@ -246,7 +246,7 @@ mod tests {
 
     /// In tgt a /32 never matches, and neither does a network that is written with bits of a host.
     #[test]
-    fn addresses_and_networks() {
+    fn rules_match_addresses_and_networks() {
         let cases = [
             ("ALL", "10.0.0.1", true),
             ("ALL", "fe80::1", true),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_address_rules_are_refused() {
         let addresses = [
             "",
             "all",
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn either_kind_lets_in_and_none_lets_nobody_in() {
+    fn rule_of_either_kind_admits_and_no_rule_admits_none() {
         let address = "10.0.0.1".parse().unwrap();
         let mut acl = Acl::default();
         assert!(!acl.allows(address, &name("iqn.a")));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_must_match_one_of_each_kind_does() {
+    fn matching_all_requires_one_rule_of_each_kind() {
         let (here, elsewhere) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let mut acl = Acl::default();
         acl.set_matching(Matching::All);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_say_less_than_they_seem_to_are_told_of() {
+    fn shadowed_rules_are_warned_of() {
         let warning = |addresses: &[&str], names: &[&str], matching| {
             let mut acl = Acl::default();
             acl.set_matching(matching);

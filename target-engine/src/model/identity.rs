@@ -138,9 +138,9 @@ mod tests {
         naming.config(DeviceType::Disk, Tid::new(tid).unwrap(), name, Lun::new(lun).unwrap())
     }
 
-    /// A change of these is a new disk to every initiator.
+    /// A change of these values is another disk to every initiator.
     #[test]
-    fn a_made_name_is_the_same_for_ever() {
+    fn generated_names_never_change() {
         let config = disk(HERE, 1, "iqn.2001-04.com.example:disk", 1);
         assert_eq!(config.scsi_sn, "d9150fdfc1783ca779209b790a00");
         assert_eq!(config.scsi_id, "IET     d9150fdfc1783ca779209b790a00");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn installation_name_and_number_each_make_another_unit() {
+    fn names_depend_on_installation_target_and_lun() {
         let one = disk(HERE, 1, "iqn.x:a", 1);
         let there = Naming::Installation([8; 16]);
         let controller = HERE.config(DeviceType::Controller, Tid::new(1).unwrap(), "iqn.x:a", Lun::ZERO);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_that_is_given_repeats_and_a_unique_one_does_not() {
+    fn given_identity_repeats_and_unique_one_does_not() {
         let serial = |identity: Identity| disk(identity.naming().unwrap(), 1, "iqn.x:a", 1).scsi_sn;
         assert_eq!(serial(Identity::Given([7; 16])), disk(HERE, 1, "iqn.x:a", 1).scsi_sn);
         assert_eq!(serial(Identity::Given([7; 16])), serial(Identity::Given([7; 16])));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_id_makes_the_designator_initiators_know_where_it_is_a_number() {
+    fn numeric_scsi_id_is_the_designator() {
         let cases = [
             ("IET     00010001", Some(0x0e00_0000_0001_0001)),
             ("6001405aBcdef0123456789abcdef012", Some(0x6001_405a_bcde_f012_3456_789a_bcde_f012)),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_mistaken() {
+    fn equal_names_are_found() {
         let named = |id: &str, serial: &str| {
             let mut config = disk(HERE, 1, "iqn.x", 1);
             HERE.rename(&mut config, id.to_owned());

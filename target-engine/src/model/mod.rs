@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_have_numbers_and_names_of_their_own() {
+    fn numbers_and_names_of_targets_are_unique() {
         let mut model = Model::default();
         model.add_target(tid(2), "iqn.x:a").unwrap();
         assert_eq!(
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_bound_once() {
+    fn host_is_bound_once() {
         let mut model = Model::default();
         assert_eq!(model.bind_host(0, tid(1)), Err(ModelError::NoTarget(tid(1))));
         model.add_target(tid(1), "iqn.x:a").unwrap();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_removed_everywhere() {
+    fn removed_account_is_unbound_everywhere() {
         let mut model = Model::default();
         model.add_target(tid(1), "iqn.x:a").unwrap();
         model.accounts.add("mike".to_owned(), Secret::new("pw".to_owned())).unwrap();

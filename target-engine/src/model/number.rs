@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_in_the_three_bases_of_c() {
+    fn numbers_of_three_bases_are_parsed() {
         let cases = [
             ("12", Some(12)),
             ("0x1F", Some(31)),

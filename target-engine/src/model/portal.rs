@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_each_form() {
+    fn portals_of_each_form_are_parsed() {
         let cases = [
             ("0.0.0.0:3260", "0.0.0.0", 3260, "0.0.0.0:3260"),
             ("10.1.2.3", "10.1.2.3", 3260, "10.1.2.3:3260"),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn lists() {
+    fn lists_of_options_are_parsed() {
         let options =
             PortalOptions::parse("portal=1.1.1.1:1,portal=[::2],nop_interval=5,nop_count=3,").unwrap();
         let shown: Vec<_> = options.portals.iter().map(ToString::to_string).collect();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_count_up_from_one_and_are_free_again_after_the_end() {
+    fn handles_count_up_and_are_reused() {
         let mut directory = SessionDirectory::default();
         let (first, nexus) = open(&mut directory, key("a", 1), 0);
         assert_eq!((first, nexus), (Tsih(1), NexusId(1)));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reinstated_session_is_found_by_its_handle_until_it_ends() {
+    fn reinstated_session_is_found_by_its_handle_until_it_ends() {
         let mut directory = SessionDirectory::default();
         let (old, old_nexus) = open(&mut directory, key("a", 1), 0);
         let (new, new_nexus) = open(&mut directory, key("a", 1), 0);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_that_came_to_nothing_leaves_the_key_to_the_former() {
+    fn failed_reinstatement_returns_the_key() {
         let mut directory = SessionDirectory::default();
         let (old, _) = open(&mut directory, key("a", 1), 0);
         let (new, new_nexus) = open(&mut directory, key("a", 1), 0);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_there_once_it_is_confirmed() {
+    fn connection_is_entered_once_confirmed() {
         let mut directory = SessionDirectory::default();
         let (tsih, nexus) = open(&mut directory, key("a", 1), 0);
         let session = directory.get_mut(tsih, Some(nexus)).unwrap();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_differ_by_each_of_their_parts() {
+    fn keys_differ_by_each_part() {
         let mut directory = SessionDirectory::default();
         open(&mut directory, key("a", 1), 0);
         assert!(directory.find(&key("b", 1)).is_none());

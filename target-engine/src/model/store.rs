@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags() {
+    fn flags_are_parsed() {
         for text in ["", "sync", "direct", "sync:direct"] {
             assert_eq!(OpenFlags::parse(text).map(OpenFlags::word), Ok(text));
         }

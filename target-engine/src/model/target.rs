@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn updates() {
+    fn updates_change_parameters() {
         let mut target = target();
         assert_eq!(target.update("state", "offline"), Ok(Updated::Settings));
         assert_eq!(target.state, State::Offline);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_that_are_refused() {
+    fn invalid_updates_are_refused() {
         let mut target = target();
         let cases = [
             ("state", "readyy"),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_target_has_its_controller_and_lets_nobody_in() {
+    fn new_target_has_its_controller_and_admits_none() {
         let target = target();
         assert!(target.has_unit(Lun::ZERO) && !target.has_unit(Lun::new(1).unwrap()));
         assert!(!target.acl.allows("127.0.0.1".parse().unwrap(), &IscsiName::parse_any("iqn.a").unwrap()));

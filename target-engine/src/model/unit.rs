@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_without_a_store_is_an_empty_drive() {
+    fn disk_without_a_store_is_an_empty_drive() {
         let disk = TargetUnit::disk(UnitConfig::disk(1, 3), spec(""), None);
         let config = disk.unit.config();
         assert!(config.removable && !config.online && !disk.has_medium());

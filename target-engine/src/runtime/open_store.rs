@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_closed_elsewhere_when_its_last_handle_is_dropped() {
+    fn store_closes_on_another_thread_after_its_last_handle() {
         let mut bench = Bench::new();
         let (slow, quick) = (bench.open(1, "hang-close"), bench.open(2, "quick"));
         let other = Arc::clone(&slow);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_panics_while_it_is_closed_is_closed() {
+    fn panic_in_a_close_counts_as_closed() {
         let mut bench = Bench::new();
         for id in 1..=OPENER_THREADS as u64 + 1 {
             drop(bench.open(id, "panic"));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_that_hang_hold_up_no_close() {
+    fn hanging_opens_delay_no_close() {
         let mut bench = Bench::new();
         let store = bench.open(1, "quick");
         for ticket in 0..OPENER_THREADS as u64 {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_closed_after_their_openers_have_ended() {
+    fn stores_close_after_their_openers_have_ended() {
         let mut bench = Bench::new();
         let store = bench.open(1, "quick");
         let Bench { openers, _closers, .. } = &mut bench;

@@ -87,7 +87,7 @@ impl Closer for OtherThread {
 
 const LUN: u64 = 1;
 
-/// A loop that serves a unit, the unit, the loop's mailbox, and the thread that drops the unit's store.
+/// Makes a loop that serves a unit. Returns it with the unit, the loop's mailbox, and the thread that drops the store.
 fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<LoopMessage>, Receiver<ThreadId>) {
     let (own, inbox) = mailbox(8).unwrap();
     let (control, _) = mailbox(8).unwrap();
@@ -115,11 +115,11 @@ fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<LoopMessage>, Receiver<Thr
 
 #[track_caller]
 fn assert_dropped_on_another_thread(by: &Receiver<ThreadId>) {
-    assert_ne!(by.try_recv().expect("it is dropped"), std::thread::current().id());
+    assert_ne!(by.try_recv().expect("the store is dropped"), std::thread::current().id());
 }
 
 #[test]
-fn a_removed_unit_drops_its_store_on_another_thread() {
+fn removed_unit_drops_its_store_on_another_thread() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     let (tid, lun) = (Tid::new(1).unwrap(), Lun::new(LUN).unwrap());
     drop(unit);
@@ -129,7 +129,7 @@ fn a_removed_unit_drops_its_store_on_another_thread() {
 }
 
 #[test]
-fn a_removed_target_drops_its_stores_on_another_thread() {
+fn removed_target_drops_its_stores_on_another_thread() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     drop(unit);
     own.send(ToLoop::RemoveTarget(Tid::new(1).unwrap(), Instant::now(), Ticket(1)).into()).unwrap();
@@ -138,17 +138,17 @@ fn a_removed_target_drops_its_stores_on_another_thread() {
 }
 
 #[test]
-fn a_replaced_medium_is_dropped_without_a_command() {
+fn replaced_medium_is_dropped_without_a_command() {
     let (mut data_loop, unit, own, by) = loop_with_store();
     unit.set_store(None);
-    assert!(by.try_recv().is_err(), "the loop has it");
+    assert!(by.try_recv().is_err(), "the loop uses it");
     own.send(ToLoop::ChangeMedium(Tid::new(1).unwrap(), Lun::new(LUN).unwrap()).into()).unwrap();
     assert!(data_loop.turn());
     assert_dropped_on_another_thread(&by);
 }
 
 #[test]
-fn a_loop_that_ends_drops_its_stores_on_another_thread() {
+fn loop_drops_its_stores_on_another_thread() {
     let (data_loop, unit, _, by) = loop_with_store();
     drop(unit);
     drop(data_loop);

@@ -209,7 +209,7 @@ fn send(socket: &mut UnixStream, number: u32, cdb: &[u8], expected_len: u32) {
     socket.write_all(&bytes).unwrap();
 }
 
-/// Bytes that wait to be sent although the socket takes more, while the loop would sleep.
+/// Bytes that wait to be sent to sockets that are not full, while the loop would sleep.
 fn forgotten(data_loop: &mut DataLoop) -> usize {
     if data_loop.timeout().is_some_and(|timeout| timeout.is_zero()) {
         return 0;
@@ -223,8 +223,8 @@ fn forgotten(data_loop: &mut DataLoop) -> usize {
 }
 
 #[test]
-fn what_the_last_round_of_a_turn_made_is_sent() {
-    // From one to more than a turn sends.
+fn data_of_the_last_round_of_a_turn_is_sent() {
+    // From one segment to more than a turn sends.
     for segments in 1..=48 {
         let (mut data_loop, mut socket) = loop_with(Zeroes { at_once: true, ..Zeroes::default() });
         socket.set_nonblocking(true).unwrap();
@@ -250,7 +250,7 @@ fn what_the_last_round_of_a_turn_made_is_sent() {
 }
 
 #[test]
-fn a_store_that_has_always_something_done_lets_others_have_their_turn() {
+fn busy_store_is_bounded_in_a_turn() {
     let store = Zeroes::default();
     let reads = Arc::clone(&store.reads);
     let (mut data_loop, mut socket) = loop_with(store);
@@ -269,37 +269,37 @@ fn a_store_that_has_always_something_done_lets_others_have_their_turn() {
     assert_eq!(reads.load(Ordering::Relaxed), 1024);
 }
 
-/// Bytes that came, and are taken from the socket.
-fn come(socket: &mut UnixStream) -> usize {
+/// Reads all bytes that have arrived; returns their number.
+fn read_all(socket: &mut UnixStream) -> usize {
     socket.set_nonblocking(true).unwrap();
     std::iter::from_fn(|| socket.read(&mut [0; 65536]).ok().filter(|&count| count > 0)).sum()
 }
 
-/// What each of eight connections may take in and send in a turn.
+/// Bytes that each of eight connections may receive and send in a turn.
 const EIGHTH: usize = 128 << 10;
 
 #[test]
-fn a_connection_among_others_sends_no_more_than_its_share_of_a_turn() {
+fn connection_sends_its_share_of_a_turn_at_most() {
     let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes { at_once: true, ..Zeroes::default() }, 8);
     for socket in &mut sockets {
         send(socket, 1, &[0], 0);
     }
     assert!(data_loop.turn());
-    sockets.iter_mut().for_each(|socket| assert_eq!(come(socket), 2 * 48 + 20));
+    sockets.iter_mut().for_each(|socket| assert_eq!(read_all(socket), 2 * 48 + 20));
     for turn in 0..6 {
         // The first asks for more and more, and is ready and unfinished in one; the others ask once.
         for socket in &mut sockets[..if turn == 0 { 8 } else { 1 }] {
             send(socket, 2 + turn, &[0x28, 0, 0, 0, 0, 0, 0, 0x40, 0, 0], 8 << 20);
         }
         assert!(data_loop.turn());
-        let shares: Vec<_> = sockets.iter_mut().map(come).collect();
+        let shares: Vec<_> = sockets.iter_mut().map(read_all).collect();
         let most = EIGHTH + 100;
         assert!(shares.iter().all(|share| (EIGHTH..most).contains(share)), "turn {turn}: {shares:?}");
     }
 }
 
 #[test]
-fn a_connection_among_others_takes_in_no_more_than_its_share_of_a_turn() {
+fn connection_receives_its_share_of_a_turn_at_most() {
     for payload in [1 << 10, 1 << 18] {
         let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes::default(), 8);
         // NOP-Outs that want no answer.
@@ -327,7 +327,7 @@ fn a_connection_among_others_takes_in_no_more_than_its_share_of_a_turn() {
     }
 }
 
-/// Bytes that each connection has taken in.
+/// Bytes that each connection has received.
 fn received(data_loop: &mut DataLoop) -> Vec<u64> {
     let shard = &mut data_loop.shards[0].shard;
     (0..8)
@@ -336,7 +336,7 @@ fn received(data_loop: &mut DataLoop) -> Vec<u64> {
 }
 
 #[test]
-fn long_steps_of_a_target_share_one_bound() {
+fn inline_work_of_a_target_is_bounded_in_a_turn() {
     let store = Zeroes { at_once: true, ..Zeroes::default() };
     let moved = Arc::clone(&store.moved);
     let (mut data_loop, mut sockets) = loop_with_sessions(store, 4);
@@ -358,5 +358,5 @@ fn long_steps_of_a_target_share_one_bound() {
         }
     }
     assert_eq!(before, 256 << 20);
-    sockets.iter_mut().for_each(|socket| assert_eq!(come(socket), 6 * 48 + 20, "all are answered"));
+    sockets.iter_mut().for_each(|socket| assert_eq!(read_all(socket), 6 * 48 + 20, "all are answered"));
 }

@@ -118,7 +118,7 @@ fn waiting_change_keeps_no_store_open() {
 }
 
 #[test]
-fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
+fn unit_closes_after_its_size_was_read() {
     let mut bench = Bench::in_use();
     assert_eq!(bench.ask(update(vec![changed("disksize", "auto")])), None);
     assert_eq!(bench.ask(unit_delete(None)), None);
@@ -133,7 +133,7 @@ fn a_unit_that_is_asked_for_its_size_is_closed_after_the_answer() {
 }
 
 #[test]
-fn the_time_of_a_deletion_can_be_cut_short() {
+fn second_deletion_shortens_the_time() {
     for request in [unit_delete, target_delete] {
         let mut bench = Bench::in_use();
         assert_eq!(bench.ask(request(Some(WITHIN))), None);
@@ -152,7 +152,7 @@ fn the_time_of_a_deletion_can_be_cut_short() {
 }
 
 #[test]
-fn without_force_a_unit_stays_while_its_commands_run() {
+fn unit_with_commands_stays_without_force() {
     let mut bench = Bench::in_use();
     assert_eq!(bench.ask(unit_delete(None)), None);
     let (by, ticket) = bench.removal();
@@ -163,7 +163,7 @@ fn without_force_a_unit_stays_while_its_commands_run() {
 
 /// One command's data must not be on two media.
 #[test]
-fn another_medium_waits_for_what_runs_on_the_present_one() {
+fn exchange_of_the_medium_waits_for_commands() {
     let mut bench = Bench::in_use();
     assert_eq!(bench.ask(update(vec![changed("online", "0")])), Some(Ok(String::new())));
     assert_eq!(bench.ask(update(vec![path("/b"), changed("readonly", "1")])), None);
@@ -177,7 +177,7 @@ fn another_medium_waits_for_what_runs_on_the_present_one() {
 }
 
 #[test]
-fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is_in_time() {
+fn exchange_of_a_hanging_medium_is_answered_in_time() {
     let mut bench = Bench::in_use();
     bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
@@ -192,7 +192,7 @@ fn a_medium_whose_commands_hang_is_exchanged_when_they_are_back_and_the_reply_is
 }
 
 #[test]
-fn a_medium_that_was_put_online_meanwhile_stays() {
+fn medium_set_online_meanwhile_stays() {
     let mut bench = Bench::in_use();
     bench.ask(update(vec![changed("online", "0")]));
     assert_eq!(bench.ask(update(vec![path("/b")])), None);
@@ -205,7 +205,7 @@ fn a_medium_that_was_put_online_meanwhile_stays() {
 
 /// Whatever hangs, everything that is asked has its answer by its deadline.
 #[test]
-fn what_is_asked_of_a_unit_that_hangs_is_answered_in_time() {
+fn requests_for_a_hanging_unit_are_answered_in_time() {
     let mut bench = Bench::in_use();
     for request in [
         Request::TargetShowAll,

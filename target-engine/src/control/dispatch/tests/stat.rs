@@ -61,7 +61,7 @@ const OTHER: &str =
     "  2   0   3            0      0            0      0            0      0            0      0    0\n";
 
 #[test]
-fn of_all_targets() {
+fn stat_of_all_targets() {
     let mut bench = bench();
     let rows = [CONTROLLER_1, CONTROLLER_2, DISK_1, DISK_2, OTHER];
     assert_rows(&mut bench, Request::SystemStat, &rows);
@@ -72,7 +72,7 @@ fn of_all_targets() {
 }
 
 #[test]
-fn of_a_target() {
+fn stat_of_a_target() {
     let mut bench = bench();
     let rows = [CONTROLLER_1, CONTROLLER_2, DISK_1, DISK_2];
     assert_rows(&mut bench, Request::TargetStat(Some(tid(1))), &rows);
@@ -81,7 +81,7 @@ fn of_a_target() {
 }
 
 #[test]
-fn of_a_unit() {
+fn stat_of_a_unit() {
     let mut bench = bench();
     let unit = |number, lun, sid| Request::UnitStat { tid: tid(number), lun, sid };
     assert_rows(&mut bench, unit(1, 1, 0), &[DISK_1, DISK_2]);
@@ -94,7 +94,7 @@ fn of_a_unit() {
 
 /// Its units come the highest first, and then its connections.
 #[test]
-fn of_a_session() {
+fn stat_of_a_session() {
     let mut bench = bench();
     let session = bench.control.sessions.get_mut(Tsih(1), None).unwrap();
     let further = Connection {
@@ -113,7 +113,7 @@ fn of_a_session() {
 }
 
 #[test]
-fn of_a_connection() {
+fn stat_of_a_connection() {
     let mut bench = bench();
     let row = "  1   0           244            92            0           0        1        0\n";
     let connection = |sid, cid| Request::ConnectionStat { sid, cid };

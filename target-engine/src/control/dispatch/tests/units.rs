@@ -33,7 +33,7 @@ fn unit_is_shown_once_its_loop_serves_it() {
 }
 
 #[test]
-fn refusals_before_anything_is_opened() {
+fn invalid_requests_open_no_store() {
     let mut bench = Bench::with_unit();
     let strings = |kind: Option<&str>, flags: Option<&str>| UnitStrings {
         path: Some("/x".to_owned()),
@@ -165,7 +165,7 @@ fn valid_changes_are_made_beside_an_invalid_one() {
 }
 
 #[test]
-fn another_medium_while_offline_only() {
+fn medium_changes_while_offline_only() {
     let mut bench = Bench::with_unit();
     let path = |path: &str| Ok(changed("path", path));
     assert_eq!(bench.ask(update(1, vec![path("/b")])), Some(Err(TgtadmError::InvalidRequest.into())));
@@ -255,7 +255,7 @@ fn medium_with_lost_writes_is_opened_again_when_set_online() {
 }
 
 #[test]
-fn the_size_is_asked_for_aside() {
+fn size_is_read_by_a_job() {
     let mut bench = Bench::with_unit();
     assert_eq!(
         bench.ask(update(0, vec![Ok(changed("disksize", "auto"))])),
@@ -265,7 +265,7 @@ fn the_size_is_asked_for_aside() {
         [(Ok(()), Ok(String::new())), (Err(IoError::NOT_READY), Err(TgtadmError::InvalidRequest.into()))]
     {
         assert_eq!(bench.ask(update(1, vec![Ok(changed("disksize", "auto"))])), None);
-        let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is asked for") };
+        let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is read") };
         bench.control.job_done(JobDone::Refreshed(ticket, answer), bench.now, &mut bench.out);
         assert_eq!(bench.replies(), [reply]);
     }
@@ -273,7 +273,7 @@ fn the_size_is_asked_for_aside() {
 
 /// Linux, Windows and ESXi put what has one name together as one disk with several paths.
 #[test]
-fn a_name_belongs_to_one_store() {
+fn names_are_unique_among_stores() {
     let strings = |path: &str| UnitStrings { path: Some(path.to_owned()), ..UnitStrings::default() };
     let new = |lun, path| Request::UnitNew { tid: tid(1), lun, device_type: 0, strings: strings(path) };
     let named = |lun, id: &str| update(lun, vec![Ok(changed("scsi_id", id))]);
@@ -293,7 +293,7 @@ fn a_name_belongs_to_one_store() {
     assert_eq!(bench.ask(named(2, "a1")), refused, "the same number");
     assert_eq!(bench.ask(numbered(2, "s1")), refused);
     assert!(!bench.show().split("LUN: 2").nth(1).unwrap().split("LUN: 3").next().unwrap().contains("s1"));
-    assert_eq!(bench.ask(named(3, "0a1")), ok, "another way to the same disk");
+    assert_eq!(bench.ask(named(3, "0a1")), ok, "another path to the same disk");
     assert_eq!(bench.ask(numbered(3, "s1")), ok);
 
     assert_eq!(bench.ask(update(3, vec![Ok(changed("online", "0"))])), ok);
