@@ -56,7 +56,7 @@ impl<'a> Getopt<'a> {
         Self { specs, program, words: words.iter(), letters: &[], operands_only: false, posixly_correct }
     }
 
-    /// The next item, `None` after the last word.
+    /// The next item, `None` at the end of the words.
     ///
     /// # Errors
     /// The first word that is wrong.

@@ -2,8 +2,8 @@
 //!
 //! Scripts and cluster agents call `tgtadm` and parse its messages and exit codes. This implementation therefore accepts
 //! the options that tgt's accepts and prints the same messages: [`getopt`] parses options as the C library does,
-//! [`options`] is the table of options, [`args`] builds a request from them, [`rules`] checks them by the engine's table of
-//! operations, [`client`] sends the request to the daemon, [`completions`] generates shell completions. [`admin`] is
+//! [`options`] prints the help from the engine's table of options, [`args`] builds a request, [`rules`] checks it by the
+//! engine's table of operations, [`client`] sends the request to the daemon, [`completions`] generates shell completions. [`admin`] is
 //! `tgt-admin`, [`setup_lun`] is `tgt-setup-lun`, [`image`] is `tgtimg`.
 
 pub mod admin;

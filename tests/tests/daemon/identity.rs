@@ -62,5 +62,5 @@ fn serial_number_of_another_unit_is_refused() {
     let refused = daemon.try_adm(&words);
     assert_eq!(refused.status.code(), Some(22));
     let why = String::from_utf8_lossy(&refused.stderr);
-    assert!(why.contains("target 1 lun 1 is called like this already"), "{why}");
+    assert!(why.contains("target 1 lun 1 has this identity already"), "{why}");
 }

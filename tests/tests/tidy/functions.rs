@@ -8,9 +8,6 @@ use super::{files, none};
 /// The most lines of a function, from its `fn` to its closing brace.
 const LINES_MAX: usize = 60;
 
-/// Functions that are still longer: directory and name.
-const EXEMPT: [(&str, &str); 1] = [("target-engine/", "security_then_operational_then_full_feature")];
-
 /// A function over [`LINES_MAX`].
 #[derive(Debug, Eq, PartialEq)]
 struct LongFunction {
@@ -67,22 +64,11 @@ fn long_functions(text: &str) -> Vec<LongFunction> {
 #[test]
 fn functions_have_at_most_60_lines() {
     let mut breaches = Vec::new();
-    let mut unneeded = EXEMPT.to_vec();
     for (path, text) in files(&[".rs"]) {
-        for LongFunction { name, line, lines } in long_functions(&text) {
-            let exempt =
-                |(directory, function): &(&str, &str)| path.starts_with(directory) && name == *function;
-            if EXEMPT.iter().any(exempt) {
-                unneeded.retain(|entry| !exempt(entry));
-            } else {
-                breaches.push(format!("{path}:{line}: {name} has {lines} lines"));
-            }
-        }
+        let long = long_functions(&text).into_iter();
+        breaches.extend(long.map(|LongFunction { name, line, lines }| format!("{path}:{line}: {name} has {lines} lines")));
     }
     none("functions of over 60 lines", &breaches);
-    let unneeded: Vec<String> =
-        unneeded.iter().map(|(directory, name)| format!("{directory} {name}")).collect();
-    none("these have at most 60 lines: remove the exemption", &unneeded);
 }
 
 #[test]

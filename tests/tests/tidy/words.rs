@@ -2,9 +2,6 @@
 
 use super::{files, none};
 
-/// Directories and files that still use some of them.
-const EXEMPT: [&str; 1] = ["tgtadm-bin/src/"];
-
 /// A word with its inflections, what to write for it, and where it has its ordinary meaning.
 struct Word {
     forms: &'static [&'static str],
@@ -86,29 +83,20 @@ fn texts() -> Vec<(String, String)> {
 #[test]
 fn texts_and_names_use_plain_words() {
     let mut breaches = Vec::new();
-    let mut exempt = EXEMPT.to_vec();
     for (path, text) in texts() {
         if path == "tests/tests/tidy/words.rs" {
             continue;
         }
-        let lines = std::iter::once((0, path.as_str())).chain((1..).zip(text.lines()));
-        for (number, line) in lines {
+        for (number, line) in std::iter::once((0, path.as_str())).chain((1..).zip(text.lines())) {
             let found = breaches_of(&path, line);
-            let directory = EXEMPT.iter().find(|directory| path.starts_with(**directory));
-            match directory {
-                Some(directory) if !found.is_empty() => exempt.retain(|other| other != directory),
-                Some(_) => {}
-                None => breaches.extend(
-                    found
-                        .iter()
-                        .map(|word| format!("{path}:{number}: {} (write: {})", line.trim(), word.instead)),
-                ),
-            }
+            breaches.extend(
+                found
+                    .iter()
+                    .map(|word| format!("{path}:{number}: {} (write: {})", line.trim(), word.instead)),
+            );
         }
     }
     none("words that are not plain", &breaches);
-    let unneeded: Vec<String> = exempt.iter().map(|directory| (*directory).to_owned()).collect();
-    none("no such word is left here: remove the exemption", &unneeded);
 }
 
 #[test]

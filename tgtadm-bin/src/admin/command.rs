@@ -28,7 +28,7 @@ impl Command {
         &self.text
     }
 
-    /// The command line without its password. The password is the last word.
+    /// The command line without its password, which is the end of it.
     #[must_use]
     pub fn text_without_secret(&self) -> String {
         let has_secret = self.words.last().is_some_and(|word| word.starts_with(PASSWORD.as_bytes()));

@@ -15,7 +15,7 @@ impl Request {
         let (form, name) = Form::of(&header.lld);
         let driver = Driver::from_name(name).ok_or_else(|| {
             let known = Driver::ALL.map(Driver::name).join(", ");
-            TgtadmError::NoDriver.because(format!("--lld {name:?} is no driver; accepted: {known}"))
+            TgtadmError::NoDriver.because(format!("--lld {name:?} is not a driver; accepted: {known}"))
         })?;
         let wrong = |reason| TgtadmError::InvalidRequest.because(reason);
         let mode = Mode::from_number(header.mode)

@@ -71,7 +71,7 @@ fn numbers(operation: &Operation, header: &RequestHeader) -> Result<(), ControlE
     }
     if header.tid == 0 || header.tid < -1 {
         return Err(wrong(format!(
-            "--tid {} is no target's number; accepted: 1 to {}",
+            "--tid {} is not a target's number; accepted: 1 to {}",
             header.tid,
             i32::MAX
         )));
@@ -104,7 +104,7 @@ fn keys(text: &str, needs: &[Key], takes: &[Key]) -> Result<(), ControlError> {
     let mut seen: Vec<Key> = Vec::new();
     for item in text.split(',').filter(|_| !text.is_empty()) {
         let (word, value) = item.split_once('=').ok_or_else(|| {
-            wrong(format!("{item:?} is no key=value; a value cannot have a comma, which separates"))
+            wrong(format!("{item:?} is not key=value; a value cannot have a comma, which separates items"))
         })?;
         let known = [needs, takes].concat();
         let Some(key) = known.iter().find(|key| key.word() == word) else {
@@ -135,7 +135,7 @@ fn pair(mode: Mode, text: &str) -> Result<(), ControlError> {
     let (name, value) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| wrong(format!("{text:?} is no name=value; --name and --value are needed")))?;
+        .ok_or_else(|| wrong(format!("{text:?} is not name=value; --name and --value are needed")))?;
     Ok(if mode == Mode::System {
         settings::check_exact(name, value)
     } else {
@@ -162,7 +162,7 @@ fn parameters(text: &str) -> Result<(), ControlError> {
     let mut seen: Vec<&str> = Vec::new();
     for item in list.split(',') {
         let (key, value) =
-            item.split_once('=').ok_or_else(|| wrong(format!("--params: {item:?} is no key=value")))?;
+            item.split_once('=').ok_or_else(|| wrong(format!("--params: {item:?} is not key=value")))?;
         if seen.contains(&key) {
             return Err(wrong(format!("--params: {key} comes twice")));
         }

@@ -20,7 +20,7 @@ fn tid(header: &RequestHeader) -> Result<Tid, ControlError> {
 fn no_tid(header: &RequestHeader) -> ControlError {
     wrong(match header.tid {
         -1 => "--tid is missing: the target's number, 1 or more".to_owned(),
-        number => format!("--tid {number} is no target's number; accepted: 1 to {}", i32::MAX),
+        number => format!("--tid {number} is not a target's number; accepted: 1 to {}", i32::MAX),
     })
 }
 
@@ -38,7 +38,7 @@ fn within(asked: &Asked<'_>) -> Result<Option<Duration>, ControlError> {
     time.map(Some).ok_or_else(|| {
         let most = DRAIN_MAX.as_secs();
         TgtadmError::InvalidRequest
-            .because(format!("--drain {seconds:?} is no time; accepted: 0 to {most} seconds"))
+            .because(format!("--drain {seconds:?} is not possible; accepted: 0 to {most} seconds"))
     })
 }
 

@@ -200,7 +200,7 @@ pub(super) fn whole_values(text: &str, keys: &[Key]) -> Result<(), ControlError>
 /// A value that had a comma: `rest` follows it.
 pub(super) fn cut(key: &str, rest: &str) -> ControlError {
     TgtadmError::InvalidRequest.because(format!(
-        "the value of {key} is followed by \",{rest}\"; accepted: a value without a comma, which separates"
+        "the value of {key} is followed by \",{rest}\"; accepted: a value without a comma, which separates items"
     ))
 }
 

@@ -111,7 +111,7 @@ fn target_names_have_the_characters_that_tgt_accepts() {
     let among_others = parse(Mode::Target, Op::New, b"foo=bar,targetname=iqn.x\0");
     assert_eq!(among_others, Ok(Request::TargetNew { tid: tid(1), name: "iqn.x".to_owned() }));
     let cut = parse(Mode::Target, Op::New, b"targetname=iqn.x,baz\0");
-    assert_eq!(cut, Err(TgtadmError::InvalidRequest.into()), "a name with a comma is no other name");
+    assert_eq!(cut, Err(TgtadmError::InvalidRequest.into()), "a name with a comma is not another name");
 }
 
 #[test]
