@@ -66,7 +66,9 @@ fn functions_have_at_most_60_lines() {
     let mut breaches = Vec::new();
     for (path, text) in files(&[".rs"]) {
         let long = long_functions(&text).into_iter();
-        breaches.extend(long.map(|LongFunction { name, line, lines }| format!("{path}:{line}: {name} has {lines} lines")));
+        breaches.extend(
+            long.map(|LongFunction { name, line, lines }| format!("{path}:{line}: {name} has {lines} lines")),
+        );
     }
     none("functions of over 60 lines", &breaches);
 }

@@ -2,6 +2,33 @@
 
 use super::*;
 
+/// The response to the request that ends the security stage.
+fn end_of_security() -> LoginResponse {
+    LoginResponse {
+        next: Some(OPERATIONAL),
+        continues: false,
+        stage: SECURITY,
+        version_max: 0,
+        version_active: 0,
+        isid: REQUEST.isid,
+        tsih: Tsih::NEW,
+        itt: REQUEST.itt,
+        stat_sn: StatSn(70),
+        exp_cmd_sn: CmdSn(500),
+        max_cmd_sn: CmdSn(500),
+        status: LoginStatus::Success,
+    }
+}
+
+/// Asserts what the login asks about the initiator.
+fn assert_question(question: &TargetQuestion) {
+    assert_eq!(question.initiator_name.as_str(), "iqn.2026-01.org.example:host");
+    assert_eq!(question.initiator_alias.as_deref(), Some("my host"));
+    assert_eq!(question.target_name.as_ref().unwrap().as_str(), "iqn.2026-01.org.example:disk");
+    assert_eq!((question.isid, question.tsih, question.cid), (REQUEST.isid, Tsih::NEW, Cid(3)));
+    assert_eq!(question.session_type, SessionType::Normal);
+}
+
 #[test]
 fn security_then_operational_then_full_feature() {
     each_chunk(|peer| {
@@ -9,30 +36,12 @@ fn security_then_operational_then_full_feature() {
             LoginRequest { next: Some(OPERATIONAL), ..REQUEST },
             &[INITIATOR, "InitiatorAlias=my host", TARGET, "SessionType=Normal", "AuthMethod=CHAP,None"],
         );
-        let question = peer.question();
-        assert_eq!(question.initiator_name.as_str(), "iqn.2026-01.org.example:host");
-        assert_eq!(question.initiator_alias.as_deref(), Some("my host"));
-        assert_eq!(question.target_name.unwrap().as_str(), "iqn.2026-01.org.example:disk");
-        assert_eq!((question.isid, question.tsih, question.cid), (REQUEST.isid, Tsih::NEW, Cid(3)));
-        assert_eq!(question.session_type, SessionType::Normal);
+        assert_question(&peer.question());
         peer.login.answer(Answer::Target(Box::new(TargetAnswer { portal_group_tag: 7, ..open() })));
 
         let (response, text) = peer.recv();
         assert_eq!(text, ["TargetPortalGroupTag=7", "AuthMethod=None"]);
-        let expected = LoginResponse {
-            next: Some(OPERATIONAL),
-            continues: false,
-            stage: SECURITY,
-            version_max: 0,
-            version_active: 0,
-            isid: REQUEST.isid,
-            tsih: Tsih::NEW,
-            itt: REQUEST.itt,
-            stat_sn: StatSn(70),
-            exp_cmd_sn: CmdSn(500),
-            max_cmd_sn: CmdSn(500),
-            status: LoginStatus::Success,
-        };
+        let expected = end_of_security();
         assert_eq!(response, expected);
 
         let keys = ["HeaderDigest=None", "InitialR2T=No", "ImmediateData=Yes", "MaxBurstLength=1048576"];
