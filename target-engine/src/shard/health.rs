@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use scsi_core::device::fence::FenceId;
 use scsi_core::device::unit::Unit;
+use scsi_core::lun::Lun;
 use scsi_core::store::{IoError, IoErrorKind};
 
 use super::transfer::kind::TransferKind;
@@ -36,6 +37,16 @@ pub(super) struct Failure {
     /// Byte in the store.
     pub(super) offset: u64,
     pub(super) error: IoError,
+}
+
+/// A line for failures that were not logged when they happened.
+#[derive(Debug)]
+pub(super) struct LateLine {
+    pub(super) lun: Lun,
+    pub(super) store_name: String,
+    pub(super) line: FailureLine,
+    /// I/O has succeeded since.
+    pub(super) recovered: bool,
 }
 
 impl Health {

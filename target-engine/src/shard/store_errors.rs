@@ -7,7 +7,7 @@ use scsi_core::store::{Completion, IoError};
 
 use super::TargetShard;
 use super::driver::Env;
-use super::health::{Failure, FailureLine};
+use super::health::{Failure, FailureLine, LateLine};
 use super::task::Task;
 use super::transfer::kind::TransferKind;
 use crate::keys::TaskKey;
@@ -38,21 +38,29 @@ impl TargetShard {
         }
         let Some(unit) = self.units.get_mut(lun) else { return };
         if unit.health().succeeded() {
-            let (tid, name) = (self.settings.tid, unit.store_name());
-            log::warn!("target {tid} LUN {lun}: {name}: I/O succeeds again");
+            let name = unit.store_name();
+            self.log_recovery(lun, &name);
         }
     }
 
     /// Logs the failures that were left out, once the lines before them are old enough.
     pub(super) fn log_late_failures(&mut self, now: Instant) {
-        for (lun, name, line) in self.units.late_lines(now) {
-            self.log_failure(lun, &name, line);
+        for LateLine { lun, store_name, line, recovered } in self.units.late_lines(now) {
+            self.log_failure(lun, &store_name, line);
+            if recovered {
+                self.log_recovery(lun, &store_name);
+            }
         }
     }
 
     fn log_failure(&self, lun: Lun, name: &str, line: FailureLine) {
         let tid = self.settings.tid;
         log::error!("target {tid} LUN {lun}: {name}: {line}");
+    }
+
+    fn log_recovery(&self, lun: Lun, name: &str) {
+        let tid = self.settings.tid;
+        log::warn!("target {tid} LUN {lun}: {name}: I/O succeeds again");
     }
 
     /// A store has completed an operation that it does not have, or has completed before. The block is not the pool's.

@@ -10,7 +10,7 @@ use scsi_core::lun::Lun;
 use scsi_core::store::{Backstore, Engines, IoError, Port};
 
 use super::hang::HangDetector;
-use super::health::{FailureLine, Health};
+use super::health::{Health, LateLine};
 use super::session::Session;
 use crate::keys::SessionIndex;
 
@@ -177,14 +177,17 @@ impl Units {
     }
 
     /// The lines for failures that were not logged, as far as they are due.
-    pub(super) fn late_lines(&mut self, now: Instant) -> Vec<(Lun, String, FailureLine)> {
+    pub(super) fn late_lines(&mut self, now: Instant) -> Vec<LateLine> {
         if !std::mem::take(&mut self.has_late_lines) {
             return Vec::new();
         }
         let mut lines = Vec::new();
         let mut left = false;
         for (lun, unit) in self.iter_mut() {
-            lines.extend(unit.health.late_line(now).map(|line| (lun, unit.store_name(), line)));
+            if let Some(line) = unit.health.late_line(now) {
+                let recovered = !unit.health.is_failing();
+                lines.push(LateLine { lun, store_name: unit.store_name(), line, recovered });
+            }
             left |= unit.health.has_left_out();
         }
         self.has_late_lines = left;

@@ -127,7 +127,7 @@ fn changes_succeed_and_refusals_are_documents() {
         |list: &'static str| ["--mode", "lu", "--op", "update", "--tid", "1", "--lun", "0", "--params", list];
     let document = refused(&update("scsi_sn=7,colour=red"));
     assert!(
-        document["error"]["reason"].as_str().unwrap().contains("\"colour\" is no parameter"),
+        document["error"]["reason"].as_str().unwrap().contains("\"colour\" is not a parameter"),
         "{document:#}"
     );
     let units = || ask(&daemon, &["--mode", "lu", "--op", "show", "--tid", "1"]);
