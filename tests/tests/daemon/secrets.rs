@@ -70,6 +70,22 @@ fn configured(brand: Brand) -> Daemon {
 }
 
 #[test]
+fn plan_shows_no_secret_of_a_new_account() {
+    for brand in [Brand::Ours, Brand::Tgt] {
+        let daemon = with_files(Daemon::start_as(brand, Brand::Ours, &[]));
+        let plan = ends(3, Brand::Ours, &daemon, &conf(), &["--plan"]);
+        assert_eq!(
+            plan.matches("--mode account --op new").count(),
+            plan.matches("--password=***\n").count(),
+            "{plan}"
+        );
+        for secret in [OLD, "first-secret", "secret-of-bob", "disks-secret"] {
+            assert!(!plan.contains(secret), "{secret}: {plan}");
+        }
+    }
+}
+
+#[test]
 fn changed_secret_is_planned_and_replaced_in_place() {
     let daemon = configured(Brand::Ours);
     let text = ends(0, Brand::Ours, &daemon, &conf(), &["--plan"]);

@@ -25,9 +25,9 @@ impl Admin {
         let running = self.running()?;
         let plan = self.plan(&config, &running, which)?;
         self.pretend = true;
-        plan.settings.iter().for_each(|change| self.print(&change.command));
+        plan.settings.iter().for_each(|change| say(change.command.text_without_secret()));
         for target in &plan.targets {
-            self.steps(target).iter().for_each(|change| self.print(&change.command));
+            self.steps(target).iter().for_each(|change| say(change.command.text_without_secret()));
         }
         self.print_different_secrets(&plan.secrets);
         for target in &plan.targets {
