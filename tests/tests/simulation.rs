@@ -1,9 +1,9 @@
-//! Several initiators, one target, and a world that misbehaves: stores that are late, out of order, failing or
-//! hanging, connections that break anywhere, resets, reinstatements. All follows from one seed, which is printed
-//! when a run fails: `SEED=17 cargo test -p tgt-tests --test simulation` repeats it, `SEEDS=1000` runs that many.
+//! Several initiators and one target under faults: stores that complete late or out of order, fail or hang, connections
+//! that break anywhere, resets, reinstatements. One seed determines the whole run and is printed when it fails:
+//! `SEED=17 cargo test -p tgt-tests --test simulation` repeats it, `SEEDS=1000` runs that many seeds.
 //!
-//! What must hold: what is read is what was written; every command is answered once, or its session is gone or it
-//! was aborted; and nothing is left in the end.
+//! Rules checked: a read returns what was written; every command is answered once unless its session ended or it was
+//! aborted; no session, command or block is left at the end.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tgt_tests::setup::{CHUNKS, Setup};
 use tgt_tests::sim_store::{Behaviour, SimStore};
 
 const BLOCK: usize = 512;
-/// Blocks of one initiator, which nobody else writes.
+/// Blocks that only one initiator writes.
 const REGION: usize = 128;
 const STEPS: usize = 250;
 const IN_FLIGHT_MAX: usize = 8;
@@ -33,12 +33,12 @@ struct World {
     compared: usize,
 }
 
-/// An initiator and what it believes of its blocks.
+/// An initiator and the expected contents of its blocks.
 struct Host {
     number: u8,
     session: Option<Initiator>,
     stalled: bool,
-    /// What each block may hold: one stamp, or several after writes whose end is not known.
+    /// The stamps that each block may hold: one, or several after writes with an unknown outcome.
     blocks: Vec<Vec<u64>>,
     running: Vec<Running>,
 }
@@ -47,7 +47,7 @@ struct Running {
     itt: Itt,
     first: usize,
     count: usize,
-    /// What is written; `None`: it is read.
+    /// The stamp that is written; `None` for a read.
     stamp: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ impl Host {
         self.running.iter().any(|other| first < other.first + other.count && other.first < first + count)
     }
 
-    /// The end of these commands will not be told.
+    /// These commands will not be answered.
     fn lose_all(&mut self) {
         for lost in std::mem::take(&mut self.running) {
             self.lost(&lost);
@@ -69,7 +69,7 @@ impl Host {
         }
     }
 
-    /// Takes the ends that are there; how many reads could be compared.
+    /// Takes the responses that have arrived. Returns the number of reads that were compared.
     fn take_ends(&mut self) -> usize {
         let Some(session) = &mut self.session else { return 0 };
         session.poll();
@@ -168,7 +168,7 @@ impl World {
         self.compared += self.hosts.iter_mut().map(Host::take_ends).sum::<usize>();
     }
 
-    /// A new session, which reinstates one that there may be.
+    /// Opens a session, which reinstates an existing one.
     fn log_in(&mut self, host: usize) {
         let mut options = LoginOptions::of_host(self.hosts[host].number);
         let session = &mut options.keys.session;
@@ -206,7 +206,7 @@ impl World {
             self.stamp
         });
         let data = stamp.unwrap_or(0).to_ne_bytes().repeat(count * BLOCK / 8);
-        // FUA goes another way.
+        // A write with FUA takes another path.
         cdb[1] = if self.random.below(4) == 0 { 0x08 } else { 0 };
         let io = if write { Io::Write(&data) } else { Io::Read((count * BLOCK) as u32) };
         let itt = session.begin(&cdb, io);
@@ -246,7 +246,7 @@ impl World {
                 }
             }
             Some(TaskResponse::NO_TASK) => {}
-            // A dead store: it will not be answered all the same.
+            // The store is dead: the command is not answered in either case.
             None => {
                 session.forget(itt);
                 let aborted = host.running.swap_remove(victim);
@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// A unit reset ends everybody's commands without a word.
+    /// Resets the unit, which ends the commands of all initiators without a response.
     fn reset(&mut self, host: usize) {
         if self.hosts.iter().any(|host| host.stalled) {
             return;
@@ -266,7 +266,7 @@ impl World {
         self.loops.settle();
         let answer = session.managed(reset);
         self.take_ends();
-        // Without an answer yet, for a dead store has not given all back, they have ended too.
+        // A dead store has not returned everything, so there is no answer yet, but these commands have ended too.
         let gone = self.hosts[host].session.is_none();
         if !gone {
             assert!(answer.is_none_or(|answer| answer == TaskResponse::COMPLETE), "{answer:?}");
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// The connection ends in the middle of something.
+    /// Closes the connection at a random point.
     fn break_off(&mut self, host: usize) {
         let kind = self.random.below(3);
         let cut = self.random.below(48) as usize;
@@ -320,7 +320,7 @@ impl World {
         self.store.behave(behaviour);
     }
 
-    /// The world comes to rest: everything is answered, all that was written is there, and nothing is left.
+    /// Waits until every command is answered, then checks the contents of all blocks and that nothing is left.
     fn end(mut self) -> usize {
         self.store.behave(Behaviour::INLINE);
         for host in &mut self.hosts {
@@ -329,7 +329,7 @@ impl World {
             }
         }
         for _ in 0..1000 {
-            // Also what was aborted and not given back.
+            // This includes aborted operations that the store had not returned.
             self.store.release();
             self.loops.settle();
             self.take_ends();
@@ -362,7 +362,7 @@ impl World {
     }
 }
 
-/// Says which seed it was when the run fails.
+/// Prints the seed if the run fails.
 struct Told(u64);
 
 impl Drop for Told {
@@ -378,7 +378,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn nothing_is_lost_in_a_world_that_misbehaves() {
+fn acknowledged_writes_survive_faults_and_nothing_is_left() {
     let seeds = match (number("SEED"), number("SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 0..count,

@@ -1,5 +1,5 @@
-//! The target's side of the bench: one target on one loop, its logins, and the bytes and the time between it and its
-//! initiators. It does what the control thread and a loop do, without sockets and threads.
+//! The target's side of the tests in memory: one target on one loop, its logins, the bytes between it and its initiators,
+//! and the simulated clock. It does the work of the control thread and of a loop without sockets and threads.
 
 mod logins;
 
