@@ -25,6 +25,18 @@ use crate::limits::{EVENTS_MAX, LOOP_MESSAGES_MAX, SCRATCH_LEN};
 use crate::shard::{Env, ShardEvent};
 use crate::warnings::Warnings;
 
+/// Bytes that all connections together receive in a turn, and that they send. Several long writes fit, and their
+/// responses are sent together.
+const TURN_BYTES: usize = 1024 * 1024;
+/// Shares are whole multiples of it: with less the system calls cost more than copying the data.
+const SHARE_MIN: usize = 64 * 1024;
+
+/// Bytes that each of this many connections may receive in a turn, and send.
+fn share(connections: usize) -> usize {
+    let fair = TURN_BYTES / connections.max(1);
+    (fair - fair % SHARE_MIN).max(SHARE_MIN)
+}
+
 /// A loop as the control thread holds it.
 #[derive(Debug)]
 pub struct LoopHandle {
@@ -107,7 +119,7 @@ pub struct DataLoop {
     commands: usize,
     /// Streams with more data to send than their share of one turn, each once.
     unfinished: VecDeque<usize>,
-    /// See `serve::share`.
+    /// See [`share`].
     share: usize,
     /// Shards with commands that are ready to run.
     ready_shards: VecDeque<usize>,
@@ -159,7 +171,7 @@ impl DataLoop {
             spin: Spin::new(std::thread::available_parallelism().map_or(1, usize::from)),
             commands: 0,
             unfinished: VecDeque::new(),
-            share: serve::share(1),
+            share: share(1),
             ready_shards: VecDeque::new(),
             completed: Vec::new(),
             more_done: false,
@@ -179,7 +191,7 @@ impl DataLoop {
             return false;
         }
         self.commands = 0;
-        self.share = serve::share(self.active());
+        self.share = share(self.active());
         let unfinished = self.unfinished.len();
         self.read_messages();
         for at in 0..self.ready.len() {

@@ -1,11 +1,14 @@
 //! Reports as structs. [`text`] writes them as tgt does, [`json`] writes them for programs.
 
+mod encode;
 mod errors;
 pub mod json;
 #[cfg(test)]
 mod samples;
 pub mod stat;
 pub mod text;
+
+pub use encode::encode;
 
 use std::net::IpAddr;
 
@@ -25,7 +28,6 @@ use crate::model::{DriverState, Isns, Model};
 
 use super::error::ControlError;
 use super::request::{Driver, State};
-use super::wire::Form;
 use stat::{ConnectionRow, UnitRow};
 
 /// The answer to a request: a report or a refusal.
@@ -210,15 +212,6 @@ pub struct DriverReport {
     pub state: DriverState,
     /// Number and name of its targets, oldest first.
     pub targets: Vec<(u32, String)>,
-}
-
-/// The bytes for the socket.
-#[must_use]
-pub fn encode(form: Form, reply: &Reply) -> Vec<u8> {
-    match form {
-        Form::Text => text::encode(reply),
-        Form::Json => json::encode(reply),
-    }
 }
 
 /// The device types that a unit can have, in tgt's order.

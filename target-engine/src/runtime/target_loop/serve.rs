@@ -1,21 +1,9 @@
 //! A connection's share of a turn: what it may receive and send before other connections have their turn.
 
-use super::{DataLoop, Env, Ready, Source};
+use super::{DataLoop, Env, Ready, Source, share};
 use crate::iscsi::connection::ConnectionState;
 use crate::limits::TRANSMIT_BYTES_LOW;
 use crate::runtime::stream::Received;
-
-/// Bytes that all connections together receive in a turn, and that they send. Several long writes fit, and their
-/// responses are sent together.
-const TURN_BYTES: usize = 1024 * 1024;
-/// Shares are whole multiples of it: with less the system calls cost more than copying the data.
-const SHARE_MIN: usize = 64 * 1024;
-
-/// Bytes that each of this many connections may receive in a turn, and send.
-pub(super) fn share(connections: usize) -> usize {
-    let fair = TURN_BYTES / connections.max(1);
-    (fair - fair % SHARE_MIN).max(SHARE_MIN)
-}
 
 impl DataLoop {
     /// The number of connections that are active in this turn.
