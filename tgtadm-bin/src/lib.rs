@@ -2,7 +2,8 @@
 //!
 //! Scripts and cluster agents call `tgtadm` and parse its messages and exit codes. This implementation therefore accepts
 //! the options that tgt's accepts and prints the same messages: [`getopt`] parses options as the C library does,
-//! [`options`] prints the help from the engine's table of options, [`args`] builds a request, [`rules`] checks it by the
+//! [`options`] prints the help from the engine's table of options, `given` reads their
+//! values, [`args`] builds a request, [`rules`] checks it by the
 //! engine's table of operations, [`client`] sends the request to the daemon, [`completions`] generates shell completions. [`admin`] is
 //! `tgt-admin`, [`setup_lun`] is `tgt-setup-lun`, [`image`] is `tgtimg`.
 
@@ -11,6 +12,7 @@ pub mod args;
 pub mod client;
 pub mod completions;
 pub mod getopt;
+mod given;
 pub mod image;
 pub mod options;
 mod refusal;

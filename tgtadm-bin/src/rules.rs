@@ -8,7 +8,7 @@ use target_engine::control::grammar::{
 use target_engine::control::request::Key;
 use target_engine::control::wire::{Mode, Op};
 
-use crate::args::Given;
+use crate::given::Given;
 use crate::options::with_letters;
 use crate::{EINVAL, Refusal, options};
 

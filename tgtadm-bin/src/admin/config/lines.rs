@@ -5,8 +5,6 @@
 //! at the beginning of a line begins a comment that ends at `*/`. Config::General silently ignores the rest of a file
 //! after a comment, a here-document or a continued line that does not end; this parser reports an error.
 
-use super::LineError;
-
 /// A statement and the number of its first line, from 1.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Line {
@@ -20,6 +18,13 @@ pub(super) enum Statement {
     Text(String),
     /// A here-document `KEY <<END` with its lines joined.
     Here { key: String, value: String },
+}
+
+/// An error in a file that the caller knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct LineError {
+    pub(super) line: u32,
+    pub(super) text: String,
 }
 
 /// Splits a file into statements.

@@ -9,27 +9,11 @@ mod meaning;
 mod tree;
 
 pub use meaning::{Account, Config, Parameter, Refused, Store, StoreKind, Target, WriteCache, interpret};
-pub use tree::{Block, Entry, EntryItem, read};
+pub use tree::{Block, Entry, EntryItem, Files, read};
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-
-/// Provides configuration files.
-pub trait Files {
-    /// The contents of a file.
-    ///
-    /// # Errors
-    /// The file does not exist or cannot be read.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The files of a directory in the order of their names; `None` if the path is not a directory.
-    fn directory(&self, path: &Path) -> Option<Vec<PathBuf>>;
-    /// The files that match a pattern with `* ? [ ]`, in order.
-    fn matching(&self, pattern: &str) -> Vec<PathBuf>;
-    /// Whether a file or directory exists.
-    fn exists(&self, path: &Path) -> bool;
-}
 
 /// An `initiator-address` that no initiator has, so that rules on names are the only ones.
 pub(super) const NO_ADDRESS: &str = "none";
@@ -68,11 +52,4 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.location, self.text)
     }
-}
-
-/// An error in a file that the caller knows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct LineError {
-    line: u32,
-    text: String,
 }

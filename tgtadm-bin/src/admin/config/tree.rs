@@ -1,11 +1,27 @@
 //! Builds a tree of options and blocks from lines and includes files.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::lines::{Line, Statement, lines};
-use super::{ConfigError, Files, LineError, Location};
+use super::lines::{Line, LineError, Statement, lines};
+use super::{ConfigError, Location};
+
+/// Provides configuration files.
+pub trait Files {
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// The file does not exist or cannot be read.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The files of a directory in the order of their names; `None` if the path is not a directory.
+    fn directory(&self, path: &Path) -> Option<Vec<PathBuf>>;
+    /// The files that match a pattern with `* ? [ ]`, in order.
+    fn matching(&self, pattern: &str) -> Vec<PathBuf>;
+    /// Whether a file or directory exists.
+    fn exists(&self, path: &Path) -> bool;
+}
 
 /// An option or a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
