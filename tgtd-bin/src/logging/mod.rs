@@ -11,14 +11,13 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
 use std::{io, panic, thread};
 
 use clap::builder::StyledStr;
 use log::{Level, LevelFilter};
 
 use crate::failure::Failure;
-use stderr::{Format, StderrLog};
+use stderr::{FLUSH_TIMEOUT, Format, StderrLog};
 use syslog::Syslog;
 
 /// Starts the log and logs panics from then on. If syslog cannot be opened, the log goes to standard error and begins
@@ -112,8 +111,6 @@ fn stderr_log() -> io::Result<&'static StderrLog> {
 }
 
 static STDERR: OnceLock<StderrLog> = OnceLock::new();
-/// The longest wait for standard error when the process ends.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

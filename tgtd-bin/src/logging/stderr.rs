@@ -208,7 +208,7 @@ impl Log for StderrLog {
     }
 
     fn flush(&self) {
-        self.flush_within(super::FLUSH_TIMEOUT);
+        self.flush_within(FLUSH_TIMEOUT);
     }
 }
 
@@ -326,6 +326,8 @@ pub(super) fn print_at_once(text: &str) {
     }
 }
 
+/// The longest wait for standard error when the process ends.
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes of queued lines.
 const QUEUE_LEN_MAX: usize = 1 << 20;
 /// Memory of a queued line besides its text, in bytes.
