@@ -17,7 +17,7 @@ const fn module(path: &'static str, imports: &'static [&'static str]) -> Module 
     Module { path, imports }
 }
 
-/// Every crate whose files import one another in no circle has its table here.
+/// Every crate.
 #[rustfmt::skip]
 pub(super) const CRATES: &[Layers] = &[
     Layers {
@@ -83,20 +83,18 @@ pub(super) const CRATES: &[Layers] = &[
             module("contract", &[]),
         ],
     },
-];
-
-/// The modules of a crate whose other modules still import one another in circles; those have no row.
-#[rustfmt::skip]
-pub(super) const PARTIAL: &[Layers] = &[
     Layers {
         name: "target-engine",
         modules: &[
+            module("crate", &[]),
             module("limits", &[]),
             module("warnings", &["limits"]),
             module("direction", &[]),
             module("stats", &["direction"]),
             module("keys", &[]),
             module("buffers", &["limits"]),
+            module("model", &["limits", "stats"]),
+            module("iscsi", &[]),
             module("iscsi::session", &[]),
             module("iscsi::transmit", &["limits", "buffers"]),
             module("iscsi::login::question", &[]),
@@ -105,7 +103,70 @@ pub(super) const PARTIAL: &[Layers] = &[
             module("iscsi::connection", &["limits", "stats", "keys", "buffers", "iscsi::transmit", "iscsi::text_exchange"]),
             module("iscsi::discovery", &["limits", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange"]),
             module("iscsi::login", &["limits", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange", "iscsi::discovery"]),
-            module("shard", &["limits", "warnings", "direction", "stats", "keys", "buffers", "iscsi::session", "iscsi::transmit", "iscsi::login::question", "iscsi::text_exchange", "iscsi::connection"]),
+            module("shard::settings", &[]),
+            module("shard", &["limits", "warnings", "direction", "stats", "keys", "buffers", "iscsi::session", "iscsi::transmit", "iscsi::login::question", "iscsi::text_exchange", "iscsi::connection", "shard::settings"]),
+            module("control", &[]),
+            module("control::error", &[]),
+            module("control::wire", &["limits"]),
+            module("control::dispatch::error", &["model"]),
+            module("control::request", &["limits", "model", "control::error", "control::wire"]),
+            module("control::fuzzing", &["model", "control::wire", "control::request"]),
+            module("control::grammar", &["model", "control::error", "control::wire", "control::request"]),
+            module("control::messages", &["stats", "model", "iscsi::login", "shard::settings"]),
+            module("control::report", &["limits", "stats", "model", "control::error", "control::wire", "control::dispatch::error", "control::messages"]),
+            module("control::audit", &["control::wire", "control::grammar", "control::report"]),
+            module("control::jobs", &["model", "control::messages"]),
+            module("control::pending", &["control::messages"]),
+            module("control::dispatch", &["limits", "stats", "model", "iscsi::login::question", "iscsi::login", "shard::settings", "control::error", "control::wire", "control::dispatch::error", "control::request", "control::messages", "control::report", "control::jobs", "control::pending"]),
+            module("runtime", &["limits", "warnings", "keys", "buffers", "model", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange", "iscsi::connection", "iscsi::discovery", "iscsi::login", "shard", "control::error", "control::wire", "control::request", "control::messages", "control::report", "control::audit", "control::jobs", "control::pending", "control::dispatch"]),
+        ],
+    },
+    Layers {
+        name: "tgtadm-bin",
+        modules: &[
+            module("refusal", &[]),
+            module("retries", &[]),
+            module("getopt", &[]),
+            module("options", &["getopt"]),
+            module("given", &["refusal", "options"]),
+            module("rules", &["refusal", "options", "given"]),
+            module("args", &["refusal", "getopt", "options", "given", "rules"]),
+            module("completions", &[]),
+            module("client", &["refusal", "args"]),
+            module("crate", &["refusal", "options", "args", "client"]),
+            module("image", &["crate"]),
+            module("setup_lun", &["refusal", "retries", "args", "client", "crate"]),
+            module("admin::command", &["refusal", "args", "client"]),
+            module("admin::console", &["refusal", "admin::command"]),
+            module("admin::config", &[]),
+            module("admin::files", &["admin::config"]),
+            module("admin::device", &[]),
+            module("admin::invocation", &[]),
+            module("admin::running", &["refusal", "admin::command"]),
+            module("admin::steps", &["admin::command", "admin::config", "admin::device"]),
+            module("admin::snapshot", &["admin::command", "admin::config", "admin::running"]),
+            module("admin::dump", &["admin::config", "admin::running", "admin::steps", "admin::snapshot"]),
+            module("admin", &["refusal", "admin::command", "admin::console", "admin::config", "admin::files", "admin::invocation", "admin::running"]),
+            module("admin::outcome", &["refusal", "admin::command", "admin::console"]),
+            module("admin::remake", &["refusal", "retries", "admin::command", "admin::console", "admin::config", "admin::running", "admin", "admin::outcome"]),
+            module("admin::secrets", &["refusal", "admin::command", "admin::console", "admin::config", "admin::running", "admin", "admin::outcome", "admin::remake"]),
+            module("admin::plan", &["client", "admin::command", "admin::console", "admin::config", "admin::running", "admin::steps", "admin::snapshot", "admin", "admin::secrets"]),
+            module("admin::execute", &["refusal", "retries", "admin::command", "admin::console", "admin::config", "admin::running", "admin::steps", "admin", "admin::outcome", "admin::plan"]),
+            module("admin::update", &["refusal", "retries", "admin::command", "admin::console", "admin::config", "admin::running", "admin::snapshot", "admin::dump", "admin", "admin::outcome", "admin::plan"]),
+        ],
+    },
+    Layers {
+        name: "tgtd-bin",
+        modules: &[
+            module("export", &[]),
+            module("failure", &["export"]),
+            module("identity", &["failure"]),
+            module("iser", &[]),
+            module("logging", &["failure"]),
+            module("args", &["export", "identity", "iser", "logging"]),
+            module("daemon", &["failure", "logging"]),
+            module("assembly", &["export", "failure", "identity", "args", "daemon"]),
+            module("crate", &["failure", "logging", "args", "daemon", "assembly"]),
         ],
     },
 ];
