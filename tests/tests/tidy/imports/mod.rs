@@ -5,7 +5,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use super::{files, none};
+use super::{DEPENDENCIES, files, none};
 use names::{Files, Imports, imports, module_of};
 use table::{CRATES, Layers, Module};
 
@@ -56,6 +56,14 @@ fn files_import_one_another_in_no_circle() {
         breaches.extend(circles.iter().map(|(from, to)| format!("{} -> {}", files[from].0, files[to].0)));
     }
     none("imports in a circle", &breaches);
+}
+
+#[test]
+fn every_crate_has_a_table() {
+    let has_table = |name: &str| CRATES.iter().any(|layers| layers.name == name);
+    let crates = DEPENDENCIES.iter().map(|(name, _)| *name).filter(|name| *name != "tests");
+    let breaches: Vec<String> = crates.filter(|name| !has_table(name)).map(str::to_owned).collect();
+    none("crates without a table of imports", &breaches);
 }
 
 #[test]
