@@ -34,6 +34,7 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     if let Some(demand) = operation.demand {
         check_demand(demand, op, given)?;
     }
+    check_password(operation, given)?;
     check_commas(operation, given)
 }
 
@@ -92,6 +93,16 @@ fn check_demand(demand: &Demand, op: Op, given: &Given) -> Result<(), Refusal> {
     let usage = || options::usage(with_letters(demand.options));
     let accepted = demand.accepted.map_or_else(usage, str::to_owned);
     refuse(demand.message.replace("{op}", op.word()), accepted)
+}
+
+/// Refuses an empty password, with which everyone who knows the name could log in. tgt's tgtadm sends it.
+fn check_password(operation: &Operation, given: &Given) -> Result<(), Refusal> {
+    let sets_password = operation.mode == Mode::Account && matches!(operation.op, Op::New | Op::Update);
+    if !sets_password || given.strings.get(Key::Password) != Some("") {
+        return Ok(());
+    }
+    let usage = options::usage(with_letters(b"p"));
+    refuse("--password is empty", format!("{usage}; accepted: not empty"))
 }
 
 /// Refuses a value with a comma. The strings of a request are joined by commas, and the daemon cuts them there: a value

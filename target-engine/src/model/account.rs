@@ -36,7 +36,8 @@ impl Accounts {
     /// Adds an account.
     ///
     /// # Errors
-    /// The name is taken, too long or has control characters, the secret is too long, or there are too many accounts.
+    /// The name is taken, too long or has control characters, the secret is empty or too long, or there are too
+    /// many accounts.
     pub fn add(&mut self, user: String, password: Secret) -> Result<(), ModelError> {
         if self.find(&user).is_some() {
             return Err(ModelError::AccountExists(user));
@@ -47,6 +48,7 @@ impl Accounts {
         if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
             return Err(ModelError::AccountFields);
         }
+        reject_empty(&password)?;
         self.accounts.push(Account { user, password });
         Ok(())
     }
@@ -54,13 +56,14 @@ impl Accounts {
     /// Replaces the secret of an account; its bindings stay.
     ///
     /// # Errors
-    /// No account has this name, or the secret is too long.
+    /// No account has this name, or the secret is empty or too long.
     pub fn update(&mut self, user: &str, password: Secret) -> Result<(), ModelError> {
         let account = self.accounts.iter_mut().find(|account| account.user == user);
         let account = account.ok_or_else(|| no_account(user))?;
         if is_long(password.reveal()) {
             return Err(ModelError::SecretLength);
         }
+        reject_empty(&password)?;
         account.password = password;
         Ok(())
     }
@@ -153,6 +156,11 @@ fn is_long(text: &str) -> bool {
     text.len() > ACCOUNT_FIELD_LEN_MAX
 }
 
+/// Rejects an empty secret, which tgt accepts.
+fn reject_empty(password: &Secret) -> Result<(), ModelError> {
+    if password.reveal().is_empty() { Err(ModelError::SecretEmpty) } else { Ok(()) }
+}
+
 /// The error for an unknown account.
 pub(crate) fn no_account(user: &str) -> ModelError {
     ModelError::NoAccount(user.to_owned())
@@ -201,6 +209,17 @@ mod tests {
         let longer = "x".repeat(ACCOUNT_FIELD_LEN_MAX + 1);
         assert_eq!(accounts.update("mike", secret(&longer)), Err(ModelError::SecretLength));
         assert_eq!(accounts.find("mike").unwrap().password, secret("new"));
+    }
+
+    #[test]
+    fn empty_secret_is_refused() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let mut accounts = Accounts::default();
+        assert_eq!(accounts.add("mike".to_owned(), secret("")), Err(ModelError::SecretEmpty));
+        assert!(accounts.find("mike").is_none());
+        accounts.add("mike".to_owned(), secret("x")).unwrap();
+        assert_eq!(accounts.update("mike", secret("")), Err(ModelError::SecretEmpty));
+        assert_eq!(accounts.find("mike").unwrap().password, secret("x"));
     }
 
     #[test]

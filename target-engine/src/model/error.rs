@@ -45,6 +45,8 @@ pub enum ModelError {
     AccountFields,
     /// A secret is longer than `ACCOUNT_FIELD_LEN_MAX` bytes.
     SecretLength,
+    /// A secret is empty: it would admit every initiator that knows the name.
+    SecretEmpty,
     /// No account has this name.
     NoAccount(String),
     /// The account is bound as an incoming account.

@@ -5,7 +5,7 @@ use iscsi_proto::chap::{Algorithm, Challenge, Secret};
 use iscsi_proto::login::{LoginStatus, Stage};
 
 use crate::client::{Client, End, LOCALHOST, next_name};
-use crate::harness::{Brand, DISK, Daemon, fail, run, succeed, target_name, wait_until};
+use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, fail, run, succeed, target_name, wait_until};
 
 const LEN: u64 = 1 << 20;
 const ALICE: &str = "alice's own secret";
@@ -365,4 +365,24 @@ fn repeated_login_failures_are_rate_limited_in_the_log() {
     }
     let lines = daemon.whole_log().lines().filter(|line| line.contains("wrong name or secret")).count();
     assert!((1..attempts / 2).contains(&lines), "{lines} lines for {attempts} attempts");
+}
+
+/// tgt accepts it; then everyone who knows the name can log in.
+#[test]
+fn empty_secret_is_refused_by_daemon_and_tool() {
+    let daemon = with_accounts(&[]);
+    for (brand, op, user, sentence) in [
+        (Brand::Tgt, "new", "eve", "tgtadm: invalid request"),
+        (Brand::Ours, "new", "eve", "tgtadm: --password is empty"),
+        (Brand::Ours, "update", "alice", "tgtadm: --password is empty"),
+    ] {
+        let mut tool = daemon.command(brand.program("tgtadm"));
+        tool.args(["-C", CONTROL_PORT, "--mode", "account", "--op", op, "--user", user, "--password", ""]);
+        let output = tool.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(22), "{op} {brand:?}: {output:?}");
+        assert!(stderr.contains(sentence), "{op} {brand:?}: {stderr}");
+    }
+    assert!(!daemon.adm(&["--mode", "account", "--op", "show"]).contains("eve"));
+    succeed("iscsi-inq", [&daemon.url_as("alice", ALICE, "")]);
 }

@@ -56,6 +56,7 @@ impl Numbered for ModelError {
             Self::Unit(UpdateError::RemovalPrevented) => TgtadmError::PreventRemoval,
             Self::AccountFields
             | Self::SecretLength
+            | Self::SecretEmpty
             | Self::AddressRule { .. }
             | Self::NameRule { .. }
             | Self::OpenFlag { .. }
@@ -89,6 +90,9 @@ impl Display for ModelError {
             ),
             Self::SecretLength => {
                 write!(out, "--password: accepted: up to {ACCOUNT_FIELD_LEN_MAX} bytes (RFC 7143 12.1.3)")
+            }
+            Self::SecretEmpty => {
+                write!(out, "--password: it is empty; accepted: 1 to {ACCOUNT_FIELD_LEN_MAX} bytes")
             }
             Self::NoAccount(user) => write!(out, "--user {user:?}: no account has this name"),
             Self::AccountBound(user) => write!(out, "--user {user:?}: it is bound here already"),

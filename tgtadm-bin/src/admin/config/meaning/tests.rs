@@ -101,6 +101,7 @@ fn errors_outside_of_targets_reject_the_file() {
         ("default-driver a\ndefault-driver b",   "f:2: Multiple default-driver definitions are not allowed!"),
         ("control-port",                         "f:1: Option control-port has a missing value!"),
         ("incomingdiscoveryuser a",              "f:1: Option incomingdiscoveryuser has a missing value! Write 'incomingdiscoveryuser NAME PASSWORD'."),
+        ("incomingdiscoveryuser a \"\"",         "f:1: 'incomingdiscoveryuser a' has an empty password"),
         ("incomingdiscoveryuser a b\noutgoingdiscoveryuser a c",
             "f:1: account a has another password at f:2; an account has one password, wherever it is used"),
         ("\ntarget x",                           "f:2: a target is a block: <target NAME>"),
@@ -155,6 +156,7 @@ fn errors_within_a_target_reject_that_target() {
     #[rustfmt::skip]
     let cases = [
         ("incominguser a",                                        "2: Option incominguser has a missing value! Write 'incominguser NAME PASSWORD'."),
+        ("incominguser a \"\"\noutgoinguser b ''",              "2: 'incominguser a' has an empty password|3: 'outgoinguser b' has an empty password"),
         ("initiator-address\ninitiator-name \"\"",                "2: Option initiator-address has a missing value!|3: Option initiator-name has a missing value!"),
         ("vendor_id a\nvendor_id b",                              "3: Multiple 'vendor_id' definitions not allowed!"),
         ("driver a\ndriver b",                                    "3: Multiple 'driver' definitions not allowed!"),

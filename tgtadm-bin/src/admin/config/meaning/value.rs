@@ -97,7 +97,7 @@ pub(super) fn check_no_comma(key: &str, location: &Location, value: &str) -> Res
 /// Parses `NAME PASSWORD`. Further words are ignored with a warning.
 ///
 /// # Errors
-/// The name or the password is missing, or the name contains a comma.
+/// The name or the password is missing, the name contains a comma, or the password is empty.
 pub(super) fn parse_account(
     key: &str,
     given: DirectiveValue,
@@ -110,6 +110,9 @@ pub(super) fn parse_account(
         return Err(ConfigError { location, text });
     };
     check_no_comma(key, &location, user)?;
+    if ["\"\"", "''"].contains(&password) {
+        return Err(ConfigError { location, text: format!("'{key} {user}' has an empty password") });
+    }
     if password == PASSWORD_PLACEHOLDER {
         let text = format!("'{key} {user}' has the placeholder of --dump as its password, which is public");
         warnings.push(ConfigError { location: location.clone(), text });
