@@ -102,6 +102,24 @@ fn parallel_executes_of_one_file_create_each_target_once() {
 }
 
 #[test]
+fn parallel_deletes_and_updates_delete_each_target_once() {
+    for daemon in daemons() {
+        for action in ["--delete", "--update"] {
+            for _ in 0..3 {
+                configure(&daemon, TARGETS);
+                assert_done(&admin(&daemon, &["-e"]));
+                fs::write(daemon.path("targets.conf"), "default-driver iscsi\n").unwrap();
+                at_once(|process| {
+                    let action = if process % 2 == 0 { "--delete" } else { action };
+                    assert_done(&admin(&daemon, &[action, "ALL"]));
+                });
+                assert_all_there(&daemon, 0);
+            }
+        }
+    }
+}
+
+#[test]
 fn parallel_tgt_setup_luns_create_all_targets() {
     for daemon in daemons() {
         let disk = daemon.path("disk.img");

@@ -37,6 +37,16 @@ fn exists_already(refusal: &Refusal) -> bool {
 /// The comment printed for such a refusal.
 const EXISTS_COMMENT: &str = "# It is there already.";
 
+/// Whether the refusal says that the target, connection or rule does not exist.
+fn is_gone(refusal: &Refusal) -> bool {
+    use TgtadmError as Error;
+    let gone = [Error::NoTarget, Error::NoSession, Error::NoConnection, Error::AclNotFound];
+    gone.into_iter().any(|error| refusal.is(error))
+}
+
+/// The comment printed for such a refusal.
+const GONE_COMMENT: &str = "# It is gone already.";
+
 impl Admin {
     /// `--execute`: creates every missing target.
     pub(super) fn execute(&mut self) -> Result<(), Stop> {
@@ -109,6 +119,18 @@ impl Admin {
         match self.try_send(command) {
             Err(refusal) if exists_already(&refusal) => {
                 self.print_verbose(EXISTS_COMMENT);
+                Ok(())
+            }
+            Err(refusal) => self.fail_unless_ignored(command, &refusal),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Sends a command. It succeeds if another process has deleted the object of the command meanwhile.
+    fn send_unless_gone(&self, command: &Command) -> Result<(), Stop> {
+        match self.try_send(command) {
+            Err(refusal) if is_gone(&refusal) => {
+                self.print_verbose(GONE_COMMENT);
                 Ok(())
             }
             Err(refusal) => self.fail_unless_ignored(command, &refusal),
@@ -302,7 +324,7 @@ impl Admin {
             return Ok(());
         }
         self.print_verbose(&format!("# Removing target: {}", target.name));
-        self.run_steps(&self.removal(target)?, |command| self.send(command))?;
+        self.run_steps(&self.removal(target)?, |command| self.send_unless_gone(command))?;
         self.print_verbose("");
         Ok(())
     }
@@ -314,7 +336,11 @@ impl Admin {
         if target.in_use() {
             steps.extend(target.rules.iter().map(|rule| Step::Run(self.commands.unbind(target.tid, rule))));
             let ask = self.commands.show("conn", Some(target.tid));
-            let text = ask.send().map_err(|refusal| refused(&ask, &refusal))?;
+            let text = match ask.send() {
+                // Another process has deleted the target meanwhile.
+                Err(refusal) if refusal.is(TgtadmError::NoTarget) => String::new(),
+                answer => answer.map_err(|refusal| refused(&ask, &refusal))?,
+            };
             let close = |(sid, cid)| Step::Run(self.commands.close(target.tid, sid, cid));
             steps.extend(running::connections(&text).into_iter().map(close));
         }
@@ -351,7 +377,7 @@ impl Admin {
         let running = self.running()?;
         if which == "ALL" {
             let one = |target: &RunningTarget| {
-                self.send(&self.commands.state(&target.tid.to_string(), None, state))
+                self.send_unless_gone(&self.commands.state(&target.tid.to_string(), None, state))
             };
             return running.targets.iter().try_for_each(one);
         }

@@ -11,6 +11,8 @@ pub(super) use target::is_unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use target_engine::control::error::TgtadmError;
+
 use super::Admin;
 use super::command::Direction;
 use super::config::Config;
@@ -49,14 +51,18 @@ impl Admin {
         }
         for target in running.targets.iter().filter(|target| wanted(&target.name) && !is_named(&target.name))
         {
-            plan.targets.push(self.deletion(target)?);
+            plan.targets.extend(self.deletion(target)?);
         }
         let mut devices = self.devices(config, running, &plan);
         let given = config.targets.iter().filter_map(|target| target.tid).max().unwrap_or_default();
         let mut next_tid = running.next_tid().max(given.max(tried).saturating_add(1));
         for target in config.targets.iter().filter(|target| wanted(&target.name)) {
-            let step = match running.target(&target.name) {
+            let update = match running.target(&target.name) {
                 Some(now) => self.changes(config, target, now, &mut accounts, &mut devices)?,
+                None => None,
+            };
+            let step = match update {
+                Some(step) => step,
                 None => {
                     let tid = target.tid.unwrap_or(next_tid);
                     next_tid += u32::from(target.tid.is_none());
@@ -153,10 +159,10 @@ impl Admin {
         changes
     }
 
-    /// The plan that deletes a target.
-    fn deletion(&self, target: &RunningTarget) -> Result<TargetPlan, Stop> {
-        let parameters = self.parameters_of(target.tid)?;
-        Ok(TargetPlan {
+    /// The plan that deletes a target; `None` if it is gone by now.
+    fn deletion(&self, target: &RunningTarget) -> Result<Option<TargetPlan>, Stop> {
+        let Some(parameters) = self.parameters_of(target.tid)? else { return Ok(None) };
+        Ok(Some(TargetPlan {
             tid: target.tid,
             name: target.name.clone(),
             action: TargetAction::Delete,
@@ -164,13 +170,16 @@ impl Admin {
             changes: self.removal_changes(target, &parameters)?,
             unverifiable: Vec::new(),
             skipped: Vec::new(),
-        })
+        }))
     }
 
-    /// Reads the parameters of a target by name.
-    pub(super) fn parameters_of(&self, tid: u32) -> Result<BTreeMap<String, String>, Stop> {
+    /// Reads the parameters of a target by name; `None` if another process has deleted the target meanwhile.
+    pub(super) fn parameters_of(&self, tid: u32) -> Result<Option<BTreeMap<String, String>>, Stop> {
         let ask = self.commands.show("target", Some(tid));
-        let text = ask.send().map_err(|refusal| refused(&ask, &refusal))?;
-        Ok(running::parameters(&text))
+        match ask.send() {
+            Ok(text) => Ok(Some(running::parameters(&text))),
+            Err(refusal) if refusal.is(TgtadmError::NoTarget) => Ok(None),
+            Err(refusal) => Err(refused(&ask, &refusal)),
+        }
     }
 }

@@ -228,7 +228,8 @@ impl Admin {
         })?;
         let mut targets = Vec::new();
         for target in &running.targets {
-            targets.push(snapshot(target, &self.parameters_of(target.tid)?));
+            let parameters = self.parameters_of(target.tid)?;
+            targets.extend(parameters.map(|parameters| snapshot(target, &parameters)));
         }
         let Dump { text, missing } = dump(&running, targets);
         let _ = std::io::stdout().write_all(text.as_bytes());

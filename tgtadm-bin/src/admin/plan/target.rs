@@ -109,7 +109,7 @@ impl Admin {
         changes_of(steps).into_iter().map(|change| change.command).collect()
     }
 
-    /// The plan that updates an existing target.
+    /// The plan that updates an existing target; `None` if it is gone by now.
     pub(super) fn changes(
         &self,
         config: &Config,
@@ -117,8 +117,8 @@ impl Admin {
         now: &RunningTarget,
         accounts: &mut BTreeSet<String>,
         devices: &mut DevicePolicy,
-    ) -> Result<TargetPlan, Stop> {
-        let parameters = self.parameters_of(now.tid)?;
+    ) -> Result<Option<TargetPlan>, Stop> {
+        let Some(parameters) = self.parameters_of(now.tid)? else { return Ok(None) };
         let driver = driver(config, target);
         let tid = target.tid.unwrap_or(now.tid);
         let mut plan = TargetPlan {
@@ -139,13 +139,13 @@ impl Admin {
             let made = self.creation(config, target, tid, accounts, devices);
             plan.changes.extend(made.changes);
             plan.skipped = made.skipped;
-            return Ok(plan);
+            return Ok(Some(plan));
         }
         let target_steps = TargetSteps { commands: &self.commands, target, driver, tid };
         self.parameter_changes(target, now, &parameters, &mut plan);
         self.unit_changes(&target_steps, now, devices, &mut plan);
         self.access_changes(&target_steps, now, accounts, &mut plan);
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     /// The changes to the parameters of a target.
