@@ -15,6 +15,13 @@ pub trait Files {
     /// # Errors
     /// The file does not exist or cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The contents of an included file.
+    ///
+    /// # Errors
+    /// Those of [`Files::read`], or the file must not be included.
+    fn read_included(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read(path)
+    }
     /// The files of a directory in the order of their names; `None` if the path is not a directory.
     fn directory(&self, path: &Path) -> Option<Vec<PathBuf>>;
     /// The files that match a pattern with `* ? [ ]`, in order.
@@ -96,8 +103,8 @@ impl Reader<'_> {
         if !self.read.insert(path.to_owned()) {
             return Ok(());
         }
-        let text =
-            self.files.read(path).map_err(|error| error_at(from, format!("{}: {error}", path.display())))?;
+        let text = if self.depth == 0 { self.files.read(path) } else { self.files.read_included(path) };
+        let text = text.map_err(|error| error_at(from, format!("{}: {error}", path.display())))?;
         let file: Rc<Path> = path.into();
         let location = |line| Location { file: Rc::clone(&file), line };
         let lines = lines(&text)
