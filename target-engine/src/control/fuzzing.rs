@@ -35,8 +35,10 @@ pub fn management_request(bytes: &[u8]) {
         let mut strict = lenient.clone();
         JSON_LLD.clone_into(&mut strict.header.lld);
         let (meant, strict) = (Request::parse(&lenient), Request::parse(&strict));
-        // Operations of one form only have no counterpart.
-        if let (Ok(strict), Ok(meant)) = (strict, meant) {
+        // Operations of one form only have no counterpart. The text form of `account show` ignores a secret, as tgt does.
+        if let (Ok(strict), Ok(meant)) = (strict, meant)
+            && !matches!(strict, Request::AccountCompare { .. })
+        {
             assert_eq!(strict, meant, "what the strict form takes means the same in the other");
         }
     }
