@@ -1,198 +1,349 @@
 //! All bounds of the engine. Whatever grows with input has a bound here.
+//!
+//! The documentation of each constant ends with a paragraph of four sentences, from which `docs/limits.md` is generated: who
+//! hits the bound (`any peer`, `initiator`, `operator`, `store`, `engine`), what has the bound, what happens over it, and
+//! where it is seen. `LEN` or `BYTES` in a name means bytes.
 
 use std::time::Duration;
 
 /// Bytes of a management request after its header; a longer one is dropped without a reply, as tgt does.
+///
+/// Hit by: operator. Scope: request. Over it: it is dropped and its connection closed, without a reply. Seen: log,
+/// `management socket`.
 pub const CONTROL_PAYLOAD_LEN_MAX: usize = 8192;
 
 /// Admin connections served at a time; others wait in the socket's backlog.
+///
+/// Hit by: operator. Scope: daemon. Over it: further ones wait in the backlog of the socket until one closes. Seen:
+/// nowhere.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// How long an admin connection may take to send its request or to take its reply.
+///
+/// Hit by: operator. Scope: management connection. Over it: it is closed. Seen: nowhere.
 pub const CONTROL_IDLE: Duration = Duration::from_secs(60);
 
 /// A reply is sent within this time, whatever a store or a loop does; the operation itself may go on.
+///
+/// Hit by: operator. Scope: request. Over it: the reply says that the operation did not end in time. Seen: the reply.
 pub const CONTROL_REPLY: Duration = Duration::from_secs(20);
 
 /// How long a deletion may wait for commands to finish.
+///
+/// Hit by: operator. Scope: request. Over it: a longer wait is refused. Seen: the reply.
 pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// CHAP accounts of the daemon.
+///
+/// Hit by: operator. Scope: daemon. Over it: a further one is refused. Seen: the reply.
 pub const ACCOUNTS_MAX: usize = 4096;
 
 /// Bytes of a CHAP name or secret (RFC 7143 12.1.3: up to 255).
+///
+/// Hit by: operator. Scope: account. Over it: the account is refused. Seen: the reply.
 pub const ACCOUNT_FIELD_LEN_MAX: usize = 255;
 
 /// Targets of the daemon.
+///
+/// Hit by: operator. Scope: daemon. Over it: a further one is refused. Seen: the reply.
 pub const TARGETS_MAX: usize = 4096;
 
 /// Loops that may serve one target.
+///
+/// Hit by: operator. Scope: target. Over it: more are refused. Seen: the reply; `loops` of `target show` in JSON.
 pub const TARGET_LOOPS_MAX: usize = 64;
 
 /// Loops that all targets may share.
+///
+/// Hit by: operator. Scope: daemon. Over it: `tgtd --loops` refuses more. Seen: standard error.
 pub const SHARED_LOOPS_MAX: usize = 256;
 
 /// Portals of the daemon.
+///
+/// Hit by: operator. Scope: daemon. Over it: a further one is refused. Seen: the reply.
 pub const PORTALS_MAX: usize = 256;
 
 /// Sessions of the daemon; a session's handle has 16 bits.
+///
+/// Hit by: initiator. Scope: daemon. Over it: the login is refused with 0302, out of resources. Seen: log, `all session
+/// handles are in use`.
 pub const SESSIONS_MAX: usize = 16_384;
 
 /// Accepted connections that are not logged in yet, in all.
+///
+/// Hit by: any peer. Scope: daemon. Over it: a further connection is closed at once. Seen: log, `too many connections`.
 pub const LOGINS_MAX: usize = 1024;
 
 /// Accepted connections that are not logged in yet, from one IPv4 address or one IPv6 network of 64 bits.
+///
+/// Hit by: any peer. Scope: address. Over it: a further connection is closed at once. Seen: log, `too many
+/// connections`.
 pub const LOGINS_PER_ADDRESS_MAX: usize = 256;
 
 /// TCP connections in all, those of sessions among them.
+///
+/// Hit by: initiator. Scope: daemon. Over it: a further connection is closed at once. Seen: log, `too many
+/// connections`.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
 /// Connections accepted in one turn.
+///
+/// Hit by: any peer. Scope: portal and turn of the control thread. Over it: the others are accepted in the next turn.
+/// Seen: nowhere.
 pub const ACCEPTS_PER_TURN: usize = 32;
 
 /// How long no connection is accepted after one could be neither accepted nor rejected.
+///
+/// Hit by: any peer. Scope: daemon. Over it: connections are accepted again. Seen: log, `portal`.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Messages that may wait for the control thread, not counting those that must not be lost.
+///
+/// Hit by: engine. Scope: daemon. Over it: only messages that must not be lost are queued. Seen: nowhere.
 pub const CONTROL_MESSAGES_MAX: usize = 65_536;
 
 /// Threads that open and close stores.
+///
+/// Hit by: store. Scope: daemon. Over it: further jobs are queued. Seen: nowhere.
 pub const OPENER_THREADS: usize = 16;
 
 /// Jobs queued for the openers.
+///
+/// Hit by: operator. Scope: daemon. Over it: the request is refused; a login that needs one gets 0301, service
+/// unavailable. Seen: the reply; log.
 pub const OPENER_JOBS_MAX: usize = 4096;
 
 /// A login, from the first byte of a connection to the full feature phase.
+///
+/// Hit by: any peer. Scope: connection. Over it: it is closed, or refused with 0301, service unavailable, if it waits
+/// for us. Seen: log, `timed out`.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Data bytes of one PDU before the full feature phase: the default MaxRecvDataSegmentLength.
+///
+/// Hit by: any peer. Scope: PDU. Over it: the connection is closed. Seen: log, `malformed PDU`.
 pub const LOGIN_PDU_DATA_LEN_MAX: u32 = 8192;
 
 /// Text bytes of all requests of a login.
+///
+/// Hit by: any peer. Scope: login. Over it: it is refused with 0200, initiator error. Seen: log.
 pub const LOGIN_TEXT_LEN_MAX: usize = 64 * 1024;
 
 /// Requests of a login.
+///
+/// Hit by: any peer. Scope: login. Over it: it is refused with 0200, initiator error. Seen: log.
 pub const LOGIN_PDUS_MAX: u32 = 64;
 
 /// Received bytes kept while a login or a discovery session waits for an answer.
+///
+/// Hit by: any peer. Scope: connection. Over it: it is closed. Seen: log, `peer sent too much`.
 pub const LOGIN_UNREAD_LEN_MAX: usize = 64 * 1024;
 
 /// A discovery session without requests for so long is closed. Some initiators keep theirs to poll for changes.
+///
+/// Hit by: any peer. Scope: discovery session. Over it: it is closed. Seen: log, `timed out`.
 pub const DISCOVERY_IDLE: Duration = Duration::from_secs(600);
 
 /// Discovery sessions in all; a further one ends the one that has been silent for the longest time.
+///
+/// Hit by: any peer. Scope: daemon. Over it: the one that has been silent for the longest time is closed. Seen:
+/// nowhere.
 pub const DISCOVERIES_MAX: usize = LOGINS_MAX / 2;
 
 /// Discovery sessions from one IPv4 address or one IPv6 network of 64 bits; as for [`DISCOVERIES_MAX`].
+///
+/// Hit by: any peer. Scope: address. Over it: the one that has been silent for the longest time is closed. Seen:
+/// nowhere.
 pub const DISCOVERIES_PER_ADDRESS_MAX: usize = LOGINS_PER_ADDRESS_MAX / 2;
 
 /// The command window of a discovery session.
+///
+/// Hit by: any peer. Scope: discovery session. Over it: MaxCmdSN does not advance. Seen: nowhere.
 pub const DISCOVERY_WINDOW: u32 = 8;
 
 /// A discovery session with so many unsent responses reads no requests.
+///
+/// Hit by: any peer. Scope: discovery session. Over it: it waits until the peer has read. Seen: nowhere.
 pub const DISCOVERY_TRANSMIT_MAX: usize = 16;
 
 /// Text bytes of one text request, all its PDUs together.
+///
+/// Hit by: initiator. Scope: connection. Over it: the request is rejected, protocol error. Seen: nowhere.
 pub const TEXT_REQUEST_LEN_MAX: usize = 64 * 1024;
+
 /// The longest data segment received or sent, and the longest operation of a store with data, in bytes.
+///
+/// Hit by: initiator. Scope: PDU; operation of a store. Over it: more is not negotiated; a longer PDU closes the
+/// connection; longer commands are split. Seen: `session show` in JSON, `TargetMaxRecvDataSegmentLength`.
 pub const SEGMENT_LEN_MAX: usize = 256 * 1024;
 
 /// Additional header segments of one PDU, in bytes: the most that TotalAHSLength can express.
+///
+/// Hit by: initiator. Scope: PDU. Over it: cannot be exceeded. Seen: nowhere.
 pub const AHS_LEN_MAX: u32 = 255 * 4;
 
 /// The budget of a loop for payload: bytes in use and asked for, beyond which no more is asked for.
+///
+/// Hit by: initiator. Scope: loop. Over it: writes wait for memory; from twice as much on a command with immediate data
+/// gets TASK SET FULL. Seen: log if a connection is closed because of data ahead of its turn.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Free buffers that one loop keeps, in bytes.
+///
+/// Hit by: engine. Scope: loop. Over it: a freed buffer goes back to the system. Seen: nowhere.
 pub const POOL_IDLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// R2Ts that one command may have outstanding, whatever was negotiated.
+///
+/// Hit by: initiator. Scope: command. Over it: further R2Ts are sent when data has arrived. Seen: nowhere.
 pub const OUTSTANDING_R2T_MAX: u16 = 64;
 
 /// Data-Out of one command that goes to the medium, in bytes: no unit takes more. Data that an initiator announces beyond it
 /// is not asked for.
+///
+/// Hit by: initiator. Scope: command. Over it: the data beyond it is not asked for. Seen: the residual count of the
+/// response.
 pub const DATA_OUT_LEN_MAX: u32 = 256 * 1024 * 1024;
 
 /// Data-Out of other commands, which is a parameter list, in bytes.
+///
+/// Hit by: initiator. Scope: command. Over it: the data beyond it is not asked for. Seen: the residual count of the
+/// response.
 pub const PARAMETER_LIST_LEN_MAX: u32 = 1024 * 1024;
 
 /// Task management functions of one connection that may wait for commands to end; more are rejected.
+///
+/// Hit by: initiator. Scope: connection. Over it: the function is answered with function rejected. Seen: nowhere.
 pub const TASK_FUNCTIONS_MAX: usize = 16;
 
 /// Task management functions of one target that may wait on one loop, those of other loops included.
+///
+/// Hit by: initiator. Scope: target and loop. Over it: the function is answered with function rejected. Seen: nowhere.
 pub const TASK_FUNCTION_WAITS_MAX: usize = 4096;
 
 /// Immediate SCSI commands that one session may have running; more are rejected.
+///
+/// Hit by: initiator. Scope: session. Over it: the command is rejected, immediate command reject. Seen: nowhere.
 pub const IMMEDIATE_TASKS_MAX: usize = 8;
 
 /// Reads wait while their connection's transmit ring has so many bytes, or fewer if many connections are active.
+///
+/// Hit by: initiator. Scope: connection. Over it: its reads wait until it has taken data. Seen: nowhere.
 pub const TRANSMIT_BYTES_LOW: usize = 256 * 1024;
 
 /// Nothing is received from a connection while its transmit ring has more bytes.
+///
+/// Hit by: initiator. Scope: connection. Over it: nothing more is received from it until it has taken data. Seen:
+/// nowhere.
 pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A write from this length on goes to the store while its data is still arriving, in bytes; a shorter one starts when all
 /// of its data has arrived.
+///
+/// Hit by: engine. Scope: command. Over it: the write starts before its data is complete. Seen: nowhere.
 pub const STREAM_LEN_MIN: u32 = 512 * 1024;
 
 /// The longest burst, whatever was negotiated, in bytes: what one R2T asks for, and one sequence of Data-In has.
+///
+/// Hit by: initiator. Scope: session. Over it: R2Ts and sequences of Data-In end there. Seen: nowhere.
 pub const BURST_LEN_MAX: u32 = 1024 * 1024;
 
 /// Operations of one step that are at the store at a time.
+///
+/// Hit by: engine. Scope: command. Over it: further operations wait. Seen: nowhere.
 pub const IN_FLIGHT_MAX: u8 = 32;
 
 /// Bytes that the long steps of one target may move in one turn of a loop.
+///
+/// Hit by: initiator. Scope: target and turn of a loop. Over it: the command continues in the next turn. Seen: nowhere.
 pub const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How often pings and deadlines are checked.
+///
+/// Hit by: engine. Scope: loop. Over it: they are checked at the next tick. Seen: nowhere.
 pub const TICK: Duration = Duration::from_millis(500);
 
 /// A task management function is answered within this time, even if the store has not returned the aborted commands.
+///
+/// Hit by: initiator. Scope: task management function. Over it: it is answered with function rejected; the tasks stay
+/// aborted. Seen: nowhere.
 pub const ABORT_WAIT: Duration = Duration::from_secs(10);
 
 /// How long aborted tasks wait for data that they asked for, if their initiator aborts many at once. Some initiators do not
 /// send it any more.
+///
+/// Hit by: initiator. Scope: command. Over it: the task is aborted without the data. Seen: nowhere.
 pub const ABORT_DATA_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a command that has ended waits for the next Data-Out that it asked for before its connection is closed.
+///
+/// Hit by: initiator. Scope: command. Over it: its connection is closed. Seen: log, `no Data-Out`.
 pub const DATA_OUT_WAIT: Duration = Duration::from_secs(30);
 
 /// A store that completes nothing for so long, although data is out, hangs: its unit takes no more commands. Initiators wait
 /// longer before they abort.
+///
+/// Hit by: store. Scope: unit and loop. Over it: the unit answers BUSY. Seen: log, `nothing has come from its store`.
 pub const HANG_AFTER: Duration = Duration::from_secs(10);
 
 /// How long commands of a hung unit get BUSY; later ones fail.
+///
+/// Hit by: store. Scope: unit and loop. Over it: the commands fail with an error. Seen: the unit's `errors` of `stat`.
 pub const HANG_BUSY: Duration = Duration::from_secs(60);
 
 /// Connections and other messages that may wait for one loop, not counting those that must not be lost.
+///
+/// Hit by: initiator. Scope: loop. Over it: the login is refused with 0302, out of resources. Seen: log, `the target's
+/// loop takes no more connections`.
 pub const LOOP_MESSAGES_MAX: usize = 4096;
 
 /// Events that one wait of a loop returns.
+///
+/// Hit by: engine. Scope: thread and turn. Over it: the others are served in the next turn. Seen: nowhere.
 pub const EVENTS_MAX: usize = 256;
 
 /// The scratch buffer of a loop: what one read of a socket returns beyond a payload in progress, in bytes.
+///
+/// Hit by: engine. Scope: loop and turn. Over it: the rest is received in the next turn. Seen: nowhere.
 pub const SCRATCH_LEN: usize = 256 * 1024;
 
 /// How long a redirect command may take, as in tgt.
+///
+/// Hit by: store. Scope: redirect command. Over it: it is killed and the login refused. Seen: log.
 pub const REDIRECT_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes of a redirect command's answer.
+///
+/// Hit by: store. Scope: redirect command. Over it: the rest is not read. Seen: log, if the answer is not valid.
 pub const REDIRECT_ANSWER_LEN_MAX: u64 = 512;
 
 /// How long initiators may take to log out when the daemon ends.
+///
+/// Hit by: initiator. Scope: daemon. Over it: the sessions are closed. Seen: nowhere.
 pub const END_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the final replies and the loops may take after that.
+/// How long the final replies and the loops may take after [`END_GRACE`].
+///
+/// Hit by: operator. Scope: daemon. Over it: the replies are lost. Seen: nowhere.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 
-/// How long stores may take to close after that.
+/// How long stores may take to close after [`END_REPLIES`].
+///
+/// Hit by: store. Scope: daemon. Over it: the daemon exits. Seen: log, `has not closed in time`.
 pub const END_CLOSE: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to send its final responses before it is closed.
+///
+/// Hit by: initiator. Scope: connection. Over it: it is closed with its last responses unsent. Seen: nowhere.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Lines of one kind that peers can cause in the log in one [`WARNINGS_PERIOD`]; others are only counted.
+///
+/// Hit by: any peer. Scope: kind of line. Over it: further lines are counted. Seen: log, `lines like the last ones were
+/// left out`.
 pub const WARNINGS_MAX: u32 = 20;
 
 /// See [`WARNINGS_MAX`].
+///
+/// Hit by: engine. Scope: kind of line. Over it: the lines are logged again. Seen: nowhere.
 pub const WARNINGS_PERIOD: Duration = Duration::from_secs(10);

@@ -102,6 +102,7 @@ fn assert_content(package: &Path) -> String {
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
     assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) refers to it");
+    assert_eq!(mode("/usr/share/doc/tgt-rs/limits.md"), Some("-rw-r--r--"), "README.md refers to it");
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
     assert_eq!(
         succeed(Command::new("dpkg-deb").arg("-I").arg(package).arg("conffiles")),

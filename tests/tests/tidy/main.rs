@@ -1,8 +1,9 @@
 //! The rules of the workspace that a test can check: length and head of files, dependencies between crates, purity of the
-//! pure ones, use of `unsafe`, imports between modules, length of functions, and words that do not belong in the repository.
+//! pure ones, use of `unsafe`, imports between modules, length of functions, words that do not belong in the repository, and the page of limits.
 
 mod functions;
 mod imports;
+mod limits;
 mod words;
 
 use std::fs;
