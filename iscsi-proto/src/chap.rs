@@ -154,6 +154,8 @@ pub struct Challenge {
 }
 
 /// Maximum length of a challenge in bytes (RFC 7143 12.1.3).
+///
+/// Hit by: any peer. Scope: login. Over it: the login is refused with 0200, initiator error. Seen: log.
 pub const CHALLENGE_LEN_MAX: usize = 1024;
 
 impl Challenge {

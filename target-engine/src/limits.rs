@@ -297,10 +297,28 @@ pub const HANG_BUSY: Duration = Duration::from_secs(60);
 /// loop takes no more connections`.
 pub const LOOP_MESSAGES_MAX: usize = 4096;
 
-/// Events that one wait of a loop returns.
+/// Events that one wait of a loop or of the control thread returns.
 ///
 /// Hit by: engine. Scope: thread and turn. Over it: the others are served in the next turn. Seen: nowhere.
 pub const EVENTS_MAX: usize = 256;
+
+/// Bytes that all connections of a loop together receive in a turn, and that they send. Several long writes fit, and their
+/// responses are sent together.
+///
+/// Hit by: initiator. Scope: loop and turn. Over it: the connection continues in the next turn. Seen:
+/// nowhere.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// A connection's share of [`TURN_BYTES_MAX`] is a whole multiple of this: with less the system calls cost more than copying
+/// the data.
+///
+/// Hit by: engine. Scope: connection and turn. Over it: a share may be longer. Seen: nowhere.
+pub const SHARE_LEN_MIN: usize = 64 * 1024;
+
+/// Rounds of completions in a turn.
+///
+/// Hit by: store. Scope: loop and turn. Over it: the others are handled in the next turn. Seen: nowhere.
+pub const REAPS_PER_TURN: usize = 8;
 
 /// The scratch buffer of a loop: what one read of a socket returns beyond a payload in progress, in bytes.
 ///

@@ -371,12 +371,18 @@ const GENERATION_MASK: u32 = u32::MAX >> 1;
 /// Entries of the submission queue.
 const SUBMISSIONS: u32 = 256;
 /// Entries of the completion queue, and maximum number of requests in the kernel.
+///
+/// Hit by: store. Scope: loop. Over it: further operations wait. Seen: nowhere.
 const COMPLETIONS: u32 = 1024;
 /// Maximum number of bytes of one request.
 const REQUEST_LEN_MAX: usize = 1 << 30;
 /// Maximum number of kernel threads for requests that block.
+///
+/// Hit by: store. Scope: loop. Over it: further operations wait in the kernel. Seen: nowhere.
 const KERNEL_THREADS_MAX: u32 = 64;
 /// Maximum number of tries to submit requests; after an error the next try is 1 ms later.
 const ENTER_TRIES: usize = 1000;
 /// The longest wait for requests when the ring is dropped.
+///
+/// Hit by: store. Scope: loop. Over it: its buffers are leaked. Seen: log.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -99,10 +99,10 @@ static SHARED: OnceLock<Workers> = OnceLock::new();
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            threads_max: 32,
-            threads_per_unit_max: 8,
+            threads_max: THREADS_MAX,
+            threads_per_unit_max: THREADS_PER_UNIT_MAX,
             idle: Duration::from_secs(10),
-            hangs_after: Duration::from_secs(10),
+            hangs_after: HANGS_AFTER,
         }
     }
 }
@@ -172,7 +172,24 @@ enum Thread {
     Watcher,
 }
 
+/// Threads that run blocking calls of stores.
+///
+/// Hit by: store. Scope: daemon. Over it: further calls are queued. Seen: nowhere.
+const THREADS_MAX: usize = 32;
+
+/// Threads that run blocking calls of one store.
+///
+/// Hit by: store. Scope: unit. Over it: further calls are queued. Seen: nowhere.
+const THREADS_PER_UNIT_MAX: usize = 8;
+
+/// A blocking call of a store that takes so long hangs.
+///
+/// Hit by: store. Scope: call. Over it: the pool may start a thread in its place. Seen: nowhere.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
+
 /// Maximum number of threads that are started in place of threads that hang.
+///
+/// Hit by: store. Scope: daemon. Over it: further calls are queued. Seen: nowhere.
 const HANGING_MAX: usize = 1024;
 
 struct Shared {

@@ -45,7 +45,7 @@ impl Default for TextLimits {
     /// More than a login needs: 64 KiB, 256 pairs, 4 KiB for a value. The longest value of the standard is a CHAP
     /// challenge of 1024 bytes in hex.
     fn default() -> Self {
-        Self { text_len_max: 65_536, pairs_max: 256, value_len_max: 4096 }
+        Self { text_len_max: 65_536, pairs_max: PAIRS_MAX, value_len_max: VALUE_LEN_MAX }
     }
 }
 
@@ -163,7 +163,20 @@ impl TextBuilder {
     }
 }
 
+/// Maximum number of pairs of one text.
+///
+/// Hit by: any peer. Scope: login or text request. Over it: a login is refused with 0200, initiator error; a
+/// text request is rejected. Seen: log, of a login.
+const PAIRS_MAX: usize = 256;
+/// Maximum length of one value in bytes.
+///
+/// Hit by: any peer. Scope: login or text request. Over it: a login is refused with 0200, initiator error; a
+/// text request is rejected. Seen: log, of a login.
+const VALUE_LEN_MAX: usize = 4096;
 /// Maximum length of a key name in bytes (RFC 7143 6.1).
+///
+/// Hit by: any peer. Scope: login or text request. Over it: a login is refused with 0200, initiator error; a
+/// text request is rejected. Seen: log, of a login.
 pub(crate) const KEY_LEN_MAX: usize = 63;
 
 #[cfg(test)]

@@ -40,8 +40,16 @@ pub(super) struct Pending {
     codes: Vec<AdditionalSense>,
 }
 
-const LOG_LEN_MAX: usize = 64;
-const PENDING_LEN_MAX: usize = 16;
+/// Events of a unit that wait until every nexus has seen them.
+///
+/// Hit by: initiator. Scope: unit. Over it: the oldest is dropped; a nexus that has not seen it gets POWER ON
+/// OCCURRED. Seen: nowhere.
+const EVENTS_MAX: usize = 64;
+/// Unit attention conditions that wait for a nexus.
+///
+/// Hit by: initiator. Scope: nexus and unit. Over it: all are replaced by one POWER ON OCCURRED. Seen:
+/// nowhere.
+const PENDING_MAX: usize = 16;
 const POWER_ON: AdditionalSense = AdditionalSense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED;
 
 impl AttentionLog {
@@ -58,7 +66,7 @@ impl AttentionLog {
     }
 
     fn add(&mut self, event: Event) {
-        if self.events.len() == LOG_LEN_MAX {
+        if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
         self.events.push_back(event);
@@ -118,7 +126,7 @@ impl Pending {
         if self.codes.contains(&code) {
             return;
         }
-        if self.codes.len() == PENDING_LEN_MAX {
+        if self.codes.len() == PENDING_MAX {
             self.codes = vec![POWER_ON];
             return;
         }
@@ -189,13 +197,13 @@ mod tests {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
-        for _ in 0..=LOG_LEN_MAX {
+        for _ in 0..=EVENTS_MAX {
             log.push(MODE, None);
         }
         pending.catch_up(&log, &nexus());
         assert_eq!(drain(&mut pending), [POWER_ON]);
 
-        for number in 0..=PENDING_LEN_MAX {
+        for number in 0..=PENDING_MAX {
             log.push(AdditionalSense { asc: 0x3f, ascq: number as u8 }, None);
         }
         pending.catch_up(&log, &nexus());

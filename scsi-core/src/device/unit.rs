@@ -94,9 +94,15 @@ pub(super) struct Medium {
 }
 
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT of VPD page B0h.
+///
+/// Hit by: initiator. Scope: command. Over it: UNMAP ends with INVALID FIELD IN PARAMETER LIST. Seen: VPD
+/// page B0h.
 pub(super) const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
 /// MAXIMUM TRANSFER LENGTH of VPD page B0h, in bytes.
+///
+/// Hit by: initiator. Scope: command. Over it: the command ends with INVALID FIELD IN CDB. Seen: VPD page
+/// B0h.
 pub(super) const TRANSFER_LEN_MAX: u64 = 256 << 20;
 
 impl Unit {

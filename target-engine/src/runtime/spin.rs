@@ -13,6 +13,8 @@ pub struct Spin {
 }
 
 /// How long a loop polls before it sleeps.
+///
+/// Hit by: engine. Scope: loop and wait. Over it: the loop sleeps. Seen: nowhere.
 pub const SPIN_MAX: Duration = Duration::from_micros(50);
 
 /// With more commands than this in a turn throughput matters more than latency.

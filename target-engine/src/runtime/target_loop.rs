@@ -21,20 +21,16 @@ use super::stream::Stream;
 use crate::buffers::Pool;
 use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
 use crate::keys::{ConnectionIndex, shard_of};
-use crate::limits::{EVENTS_MAX, LOOP_MESSAGES_MAX, SCRATCH_LEN};
+use crate::limits::{
+    EVENTS_MAX, LOOP_MESSAGES_MAX, REAPS_PER_TURN, SCRATCH_LEN, SHARE_LEN_MIN, TURN_BYTES_MAX,
+};
 use crate::shard::{Env, ShardEvent};
 use crate::warnings::Warnings;
 
-/// Bytes that all connections together receive in a turn, and that they send. Several long writes fit, and their
-/// responses are sent together.
-const TURN_BYTES: usize = 1024 * 1024;
-/// Shares are whole multiples of it: with less the system calls cost more than copying the data.
-const SHARE_MIN: usize = 64 * 1024;
-
 /// Bytes that each of this many connections may receive in a turn, and send.
 fn share(connections: usize) -> usize {
-    let fair = TURN_BYTES / connections.max(1);
-    (fair - fair % SHARE_MIN).max(SHARE_MIN)
+    let fair = TURN_BYTES_MAX / connections.max(1);
+    (fair - fair % SHARE_LEN_MIN).max(SHARE_LEN_MIN)
 }
 
 /// A loop as the control thread holds it.
@@ -406,8 +402,6 @@ impl DataLoop {
     }
 }
 
-/// Rounds of completions in a turn.
-const REAPS_PER_TURN: usize = 8;
 /// The minimum time between two checks of all timeouts.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 

@@ -20,7 +20,7 @@ const GROUPS: [(&str, &str); 5] = [
     ("any peer", "Any peer, also one that has not logged in"),
     ("initiator", "An initiator that has logged in"),
     ("operator", "The operator: requests and configuration"),
-    ("store", "The host: backing stores, and commands that the daemon runs"),
+    ("store", "The host: backing stores, standard error, and commands that the daemon runs"),
     ("engine", "Nobody from outside: sizes of turns and buffers"),
 ];
 

@@ -327,8 +327,12 @@ pub(super) fn print_at_once(text: &str) {
 }
 
 /// The longest wait for standard error when the process ends.
+///
+/// Hit by: store. Scope: daemon. Over it: the lines are lost. Seen: nowhere.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes of queued lines.
+///
+/// Hit by: store. Scope: daemon. Over it: the line is lost. Seen: log, `lines were lost`.
 const QUEUE_LEN_MAX: usize = 1 << 20;
 /// Memory of a queued line besides its text, in bytes.
 const LINE_OVERHEAD: usize = 64;

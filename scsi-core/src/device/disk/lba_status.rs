@@ -22,6 +22,8 @@ struct LbaStatus {
 }
 
 /// Maximum number of queries of one command. The initiator continues with another command after the last descriptor.
+///
+/// Hit by: initiator. Scope: command. Over it: the answer ends with the last descriptor found. Seen: nowhere.
 const QUERIES_MAX: u32 = 64;
 const HEADER_LEN: usize = 8;
 const DESCRIPTOR_LEN: usize = 16;

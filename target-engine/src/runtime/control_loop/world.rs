@@ -16,7 +16,7 @@ use crate::control::messages::{Attach, LoginId, LoopId, ToControl, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
-use crate::limits::CONTROL_MESSAGES_MAX;
+use crate::limits::{CONTROL_MESSAGES_MAX, EVENTS_MAX};
 use crate::model::PortalId;
 use crate::model::store::{StoreKind, StoreOpener};
 use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
@@ -88,9 +88,6 @@ pub(crate) struct ControlLoop {
 
 /// The client of requests that the server makes itself, before it serves others.
 const INTERNAL: ClientId = ClientId(0);
-
-/// Events taken in one wait.
-const EVENTS_MAX: usize = 256;
 
 impl World {
     pub(super) fn new(opener: Arc<dyn StoreOpener>) -> io::Result<Self> {

@@ -14,6 +14,9 @@ use crate::page::persist::out::BasicList;
 use crate::sense::{AdditionalSense, Sense};
 
 /// Registrations of a unit; one more is refused with INSUFFICIENT REGISTRATION RESOURCES.
+///
+/// Hit by: initiator. Scope: unit. Over it: a registration is refused with INSUFFICIENT REGISTRATION
+/// RESOURCES. Seen: PERSISTENT RESERVE IN.
 pub(in crate::device) const REGISTRANTS_MAX: usize = 256;
 
 /// The registrations and the persistent reservation of a unit.
