@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use super::mailbox::Mailbox;
 use crate::control::messages::{Attach, LoopId, ServiceId, ToLoop};
+use crate::loop_state::effect::{CrossReset, ResetId};
 use crate::model::Tid;
-use crate::shard::functions::Reach;
 
 /// A message to a loop.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum LoopMessage {
     /// `SessionStarted`, `ConnectionJoined` or `AttachFailed`.
     Attach(Box<Attach>, TcpStream),
     /// From another loop of the same target: task management that reaches commands of this one.
-    Reset(Box<CrossReset>),
+    Reset(Box<CrossReset<Mailbox<Self>>>),
     /// The answer to `Reset`.
     ResetDone(ServiceId, ResetId),
 }
@@ -28,21 +28,4 @@ impl From<ToLoop> for LoopMessage {
     fn from(message: ToLoop) -> Self {
         Self::Control(message)
     }
-}
-
-/// Identifies a reset until its answers have come; unique in its loop and service.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct ResetId(pub u64);
-
-/// A reset by another loop.
-#[derive(Debug)]
-pub struct CrossReset {
-    /// The service of the target.
-    pub service: ServiceId,
-    /// The commands to abort.
-    pub reach: Reach,
-    /// For the answer.
-    pub id: ResetId,
-    /// The mailbox of the loop that gets the answer.
-    pub back: Mailbox<LoopMessage>,
 }

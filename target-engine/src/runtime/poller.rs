@@ -44,6 +44,17 @@ pub enum Interest {
     Both,
 }
 
+/// The interest in data, and in space to write.
+#[must_use]
+pub fn interest(read: bool, write: bool) -> Interest {
+    match (read, write) {
+        (true, true) => Interest::Both,
+        (true, false) => Interest::Read,
+        (false, true) => Interest::Write,
+        (false, false) => Interest::None,
+    }
+}
+
 /// A descriptor that is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ready<T> {

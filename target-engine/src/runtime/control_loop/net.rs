@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
-use crate::runtime::poller::Interest;
+pub(super) use crate::runtime::poller::interest;
 
 /// Whether a call may succeed when the socket is ready again.
 pub(super) fn is_temporary(error: &io::Error) -> bool {
@@ -21,15 +21,5 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
         v4 => v4,
-    }
-}
-
-/// The interest in a connection.
-pub(super) fn interest(read: bool, write: bool) -> Interest {
-    match (read, write) {
-        (true, true) => Interest::Both,
-        (true, false) => Interest::Read,
-        (false, true) => Interest::Write,
-        (false, false) => Interest::None,
     }
 }

@@ -10,7 +10,7 @@ use scsi_core::lun::Lun;
 use scsi_core::store::*;
 
 use super::*;
-use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
+use crate::control::messages::{NewTarget, ServiceId, TargetSettings, Ticket, ToLoop};
 use crate::model::Tid;
 use crate::model::store::StoreId;
 use crate::runtime::open_store::{Closer, OpenStore};

@@ -7,10 +7,10 @@ use scsi_core::device::unit::UnitConfig;
 use scsi_core::lun::Lun;
 
 use super::*;
-use crate::control::messages::{NewTarget, ServiceId, TargetSettings, ToLoop};
+use crate::control::messages::{LoopError, NewTarget, ServiceId, TargetSettings, Ticket, ToLoop};
+use crate::loop_state::effect::{CrossReset, ResetId};
 use crate::model::Tid;
 use crate::model::unit::TargetUnit;
-use crate::runtime::message::{CrossReset, ResetId};
 use crate::shard::functions::Reach;
 
 const LOOP: LoopId = LoopId(7);

@@ -21,9 +21,8 @@ use scsi_core::lun::Lun;
 use scsi_core::store::*;
 
 use super::*;
-use crate::control::messages::{Attach, AttachMode, NewTarget, ServiceId, TargetSettings, ToLoop};
+use crate::control::messages::{AttachMode, NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::iscsi::login::LoggedIn;
-use crate::keys::ConnectionIndex;
 use crate::model::Tid;
 
 const SIZE: u64 = 1 << 30;
@@ -214,12 +213,7 @@ fn forgotten(data_loop: &mut DataLoop) -> usize {
     if data_loop.timeout().is_some_and(|timeout| timeout.is_zero()) {
         return 0;
     }
-    let streams = data_loop.streams.iter().filter(|(_, stream)| !stream.blocked);
-    let places: Vec<_> = streams.map(|(_, stream)| (stream.shard, stream.place)).collect();
-    let unsent = |(shard, place): (usize, ConnectionIndex)| {
-        data_loop.shards[shard].shard.connection(place).map_or(0, |connection| connection.transmit.len())
-    };
-    places.into_iter().map(unsent).sum()
+    data_loop.state.unsent()
 }
 
 #[test]
@@ -236,7 +230,7 @@ fn data_of_the_last_round_of_a_turn_is_sent() {
             assert!(data_loop.turn());
             assert_eq!(forgotten(&mut data_loop), 0, "of {segments} segments");
             if data_loop.timeout().is_none() {
-                let blocked = data_loop.streams.iter().any(|(_, stream)| stream.blocked);
+                let blocked = data_loop.state.is_blocked();
                 while let Ok(count @ 1..) = socket.read(&mut [0; 65536]) {
                     came += count;
                 }
@@ -316,23 +310,15 @@ fn connection_receives_its_share_of_a_turn_at_most() {
             socket.write_all(&bytes).unwrap();
         }
         for turn in 0..4 {
-            let before = received(&mut data_loop);
+            let before = data_loop.state.received();
             assert!(data_loop.turn());
-            let after = received(&mut data_loop);
+            let after = data_loop.state.received();
             let shares: Vec<_> =
                 after.iter().zip(before).map(|(after, before)| (after - before) as usize).collect();
             let fair = EIGHTH..EIGHTH + 8192;
             assert!(shares.iter().all(|share| fair.contains(share)), "turn {turn}: {shares:?}");
         }
     }
-}
-
-/// Bytes that each connection has received.
-fn received(data_loop: &mut DataLoop) -> Vec<u64> {
-    let shard = &mut data_loop.shards[0].shard;
-    (0..8)
-        .map(|place| shard.connection(ConnectionIndex::new(place)).unwrap().stats.counts().received)
-        .collect()
 }
 
 #[test]

@@ -118,7 +118,8 @@ pub(super) const CRATES: &[Layers] = &[
             module("control::jobs", &["model", "control::messages"]),
             module("control::pending", &["control::messages"]),
             module("control::dispatch", &["limits", "stats", "model", "iscsi::login::question", "iscsi::login", "shard::settings", "control::error", "control::wire", "control::dispatch::error", "control::request", "control::messages", "control::report", "control::jobs", "control::pending"]),
-            module("runtime", &["limits", "warnings", "keys", "buffers", "model", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange", "iscsi::connection", "iscsi::discovery", "iscsi::login", "shard", "control::error", "control::wire", "control::request", "control::messages", "control::report", "control::audit", "control::jobs", "control::pending", "control::dispatch"]),
+            module("loop_state", &["limits", "warnings", "keys", "buffers", "model", "iscsi::login::close", "iscsi::text_exchange", "iscsi::connection", "iscsi::login", "shard", "control::messages"]),
+            module("runtime", &["limits", "warnings", "model", "iscsi::login::question", "iscsi::login::close", "iscsi::discovery", "iscsi::login", "loop_state", "control::error", "control::wire", "control::request", "control::messages", "control::report", "control::audit", "control::jobs", "control::pending", "control::dispatch"]),
         ],
     },
     Layers {

@@ -1,28 +1,19 @@
 //! A connection's share of a turn: what it may receive and send before other connections have their turn.
 
-use super::{DataLoop, Env, Ready, Source, share};
+use super::effect::Effect;
+#[cfg(test)]
+use super::stream::Stream;
+use super::stream::{ByteStream, Readiness, Received, StreamIndex};
+use super::{LoopState, share};
 use crate::iscsi::connection::ConnectionState;
 use crate::limits::TRANSMIT_BYTES_LOW;
-use crate::runtime::stream::Received;
 
-impl DataLoop {
-    /// The number of connections that are active in this turn.
-    pub(super) fn active(&self) -> usize {
-        let wants = |ready: &&Ready<Source>| match ready.what {
-            Source::Stream(index) => self.streams.get(index).is_some_and(|stream| !stream.unfinished),
-            Source::Messages | Source::Engine(_) => false,
-        };
-        self.ready.iter().filter(wants).count() + self.unfinished.len()
-    }
-
-    /// One connection's share of the turn: read, run, kick, write.
-    pub(super) fn serve(&mut self, index: usize, ready: Ready<Source>) {
-        // A message may have closed it, and another connection may have its index.
-        let Some(stream) = self.streams.get_mut(index).filter(|stream| stream.key == ready.key) else {
-            return;
-        };
-        let (shard_index, place) = (stream.shard, stream.place);
-        let Some(served) = self.shards.get_mut(shard_index) else { return };
+impl<S: ByteStream, A: Clone> LoopState<S, A> {
+    /// One connection's share of the turn: reads, runs, kicks, writes.
+    pub fn handle_ready(&mut self, index: StreamIndex, ready: Readiness) {
+        let Some(stream) = self.streams.get_mut(index.0) else { return };
+        let (target, place) = (stream.target, stream.place);
+        let Some(served) = self.targets.get_mut(target) else { return };
         if ready.writable {
             stream.blocked = false;
         }
@@ -39,7 +30,7 @@ impl DataLoop {
             match stream.receive(connection, &mut self.scratch, self.share) {
                 Received::Bytes { scratch, all, full } => {
                     (taken, more) = (taken + all, full);
-                    let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+                    let mut env = self.resources.env();
                     self.commands += served.shard.receive(place, &self.scratch[..scratch], &mut env);
                 }
                 Received::Nothing => {}
@@ -48,24 +39,32 @@ impl DataLoop {
         }
         closed |= ready.broken && taken == 0 && served.shard.is_receive_paused(place);
         if closed {
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            served.shard.close_connection(place, &mut env);
+            served.shard.close_connection(place, &mut self.resources.env());
         }
-        self.after(shard_index, Some(index));
+        self.after(target, Some(index));
+    }
+
+    /// Lets a connection send in this turn's [`finish_turn`](Self::finish_turn).
+    pub(super) fn continue_in_turn(&mut self, index: StreamIndex) {
+        if let Some(stream) = self.streams.get_mut(index.0) {
+            stream.unfinished = true;
+            self.unfinished.push_front(index);
+            self.continuing += 1;
+        }
     }
 
     /// Follows each call of a shard: kicks what it submitted, sends its responses, handles its events.
-    pub(in crate::runtime) fn after(&mut self, shard_index: usize, also: Option<usize>) {
-        let Some(served) = self.shards.get_mut(shard_index) else { return };
+    pub(super) fn after(&mut self, target: usize, also: Option<StreamIndex>) {
+        let Some(served) = self.targets.get_mut(target) else { return };
         if served.shard.take_submitted() {
-            self.engines.kick();
+            self.resources.engines.kick();
         }
         let mut touched = std::mem::take(&mut self.touched);
         served.shard.take_touched(&mut touched);
         self.share = self.share.min(share(touched.len()));
         let mut flushed_also = also.is_none();
         for place in touched.drain(..) {
-            let stream = self.shards[shard_index].streams.get(place.get()).copied().flatten();
+            let stream = self.targets[target].streams.get(place.get()).copied().flatten();
             if let Some(stream) = stream {
                 flushed_also |= also == Some(stream);
                 self.flush(stream);
@@ -75,35 +74,34 @@ impl DataLoop {
         if let (false, Some(stream)) = (flushed_also, also) {
             self.flush(stream);
         }
-        self.handle_events(shard_index);
+        self.handle_events(target);
     }
 
     /// Sends the responses of a connection, continues its waiting reads, and sends again, up to its share. A connection
     /// that continues in the next turn is skipped.
-    pub(super) fn flush(&mut self, index: usize) {
+    pub(super) fn flush(&mut self, index: StreamIndex) {
         let mut alive = true;
         let mut more = true;
         let ring_len = self.share.min(TRANSMIT_BYTES_LOW);
         for _ in 0..self.share / ring_len {
-            let Some(stream) = self.streams.get_mut(index).filter(|stream| !stream.unfinished) else {
+            let Some(stream) = self.streams.get_mut(index.0).filter(|stream| !stream.unfinished) else {
                 return;
             };
-            let Some(served) = self.shards.get_mut(stream.shard) else { return };
+            let Some(served) = self.targets.get_mut(stream.target) else { return };
             let Some(connection) = served.shard.connection(stream.place) else { return };
             if connection.state == ConnectionState::Closed {
                 return;
             }
             connection.ring_len = ring_len;
             if !stream.blocked {
-                alive = stream.send(connection, &mut self.pool);
+                alive = stream.send(connection, &mut self.resources.pool);
             }
             let blocked = stream.blocked;
             if !alive || !connection.has_paused_reads() {
                 more = false;
                 break;
             }
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            more = served.shard.resume_reads(stream.place, &mut env);
+            more = served.shard.resume_reads(stream.place, &mut self.resources.env());
             if blocked {
                 more = false;
                 break;
@@ -113,17 +111,16 @@ impl DataLoop {
     }
 
     /// Follows each flush: closes a drained or failed connection, and updates the interest of its socket.
-    fn settle(&mut self, index: usize, alive: bool, more: bool) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
-        let Some(served) = self.shards.get_mut(stream.shard) else { return };
+    fn settle(&mut self, index: StreamIndex, alive: bool, more: bool) {
+        let Some(stream) = self.streams.get_mut(index.0) else { return };
+        let Some(served) = self.targets.get_mut(stream.target) else { return };
         if served.shard.take_submitted() {
-            self.engines.kick();
+            self.resources.engines.kick();
         }
         let Some(connection) = served.shard.connection(stream.place) else { return };
         let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
         if !alive || drained {
-            let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-            served.shard.close_connection(stream.place, &mut env);
+            served.shard.close_connection(stream.place, &mut self.resources.env());
             return;
         }
         // No event announces what the last round queued.
@@ -133,12 +130,38 @@ impl DataLoop {
         }
         let state = connection.state;
         let wanted = stream.wanted(served.shard.is_receive_paused(stream.place), state);
-        if wanted != stream.interest {
-            stream.interest = wanted;
-            if let Err(error) = self.poller.modify(stream.key, stream, wanted) {
-                let text = format_args!("loop {}: cannot watch a connection: {error}", self.id.0);
-                self.warnings.log(self.now, log::Level::Error, text);
-            }
+        if wanted != stream.watch {
+            stream.watch = wanted;
+            self.effects.push_back(Effect::Watch(index, wanted));
         }
+    }
+}
+
+/// For the tests of drivers.
+#[cfg(test)]
+impl<S, A> LoopState<S, A> {
+    /// Bytes that are not sent to sockets which would take them.
+    pub(crate) fn unsent(&mut self) -> usize {
+        let streams = self.streams.iter().filter(|(_, stream)| !stream.blocked);
+        let transmit_len = |(_, stream): (_, &Stream<S>)| {
+            let connection = self.targets[stream.target].shard.connection(stream.place);
+            connection.map_or(0, |connection| connection.transmit.len())
+        };
+        streams.map(transmit_len).sum()
+    }
+
+    /// Whether a socket takes no more.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.streams.iter().any(|(_, stream)| stream.blocked)
+    }
+
+    /// Bytes that each connection has received.
+    pub(crate) fn received(&mut self) -> Vec<u64> {
+        let streams = self.streams.iter();
+        let received = |(_, stream): (_, &Stream<S>)| {
+            let connection = self.targets[stream.target].shard.connection(stream.place);
+            connection.map_or(0, |connection| connection.stats.counts().received)
+        };
+        streams.map(received).collect()
     }
 }

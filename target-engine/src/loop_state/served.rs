@@ -1,10 +1,12 @@
 //! A target on a loop: its shard, and what the loop keeps for it.
 
+use std::sync::Arc;
+
 use scsi_core::lun::Lun;
 
-use super::mailbox::Mailbox;
-use super::message::{LoopMessage, ResetId};
-use crate::control::messages::{LoopId, ServiceId, Ticket};
+use super::effect::ResetId;
+use super::stream::StreamIndex;
+use crate::control::messages::{NewTarget, ServiceId, Ticket};
 use crate::model::Tid;
 use crate::shard::TargetShard;
 
@@ -18,26 +20,44 @@ pub(super) enum Pending {
 }
 
 /// A target on the loop: its shard, and what the loop keeps for it.
-pub(super) struct Served {
+pub(super) struct Served<A> {
     pub(super) tid: Tid,
     pub(super) service: ServiceId,
     pub(super) shard: TargetShard,
     /// The streams of its connections, by connection index.
-    pub(super) streams: Vec<Option<usize>>,
+    pub(super) streams: Vec<Option<StreamIndex>>,
     pub(super) pending: Vec<Pending>,
-    pub(super) siblings: Vec<(LoopId, Mailbox<LoopMessage>)>,
+    /// The other loops that serve the target.
+    pub(super) siblings: Vec<A>,
     /// Resets by siblings that run here: the shard's number, the sibling's, and where to answer.
-    pub(super) resets: Vec<(u64, ResetId, Mailbox<LoopMessage>)>,
+    pub(super) resets: Vec<(u64, ResetId, A)>,
     pub(super) reset_count: u64,
     /// The target is being removed: these are answered when it is.
     pub(super) leaving: Vec<Ticket>,
-    /// Whether it is in `ready_shards`.
+    /// Whether it is in `ready_targets`.
     pub(super) is_ready: bool,
     /// Whether it is in `completed`.
     pub(super) completed: bool,
 }
 
-impl Served {
+impl<A> Served<A> {
+    /// A target without units on this loop.
+    pub(super) fn new(index: usize, new: &NewTarget) -> Self {
+        Self {
+            tid: new.tid,
+            service: new.service,
+            shard: TargetShard::new(index as u16, Arc::clone(&new.settings)),
+            streams: Vec::new(),
+            pending: Vec::new(),
+            siblings: Vec::new(),
+            resets: Vec::new(),
+            reset_count: 0,
+            leaving: Vec::new(),
+            is_ready: false,
+            completed: false,
+        }
+    }
+
     /// Whether the target is being removed.
     pub(super) fn is_leaving(&self) -> bool {
         !self.leaving.is_empty()

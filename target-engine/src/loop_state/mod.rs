@@ -1,0 +1,354 @@
+//! One loop as plain state: the targets that it serves, their connections, engines and buffers, without sockets, threads,
+//! mailboxes and clock. Its driver is `runtime::target_loop`, or a test.
+//!
+//! - [`stream`]: how a loop reads from and writes to a connection
+//! - [`effect`]: what a loop asks of its driver, and messages between the loops of a target
+//! - `served`: a target on the loop
+//! - `messages`, `attach`, `events`, `serve`: the loop's methods, by topic
+
+mod attach;
+pub mod effect;
+mod events;
+mod messages;
+mod serve;
+mod served;
+pub mod stream;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use scsi_core::store::{Completion, EngineIndex, Engines};
+use slab::Slab;
+
+use self::effect::Effect;
+use self::served::Served;
+use self::stream::{ByteStream, Stream, StreamIndex};
+use crate::buffers::Pool;
+use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
+use crate::keys::{ConnectionIndex, shard_of};
+use crate::limits::{REAPS_PER_TURN, SCRATCH_LEN, SHARE_LEN_MIN, TURN_BYTES_MAX};
+use crate::model::Tid;
+use crate::shard::{Env, ShardEvent, TargetShard};
+use crate::warnings::Warnings;
+
+/// The minimum time between two checks of all timeouts.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// Bytes that each of this many connections may receive in a turn, and send.
+fn share(connections: usize) -> usize {
+    let fair = TURN_BYTES_MAX / connections.max(1);
+    (fair - fair % SHARE_LEN_MIN).max(SHARE_LEN_MIN)
+}
+
+/// A loop: the targets that it serves and their connections. An idle target costs nothing.
+///
+/// `S` is the socket of a connection, `A` the address of a loop for messages.
+///
+/// # Driving it
+///
+/// No method blocks, and none calls back except [`ByteStream::read`] and [`ByteStream::write`]. A turn is
+///
+/// 1. [`begin_turn`](Self::begin_turn), with the time and the connections that are ready.
+/// 2. The messages that have arrived: [`handle_control`](Self::handle_control), [`attach`](Self::attach),
+///    [`set_siblings`](Self::set_siblings), [`reset`](Self::reset), [`reset_done`](Self::reset_done). They may also come
+///    between turns; their time is that of the last turn.
+/// 3. [`handle_ready`](Self::handle_ready) for each connection that is ready.
+/// 4. [`finish_turn`](Self::finish_turn).
+///
+/// After each message and after each turn the driver acts on [`poll_effect`](Self::poll_effect) until it returns `None`.
+/// Without that, no message and no answer leaves the loop, closed sockets stay open, and sockets are watched for the
+/// wrong events. What an accepted connection has to send is sent by `finish_turn`, so its effects come first.
+///
+/// The next turn begins when a watched socket is ready, a message arrives, the event descriptor of an engine
+/// ([`event_fd`](Self::event_fd)) is readable, or the time of [`timeout`](Self::timeout) is over; a turn without a reason
+/// does no harm. The loop is over once [`has_ended`](Self::has_ended).
+pub struct LoopState<S, A> {
+    /// Before the targets, so that the engines are dropped first: the shards hold the stores, whose files they use.
+    resources: Resources,
+    id: LoopId,
+    /// The address of this loop.
+    own: A,
+    targets: Slab<Served<A>>,
+    streams: Slab<Stream<S>>,
+    effects: VecDeque<Effect<S, A>>,
+    warnings: Warnings,
+    /// The loop is ending: it accepts nothing new, and ends when all commands are done, at this time at the latest.
+    end_by: Option<Instant>,
+    scratch: Box<[u8]>,
+    done: Vec<Completion>,
+    events: Vec<ShardEvent>,
+    touched: Vec<ConnectionIndex>,
+    /// Commands received in this turn.
+    commands: usize,
+    /// Streams with more data to send than their share of one turn, each once.
+    unfinished: VecDeque<StreamIndex>,
+    /// How many of them continue in this turn.
+    continuing: usize,
+    /// See [`share`].
+    share: usize,
+    /// Targets with commands that are ready to run.
+    ready_targets: VecDeque<usize>,
+    /// Targets that have got completions.
+    completed: Vec<usize>,
+    /// The engines may have more completions.
+    more_done: bool,
+    /// When the timeouts of the targets are to be checked, and when they were last.
+    due: Option<Instant>,
+    asked: Instant,
+}
+
+/// What a loop lends to its shards.
+struct Resources {
+    engines: Engines,
+    pool: Pool,
+    now: Instant,
+}
+
+impl Resources {
+    #[inline]
+    fn env(&mut self) -> Env<'_> {
+        Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now }
+    }
+}
+
+impl<S: ByteStream, A: Clone> LoopState<S, A> {
+    /// A loop without targets. `own` is its address for the other loops.
+    #[must_use]
+    pub fn new(id: LoopId, own: A, now: Instant) -> Self {
+        Self {
+            resources: Resources { engines: Engines::default(), pool: Pool::default(), now },
+            id,
+            own,
+            targets: Slab::new(),
+            streams: Slab::new(),
+            effects: VecDeque::new(),
+            warnings: Warnings::default(),
+            end_by: None,
+            scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
+            done: Vec::new(),
+            events: Vec::new(),
+            touched: Vec::new(),
+            commands: 0,
+            unfinished: VecDeque::new(),
+            continuing: 0,
+            share: share(1),
+            ready_targets: VecDeque::new(),
+            completed: Vec::new(),
+            more_done: false,
+            due: None,
+            asked: now,
+        }
+    }
+
+    /// Begins a turn at this time, in which these connections are ready.
+    pub fn begin_turn(&mut self, now: Instant, ready: impl Iterator<Item = StreamIndex>) {
+        self.resources.now = now;
+        self.commands = 0;
+        self.continuing = self.unfinished.len();
+        let alone = |index: &StreamIndex| self.streams.get(index.0).is_some_and(|stream| !stream.unfinished);
+        self.share = share(ready.filter(alone).count() + self.continuing);
+    }
+
+    /// Continues what the last turn left, handles timeouts, and takes the completions of the engines. Returns the number
+    /// of completions.
+    pub fn finish_turn(&mut self) -> usize {
+        self.go_on();
+        self.expire();
+        // Last: completions of `kick` and `submit` themselves are not announced by any descriptor.
+        self.reap()
+    }
+
+    /// The next effect.
+    pub fn poll_effect(&mut self) -> Option<Effect<S, A>> {
+        self.effects.pop_front()
+    }
+
+    /// How long the next wait may last at this time; `None`: until an event.
+    #[must_use]
+    pub fn timeout(&self, now: Instant) -> Option<Duration> {
+        if !self.unfinished.is_empty() || !self.ready_targets.is_empty() || self.more_done {
+            return Some(Duration::ZERO);
+        }
+        let earliest = self.due.into_iter().chain(self.end_by).min()?;
+        Some(earliest.saturating_duration_since(now))
+    }
+
+    /// Commands received in this turn.
+    #[must_use]
+    pub fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Whether the loop was asked to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.end_by.is_some()
+    }
+
+    /// Whether the loop was asked to end, and nothing runs any more or its time is over.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let idle = || self.targets.iter().all(|(_, served)| served.shard.is_idle());
+        self.end_by.is_some_and(|end_by| end_by <= self.resources.now || idle())
+    }
+
+    /// The socket of a connection; `None`: it was closed.
+    #[must_use]
+    pub fn stream(&self, index: StreamIndex) -> Option<&S> {
+        Some(&self.streams.get(index.0)?.socket)
+    }
+
+    /// The index that the connection of the next [`attach`](Self::attach) will have.
+    #[must_use]
+    pub fn next_stream(&self) -> StreamIndex {
+        StreamIndex(self.streams.vacant_key())
+    }
+
+    /// The engines of the stores. New ones appear with their first store.
+    #[must_use]
+    pub fn engines(&self) -> &Engines {
+        &self.resources.engines
+    }
+
+    /// A descriptor that is readable when this engine has completions; see [`Engines::event_fd`].
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn event_fd(&mut self, engine: EngineIndex) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
+        self.resources.engines.event_fd(engine)
+    }
+
+    /// The buffers of the loop.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.resources.pool
+    }
+
+    /// The sessions and commands of a target, its present service; `None`: it is not served.
+    #[must_use]
+    pub fn target(&self, tid: Tid) -> Option<&TargetShard> {
+        Some(&self.targets[self.find(tid)?].shard)
+    }
+
+    /// Finds the target's present service; one that is being removed only if there is no other.
+    fn find(&self, tid: Tid) -> Option<usize> {
+        let services = self.targets.iter().filter(|(_, served)| served.tid == tid);
+        services.min_by_key(|(_, served)| served.is_leaving()).map(|(index, _)| index)
+    }
+
+    /// Handles completions, until there are none or other connections must have their turn. Returns their number.
+    fn reap(&mut self) -> usize {
+        let mut count = 0;
+        self.more_done = false;
+        for _ in 0..REAPS_PER_TURN {
+            let mut done = std::mem::take(&mut self.done);
+            self.resources.engines.reap(&mut done);
+            if done.is_empty() {
+                self.done = done;
+                if self.resources.engines.take_lost() {
+                    self.fail_lost();
+                }
+                return count;
+            }
+            count += done.len();
+            for completion in done.drain(..) {
+                let index = usize::from(shard_of(completion.tag));
+                let Some(served) = self.targets.get_mut(index) else {
+                    let (id, tag) = (self.id.0, completion.tag.0);
+                    let text =
+                        format_args!("loop {id}: a store completed an unknown operation, tag {tag:#x}");
+                    self.warnings.log(self.resources.now, log::Level::Error, text);
+                    continue;
+                };
+                served.shard.complete(completion, &mut self.resources.env());
+                if !std::mem::replace(&mut served.completed, true) {
+                    self.completed.push(index);
+                }
+            }
+            self.done = done;
+            let mut completed = std::mem::take(&mut self.completed);
+            for index in completed.drain(..) {
+                if let Some(served) = self.targets.get_mut(index) {
+                    served.completed = false;
+                }
+                self.after(index, None);
+            }
+            self.completed = completed;
+        }
+        self.more_done = true;
+        count
+    }
+
+    /// Engines have panicked: fails their operations.
+    #[cold]
+    fn fail_lost(&mut self) {
+        self.effects.push_back(Effect::EnginesFailed);
+        for index in 0..self.targets.capacity() {
+            let Some(served) = self.targets.get_mut(index) else { continue };
+            served.shard.fail_lost(&mut self.resources.env());
+            self.after(index, None);
+        }
+        // The commands that follow may be lost, too.
+        self.more_done = true;
+    }
+
+    /// Continues what the last turn left: its unfinished streams and the ready targets.
+    fn go_on(&mut self) {
+        for _ in 0..std::mem::take(&mut self.continuing) {
+            let Some(index) = self.unfinished.pop_front() else { break };
+            // It may be closed, and its index used by another.
+            let Some(stream) = self.streams.get_mut(index.0).filter(|stream| stream.unfinished) else {
+                continue;
+            };
+            stream.unfinished = false;
+            let target = stream.target;
+            self.flush(index);
+            self.handle_events(target);
+        }
+        for _ in 0..self.ready_targets.len() {
+            let Some(index) = self.ready_targets.pop_front() else { return };
+            let Some(served) = self.targets.get_mut(index) else { continue };
+            served.is_ready = false;
+            served.shard.run_ready(&mut self.resources.env());
+            self.after(index, None);
+        }
+    }
+
+    /// Records when a target needs to be driven again.
+    fn note(&mut self, index: usize) {
+        let Some(served) = self.targets.get_mut(index) else { return };
+        if served.shard.has_ready() && !std::mem::replace(&mut served.is_ready, true) {
+            self.ready_targets.push_back(index);
+        }
+        if let Some(due) = served.shard.poll_timeout(self.resources.now) {
+            // The timeouts of the targets are in no order: checking all of them every `CHECK_EVERY` is enough.
+            let due = due.max(self.asked + CHECK_EVERY);
+            self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.resources.now;
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        (self.due, self.asked) = (None, now);
+        for index in 0..self.targets.capacity() {
+            let Some(served) = self.targets.get_mut(index) else { continue };
+            if served.shard.poll_timeout(now).is_some_and(|due| due <= now) {
+                served.shard.handle_timeout(&mut self.resources.env());
+                self.after(index, None);
+            } else {
+                self.note(index);
+            }
+        }
+    }
+
+    fn to_control(&mut self, message: ToControl) {
+        self.effects.push_back(Effect::ToControl(message));
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<(), LoopError>) {
+        self.to_control(ToControl::Answer(self.id, ticket, result));
+    }
+}
