@@ -12,10 +12,8 @@ use super::state::{Control, Env};
 use crate::control::messages::{Addresses, Attach, AttachMode, LoginId};
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
-use crate::model::parameters::Key;
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
-use crate::model::target::Target;
 use crate::stats::ConnectionStats;
 
 /// A connection that cannot be attached. The caller sends the response and closes the connection.
@@ -101,9 +99,7 @@ impl Control {
         let known = known.filter(|session| session.tsih == login.tsih);
         let session = known.ok_or((LoginStatus::SessionDoesNotExist, NO_SESSION))?;
         // Others may have joined during the login.
-        if let Some(target) = self.model.find_target(login.target_name.as_str())
-            && !accepts(session, login.cid, target)
-        {
+        if !accepts(session, login.cid) {
             return Err((LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS));
         }
         let (tsih, nexus, loop_index) = (session.tsih, session.nexus, session.loop_index);
@@ -169,11 +165,12 @@ impl Control {
     }
 }
 
-/// Whether a session accepts one more connection, or one that replaces another of the same CID (RFC 7143 6.3.4).
-pub(super) fn accepts(session: &Session, cid: Cid, target: &Target) -> bool {
+/// Whether a session accepts one more connection by the MaxConnections that its first login negotiated (RFC 7143 13.2), or
+/// one that replaces another of the same CID (RFC 7143 6.3.4).
+pub(super) fn accepts(session: &Session, cid: Cid) -> bool {
     let others =
         session.connections.iter().chain(&session.joining).filter(|connection| connection.cid != cid);
-    others.count() < target.parameters.number(Key::MaxConnections) as usize
+    others.count() < usize::from(session.params.max_connections)
 }
 
 pub(super) fn session_key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {

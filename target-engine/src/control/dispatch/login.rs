@@ -109,7 +109,7 @@ impl Control {
         if !question.tsih.is_new() {
             let key = session_key(question.initiator_name.normalized(), question.isid, target.tid);
             let session = self.sessions.find(&key).filter(|session| session.tsih == question.tsih);
-            match session.map(|session| accepts(session, question.cid, target)) {
+            match session.map(|session| accepts(session, question.cid)) {
                 None => return refuse_because(LoginStatus::SessionDoesNotExist, NO_SESSION),
                 Some(false) => return refuse_because(LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS),
                 Some(true) => {}

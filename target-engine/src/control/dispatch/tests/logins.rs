@@ -143,6 +143,8 @@ fn session_is_joined_by_its_own_initiator_only() {
     assert_eq!(bench.status(joining(tsih, 3)), LoginStatus::Success, "in place of its only connection");
     assert_eq!(bench.status(further(tsih)), LoginStatus::TooManyConnections);
     bench.set("MaxConnections", "2");
+    assert_eq!(bench.status(further(tsih)), LoginStatus::TooManyConnections, "it was negotiated before");
+    bench.control.sessions.get_mut(tsih, None).unwrap().params.max_connections = 2;
     assert_eq!(bench.status(further(tsih)), LoginStatus::Success);
     assert_eq!(bench.status(joining(tsih, 4)), LoginStatus::SessionDoesNotExist);
     assert_eq!(bench.status(joining(Tsih(tsih.0 + 1), 3)), LoginStatus::SessionDoesNotExist);
