@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::ByteRange;
+
 /// The fences of a unit, shared by all loops.
 #[derive(Debug, Default)]
 pub(super) struct Fences {
@@ -18,8 +20,7 @@ pub(super) struct Fences {
 #[derive(Debug)]
 struct Fence {
     id: FenceId,
-    from: u64,
-    to: u64,
+    range: ByteRange,
 }
 
 /// Identifies a fence for [`super::unit::Unit::remove_fence`].
@@ -27,11 +28,11 @@ struct Fence {
 pub struct FenceId(u64);
 
 impl Fences {
-    /// Adds a fence for the bytes `from..to`.
-    pub(super) fn add(&self, from: u64, to: u64) -> FenceId {
+    /// Adds a fence for a range.
+    pub(super) fn add(&self, range: ByteRange) -> FenceId {
         let id = FenceId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let mut list = self.list.lock();
-        list.push(Fence { id, from, to });
+        list.push(Fence { id, range });
         self.count.store(list.len(), Ordering::Release);
         id
     }
@@ -49,10 +50,10 @@ impl Fences {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Whether a fence overlaps the bytes `from..to`.
+    /// Whether a fence overlaps a range.
     #[cold]
-    pub(super) fn overlap(&self, from: u64, to: u64) -> bool {
-        self.list.lock().iter().any(|fence| fence.from < to && from < fence.to)
+    pub(super) fn overlap(&self, range: ByteRange) -> bool {
+        self.list.lock().iter().any(|fence| fence.range.overlaps(range))
     }
 }
 
@@ -64,15 +65,16 @@ mod tests {
     fn fence_overlaps_ranges_until_it_is_removed() {
         let fences = Fences::default();
         assert!(!fences.exist());
-        let first = fences.add(512, 1024);
-        let second = fences.add(1000, 2048);
+        let range = |from, to| ByteRange { offset: from, len: to - from };
+        let first = fences.add(range(512, 1024));
+        let second = fences.add(range(1000, 2048));
         for (from, to, overlaps) in
             [(0, 512, false), (0, 513, true), (1023, 1024, true), (1500, 1501, true), (2048, 4096, false)]
         {
-            assert_eq!(fences.overlap(from, to), overlaps, "{from} to {to}");
+            assert_eq!(fences.overlap(range(from, to)), overlaps, "{from} to {to}");
         }
         fences.remove(first);
-        assert!(fences.exist() && !fences.overlap(512, 1000) && fences.overlap(1000, 1001));
+        assert!(fences.exist() && !fences.overlap(range(512, 1000)) && fences.overlap(range(1000, 1001)));
         fences.remove(second);
         assert!(!fences.exist());
     }

@@ -128,9 +128,9 @@ pub enum Step {
 }
 
 impl Step {
-    /// Offset and length in bytes of the range that the step reads or changes; `None` if it accesses no data.
+    /// The range that the step reads or changes; `None` if it accesses no data.
     #[must_use]
-    pub fn range(&self) -> Option<(u64, u64)> {
+    pub fn range(&self) -> Option<ByteRange> {
         match *self {
             Self::Read { offset, len }
             | Self::Write { offset, len, .. }
@@ -138,9 +138,32 @@ impl Step {
             | Self::Probe { offset, len }
             | Self::Fill { offset, len, .. }
             | Self::WriteZeroes { offset, len, .. }
-            | Self::Discard { offset, len } => Some((offset, len)),
+            | Self::Discard { offset, len } => Some(ByteRange { offset, len }),
             Self::Allocation { .. } | Self::Flush | Self::AbortTasks(_) | Self::Done(_) => None,
         }
+    }
+}
+
+/// A range of a store, in bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ByteRange {
+    /// Offset of the first byte.
+    pub offset: u64,
+    /// Length, which may be 0.
+    pub len: u64,
+}
+
+impl ByteRange {
+    /// Offset of the byte behind the last.
+    #[must_use]
+    pub fn end(self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+
+    /// Whether the ranges have a byte in common, or one is empty and within the other.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.offset < other.end() && other.offset < self.end()
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::answer::{Answer, Refusal, check_condition, good};
 use super::attention::Pending;
 use super::config::DeviceType;
-use super::error::io_sense;
 use super::request::Request;
 use super::reservation::Restriction;
 use super::task::DeviceTask;
@@ -68,8 +67,8 @@ impl UnitPort {
         if self.nexuses.len() <= slot {
             self.nexuses.resize_with(slot + 1, || None);
         }
-        let pending = Pending::power_on(&self.state.log);
-        let restriction = self.state.reservations.restriction(&nexus);
+        let pending = self.state.pending_at_power_on();
+        let restriction = self.state.restriction(&nexus);
         self.nexuses[slot] = Some(NexusState { nexus, restriction, pending, tasks: TaskSet::default() });
     }
 
@@ -127,7 +126,7 @@ impl UnitPort {
         match begin(&mut request, nexus.restriction, view) {
             Ok(step) => step,
             Err(refusal) => {
-                task.transfer_len = 0;
+                task.refused();
                 refuse(&self.state, refusal)
             }
         }
@@ -140,7 +139,7 @@ impl UnitPort {
             Ok(IoDone::Done) if task.is_last_step() => good(),
             Ok(done) => self.go_on(task, done),
             Err(error) => {
-                let sense = io_sense(error, task.access, self.state.medium.block_shift);
+                let sense = task.sense_of(error, self.state.medium().block_shift);
                 refuse(&self.state, sense.into())
             }
         }
@@ -177,8 +176,8 @@ impl UnitPort {
         self.seen = self.unit.generation();
         self.state = self.unit.snapshot();
         for nexus in self.nexuses.iter_mut().flatten() {
-            nexus.pending.catch_up(&self.state.log, &nexus.nexus);
-            nexus.restriction = self.state.reservations.restriction(&nexus.nexus);
+            self.state.raise_new(&mut nexus.pending, &nexus.nexus);
+            nexus.restriction = self.state.restriction(&nexus.nexus);
         }
     }
 
@@ -198,7 +197,7 @@ fn begin(request: &mut Request<'_>, restriction: Restriction, view: &dyn TargetV
     if restriction != Restriction::None && restriction.forbids(command.reservation_of(&cdb)) {
         return Err(Refusal::Conflict);
     }
-    match request.state.config.device_type {
+    match request.state.config().device_type {
         DeviceType::Disk => disk::start(request, cdb, view),
         DeviceType::Controller => controller::start(request, cdb, view),
     }
@@ -226,7 +225,7 @@ fn refuse(state: &UnitState, refusal: Refusal) -> Step {
 /// Selects the sense data format of the unit (D_SENSE).
 fn in_format(state: &UnitState, mut step: Step) -> Step {
     if let Step::Done(Outcome { sense: Some(sense), .. }) = &mut step {
-        sense.descriptor = state.config.sense_descriptor;
+        sense.descriptor = state.config().sense_descriptor;
     }
     step
 }

@@ -23,7 +23,7 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// The complete parameter list, which is the data that the command transfers. `len` is PARAMETER LIST LENGTH.
     pub(super) fn parameter_list(&mut self, len: u32) -> Result<&'a [u8], Refusal> {
-        self.task.transfer_len = len.into();
+        self.task.transfers(len.into());
         let list = self.command.data_out.get(..len as usize);
         list.ok_or_else(|| Sense::parameter_list_length_error().into())
     }
@@ -31,14 +31,14 @@ impl<'a> Request<'a> {
     /// Refuses the command if no medium is present.
     #[inline]
     pub(super) fn needs_medium(&self) -> Result<(), Refusal> {
-        if self.state.medium.present { Ok(()) } else { Err(MEDIUM_NOT_PRESENT.into()) }
+        if self.state.medium().present { Ok(()) } else { Err(MEDIUM_NOT_PRESENT.into()) }
     }
 
     /// Refuses the command if no medium is present or it is write-protected.
     #[inline]
     pub(super) fn needs_writable(&self) -> Result<(), Refusal> {
         self.needs_medium()?;
-        if self.state.medium.write_protected {
+        if self.state.medium().write_protected {
             return Err(Sense::new(SenseKey::DataProtect, AdditionalSense::WRITE_PROTECTED).into());
         }
         Ok(())

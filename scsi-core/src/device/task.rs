@@ -3,17 +3,18 @@
 use std::fmt::Debug;
 
 use super::answer::good;
-use super::error::Access;
+use super::error::{Access, io_sense};
 use super::{IoDone, Step};
 use crate::sense::{AdditionalSense, Sense, SenseKey};
+use crate::store::IoError;
 
 /// One command at its unit; `Default` before `UnitPort::start`. READ, WRITE and SYNCHRONIZE CACHE allocate nothing.
 #[derive(Debug, Default)]
 pub struct DeviceTask {
     /// Bytes that the CDB asks to be transferred.
-    pub(super) transfer_len: u64,
+    transfer_len: u64,
     /// Selects the sense data if the running step fails.
-    pub(super) access: Access,
+    access: Access,
     then: Then,
 }
 
@@ -78,6 +79,28 @@ impl DeviceTask {
     #[must_use]
     pub fn transfer_len(&self) -> u64 {
         self.transfer_len
+    }
+
+    /// The CDB asks for `len` bytes of data to be transferred.
+    #[inline]
+    pub(super) fn transfers(&mut self, len: u64) {
+        self.transfer_len = len;
+    }
+
+    /// The command is refused and transfers nothing.
+    pub(super) fn refused(&mut self) {
+        self.transfer_len = 0;
+    }
+
+    /// The steps change the medium: their errors are write errors.
+    #[inline]
+    pub(super) fn writes(&mut self) {
+        self.access = Access::Write;
+    }
+
+    /// The sense data for an error of the running step. The logical block length is 2 to the power of `block_shift`.
+    pub(super) fn sense_of(&self, error: IoError, block_shift: u32) -> Sense {
+        io_sense(error, self.access, block_shift)
     }
 
     /// Sets what follows the step that is about to run.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::bench::*;
 use super::task::DeviceTask;
-use super::unit::{UnitConfig, UpdateError};
+use super::unit::{Capacity, UnitConfig, UpdateError};
 use super::{Command, NexusIndex};
 use crate::cdb::table::COMMANDS;
 use crate::page::supported::{decode_all, decode_one};
@@ -102,10 +102,10 @@ fn configuration_change_raises_attention_for_all_nexuses() {
 fn size_change_raises_attention_and_takes_effect() {
     let mut bench = disk();
     bench.store.size.store(32 * 512, Ordering::Relaxed);
-    assert_eq!(bench.unit.refresh_capacity(), Ok((32, 512)));
+    assert_eq!(bench.unit.refresh_capacity(), Ok(Capacity { blocks: 32, block_len: 512 }));
     assert_eq!(verdict(&bench.run(TUR, &[])), Some((6, 0x2a, 9)));
     assert_eq!(verdict(&bench.run(&[0x28, 0, 0, 0, 0, 32, 0, 0, 1, 0], &[])), OUT_OF_RANGE);
-    assert_eq!(bench.unit.refresh_capacity(), Ok((32, 512)));
+    assert_eq!(bench.unit.refresh_capacity(), Ok(Capacity { blocks: 32, block_len: 512 }));
     assert_eq!(verdict(&bench.run(TUR, &[])), GOOD, "the same size is no news");
 }
 
@@ -122,7 +122,7 @@ fn medium_change_raises_attention() {
     bench.unit.set_store(Some(bench.store.clone()));
     assert_eq!(verdict(&bench.run(TUR, &[])), Some((6, 0x28, 0)));
     assert_eq!(bench.unit.update(|config| config.block_len = 1000), Err(UpdateError::BlockLength));
-    assert_eq!(bench.unit.capacity(), (64, 512));
+    assert_eq!(bench.unit.capacity(), Capacity { blocks: 64, block_len: 512 });
 }
 
 #[test]

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::answer::Refusal;
-use super::attention::AttentionLog;
+use super::attention::{AttentionLog, Pending};
 pub use super::config::{DeviceType, ModePage, UnitConfig};
 use super::fence::{FenceId, Fences};
-use super::reservation::Reservations;
-use super::{NexusId, Step};
+use super::reservation::{Effects, Persistent, Reservations, Restriction, Unchanged};
+use super::{ByteRange, Nexus, NexusId, Step};
 use crate::sense::{AdditionalSense, Sense};
 use crate::store::{Backstore, Capabilities, Geometry, IoError};
 
@@ -31,6 +31,15 @@ impl std::fmt::Debug for Unit {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Unit")
     }
+}
+
+/// The capacity of a medium.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Capacity {
+    /// Number of logical blocks.
+    pub blocks: u64,
+    /// Length of a logical block in bytes.
+    pub block_len: u32,
 }
 
 /// Why a change of the configuration is refused.
@@ -57,15 +66,15 @@ impl From<UpdateError> for Refusal {
 /// The state of a unit in one generation.
 #[derive(Clone)]
 pub(super) struct UnitState {
-    pub(super) config: UnitConfig,
+    config: UnitConfig,
     store: Option<Arc<dyn Backstore>>,
     /// Properties of the store when they were last read.
     properties: StoreProperties,
-    pub(super) reservations: Reservations,
+    reservations: Reservations,
     /// Nexuses that prevent the removal of the medium.
     prevented_by: Vec<NexusId>,
-    pub(super) log: AttentionLog,
-    pub(super) medium: Medium,
+    log: AttentionLog,
+    medium: Medium,
 }
 
 /// Properties that a store reports.
@@ -185,7 +194,7 @@ impl Unit {
     ///
     /// # Errors
     /// The store cannot be asked, or there is none ([`IoError::NOT_READY`]).
-    pub fn refresh_capacity(&self) -> Result<(u64, u32), IoError> {
+    pub fn refresh_capacity(&self) -> Result<Capacity, IoError> {
         let store = self.store().ok_or(IoError::NOT_READY)?;
         store.refresh()?;
         let properties = StoreProperties::of(Some(&*store));
@@ -197,11 +206,11 @@ impl Unit {
         Ok(self.capacity())
     }
 
-    /// Number of logical blocks, and their length in bytes; 0 blocks without a store.
+    /// The capacity of the medium; 0 blocks without a store.
     #[must_use]
-    pub fn capacity(&self) -> (u64, u32) {
+    pub fn capacity(&self) -> Capacity {
         let state = self.snapshot();
-        (state.medium.blocks, state.config.block_len)
+        Capacity { blocks: state.medium.blocks, block_len: state.config.block_len }
     }
 
     /// Marks the store as unusable on a loop, as after a panic of its engine.
@@ -220,11 +229,11 @@ impl Unit {
         self.change(|state| state.log.push(code, None));
     }
 
-    /// Fences the bytes `from..to` of the store, which an aborted write may still change. Until the fence is removed, no
-    /// loop starts a step on them.
+    /// Fences a range of the store, which an aborted write may still change. Until the fence is removed, no loop starts a
+    /// step on it.
     #[must_use]
-    pub fn fence(&self, from: u64, to: u64) -> FenceId {
-        self.fences.add(from, to)
+    pub fn fence(&self, range: ByteRange) -> FenceId {
+        self.fences.add(range)
     }
 
     /// Removes a fence, once its write has completed.
@@ -236,10 +245,7 @@ impl Unit {
     #[inline]
     #[must_use]
     pub fn is_fenced(&self, step: &Step) -> bool {
-        self.fences.exist()
-            && step
-                .range()
-                .is_some_and(|(offset, len)| self.fences.overlap(offset, offset.saturating_add(len)))
+        self.fences.exist() && step.range().is_some_and(|range| self.fences.overlap(range))
     }
 
     /// Whether any initiator prevents medium removal.
@@ -311,6 +317,63 @@ impl Unit {
 }
 
 impl UnitState {
+    /// The configuration.
+    #[inline]
+    pub(super) fn config(&self) -> &UnitConfig {
+        &self.config
+    }
+
+    /// The medium.
+    #[inline]
+    pub(super) fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    /// What the reservations of others forbid to a nexus.
+    pub(super) fn restriction(&self, nexus: &Nexus) -> Restriction {
+        self.reservations.restriction(nexus)
+    }
+
+    /// RESERVE (6), see [`Reservations::reserve`].
+    pub(super) fn reserve(&mut self, nexus: &Nexus) -> Result<(), Unchanged> {
+        self.reservations.reserve(nexus)
+    }
+
+    /// RELEASE (6), see [`Reservations::release`].
+    pub(super) fn release(&mut self, nexus: &Nexus) -> Result<(), Unchanged> {
+        self.reservations.release(nexus)
+    }
+
+    /// The persistent reservations, see [`Reservations::persistent`].
+    pub(super) fn persistent(&self) -> Result<&Persistent, Refusal> {
+        self.reservations.persistent()
+    }
+
+    /// Changes the persistent reservations and raises the unit attentions for other nexuses.
+    ///
+    /// # Errors
+    /// As [`Reservations::change_persistent`].
+    pub(super) fn change_persistent(
+        &mut self,
+        change: impl FnOnce(&mut Persistent) -> Result<Effects, Refusal>,
+    ) -> Result<Effects, Refusal> {
+        let effects = self.reservations.change_persistent(change)?;
+        for attention in &effects.attentions {
+            self.log.push_to(attention.code, attention.nexuses.as_slice().into());
+        }
+        Ok(effects)
+    }
+
+    /// The unit attentions of a nexus that is attached now.
+    pub(super) fn pending_at_power_on(&self) -> Pending {
+        Pending::power_on(&self.log)
+    }
+
+    /// Raises the unit attentions for a nexus that are new to it.
+    pub(super) fn raise_new(&self, pending: &mut Pending, nexus: &Nexus) {
+        pending.catch_up(&self.log, nexus);
+    }
+
     /// Whether any nexus prevents the removal of the medium.
     pub(super) fn removal_prevented(&self) -> bool {
         !self.prevented_by.is_empty()

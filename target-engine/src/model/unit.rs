@@ -93,6 +93,6 @@ mod tests {
         let disk = TargetUnit::disk(UnitConfig::disk(1, 3), spec(""), None);
         let config = disk.unit.config();
         assert!(config.removable && !config.online && !disk.has_medium());
-        assert_eq!(disk.unit.capacity().0, 0);
+        assert_eq!(disk.unit.capacity().blocks, 0);
     }
 }

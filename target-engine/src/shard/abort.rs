@@ -144,10 +144,9 @@ impl TargetShard {
     /// No command on any loop may touch what the store may still write for an aborted task.
     fn fence_off(&mut self, key: TaskKey) {
         let task = &mut self.tasks[key];
-        let (from, to) = task.transfer.changing();
         let Some(unit) = task.lun.and_then(|lun| self.units.get(lun)) else { return };
         if let Some(aborted) = &mut task.aborted {
-            aborted.fence = (from < to).then(|| unit.unit().fence(from, to));
+            aborted.fence = task.transfer.changing().map(|range| unit.unit().fence(range));
         }
     }
 

@@ -102,11 +102,11 @@ impl TargetShard {
     /// The operations of a task never complete. Where the engine may still write, all loops keep off.
     fn fail_lost_task(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let task = &mut self.tasks[key];
-        let (from, to) = task.transfer.changing();
+        let changing = task.transfer.changing();
         env.pool.lose(task.transfer.abandon());
         let fence = task.aborted.as_mut().and_then(|aborted| aborted.fence.take());
         if let Some(unit) = task.lun.and_then(|lun| self.units.get_mut(lun)) {
-            let fence = fence.or_else(|| (from < to).then(|| unit.unit().fence(from, to)));
+            let fence = fence.or_else(|| changing.map(|range| unit.unit().fence(range)));
             unit.health().keep_fence(fence);
         }
         if task.aborted.is_some() {

@@ -19,12 +19,12 @@ pub(super) fn read_capacity_16(request: &Request<'_>, allocation_len: u32) -> An
 }
 
 fn capacity(state: &UnitState) -> ReadCapacity {
-    let medium = &state.medium;
+    let medium = state.medium();
     ReadCapacity {
         last_lba: medium.blocks.saturating_sub(1),
-        block_len: state.config.block_len,
+        block_len: state.config().block_len,
         physical_exponent: state.physical_exponent(),
-        lowest_aligned_lba: state.config.la_lba,
+        lowest_aligned_lba: state.config().la_lba,
         provisioning: medium.thin,
         zeroes: medium.thin && medium.capabilities.discard_zeroes,
     }

@@ -31,7 +31,7 @@ const DESCRIPTOR_LEN: usize = 16;
 /// Starts the command. Without thin provisioning, or if the store does not report allocation, all blocks are mapped.
 pub(super) fn lba_status(request: &mut Request<'_>, lba: u64, allocation_len: u32) -> Answer {
     request.needs_medium()?;
-    let medium = &request.state.medium;
+    let medium = request.state.medium();
     if lba >= medium.blocks {
         return Err(out_of_range());
     }

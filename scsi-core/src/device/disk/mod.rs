@@ -56,6 +56,6 @@ fn start_rare(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) -> Ans
 /// PRE-FETCH (SBC-3 5.14). Only the range is checked: prefetching is optional, and the store has its own read-ahead.
 fn pre_fetch(request: &Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
-    request.state.medium.range(extent)?;
+    request.state.medium().range(extent)?;
     Ok(good())
 }

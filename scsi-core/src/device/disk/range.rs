@@ -1,25 +1,18 @@
 //! Ranges of the medium: converts logical blocks to bytes of the store, and checks their bounds.
 
 use crate::cdb::Extent;
-use crate::device::Step;
 use crate::device::answer::{Refusal, good};
 use crate::device::unit::{Medium, TRANSFER_LEN_MAX};
+use crate::device::{ByteRange, Step};
 use crate::sense::{AdditionalSense, Sense};
-
-/// A range of the store in bytes, within its size.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Range {
-    pub(super) offset: u64,
-    pub(super) len: u64,
-}
 
 impl Medium {
     /// Converts an extent to bytes, and refuses it if it exceeds the medium. An empty extent may start directly after the
     /// last block.
     #[inline]
-    pub(super) fn range(&self, extent: Extent) -> Result<Range, Refusal> {
+    pub(super) fn range(&self, extent: Extent) -> Result<ByteRange, Refusal> {
         match self.blocks.checked_sub(extent.lba) {
-            Some(left) if u64::from(extent.blocks) <= left => Ok(Range {
+            Some(left) if u64::from(extent.blocks) <= left => Ok(ByteRange {
                 offset: extent.lba << self.block_shift,
                 len: u64::from(extent.blocks) << self.block_shift,
             }),
@@ -29,7 +22,7 @@ impl Medium {
 
     /// [`Self::range`], for commands that MAXIMUM TRANSFER LENGTH limits.
     #[inline]
-    pub(super) fn transfer_range(&self, extent: Extent, opcode: u8) -> Result<Range, Refusal> {
+    pub(super) fn transfer_range(&self, extent: Extent, opcode: u8) -> Result<ByteRange, Refusal> {
         let range = self.range(extent)?;
         if range.len > TRANSFER_LEN_MAX {
             return Err(Sense::invalid_field_in_cdb(length_field(opcode), None).into());

@@ -2,7 +2,6 @@
 
 use super::super::Step;
 use super::super::answer::{Answer, good};
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::task::Then;
 use super::range::unless_empty;
@@ -12,8 +11,8 @@ use crate::cdb::Extent;
 #[inline]
 pub(super) fn read(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
-    let range = request.state.medium.transfer_range(extent, request.command.cdb[0])?;
-    request.task.transfer_len = range.len;
+    let range = request.state.medium().transfer_range(extent, request.command.cdb[0])?;
+    request.task.transfers(range.len);
     Ok(unless_empty(range.len, Step::Read { offset: range.offset, len: range.len }))
 }
 
@@ -22,15 +21,15 @@ pub(super) fn read(request: &mut Request<'_>, extent: Extent) -> Answer {
 #[inline]
 pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_writable()?;
-    let medium = &request.state.medium;
+    let medium = request.state.medium();
     let range = medium.transfer_range(extent, request.command.cdb[0])?;
     let received = request.command.data_out_len >> medium.block_shift << medium.block_shift;
     let len = range.len.min(received);
     let durable = medium.must_be_durable(extent.fua);
     let fua = durable && medium.capabilities.fua;
     let task = &mut *request.task;
-    task.transfer_len = range.len;
-    task.access = Access::Write;
+    task.transfers(range.len);
+    task.writes();
     if durable && !fua {
         task.follow_with(Then::Flush);
     }
@@ -40,7 +39,7 @@ pub(super) fn write(request: &mut Request<'_>, extent: Extent) -> Answer {
 /// SYNCHRONIZE CACHE. Flushes the whole store for any range. A command with IMMED gets its status after the flush, too.
 pub(super) fn synchronize_cache(request: &mut Request<'_>, extent: Extent) -> Answer {
     request.needs_medium()?;
-    request.state.medium.range(extent)?;
-    request.task.access = Access::Write;
-    Ok(if request.state.medium.capabilities.volatile_cache { Step::Flush } else { good() })
+    request.state.medium().range(extent)?;
+    request.task.writes();
+    Ok(if request.state.medium().capabilities.volatile_cache { Step::Flush } else { good() })
 }

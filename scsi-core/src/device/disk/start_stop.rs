@@ -2,7 +2,6 @@
 
 use super::super::Step;
 use super::super::answer::{Answer, Refusal, good};
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::unit::UpdateError;
 use crate::sense::Sense;
@@ -20,15 +19,15 @@ pub(super) struct StartStop {
 pub(super) fn start_stop(request: &mut Request<'_>, options: StartStop) -> Answer {
     let state = request.state;
     let ejects = options.load_eject && options.power_condition == 0;
-    if ejects && !state.config.removable {
+    if ejects && !state.config().removable {
         return Err(Sense::invalid_field_in_cdb(4, Some(1)).into());
     }
     if ejects {
         load_or_eject(request, options.start)?;
     }
     let stops = !options.start && !options.no_flush && options.power_condition == 0;
-    if stops && state.medium.present && state.medium.capabilities.volatile_cache {
-        request.task.access = Access::Write;
+    if stops && state.medium().present && state.medium().capabilities.volatile_cache {
+        request.task.writes();
         return Ok(Step::Flush);
     }
     Ok(good())

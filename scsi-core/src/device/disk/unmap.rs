@@ -1,19 +1,17 @@
 //! UNMAP (SBC-3 5.28).
 
 use super::super::answer::{Answer, good};
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::task::{Continuation, DeviceTask, Then};
 use super::super::unit::UNMAP_DESCRIPTORS_MAX;
-use super::super::{IoDone, Step};
-use super::range::Range;
+use super::super::{ByteRange, IoDone, Step};
 use crate::cdb::Extent;
 use crate::page::unmap::UnmapList;
 use crate::sense::Sense;
 
 /// The ranges that have not been discarded yet.
 #[derive(Debug)]
-struct Ranges(std::vec::IntoIter<Range>);
+struct Ranges(std::vec::IntoIter<ByteRange>);
 
 /// Checks all descriptors, then discards their ranges one after the other. The cache is not flushed before GOOD.
 pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32) -> Answer {
@@ -33,15 +31,15 @@ pub(super) fn unmap(request: &mut Request<'_>, anchor: bool, parameter_len: u32)
     for descriptor in descriptors.iter() {
         let extent = Extent { lba: descriptor.lba, blocks: descriptor.blocks, ..Extent::default() };
         // An empty range is valid, also directly after the last block.
-        if extent.blocks == 0 && extent.lba == request.state.medium.blocks {
+        if extent.blocks == 0 && extent.lba == request.state.medium().blocks {
             continue;
         }
-        let range = request.state.medium.range(extent)?;
+        let range = request.state.medium().range(extent)?;
         if range.len > 0 {
             ranges.push(range);
         }
     }
-    request.task.access = Access::Write;
+    request.task.writes();
     Ok(next(request.task, Box::new(Ranges(ranges.into_iter()))))
 }
 
@@ -58,7 +56,7 @@ impl Continuation for Ranges {
 
 /// Discards the next range, or ends the command.
 fn next(task: &mut DeviceTask, mut ranges: Box<Ranges>) -> Step {
-    let Some(Range { offset, len }) = ranges.0.next() else {
+    let Some(ByteRange { offset, len }) = ranges.0.next() else {
         return good();
     };
     task.follow_with(Then::Continue(ranges));

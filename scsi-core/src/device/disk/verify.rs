@@ -2,7 +2,6 @@
 
 use super::super::Step;
 use super::super::answer::Answer;
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::task::{Against, Check, Then};
 use super::range::unless_empty;
@@ -13,7 +12,7 @@ use crate::sense::Sense;
 /// VERIFY. The cache is flushed first, because the medium must be verified (SBC-3 4.15.1).
 pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: ByteCheck) -> Answer {
     request.needs_medium()?;
-    let medium = &request.state.medium;
+    let medium = request.state.medium();
     let range = medium.transfer_range(extent, request.command.cdb[0])?;
     let block_len = 1u64 << medium.block_shift;
     let (wanted, against) = match byte_check {
@@ -24,7 +23,7 @@ pub(super) fn verify(request: &mut Request<'_>, extent: Extent, byte_check: Byte
     if request.command.data_out_len < wanted {
         return Err(Sense::invalid_field_in_cdb(1, Some(2)).into());
     }
-    request.task.transfer_len = wanted;
+    request.task.transfers(wanted);
     let this = Check { offset: range.offset, len: range.len, against };
     if !medium.capabilities.volatile_cache || medium.write_protected {
         return Ok(unless_empty(range.len, this.step()));
@@ -43,6 +42,5 @@ pub(super) fn write_and_verify(request: &mut Request<'_>, extent: Extent, byte_c
     let this = Check { offset, len, against };
     let flushes = request.task.flushes_next();
     request.task.follow_with(if flushes { Then::FlushAndCheck(this) } else { Then::Check(this) });
-    debug_assert_eq!(request.task.access, Access::Write);
     Ok(step)
 }

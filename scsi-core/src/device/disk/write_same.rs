@@ -2,7 +2,6 @@
 
 use super::super::Step;
 use super::super::answer::Answer;
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::task::Then;
 use super::range::{out_of_range, unless_empty};
@@ -25,7 +24,7 @@ const NDOB: u8 = 0;
 /// Fills a range with one block. Zeroes are written with the zeroing operation of the store, if it has one, which may free
 /// the space if UNMAP is set. With UNMAP any block is handled as zeroes, if the store can zero or discard.
 pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options: Options) -> Answer {
-    let medium = &request.state.medium;
+    let medium = request.state.medium();
     let capabilities = medium.capabilities;
     let refused = |bit| Err(Sense::invalid_field_in_cdb(1, Some(bit)).into());
     if options.unmap && !medium.thin {
@@ -72,8 +71,8 @@ pub(super) fn write_same(request: &mut Request<'_>, mut extent: Extent, options:
     } else {
         Step::Fill { offset, len, pattern_len: block_len as u32, fua }
     };
-    request.task.access = Access::Write;
-    request.task.transfer_len = if absent { 0 } else { block_len };
+    request.task.writes();
+    request.task.transfers(if absent { 0 } else { block_len });
     if durable && !(fua && matches!(step, Step::Fill { .. })) {
         request.task.follow_with(Then::Flush);
     }

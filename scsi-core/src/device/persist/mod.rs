@@ -7,13 +7,12 @@ use super::Step;
 use super::answer::{Answer, Refusal, data_in, good};
 use super::request::Request;
 use super::reservation::{Effects, Persistent};
-use super::unit::UnitState;
 use crate::cdb::persist::{PersistIn, PersistOut};
 use crate::page::persist::out::{BasicList, MoveList};
 
 /// PERSISTENT RESERVE IN.
 pub(super) fn report(request: &Request<'_>, action: PersistIn, allocation_len: u32) -> Answer {
-    let persistent = request.state.reservations.persistent()?;
+    let persistent = request.state.persistent()?;
     Ok(data_in(persistent.report(action), allocation_len))
 }
 
@@ -40,11 +39,5 @@ fn apply(
     request: &Request<'_>,
     change: impl FnOnce(&mut Persistent) -> Result<Effects, Refusal>,
 ) -> Result<Effects, Refusal> {
-    request.unit.publish(|state: &mut UnitState| {
-        let effects = state.reservations.change_persistent(change)?;
-        for attention in &effects.attentions {
-            state.log.push_to(attention.code, attention.nexuses.as_slice().into());
-        }
-        Ok(effects)
-    })
+    request.unit.publish(|state| state.change_persistent(change))
 }

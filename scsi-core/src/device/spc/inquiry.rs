@@ -28,7 +28,7 @@ const DISK_PAGES: &[u8] = &[
 
 pub(super) fn inquiry(state: &UnitState, vpd: Option<u8>, allocation_len: u32) -> Answer {
     let data = match vpd {
-        None => standard(&state.config),
+        None => standard(state.config()),
         Some(page) => vital(state, page).ok_or_else(|| Sense::invalid_field_in_cdb(2, None))?,
     };
     Ok(data_in(data, allocation_len))
@@ -55,7 +55,7 @@ fn standard(config: &UnitConfig) -> Vec<u8> {
 }
 
 fn vital(state: &UnitState, page: u8) -> Option<Vec<u8>> {
-    let config = &state.config;
+    let config = state.config();
     let pages = match config.device_type {
         DeviceType::Disk => DISK_PAGES,
         DeviceType::Controller => COMMON_PAGES,
@@ -94,7 +94,7 @@ fn designators(config: &UnitConfig) -> [Designator; 3] {
 }
 
 fn block_limits(state: &UnitState) -> BlockLimits {
-    let medium = &state.medium;
+    let medium = state.medium();
     // One block is the default; QEMU fails with a reported granularity of one block of 4 KiB.
     let blocks = medium.capabilities.discard_granularity >> medium.block_shift;
     let granularity = if medium.thin && blocks > 1 { blocks } else { 0 };
@@ -102,7 +102,7 @@ fn block_limits(state: &UnitState) -> BlockLimits {
         write_same_non_zero: false,
         optimal_transfer_granularity: transfer_granularity(state),
         max_transfer: (TRANSFER_LEN_MAX >> medium.block_shift) as u32,
-        optimal_transfer: state.config.optimal_xfer_len,
+        optimal_transfer: state.config().optimal_xfer_len,
         max_unmap_blocks: if medium.thin { u32::MAX } else { 0 },
         max_unmap_descriptors: if medium.thin { UNMAP_DESCRIPTORS_MAX } else { 0 },
         unmap_granularity: granularity,
@@ -113,9 +113,9 @@ fn block_limits(state: &UnitState) -> BlockLimits {
 
 /// The configured granularity, else a physical block or the discard granularity of the store, whichever is larger.
 fn transfer_granularity(state: &UnitState) -> u16 {
-    let Medium { capabilities, block_shift, .. } = state.medium;
+    let &Medium { capabilities, block_shift, .. } = state.medium();
     let physical = 1 << state.physical_exponent().min(15);
-    match state.config.optimal_xfer_gran {
+    match state.config().optimal_xfer_gran {
         0 => u16::try_from(capabilities.discard_granularity >> block_shift)
             .map_or(physical, |len| len.max(physical)),
         configured => configured,
@@ -123,12 +123,12 @@ fn transfer_granularity(state: &UnitState) -> u16 {
 }
 
 fn provisioning(state: &UnitState) -> LogicalBlockProvisioning {
-    let thin = state.medium.thin;
+    let thin = state.medium().thin;
     LogicalBlockProvisioning {
         unmap: thin,
         write_same_16: thin,
         write_same_10: thin,
-        zeroes: thin && state.medium.capabilities.discard_zeroes,
+        zeroes: thin && state.medium().capabilities.discard_zeroes,
         provisioning: if thin { ProvisioningType::Thin } else { ProvisioningType::Full },
         ..LogicalBlockProvisioning::default()
     }

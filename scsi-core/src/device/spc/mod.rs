@@ -21,8 +21,8 @@ const CONTROLLER: [u8; 5] = [0x00, 0x03, 0x12, 0xa0, 0xa3];
 /// Whether the unit supports a command; others end with INVALID COMMAND OPERATION CODE.
 #[inline]
 pub(super) fn supports(state: &UnitState, command: &Command) -> bool {
-    match state.config.device_type {
-        DeviceType::Disk => command.opcode != UNMAP || state.medium.thin,
+    match state.config().device_type {
+        DeviceType::Disk => command.opcode != UNMAP || state.medium().thin,
         DeviceType::Controller => CONTROLLER.contains(&command.opcode),
     }
 }
@@ -47,8 +47,8 @@ pub(super) fn start(request: &mut Request<'_>, cdb: Cdb, view: &dyn TargetView) 
             mode::mode_select(request, options, parameter_len)
         }
         Cdb::SendDiagnostic { parameter_len, .. } => send_diagnostic(parameter_len),
-        Cdb::Reserve6 => reserved(request.unit.publish(|state| state.reservations.reserve(request.nexus))),
-        Cdb::Release6 => reserved(request.unit.publish(|state| state.reservations.release(request.nexus))),
+        Cdb::Reserve6 => reserved(request.unit.publish(|state| state.reserve(request.nexus))),
+        Cdb::Release6 => reserved(request.unit.publish(|state| state.release(request.nexus))),
         Cdb::PersistentReserveIn { action, allocation_len } => {
             persist::report(request, action, allocation_len)
         }

@@ -2,7 +2,6 @@
 
 use super::super::Step;
 use super::super::answer::{Answer, Refusal, data_in, good};
-use super::super::error::Access;
 use super::super::request::Request;
 use super::super::unit::UnitState;
 use crate::cdb::{self, PageControl};
@@ -51,7 +50,8 @@ pub(super) fn mode_sense(state: &UnitState, sense: cdb::ModeSense) -> Answer {
         (true, false) => Form::Ten,
         (true, true) => Form::TenLongLba,
     };
-    let header = ModeHeader { medium_type: 0, write_protected: state.medium.write_protected, dpo_fua: true };
+    let header =
+        ModeHeader { medium_type: 0, write_protected: state.medium().write_protected, dpo_fua: true };
     let block = (!sense.no_block_descriptors).then(|| block_descriptor(state));
     Ok(data_in(mode::encode(form, header, block, &pages), sense.allocation_len))
 }
@@ -79,8 +79,8 @@ pub(super) fn mode_select(request: &mut Request<'_>, options: Select, parameter_
         }
         Ok(())
     })?;
-    if before.write_cache && !settings.write_cache && state.medium.present {
-        request.task.access = Access::Write;
+    if before.write_cache && !settings.write_cache && state.medium().present {
+        request.task.writes();
         return Ok(Step::Flush);
     }
     Ok(good())
@@ -117,23 +117,23 @@ fn selected(state: &UnitState, list: &ModeSelectList<'_>, long: bool) -> Result<
 impl Settings {
     fn of(state: &UnitState) -> Self {
         Self {
-            write_cache: state.medium.write_cache,
-            swp: state.config.swp,
-            sense_descriptor: state.config.sense_descriptor,
+            write_cache: state.medium().write_cache,
+            swp: state.config().swp,
+            sense_descriptor: state.config().sense_descriptor,
         }
     }
 
     /// The default settings of the unit.
     fn default_of(state: &UnitState) -> Self {
         let given = |id: PageId| {
-            state.config.mode_pages.iter().any(|page| (page.page, page.subpage) == (id.page, id.subpage))
+            state.config().mode_pages.iter().any(|page| (page.page, page.subpage) == (id.page, id.subpage))
         };
         let now = Self::of(state);
         Self {
             write_cache: if given(Caching::ID) {
                 now.write_cache
             } else {
-                state.medium.capabilities.volatile_cache
+                state.medium().capabilities.volatile_cache
             },
             swp: given(Control::ID) && now.swp,
             sense_descriptor: given(Control::ID) && now.sense_descriptor,
@@ -192,7 +192,7 @@ fn built_in(settings: Settings) -> Vec<ModePage> {
 /// All pages with these settings. Configured pages replace built-in ones, except for the settings.
 fn values(state: &UnitState, settings: Settings) -> Vec<ModePage> {
     let mut pages = built_in(settings);
-    for given in &state.config.mode_pages {
+    for given in &state.config().mode_pages {
         let id = PageId { page: given.page, subpage: given.subpage };
         let mut body = given.bytes.clone();
         match id {
@@ -218,10 +218,10 @@ fn set(body: &mut [u8], index: usize, mask: u8, on: bool) {
 
 /// The masks of changeable bits of the pages that [`values`] returns.
 fn changeable(state: &UnitState) -> Vec<ModePage> {
-    let caching = Caching { write_cache: state.medium.capabilities.volatile_cache, ..Caching::default() };
+    let caching = Caching { write_cache: state.medium().capabilities.volatile_cache, ..Caching::default() };
     let control = Control { descriptor_sense: true, software_write_protect: true, ..Control::default() };
     let given = |id: PageId| {
-        state.config.mode_pages.iter().any(|page| (page.page, page.subpage) == (id.page, id.subpage))
+        state.config().mode_pages.iter().any(|page| (page.page, page.subpage) == (id.page, id.subpage))
     };
     let mut pages = values(state, Settings::of(state));
     for page in &mut pages {
@@ -235,7 +235,7 @@ fn changeable(state: &UnitState) -> Vec<ModePage> {
 }
 
 fn block_descriptor(state: &UnitState) -> BlockDescriptor {
-    BlockDescriptor { blocks: state.medium.blocks, block_len: state.config.block_len }
+    BlockDescriptor { blocks: state.medium().blocks, block_len: state.config().block_len }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod pieces;
 mod read;
 mod write;
 
-use scsi_core::device::{IoDone, IoResult, Step};
+use scsi_core::device::{ByteRange, IoDone, IoResult, Step};
 use scsi_core::store::{Block, BlockOp, Completed, Completion, IoError, IoTag};
 
 use self::kind::TransferKind;
@@ -116,14 +116,14 @@ impl Transfer {
         self.out.iter()
     }
 
-    /// From where to where the store may change while operations are out, in bytes.
-    pub(super) fn changing(&self) -> (u64, u64) {
+    /// What the store may change while operations are out; `None`: nothing.
+    pub(super) fn changing(&self) -> Option<ByteRange> {
         let len = match self.kind {
             TransferKind::Write { .. } => self.begun,
             TransferKind::Fill { .. } | TransferKind::Zeroes { .. } | TransferKind::Discard => self.len,
             _ => 0,
         };
-        (self.offset, self.offset.saturating_add(len))
+        (len > 0).then_some(ByteRange { offset: self.offset, len })
     }
 
     /// The first failure.
