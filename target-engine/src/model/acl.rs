@@ -184,9 +184,11 @@ impl AddressRule {
             return if is_host(text) { Ok(Self::Host) } else { Err(AddressRuleError::Form) };
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix.map(str::parse) {
+        // `parse` accepts a sign.
+        let digits = |prefix: &str| prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = match prefix.map(|prefix| prefix.parse().ok().filter(|_| digits(prefix))) {
             None => bits,
-            Some(Ok(prefix)) if prefix <= bits => prefix,
+            Some(Some(prefix)) if prefix <= bits => prefix,
             Some(_) => return Err(AddressRuleError::Prefix { bits }),
         };
         // Addresses of peers are compared as IPv4 addresses where they are mapped ones.
@@ -295,6 +297,8 @@ mod tests {
             "10.0.0.1/x",
             "10.0.0.1/",
             "10.0.0.1/-1",
+            "10.0.0.1/+1",
+            "2001:db8::/+32",
             "10.0.0.0/255.0.0.0",
             "10.0.0.1-9",
             "10.0.0.1 10.0.0.2",

@@ -92,7 +92,7 @@ fn parse_redirect(output: &str) -> Option<(String, String, RedirectReason)> {
     let (rest, reason) = output.lines().next()?.trim().rsplit_once(':')?;
     let reason = RedirectReason::parse(reason)?;
     let (address, port) = rest.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
+    port.parse::<u16>().ok().filter(|_| !port.starts_with('+'))?;
     let valid = !address.is_empty() && !address.contains(|c: char| c.is_control() || c.is_whitespace());
     valid.then(|| (address.to_owned(), port.to_owned(), reason))
 }

@@ -232,6 +232,7 @@ fn redirect_command_runs_as_a_job() {
         (Some("10.0.0.5:3261:Temporary"), LoginStatus::Success, None),
         (Some("10.0.0.9:Temporary"), LoginStatus::TargetError, None),
         (Some("10.0.0.9:x:Temporary"), LoginStatus::TargetError, None),
+        (Some("10.0.0.9:+3261:Temporary"), LoginStatus::TargetError, None),
         (Some(""), LoginStatus::TargetError, None),
         (None, LoginStatus::TargetError, None),
         (Some("10.0.0.9\0:3260:Temporary"), LoginStatus::TargetError, None),
