@@ -138,6 +138,12 @@ impl BoundAccounts {
         &self.incoming
     }
 
+    /// Returns whether initiators authenticate with this account.
+    #[must_use]
+    pub fn has_incoming(&self, user: &str) -> bool {
+        self.incoming.iter().any(|known| known == user)
+    }
+
     /// Returns the account with which the target authenticates.
     #[must_use]
     pub fn outgoing(&self) -> Option<&str> {

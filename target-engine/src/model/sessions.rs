@@ -48,7 +48,8 @@ pub struct Session {
     pub loop_index: usize,
     /// InitiatorAlias, as sent.
     pub alias: Option<String>,
-    /// The account with which its first connection authenticated.
+    /// The account with which its first connection authenticated, or, once that is not bound to the target any more, the
+    /// latest one to join.
     pub user: Option<String>,
     /// Whether its loop has not confirmed it yet.
     pub pending: bool,

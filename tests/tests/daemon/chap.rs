@@ -1,6 +1,9 @@
 //! CHAP: every algorithm, one-way and mutual, for targets and discovery, by libiscsi, QEMU and the test initiator; logins
 //! without or with wrong credentials are refused.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use iscsi_proto::chap::{Algorithm, Challenge, Secret};
 use iscsi_proto::login::{LoginStatus, Stage};
 
@@ -45,6 +48,8 @@ fn with_accounts(options: &[&str]) -> Daemon {
 /// Credentials of a login by the test initiator.
 #[derive(Clone)]
 struct Credentials<'a> {
+    /// InitiatorName; a new one if `None`.
+    name: Option<&'a str>,
     offered: &'a str,
     user: &'a str,
     secret: &'a str,
@@ -53,17 +58,22 @@ struct Credentials<'a> {
 }
 
 const ONE_WAY: Credentials<'_> =
-    Credentials { offered: "8,7,6,5", user: "alice", secret: ALICE, mutual: None };
+    Credentials { name: None, offered: "8,7,6,5", user: "alice", secret: ALICE, mutual: None };
 
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
     let pair = |pair: &'a str| pair.split_once('=').filter(|(name, _)| *name == key);
     text.split('\0').find_map(pair).unwrap_or_else(|| panic!("no {key} in {text:?}")).1
 }
 
-/// Logs in up to the target's challenge; returns the chosen algorithm and the challenge.
+/// Logs in under a new name up to the target's challenge; returns the chosen algorithm and the challenge.
 fn challenged(daemon: &Daemon, offered: &str) -> Result<(Client, Algorithm, Challenge), End> {
+    challenged_by(daemon, &next_name(), offered)
+}
+
+/// The same under this name.
+fn challenged_by(daemon: &Daemon, name: &str, offered: &str) -> Result<(Client, Algorithm, Challenge), End> {
     let mut client = Client::connect(daemon.portal, LOCALHOST, DISK)?;
-    let (name, target) = (next_name(), target_name(1));
+    let target = target_name(1);
     let text = format!("InitiatorName={name}\0TargetName={target}\0SessionType=Normal\0AuthMethod=CHAP\0");
     let stage = Stage::SecurityNegotiation;
     let (_, text) = client.ask(stage, None, text.as_bytes())?;
@@ -77,7 +87,8 @@ fn challenged(daemon: &Daemon, offered: &str) -> Result<(Client, Algorithm, Chal
 
 /// A complete login; returns the algorithm used.
 fn login(daemon: &Daemon, credentials: &Credentials<'_>) -> Result<(Client, Algorithm), End> {
-    let (mut client, algorithm, challenge) = challenged(daemon, credentials.offered)?;
+    let name = credentials.name.map_or_else(next_name, str::to_owned);
+    let (mut client, algorithm, challenge) = challenged_by(daemon, &name, credentials.offered)?;
     let response = challenge.chap_r(algorithm, &Secret::new(credentials.secret));
     let mut text = format!("CHAP_N={}\0CHAP_R={response}\0", credentials.user);
     if let Some((challenge, _)) = &credentials.mutual {
@@ -99,8 +110,13 @@ fn login(daemon: &Daemon, credentials: &Credentials<'_>) -> Result<(Client, Algo
 
 #[track_caller]
 fn assert_refused(daemon: &Daemon, credentials: &Credentials<'_>) {
+    assert_refused_with(LoginStatus::AuthenticationFailure, daemon, credentials);
+}
+
+#[track_caller]
+fn assert_refused_with(expected: LoginStatus, daemon: &Daemon, credentials: &Credentials<'_>) {
     match login(daemon, credentials) {
-        Err(End::Refused(LoginStatus::AuthenticationFailure)) => {}
+        Err(End::Refused(status)) if status == expected => {}
         Err(end) => panic!("{end:?}"),
         Ok(_) => panic!("logged in"),
     }
@@ -315,6 +331,59 @@ fn updated_secret_applies_to_later_logins() {
     ] {
         assert!(log.contains(warning), "{warning}: {log}");
     }
+}
+
+/// CHAP proves an account, not the name of the initiator.
+#[test]
+fn account_cannot_take_the_session_of_another_account() {
+    let daemon = with_accounts(&[]);
+    let name = next_name();
+    let alice = Credentials { name: Some(&name), ..ONE_WAY };
+    let bob = Credentials { user: "bob", secret: "bob's other secret", ..alice.clone() };
+    let mut session = login(&daemon, &alice).unwrap().0;
+    session.write(0, &[1; 512]).unwrap();
+    assert_refused_with(LoginStatus::AuthorizationFailure, &daemon, &bob);
+    session.write(0, &[2; 512]).expect("the session goes on");
+    let why = "belongs to account \"alice\", which is bound to the target; proven: \"bob\"";
+    wait_until("the refusal is logged", || daemon.log().contains(why));
+    let mut next = login(&daemon, &alice).expect("alice reinstates her session").0;
+    assert_eq!(next.read(0, 1).unwrap(), [2; 512]);
+    assert!(session.read(0, 1).is_err(), "the previous one is closed");
+}
+
+#[test]
+fn accounts_are_exchanged_while_sessions_run() {
+    let daemon = with_accounts(&[]);
+    daemon.unbind_account(&["--user", "bob", "--tid", "1"]);
+    let rotated = AtomicBool::new(false);
+    let names: Vec<_> = (0..4).map(|_| next_name()).collect();
+    thread::scope(|scope| {
+        for (name, block) in names.iter().zip(0..) {
+            let (daemon, rotated) = (&daemon, &rotated);
+            scope.spawn(move || {
+                let alice = Credentials { name: Some(name), ..ONE_WAY };
+                let mut session = login(daemon, &alice).unwrap().0;
+                let mut written = 0;
+                while !rotated.load(Ordering::Acquire) {
+                    written += 1;
+                    session.write(block, &[written as u8; 512]).expect("the session goes on");
+                }
+                let bob = Credentials { user: "bob", secret: "bob's other secret", ..alice.clone() };
+                let mut next = login(daemon, &bob).expect("the session is reinstated").0;
+                assert_eq!(next.read(block, 1).unwrap(), [written as u8; 512]);
+                assert!(session.read(block, 1).is_err(), "the previous one is closed");
+                assert_refused(daemon, &alice);
+            });
+        }
+        wait_until("all have logged in", || {
+            let shown = daemon.adm(&["--json", "--mode", "session", "--op", "show", "--tid", "1"]);
+            shown.matches("\"alice\"").count() == names.len()
+        });
+        daemon.bind_account(&["--user", "bob", "--tid", "1"]);
+        daemon.unbind_account(&["--user", "alice", "--tid", "1"]);
+        daemon.adm(&["--mode", "account", "--op", "delete", "--user", "alice"]);
+        rotated.store(true, Ordering::Release);
+    });
 }
 
 #[test]

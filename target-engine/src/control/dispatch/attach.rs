@@ -1,5 +1,6 @@
 //! Connections that have logged in: which session and loop they go to, and what the loops report of them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,8 +25,11 @@ pub struct Refused {
     /// The status in it.
     pub status: LoginStatus,
     /// The reason for the log.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
+
+/// The status and the reason of a refusal.
+type Objection = (LoginStatus, Cow<'static, str>);
 
 /// The session of a new connection.
 struct Assignment {
@@ -51,7 +55,6 @@ impl Control {
             let why = "the target was deleted during the login";
             return Err(refused(&login, LoginStatus::TargetRemoved, why));
         };
-        let tid = target.tid;
         let connection_stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
         let connection = Connection {
             cid: login.cid,
@@ -59,6 +62,7 @@ impl Control {
             params: login.connection,
             stats: Arc::clone(&connection_stats),
         };
+        let tid = target.tid;
         let assigned = self.assign(tid, &login, connection);
         let Assignment { tsih, nexus, loop_index, mode } =
             assigned.map_err(|(status, why)| refused(&login, status, why))?;
@@ -82,9 +86,14 @@ impl Control {
         tid: Tid,
         login: &LoggedIn,
         connection: Connection,
-    ) -> Result<Assignment, (LoginStatus, &'static str)> {
+    ) -> Result<Assignment, Objection> {
         let key = session_key(login.initiator_name.normalized(), login.isid, tid);
         let known = self.sessions.find(&key);
+        let target =
+            self.model.target(tid).map_err(|error| (LoginStatus::TargetRemoved, error.to_string().into()))?;
+        if let Some(session) = known {
+            check_account(session, login, target)?;
+        }
         if login.tsih.is_new() {
             let (loop_index, mode) = match known {
                 Some(previous) => (previous.loop_index, AttachMode::Reinstate(previous.tsih)),
@@ -92,19 +101,21 @@ impl Control {
             };
             let alias = login.initiator_alias.clone();
             let session = self.sessions.open(key, loop_index, alias, login.session, connection);
-            let session = session.ok_or((LoginStatus::OutOfResources, "all session handles are in use"))?;
+            let session =
+                session.ok_or((LoginStatus::OutOfResources, "all session handles are in use".into()))?;
             session.user.clone_from(&login.chap_user);
             return Ok(Assignment { tsih: session.tsih, nexus: session.nexus, loop_index, mode });
         }
         let known = known.filter(|session| session.tsih == login.tsih);
-        let session = known.ok_or((LoginStatus::SessionDoesNotExist, NO_SESSION))?;
+        let session = known.ok_or((LoginStatus::SessionDoesNotExist, NO_SESSION.into()))?;
         // Others may have joined during the login.
         if !accepts(session, login.cid) {
-            return Err((LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS));
+            return Err((LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS.into()));
         }
         let (tsih, nexus, loop_index) = (session.tsih, session.nexus, session.loop_index);
         if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
             session.joining.push(connection);
+            session.user.clone_from(&login.chap_user);
         }
         Ok(Assignment { tsih, nexus, loop_index, mode: AttachMode::Join })
     }
@@ -165,6 +176,21 @@ impl Control {
     }
 }
 
+/// Whether the account that a login has proven may join or reinstate a session. CHAP proves an account, not the
+/// initiator's name: while the account that made the session is bound to the target, the login needs the same one.
+///
+/// Accounts are compared by name, which is unique. An account that was deleted and made again is the same one once it is
+/// bound again.
+fn check_account(session: &Session, login: &LoggedIn, target: &Target) -> Result<(), Objection> {
+    let owner = session.user.as_deref().filter(|user| target.accounts.has_incoming(user));
+    let Some(owner) = owner.filter(|owner| login.chap_user.as_deref() != Some(owner)) else { return Ok(()) };
+    let proven = login.chap_user.as_ref().map_or("none".to_owned(), |user| format!("{user:?}"));
+    let sid = session.tsih.0;
+    let why =
+        format!("session {sid} belongs to account {owner:?}, which is bound to the target; proven: {proven}");
+    Err((LoginStatus::AuthorizationFailure, why.into()))
+}
+
 /// Whether a session accepts one more connection by the MaxConnections that its first login negotiated (RFC 7143 13.2), or
 /// one that replaces another of the same CID (RFC 7143 6.3.4).
 pub(super) fn accepts(session: &Session, cid: Cid) -> bool {
@@ -177,8 +203,8 @@ pub(super) fn session_key(initiator_name: &str, isid: Isid, tid: Tid) -> Session
     SessionKey { initiator_name: initiator_name.to_owned(), isid, tid, portal_group: PORTAL_GROUP_TAG }
 }
 
-fn refused(login: &LoggedIn, status: LoginStatus, why: &'static str) -> Refused {
-    Refused { response: login.refusal(status), status, why }
+fn refused(login: &LoggedIn, status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Refused {
+    Refused { response: login.refusal(status), status, why: why.into() }
 }
 
 pub(super) const NO_SESSION: &str = "TSIH: the initiator port has no such session";

@@ -1,5 +1,6 @@
 //! The control plane with an `Outside` that records what it is asked for.
 
+mod attach;
 mod logins;
 mod loops;
 mod random;
@@ -52,6 +53,8 @@ struct Recorder {
     ended_loops: Vec<LoopId>,
     failed_loops: Vec<LoopId>,
     no_threads: bool,
+    /// Connections that were handed to loops, if the loops take any.
+    attached: Option<Vec<Attach>>,
     notes: Vec<String>,
     debug: bool,
     ending: bool,
@@ -78,7 +81,13 @@ impl Outside for Recorder {
     }
 
     fn attach(&mut self, _: LoopId, _: LoginId, attach: Box<Attach>) -> Result<(), Box<Attach>> {
-        Err(attach)
+        match &mut self.attached {
+            None => Err(attach),
+            Some(attached) => {
+                attached.push(*attach);
+                Ok(())
+            }
+        }
     }
 
     fn loop_ended(&mut self, id: LoopId) {

@@ -1,0 +1,193 @@
+//! Connections that have logged in: which sessions they may join and reinstate.
+
+use bytes::Bytes;
+use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
+use iscsi_proto::login::{LoginStatus, Stage};
+use iscsi_proto::name::IscsiName;
+use iscsi_proto::params::{ConnectionParams, SessionParams};
+use iscsi_proto::pdu::LoginResponse;
+use iscsi_proto::sn::{CmdSn, StatSn};
+
+use super::*;
+use crate::control::messages::AttachMode;
+use crate::control::request::{Direction, Secret};
+use crate::iscsi::login::LoggedIn;
+
+/// A login to target 1 that needs its session.
+#[derive(Clone, Copy)]
+struct LogIn<'a> {
+    name: &'a str,
+    isid: u8,
+    tsih: Tsih,
+    cid: u16,
+    user: Option<&'a str>,
+    address: &'a str,
+}
+
+const PLAIN: LogIn<'_> =
+    LogIn { name: "iqn.i", isid: 3, tsih: Tsih::NEW, cid: 0, user: None, address: "10.0.0.5:999" };
+
+impl LogIn<'_> {
+    fn done(self) -> LoggedIn {
+        let response = LoginResponse {
+            next: Some(Stage::FullFeature),
+            continues: false,
+            stage: Stage::OperationalNegotiation,
+            version_max: 0,
+            version_active: 0,
+            isid: Isid([self.isid; 6]),
+            tsih: self.tsih,
+            itt: Itt(0),
+            stat_sn: StatSn(0),
+            exp_cmd_sn: CmdSn(1),
+            max_cmd_sn: CmdSn(1),
+            status: LoginStatus::Success,
+        };
+        LoggedIn {
+            initiator_name: IscsiName::parse_any(self.name).unwrap(),
+            initiator_alias: None,
+            target_name: IscsiName::parse_any("iqn.x:one").unwrap(),
+            isid: Isid([self.isid; 6]),
+            tsih: self.tsih,
+            cid: Cid(self.cid),
+            chap_user: self.user.map(str::to_owned),
+            session: SessionParams::default(),
+            connection: ConnectionParams::default(),
+            portal_group_tag: 1,
+            response,
+            response_text: Bytes::new(),
+            next_cmd_sn: CmdSn(1),
+            next_stat_sn: StatSn(1),
+            unread: Bytes::new(),
+            received: 0,
+            sent: 0,
+        }
+    }
+}
+
+impl Bench {
+    /// A target whose loop takes connections.
+    fn attaching() -> Self {
+        let mut bench = Self::with_target();
+        bench.out.attached = Some(Vec::new());
+        bench
+    }
+
+    /// Attaches a connection and confirms its session. Returns the session's handle and what becomes of a session of the
+    /// same initiator port.
+    fn attach(&mut self, login: LogIn<'_>) -> Result<(Tsih, AttachMode), (LoginStatus, String)> {
+        let addresses =
+            Addresses { peer: login.address.parse().unwrap(), local: "10.0.0.1:3260".parse().unwrap() };
+        let attached = self.control.attach(LoginId(1), Box::new(login.done()), addresses, &mut self.out);
+        attached.map_err(|refused| (refused.status, refused.why.into_owned()))?;
+        let attach = self.out.attached.as_mut().and_then(Vec::pop).unwrap();
+        let Attach { tsih, nexus, mode, .. } = attach;
+        let from = self.control.loops_of(tid(1))[0];
+        let mut message = |message| self.control.message(message, self.now, &mut self.out);
+        match mode {
+            AttachMode::Join => message(ToControl::ConnectionJoined(from, tid(1), tsih, Cid(login.cid))),
+            AttachMode::New | AttachMode::Reinstate(_) => {
+                message(ToControl::SessionStarted(from, tid(1), tsih, nexus));
+            }
+        }
+        if let AttachMode::Reinstate(previous) = mode {
+            let nexus = self.control.sessions.get(previous).unwrap().nexus;
+            self.control.message(
+                ToControl::SessionEnded(from, tid(1), previous, nexus),
+                self.now,
+                &mut self.out,
+            );
+        }
+        Ok((tsih, mode))
+    }
+
+    fn account(&mut self, user: &str) {
+        let password = Secret::new("twelve bytes".to_owned());
+        assert_eq!(self.ask(Request::AccountNew { user: user.to_owned(), password }), DONE);
+        self.bind_account(user);
+    }
+
+    fn bind_account(&mut self, user: &str) {
+        let (tid, direction) = (Some(tid(1)), Direction::Incoming);
+        assert_eq!(self.ask(Request::AccountBind { tid, user: user.to_owned(), direction }), DONE);
+    }
+
+    fn unbind_account(&mut self, user: &str) {
+        let (tid, direction) = (Some(tid(1)), Direction::Incoming);
+        assert_eq!(self.ask(Request::AccountUnbind { tid, user: user.to_owned(), direction }), DONE);
+    }
+}
+
+const DONE: Option<Said> = Some(Ok(String::new()));
+
+#[test]
+fn session_is_joined_and_reinstated_by_the_account_that_made_it() {
+    let mut bench = Bench::attaching();
+    bench.ask(Request::TargetUpdate { tid: tid(1), name: "MaxConnections".into(), value: "2".into() });
+    bench.account("alice");
+    bench.account("bob");
+    let (alice, bob) = (LogIn { user: Some("alice"), ..PLAIN }, LogIn { user: Some("bob"), ..PLAIN });
+    let (tsih, mode) = bench.attach(alice).unwrap();
+    assert_eq!(mode, AttachMode::New);
+    for other in [bob, PLAIN, LogIn { tsih, cid: 1, ..bob }, LogIn { tsih, ..bob }, LogIn { tsih, ..PLAIN }] {
+        let (status, why) = bench.attach(other).unwrap_err();
+        assert_eq!(status, LoginStatus::AuthorizationFailure);
+        assert!(why.contains("belongs to account \"alice\""), "{why}");
+        assert!(why.contains(other.user.unwrap_or("proven: none")), "{why}");
+    }
+    assert_eq!(bench.attach(LogIn { tsih, cid: 1, ..alice }), Ok((tsih, AttachMode::Join)));
+    assert_eq!(bench.attach(LogIn { isid: 4, ..bob }).unwrap().1, AttachMode::New, "another port");
+    let (next, mode) = bench.attach(alice).unwrap();
+    assert_eq!(mode, AttachMode::Reinstate(tsih));
+    assert_eq!(bench.attach(bob).unwrap_err().0, LoginStatus::AuthorizationFailure);
+    assert_eq!(bench.attach(LogIn { tsih: next, ..alice }), Ok((next, AttachMode::Join)));
+}
+
+#[test]
+fn session_of_an_account_that_is_not_bound_any_more_is_open_to_the_next() {
+    let mut bench = Bench::attaching();
+    bench.account("alice");
+    bench.account("bob");
+    let (alice, bob) = (LogIn { user: Some("alice"), ..PLAIN }, LogIn { user: Some("bob"), ..PLAIN });
+    let (first, _) = bench.attach(alice).unwrap();
+    bench.unbind_account("alice");
+    let (second, mode) = bench.attach(bob).unwrap();
+    assert_eq!(mode, AttachMode::Reinstate(first));
+    // Bound again, alice has no claim to the session of bob.
+    bench.bind_account("alice");
+    assert_eq!(bench.attach(alice).unwrap_err().0, LoginStatus::AuthorizationFailure);
+    bench.ask(Request::AccountDelete { user: "bob".to_owned() });
+    let (third, mode) = bench.attach(LogIn { tsih: second, ..alice }).unwrap();
+    assert_eq!((third, mode), (second, AttachMode::Join));
+    // Made and bound again, bob is the same account, but the session is alice's since she has joined it.
+    bench.account("bob");
+    assert_eq!(bench.attach(bob).unwrap_err().0, LoginStatus::AuthorizationFailure);
+    assert_eq!(bench.attach(alice).unwrap().1, AttachMode::Reinstate(second));
+}
+
+#[test]
+fn account_made_again_owns_its_sessions_once_it_is_bound() {
+    let mut bench = Bench::attaching();
+    let (alice, bob) = (LogIn { user: Some("alice"), ..PLAIN }, LogIn { user: Some("bob"), ..PLAIN });
+    bench.account("alice");
+    bench.account("bob");
+    bench.attach(alice).unwrap();
+    bench.ask(Request::AccountDelete { user: "alice".to_owned() });
+    bench.account("alice");
+    assert_eq!(bench.attach(bob).unwrap_err().0, LoginStatus::AuthorizationFailure);
+    bench.unbind_account("alice");
+    assert!(bench.attach(bob).is_ok());
+}
+
+#[test]
+fn session_without_account_is_open_to_accounts_and_to_none() {
+    let mut bench = Bench::attaching();
+    let (first, _) = bench.attach(PLAIN).unwrap();
+    assert_eq!(bench.attach(PLAIN).unwrap().1, AttachMode::Reinstate(first));
+    bench.account("alice");
+    let alice = LogIn { user: Some("alice"), ..PLAIN };
+    assert!(matches!(bench.attach(alice).unwrap().1, AttachMode::Reinstate(_)));
+    assert_eq!(bench.attach(PLAIN).unwrap_err().0, LoginStatus::AuthorizationFailure);
+    bench.unbind_account("alice");
+    assert!(bench.attach(PLAIN).is_ok(), "the target has no accounts any more");
+}
