@@ -69,6 +69,13 @@ pub const PORTALS_MAX: usize = 256;
 /// handles are in use`.
 pub const SESSIONS_MAX: usize = 16_384;
 
+/// Sessions that a login has replaced and whose end is not reported yet, beyond [`SESSIONS_MAX`]: room for initiators that
+/// reconnect when all handles are in use.
+///
+/// Hit by: initiator. Scope: daemon. Over it: the login is refused with 0302, out of resources. Seen: log, `all session
+/// handles are in use`.
+pub const REINSTATEMENTS_MAX: usize = 1024;
+
 /// Accepted connections that are not logged in yet, in all.
 ///
 /// Hit by: any peer. Scope: daemon. Over it: a further connection is closed at once. Seen: log, `too many connections`.
@@ -80,10 +87,14 @@ pub const LOGINS_MAX: usize = 1024;
 /// connections`.
 pub const LOGINS_PER_ADDRESS_MAX: usize = 256;
 
-/// TCP connections in all, those of sessions among them.
+/// Connections of sessions. By default a target has at most half of those that would be free without it, an address half of
+/// what its target may still have, and an initiator name half of what its address may still have: 8192, 4096 and 2048 if
+/// there are no others. `tgtd --max-connections-per-target`, `-per-address` and `-per-initiator` set other bounds. A login
+/// that reinstates a session is not refused.
 ///
-/// Hit by: initiator. Scope: daemon. Over it: a further connection is closed at once. Seen: log, `too many
-/// connections`.
+/// Hit by: initiator. Scope: daemon, target, address, initiator name. Over it: a login to a new session is refused with
+/// 0302, out of resources, one to an existing session with 0206, too many connections. Seen: log; `login_counters` of
+/// `system stat` in JSON.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
 /// Connections accepted in one turn.

@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use target_engine::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use target_engine::model::account::Algorithm;
+use target_engine::model::connections::{ConnectionBound, ConnectionBounds};
 use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
@@ -94,6 +95,18 @@ pub(crate) struct Args {
           value_parser = parse_algorithm)]
     pub(crate) chap_algorithms: Vec<Algorithm>,
 
+    /// Connections to one target at most, 0 for any number; by default half of those that are free
+    #[arg(long, value_name = "N")]
+    max_connections_per_target: Option<usize>,
+
+    /// Connections from one address at most, 0 for any number; by default half of what the target may still have
+    #[arg(long, value_name = "N")]
+    max_connections_per_address: Option<usize>,
+
+    /// Connections of one initiator name at most, 0 for any number; by default half of what its address may still have
+    #[arg(long, value_name = "N")]
+    max_connections_per_initiator: Option<usize>,
+
     /// Derive the SCSI IDs and serial numbers of units that are given none from this UUID, or from the one in this
     /// file, which is created if it does not exist; by default from that of this installation. Hosts that export the
     /// same disks need the same UUID
@@ -162,6 +175,17 @@ impl Args {
     /// Whether details are logged.
     pub(crate) fn debug(&self) -> bool {
         self.debug == 1
+    }
+
+    /// How many connections a target, an address and an initiator name may have.
+    pub(crate) fn connection_bounds(&self) -> ConnectionBounds {
+        let bound =
+            |count: Option<usize>| count.map_or_else(ConnectionBound::default, ConnectionBound::from_count);
+        ConnectionBounds {
+            per_target: bound(self.max_connections_per_target),
+            per_address: bound(self.max_connections_per_address),
+            per_initiator: bound(self.max_connections_per_initiator),
+        }
     }
 
     /// Combines all `--iscsi` lists: all portals, and of each number the last one given.
@@ -289,6 +313,7 @@ mod tests {
             ("--loops 0",                  22, "1 to 256, or auto"),
             ("--chap-algorithms sha256,",  22, "sha3-256, sha256, sha1, md5"),
             ("--chap-algorithms sha-256",  22, "sha3-256, sha256, sha1, md5"),
+            ("--max-connections-per-address x", 22, "--max-connections-per-address <N>"),
             ("--iser port=x",              22, "1 to 65535"),
             ("--identity me",              22, "a UUID, or the path of a file"),
             ("--compat-ids --identity /x", 1,  "--identity <UUID|FILE>"),
@@ -317,6 +342,15 @@ mod tests {
         assert_eq!(read("").unwrap().chap_algorithms, Algorithm::ALL);
         let chosen = read("--chap-algorithms sha1,sha256").unwrap().chap_algorithms;
         assert_eq!(chosen, [Algorithm::Sha1, Algorithm::Sha256]);
+    }
+
+    #[test]
+    fn bounds_of_connections_are_numbers_and_0_is_none() {
+        assert_eq!(read("").unwrap().connection_bounds(), ConnectionBounds::default());
+        let line = "--max-connections-per-target 0 --max-connections-per-initiator 7";
+        let bounds = read(line).unwrap().connection_bounds();
+        let expected = (ConnectionBound::Unbounded, ConnectionBound::Half, ConnectionBound::Count(7));
+        assert_eq!((bounds.per_target, bounds.per_address, bounds.per_initiator), expected);
     }
 
     /// `TGT_WRITE=1 cargo test` writes the files.

@@ -144,6 +144,7 @@ pub(crate) fn bind(args: &Args) -> Result<(Server, ShutdownHandle), Failure> {
         .shared_loops(args.loops.unwrap_or(0))
         .defaults(if args.compat_defaults { Defaults::Tgt } else { Defaults::Fast })
         .chap_algorithms(args.chap_algorithms.clone())
+        .connection_bounds(args.connection_bounds())
         .identity(if args.compat_ids {
             Identity::Compatible
         } else {

@@ -8,6 +8,9 @@ complete -c tgtd -l export -d 'Export a file or block device, in the foreground;
 complete -c tgtd -l loops -d 'Let all targets share N polling loops, or with auto one per two processors; without this option each target has its own' -r
 complete -c tgtd -l target-loops -d 'Polling loops of each target, or auto for one per two processors' -r
 complete -c tgtd -l chap-algorithms -d 'CHAP algorithms in order of preference: the first that the initiator offers is used, and a login that offers none of them is refused' -r
+complete -c tgtd -l max-connections-per-target -d 'Connections to one target at most, 0 for any number; by default half of those that are free' -r
+complete -c tgtd -l max-connections-per-address -d 'Connections from one address at most, 0 for any number; by default half of what the target may still have' -r
+complete -c tgtd -l max-connections-per-initiator -d 'Connections of one initiator name at most, 0 for any number; by default half of what its address may still have' -r
 complete -c tgtd -l identity -d 'Derive the SCSI IDs and serial numbers of units that are given none from this UUID, or from the one in this file, which is created if it does not exist; by default from that of this installation. Hosts that export the same disks need the same UUID' -r
 complete -c tgtd -s f -l foreground -d 'Stay in the foreground and log to standard error'
 complete -c tgtd -s D -l nodaemonize -d 'Stay in the foreground and log to syslog'

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod acl;
+pub mod connections;
 pub mod error;
 pub mod identity;
 pub mod number;
@@ -23,6 +24,7 @@ use scsi_core::lun::Lun;
 
 use crate::limits::TARGETS_MAX;
 use account::{Accounts, Algorithm, BoundAccounts};
+use connections::ConnectionBounds;
 use error::ModelError;
 use identity::Naming;
 use parameters::{Defaults, Parameters};
@@ -60,6 +62,8 @@ pub struct Model {
     pub accounts: Accounts,
     /// The CHAP algorithms that are accepted, the preferred first.
     pub chap_algorithms: Vec<Algorithm>,
+    /// How many connections a target, an address and an initiator name may have.
+    pub connection_bounds: ConnectionBounds,
     /// The accounts of discovery.
     pub discovery_accounts: BoundAccounts,
     /// The portals, newest first.
@@ -111,6 +115,7 @@ impl Default for Model {
             naming: Naming::default(),
             accounts: Accounts::default(),
             chap_algorithms: Algorithm::ALL.to_vec(),
+            connection_bounds: ConnectionBounds::default(),
             discovery_accounts: BoundAccounts::default(),
             portals: Vec::new(),
             targets: BTreeMap::new(),

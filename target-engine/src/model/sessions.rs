@@ -9,8 +9,9 @@ use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::params::{ConnectionParams, SessionParams};
 use scsi_core::device::NexusId;
 
+use super::connections::{ConnectionBounds, ConnectionCounts, Full};
 use super::tid::Tid;
-use crate::limits::SESSIONS_MAX;
+use crate::limits::{REINSTATEMENTS_MAX, SESSIONS_MAX};
 use crate::stats::{ConnectionStats, SessionStats};
 
 /// All sessions of the daemon.
@@ -18,6 +19,7 @@ use crate::stats::{ConnectionStats, SessionStats};
 pub struct SessionDirectory {
     sessions: BTreeMap<u16, Session>,
     by_key: HashMap<SessionKey, Tsih>,
+    counts: ConnectionCounts,
     last_tsih: u16,
     last_nexus: u64,
 }
@@ -76,18 +78,15 @@ pub struct Connection {
     pub stats: Arc<ConnectionStats>,
 }
 
-impl Session {
-    /// Records that the loop has confirmed a connection; it replaces one of the same CID.
-    pub fn joined(&mut self, cid: Cid) {
-        if let Some(place) = self.joining.iter().position(|connection| connection.cid == cid) {
-            let connection = self.joining.remove(place);
-            self.connections.retain(|known| known.cid != cid);
-            self.connections.push(connection);
-        }
-    }
-}
-
 impl SessionDirectory {
+    /// Returns whether one more connection is permitted, not counting those that it replaces.
+    ///
+    /// # Errors
+    /// Which bound is reached.
+    pub fn check(&self, bounds: &ConnectionBounds, key: &SessionKey, peer: IpAddr) -> Result<(), Full> {
+        bounds.check(&self.counts, key.tid, peer, &key.initiator_name)
+    }
+
     /// Enters a session that its loop is going to open. A previous session of the same key keeps its entry until its end
     /// is reported, but is found by its handle only. `None`: all handles are in use.
     pub fn open(
@@ -98,9 +97,12 @@ impl SessionDirectory {
         params: SessionParams,
         first: Connection,
     ) -> Option<&mut Session> {
-        if self.sessions.len() >= SESSIONS_MAX {
+        // A session that is replaced has its handle for a little longer.
+        let replacing = if self.by_key.contains_key(&key) { REINSTATEMENTS_MAX } else { 0 };
+        if self.sessions.len() >= SESSIONS_MAX + replacing {
             return None;
         }
+        self.counts.add(key.tid, first.peer, &key.initiator_name);
         let tsih = self.free_handle();
         self.last_tsih = tsih;
         self.last_nexus += 1;
@@ -148,7 +150,46 @@ impl SessionDirectory {
         if self.by_key.get(&session.key) == Some(&tsih) {
             self.by_key.remove(&session.key);
         }
+        for connection in session.connections.iter().chain(&session.joining) {
+            self.counts.remove(session.key.tid, connection.peer, &session.key.initiator_name);
+        }
         Some(session)
+    }
+
+    /// Enters a connection that is going to join a session.
+    pub fn join(&mut self, tsih: Tsih, connection: Connection) {
+        if let Some(session) = self.sessions.get_mut(&tsih.0) {
+            self.counts.add(session.key.tid, connection.peer, &session.key.initiator_name);
+            session.joining.push(connection);
+        }
+    }
+
+    /// Records that the loop has confirmed a connection; it replaces one of the same CID.
+    pub fn joined(&mut self, tsih: Tsih, cid: Cid) {
+        let Some(session) = self.sessions.get_mut(&tsih.0) else { return };
+        let Some(index) = session.joining.iter().position(|connection| connection.cid == cid) else { return };
+        let connection = session.joining.remove(index);
+        self.connection_ended(tsih, cid);
+        if let Some(session) = self.sessions.get_mut(&tsih.0) {
+            session.connections.push(connection);
+        }
+    }
+
+    /// Removes a connection that did not join after all.
+    pub fn join_failed(&mut self, tsih: Tsih, cid: Cid) {
+        let Some(session) = self.sessions.get_mut(&tsih.0) else { return };
+        if let Some(index) = session.joining.iter().position(|connection| connection.cid == cid) {
+            let connection = session.joining.remove(index);
+            self.counts.remove(session.key.tid, connection.peer, &session.key.initiator_name);
+        }
+    }
+
+    /// Removes a connection that has ended.
+    pub fn connection_ended(&mut self, tsih: Tsih, cid: Cid) {
+        let Some(session) = self.sessions.get_mut(&tsih.0) else { return };
+        for ended in session.connections.extract_if(.., |connection| connection.cid == cid) {
+            self.counts.remove(session.key.tid, ended.peer, &session.key.initiator_name);
+        }
     }
 
     /// Returns all sessions, by handle.
@@ -185,7 +226,7 @@ impl SessionDirectory {
     /// Returns the number of connections of all sessions, including those that are joining.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.sessions.values().map(|session| session.connections.len() + session.joining.len()).sum()
+        self.counts.all()
     }
 
     /// The next handle, counting up; 0 stands for a new session and the highest for discovery.
@@ -270,19 +311,39 @@ mod tests {
     fn connection_is_entered_once_confirmed() {
         let mut directory = SessionDirectory::default();
         let (tsih, nexus) = open(&mut directory, key("a", 1), 0);
-        let session = directory.get_mut(tsih, Some(nexus)).unwrap();
-        let peers = |session: &Session| {
+        let peers = |directory: &SessionDirectory| {
+            let session = directory.get(tsih).unwrap();
             session.connections.iter().map(|known| (known.cid.0, known.peer.to_string())).collect::<Vec<_>>()
         };
         let entry = |cid, peer: &str| (cid, peer.to_owned());
-        session.joining.push(connection(1, "127.0.0.2"));
-        assert_eq!(peers(session), [entry(0, "127.0.0.1")]);
-        session.joined(Cid(1));
-        session.joined(Cid(2));
-        assert_eq!(peers(session), [entry(0, "127.0.0.1"), entry(1, "127.0.0.2")]);
-        session.joining.push(connection(0, "127.0.0.3"));
-        session.joined(Cid(0));
-        assert_eq!(peers(session), [entry(1, "127.0.0.2"), entry(0, "127.0.0.3")]);
+        directory.join(tsih, connection(1, "127.0.0.2"));
+        assert_eq!(peers(&directory), [entry(0, "127.0.0.1")]);
+        directory.joined(tsih, Cid(1));
+        directory.joined(tsih, Cid(2));
+        assert_eq!(peers(&directory), [entry(0, "127.0.0.1"), entry(1, "127.0.0.2")]);
+        directory.join(tsih, connection(0, "127.0.0.3"));
+        assert_eq!(directory.connections(), 3);
+        directory.joined(tsih, Cid(0));
+        assert_eq!(peers(&directory), [entry(1, "127.0.0.2"), entry(0, "127.0.0.3")]);
+        directory.join(tsih, connection(4, "127.0.0.4"));
+        directory.join_failed(tsih, Cid(4));
+        directory.connection_ended(tsih, Cid(1));
+        assert_eq!((peers(&directory), directory.connections()), (vec![entry(0, "127.0.0.3")], 1));
+        directory.end(tsih, nexus).unwrap();
+        assert_eq!(directory.connections(), 0);
+    }
+
+    #[test]
+    fn session_is_reinstated_when_all_handles_are_in_use() {
+        let mut directory = SessionDirectory::default();
+        for number in 0..SESSIONS_MAX {
+            open(&mut directory, key(&number.to_string(), 1), 0);
+        }
+        let mut open = |name: &str| {
+            let first = connection(0, "127.0.0.1");
+            directory.open(key(name, 1), 0, None, SessionParams::default(), first).is_some()
+        };
+        assert!(!open("new") && open("0") && open("1"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::control::request::Request;
 use crate::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use crate::model::Model;
 use crate::model::account::Algorithm;
+use crate::model::connections::ConnectionBounds;
 use crate::model::identity::Identity;
 use crate::model::parameters::Defaults;
 use crate::model::portal::{DEFAULT_PORT, PortalOptions, PortalSpec};
@@ -44,6 +45,7 @@ pub struct Builder {
     shared_loops: usize,
     defaults: Defaults,
     chap_algorithms: Vec<Algorithm>,
+    connection_bounds: ConnectionBounds,
     identity: Identity,
     debug: bool,
     requests: Vec<Request>,
@@ -129,6 +131,7 @@ impl Server {
             shared_loops: 0,
             defaults: Defaults::default(),
             chap_algorithms: Algorithm::ALL.to_vec(),
+            connection_bounds: ConnectionBounds::default(),
             identity: Identity::default(),
             debug: false,
             requests: Vec::new(),
@@ -230,6 +233,13 @@ impl Builder {
         self
     }
 
+    /// Sets how many connections a target, an address and an initiator name may have; `ConnectionBound::Half` by default.
+    #[must_use]
+    pub fn connection_bounds(mut self, bounds: ConnectionBounds) -> Self {
+        self.connection_bounds = bounds;
+        self
+    }
+
     /// Sets how units without a given SCSI ID and serial number are named; [`Identity::Unique`] by default.
     ///
     /// To an initiator a disk is the same after a restart of the server only with [`Identity::Given`] and the same
@@ -285,6 +295,7 @@ impl Builder {
         model.loops = self.target_loops;
         model.defaults = self.defaults;
         model.chap_algorithms = self.chap_algorithms;
+        model.connection_bounds = self.connection_bounds;
         model.naming = self.identity.naming().map_err(no_random_numbers)?;
         model.debug = self.debug;
         model.remark = remark;

@@ -13,6 +13,7 @@ mod bad_stores;
 mod chap;
 mod client;
 mod closing;
+mod connections;
 mod consumers;
 mod descriptors;
 mod documents;

@@ -11,8 +11,10 @@ use scsi_core::device::NexusId;
 use super::outside::Outside;
 use super::state::{Control, Env};
 use crate::control::messages::{Addresses, Attach, AttachMode, LoginId};
+use crate::control::report::stat::LoginCounts;
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
+use crate::model::connections::{Full, Holder};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
 use crate::stats::ConnectionStats;
@@ -28,8 +30,52 @@ pub struct Refused {
     pub why: Cow<'static, str>,
 }
 
-/// The status and the reason of a refusal.
-type Objection = (LoginStatus, Cow<'static, str>);
+/// Why a connection gets no session.
+#[derive(Debug, thiserror::Error)]
+enum Objection {
+    #[error("the target was deleted during the login")]
+    TargetRemoved,
+    #[error("session {sid} belongs to account {owner:?}, which is bound to the target; proven: {proven}")]
+    Account { sid: u16, owner: String, proven: String },
+    #[error("{0}")]
+    NoRoomForSession(Full),
+    #[error("{0}")]
+    NoRoomToJoin(Full),
+    #[error("all session handles are in use")]
+    NoHandle,
+    #[error("{NO_SESSION}")]
+    NoSession,
+    #[error("{TOO_MANY_CONNECTIONS}")]
+    MaxConnections,
+}
+
+impl Objection {
+    /// The status of the refusal (RFC 7143 11.13.5).
+    fn status(&self) -> LoginStatus {
+        match self {
+            Self::TargetRemoved => LoginStatus::TargetRemoved,
+            Self::Account { .. } => LoginStatus::AuthorizationFailure,
+            Self::NoRoomForSession(_) | Self::NoHandle => LoginStatus::OutOfResources,
+            Self::NoRoomToJoin(_) | Self::MaxConnections => LoginStatus::TooManyConnections,
+            Self::NoSession => LoginStatus::SessionDoesNotExist,
+        }
+    }
+
+    fn count(&self, counts: &mut LoginCounts) {
+        let counter = match self {
+            Self::Account { .. } => &mut counts.refused_accounts,
+            Self::NoRoomForSession(full) | Self::NoRoomToJoin(full) => match full.holder {
+                Holder::Daemon => &mut counts.refused_in_all,
+                Holder::Target => &mut counts.refused_per_target,
+                Holder::Address => &mut counts.refused_per_address,
+                Holder::Initiator => &mut counts.refused_per_initiator,
+            },
+            Self::NoHandle => &mut counts.refused_in_all,
+            Self::TargetRemoved | Self::NoSession | Self::MaxConnections => return,
+        };
+        *counter += 1;
+    }
+}
 
 /// The session of a new connection.
 struct Assignment {
@@ -52,8 +98,8 @@ impl Control {
         out: &mut dyn Outside,
     ) -> Result<(), Refused> {
         let Some(target) = self.model.find_target(login.target_name.as_str()) else {
-            let why = "the target was deleted during the login";
-            return Err(refused(&login, LoginStatus::TargetRemoved, why));
+            let removed = Objection::TargetRemoved;
+            return Err(refused(&login, removed.status(), removed.to_string()));
         };
         let connection_stats = Arc::new(ConnectionStats::after_login(login.received, login.sent));
         let connection = Connection {
@@ -64,8 +110,10 @@ impl Control {
         };
         let tid = target.tid;
         let assigned = self.assign(tid, &login, connection);
-        let Assignment { tsih, nexus, loop_index, mode } =
-            assigned.map_err(|(status, why)| refused(&login, status, why))?;
+        let Assignment { tsih, nexus, loop_index, mode } = assigned.map_err(|objection| {
+            objection.count(&mut self.login_counts);
+            refused(&login, objection.status(), objection.to_string())
+        })?;
         let session_stats =
             self.sessions.get(tsih).map(|session| Arc::clone(&session.stats)).unwrap_or_default();
         let Addresses { peer, local } = addresses;
@@ -89,32 +137,37 @@ impl Control {
     ) -> Result<Assignment, Objection> {
         let key = session_key(login.initiator_name.normalized(), login.isid, tid);
         let known = self.sessions.find(&key);
-        let target =
-            self.model.target(tid).map_err(|error| (LoginStatus::TargetRemoved, error.to_string().into()))?;
+        let target = self.model.target(tid).map_err(|_| Objection::TargetRemoved)?;
         if let Some(session) = known {
             check_account(session, login, target)?;
         }
+        let room = self.sessions.check(&self.model.connection_bounds, &key, connection.peer);
         if login.tsih.is_new() {
             let (loop_index, mode) = match known {
                 Some(previous) => (previous.loop_index, AttachMode::Reinstate(previous.tsih)),
-                None => (self.least_loaded(tid), AttachMode::New),
+                None => {
+                    room.map_err(Objection::NoRoomForSession)?;
+                    (self.least_loaded(tid), AttachMode::New)
+                }
             };
             let alias = login.initiator_alias.clone();
             let session = self.sessions.open(key, loop_index, alias, login.session, connection);
-            let session =
-                session.ok_or((LoginStatus::OutOfResources, "all session handles are in use".into()))?;
+            let session = session.ok_or(Objection::NoHandle)?;
             session.user.clone_from(&login.chap_user);
             return Ok(Assignment { tsih: session.tsih, nexus: session.nexus, loop_index, mode });
         }
         let known = known.filter(|session| session.tsih == login.tsih);
-        let session = known.ok_or((LoginStatus::SessionDoesNotExist, NO_SESSION.into()))?;
+        let session = known.ok_or(Objection::NoSession)?;
         // Others may have joined during the login.
         if !accepts(session, login.cid) {
-            return Err((LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS.into()));
+            return Err(Objection::MaxConnections);
+        }
+        if !has_connection(session, login.cid) {
+            room.map_err(Objection::NoRoomToJoin)?;
         }
         let (tsih, nexus, loop_index) = (session.tsih, session.nexus, session.loop_index);
+        self.sessions.join(tsih, connection);
         if let Some(session) = self.sessions.get_mut(tsih, Some(nexus)) {
-            session.joining.push(connection);
             session.user.clone_from(&login.chap_user);
         }
         Ok(Assignment { tsih, nexus, loop_index, mode: AttachMode::Join })
@@ -122,9 +175,7 @@ impl Control {
 
     fn forget_attach(&mut self, tsih: Tsih, mode: AttachMode, cid: Cid) {
         match (mode, self.sessions.get_mut(tsih, None)) {
-            (AttachMode::Join, Some(session)) => {
-                session.joining.retain(|connection| connection.cid != cid);
-            }
+            (AttachMode::Join, Some(_)) => self.sessions.join_failed(tsih, cid),
             (_, Some(session)) => {
                 let nexus = session.nexus;
                 self.sessions.end(tsih, nexus);
@@ -147,15 +198,11 @@ impl Control {
     }
 
     pub(super) fn connection_joined(&mut self, tsih: Tsih, cid: Cid) {
-        if let Some(session) = self.sessions.get_mut(tsih, None) {
-            session.joined(cid);
-        }
+        self.sessions.joined(tsih, cid);
     }
 
     pub(super) fn connection_ended(&mut self, tsih: Tsih, cid: Cid) {
-        if let Some(session) = self.sessions.get_mut(tsih, None) {
-            session.connections.retain(|connection| connection.cid != cid);
-        }
+        self.sessions.connection_ended(tsih, cid);
     }
 
     pub(super) fn attach_failed(&mut self, tsih: Tsih, nexus: NexusId, cid: Cid) {
@@ -163,8 +210,8 @@ impl Control {
         if session.pending {
             self.sessions.end(tsih, nexus);
             self.sessions.find_again();
-        } else if let Some(index) = session.joining.iter().position(|joining| joining.cid == cid) {
-            session.joining.remove(index);
+        } else {
+            self.sessions.join_failed(tsih, cid);
         }
     }
 
@@ -176,6 +223,11 @@ impl Control {
     }
 }
 
+/// Whether a login with this CID replaces a connection of the session.
+fn has_connection(session: &Session, cid: Cid) -> bool {
+    session.connections.iter().any(|connection| connection.cid == cid)
+}
+
 /// Whether the account that a login has proven may join or reinstate a session. CHAP proves an account, not the
 /// initiator's name: while the account that made the session is bound to the target, the login needs the same one.
 ///
@@ -185,10 +237,7 @@ fn check_account(session: &Session, login: &LoggedIn, target: &Target) -> Result
     let owner = session.user.as_deref().filter(|user| target.accounts.has_incoming(user));
     let Some(owner) = owner.filter(|owner| login.chap_user.as_deref() != Some(owner)) else { return Ok(()) };
     let proven = login.chap_user.as_ref().map_or("none".to_owned(), |user| format!("{user:?}"));
-    let sid = session.tsih.0;
-    let why =
-        format!("session {sid} belongs to account {owner:?}, which is bound to the target; proven: {proven}");
-    Err((LoginStatus::AuthorizationFailure, why.into()))
+    Err(Objection::Account { sid: session.tsih.0, owner: owner.to_owned(), proven })
 }
 
 /// Whether a session accepts one more connection by the MaxConnections that its first login negotiated (RFC 7143 13.2), or

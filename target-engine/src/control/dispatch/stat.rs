@@ -14,7 +14,8 @@ use crate::model::target::Target;
 
 impl Control {
     pub(super) fn system_stat(&self) -> Reply {
-        Ok(Report::UnitCounts(self.model.targets().flat_map(|target| self.rows(target)).collect()))
+        let rows = self.model.targets().flat_map(|target| self.rows(target)).collect();
+        Ok(Report::SystemCounts(rows, self.login_counts.clone()))
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {

@@ -11,6 +11,7 @@ use super::stores::OpenStores;
 use super::work::Work;
 use crate::control::error::ControlError;
 use crate::control::pending::Pending;
+use crate::control::report::stat::LoginCounts;
 use crate::control::report::{Reply, Report};
 use crate::model::Model;
 use crate::model::portal::PortalSpec;
@@ -25,6 +26,7 @@ pub struct Control {
     pub(super) stores: OpenStores,
     pub(super) portals: Portals,
     pub(super) pending: Pending<Work>,
+    pub(super) login_counts: LoginCounts,
     /// Makes the challenges of all logins; `None` before the first login that needs one.
     pub(super) challenger: Option<Arc<Challenger>>,
 }

@@ -5,7 +5,7 @@ use iscsi_proto::params::{ConnectionParams, SessionParams, TaskReporting};
 use scsi_core::device::unit::DeviceType;
 use serde_json::{Map, Value, json};
 
-use super::stat::{ConnectionRow, UnitRow};
+use super::stat::{ConnectionRow, LoginCounts, UnitRow};
 use super::text::device_type_word;
 use super::{
     AccountsReport, AclReport, ConnectionReport, DriverReport, ParametersReport, Reply, Report,
@@ -43,6 +43,10 @@ pub fn report(report: &Report) -> Value {
         Report::Sessions(reports) => json!({ "sessions": list(reports, session) }),
         Report::Units(reports) => json!({ "units": list(reports, unit) }),
         Report::UnitCounts(rows) => json!({ "unit_counters": list(rows, unit_counters) }),
+        Report::SystemCounts(rows, logins) => json!({
+            "unit_counters": list(rows, unit_counters),
+            "login_counters": login_counters(logins),
+        }),
         Report::SessionCounts(units, connections) => json!({
             "unit_counters": list(units, unit_counters),
             "connection_counters": list(connections, connection_counters),
@@ -259,6 +263,16 @@ fn unit_counters(row: &UnitRow) -> Value {
         "write_submitted": moved(write_submitted),
         "write_done": moved(write_done),
         "errors": errors,
+    })
+}
+
+fn login_counters(counts: &LoginCounts) -> Value {
+    json!({
+        "refused_accounts": counts.refused_accounts,
+        "refused_in_all": counts.refused_in_all,
+        "refused_per_target": counts.refused_per_target,
+        "refused_per_address": counts.refused_per_address,
+        "refused_per_initiator": counts.refused_per_initiator,
     })
 }
 

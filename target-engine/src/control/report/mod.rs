@@ -28,7 +28,7 @@ use crate::model::{DriverState, Isns, Model};
 
 use super::error::ControlError;
 use super::request::{Driver, State};
-use stat::{ConnectionRow, UnitRow};
+use stat::{ConnectionRow, LoginCounts, UnitRow};
 
 /// The answer to a request: a report or a refusal.
 pub type Reply = Result<Report, ControlError>;
@@ -61,8 +61,10 @@ pub enum Report {
     Sessions(Vec<SessionReport>),
     /// `logicalunit show`, by number; tgt's tgtadm does not have it.
     Units(Vec<UnitReport>),
-    /// `stat` of system, target and logical unit.
+    /// `stat` of target and logical unit.
     UnitCounts(Vec<UnitRow>),
+    /// `stat` of the system; only the JSON form has the logins.
+    SystemCounts(Vec<UnitRow>, LoginCounts),
     /// `session stat`: its units, its connections.
     SessionCounts(Vec<UnitRow>, Vec<ConnectionRow>),
     /// `conn stat`.

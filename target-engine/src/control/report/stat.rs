@@ -32,6 +32,21 @@ pub struct ConnectionRow {
     pub counts: ConnectionCounts,
 }
 
+/// Logins that were refused since the daemon started.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LoginCounts {
+    /// Another account than the session's (0x0202).
+    pub refused_accounts: u64,
+    /// The daemon has no further connections (0x0302, 0x0206).
+    pub refused_in_all: u64,
+    /// The target has too many connections (0x0302, 0x0206).
+    pub refused_per_target: u64,
+    /// The address has too many connections (0x0302, 0x0206).
+    pub refused_per_address: u64,
+    /// The initiator name has too many connections (0x0302, 0x0206).
+    pub refused_per_initiator: u64,
+}
+
 /// A unit's counters in one of its target's sessions, as they are now.
 #[must_use]
 pub fn unit(tid: Tid, lun: Lun, session: &Session) -> UnitRow {

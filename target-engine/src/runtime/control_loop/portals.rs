@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::net::{interest, is_rejected, network};
 use super::world::{ControlLoop, Listener, Source, World, open_spare};
-use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
 use crate::model::PortalId;
 use crate::model::state::State;
 use crate::runtime::poller::Interest;
@@ -56,12 +56,11 @@ impl World {
         }
     }
 
-    fn has_capacity_for(&self, peer: IpAddr, established: usize) -> bool {
+    /// Connections of sessions are bounded when they have logged in: one may replace another.
+    fn has_capacity_for(&self, peer: IpAddr) -> bool {
         let from_there =
             || self.logins.values().filter(|login| network(login.peer.ip()) == network(peer)).count();
-        self.logins.len() < LOGINS_MAX
-            && self.logins.len() + established < CONNECTIONS_MAX
-            && from_there() < LOGINS_PER_ADDRESS_MAX
+        self.logins.len() < LOGINS_MAX && from_there() < LOGINS_PER_ADDRESS_MAX
     }
 }
 
@@ -91,7 +90,7 @@ impl ControlLoop {
             log::debug!("{peer}: closed, there is nothing to log in to");
             return;
         }
-        if !self.world.has_capacity_for(peer.ip(), self.control.sessions().connections()) {
+        if !self.world.has_capacity_for(peer.ip()) {
             return self.world.warn(now, format_args!("{peer}: closed, too many connections"));
         }
         if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {

@@ -12,12 +12,14 @@ use super::*;
 use crate::control::messages::AttachMode;
 use crate::control::request::{Direction, Secret};
 use crate::iscsi::login::LoggedIn;
+use crate::limits::CONNECTIONS_MAX;
+use crate::model::connections::{ConnectionBound, ConnectionBounds};
 
 /// A login to target 1 that needs its session.
 #[derive(Clone, Copy)]
 struct LogIn<'a> {
     name: &'a str,
-    isid: u8,
+    isid: Isid,
     tsih: Tsih,
     cid: u16,
     user: Option<&'a str>,
@@ -25,7 +27,7 @@ struct LogIn<'a> {
 }
 
 const PLAIN: LogIn<'_> =
-    LogIn { name: "iqn.i", isid: 3, tsih: Tsih::NEW, cid: 0, user: None, address: "10.0.0.5:999" };
+    LogIn { name: "iqn.i", isid: Isid([3; 6]), tsih: Tsih::NEW, cid: 0, user: None, address: "10.0.0.5:999" };
 
 impl LogIn<'_> {
     fn done(self) -> LoggedIn {
@@ -35,7 +37,7 @@ impl LogIn<'_> {
             stage: Stage::OperationalNegotiation,
             version_max: 0,
             version_active: 0,
-            isid: Isid([self.isid; 6]),
+            isid: self.isid,
             tsih: self.tsih,
             itt: Itt(0),
             stat_sn: StatSn(0),
@@ -47,7 +49,7 @@ impl LogIn<'_> {
             initiator_name: IscsiName::parse_any(self.name).unwrap(),
             initiator_alias: None,
             target_name: IscsiName::parse_any("iqn.x:one").unwrap(),
-            isid: Isid([self.isid; 6]),
+            isid: self.isid,
             tsih: self.tsih,
             cid: Cid(self.cid),
             chap_user: self.user.map(str::to_owned),
@@ -136,7 +138,7 @@ fn session_is_joined_and_reinstated_by_the_account_that_made_it() {
         assert!(why.contains(other.user.unwrap_or("proven: none")), "{why}");
     }
     assert_eq!(bench.attach(LogIn { tsih, cid: 1, ..alice }), Ok((tsih, AttachMode::Join)));
-    assert_eq!(bench.attach(LogIn { isid: 4, ..bob }).unwrap().1, AttachMode::New, "another port");
+    assert_eq!(bench.attach(LogIn { isid: Isid([4; 6]), ..bob }).unwrap().1, AttachMode::New, "another port");
     let (next, mode) = bench.attach(alice).unwrap();
     assert_eq!(mode, AttachMode::Reinstate(tsih));
     assert_eq!(bench.attach(bob).unwrap_err().0, LoginStatus::AuthorizationFailure);
@@ -190,4 +192,86 @@ fn session_without_account_is_open_to_accounts_and_to_none() {
     assert_eq!(bench.attach(PLAIN).unwrap_err().0, LoginStatus::AuthorizationFailure);
     bench.unbind_account("alice");
     assert!(bench.attach(PLAIN).is_ok(), "the target has no accounts any more");
+}
+
+/// The largest share by default of an initiator name that is alone: half of what its address may still have.
+const NAME_MAX: usize = CONNECTIONS_MAX / 8;
+
+/// Opens sessions of one name until one is refused; returns their number and the refusal.
+fn fill(bench: &mut Bench, name: &str, address: &str) -> (usize, (LoginStatus, String)) {
+    for number in 0..=u16::MAX {
+        let [high, low] = number.to_be_bytes();
+        let login = LogIn { name, isid: Isid([0, 0, 0, 0, high, low]), address, ..PLAIN };
+        if let Err(refusal) = bench.attach(login) {
+            return (number.into(), refusal);
+        }
+    }
+    unreachable!("a bound is reached")
+}
+
+#[test]
+fn one_name_leaves_room_for_others_and_can_reconnect() {
+    let mut bench = Bench::attaching();
+    let (opened, (status, why)) = fill(&mut bench, "iqn.hog", "10.0.0.5:999");
+    assert_eq!((opened, status), (NAME_MAX, LoginStatus::OutOfResources));
+    assert!(why.contains("the initiator name has 2048 connections"), "{why}");
+    assert!(bench.attach(LogIn { name: "iqn.other", ..PLAIN }).is_ok());
+    assert!(bench.attach(LogIn { name: "iqn.third", address: "10.0.0.6:999", ..PLAIN }).is_ok());
+    let reconnecting = LogIn { name: "iqn.hog", isid: Isid([0; 6]), ..PLAIN };
+    let (tsih, mode) = bench.attach(reconnecting).unwrap();
+    assert!(matches!(mode, AttachMode::Reinstate(_)), "a reinstatement is not one more");
+
+    bench.ask(Request::TargetUpdate { tid: tid(1), name: "MaxConnections".into(), value: "2".into() });
+    let join = LogIn { tsih, ..reconnecting };
+    let (status, why) = bench.attach(LogIn { cid: 1, ..join }).unwrap_err();
+    assert_eq!(status, LoginStatus::TooManyConnections, "{why}");
+    assert_eq!(bench.attach(join).unwrap().1, AttachMode::Join, "in place of its connection");
+}
+
+#[test]
+fn bounds_of_connections_are_set() {
+    let mut bench = Bench::attaching();
+    let none = ConnectionBound::from_count(0);
+    let all_none = ConnectionBounds { per_target: none, per_address: none, per_initiator: none };
+    let three = ConnectionBound::from_count(3);
+    for (bounds, holder) in [
+        (ConnectionBounds { per_initiator: three, ..all_none }, "initiator name"),
+        (ConnectionBounds { per_address: three, ..all_none }, "address"),
+        (ConnectionBounds { per_target: three, ..all_none }, "target"),
+    ] {
+        bench.control.model.connection_bounds = bounds;
+        let (opened, (_, why)) = fill(&mut bench, "iqn.a", "10.0.0.5:999");
+        assert!(opened == 3 && why.contains(&format!("the {holder} has 3 connections")), "{opened} {why}");
+        let other_name = bench.attach(LogIn { name: "iqn.b", ..PLAIN }).is_ok();
+        let other_address = bench.attach(LogIn { name: "iqn.c", address: "10.0.0.6:999", ..PLAIN }).is_ok();
+        assert_eq!((other_name, other_address), (holder == "initiator name", holder != "target"));
+        let open: Vec<_> =
+            bench.control.sessions.all().map(|session| (session.tsih, session.nexus)).collect();
+        for (tsih, nexus) in open {
+            bench.control.sessions.end(tsih, nexus);
+        }
+    }
+    bench.control.model.connection_bounds = all_none;
+    let (opened, (status, why)) = fill(&mut bench, "iqn.a", "10.0.0.5:999");
+    assert_eq!((opened, status), (CONNECTIONS_MAX, LoginStatus::OutOfResources));
+    assert!(why.contains("all 16384 connections are in use"), "{why}");
+    assert!(bench.attach(LogIn { name: "iqn.a", isid: Isid([0; 6]), ..PLAIN }).is_ok(), "it reconnects");
+}
+
+#[test]
+fn refused_connections_are_counted() {
+    let mut bench = Bench::attaching();
+    bench.control.model.connection_bounds.per_initiator = ConnectionBound::from_count(1);
+    bench.control.model.connection_bounds.per_target = ConnectionBound::from_count(2);
+    bench.account("alice");
+    bench.account("bob");
+    let alice = LogIn { user: Some("alice"), ..PLAIN };
+    bench.attach(alice).unwrap();
+    bench.attach(LogIn { user: Some("bob"), ..PLAIN }).unwrap_err();
+    bench.attach(LogIn { isid: Isid([4; 6]), ..alice }).unwrap_err();
+    bench.attach(LogIn { name: "iqn.second", ..alice }).unwrap();
+    bench.attach(LogIn { name: "iqn.third", ..alice }).unwrap_err();
+    let counts = &bench.control.login_counts;
+    let counted = (counts.refused_accounts, counts.refused_per_initiator, counts.refused_per_target);
+    assert_eq!((counted, counts.refused_per_address), ((1, 1, 1), 0));
 }

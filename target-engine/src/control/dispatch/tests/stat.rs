@@ -96,14 +96,14 @@ fn stat_of_a_unit() {
 #[test]
 fn stat_of_a_session() {
     let mut bench = bench();
-    let session = bench.control.sessions.get_mut(Tsih(1), None).unwrap();
     let further = Connection {
         cid: Cid(7),
         peer: "127.0.0.1".parse().unwrap(),
         params: ConnectionParams::default(),
         stats: Arc::default(),
     };
-    session.connections.push(further);
+    bench.control.sessions.join(Tsih(1), further);
+    bench.control.sessions.joined(Tsih(1), Cid(7));
     let connections = "  1   0           244            92            0           0        1        0
   1   7             0             0            0           0        0        0
 ";

@@ -173,8 +173,8 @@ fn connections_are_shown_and_closed() {
 fn connection_that_failed_to_join_is_forgotten() {
     let mut bench = Bench::with_target();
     let (tsih, nexus) = log_in(&mut bench, 1);
-    let session = bench.control.sessions.get_mut(tsih, None).unwrap();
-    session.joining.push(Connection { cid: Cid(1), ..session.connections[0].clone() });
+    let first = bench.control.sessions.get(tsih).unwrap().connections[0].clone();
+    bench.control.sessions.join(tsih, Connection { cid: Cid(1), ..first });
     assert_eq!(bench.control.sessions.connections(), 2);
     let failed = ToControl::AttachFailed(LoopId(1), tid(1), tsih, nexus, Cid(1));
     bench.control.message(failed, bench.now, &mut bench.out);

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::samples::{
     disk, session, system as system_sample, target as target_sample, unit as unit_sample,
 };
-use super::super::text;
+use super::super::{stat::LoginCounts, text};
 use super::*;
 use crate::control::error::TgtadmError;
 use crate::control::request::{Driver, State};
@@ -25,6 +25,16 @@ fn counters() -> (UnitRow, ConnectionRow) {
     };
     let connection = ConnectionCounts { received: 79708, sent: 277_516, data_out_pdus: 8, command_pdus: 23 };
     (UnitRow { tid: 1, lun: 3, sid: 2, counts }, ConnectionRow { sid: 2, cid: 0, counts: connection })
+}
+
+fn login_counts() -> LoginCounts {
+    LoginCounts {
+        refused_accounts: 2,
+        refused_in_all: 0,
+        refused_per_target: 0,
+        refused_per_address: 3,
+        refused_per_initiator: 7,
+    }
 }
 
 /// A report of every kind.
@@ -56,6 +66,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("sessions", Report::Sessions(vec![session()])),
         ("units", Report::Units(vec![unit_sample(0), disk(3)])),
         ("unit_counters", Report::UnitCounts(vec![unit_row])),
+        ("system_counters", Report::SystemCounts(vec![unit_row], login_counts())),
         ("session_counters", Report::SessionCounts(vec![unit_row], vec![connection_row])),
         ("connection_counters", Report::ConnectionCounts(vec![connection_row])),
     ]
