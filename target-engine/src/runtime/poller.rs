@@ -1,24 +1,24 @@
-//! Readiness of descriptors. A key is an index and a generation: an event of a previous generation is dropped, so that
-//! a registration never gets an event of the one that had its index before.
+//! Readiness of descriptors, by epoll in level mode. A key is an index and a generation: an event of a previous
+//! generation is dropped, so that a registration never gets an event of the one that had its index before.
 //!
-//! Sockets are registered through `polling` in level mode. The wait itself is `epoll_wait` on the poller's
-//! descriptor: `Poller::wait` would re-arm its timer and its notifier with four more system calls each time.
-#![allow(unsafe_code)] // `polling` asks the caller to deregister what it registered.
+//! Only the events of an [`Interest`] are watched. Urgent data (`EPOLLPRI`) is not, since nothing reads it: as in tgt the
+//! kernel skips the urgent byte. An event that nothing consumes would end every wait.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use polling::{Event, PollMode};
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
+use crate::limits::EVENTS_MAX;
+
 /// A set of descriptors, each with a `T` that identifies it.
 pub struct Poller<T> {
-    poller: polling::Poller,
+    epoll: OwnedFd,
     entries: Slab<Entry<T>>,
     generation: u32,
-    raw: Vec<epoll::Event>,
 }
 
 #[derive(Debug)]
@@ -70,17 +70,14 @@ pub struct Ready<T> {
     pub broken: bool,
 }
 
-// SAFETY: the data of the events in `raw`, which the system declares as a pointer, are keys: nothing is shared.
-unsafe impl<T: Send> Send for Poller<T> {}
-
 impl<T: Copy> Poller<T> {
-    /// Makes an empty set that reports up to `events_max` events per wait.
+    /// Makes an empty set.
     ///
     /// # Errors
     /// No descriptors are left.
-    pub fn new(events_max: usize) -> io::Result<Self> {
-        let poller = polling::Poller::new()?;
-        Ok(Self { poller, entries: Slab::new(), generation: 0, raw: Vec::with_capacity(events_max) })
+    pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, entries: Slab::new(), generation: 0 })
     }
 
     /// Watches `source` until `deregister`, in level mode.
@@ -91,11 +88,8 @@ impl<T: Copy> Poller<T> {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let entry = self.entries.vacant_entry();
         let key = Key(u64::from(self.generation) << 32 | entry.key() as u64);
-        // SAFETY: the descriptor is open here, and epoll forgets it by itself when it is closed; an event of a
-        // closed one is dropped by its generation.
-        unsafe {
-            self.poller.add_with_mode(source.as_fd().as_raw_fd(), event(key, interest), PollMode::Level)?;
-        }
+        // The kernel forgets the descriptor when it is closed; pending events are dropped by their generation.
+        epoll::add(&self.epoll, source, epoll::EventData::new_u64(key.0), interest.flags())?;
         entry.insert(Entry { what, generation: self.generation });
         Ok(key)
     }
@@ -105,7 +99,7 @@ impl<T: Copy> Poller<T> {
     /// # Errors
     /// The kernel refuses.
     pub fn modify(&self, key: Key, source: &impl AsFd, interest: Interest) -> io::Result<()> {
-        self.poller.modify_with_mode(source.as_fd(), event(key, interest), PollMode::Level)
+        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(key.0), interest.flags())?)
     }
 
     /// Stops watching; its pending events are dropped.
@@ -113,11 +107,12 @@ impl<T: Copy> Poller<T> {
         if self.find(key.0).is_some() {
             self.entries.remove(key.index());
             // The descriptor is open here, even if the peer has closed the connection.
-            let _ = self.poller.delete(source.as_fd());
+            let _ = epoll::delete(&self.epoll, source);
         }
     }
 
-    /// Waits until a descriptor is ready or the timeout is over (`None`: no timeout), and appends the ready ones.
+    /// Waits until a descriptor is ready or the timeout is over (`None`: no timeout), and appends the ready ones, at most
+    /// [`EVENTS_MAX`]; the others are first in the next wait.
     ///
     /// # Errors
     /// The kernel refuses; an interrupted wait is no error and reports nothing.
@@ -126,17 +121,17 @@ impl<T: Copy> Poller<T> {
             tv_sec: time.as_secs().min(86_400).cast_signed(),
             tv_nsec: time.subsec_nanos().into(),
         });
-        self.raw.clear();
-        match epoll::wait(&self.poller, rustix::buffer::spare_capacity(&mut self.raw), timeout.as_ref()) {
-            Ok(_) => {}
+        let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        let events = match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
+            Ok((events, _)) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
-        }
-        for raw in &self.raw {
+        };
+        for raw in events {
             let flags = raw.flags;
             let Some(what) = self.find(raw.data.u64()) else { continue };
             let broken = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            let readable = broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP);
+            let readable = broken || flags.contains(epoll::EventFlags::IN);
             ready.push(Ready {
                 key: Key(raw.data.u64()),
                 what,
@@ -160,20 +155,25 @@ impl Key {
     }
 }
 
-fn event(key: Key, interest: Interest) -> Event {
-    let key = key.0 as usize;
-    match interest {
-        Interest::None => Event::none(key),
-        Interest::Read => Event::readable(key),
-        Interest::Write => Event::writable(key),
-        Interest::Both => Event::all(key),
+impl Interest {
+    fn flags(self) -> epoll::EventFlags {
+        use epoll::EventFlags;
+        match self {
+            Self::None => EventFlags::empty(),
+            Self::Read => EventFlags::IN,
+            Self::Write => EventFlags::OUT,
+            Self::Both => EventFlags::IN | EventFlags::OUT,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
+
+    use rustix::net::{RecvFlags, SendFlags};
 
     use super::*;
 
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn readiness_is_reported_while_it_lasts() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let mut poller = Poller::new(8).unwrap();
+        let mut poller = Poller::new().unwrap();
         let key = poller.register(&theirs, 7, Interest::Read).unwrap();
         assert_eq!(wait(&mut poller), []);
         ours.write_all(b"x").unwrap();
@@ -208,7 +208,7 @@ mod tests {
     fn stale_key_does_not_match_a_later_registration() {
         let (mut first, watched_first) = UnixStream::pair().unwrap();
         let (_second, watched_second) = UnixStream::pair().unwrap();
-        let mut poller = Poller::new(8).unwrap();
+        let mut poller = Poller::new().unwrap();
         let old = poller.register(&watched_first, 1, Interest::Read).unwrap();
         first.write_all(b"x").unwrap();
         poller.deregister(old, &watched_first);
@@ -218,6 +218,32 @@ mod tests {
         assert_eq!(poller.find(new.0), Some(2));
         poller.deregister(old, &watched_second);
         assert_eq!(poller.find(new.0), Some(2), "an old key deregisters nothing");
+        assert_eq!(wait(&mut poller), []);
+    }
+
+    #[test]
+    fn urgent_data_is_no_event() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut poller = Poller::new().unwrap();
+        let key = poller.register(&theirs, 7, Interest::Read).unwrap();
+        rustix::net::send(&ours, b"!", SendFlags::OOB).unwrap();
+        // The segment has arrived when the urgent byte can be read.
+        while rustix::net::recv(&theirs, &mut [0; 1][..], RecvFlags::OOB | RecvFlags::PEEK).is_err() {}
+        assert_eq!(wait(&mut poller), []);
+        rustix::net::send(&ours, b"data", SendFlags::empty()).unwrap();
+        let read = Ready { key, what: 7, readable: true, writable: false, broken: false };
+        while wait(&mut poller) != [read] {}
+        let mut received = Vec::new();
+        while received.len() < 4 {
+            let mut bytes = [0; 8];
+            if let Ok(count) = theirs.read(&mut bytes) {
+                received.extend_from_slice(&bytes[..count]);
+            }
+        }
+        assert_eq!(received, b"data", "the urgent byte is skipped");
         assert_eq!(wait(&mut poller), []);
     }
 }

@@ -54,7 +54,7 @@ pub fn spawn(id: LoopId, name: &str, control: Mailbox<ToControl>) -> io::Result<
 
 /// A poller that watches a loop's mailbox.
 fn poller_of(inbox: &Inbox<LoopMessage>) -> io::Result<Poller<Source>> {
-    let mut poller = Poller::new(EVENTS_MAX)?;
+    let mut poller = Poller::new()?;
     poller.register(inbox, Source::Messages, Interest::Read)?;
     Ok(poller)
 }

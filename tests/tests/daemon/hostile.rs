@@ -30,7 +30,7 @@ fn beside_a_load(peers: impl FnOnce(&Daemon)) {
     good.finish().assert_in(&file);
 }
 
-fn dial(daemon: &Daemon) -> TcpStream {
+pub(crate) fn dial(daemon: &Daemon) -> TcpStream {
     let stream = TcpStream::connect(daemon.portal).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -55,9 +55,11 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes);
 }
 
-const REQUEST: LoginRequest =
+/// A login request that asks for the full feature phase.
+pub(crate) const REQUEST: LoginRequest =
     LoginRequest { next: Some(Stage::FullFeature), stage: Stage::OperationalNegotiation, ..LOGIN_REQUEST };
-const PING: NopOut = NopOut {
+/// A ping.
+pub(crate) const PING: NopOut = NopOut {
     immediate: true,
     lun: [0; 8],
     itt: Some(Itt(7)),
@@ -66,7 +68,7 @@ const PING: NopOut = NopOut {
     exp_stat_sn: StatSn(1),
 };
 
-fn header(pdu: impl Into<Pdu>, data_len: usize) -> Bhs {
+pub(crate) fn header(pdu: impl Into<Pdu>, data_len: usize) -> Bhs {
     let mut bhs = [0; 48];
     pdu.into().encode(&mut bhs);
     set_lengths(&mut bhs, 0, data_len);
@@ -184,10 +186,17 @@ fn silent_connections_of_an_address_are_limited() {
     });
 }
 
-/// Logs in on a plain socket; returns the connection and the final response.
+/// Logs in to target 1 on a plain socket; returns the connection and the final response.
 fn log_in(daemon: &Daemon, name: &str, tsih: Tsih, cid: Cid) -> (TcpStream, LoginResponse) {
     let mut stream = dial(daemon);
-    let mut text = format!("InitiatorName={name}\0TargetName={}\0", target_name(1)).into_bytes();
+    let text = format!("InitiatorName={name}\0TargetName={}\0", target_name(1));
+    let response = log_in_on(&mut stream, &text, tsih, cid);
+    (stream, response)
+}
+
+/// Logs in on a connection, declaring `text`; returns the final response.
+pub(crate) fn log_in_on(stream: &mut TcpStream, text: &str, tsih: Tsih, cid: Cid) -> LoginResponse {
+    let mut text = text.as_bytes().to_vec();
     loop {
         let request = LoginRequest { tsih, cid, ..REQUEST };
         let mut bytes = BytesMut::new();
@@ -198,7 +207,7 @@ fn log_in(daemon: &Daemon, name: &str, tsih: Tsih, cid: Cid) -> (TcpStream, Logi
         stream.read_exact(&mut vec![0; data_len(&bhs).next_multiple_of(4)]).unwrap();
         let response = LoginResponse::decode(&bhs).unwrap();
         if !response.status.is_success() || response.next == Some(Stage::FullFeature) {
-            return (stream, response);
+            return response;
         }
     }
 }

@@ -37,6 +37,7 @@ mod service;
 mod setup_lun;
 mod shared_loops;
 mod statistics;
+mod stuck_sockets;
 mod switch;
 mod tape;
 mod targets_conf;

@@ -27,7 +27,8 @@ fn image(daemon: &Daemon) -> Strings {
     Strings { path: path.to_str().map(str::to_owned), ..Strings::default() }
 }
 
-fn target(daemon: &Daemon, tid: u32) {
+/// Creates a target without units that admits all initiators, without a process.
+pub(crate) fn target(daemon: &Daemon, tid: u32) {
     let name = Strings { targetname: Some(target_name(tid)), ..Strings::default() };
     daemon.ask(Mode::Target, Op::New, &of_target(tid), &name);
     let all = Strings { initiator_address: Some("ALL".to_owned()), ..Strings::default() };

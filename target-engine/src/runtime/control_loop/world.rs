@@ -91,7 +91,7 @@ const INTERNAL: ClientId = ClientId(0);
 
 impl World {
     pub(super) fn new(opener: Arc<dyn StoreOpener>) -> io::Result<Self> {
-        let mut poller = Poller::new(EVENTS_MAX)?;
+        let mut poller = Poller::new()?;
         let (to_control, messages) = mailbox(CONTROL_MESSAGES_MAX)?;
         let (done, jobs) = mailbox(CONTROL_MESSAGES_MAX)?;
         poller.register(&messages, Source::Messages, Interest::Read)?;
