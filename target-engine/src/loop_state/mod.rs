@@ -344,11 +344,11 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         }
     }
 
-    fn to_control(&mut self, message: ToControl) {
+    fn tell_control(&mut self, message: ToControl) {
         self.effects.push_back(Effect::ToControl(message));
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<(), LoopError>) {
-        self.to_control(ToControl::Answer(self.id, ticket, result));
+        self.tell_control(ToControl::Answer(self.id, ticket, result));
     }
 }

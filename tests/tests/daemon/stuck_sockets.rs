@@ -109,7 +109,10 @@ fn long_report() -> Vec<u8> {
     Record::new(RequestHeader { mode, op, tid: -1, ..RequestHeader::default() }, Vec::new()).encode()
 }
 
-const STATES: [(&str, fn(&Daemon) -> Held); 20] = [
+/// Brings a socket into a state and holds it there.
+type Enter = fn(&Daemon) -> Held;
+
+const STATES: [(&str, Enter); 20] = [
     ("an initiator says nothing", |daemon| Box::new(dial(daemon))),
     ("urgent data before the login", |daemon| {
         let stream = dial(daemon);

@@ -17,6 +17,7 @@ use crate::model::Tid;
 use crate::model::connections::{Full, Holder};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::sessions::{Connection, Session, SessionKey};
+use crate::model::target::Target;
 use crate::stats::ConnectionStats;
 
 /// A connection that cannot be attached. The caller sends the response and closes the connection.

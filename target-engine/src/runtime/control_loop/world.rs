@@ -16,7 +16,7 @@ use crate::control::messages::{Attach, LoginId, LoopId, ToControl, ToLoop};
 use crate::control::pending::ClientId;
 use crate::control::report::Reply;
 use crate::iscsi::login::Answer;
-use crate::limits::{CONTROL_MESSAGES_MAX, EVENTS_MAX};
+use crate::limits::CONTROL_MESSAGES_MAX;
 use crate::model::PortalId;
 use crate::model::store::{StoreKind, StoreOpener};
 use crate::runtime::mailbox::{Inbox, Mailbox, mailbox};
