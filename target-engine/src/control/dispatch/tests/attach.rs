@@ -53,7 +53,7 @@ impl LogIn<'_> {
             tsih: self.tsih,
             cid: Cid(self.cid),
             chap_user: self.user.map(str::to_owned),
-            session: SessionParams::default(),
+            session: SessionParams { max_connections: 2, ..SessionParams::default() },
             connection: ConnectionParams::default(),
             portal_group_tag: 1,
             response,
@@ -125,7 +125,6 @@ const DONE: Option<Said> = Some(Ok(String::new()));
 #[test]
 fn session_is_joined_and_reinstated_by_the_account_that_made_it() {
     let mut bench = Bench::attaching();
-    bench.ask(Request::TargetUpdate { tid: tid(1), name: "MaxConnections".into(), value: "2".into() });
     bench.account("alice");
     bench.account("bob");
     let (alice, bob) = (LogIn { user: Some("alice"), ..PLAIN }, LogIn { user: Some("bob"), ..PLAIN });
