@@ -153,8 +153,28 @@ impl TargetShard {
             task.enabled = is_enabled;
             self.keep(key, data, env);
             self.expect_unsolicited(key);
-            self.collect(key, env);
+            if !self.ends_without_data(key, env) {
+                self.collect(key, env);
+            }
         }
+    }
+
+    /// Ends a command whose turn has come and that needs none of its data, because its unit refuses it: no data is
+    /// asked for. Returns false if the command needs its data. It is started again once that has arrived.
+    fn ends_without_data(&mut self, key: TaskKey, env: &mut Env<'_>) -> bool {
+        let task = &self.tasks[key];
+        if !task.enabled || !has_medium_data(task.cdb[0]) {
+            return false;
+        }
+        let Some(step) = self.first_step(key, &[], env) else { return false };
+        let is_over = matches!(step, Step::Done(_));
+        if is_over {
+            self.begin_running(key);
+            self.advance(key, step, &[], env);
+        } else {
+            self.tasks[key].device = DeviceTask::default();
+        }
+        is_over
     }
 
     /// Starts a long write whose turn has come; its data goes to the store as it arrives.
@@ -167,11 +187,8 @@ impl TargetShard {
 
     /// Hands a command to its unit. `data` is its Data-Out, unless that was kept before.
     pub(super) fn start(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
+        self.begin_running(key);
         let task = &mut self.tasks[key];
-        task.state = State::Running;
-        if let Some(stats) = self.sessions[task.session].stats().unit(task.counted_at()) {
-            stats.submitted(task.direction, task.expected_len);
-        }
         let borrowed = match data {
             Data::Borrowed(bytes) if is_plain_write(task.cdb[0]) || bytes.is_empty() => bytes,
             Data::Owned(block) if !block.is_empty() => {
@@ -184,15 +201,32 @@ impl TargetShard {
                 &[]
             }
         };
+        if let Some(step) = self.first_step(key, borrowed, env) {
+            self.advance(key, step, borrowed, env);
+        }
+    }
+
+    /// Counts a command that goes to its unit now.
+    #[inline]
+    fn begin_running(&mut self, key: TaskKey) {
+        let task = &mut self.tasks[key];
+        task.state = State::Running;
+        if let Some(stats) = self.sessions[task.session].stats().unit(task.counted_at()) {
+            stats.submitted(task.direction, task.expected_len);
+        }
+    }
+
+    /// Starts a command at its device server. `borrowed` is its Data-Out if it is not in the task's blocks.
+    #[inline(always)]
+    fn first_step(&mut self, key: TaskKey, borrowed: &[u8], env: &mut Env<'_>) -> Option<Step> {
+        let task = &mut self.tasks[key];
         let Some(lun) = task.lun else {
-            let step = absent::start(task.cdb(), self.units.list());
-            return self.advance(key, step, borrowed, env);
+            return Some(absent::start(task.cdb(), self.units.list()));
         };
         if !self.settings.online {
-            let outcome = Outcome { status: Status::Busy, sense: None, data_in: Vec::new() };
-            return self.finish(key, outcome, env);
+            return Some(Step::Done(Outcome { status: Status::Busy, sense: None, data_in: Vec::new() }));
         }
-        let Some((unit, luns)) = self.units.get_with_list(lun) else { return };
+        let (unit, luns) = self.units.get_with_list(lun)?;
         unit.refresh_store(env.engines);
         let front = if borrowed.is_empty() { task.blocks.front() } else { borrowed };
         let command = Command {
@@ -206,7 +240,7 @@ impl TargetShard {
             unit.port().abort(&mut task.device);
             step = Step::Done(direction::refusal());
         }
-        self.advance(key, step, borrowed, env);
+        Some(step)
     }
 }
 

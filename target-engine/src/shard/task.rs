@@ -182,11 +182,10 @@ impl DataIn {
 }
 
 impl Task {
-    /// Data-Out that a step may count on: all that has arrived, and all that is still to come where the step takes it
-    /// as it arrives.
+    /// Data-Out that a step may count on: all that has arrived, and all that is still to come.
     #[inline]
     pub(super) fn data_out_len(&self) -> u32 {
-        self.data_out.received() + if self.streaming { self.data_out.left() } else { 0 }
+        self.data_out.expected()
     }
 
     /// The unit in whose counters it is counted. A command without a unit counts at LUN 0, as with tgt.
@@ -211,7 +210,7 @@ impl Task {
     /// Whether its Data-Out goes to the store while it arrives.
     #[inline]
     pub(super) fn is_long(&self) -> bool {
-        is_plain_write(self.cdb[0]) && self.data_out.received() + self.data_out.left() >= STREAM_LEN_MIN
+        is_plain_write(self.cdb[0]) && self.data_out.expected() >= STREAM_LEN_MIN
     }
 
     /// Whether it ends as soon as its store and its initiator have no data of it any more.

@@ -151,6 +151,38 @@ fn refused_command_is_answered_after_its_unsolicited_data() {
     }
 }
 
+/// A write that is shorter than those that go to the store while their data arrives.
+#[test]
+fn refused_write_is_answered_without_r2ts() {
+    const LEN: usize = 4 * BURST;
+    const PAST_THE_END: [u8; 10] = [0x2a, 0, 0xff, 0, 0, 0, 0, 2, 0, 0];
+    const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 2, 0, 0];
+    const VERIFY: [u8; 10] = [0x2e, 0, 0, 0, 0, 0, 0, 2, 0, 0];
+    for (name, cdb, protected, sense) in [
+        ("a range beyond the end", PAST_THE_END, false, "5/21/00"),
+        ("a write-protected unit", WRITE, true, "7/27/00"),
+        ("WRITE AND VERIFY", VERIFY, true, "7/27/00"),
+    ] {
+        for unsolicited in [false, true] {
+            let (setup, store) = Setup::sim();
+            setup.unit(DISK).update(|config| config.read_only = protected).unwrap();
+            let pair = Pair::new(setup);
+            let mut session = login_with(&pair, |session| session.first_burst_len = BURST as u32);
+            let command = session.command(&cdb, Io::Write(&[1; LEN]));
+            session.send(ScsiCommand { last: !unsolicited, ..command }, &[1; 512]);
+            if unsolicited {
+                assert_eq!(session.lines(), NOTHING, "{name}: unsolicited data is outstanding");
+                let pdu = session.data_out(command.itt, None, DataSn(0), 512, true);
+                session.send(pdu, &[1; BURST - 512]);
+            }
+            assert_eq!(session.lines(), [format!("ScsiResponse itt=2 CHECK under={LEN} {sense}")], "{name}");
+            assert_eq!((store.log(), pair.side().pool.reserved_bytes()), (vec![], 0), "{name}");
+            session.hang_up();
+            pair.assert_clean();
+        }
+    }
+}
+
 #[test]
 fn removed_unit_is_released_at_once_and_its_writes_are_answered_after_their_data() {
     let (pair, mut session, store) = bench();

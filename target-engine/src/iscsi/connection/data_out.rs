@@ -206,6 +206,13 @@ impl DataOutProgress {
         Some(R2tRequest { r2t_sn: self.next_r2t_sn, offset: self.asked, len: left.min(rules.max_burst_len) })
     }
 
+    /// Bytes in all: those received and those still to come.
+    #[must_use]
+    #[inline]
+    pub fn expected(&self) -> u32 {
+        self.expected
+    }
+
     /// Bytes received.
     #[must_use]
     pub fn received(&self) -> u32 {
