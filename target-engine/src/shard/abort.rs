@@ -11,8 +11,8 @@ use scsi_core::store::IoError;
 use super::TargetShard;
 use super::driver::{Env, ShardEvent};
 use super::functions::{Reach, Then, WaitIndex};
-use super::task::{Aborted, State, Task};
-use super::transfer::Transfer;
+use super::task::{Aborted, Task};
+use super::units::UnitEntry;
 use crate::keys::{SessionIndex, TaskKey};
 
 impl TargetShard {
@@ -28,7 +28,7 @@ impl TargetShard {
             unit.port().reset();
         }
         let siblings = self.functions.siblings();
-        let wait = self.abort_and_wait(move |task| task.lun == Some(lun), then, (siblings, issuer), env);
+        let wait = self.abort_and_wait(move |task| task.is_of(lun), then, (siblings, issuer), env);
         self.reset_siblings(Reach { lun: Some(lun), nexuses: None }, wait);
     }
 
@@ -43,10 +43,10 @@ impl TargetShard {
     /// A command has others aborted before it ends: all commands of these nexuses at its unit, on every loop.
     pub(super) fn abort_for(&mut self, key: TaskKey, nexuses: Arc<[NexusName]>, env: &mut Env<'_>) {
         let task = &mut self.tasks[key];
-        task.transfer = Transfer::default();
-        let reach = Reach { lun: task.lun, nexuses: Some(nexuses) };
+        task.drop_step();
+        let reach = Reach { lun: task.lun(), nexuses: Some(nexuses) };
         let reached = self.reached(&reach);
-        let which = move |task: &Task| task.key != key && reached(task);
+        let which = move |task: &Task| task.key() != key && reached(task);
         let siblings = self.functions.siblings();
         let wait = self.abort_and_wait(which, Then::Resume(key), (siblings, None), env);
         self.reset_siblings(reach, wait);
@@ -62,8 +62,8 @@ impl TargetShard {
             of_reach.map(|(index, _)| index).collect()
         });
         move |task| {
-            let of_unit = lun.is_none() || task.lun == lun;
-            of_unit && sessions.as_ref().is_none_or(|sessions| sessions.contains(&task.session))
+            let of_unit = lun.is_none_or(|lun| task.is_of(lun));
+            of_unit && sessions.as_ref().is_none_or(|sessions| sessions.contains(&task.session()))
         }
     }
 
@@ -101,8 +101,7 @@ impl TargetShard {
 
     /// Aborts tasks; those with operations at their store end when these have completed.
     pub(super) fn abort_where(&mut self, which: impl Fn(&Task) -> bool, cause: &Aborted, env: &mut Env<'_>) {
-        let chosen: Vec<TaskKey> =
-            self.tasks.iter().filter(|task| which(task)).map(|task| task.key).collect();
+        let chosen: Vec<TaskKey> = self.tasks.iter().filter(|task| which(task)).map(Task::key).collect();
         for key in chosen {
             self.abort(key, cause.clone(), env);
         }
@@ -113,28 +112,20 @@ impl TargetShard {
             self.functions.add(waiter);
         }
         let task = &mut self.tasks[key];
-        if task.state == State::Ending && cause.unit_gone {
+        if task.has_left_unit() && cause.unit_gone {
             // It has left the unit before.
             return;
         }
-        if let Some(aborted) = &mut task.aborted {
-            // A task that is aborted twice ends once, and both functions wait for that. An abort by its initiator wins
-            // over the removal of its unit.
-            aborted.unit_gone &= cause.unit_gone;
-            aborted.waiters.extend(cause.waiters);
-            if cause.issuer != Some(task.session) {
-                aborted.issuer = None;
-            }
-            if task.state == State::Ending {
+        if task.is_aborted() {
+            task.abort_again(cause);
+            if task.has_left_unit() {
                 self.drop_task(key, env);
             }
             return;
         }
-        task.aborted = Some(cause);
-        if let Some(unit) = task.lun.and_then(|lun| self.units.get_mut(lun)) {
-            unit.port().abort(&mut task.device);
-        }
-        if !task.transfer.is_out() {
+        let unit = task.lun().and_then(|lun| self.units.get_mut(lun));
+        task.abort(cause, unit.map(UnitEntry::port));
+        if !task.transfer().is_out() {
             return self.drop_task(key, env);
         }
         self.fence_off(key);
@@ -144,18 +135,17 @@ impl TargetShard {
     /// No command on any loop may touch what the store may still write for an aborted task.
     fn fence_off(&mut self, key: TaskKey) {
         let task = &mut self.tasks[key];
-        let Some(unit) = task.lun.and_then(|lun| self.units.get(lun)) else { return };
-        if let Some(aborted) = &mut task.aborted {
-            aborted.fence = task.transfer.changing().map(|range| unit.unit().fence(range));
+        if let Some(unit) = task.lun().and_then(|lun| self.units.get(lun)) {
+            task.fence_off(unit.unit());
         }
     }
 
     /// Asks the engine to cancel what a task has at its store.
     fn cancel(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let task = &self.tasks[key];
-        let unit = task.lun.and_then(|lun| self.units.get(lun));
+        let unit = task.lun().and_then(|lun| self.units.get(lun));
         let Some(store) = unit.and_then(|unit| unit.store()) else { return };
-        for chunk in task.transfer.chunks_out() {
+        for chunk in task.transfer().chunks_out() {
             env.engines.cancel(store.engine, key.io_tag(self.id, chunk));
         }
         self.submitted = true;
@@ -177,9 +167,9 @@ impl TargetShard {
                 let Some(task) = self.tasks.get_mut(key) else { return };
                 if response != TaskResponse::COMPLETE {
                     // The others may still write: the command must not end with GOOD.
-                    task.transfer.fail(IoError::ABANDONED);
+                    task.transfer_mut().fail(IoError::ABANDONED);
                 }
-                task.state = State::Yielded;
+                task.yield_turn();
                 self.queues.push_ready(key);
             }
             Then::Respond { connection, itt, cold } => {
@@ -196,14 +186,7 @@ impl TargetShard {
 
     /// Tasks no longer report to a wait that was given up. Siblings still do.
     pub(super) fn forget_wait(&mut self, wait: WaitIndex) {
-        let mut forgotten = 0;
-        for task in self.tasks.iter_mut() {
-            if let Some(aborted) = &mut task.aborted {
-                let before = aborted.waiters.len();
-                aborted.waiters.retain(|&waiter| waiter != wait);
-                forgotten += before - aborted.waiters.len();
-            }
-        }
+        let forgotten = self.tasks.iter_mut().map(|task| task.forget_waiter(wait)).sum();
         self.functions.forget_tasks(wait, forgotten);
     }
 }

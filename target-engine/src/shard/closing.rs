@@ -80,7 +80,7 @@ impl TargetShard {
     pub(super) fn abort_late(&mut self, env: &mut Env<'_>) {
         while let Some(lun) = self.deadlines.take_late_unit(env.now) {
             let cause = Aborted { unit_gone: true, ..Aborted::default() };
-            self.abort_where(|task| task.lun == Some(lun), &cause, env);
+            self.abort_where(|task| task.is_of(lun), &cause, env);
         }
     }
 

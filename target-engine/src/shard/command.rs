@@ -1,26 +1,18 @@
 //! SCSI commands: from the PDU to the device server (RFC 7143 11.3).
 
-use bytes::Bytes;
-use iscsi_proto::pdu::ahs::{self, Ahs};
 use iscsi_proto::pdu::{self, Bhs, RejectReason, ScsiCommand, TaskAttribute as WireAttribute};
-use scsi_core::device::task::DeviceTask;
 use scsi_core::device::task_set::{Admit, TaskAttribute};
-use scsi_core::device::{Command, Outcome, Step, absent};
-use scsi_core::lun::Lun;
+use scsi_core::device::{Outcome, Step, absent};
 use scsi_core::status::Status;
 
 use super::TargetShard;
-use super::blocks::Blocks;
 use super::driver::Env;
-use super::task::{DataIn, State, Task, has_medium_data, is_plain_write};
-use super::transfer::Transfer;
+use super::task::{Task, has_medium_data};
 use crate::direction::{self, Direction};
 use crate::iscsi::connection::data_out::{DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
-use crate::keys::{ConnectionIndex, SessionIndex, TaskKey};
-use crate::limits::{
-    DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX, SEGMENT_LEN_MAX,
-};
+use crate::keys::{ConnectionIndex, TaskKey};
+use crate::limits::{DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX};
 
 impl TargetShard {
     /// A SCSI Command whose turn it is.
@@ -53,7 +45,7 @@ impl TargetShard {
         };
         let ids = (connection, own.session);
         let direction = Direction::of(&command);
-        let key = self.insert_task(ids, &command, &incoming.ahs, (direction, data_out));
+        let key = self.tasks.insert(|key| Task::new(key, ids, &command, &incoming.ahs, data_out));
         let admitted = self.admit(key, command.attribute);
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);
@@ -72,42 +64,6 @@ impl TargetShard {
         self.begin_task(key, admitted, incoming.data, env);
     }
 
-    #[inline(always)]
-    fn insert_task(
-        &mut self,
-        (connection, session): (ConnectionIndex, SessionIndex),
-        command: &ScsiCommand,
-        ahs: &Bytes,
-        (direction, data_out): (Direction, DataOutProgress),
-    ) -> TaskKey {
-        self.tasks.insert(|key| Task {
-            key,
-            connection,
-            session,
-            itt: command.itt,
-            lun: Lun::from_wire(command.lun),
-            lun_wire: command.lun,
-            cdb: command.cdb,
-            long_cdb: if ahs.is_empty() { None } else { long_cdb(&command.cdb, ahs) },
-            immediate: command.immediate,
-            direction,
-            expected_len: command.expected_len,
-            data_out,
-            blocks: Blocks::default(),
-            enabled: false,
-            streaming: false,
-            reserved: 0,
-            r2ts: 0,
-            device: DeviceTask::default(),
-            state: State::Collecting,
-            transfer: Transfer::default(),
-            data_in: DataIn::default(),
-            hung_bytes: None,
-            aborted: None,
-            pending_end: None,
-        })
-    }
-
     /// A numbered command that does not become a task leaves the command window.
     fn finish_unstarted(&mut self, connection: ConnectionIndex, bhs: &Bhs) {
         if !pdu::is_immediate(bhs) {
@@ -123,14 +79,14 @@ impl TargetShard {
             WireAttribute::Ordered | WireAttribute::Aca => TaskAttribute::Ordered,
             WireAttribute::HeadOfQueue => TaskAttribute::HeadOfQueue,
         };
-        let unit = task.lun.and_then(|lun| self.units.get_mut(lun)).filter(|unit| !unit.is_leaving());
+        let unit = task.lun().and_then(|lun| self.units.get_mut(lun)).filter(|unit| !unit.is_leaving());
         let Some(unit) = unit else {
             // Without a unit there is no task set.
-            task.lun = None;
+            task.has_no_unit();
             return Admit::Run;
         };
         unit.begin_task();
-        unit.port().admit(task.session.nexus(), attribute, key.in_task_set())
+        unit.port().admit(task.session().nexus(), attribute, key.in_task_set())
     }
 
     /// Starts a task, or keeps its data until it may start.
@@ -138,20 +94,22 @@ impl TargetShard {
     fn begin_task(&mut self, key: TaskKey, admitted: Admit, data: Data<'_>, env: &mut Env<'_>) {
         let is_enabled = admitted == Admit::Run;
         let task = &mut self.tasks[key];
-        if task.data_out.is_complete() {
+        if task.has_all_data() {
             if is_enabled {
                 return self.start(key, data, env);
             }
-            self.keep(key, data, env);
-            self.tasks[key].state = State::Held;
+            task.keep(data, env.pool);
+            task.hold();
         } else if is_enabled && task.is_long() {
-            task.streaming = true;
-            self.keep(key, data, env);
+            task.stream();
+            task.keep(data, env.pool);
             self.expect_unsolicited(key);
             self.stream(key, env);
         } else {
-            task.enabled = is_enabled;
-            self.keep(key, data, env);
+            if is_enabled {
+                task.enable();
+            }
+            task.keep(data, env.pool);
             self.expect_unsolicited(key);
             if !self.ends_without_data(key, env) {
                 self.collect(key, env);
@@ -163,7 +121,7 @@ impl TargetShard {
     /// asked for. Returns false if the command needs its data. It is started again once that has arrived.
     fn ends_without_data(&mut self, key: TaskKey, env: &mut Env<'_>) -> bool {
         let task = &self.tasks[key];
-        if !task.enabled || !has_medium_data(task.cdb[0]) {
+        if !task.is_enabled() || !has_medium_data(task.opcode()) {
             return false;
         }
         let Some(step) = self.first_step(key, &[], env) else { return false };
@@ -172,15 +130,14 @@ impl TargetShard {
             self.begin_running(key);
             self.advance(key, step, &[], env);
         } else {
-            self.tasks[key].device = DeviceTask::default();
+            self.unstart(key);
         }
         is_over
     }
 
     /// Starts a long write whose turn has come; its data goes to the store as it arrives.
     pub(super) fn stream(&mut self, key: TaskKey, env: &mut Env<'_>) {
-        let task = &mut self.tasks[key];
-        (task.enabled, task.streaming) = (true, true);
+        self.tasks[key].stream();
         self.start(key, Data::Borrowed(&[]), env);
         self.request_data_if_alive(key, env);
     }
@@ -188,19 +145,7 @@ impl TargetShard {
     /// Hands a command to its unit. `data` is its Data-Out, unless that was kept before.
     pub(super) fn start(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
         self.begin_running(key);
-        let task = &mut self.tasks[key];
-        let borrowed = match data {
-            Data::Borrowed(bytes) if is_plain_write(task.cdb[0]) || bytes.is_empty() => bytes,
-            Data::Owned(block) if !block.is_empty() => {
-                task.blocks.push(block);
-                &[]
-            }
-            data => {
-                task.blocks.append(data.as_slice(), data.as_slice().len(), env.pool);
-                data.discard(env.pool);
-                &[]
-            }
-        };
+        let borrowed = self.tasks[key].keep_or_borrow(data, env.pool);
         if let Some(step) = self.first_step(key, borrowed, env) {
             self.advance(key, step, borrowed, env);
         }
@@ -210,17 +155,14 @@ impl TargetShard {
     #[inline]
     fn begin_running(&mut self, key: TaskKey) {
         let task = &mut self.tasks[key];
-        task.state = State::Running;
-        if let Some(stats) = self.sessions[task.session].stats().unit(task.counted_at()) {
-            stats.submitted(task.direction, task.expected_len);
-        }
+        task.begin(self.sessions[task.session()].stats().unit(task.counted_at()));
     }
 
     /// Starts a command at its device server. `borrowed` is its Data-Out if it is not in the task's blocks.
     #[inline(always)]
     fn first_step(&mut self, key: TaskKey, borrowed: &[u8], env: &mut Env<'_>) -> Option<Step> {
         let task = &mut self.tasks[key];
-        let Some(lun) = task.lun else {
+        let Some(lun) = task.lun() else {
             return Some(absent::start(task.cdb(), self.units.list()));
         };
         if !self.settings.online {
@@ -228,19 +170,15 @@ impl TargetShard {
         }
         let (unit, luns) = self.units.get_with_list(lun)?;
         unit.refresh_store(env.engines);
-        let front = if borrowed.is_empty() { task.blocks.front() } else { borrowed };
-        let command = Command {
-            nexus: task.session.nexus(),
-            cdb: task.long_cdb.as_deref().unwrap_or(&task.cdb),
-            data_out_len: task.data_out_len().into(),
-            data_out: &front[..front.len().min(SEGMENT_LEN_MAX)],
-        };
-        let mut step = unit.port().start(&mut task.device, &command, luns);
-        if task.direction.denies_a_write(task.expected_len, &step, task.device.transfer_len()) {
-            unit.port().abort(&mut task.device);
-            step = Step::Done(direction::refusal());
+        Some(task.start(unit.port(), borrowed, luns))
+    }
+
+    /// A command that its unit does not refuse is started again with its data.
+    fn unstart(&mut self, key: TaskKey) {
+        let task = &mut self.tasks[key];
+        if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
+            task.unstart(unit.port());
         }
-        Some(step)
     }
 }
 
@@ -249,14 +187,4 @@ impl TargetShard {
 fn data_out_len(command: &ScsiCommand, rules: &DataOutRules) -> u32 {
     let most = if has_medium_data(command.cdb[0]) { DATA_OUT_LEN_MAX } else { PARAMETER_LIST_LEN_MAX };
     command.expected_len.min(most.max(rules.first_burst_len))
-}
-
-fn long_cdb(cdb: &[u8; 16], segments: &Bytes) -> Option<Box<[u8]>> {
-    let extension = ahs::segments(segments).find_map(|segment| match segment {
-        Ok(Ahs::ExtendedCdb(extension)) => Some(extension),
-        _ => None,
-    })?;
-    let mut long = cdb.to_vec();
-    long.extend_from_slice(extension);
-    Some(long.into_boxed_slice())
 }

@@ -92,7 +92,7 @@ impl TargetShard {
         self.events.push(ShardEvent::ConnectionClosed(connection));
         self.functions.forget_connection(connection);
         self.sessions.end_drain(connection);
-        self.abort_where(|task| task.connection == connection, &Aborted::default(), env);
+        self.abort_where(|task| task.connection() == connection, &Aborted::default(), env);
         let Some(own) = self.sessions.get_mut(session) else { return };
         own.remove_connection(connection);
         own.drop_held(connection, env.pool);

@@ -4,8 +4,6 @@ use bytes::Bytes;
 
 use super::TargetShard;
 use super::driver::Env;
-use super::transfer::Transfer;
-use crate::direction::Direction;
 use crate::iscsi::connection::respond::burst_left;
 use crate::iscsi::transmit::Payload;
 use crate::keys::TaskKey;
@@ -13,21 +11,16 @@ use crate::keys::TaskKey;
 impl TargetShard {
     /// Queues parameter data, as much as the initiator expects.
     pub(super) fn send_parameter_data(&mut self, key: TaskKey, data: Vec<u8>) {
-        let task = &mut self.tasks[key];
-        if task.direction != Direction::Read {
-            return;
+        if let Some(data) = self.tasks[key].begin_parameter_data(data) {
+            self.send_cut(key, data);
         }
-        let mut data = Bytes::from(data);
-        data.truncate(task.expected_len as usize);
-        task.transfer = Transfer::of_parameter_data(data.len() as u64);
-        self.send_cut(key, data);
     }
 
     /// Queues the next piece of a read. It may be longer than the initiator's segments if the store reads only whole
     /// blocks.
     #[inline(always)]
     pub(super) fn send_read(&mut self, key: TaskKey, len: usize, payload: Payload, env: &mut Env<'_>) {
-        if self.tasks[key].transfer.is_coarse() {
+        if self.tasks[key].transfer().is_coarse() {
             self.send_coarse(key, payload, env);
         } else {
             self.send_segment(key, len, payload);
@@ -52,10 +45,10 @@ impl TargetShard {
     /// Cuts data into segments that end where bursts end.
     fn send_cut(&mut self, key: TaskKey, mut data: Bytes) {
         let task = &self.tasks[key];
-        let max_burst = self.sessions[task.session].rules().max_burst_len;
-        let segment_len = self.sessions[task.connection].segment_len();
+        let max_burst = self.sessions[task.session()].rules().max_burst_len;
+        let segment_len = self.sessions[task.connection()].segment_len();
         while !data.is_empty() {
-            let burst_left = burst_left(max_burst, self.tasks[key].data_in.sent().into());
+            let burst_left = burst_left(max_burst, self.tasks[key].data_in_sent().into());
             let part = data.split_to(data.len().min(segment_len).min(burst_left as usize));
             self.send_segment(key, part.len(), Payload::Bytes(part));
         }
@@ -65,12 +58,10 @@ impl TargetShard {
     #[inline]
     fn send_segment(&mut self, key: TaskKey, len: usize, payload: Payload) {
         let task = &mut self.tasks[key];
-        if task.transfer.sends(len) {
-            return task.data_in.hold_last(payload);
-        }
-        let max_burst = self.sessions[task.session].rules().max_burst_len;
-        let segment = task.data_in.next(task.itt, len, max_burst);
-        let (to, window) = self.sessions.sender(task.connection);
+        let Some(payload) = task.hold_last_segment(len, payload) else { return };
+        let max_burst = self.sessions[task.session()].rules().max_burst_len;
+        let segment = task.next_segment(len, max_burst);
+        let (to, window) = self.sessions.sender(task.connection());
         to.data_in(segment, payload, window);
     }
 }

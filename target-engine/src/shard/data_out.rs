@@ -5,13 +5,9 @@ use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 
 use super::TargetShard;
 use super::driver::Env;
-use super::task::{State, has_medium_data};
 use crate::iscsi::connection::data_out::DataOutError;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::keys::{ConnectionIndex, TaskKey};
-
-/// Pieces from this length on are kept as they came instead of being copied together, in bytes.
-const KEEP_LEN: usize = 32 * 1024;
 
 impl TargetShard {
     /// A Data-Out PDU.
@@ -36,19 +32,17 @@ impl TargetShard {
             incoming.data.discard(env.pool);
             return self.skip_data_out(key, pdu.last, env);
         }
-        let session = &mut self.sessions[task.session];
-        let solicited = !task.data_out.is_unsolicited();
-        let accepted = task.data_out.accept(pdu.data_sn, pdu.buffer_offset, len, pdu.last, session.rules());
-        if let Err(fault) = accepted {
-            incoming.data.discard(env.pool);
-            self.skip_data_out(key, pdu.last, env);
-            return self.fail_data_out(key, fault, env);
+        let session = &mut self.sessions[task.session()];
+        let was_unsolicited = task.awaits_unsolicited();
+        match task.receive(&pdu, len, session.rules()) {
+            Ok(released) => env.pool.release(released as usize),
+            Err(fault) => {
+                incoming.data.discard(env.pool);
+                self.skip_data_out(key, pdu.last, env);
+                return self.fail_data_out(key, fault, env);
+            }
         }
-        if solicited {
-            let released = len.min(task.reserved);
-            task.reserved -= released;
-            env.pool.release(released as usize);
-        } else if !task.data_out.is_unsolicited() {
+        if was_unsolicited && !task.awaits_unsolicited() {
             session.end_unsolicited(key);
         }
         self.accepted(key, incoming.data, env);
@@ -57,21 +51,21 @@ impl TargetShard {
     /// Goes on with a task whose next data has arrived.
     fn accepted(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
         let task = &mut self.tasks[key];
-        if task.streaming {
-            self.keep(key, data, env);
+        if task.is_streaming() {
+            task.keep(data, env.pool);
             self.resume(key, env);
             self.request_data_if_alive(key, env);
-        } else if !task.data_out.is_complete() {
-            self.keep(key, data, env);
+        } else if !task.has_all_data() {
+            task.keep(data, env.pool);
             self.request_data(key, env);
-        } else if !task.enabled {
-            task.state = State::Held;
-            self.keep(key, data, env);
-        } else if task.blocks.is_empty() {
-            self.start(key, data, env);
-        } else {
-            self.keep(key, data, env);
+        } else if !task.is_enabled() {
+            task.hold();
+            task.keep(data, env.pool);
+        } else if task.has_blocks() {
+            task.keep(data, env.pool);
             self.start(key, Data::Borrowed(&[]), env);
+        } else {
+            self.start(key, data, env);
         }
     }
 
@@ -93,19 +87,16 @@ impl TargetShard {
             Some(ttt) => self.tasks.find_ttt(ttt)?,
             None => {
                 let session = &self.sessions[self.sessions[connection].session];
-                session.unsolicited().iter().copied().find(|&key| self.tasks[key].itt == pdu.itt)?
+                session.unsolicited().iter().copied().find(|&key| self.tasks[key].itt() == pdu.itt)?
             }
         };
-        let task = &self.tasks[key];
-        let receives = task.state == State::Collecting || task.streaming && !task.data_out.is_complete();
-        let receives = receives && task.aborted.is_none() || task.data_out.is_outstanding();
-        (task.itt == pdu.itt && task.connection == connection && receives).then_some(key)
+        self.tasks[key].receives(connection, pdu.itt).then_some(key)
     }
 
     /// Fails a command whose Data-Out breaks the rules.
     pub(super) fn fail_data_out(&mut self, key: TaskKey, fault: DataOutError, env: &mut Env<'_>) {
         let task = &self.tasks[key];
-        let (peer, itt) = (self.sessions[task.connection].peer, task.itt.0);
+        let (peer, itt) = (self.sessions[task.connection()].peer, task.itt().0);
         self.warnings.warn(env.now, format_args!("{peer}: task {itt:#x}: {fault}"));
         let code = match fault {
             DataOutError::Unexpected => AdditionalSense::UNEXPECTED_UNSOLICITED_DATA,
@@ -117,7 +108,7 @@ impl TargetShard {
 
     /// Asks for the rest of a task's data, unless others wait for memory before it.
     pub(super) fn collect(&mut self, key: TaskKey, env: &mut Env<'_>) {
-        let session = &self.sessions[self.tasks[key].session];
+        let session = &self.sessions[self.tasks[key].session()];
         if self.queues.waits_for_memory() && session.others_reserving(false) > 0 {
             self.queues.push_waiting_for_memory(key);
         } else {
@@ -128,33 +119,8 @@ impl TargetShard {
     /// Lists a task whose unsolicited data is still to come.
     pub(super) fn expect_unsolicited(&mut self, key: TaskKey) {
         let task = &self.tasks[key];
-        if task.data_out.is_unsolicited() {
-            self.sessions[task.session].expect_unsolicited(key);
-        }
-    }
-
-    /// Keeps data that has arrived for a task.
-    pub(super) fn keep(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
-        let task = &mut self.tasks[key];
-        let len = data.as_slice().len();
-        if len == 0 {
-            return data.discard(env.pool);
-        }
-        let aligned = len.is_multiple_of(4096) || task.data_out.left() == 0;
-        match data {
-            Data::Owned(block)
-                if len >= KEEP_LEN
-                    && aligned
-                    && task.blocks.ends_aligned()
-                    && has_medium_data(task.cdb[0]) =>
-            {
-                task.blocks.push(block);
-            }
-            data => {
-                let to_come = if task.is_put_off() { 0 } else { task.data_out.left() };
-                task.blocks.append(data.as_slice(), len + to_come as usize, env.pool);
-                data.discard(env.pool);
-            }
+        if task.awaits_unsolicited() {
+            self.sessions[task.session()].expect_unsolicited(key);
         }
     }
 }

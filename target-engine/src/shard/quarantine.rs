@@ -9,15 +9,15 @@ use scsi_core::lun::Lun;
 
 use super::TargetShard;
 use super::driver::Env;
-use super::task::{State, Task};
+use super::task::Task;
 use crate::keys::ConnectionIndex;
 use crate::limits::HANG_AFTER;
 
 impl TargetShard {
     /// Quarantines the units whose store is found to hang.
     pub(super) fn check_hangs(&mut self, env: &mut Env<'_>) {
-        let out = |task: &&Task| task.transfer.has_data_out() && task.hung_bytes.is_none();
-        let mut with_data_out: Vec<Lun> = self.tasks.iter().filter(out).filter_map(|task| task.lun).collect();
+        let out = |task: &&Task| task.transfer().has_data_out() && !task.is_hung();
+        let mut with_data_out: Vec<Lun> = self.tasks.iter().filter(out).filter_map(Task::lun).collect();
         with_data_out.sort_unstable();
         let mut hung = Vec::new();
         for (lun, unit) in self.units.iter_mut() {
@@ -32,17 +32,12 @@ impl TargetShard {
         let mut hung = 0;
         let mut connections = Vec::new();
         for task in self.tasks.iter_mut() {
-            let is_stuck = task.transfer.is_out() || task.state == State::Held;
-            if task.lun != Some(lun) || task.hung_bytes.is_some() || !is_stuck {
-                continue;
-            }
+            let Some(bytes) = task.hang_at(lun) else { continue };
             hung += 1;
-            let bytes = task.transfer.bytes_out();
-            task.hung_bytes = Some(bytes);
             env.pool.write_off(bytes as usize);
-            if !task.immediate {
-                self.sessions[task.session].commands().finished();
-                connections.push(task.connection);
+            if !task.is_immediate() {
+                self.sessions[task.session()].commands().finished();
+                connections.push(task.connection());
             }
         }
         let Some(unit) = self.units.get_mut(lun) else { return };

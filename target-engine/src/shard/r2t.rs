@@ -14,19 +14,13 @@ impl TargetShard {
         if self.tasks[key].is_put_off() {
             return true;
         }
-        let (session, connection) = (self.tasks[key].session, self.tasks[key].connection);
+        let (session, connection) = (self.tasks[key].session(), self.tasks[key].connection());
         let rules = *self.sessions[session].rules();
-        while let Some(next) = self.tasks[key].data_out.peek_r2t(&rules) {
+        while let Some(wanted) = self.tasks[key].memory_for_r2t(&rules) {
             let task = &mut self.tasks[key];
-            let wanted = match (task.streaming, task.r2ts) {
-                (true, _) => next.len,
-                (false, 0) => task.data_out.left(),
-                (false, _) => 0,
-            };
             if wanted > 0 && !env.pool.reserve(wanted as usize) {
-                let alone = self.sessions[session].others_reserving(task.r2ts > 0) == 0;
-                let modest =
-                    alone && task.reserved == 0 && !task.transfer.is_out() && wanted <= BURST_LEN_MAX;
+                let alone = self.sessions[session].others_reserving(task.has_sent_r2t()) == 0;
+                let modest = alone && !task.has_memory() && wanted <= BURST_LEN_MAX;
                 if !modest {
                     self.queues.push_waiting_for_memory(key);
                     return false;
@@ -34,13 +28,11 @@ impl TargetShard {
                 // A session that has no memory at all gets enough for one burst, whatever other sessions hold.
                 env.pool.reserve_anyway(wanted as usize);
             }
-            if task.r2ts == 0 {
+            if !task.has_sent_r2t() {
                 self.sessions[session].begin_reserving();
             }
-            task.reserved += wanted;
-            let Some(r2t) = task.data_out.next_r2t(&rules) else { return true };
-            task.r2ts += 1;
-            let (itt, lun) = (task.itt, task.lun_wire);
+            let Some(r2t) = task.next_r2t(&rules, wanted) else { return true };
+            let (itt, lun) = (task.itt(), task.lun_field());
             self.sessions.send(connection, |to, window| to.r2t(itt, key.ttt(), lun, r2t, window));
         }
         true
@@ -52,9 +44,9 @@ impl TargetShard {
         // The whole queue goes round once: a task that must wait again goes to its end.
         for _ in 0..self.queues.begin_serving_memory() {
             let Some(key) = self.queues.pop_waiting_for_memory() else { return };
-            let still_waits = |task: &&Task| !task.is_ending() && !task.data_out.is_complete();
+            let still_waits = |task: &&Task| !task.is_ending() && !task.has_all_data();
             let Some(task) = self.tasks.get(key).filter(still_waits) else { continue };
-            if spent && self.sessions[task.session].others_reserving(task.r2ts > 0) > 0 {
+            if spent && self.sessions[task.session()].others_reserving(task.has_sent_r2t()) > 0 {
                 self.queues.push_waiting_for_memory(key);
             } else {
                 spent |= !self.request_data(key, env);
@@ -64,7 +56,7 @@ impl TargetShard {
 
     /// Sends R2Ts, unless the task has ended or was aborted.
     pub(super) fn request_data_if_alive(&mut self, key: TaskKey, env: &mut Env<'_>) {
-        if self.tasks.get(key).is_some_and(|task| task.aborted.is_none()) {
+        if self.tasks.get(key).is_some_and(|task| !task.is_aborted()) {
             self.request_data(key, env);
         }
     }

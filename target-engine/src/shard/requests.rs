@@ -75,7 +75,7 @@ impl TargetShard {
             }
             _ => (LogoutResponseCode::RECOVERY_NOT_SUPPORTED, Vec::new()),
         };
-        self.abort_where(|task| ended.contains(&task.connection), &Aborted::default(), env);
+        self.abort_where(|task| ended.contains(&task.connection()), &Aborted::default(), env);
         let itt = request.itt;
         self.sessions.send(connection, |to, window| to.logout_response(itt, response, times, window));
         for other in ended {

@@ -8,7 +8,6 @@ use super::driver::Env;
 use super::task::State;
 use super::transfer::Progress;
 use super::transfer::kind::TransferKind;
-use crate::direction::Direction;
 use crate::iscsi::connection::receive::Data;
 use crate::keys::{ConnectionIndex, TaskKey};
 
@@ -23,15 +22,14 @@ impl TargetShard {
                 _ => {}
             }
             let task = &mut self.tasks[key];
-            let unit = task.lun.and_then(|lun| self.units.get(lun));
+            let unit = task.lun().and_then(|lun| self.units.get(lun));
             if let Some(unit) = unit
-                && (unit.is_hung() && task.hung_bytes.is_none() || unit.unit().is_fenced(&step))
+                && (unit.is_hung() && !task.is_hung() || unit.unit().is_fenced(&step))
             {
                 let refusal = unit.refusal(env.now);
                 return self.finish(key, refusal, env);
             }
-            let expected_in = if task.direction == Direction::Read { task.expected_len.into() } else { 0 };
-            task.transfer.begin(&step, expected_in, task.data_out_len().into());
+            task.begin_step(&step);
             match self.run(key, borrowed, env) {
                 Progress::Over(result) => match self.end_step(key, result, env) {
                     Some(next) => step = next,
@@ -55,22 +53,22 @@ impl TargetShard {
     /// which the engines return them.
     pub fn complete(&mut self, completion: Completion, env: &mut Env<'_>) {
         let (key, chunk) = TaskKey::from_io_tag(completion.tag);
-        let task = self.tasks.get_mut(key).filter(|task| task.transfer.has_chunk_out(chunk));
+        let task = self.tasks.get_mut(key).filter(|task| task.transfer().has_chunk_out(chunk));
         let Some(task) = task else { return self.unknown_completion(&completion, env.now) };
         self.queues.memory_freed();
-        if let Some(unit) = task.lun.and_then(|lun| self.units.get_mut(lun)) {
+        if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
             unit.hangs().completed();
         }
-        let block = task.transfer.complete(chunk, completion, env.pool);
-        let aborted = task.aborted.is_some();
-        let is_wanted = !aborted && task.transfer.error().is_none();
+        let block = task.transfer_mut().complete(chunk, completion, env.pool);
+        let aborted = task.is_aborted();
+        let is_wanted = !aborted && task.transfer().error().is_none();
         match block {
-            Some(block) if is_wanted && task.transfer.kind() == TransferKind::Read => {
+            Some(block) if is_wanted && task.transfer().kind() == TransferKind::Read => {
                 self.read_completed(key, chunk, block, env);
             }
             Some(block) => {
                 if is_wanted {
-                    task.transfer.piece_done(&block, &task.blocks);
+                    task.piece_done(&block);
                 }
                 env.pool.give(block);
             }
@@ -78,7 +76,7 @@ impl TargetShard {
         }
         if !aborted {
             self.resume(key, env);
-        } else if !self.tasks[key].transfer.is_out() {
+        } else if !self.tasks[key].transfer().is_out() {
             self.drop_task(key, env);
         }
     }
@@ -89,9 +87,9 @@ impl TargetShard {
             self.store_failed(key, error, env.now);
         }
         let task = &mut self.tasks[key];
-        let lun = task.lun?;
+        let lun = task.lun()?;
         let unit = self.units.get_mut(lun)?;
-        let step = unit.port().io_done(&mut task.device, result);
+        let step = task.end_step(unit.port(), result);
         if unit.health().is_failing() && result.is_ok() {
             self.store_succeeded(key, lun);
         }
@@ -101,9 +99,9 @@ impl TargetShard {
     /// Begins as many operations of a step as there may be now.
     fn run(&mut self, key: TaskKey, borrowed: &[u8], env: &mut Env<'_>) -> Progress {
         let task = &self.tasks[key];
-        let transfer = &task.transfer;
+        let transfer = task.transfer();
         let kind = transfer.kind();
-        let unit = task.lun.and_then(|lun| self.units.get(lun));
+        let unit = task.lun().and_then(|lun| self.units.get(lun));
         let Some((store, alignment)) = unit.and_then(|unit| unit.store_with_alignment()) else {
             return Progress::Over(match (kind, transfer.error()) {
                 (TransferKind::Idle, None) => Ok(IoDone::Done),
@@ -128,7 +126,7 @@ impl TargetShard {
 
     /// Gives an operation to the engine.
     pub(super) fn submit(&mut self, key: TaskKey, store: Port, mut op: BlockOp, engines: &mut Engines) {
-        let tag = self.tasks[key].transfer.submit(self.id, key, &mut op);
+        let tag = self.tasks[key].transfer_mut().submit(self.id, key, &mut op);
         engines.submit(store, tag, op);
         self.submitted = true;
     }
@@ -162,10 +160,10 @@ impl TargetShard {
 
     fn run_queued(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        match task.state {
+        match task.state() {
             State::Held => self.start(key, Data::Borrowed(&[]), env),
             State::Yielded => {
-                task.state = State::Running;
+                task.go_on();
                 self.resume(key, env);
             }
             State::Collecting if task.is_put_off() => self.stream(key, env),
@@ -184,13 +182,13 @@ impl TargetShard {
             }
             match self.tasks.get_mut(key) {
                 // It stays the first of the list while it runs: reads are sent one after the other.
-                Some(task) if task.state == State::Paused => {
-                    task.state = State::Running;
+                Some(task) if task.state() == State::Paused => {
+                    task.go_on();
                     self.resume(key, env);
                 }
                 _ => {}
             }
-            let waits = self.tasks.get(key).is_some_and(|task| task.state == State::Paused);
+            let waits = self.tasks.get(key).is_some_and(|task| task.state() == State::Paused);
             if !waits && let Some(own) = self.sessions.connection_mut(connection) {
                 own.remove_paused_read(key);
             }

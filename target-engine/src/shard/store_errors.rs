@@ -17,9 +17,9 @@ impl TargetShard {
     #[cold]
     pub(super) fn store_failed(&mut self, key: TaskKey, error: IoError, now: Instant) {
         let task = &self.tasks[key];
-        let offset = error.offset().unwrap_or(task.transfer.offset());
-        let failure = Failure { kind: task.transfer.kind(), offset, error };
-        let Some(lun) = task.lun.filter(|_| failure.is_of_the_store()) else { return };
+        let offset = error.offset().unwrap_or(task.transfer().offset());
+        let failure = Failure { kind: task.transfer().kind(), offset, error };
+        let Some(lun) = task.lun().filter(|_| failure.is_of_the_store()) else { return };
         let Some(unit) = self.units.get_mut(lun) else { return };
         match unit.health().failed(failure, now) {
             Some(line) => {
@@ -33,7 +33,7 @@ impl TargetShard {
     /// A step has succeeded after one that failed.
     #[cold]
     pub(super) fn store_succeeded(&mut self, key: TaskKey, lun: Lun) {
-        if self.tasks[key].transfer.kind() == TransferKind::Idle {
+        if self.tasks[key].transfer().kind() == TransferKind::Idle {
             return;
         }
         let Some(unit) = self.units.get_mut(lun) else { return };
@@ -90,9 +90,9 @@ impl TargetShard {
                     unit.store_name()
                 );
             }
-            let is_lost = |task: &&Task| task.lun == Some(lun) && task.transfer.is_out();
+            let is_lost = |task: &&Task| task.is_of(lun) && task.transfer().is_out();
             loop {
-                let lost = self.tasks.iter().find(is_lost).map(|task| task.key);
+                let lost = self.tasks.iter().find(is_lost).map(Task::key);
                 let Some(key) = lost else { break };
                 self.fail_lost_task(key, env);
             }
@@ -102,14 +102,14 @@ impl TargetShard {
     /// The operations of a task never complete. Where the engine may still write, all loops keep off.
     fn fail_lost_task(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let task = &mut self.tasks[key];
-        let changing = task.transfer.changing();
-        env.pool.lose(task.transfer.abandon());
-        let fence = task.aborted.as_mut().and_then(|aborted| aborted.fence.take());
-        if let Some(unit) = task.lun.and_then(|lun| self.units.get_mut(lun)) {
+        let changing = task.transfer().changing();
+        env.pool.lose(task.transfer_mut().abandon());
+        let fence = task.take_fence();
+        if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
             let fence = fence.or_else(|| changing.map(|range| unit.unit().fence(range)));
             unit.health().keep_fence(fence);
         }
-        if task.aborted.is_some() {
+        if task.is_aborted() {
             self.drop_task(key, env);
         } else {
             self.resume(key, env);

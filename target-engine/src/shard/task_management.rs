@@ -36,7 +36,7 @@ impl TargetShard {
             (TaskFunction::ABORT_TASK, _) => self.abort_task(connection, &request, then(false), env),
             (TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET, Some(lun)) => {
                 // Each nexus has its own task set (TST 001b): clearing it is aborting it.
-                let which = move |task: &Task| task.session == session && task.lun == Some(lun);
+                let which = move |task: &Task| task.session() == session && task.is_of(lun);
                 self.abort_and_wait(which, then(false), (0, issuer), env);
             }
             (TaskFunction::LOGICAL_UNIT_RESET, Some(lun)) => {
@@ -81,11 +81,11 @@ impl TargetShard {
         let Some(referenced) = request.referenced_task else {
             return self.answer_function(connection, request, TaskResponse::NO_TASK);
         };
-        let is_it = |task: &&Task| task.session == session && task.itt == referenced;
-        let found = self.tasks.iter().find(is_it).map(|task| task.key);
+        let is_it = |task: &&Task| task.session() == session && task.itt() == referenced;
+        let found = self.tasks.iter().find(is_it).map(Task::key);
         match found {
             Some(found) => {
-                self.abort_and_wait(move |task| task.key == found, then, (0, None), env);
+                self.abort_and_wait(move |task| task.key() == found, then, (0, None), env);
             }
             None => {
                 let unseen = self.forget_unseen(session, request, env);

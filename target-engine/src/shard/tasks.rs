@@ -34,19 +34,19 @@ impl Tasks {
     /// The task, if it has not ended.
     #[inline]
     pub(super) fn get(&self, key: TaskKey) -> Option<&Task> {
-        self.slab.get(key.index()).filter(|task| task.key == key)
+        self.slab.get(key.index()).filter(|task| task.key() == key)
     }
 
     /// The task, if it has not ended.
     #[inline]
     pub(super) fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task> {
-        self.slab.get_mut(key.index()).filter(|task| task.key == key)
+        self.slab.get_mut(key.index()).filter(|task| task.key() == key)
     }
 
     /// The task that a target transfer tag names, if it has not ended.
     #[inline]
     pub(super) fn find_ttt(&self, ttt: Ttt) -> Option<TaskKey> {
-        let key = self.slab.get(TaskKey::index_of_ttt(ttt))?.key;
+        let key = self.slab.get(TaskKey::index_of_ttt(ttt))?.key();
         (key.ttt() == ttt).then_some(key)
     }
 
@@ -78,7 +78,7 @@ impl Index<TaskKey> for Tasks {
     #[inline]
     fn index(&self, key: TaskKey) -> &Task {
         let task = &self.slab[key.index()];
-        debug_assert_eq!(task.key, key, "the task has not ended");
+        debug_assert_eq!(task.key(), key, "the task has not ended");
         task
     }
 }
@@ -87,7 +87,7 @@ impl IndexMut<TaskKey> for Tasks {
     #[inline]
     fn index_mut(&mut self, key: TaskKey) -> &mut Task {
         let task = &mut self.slab[key.index()];
-        debug_assert_eq!(task.key, key, "the task has not ended");
+        debug_assert_eq!(task.key(), key, "the task has not ended");
         task
     }
 }

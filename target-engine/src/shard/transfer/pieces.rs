@@ -10,13 +10,12 @@ use crate::keys::TaskKey;
 use crate::limits::SEGMENT_LEN_MAX;
 use crate::shard::TargetShard;
 use crate::shard::driver::Env;
-use crate::shard::task::State;
 
 impl TargetShard {
     /// Reads piece after piece, and compares it in the case of a compare.
     pub(in crate::shard) fn run_compare(&mut self, key: TaskKey, store: Port, env: &mut Env<'_>) -> Progress {
         loop {
-            let transfer = &self.tasks[key].transfer;
+            let transfer = self.tasks[key].transfer();
             if let Some(at) = transfer.miscompare {
                 return Progress::Over(Ok(IoDone::Miscompare { at }));
             }
@@ -39,8 +38,7 @@ impl TargetShard {
                         block.fill(0);
                     }
                     self.queues.spend(len);
-                    let task = &mut self.tasks[key];
-                    task.transfer.piece_done(&block, &task.blocks);
+                    self.tasks[key].piece_done(&block);
                     env.pool.give(block);
                 }
                 Some(Err(error)) => {
@@ -62,7 +60,7 @@ impl TargetShard {
     ) -> Progress {
         loop {
             let task = &self.tasks[key];
-            let transfer = &task.transfer;
+            let transfer = task.transfer();
             if transfer.in_flight > 0 {
                 return Progress::Waits;
             }
@@ -73,7 +71,8 @@ impl TargetShard {
             if !self.queues.has_bytes_left() {
                 return self.yield_turn(key);
             }
-            let pattern = &task.blocks.front()[..task.blocks.front().len().min(pattern_len as usize)];
+            let data = task.first_data();
+            let pattern = &data[..data.len().min(pattern_len as usize)];
             if pattern.len() < pattern_len as usize {
                 return Progress::Over(Err(IoError::UNSUPPORTED));
             }
@@ -87,7 +86,7 @@ impl TargetShard {
             match inline {
                 Some(Ok(_)) => {
                     self.queues.spend(len);
-                    self.tasks[key].transfer.done += len as u64;
+                    self.tasks[key].transfer_mut().done += len as u64;
                     env.pool.give(block);
                 }
                 Some(Err(error)) => {
@@ -101,7 +100,7 @@ impl TargetShard {
 
     /// Does the one operation of a kind without a payload.
     pub(in crate::shard) fn run_single(&mut self, key: TaskKey, store: Port, env: &mut Env<'_>) -> Progress {
-        let transfer = &self.tasks[key].transfer;
+        let transfer = self.tasks[key].transfer();
         if transfer.in_flight > 0 {
             return Progress::Waits;
         }
@@ -117,7 +116,7 @@ impl TargetShard {
 
     /// Queues a long step for another turn.
     fn yield_turn(&mut self, key: TaskKey) -> Progress {
-        self.tasks[key].state = State::Yielded;
+        self.tasks[key].yield_turn();
         self.queues.push_yielded(key);
         Progress::Waits
     }

@@ -11,7 +11,6 @@ use crate::keys::TaskKey;
 use crate::limits::IN_FLIGHT_MAX;
 use crate::shard::TargetShard;
 use crate::shard::driver::Env;
-use crate::shard::task::State;
 
 impl TargetShard {
     /// Begins as many pieces of a read as the connection has space for.
@@ -24,12 +23,12 @@ impl TargetShard {
         env: &mut Env<'_>,
     ) -> Progress {
         let task = &self.tasks[key];
-        let index = task.connection;
-        let max_burst = self.sessions[task.session].rules().max_burst_len;
+        let index = task.connection();
+        let max_burst = self.sessions[task.session()].rules().max_burst_len;
         loop {
             let connection = &mut self.sessions[index];
             let task = &mut self.tasks[key];
-            let transfer = &mut task.transfer;
+            let transfer = task.transfer_mut();
             if transfer.begun == transfer.len {
                 return transfer.over(Ok(IoDone::Done));
             }
@@ -40,7 +39,7 @@ impl TargetShard {
             if !connection.has_space_for(key, transfer.begun == 0) {
                 if transfer.in_flight == 0 {
                     connection.pause_read(key);
-                    task.state = State::Paused;
+                    task.pause();
                     self.sessions.touch(index);
                 }
                 return Progress::Waits;
@@ -84,10 +83,10 @@ impl TargetShard {
         block: Block,
         env: &mut Env<'_>,
     ) {
-        let transfer = &mut self.tasks[key].transfer;
+        let transfer = self.tasks[key].transfer_mut();
         transfer.early.push((chunk, block));
         loop {
-            let transfer = &mut self.tasks[key].transfer;
+            let transfer = self.tasks[key].transfer_mut();
             let next = transfer.next_send;
             let Some(at) = transfer.early.iter().position(|(chunk, _)| *chunk == next) else { return };
             let (_, mut block) = transfer.early.swap_remove(at);

@@ -21,8 +21,7 @@ impl TargetShard {
         borrowed: &[u8],
         env: &mut Env<'_>,
     ) -> Progress {
-        let task = &mut self.tasks[key];
-        let transfer = &task.transfer;
+        let (transfer, blocks) = self.tasks[key].transfer_with_data();
         let mut may_be_inline = !fua;
         if !borrowed.is_empty() && transfer.begun == 0 {
             let data = &borrowed[..borrowed.len().min(transfer.len as usize)];
@@ -33,7 +32,7 @@ impl TargetShard {
                 }
                 may_be_inline = false;
             }
-            task.blocks.append(data, data.len(), env.pool);
+            blocks.append(data, data.len(), env.pool);
         }
         self.write_blocks(key, store, (fua, may_be_inline), env)
     }
@@ -47,18 +46,18 @@ impl TargetShard {
         env: &mut Env<'_>,
     ) -> Progress {
         // What is read again afterwards stays.
-        let keep = is_write_and_verify(self.tasks[key].cdb[0]);
+        let keep = is_write_and_verify(self.tasks[key].opcode());
         loop {
             let task = &mut self.tasks[key];
-            let transfer = &mut task.transfer;
+            let more_to_come = task.awaits_stream();
+            let (transfer, blocks) = task.transfer_with_data();
             if transfer.begun == transfer.len {
                 return transfer.over(Ok(IoDone::Done));
             }
             if transfer.in_flight >= IN_FLIGHT_MAX || transfer.out.contains(transfer.next_chunk) {
                 return Progress::Waits;
             }
-            let more_to_come = task.streaming && !task.data_out.is_complete();
-            let block = match task.blocks.next() {
+            let block = match blocks.next() {
                 // A block that is not full yet ends where direct I/O cannot.
                 Some(block) if !more_to_come || block.len().is_multiple_of(4096) => block,
                 _ if more_to_come => return Progress::Waits,
@@ -71,8 +70,8 @@ impl TargetShard {
             let inline = if may_be_inline { env.engines.try_now(store, op) } else { None };
             transfer.begun += count;
             match inline {
-                Some(Ok(_)) if keep => task.blocks.pass_next(),
-                Some(Ok(_)) => task.blocks.take_next().into_iter().for_each(|block| env.pool.give(block)),
+                Some(Ok(_)) if keep => blocks.pass_next(),
+                Some(Ok(_)) => blocks.take_next().into_iter().for_each(|block| env.pool.give(block)),
                 Some(Err(error)) => {
                     transfer.error = Some(error);
                     return transfer.over(Err(error));
@@ -81,10 +80,10 @@ impl TargetShard {
                     let from = if keep {
                         let mut copy = env.pool.take(count as usize);
                         copy.copy_from_slice(&block[..count as usize]);
-                        task.blocks.pass_next();
+                        blocks.pass_next();
                         copy
                     } else {
-                        let Some(mut block) = task.blocks.take_next() else { continue };
+                        let Some(mut block) = blocks.take_next() else { continue };
                         block.set_len(count as usize);
                         block
                     };
