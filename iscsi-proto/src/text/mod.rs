@@ -7,7 +7,7 @@ pub mod value;
 mod pairs;
 mod preferences;
 
-pub use pairs::{Pairs, TextBuilder, TextError, TextLimits, pairs};
+pub use pairs::{PairStart, Pairs, TextBuilder, TextError, TextLimits, pairs};
 
 /// Answer to an unknown key (RFC 7143 6.2).
 pub const NOT_UNDERSTOOD: &str = "NotUnderstood";

@@ -1,9 +1,9 @@
 //! Parses a text into key=value pairs, and builds one (RFC 7143 6.1).
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 
 use bytes::{Bytes, BytesMut};
-use nom::bytes::complete::{take_till, take_while_m_n};
+use nom::bytes::complete::take_while_m_n;
 use nom::character::complete::char;
 use nom::combinator::rest;
 use nom::sequence::separated_pair;
@@ -23,11 +23,49 @@ pub enum TextError {
     #[error("value of {0} bytes is too long")]
     ValueTooLong(usize),
     /// The equals sign is missing, or the key name before it does not have 1 to 63 printable characters.
-    #[error("not a key=value pair")]
-    NotAPair,
+    #[error("not a key=value pair: {start} at byte {offset} of the text")]
+    NotAPair {
+        /// Where it starts, in bytes from the start of the text.
+        offset: usize,
+        /// Its first bytes.
+        start: PairStart,
+    },
     /// A value is not UTF-8.
     #[error("value is not UTF-8")]
     NotUtf8,
+}
+
+/// The first bytes of what should be a pair, at most [`PairStart::LEN_MAX`], and none of a value.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct PairStart {
+    bytes: [u8; Self::LEN_MAX],
+    len: usize,
+}
+
+impl PairStart {
+    /// Maximum number of bytes.
+    pub const LEN_MAX: usize = 16;
+
+    fn of(line: &[u8]) -> Self {
+        let key = line.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+        let len = key.len().min(Self::LEN_MAX);
+        let mut bytes = [0; Self::LEN_MAX];
+        bytes[..len].copy_from_slice(&key[..len]);
+        Self { bytes, len }
+    }
+}
+
+/// In quotation marks; bytes that are not printable ASCII are escaped.
+impl Display for PairStart {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "\"{}\"", self.bytes[..self.len].escape_ascii())
+    }
+}
+
+impl fmt::Debug for PairStart {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, out)
+    }
 }
 
 /// Limits of a received text.
@@ -63,13 +101,15 @@ impl Default for TextLimits {
 /// # Ok::<(), iscsi_proto::text::TextError>(())
 /// ```
 pub fn pairs<'a>(text: &'a [u8], limits: &TextLimits) -> Pairs<'a> {
-    Pairs { rest: text, left: limits.pairs_max, limits: *limits }
+    Pairs { rest: text, text_len: text.len(), left: limits.pairs_max, limits: *limits }
 }
 
 /// Iterator of [`pairs`].
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
     rest: &'a [u8],
+    /// Length of the whole text in bytes.
+    text_len: usize,
     left: usize,
     limits: TextLimits,
 }
@@ -86,11 +126,11 @@ impl<'a> Iterator for Pairs<'a> {
             return self.fail(TextError::TooManyPairs(self.limits.pairs_max));
         }
         self.left -= 1;
-        let Ok((after, line)) = line(&self.rest[start..]) else {
-            return self.fail(TextError::NotAPair);
-        };
+        let pair = &self.rest[start..];
+        let offset = self.text_len - pair.len();
+        let (line, after) = pair.split_at(pair.iter().position(|byte| *byte == 0).unwrap_or(pair.len()));
         self.rest = after;
-        match self.pair(line) {
+        match self.pair(line, offset) {
             Ok(pair) => Some(Ok(pair)),
             Err(error) => self.fail(error),
         }
@@ -98,12 +138,13 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn pair(&self, line: &'a [u8]) -> Result<(&'a str, &'a str), TextError> {
-        let (_, (key, value)) = key_and_value(line).map_err(|_| TextError::NotAPair)?;
+    fn pair(&self, line: &'a [u8], offset: usize) -> Result<(&'a str, &'a str), TextError> {
+        let not_a_pair = || TextError::NotAPair { offset, start: PairStart::of(line) };
+        let (_, (key, value)) = key_and_value(line).map_err(|_| not_a_pair())?;
         if value.len() > self.limits.value_len_max {
             return Err(TextError::ValueTooLong(value.len()));
         }
-        let key = str::from_utf8(key).map_err(|_| TextError::NotAPair)?;
+        let key = str::from_utf8(key).map_err(|_| not_a_pair())?;
         let value = str::from_utf8(value).map_err(|_| TextError::NotUtf8)?;
         Ok((key, value))
     }
@@ -112,10 +153,6 @@ impl<'a> Pairs<'a> {
         self.rest = &[];
         Some(Err(error))
     }
-}
-
-fn line(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    take_till(|byte| byte == 0).parse(input)
 }
 
 fn key_and_value(input: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
@@ -205,16 +242,28 @@ mod tests {
     #[test]
     fn malformed_pair_is_an_error() {
         for text in [&b"A\0"[..], b"=1\0", b"A B=1\0", b"A\xc3\xa4=1\0", b"A\x01=1\0"] {
-            assert_eq!(parse(text), Err(TextError::NotAPair), "{text:?}");
+            assert!(matches!(parse(text), Err(TextError::NotAPair { offset: 0, .. })), "{text:?}");
         }
         assert_eq!(parse(b"A=\xff\0"), Err(TextError::NotUtf8));
+    }
+
+    #[test]
+    fn malformed_pair_is_reported_with_its_offset_and_first_bytes() {
+        for (text, message) in [
+            (&b"A=1\0\0Band\0"[..], r#"not a key=value pair: "Band" at byte 5 of the text"#),
+            (b"=secret", r#"not a key=value pair: "=" at byte 0 of the text"#),
+            (b"K\xe9y\"\n=secret", r#"not a key=value pair: "K\xe9y\"\n=" at byte 0 of the text"#),
+            (&[b'k'; 99], r#"not a key=value pair: "kkkkkkkkkkkkkkkk" at byte 0 of the text"#),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), message);
+        }
     }
 
     #[test]
     fn limits_are_exact() {
         let key = |len: usize| [&vec![b'k'; len][..], b"=1\0"].concat();
         assert_eq!(parse(&key(63)).map(|pairs| pairs.len()), Ok(1));
-        assert_eq!(parse(&key(64)), Err(TextError::NotAPair));
+        assert!(matches!(parse(&key(64)), Err(TextError::NotAPair { .. })));
         let value = |len: usize| [b"k=", &vec![b'v'; len][..]].concat();
         assert_eq!(parse(&value(20)).map(|pairs| pairs.len()), Ok(1));
         assert_eq!(parse(&value(21)), Err(TextError::ValueTooLong(21)));

@@ -102,7 +102,7 @@ fn cases(joining: Tsih) -> Vec<Case> {
             "InitialR2T came more than once: InitialR2T=No",
         )
         .named(),
-        case("no pair", InitiatorError, "not a key=value pair"),
+        case("A=1\0no pair", InitiatorError, r#"not a key=value pair: "no pair" at byte 4 of the text"#),
         case(&name, UnsupportedVersion, "VersionMin 3: expected 0").with(LoginRequest {
             version_min: 3,
             version_max: 3,

@@ -38,7 +38,12 @@ fn first_request_without_valid_names_is_refused_with_names_and_reason() {
             &format!("{host} to no\\nthing: "),
             "TargetName is no iSCSI name: name has a character that is not allowed",
         ),
-        (&[INITIATOR, "no equals sign"], InitiatorError, "", "not a key=value pair"),
+        (
+            &[INITIATOR, "no equals sign"],
+            InitiatorError,
+            "",
+            "not a key=value pair: \"no equals sign\" at byte 43 of the text",
+        ),
     ];
     for (pairs, status, names, why) in cases {
         each_chunk(|peer| {
