@@ -6,7 +6,7 @@ use std::time::Duration;
 use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::sense::AdditionalSense;
 use scsi_core::store::IoError;
-use target_engine::limits::WARNINGS_PERIOD;
+use target_engine::limits::{WARNINGS_MAX, WARNINGS_PERIOD};
 use tgt_tests::bad_store::{BadStore, EDGE, Fault};
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::log_lines;
@@ -115,6 +115,19 @@ fn completion_of_an_unknown_operation_is_only_logged() {
         session.hang_up();
         pair.assert_clean();
     }
+}
+
+#[test]
+fn lines_that_are_left_out_are_counted_after_the_period() {
+    let (pair, mut session, _) = disks(Fault::UnknownTag);
+    for _ in 0..WARNINGS_MAX + 7 {
+        assert_eq!(read(&mut session, DISK, BAD_LBA), None);
+    }
+    assert_eq!(log_lines::take().len(), WARNINGS_MAX as usize);
+    pair.advance(WARNINGS_PERIOD + MOMENT);
+    assert_eq!(log_lines::take(), ["ERROR 7 lines like the last ones were left out"]);
+    pair.advance(2 * WARNINGS_PERIOD);
+    assert_eq!(log_lines::take(), [""; 0], "counted once");
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         if !self.unfinished.is_empty() || !self.ready_targets.is_empty() || self.more_done {
             return Some(Duration::ZERO);
         }
-        let earliest = self.due.into_iter().chain(self.end_by).min()?;
+        let earliest = self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).min()?;
         Some(earliest.saturating_duration_since(now))
     }
 
@@ -329,6 +329,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
 
     fn expire(&mut self) {
         let now = self.resources.now;
+        self.warnings.tick(now);
         if self.due.is_none_or(|due| due > now) {
             return;
         }

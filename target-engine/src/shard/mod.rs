@@ -208,6 +208,7 @@ impl TargetShard {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && self.sessions.has_connections();
         let ends = self.sessions.is_draining() || !self.deadlines.is_empty() || self.units.has_late_lines();
+        let ends = ends || self.warnings.due().is_some();
         if !pings && !ends && self.functions.is_empty() && self.tasks.is_empty() {
             self.next_tick = None;
             return None;
@@ -225,6 +226,7 @@ impl TargetShard {
         self.expire_functions(env);
         self.check_hangs(env);
         self.log_late_failures(env.now);
+        self.warnings.tick(env.now);
         self.serve_waiting_for_memory(env);
         self.close_drained(env);
         self.abort_late(env);

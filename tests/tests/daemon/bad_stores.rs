@@ -2,9 +2,10 @@
 //! ends the daemon.
 
 use scsi_core::sense::SenseKey;
+use target_engine::limits::WARNINGS_MAX;
 use tgt_tests::bad_store::EDGE;
 
-use crate::client::{Client, End};
+use crate::client::{Client, End, LOCALHOST, next_name};
 use crate::harness::{Daemon, wait_until};
 
 const BAD: u16 = 1;
@@ -115,6 +116,24 @@ fn panic_in_open_or_close_of_a_store_affects_no_other_unit() {
     }
     daemon.adm(&["--mode", "system", "--op", "delete"]);
     assert!(daemon.ended().success(), "{}", daemon.log());
+}
+
+/// Without a further event of the same kind.
+#[test]
+fn lines_that_the_control_thread_and_a_loop_leave_out_are_counted_after_the_period() {
+    const EVENTS: u32 = 5 * WARNINGS_MAX;
+    let daemon = daemon();
+    daemon.adm(&new_unit("1", BAD, "bad", "UnknownShard"));
+    let mut client = Client::login(&daemon, 1, BAD);
+    for _ in 0..EVENTS {
+        client.read(EDGE_LBA, 8).unwrap();
+        assert!(Client::try_login(daemon.portal, LOCALHOST, &next_name(), "iqn.x:none", 0).is_err());
+    }
+    for level in ["ERROR", "WARN"] {
+        let is_count =
+            |line: &str| line.contains(level) && line.ends_with("lines like the last ones were left out");
+        wait_until(level, || daemon.log().lines().any(is_count));
+    }
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl ControlLoop {
         self.login_timeouts(now);
         self.late_answers(now);
         self.world.resume_accepting(now);
+        self.world.log_left_out(now);
         Ok(())
     }
 

@@ -202,11 +202,18 @@ impl World {
         done
     }
 
-    /// Returns the earliest deadline of a client, a login or the pause.
+    /// Logs how many lines of the log were left out, where that is due.
+    pub(super) fn log_left_out(&mut self, now: Instant) {
+        self.warnings.tick(now);
+        self.notices.tick(now);
+    }
+
+    /// Returns the earliest deadline of a client, a login, the pause or the log.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let clients = self.clients.values().map(|client| client.deadline);
         let logins = self.logins.values().filter_map(LoginEntry::deadline);
-        clients.chain(logins).chain(self.paused_until).min()
+        let lines = self.warnings.due().into_iter().chain(self.notices.due());
+        clients.chain(logins).chain(self.paused_until).chain(lines).min()
     }
 
     pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox<LoopMessage>> {
