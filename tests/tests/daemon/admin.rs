@@ -29,6 +29,26 @@ fn set_up(daemon: &Daemon) {
     daemon.adm(&["--mode", "account", "--op", "bind", "--tid", "12", "--user", "mike"]);
 }
 
+/// tgt takes 512 for the others, too, but makes blocks of 256 bytes.
+#[test]
+fn block_length_that_is_not_possible_is_logged_and_512_is_used() {
+    let daemon = Daemon::start();
+    daemon.target(1);
+    for (lun, value) in [(1, "700"), (2, "0"), (3, "abc"), (4, "256"), (5, "4096")] {
+        daemon.unit(1, lun, LEN, &["--blocksize", value]);
+    }
+    let log = daemon.whole_log();
+    let lines: Vec<_> = log.lines().filter_map(|line| line.split_once("[WARN] blocksize ")).collect();
+    let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+    let expected = ["700", "0", "abc", "256"]
+        .map(|value| format!("{value:?} is not a power of two from 512; using 512"));
+    assert_eq!(lines, expected, "{log}");
+    let shown = daemon.adm(TARGETS);
+    let lens: Vec<_> = shown.lines().filter_map(|line| line.split_once("Block size: ")).collect();
+    assert_eq!(lens.iter().filter(|(_, len)| *len == "512").count(), 4, "{shown}");
+    assert_eq!(lens.iter().filter(|(_, len)| *len == "4096").count(), 1, "{shown}");
+}
+
 /// Output of a tgtadm command, with the directory of the daemon replaced.
 fn shown(daemon: &Daemon, words: &[&str]) -> String {
     daemon.adm(words).replace(daemon.path("").to_str().unwrap(), "/directory/")

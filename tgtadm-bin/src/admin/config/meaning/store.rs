@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use target_engine::model::number::c_number;
+use target_engine::model::unit::{DEFAULT_BLOCK_LEN, is_block_len};
+
 use super::value::{DirectiveValue, check_no_comma, required_value};
 use crate::admin::config::directives::StoreKey;
 use crate::admin::config::{ConfigError, Location};
@@ -125,6 +128,16 @@ impl StoreOptions {
                 WriteCache::Unknown(value)
             }
         };
+        let block_size = singles.remove("block-size").map(|(location, value)| {
+            if !c_number(&value).is_some_and(is_block_len) {
+                let text = format!(
+                    "'block-size {value}': the value is a power of two from 512; \
+                     for another the daemon uses {DEFAULT_BLOCK_LEN}"
+                );
+                warnings.push(ConfigError { location, text });
+            }
+            value
+        });
         let mut single = |key: &str| singles.remove(key).map(|(_, value)| value);
         Ok(Store {
             kind,
@@ -135,7 +148,7 @@ impl StoreOptions {
             bs_type: single("bs-type"),
             bs_opts: single("bsopts"),
             bso_flags: single("bsoflags"),
-            block_size: single("block-size"),
+            block_size,
             write_cache,
             mode_pages,
             parameters: singles.into_iter().map(|(key, (_, value))| (key, value)).collect(),
