@@ -153,6 +153,7 @@ impl DataLoop {
         }
         self.state.finish_turn();
         self.act();
+        self.warnings.tick(self.now);
         !self.state.has_ended()
     }
 
@@ -182,7 +183,9 @@ impl DataLoop {
 
     /// How long the next wait may last; `None`: until an event.
     fn timeout(&self) -> Option<Duration> {
-        self.state.timeout(Instant::now())
+        let now = Instant::now();
+        let lines = self.warnings.due().map(|due| due.saturating_duration_since(now));
+        self.state.timeout(now).into_iter().chain(lines).min()
     }
 
     fn read_messages(&mut self) {

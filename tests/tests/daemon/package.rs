@@ -74,6 +74,23 @@ fn stand_in_for_tgt(into: &Path, unit: &str) -> PathBuf {
     package
 }
 
+/// Each relative link of a document leads to a file of the package.
+#[track_caller]
+fn assert_links_lead_to_files(package: &Path, content: &BTreeMap<String, String>) {
+    let mut documents = content.keys().filter(|path| path.ends_with(".md")).peekable();
+    assert!(documents.peek().is_some());
+    for document in documents {
+        let script = r#"dpkg-deb --fsys-tarfile "$0" | tar --extract --to-stdout ".$1""#;
+        let text = succeed(Command::new("sh").args(["-c", script]).arg(package).arg(document));
+        let directory = document.rsplit_once('/').unwrap().0;
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = format!("{directory}/{link}");
+            let is_elsewhere = link.contains("://") || link.starts_with('#');
+            assert!(is_elsewhere || content.contains_key(&file), "{document}: {link}");
+        }
+    }
+}
+
 const CONFFILES: [&str; 3] = ["/etc/default/tgt", "/etc/tgt/conf.d/README", "/etc/tgt/targets.conf"];
 
 /// Checks the metadata and files of the package; returns the path of its unit file.
@@ -102,7 +119,7 @@ fn assert_content(package: &Path) -> String {
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
     assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) refers to it");
-    assert_eq!(mode("/usr/share/doc/tgt-rs/limits.md"), Some("-rw-r--r--"), "README.md refers to it");
+    assert_links_lead_to_files(package, &content);
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
     assert_eq!(
         succeed(Command::new("dpkg-deb").arg("-I").arg(package).arg("conffiles")),
