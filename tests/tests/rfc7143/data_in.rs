@@ -43,7 +43,8 @@ fn data_in_has_segments_bursts_and_final_status() {
 fn parameter_data_has_segments_and_bursts() {
     each_chunk(|setup, _| {
         let mut options = LoginOptions::default();
-        options.keys.max_recv_data_segment_len = 600;
+        // Without bursts a segment would hold all of the data.
+        options.keys.max_recv_data_segment_len = 1024;
         options.keys.session.max_burst_len = 512;
         options.keys.session.first_burst_len = 512;
         let mut session = Initiator::login_as(&Pair::new(setup), &options);
@@ -63,7 +64,9 @@ fn parameter_data_has_segments_and_bursts() {
 /// Direct I/O on a device of 4 KiB blocks, with initiators of short segments.
 #[test]
 fn store_with_4k_alignment_serves_short_segments() {
-    for (segment, burst) in [(512, 1024), (1000, 1500), (2048, 65_536), (8192, 8192), (65_536, 262_144)] {
+    for (segment, burst) in
+        [(512, 1024), (1000, 1500), (1024, 1536), (2048, 65_536), (8192, 8192), (65_536, 262_144)]
+    {
         let store = SimStore::new(1 << 20, 1);
         store.align(4096);
         let unit = Unit::new(
