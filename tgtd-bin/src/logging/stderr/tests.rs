@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::mpsc;
 
 use rustix::fs::OFlags;
 
@@ -111,11 +112,18 @@ fn journal_stream_names_device_and_inode() {
 fn full_pipe_loses_lines_and_they_are_reported_once_it_is_read() {
     let (log, mut lines) = blocked();
     let text = "x".repeat(1000);
-    let mut logged = 0_u64;
-    while log.queue.lock().lost < 3 {
-        log_line(&log, Level::Info, &text);
-        logged += 1;
-    }
+    let log = Arc::new(log);
+    let (own, line) = (Arc::clone(&log), text.clone());
+    let (sender, logged) = mpsc::channel();
+    thread::spawn(move || {
+        let mut logged = 0_u64;
+        while own.queue.lock().lost < 3 {
+            log_line(&own, Level::Info, &line);
+            logged += 1;
+        }
+        let _ = sender.send(logged);
+    });
+    let logged = logged.recv_timeout(WAIT_MAX).expect("no line waits for the pipe");
     log.flush_within(Duration::ZERO);
     assert!(log.queue.lock().has_work());
     assert!(log.queue.lock().len <= QUEUE_LEN_MAX);
