@@ -17,4 +17,5 @@ pub mod model;
 pub mod runtime;
 pub mod shard;
 pub mod stats;
+mod test_store;
 mod warnings;

@@ -88,43 +88,7 @@ mod tests {
     use crate::model::store::{OpenFlags, StoreKind, StoreOpener, StoreSpec};
     use crate::runtime::mailbox::{Inbox, mailbox};
     use crate::runtime::openers::Openers;
-
-    /// A store that can only be dropped: that calls this.
-    struct Dropped(Box<dyn Fn() + Send + Sync>);
-
-    impl Backstore for Dropped {
-        fn kind(&self) -> &'static str {
-            "dropped"
-        }
-        fn geometry(&self) -> Geometry {
-            Geometry { size: 512, physical_block_len: 512 }
-        }
-        fn capabilities(&self) -> Capabilities {
-            Capabilities {
-                read_only: true,
-                volatile_cache: false,
-                fua: false,
-                discard: false,
-                discard_zeroes: false,
-                write_zeroes: false,
-                allocation: false,
-                alignment: 1,
-                discard_granularity: 0,
-            }
-        }
-        fn refresh(&self) -> Result<Geometry, IoError> {
-            Ok(self.geometry())
-        }
-        fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
-            Err(IoError::UNSUPPORTED)
-        }
-    }
-
-    impl Drop for Dropped {
-        fn drop(&mut self) {
-            self.0();
-        }
-    }
+    use crate::test_store::TestStore;
 
     /// What the paths do: the open or the close of `hang-open` and `hang-close` waits for the test.
     struct TestOpener(Arc<Mutex<Receiver<()>>>);
@@ -141,7 +105,7 @@ mod tests {
                 "panic" => Box::new(|| panic!("on purpose")),
                 _ => Box::new(|| {}),
             };
-            Ok(Arc::new(Dropped(on_drop)))
+            Ok(Arc::new(TestStore::idle(512).on_drop(on_drop)))
         }
     }
 

@@ -17,8 +17,7 @@ use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::device::{Nexus, NexusId};
 use scsi_core::lun::Lun;
 use scsi_core::store::{
-    Backstore, Block, BlockOp, Capabilities, Completed, Completion, Engines, Geometry, InlineOp, IoEngine,
-    IoError, IoTag, Now, Port, Slot,
+    Block, BlockOp, Completed, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port, Slot,
 };
 
 use super::session::Session;
@@ -28,6 +27,7 @@ use crate::buffers::Pool;
 use crate::iscsi::connection::{ConnectionState, NewConnection};
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::keys::ConnectionIndex;
+use crate::test_store::TestStore;
 
 /// Drives a session by a script. The first byte selects the negotiated parameters; steps follow, each a byte that selects
 /// what happens, and the data of the step.
@@ -103,7 +103,7 @@ impl Fuzzed {
             cmd_sn: CmdSn(1),
             connection: ConnectionIndex::new(0),
         };
-        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(Store { late: flag(6), fails: flag(7) })));
+        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store(flag(6), flag(7)))));
         fuzzed.with_env(|shard, env| {
             let lun = Lun::new(1).expect("1 is a unit's number");
             shard.add_unit(lun, unit, env).expect("the store can be attached");
@@ -232,43 +232,12 @@ fn open(
     shard.open(Session::new(Tsih(1), nexus, session, CmdSn(1), 8, Arc::default()), new, now)
 }
 
-struct Store {
-    late: bool,
-    fails: bool,
-}
-
-impl Backstore for Store {
-    fn kind(&self) -> &'static str {
-        "fuzzed"
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry { size: STORE_LEN as u64, physical_block_len: 512 }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: true,
-            fua: true,
-            discard: true,
-            discard_zeroes: true,
-            write_zeroes: true,
-            allocation: true,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let engine = Engine { late: self.late, fails: self.fails, ..Engine::default() };
-        let (engine, _) = engines.of_kind(|| Ok(engine))?;
+/// A store that completes late, or with an error.
+fn store(late: bool, fails: bool) -> TestStore {
+    TestStore::attached_by(STORE_LEN as u64, move |engines| {
+        let (engine, _) = engines.of_kind(|| Ok(Engine { late, fails, ..Engine::default() }))?;
         Ok(Port { engine, slot: Slot(0) })
-    }
+    })
 }
 
 /// Asserts that offsets and lengths are in bounds, which the device server guarantees.

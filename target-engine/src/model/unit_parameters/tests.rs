@@ -7,9 +7,9 @@ use scsi_core::device::task::DeviceTask;
 use scsi_core::device::unit::Unit;
 use scsi_core::device::{Command, Nexus, NexusId, NexusIndex, Step, TargetView};
 use scsi_core::lun::Lun;
-use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::*;
+use crate::test_store::TestStore;
 
 #[test]
 fn every_parameter_is_at_its_row() {
@@ -89,41 +89,6 @@ fn mode_pages() {
     }
 }
 
-/// A store that can discard, so that thin provisioning is seen.
-struct Blocks;
-
-impl Backstore for Blocks {
-    fn kind(&self) -> &'static str {
-        "test"
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry { size: 1 << 20, physical_block_len: 512 }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: true,
-            fua: true,
-            discard: true,
-            discard_zeroes: true,
-            write_zeroes: true,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-
-    fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
-        Err(IoError::UNSUPPORTED)
-    }
-}
-
 struct NoLuns;
 
 impl TargetView for NoLuns {
@@ -165,7 +130,7 @@ fn a_change_raises_the_attention_of_its_row() {
         let mut config = UnitConfig::disk(1, 1);
         // A medium raises its attention when it comes.
         config.online = name != "online";
-        let unit = Unit::new(config, Some(Arc::new(Blocks)));
+        let unit = Unit::new(config, Some(Arc::new(TestStore::idle(1 << 20))));
         let mut port = UnitPort::new(Arc::clone(&unit));
         port.attach_nexus(
             NexusIndex(0),

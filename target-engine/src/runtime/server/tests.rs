@@ -2,12 +2,11 @@
 
 use std::io::{BufRead, Read};
 use std::net::TcpStream;
-use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use scsi_core::store::*;
+use scsi_core::store::Backstore;
 use tempfile::TempDir;
 
 use super::*;
@@ -15,6 +14,7 @@ use crate::control::request::Binding;
 use crate::control::wire::{Mode, Op, REPLY_HEADER_LEN, Record, ReplyHeader, RequestHeader};
 use crate::model::Tid;
 use crate::model::store::{StoreKind, StoreSpec};
+use crate::test_store::TestStore;
 
 struct NoStores;
 
@@ -318,76 +318,18 @@ struct SlowStores {
     closed: Sender<()>,
 }
 
-struct SlowStore {
-    go: Arc<Mutex<Receiver<()>>>,
-    closed: Sender<()>,
-}
-
 impl StoreOpener for SlowStores {
     fn kinds(&self) -> Vec<StoreKind> {
         NoStores.kinds()
     }
 
     fn open(&self, _: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {
-        Ok(Arc::new(SlowStore { go: Arc::clone(&self.go), closed: self.closed.clone() }))
+        let (go, closed) = (Arc::clone(&self.go), self.closed.clone());
+        Ok(Arc::new(TestStore::idle(1 << 20).on_drop(move || {
+            let _ = go.lock().recv();
+            let _ = closed.send(());
+        })))
     }
-}
-
-impl Backstore for SlowStore {
-    fn kind(&self) -> &'static str {
-        "rdwr"
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry { size: 1 << 20, physical_block_len: 512 }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: true,
-            volatile_cache: false,
-            fua: false,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, _) = engines.of_kind(|| Ok(NoEngine))?;
-        Ok(Port { engine, slot: Slot(0) })
-    }
-}
-
-impl Drop for SlowStore {
-    fn drop(&mut self) {
-        let _ = self.go.lock().recv();
-        let _ = self.closed.send(());
-    }
-}
-
-/// An engine that gets no operations.
-struct NoEngine;
-
-impl IoEngine for NoEngine {
-    fn try_now(&mut self, _: Slot, _: InlineOp<'_>) -> Option<Result<Now, IoError>> {
-        None
-    }
-    fn submit(&mut self, _: Slot, _: IoTag, _: BlockOp) {}
-    fn kick(&mut self) {}
-    fn reap(&mut self, _: &mut Vec<Completion>) {}
-    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-    fn cancel(&mut self, _: IoTag) {}
-    fn detach(&mut self, _: Slot) {}
 }
 
 #[test]

@@ -1,80 +1,19 @@
 //! Which thread drops the last handle of a store: never a loop's.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::ThreadId;
 
 use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::lun::Lun;
-use scsi_core::store::*;
+use scsi_core::store::Backstore;
 
 use super::*;
 use crate::control::messages::{NewTarget, ServiceId, TargetSettings, Ticket, ToLoop};
 use crate::model::Tid;
 use crate::model::store::StoreId;
 use crate::runtime::open_store::{Closer, OpenStore};
-
-/// What a store and its engines share; sends which thread drops it.
-struct Resource(Sender<ThreadId>);
-
-impl Drop for Resource {
-    fn drop(&mut self) {
-        let _ = self.0.send(std::thread::current().id());
-    }
-}
-
-struct Store(Arc<Resource>);
-
-struct Engine(Vec<Option<Arc<Resource>>>);
-
-impl Backstore for Store {
-    fn kind(&self) -> &'static str {
-        "store"
-    }
-    fn geometry(&self) -> Geometry {
-        Geometry { size: 1 << 20, physical_block_len: 512 }
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: true,
-            volatile_cache: false,
-            fua: false,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, stores) = engines.of_kind(|| Ok(Engine(Vec::new())))?;
-        stores.0.push(Some(Arc::clone(&self.0)));
-        Ok(Port { engine, slot: Slot(stores.0.len() as u32 - 1) })
-    }
-}
-
-impl IoEngine for Engine {
-    fn try_now(&mut self, _: Slot, _: InlineOp<'_>) -> Option<Result<Now, IoError>> {
-        None
-    }
-    fn submit(&mut self, _: Slot, _: IoTag, _: BlockOp) {
-        unreachable!("no command comes")
-    }
-    fn kick(&mut self) {}
-    fn reap(&mut self, _: &mut Vec<Completion>) {}
-    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-    fn cancel(&mut self, _: IoTag) {}
-    fn detach(&mut self, slot: Slot) {
-        self.0[slot.0 as usize] = None;
-    }
-}
+use crate::test_store::TestStore;
 
 /// Drops stores at once, on a thread of their own.
 struct OtherThread;
@@ -94,8 +33,8 @@ fn loop_with_store() -> (DataLoop, Arc<Unit>, Mailbox<LoopMessage>, Receiver<Thr
     let poller = poller_of(&inbox).unwrap();
     let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control, poller);
     let (dropped, by) = channel();
-    let store =
-        OpenStore::new(StoreId(1), Arc::new(Store(Arc::new(Resource(dropped)))), Arc::new(OtherThread));
+    let store = TestStore::idle(1 << 20).on_drop(move || _ = dropped.send(std::thread::current().id()));
+    let store = OpenStore::new(StoreId(1), Arc::new(store), Arc::new(OtherThread));
     let unit = Unit::new(UnitConfig::disk(1, LUN as u32), Some(store));
     let tid = Tid::new(1).unwrap();
     let settings = TargetSettings {

@@ -24,6 +24,7 @@ use super::*;
 use crate::control::messages::{AttachMode, NewTarget, ServiceId, TargetSettings, ToLoop};
 use crate::iscsi::login::LoggedIn;
 use crate::model::Tid;
+use crate::test_store::TestStore;
 
 const SIZE: u64 = 1 << 30;
 
@@ -41,33 +42,14 @@ struct ZeroesEngine {
     done: VecDeque<Completion>,
 }
 
-impl Backstore for Zeroes {
-    fn kind(&self) -> &'static str {
-        "zeroes"
-    }
-    fn geometry(&self) -> Geometry {
-        Geometry { size: SIZE, physical_block_len: 512 }
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: true,
-            volatile_cache: false,
-            fua: false,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let make = || Ok(ZeroesEngine { store: self.clone(), done: VecDeque::new() });
-        let (engine, _) = engines.of_kind(make)?;
-        Ok(Port { engine, slot: Slot(0) })
+impl Zeroes {
+    fn store(self) -> TestStore {
+        let attach = move |engines: &mut Engines| {
+            let make = || Ok(ZeroesEngine { store: self.clone(), done: VecDeque::new() });
+            let (engine, _) = engines.of_kind(make)?;
+            Ok(Port { engine, slot: Slot(0) })
+        };
+        TestStore::attached_by(SIZE, attach).read_only()
     }
 }
 
@@ -156,7 +138,7 @@ fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream
         online: true,
     };
     let tid = Tid::new(1).unwrap();
-    let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store)));
+    let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store.store())));
     let units = vec![(Lun::new(1).unwrap(), unit)];
     let target = NewTarget { tid, service: ServiceId(1), settings: Arc::new(settings), units };
     own.send(ToLoop::AddTarget(Box::new(target)).into()).unwrap();

@@ -24,6 +24,7 @@ use crate::keys::ConnectionIndex;
 use crate::shard::session::Session;
 use crate::shard::settings::TargetSettings;
 use crate::shard::{Env, TargetShard};
+use crate::test_store::TestStore;
 
 /// How the store completes an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,8 +38,7 @@ pub(super) enum Mode {
     Hang,
 }
 
-#[derive(Clone)]
-pub(super) struct TestStore(pub(super) Arc<Mutex<Inner>>);
+pub(super) type Shared = Arc<Mutex<Inner>>;
 
 pub(super) struct Inner {
     pub(super) bytes: Vec<u8>,
@@ -47,45 +47,29 @@ pub(super) struct Inner {
 }
 
 struct TestEngine {
-    stores: Vec<TestStore>,
+    stores: Vec<Shared>,
     waiting: Vec<(Slot, IoTag, BlockOp)>,
     done: Vec<Completion>,
 }
 
-impl Backstore for TestStore {
-    fn kind(&self) -> &'static str {
-        "test"
-    }
-    fn geometry(&self) -> Geometry {
-        Geometry { size: self.0.lock().unwrap().bytes.len() as u64, physical_block_len: 4096 }
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: true,
-            fua: true,
-            discard: true,
-            discard_zeroes: true,
-            write_zeroes: true,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
+/// A store with these contents.
+pub(super) fn store(inner: Shared) -> TestStore {
+    let size = inner.lock().unwrap().bytes.len() as u64;
+    let attach = move |engines: &mut Engines| {
         let make = || Ok(TestEngine { stores: Vec::new(), waiting: Vec::new(), done: Vec::new() });
         let (engine, state) = engines.of_kind(make)?;
-        state.stores.push(self.clone());
+        state.stores.push(Arc::clone(&inner));
         Ok(Port { engine, slot: Slot(state.stores.len() as u32 - 1) })
-    }
+    };
+    let mut store = TestStore::attached_by(size, attach);
+    store.geometry.physical_block_len = 4096;
+    store.capabilities.allocation = false;
+    store
 }
 
 impl IoEngine for TestEngine {
     fn try_now(&mut self, slot: Slot, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
-        let mut inner = self.stores[slot.0 as usize].0.lock().unwrap();
+        let mut inner = self.stores[slot.0 as usize].lock().unwrap();
         if inner.mode != Mode::Inline {
             return None;
         }
@@ -106,7 +90,7 @@ impl IoEngine for TestEngine {
     fn kick(&mut self) {}
     fn reap(&mut self, done: &mut Vec<Completion>) {
         let mut waiting = std::mem::take(&mut self.waiting);
-        let mode = |slot: Slot, stores: &[TestStore]| stores[slot.0 as usize].0.lock().unwrap().mode;
+        let mode = |slot: Slot, stores: &[Shared]| stores[slot.0 as usize].lock().unwrap().mode;
         if waiting.iter().any(|(slot, ..)| mode(*slot, &self.stores) == Mode::Backwards) {
             waiting.reverse();
         }
@@ -115,7 +99,7 @@ impl IoEngine for TestEngine {
                 self.waiting.push((slot, tag, op));
                 continue;
             }
-            let mut inner = self.stores[slot.0 as usize].0.lock().unwrap();
+            let mut inner = self.stores[slot.0 as usize].lock().unwrap();
             let block = inner.run(op);
             done.push(Completion { tag, block, result: Ok(Completed::Done) });
         }
@@ -167,7 +151,7 @@ impl Inner {
 /// A shard with one disk at LUN 1 and one session with one connection.
 pub(super) struct Bench {
     pub(super) shard: TargetShard,
-    pub(super) store: TestStore,
+    pub(super) store: Shared,
     pub(super) pool: Pool,
     pub(super) engines: Engines,
     pub(super) now: Instant,
@@ -188,7 +172,7 @@ impl Bench {
 
     pub(super) fn with(params: SessionParams) -> Self {
         let bytes = (0..SIZE).map(|n| (n / 512 + n % 7) as u8).collect();
-        let store = TestStore(Arc::new(Mutex::new(Inner { bytes, mode: Mode::Inline, log: Vec::new() })));
+        let contents = Arc::new(Mutex::new(Inner { bytes, mode: Mode::Inline, log: Vec::new() }));
         let settings = TargetSettings {
             tid: 1,
             name: "iqn.2001-04.com.example:t".to_owned(),
@@ -199,7 +183,7 @@ impl Bench {
         };
         let mut bench = Self {
             shard: TargetShard::new(3, Arc::new(settings)),
-            store: store.clone(),
+            store: Arc::clone(&contents),
             pool: Pool::default(),
             engines: Engines::default(),
             now: Instant::now(),
@@ -207,7 +191,7 @@ impl Bench {
             cmd_sn: 1,
             reader: PduReader::new(Limits { max_data_len: 1 << 20, max_ahs_len: 0 }),
         };
-        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store)));
+        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store(contents))));
         let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
         bench.shard.add_unit(Lun::new(1).unwrap(), unit, &mut env).unwrap();
         bench.connection = bench.connect(1, &params);
@@ -354,15 +338,15 @@ impl Bench {
     }
 
     pub(super) fn bytes(&self, from: usize, len: usize) -> Vec<u8> {
-        self.store.0.lock().unwrap().bytes[from..from + len].to_vec()
+        self.store.lock().unwrap().bytes[from..from + len].to_vec()
     }
 
     pub(super) fn set_mode(&self, mode: Mode) {
-        self.store.0.lock().unwrap().mode = mode;
+        self.store.lock().unwrap().mode = mode;
     }
 
     pub(super) fn log(&self) -> Vec<String> {
-        std::mem::take(&mut self.store.0.lock().unwrap().log)
+        std::mem::take(&mut self.store.lock().unwrap().log)
     }
 }
 

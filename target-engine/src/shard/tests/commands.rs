@@ -299,7 +299,7 @@ fn write_same_and_verify_go_piece_by_piece() {
         bench.command(&[0x2f, 0x06, 0, 0, 0, 0, 0, 8, 0, 0], Expect::Out(512, &pattern, true));
         bench.settle();
         assert_eq!(ScsiResponse::decode(&bench.drain()[0].0).unwrap().status, 0);
-        bench.store.0.lock().unwrap().bytes[700_000] ^= 1;
+        bench.store.lock().unwrap().bytes[700_000] ^= 1;
         bench.command(&[0x2f, 0x06, 0, 0, 0, 0, 0, 8, 0, 0], Expect::Out(512, &pattern, true));
         bench.settle();
         let (bhs, sense) = bench.drain().remove(0);

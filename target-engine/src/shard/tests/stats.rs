@@ -137,7 +137,7 @@ fn each_session_and_each_added_unit_has_its_own_counters() {
     assert_eq!((bench.unit_counts(0, 1), bench.unit_counts(1, 1)), (AFTER_POWER_ON, expected));
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.remove_unit(Lun::new(1).unwrap(), bench.now, &mut env);
-    let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(bench.store.clone())));
+    let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store(Arc::clone(&bench.store)))));
     bench.add(1, unit);
     assert_eq!((bench.unit_counts(0, 1), bench.unit_counts(1, 1)), Default::default());
 }

@@ -235,7 +235,7 @@ fn unit_is_not_added_to_a_later_target_of_the_same_number() {
     assert_eq!(bench.answer(LoopId(1), removal, Ok(())), [Ok(String::new())]);
     bench.make(1);
     bench.read(1);
-    let store = bench.store(ticket, Blocks(MIB));
+    let store = bench.store(ticket, blocks(MIB));
     bench.control.job_done(JobDone::Opened(ticket, Ok(store)), bench.now, &mut bench.out);
     assert_eq!(bench.replies(), []);
     assert_eq!(bench.read(1), [""; 0]);

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
+use scsi_core::store::{Backstore, IoError};
 
 use super::*;
 use crate::control::error::TgtadmError;
@@ -30,6 +30,7 @@ use crate::limits::CONTROL_REPLY;
 use crate::model::portal::PortalOptions;
 use crate::model::store::{StoreId, StoreKind};
 use crate::model::{PortalId, Tid};
+use crate::test_store::TestStore;
 
 /// A reply as tgtadm prints it.
 type Said = Result<String, ControlError>;
@@ -148,78 +149,17 @@ impl Recorder {
     }
 }
 
-/// A store of some size.
-struct Blocks(u64);
-
-impl Backstore for Blocks {
-    fn kind(&self) -> &'static str {
-        "rdwr"
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry { size: self.0, physical_block_len: 4096 }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: true,
-            fua: true,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            alignment: 1,
-            discard_granularity: 0,
-        }
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        Ok(self.geometry())
-    }
-
-    fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
-        Err(IoError::UNSUPPORTED)
-    }
+/// A store of some size, as that of a file on a file system that cannot discard.
+fn blocks(size: u64) -> TestStore {
+    let mut store = TestStore::idle(size);
+    store.geometry.physical_block_len = 4096;
+    let can = &mut store.capabilities;
+    (can.discard, can.discard_zeroes, can.write_zeroes, can.allocation) = (false, false, false, false);
+    store
 }
 
 /// Stores whose last handle was dropped.
 type Dropped = Arc<Mutex<Vec<StoreId>>>;
-
-/// A store that records that it was dropped.
-struct Noted(StoreId, Dropped, Box<dyn Backstore>);
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        self.1.lock().unwrap().push(self.0);
-    }
-}
-
-impl Backstore for Noted {
-    fn kind(&self) -> &'static str {
-        self.2.kind()
-    }
-
-    fn geometry(&self) -> Geometry {
-        self.2.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.2.capabilities()
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        self.2.refresh()
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        self.2.has_lost_writes()
-    }
-
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        self.2.attach(engines)
-    }
-}
 
 /// The control plane, the recorder and the clock.
 struct Bench {
@@ -266,14 +206,15 @@ impl Bench {
     /// Completes the only job, an open. Returns the ticket of the next message to the loops, if there is one.
     fn opened(&mut self, store: Result<u64, &str>) -> Ticket {
         let Some(Job::Open(ticket, _)) = self.out.jobs.pop() else { panic!("no store is to be opened") };
-        let store = store.map(|size| self.store(ticket, Blocks(size))).map_err(str::to_owned);
+        let store = store.map(|size| self.store(ticket, blocks(size))).map_err(str::to_owned);
         self.control.job_done(JobDone::Opened(ticket, store), self.now, &mut self.out);
         Ticket(ticket.0 + 1)
     }
 
     /// An opened store.
-    fn store(&self, ticket: Ticket, store: impl Backstore + 'static) -> Arc<dyn Backstore> {
-        Arc::new(Noted(StoreId(ticket.0), Arc::clone(&self.dropped), Box::new(store)))
+    fn store(&self, ticket: Ticket, store: TestStore) -> Arc<dyn Backstore> {
+        let dropped = Arc::clone(&self.dropped);
+        Arc::new(store.on_drop(move || dropped.lock().unwrap().push(StoreId(ticket.0))))
     }
 
     /// Closes the only store that was dropped. Returns the replies that follow.

@@ -150,7 +150,7 @@ impl Simulation {
                 }
                 Job::Open(ticket, _) => {
                     self.opened.insert(StoreId(ticket.0));
-                    JobDone::Opened(ticket, Ok(self.bench.store(ticket, Blocks(MIB))))
+                    JobDone::Opened(ticket, Ok(self.bench.store(ticket, blocks(MIB))))
                 }
                 Job::Refresh(ticket, _) => JobDone::Refreshed(ticket, Ok(())),
                 Job::Resolve(ticket, _) => JobDone::Resolved(ticket, Vec::new()),

@@ -193,35 +193,6 @@ fn medium_changes_while_offline_only() {
     assert!(shown.contains("Backing store path: /b\n"));
 }
 
-/// A store whose flush has failed.
-struct Lossy(Blocks);
-
-impl Backstore for Lossy {
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-
-    fn geometry(&self) -> Geometry {
-        self.0.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        self.0.refresh()
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        true
-    }
-
-    fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        self.0.attach(engines)
-    }
-}
-
 #[test]
 fn medium_with_lost_writes_is_opened_again_when_set_online() {
     let mut bench = Bench::with_unit();
@@ -235,7 +206,8 @@ fn medium_with_lost_writes_is_opened_again_when_set_online() {
         assert!(bench.out.jobs.is_empty(), "what is whole stays open");
     }
 
-    let lossy = Lossy(Blocks(64 * MIB));
+    let mut lossy = blocks(64 * MIB);
+    lossy.has_lost_writes = true;
     unit.set_store(Some(Arc::new(lossy)));
     assert_eq!(bench.closed(), []);
     assert_eq!(bench.ask(online(true)), done, "it is online");
