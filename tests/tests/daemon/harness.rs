@@ -226,12 +226,18 @@ impl Daemon {
     pub(crate) fn unit(&self, tid: u32, lun: u16, len: u64, words: &[&str]) -> PathBuf {
         let file = self.path(&format!("{tid}-{lun}.img"));
         File::create(&file).expect("a file").set_len(len).expect("a length");
+        self.unit_on(tid, lun, &file, words);
+        file
+    }
+
+    /// Creates a unit on an existing path.
+    #[track_caller]
+    pub(crate) fn unit_on(&self, tid: u32, lun: u16, path: &Path, words: &[&str]) {
         let (tid, lun) = (tid.to_string(), lun.to_string());
-        let path = file.to_str().expect("text");
+        let path = path.to_str().expect("text");
         let mut all = vec!["--mode", "logicalunit", "--op", "new", "--tid", &tid, "--lun", &lun, "-b", path];
         all.extend_from_slice(words);
         self.adm(&all);
-        file
     }
 
     /// Sets parameters of a unit, for example `thin_provisioning=1`.

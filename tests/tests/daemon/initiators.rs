@@ -16,7 +16,7 @@ const DISK_LEN: u64 = 64 * MIB;
 const METADATA: u64 = 256 << 10;
 
 /// Creates a file of pseudo-random bytes.
-fn image(daemon: &Daemon, len: u64) -> PathBuf {
+pub(crate) fn image(daemon: &Daemon, len: u64) -> PathBuf {
     let path = daemon.path("source.img");
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut words = || {
@@ -32,19 +32,19 @@ fn image(daemon: &Daemon, len: u64) -> PathBuf {
 
 /// Runs commands of qemu-io in one session; all must succeed.
 #[track_caller]
-fn qemu_io(options: &[&str], url: &str, commands: &[&str]) -> String {
+pub(crate) fn qemu_io(options: &[&str], url: &str, commands: &[&str]) -> String {
     let commands = commands.iter().flat_map(|command| ["-c", *command]);
     let text = succeed("qemu-io", options.iter().copied().chain(commands).chain([url]));
     assert!(!text.contains("verification failed") && !text.contains("failed:"), "{text}");
     text
 }
 
-const RAW: &[&str] = &["-f", "raw", "-t", "none"];
-const RAW_UNMAP: &[&str] = &["-f", "raw", "-t", "none", "-d", "unmap"];
+pub(crate) const RAW: &[&str] = &["-f", "raw", "-t", "none"];
+pub(crate) const RAW_UNMAP: &[&str] = &["-f", "raw", "-t", "none", "-d", "unmap"];
 const RAW_CACHED: &[&str] = &["-f", "raw", "-t", "writeback"];
 
 #[track_caller]
-fn assert_same(one: &Path, other: &Path, len: u64) {
+pub(crate) fn assert_same(one: &Path, other: &Path, len: u64) {
     let (one, other) = (File::open(one).unwrap(), File::open(other).unwrap());
     for offset in (0..len).step_by(MIB as usize) {
         let [left, right] = [&one, &other].map(|file| {

@@ -1,4 +1,5 @@
-//! Every test of libiscsi's iscsi-test-cu, each in its own process, on units of 512- and 4096-byte blocks.
+//! Every test of libiscsi's iscsi-test-cu, each in its own process, on units of 512- and 4096-byte blocks; `unit_kinds`
+//! runs them on other units.
 //!
 //! The tool counts a skipped test as passed; here it is a skip, and the table `libiscsi-skips.txt` lists the known ones
 //! with reasons. A failed test, a skip that is not in the table, and a test of the table that passes all fail.
@@ -6,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::harness::{Daemon, run, succeed};
+use crate::harness::{run, succeed};
+use crate::unit_kinds::UnitKind;
 
 const TABLE: &str = include_str!("libiscsi-skips.txt");
 /// Processes at the same time, each with its own daemon.
 const WORKERS: usize = 2;
-const DISK_LEN: u64 = 256 << 20;
 /// Message before many tests: the tool queries the supported commands and continues without them.
 const QUERY_SKIPPED: &str = "REPORT_SUPPORTED_OPCODES is not implemented";
 
@@ -38,21 +39,21 @@ fn all_tests() -> Vec<(String, String)> {
     tests.into_iter().collect()
 }
 
-/// The table for blocks of this length: tests and the reasons of their skips.
-fn known_skips(block_len: u32) -> BTreeMap<&'static str, &'static str> {
+/// The rows of the table for this kind of unit: tests and the reasons of their skips.
+fn known_skips(kind: UnitKind) -> BTreeMap<&'static str, &'static str> {
     let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let rows = lines.map(|line| {
+    let rows = lines.filter_map(|line| {
         let (test, reason) = line.split_once(' ').expect("TEST REASON");
-        let (only, reason) = match reason.trim().strip_prefix("on ").and_then(|rest| rest.split_once(": ")) {
-            Some((len, reason)) => (Some(len.parse::<u32>().expect("on BYTES:")), reason),
-            None => (None, reason.trim()),
+        let (words, reason) = match reason.trim().strip_prefix("on ").and_then(|rest| rest.split_once(": ")) {
+            Some((words, reason)) => (words, reason),
+            None => ("", reason.trim()),
         };
         assert!(reason.len() > 5, "{test}: the table gives no reason");
-        (test, only, reason)
+        let mut words = words.split_whitespace();
+        words.all(|word| word.split('|').any(|word| kind.is(word))).then_some((test, reason))
     });
-    let rows = rows.filter(|(_, only, _)| only.is_none_or(|len| len == block_len));
-    let table: BTreeMap<_, _> = rows.clone().map(|(test, _, reason)| (test, reason)).collect();
-    assert_eq!(table.len(), rows.count(), "the table has a test twice");
+    let table: BTreeMap<_, _> = rows.clone().collect();
+    assert_eq!(table.len(), rows.count(), "the table has a test twice for {kind:?}");
     table
 }
 
@@ -86,52 +87,59 @@ fn summary(output: &str, row: &str) -> Option<u32> {
 }
 
 /// Runs tests from the queue; starts a new daemon after each failure, so that it does not affect other tests.
-fn work(queue: &Mutex<Vec<(String, String)>>, block_len: u32, verdicts: &Mutex<BTreeMap<String, Verdict>>) {
-    let start = || {
-        let daemon = Daemon::start();
-        daemon.thin_disk(1, DISK_LEN, block_len);
-        daemon
-    };
-    let mut daemon = start();
+fn work(queue: &Mutex<Vec<(String, String)>>, kind: UnitKind, verdicts: &Mutex<BTreeMap<String, Verdict>>) {
+    let mut unit = kind.serve();
     loop {
         let Some((test, name)) = queue.lock().unwrap().pop() else { return };
-        let output = run("iscsi-test-cu", ["-d", "-S", "-t", &name, &daemon.url(1)]).text;
+        let output = run("iscsi-test-cu", ["-d", "-S", "-t", &name, &unit.daemon.url(1)]).text;
         let verdict = verdict(&test, &output);
         if matches!(verdict, Verdict::Failed(_)) {
-            daemon = start();
+            unit = kind.serve();
         }
         verdicts.lock().unwrap().insert(test, verdict);
     }
 }
 
+/// Runs all tests on a unit of this kind and returns how the verdicts differ from the table.
 #[track_caller]
-fn assert_conforms(block_len: u32) {
+pub(crate) fn nonconformities(kind: UnitKind) -> Vec<String> {
     let mut tests = all_tests();
-    let (table, number) = (known_skips(block_len), tests.len());
+    let (table, number) = (known_skips(kind), tests.len());
     let unknown: Vec<_> = table.keys().filter(|key| !tests.iter().any(|(test, _)| test == *key)).collect();
     assert!(unknown.is_empty(), "iscsi-test-cu does not have these tests: {unknown:?}");
     tests.reverse();
     let (queue, verdicts) = (Mutex::new(tests), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
-            scope.spawn(|| work(&queue, block_len, &verdicts));
+            scope.spawn(|| work(&queue, kind, &verdicts));
         }
     });
     let verdicts = verdicts.into_inner().unwrap();
     assert_eq!(verdicts.len(), number);
     let mut errors = Vec::new();
     for (test, verdict) in &verdicts {
-        match (verdict, table.get(test.as_str())) {
-            (Verdict::Passed, None) | (Verdict::Skipped(_), Some(_)) => {}
-            (Verdict::Failed(_), Some(reason)) if reason.starts_with(UNSOUND) => {}
+        let reason = table.get(test.as_str());
+        let fails = reason.is_some_and(|reason| reason.starts_with(FAILS));
+        match (verdict, reason) {
+            (Verdict::Passed, None) => {}
+            (Verdict::Skipped(_), Some(_)) if !fails => {}
+            (Verdict::Failed(_), Some(reason)) if fails || reason.starts_with(UNSOUND) => {}
             (Verdict::Passed, Some(_)) => errors.push(format!("{test} passes; remove it from the table")),
-            (Verdict::Skipped(why), None) => errors.push(format!("{test} is skipped: {why}")),
+            (Verdict::Skipped(why), _) => errors.push(format!("{test} is skipped: {why}")),
             (Verdict::Failed(why), _) => errors.push(format!("{test} failed: {why}")),
         }
     }
+    errors
+}
+
+#[track_caller]
+fn assert_conforms(block_len: u32) {
+    let errors = nonconformities(UnitKind::thin(block_len));
     assert!(errors.is_empty(), "with blocks of {block_len} bytes:\n{}", errors.join("\n"));
 }
 
+/// Start of the reason of a test that fails on such a unit, because it expects what the unit refuses or does not keep.
+const FAILS: &str = "fails:";
 /// Start of the reason of a test that fails for every target.
 const UNSOUND: &str = "unsound:";
 

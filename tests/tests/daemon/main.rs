@@ -43,3 +43,4 @@ mod tape;
 mod targets_conf;
 mod threads;
 mod transcript;
+mod unit_kinds;
