@@ -14,6 +14,7 @@ mod chap;
 mod client;
 mod closing;
 mod connections;
+mod confinement;
 mod consumers;
 mod descriptors;
 mod documents;

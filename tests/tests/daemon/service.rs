@@ -1,19 +1,33 @@
-//! The commands of the systemd unit file, run in the order of systemd with the real programs and a configuration.
+//! The commands of the systemd unit file, run in the order of systemd with the real programs and a configuration, and
+//! with the unit's settings that confine processes (`confined`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::client::{Client, End, LOCALHOST, next_name};
-use crate::harness::{Brand, DEADLINE, DISK, wait_until};
+use crate::harness::{DEADLINE, DISK, binaries, wait_until};
+
+/// The unit file.
+pub(crate) const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/tgt.service");
+/// The drop-in that runs the unit without root's privileges.
+pub(crate) const UNPRIVILEGED: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/examples/unprivileged.conf");
+/// UID of the user of [`UNPRIVILEGED`] in the tests.
+pub(crate) const NOBODY: u32 = 65534;
 
 /// The directives of the unit file, and a directory with a configuration.
-struct Unit {
+pub(crate) struct Unit {
     directory: TempDir,
+    /// Directory of the programs.
+    programs: PathBuf,
+    /// The commands run with the drop-in [`UNPRIVILEGED`].
+    unprivileged: bool,
     /// Path of the control socket without its number.
     socket: PathBuf,
     /// Values of each directive of `[Service]`, in order.
@@ -22,17 +36,28 @@ struct Unit {
 }
 
 /// A started unit; its daemon is killed when dropped.
-struct Started<'a> {
+pub(crate) struct Started<'a> {
     unit: &'a Unit,
     daemon: Child,
     portal: std::net::SocketAddr,
 }
 
 impl Unit {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
         Self::on(directory, socket, 0)
+    }
+
+    /// A unit with the drop-in [`UNPRIVILEGED`], and copies of the programs that its user can execute.
+    pub(crate) fn unprivileged() -> Self {
+        let unit = Self::new();
+        let programs = unit.path("programs");
+        std::fs::create_dir(&programs).unwrap();
+        for name in ["tgtd", "tgtadm", "tgt-admin"] {
+            std::fs::copy(binaries().join(name), programs.join(name)).unwrap();
+        }
+        Self { programs, unprivileged: true, ..unit }
     }
 
     /// Another unit, whose daemon has this control port.
@@ -41,7 +66,7 @@ impl Unit {
     }
 
     fn on(directory: TempDir, socket: PathBuf, control_port: u16) -> Self {
-        let text = include_str!("../../../dist/tgt.service");
+        let text = std::fs::read_to_string(UNIT).unwrap();
         let (_, service) = text.split_once("[Service]\n").unwrap();
         let (service, _) = service.split_once("[Install]\n").unwrap();
         let mut directives = BTreeMap::<String, Vec<String>>::new();
@@ -58,15 +83,24 @@ impl Unit {
         environment.insert("TGTD_CONFIG".to_owned(), config.to_str().unwrap().to_owned());
         environment.insert("TGTD_CONTROL_PORT".to_owned(), control_port.to_string());
         environment.insert("TGTD_OPTS".to_owned(), "--iscsi portal=127.0.0.1:0".to_owned());
-        Self { directory, socket, service: directives, environment }
+        let programs = binaries().to_owned();
+        Self { directory, programs, unprivileged: false, socket, service: directives, environment }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
+    /// Gives the unit's files to the user of its daemon.
+    fn give(&self, path: &Path) {
+        if self.unprivileged {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            assert!(Command::new("chown").args(["-R", &owner]).arg(path).status().unwrap().success());
+        }
+    }
+
     /// Writes a configuration of targets with one disk each.
-    fn configure(&self, targets: &[&str]) {
+    pub(crate) fn configure(&self, targets: &[&str]) {
         let installed = include_str!("../../../dist/targets.conf");
         let here = installed.replace("/etc/tgt", self.directory.path().to_str().unwrap());
         std::fs::write(self.path("targets.conf"), here).unwrap();
@@ -80,6 +114,15 @@ impl Unit {
             format!("<target {name}>\n  backing-store {disk}\n</target>\n")
         };
         std::fs::write(self.path("conf.d/all.conf"), targets.iter().map(target).collect::<String>()).unwrap();
+        self.give(self.directory.path());
+    }
+
+    /// A command that runs with the settings of the unit.
+    pub(crate) fn confined(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_confined"));
+        let drop_in = if self.unprivileged { format!(":{UNPRIVILEGED}") } else { String::new() };
+        command.arg(format!("{UNIT}{drop_in}")).arg(program).stdin(Stdio::null());
+        command
     }
 
     /// Parses a command line of the unit; the flag is true if the command may fail.
@@ -95,10 +138,21 @@ impl Unit {
             }
         }
         let program = words[0].strip_prefix("/usr/sbin/").expect("a program in /usr/sbin");
-        let mut command = Command::new(Brand::Ours.program(program));
+        let mut command = self.confined(self.programs.join(program));
         command.args(&words[1..]).env("TGT_IPC_SOCKET", &self.socket).env_remove("NOTIFY_SOCKET");
-        command.stdin(Stdio::null());
+        if self.unprivileged {
+            command.envs(self.environment_of_the_user());
+        }
         (command, may_fail)
+    }
+
+    /// The environment that the drop-in sets, with the directories of this unit.
+    fn environment_of_the_user(&self) -> Vec<(String, String)> {
+        let directory = self.directory.path().to_str().unwrap();
+        let text = std::fs::read_to_string(UNPRIVILEGED).unwrap();
+        let set = text.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        let here = |value: &str| value.replace("/run/tgtd", directory).replace("/var/lib", directory);
+        set.map(|(name, value)| (name.to_owned(), here(value))).collect()
     }
 
     /// Runs the commands of a directive; calls `after` after each, and returns their outputs.
@@ -115,17 +169,17 @@ impl Unit {
     }
 
     /// Writes a file that the configuration includes.
-    fn include(&self, name: &str, text: &str) {
+    pub(crate) fn include(&self, name: &str, text: &str) {
         std::fs::write(self.path("conf.d").join(name), text).unwrap();
     }
 
-    fn adm(&self, words: &[&str]) -> Output {
+    pub(crate) fn adm(&self, words: &[&str]) -> Output {
         let (mut command, _) = self.command("/usr/sbin/tgtadm -C ${TGTD_CONTROL_PORT}");
         command.args(words).output().unwrap()
     }
 
     /// Starts the daemon, waits for READY, and runs the following commands.
-    fn start(&self) -> Started<'_> {
+    pub(crate) fn start(&self) -> Started<'_> {
         let started = self.start_daemon();
         let last = self.service["ExecStartPost"].len() - 1;
         assert!(matches!(started.login("one"), Err(End::Closed(_))));
@@ -158,11 +212,12 @@ impl Unit {
     }
 
     /// Starts the daemon only.
-    fn start_daemon(&self) -> Started<'_> {
+    pub(crate) fn start_daemon(&self) -> Started<'_> {
         assert_eq!(self.service["Type"], ["notify"]);
         let notify = self.path("notify");
         let _ = std::fs::remove_file(&notify);
         let supervisor = UnixDatagram::bind(&notify).unwrap();
+        self.give(&notify);
         supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
         let (mut command, _) = self.command(&self.service["ExecStart"][0]);
         let log = std::fs::File::create(self.path("log")).unwrap();
@@ -179,15 +234,24 @@ impl Unit {
 }
 
 impl Started<'_> {
-    fn login(&self, target: &str) -> Result<Client, End> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// URL of the disk of a target for QEMU.
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("iscsi://{}/{}/{DISK}", self.portal, full_name(target))
+    }
+
+    pub(crate) fn login(&self, target: &str) -> Result<Client, End> {
         Client::try_login(self.portal, LOCALHOST, &next_name(), &full_name(target), DISK)
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.unit.path("log")).unwrap()
     }
 
-    fn targets(&self) -> Vec<String> {
+    pub(crate) fn targets(&self) -> Vec<String> {
         let shown = self.unit.adm(&["--mode", "target", "--op", "show"]);
         let text = String::from_utf8(shown.stdout).unwrap();
         let names = text.lines().filter_map(|line| line.strip_prefix("Target ")?.split_once(": "));
@@ -197,7 +261,7 @@ impl Started<'_> {
     }
 
     /// Runs the stop commands, which must end the daemon without a signal.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.unit.run("ExecStop", |_| ());
         let mut status = None;
         wait_until("the daemon exits", || {
@@ -215,13 +279,21 @@ impl Drop for Started<'_> {
     }
 }
 
-fn full_name(target: &str) -> String {
+pub(crate) fn full_name(target: &str) -> String {
     format!("iqn.2026-01.org.example:{target}")
 }
 
 #[test]
 fn unit_starts_reloads_stops_and_starts_again() {
-    let unit = Unit::new();
+    start_reload_stop_and_start_again(&Unit::new());
+}
+
+#[test]
+fn unprivileged_unit_starts_reloads_stops_and_starts_again() {
+    start_reload_stop_and_start_again(&Unit::unprivileged());
+}
+
+fn start_reload_stop_and_start_again(unit: &Unit) {
     unit.configure(&["one"]);
     let started = unit.start();
     let mut session = started.login("one").unwrap();
