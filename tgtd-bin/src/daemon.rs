@@ -1,5 +1,5 @@
-//! The duties of a daemon process: detach from its starter, write the pid file, raise limits, handle signals, notify
-//! systemd.
+//! The duties of a daemon process: detach from its starter, write the pid file, raise limits, protect its memory, handle
+//! signals, notify systemd.
 //!
 //! To detach, the program starts itself again instead of forking, so that no thread or lock is copied. The starting
 //! process exits when the daemon serves, so that a script can call `tgtadm` right after `tgtd`.
@@ -11,7 +11,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -118,11 +118,27 @@ pub(crate) fn raise_limits(expected: bool) {
     };
     let wanted = Rlimit { current: Some(highest), maximum: Some(highest) };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
-        log::log!(level, "cannot raise the limit of open files to {highest}: {error}");
         let allowed = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let level = if suffices(allowed) { log::Level::Debug } else { level };
+        log::log!(level, "cannot raise the limit of open files to {highest}: {error}");
         // Up to the hard limit no privilege is needed.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed });
     }
+}
+
+/// Whether a hard limit of open files is enough: tgt.service sets it, and withholds the privilege to raise it.
+fn suffices(open_files: Option<u64>) -> bool {
+    open_files.is_none_or(|limit| limit >= OPEN_FILES)
+}
+
+/// Makes the kernel write no core of this process, which would contain CHAP secrets, and hide its memory from other
+/// processes of its user (PR_SET_DUMPABLE). Processes with CAP_SYS_PTRACE can still read it.
+///
+/// # Errors
+/// The kernel refuses it.
+pub(crate) fn protect_memory() -> Result<(), Failure> {
+    let set = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    set.map_err(std::io::Error::from).map_err(Failure::process("protect the memory"))
 }
 
 /// What the daemon does on a signal.
@@ -198,6 +214,8 @@ fn notify(state: &[NotifyState<'_>]) {
 /// The message of the daemon to the process that started it.
 const SERVING: &[u8] = b"serving\n";
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
+/// `LimitNOFILE=` of tgt.service.
+const OPEN_FILES: u64 = 1 << 20;
 const NR_OPEN_FILE: &str = "/proc/sys/fs/nr_open";
 
 #[cfg(test)]
@@ -248,5 +266,12 @@ mod tests {
         raise_limits(false);
         let limit = rustix::process::getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum, "the soft limit is at the hard one");
+    }
+
+    #[test]
+    fn limit_of_the_unit_suffices_for_open_files() {
+        let unit = include_str!("../../dist/tgt.service");
+        assert!(unit.contains(&format!("\nLimitNOFILE={OPEN_FILES}\n")));
+        assert!(suffices(None) && suffices(Some(OPEN_FILES)) && !suffices(Some(OPEN_FILES - 1)));
     }
 }

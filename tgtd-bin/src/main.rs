@@ -44,6 +44,7 @@ fn run(args: &Args) -> Result<u8, Failure> {
     logging::start(args.logs_to_stderr(), args.debug())?;
     // With --export, or without root's privileges, the limits are not expected to be raised.
     daemon::raise_limits(args.exports.is_empty() && rustix::process::geteuid().is_root());
+    daemon::protect_memory()?;
     if !args.iser.is_empty() {
         log::warn!("--iser has no effect: RDMA is not supported, and the driver iser is in the state error");
     }

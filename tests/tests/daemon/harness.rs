@@ -93,6 +93,16 @@ impl Daemon {
         Self::run(command, directory, Brand::Ours, CONTROL_PORT)
     }
 
+    /// Starts our daemon with the highest permitted limit of core dumps.
+    #[track_caller]
+    pub(crate) fn start_with_cores() -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -S -c $(ulimit -H -c) && exec \"$0\" \"$@\""]);
+        command.arg(Brand::Ours.program("tgtd")).args(["-f", "-C", CONTROL_PORT]);
+        command.args(["--iscsi", "portal=127.0.0.1:0"]).stdin(Stdio::null());
+        Self::run(command, tempfile::tempdir().expect("a directory"), Brand::Ours, CONTROL_PORT)
+    }
+
     /// Starts our daemon with this standard error and `JOURNAL_STREAM`.
     #[track_caller]
     pub(crate) fn start_logging_to(stderr: Stdio, journal_stream: &str, options: &[&str]) -> Self {

@@ -16,6 +16,7 @@ mod closing;
 mod connections;
 mod confinement;
 mod consumers;
+mod core_dumps;
 mod descriptors;
 mod documents;
 mod hanging;

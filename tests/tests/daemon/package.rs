@@ -118,7 +118,9 @@ fn assert_content(package: &Path) -> String {
         let (_, section) = page.rsplit_once('.').unwrap();
         assert_eq!(mode(&format!("/usr/share/man/man{section}/{page}.gz")), Some("-rw-r--r--"), "{page}");
     }
-    assert_eq!(mode("/usr/share/doc/tgt-rs/json.md"), Some("-rw-r--r--"), "tgtadm(8) refers to it");
+    for document in ["json.md", "security.md", "examples/unprivileged.conf"] {
+        assert_eq!(mode(&format!("/usr/share/doc/tgt-rs/{document}")), Some("-rw-r--r--"), "{document}");
+    }
     assert_links_lead_to_files(package, &content);
     let unit = content.keys().find(|path| path.ends_with("/systemd/system/tgt.service")).expect("a unit");
     assert_eq!(
