@@ -54,7 +54,7 @@ pub(super) const CRATES: &[Layers] = &[
             module("page::vpd", &["page"]),
             module("device", &["lun", "status", "sense", "store", "cdb", "page"]),
             module("device::answer", &["device", "status", "sense", "cdb", "page"]),
-            module("device::task", &["device", "device::answer", "sense"]),
+            module("device::task", &["device", "device::answer", "sense", "store"]),
             module("device::reservation", &["device", "device::answer", "sense", "cdb", "page", "page::persist"]),
             module("device::unit", &["device", "device::answer", "device::reservation", "sense", "store"]),
             module("device::request", &["device", "device::answer", "device::task", "device::unit", "sense"]),
