@@ -1,8 +1,8 @@
 //! Test support: initiators written on `iscsi-proto` and the target's engine, in memory, in one thread, on a simulated
 //! clock, with stores that misbehave on demand. Every random number comes from a seed.
 //!
-//! - [`pair`]: the target's side, its connections, and how bytes and time advance
-//! - [`loops`]: several loops that serve one target
+//! - [`pair`]: the target's side, its control plane and loops, and how bytes and time advance
+//! - [`wire`]: a TCP connection in memory
 //! - [`setup`]: parameters and units of the target
 //! - [`initiator`]: one connection of an initiator, from login to logout
 //! - [`sim_store`]: a store that delays, reorders, fails or hangs operations
@@ -21,10 +21,10 @@ pub mod control;
 pub mod initiator;
 pub mod load;
 pub mod log_lines;
-pub mod loops;
 pub mod lossy_store;
 pub mod pair;
 pub mod random;
 pub mod setup;
 pub mod sim_store;
 pub mod trace;
+pub mod wire;

@@ -1,12 +1,11 @@
 //! Warm commands allocate nothing: a counting allocator counts during 10 000 commands of 4 KiB each.
 //!
-//! The test drives the shard as a loop does, with PDUs encoded in advance. It is one test because the allocator counts
+//! The test drives a loop in memory, with PDUs encoded in advance. It is one test because the allocator counts
 //! for the whole process.
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,11 +13,11 @@ use backstores::memory::Memory;
 use backstores::null::Null;
 use iscsi_proto::pdu::{DataOut, ScsiCommand};
 use scsi_core::store::Backstore;
-use target_engine::shard::Env;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::Setup;
 use tgt_tests::sim_store::{Behaviour, SimStore};
+use tgt_tests::wire::Wire;
 
 /// The system's allocator, counting allocations.
 struct Counting;
@@ -77,38 +76,17 @@ fn prepare(session: &mut Initiator, write: bool) -> Prepared {
     Prepared { command: head, data_out: Some(session.wire_bytes(&bhs, &[], &data).to_vec()) }
 }
 
-/// Receives one command, handles its completions and sends its responses, as a turn of a loop does.
-fn turn(pair: &Pair, done: &mut Vec<scsi_core::store::Completion>, prepared: &mut Prepared) {
-    let mut side = pair.side();
-    let side = &mut *side;
-    let index = side.connection_of(0).expect("a connection that has logged in");
-    let mut env = Env { engines: &mut side.engines, pool: &mut side.pool, now: side.clock.now() };
-    side.shard.receive(index, &prepared.command, &mut env);
+/// Sends one command. The loop receives it, handles its completions and sends its responses.
+fn turn(pair: &Pair, wire: &Wire, prepared: &mut Prepared) {
+    pair.deliver(0, &prepared.command);
     if let Some(data_out) = &mut prepared.data_out {
-        // The Target Transfer Tag is in the R2T that is queued for sending.
-        let connection = side.shard.connection(index).expect("the connection");
-        let mut slices = [IoSlice::new(&[]); 8];
-        connection.transmit.slices(&mut slices);
-        assert_eq!(slices[0][0] & 0x3f, 0x31, "an R2T");
-        data_out[20..24].copy_from_slice(&slices[0][20..24]);
-        side.shard.receive(index, data_out, &mut env);
+        wire.read_all(|sent| {
+            assert_eq!(sent[0] & 0x3f, 0x31, "an R2T");
+            data_out[20..24].copy_from_slice(&sent[20..24]);
+        });
+        pair.deliver(0, data_out);
     }
-    if side.shard.take_submitted() {
-        for (_, engine) in env.engines.iter_mut() {
-            engine.kick();
-            engine.reap(done);
-        }
-    }
-    for completion in done.drain(..) {
-        side.shard.complete(completion, &mut env);
-    }
-    let connection = side.shard.connection(index).expect("the connection");
-    while !connection.transmit.is_empty() {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let filled = connection.transmit.slices(&mut slices);
-        let count = slices[..filled].iter().map(|slice| slice.len()).sum();
-        connection.transmit.advance(count, env.pool);
-    }
+    wire.read_all(|sent| assert!(sent.len() >= 48, "a response"));
 }
 
 /// Number of allocations of 10 000 commands after a warm-up.
@@ -116,14 +94,14 @@ fn allocations(store: Arc<dyn Backstore>, options: &LoginOptions, write: bool) -
     let pair = Pair::new(Setup::disk(store));
     let mut session = Initiator::login_as(&pair, options);
     let mut commands: Vec<_> = (0..WARM + COMMANDS).map(|_| prepare(&mut session, write)).collect();
-    let mut done = Vec::with_capacity(64);
+    let wire = pair.wire(0);
     let (warm, measured) = commands.split_at_mut(WARM);
-    warm.iter_mut().for_each(|prepared| turn(&pair, &mut done, prepared));
+    warm.iter_mut().for_each(|prepared| turn(&pair, &wire, prepared));
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    measured.iter_mut().for_each(|prepared| turn(&pair, &mut done, prepared));
+    measured.iter_mut().for_each(|prepared| turn(&pair, &wire, prepared));
     let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    assert_eq!(pair.side().shard.running(), 0, "all commands ended");
-    assert_eq!(pair.side().pool.used_bytes(), 0);
+    assert_eq!(pair.side().running(), 0, "all commands ended");
+    assert_eq!(pair.side().pool().used_bytes(), 0);
     count
 }
 

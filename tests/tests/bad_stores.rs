@@ -6,6 +6,7 @@ use std::time::Duration;
 use scsi_core::device::unit::{Unit, UnitConfig};
 use scsi_core::sense::AdditionalSense;
 use scsi_core::store::IoError;
+use target_engine::control::messages::LoopError;
 use target_engine::limits::{WARNINGS_MAX, WARNINGS_PERIOD};
 use tgt_tests::bad_store::{BadStore, EDGE, Fault};
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
@@ -186,10 +187,7 @@ fn panic_in_cancel_or_detach_completes_abort_and_removal() {
     assert!(log_lines::take().iter().any(|line| line.contains("cancel panics")));
 
     let (pair, mut session, _) = disks(Fault::PanicDetach);
-    pair.side().with_env(|shard, env| {
-        shard.remove_unit(scsi_core::lun::Lun::new(DISK).unwrap(), env.now, env);
-    });
-    pair.settle();
+    pair.side().remove_unit(DISK);
     assert!(log_lines::take().iter().any(|line| line.contains("detach panics")));
     assert_eq!(read(&mut session, SAME, GOOD_LBA.into()), FAILURE);
     assert_eq!(read(&mut session, OTHER, GOOD_LBA.into()), None);
@@ -202,10 +200,8 @@ fn store_that_cannot_be_attached_is_refused() {
     for (fault, error) in [(Fault::PanicAttach, IoError::ABANDONED), (Fault::NoEngine, IoError::MISBEHAVED)] {
         let (pair, mut session, _) = disks(Fault::None);
         let unit = Unit::new(UnitConfig::disk(1, 4), Some(Arc::new(BadStore::new(fault))));
-        let lun = scsi_core::lun::Lun::new(4).unwrap();
-        let added = pair.side().with_env(|shard, env| shard.add_unit(lun, unit, env));
-        assert_eq!(added, Err(error), "{fault:?}");
-        pair.settle();
+        let added = pair.side().add_unit(4, &unit);
+        assert_eq!(added, Err(LoopError::Store(error)), "{fault:?}");
         assert_eq!(read(&mut session, OTHER, GOOD_LBA.into()), None);
     }
 }

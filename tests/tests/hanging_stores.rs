@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scsi_core::device::unit::{Unit, UnitConfig};
-use scsi_core::lun::Lun;
 use scsi_core::status::Status;
 use target_engine::limits::{HANG_AFTER, HANG_BUSY};
-use target_engine::shard::ShardEvent;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
@@ -148,16 +146,14 @@ fn removed_hung_unit_keeps_its_buffers_until_completion() {
     store.behave(Behaviour::DEAD);
     session.begin(&WRITE, Io::Write(&[1; 2048]));
     pair.advance(HANG_AFTER + MOMENT);
-    let lun = Lun::new(DISK).expect("a valid LUN");
-    pair.side().with_env(|shard, env| shard.remove_unit(lun, env.now, env));
-    pair.settle();
-    assert!(pair.side().pool.used_bytes() > 0, "the store may still read the buffers");
-    assert!(!pair.side().events.contains(&ShardEvent::UnitGone(lun)));
+    let removal = pair.side().remove_unit(DISK);
+    assert!(pair.side().pool().used_bytes() > 0, "the store may still read the buffers");
+    assert_eq!(pair.side().answer_to(removal), None);
     session.lun = OTHER;
     session.run(&READ, Io::Read(2048)).good();
     store.release();
     pair.settle();
-    assert!(pair.side().events.contains(&ShardEvent::UnitGone(lun)));
+    assert_eq!(pair.side().answer_to(removal), Some(Ok(())));
     session.hang_up();
     pair.assert_clean();
 }

@@ -92,10 +92,10 @@ fn preempt_and_abort_aborts_commands_of_the_holder() {
     assert_eq!(persist_out(&mut new, PersistOut::Register, (0, 2)), 0);
     store.behave(Behaviour::HANG);
     let itt = old.begin(&READ, Io::Read(2048));
-    assert_eq!(pair.side().shard.running(), 1);
+    assert_eq!(pair.side().running(), 1);
     store.behave(Behaviour::INLINE);
     assert_eq!(persist_out(&mut new, PersistOut::PreemptAndAbort(EXCLUSIVE), (2, 1)), 0);
-    assert_eq!(pair.side().shard.running(), 0);
+    assert_eq!(pair.side().running(), 0);
     old.poll();
     assert!(old.take_reply(itt).is_none(), "an aborted command has no response");
     assert_eq!(

@@ -1,29 +1,33 @@
-//! The target's side of the tests in memory: one target on one loop, its logins, the bytes between it and its initiators,
-//! and the simulated clock. It does the work of the control thread and of a loop without sockets and threads.
+//! The target's side of the tests in memory: the control plane, its loops, the bytes between them and the initiators, and
+//! the simulated clock. It drives the same [`Control`] and [`LoopState`](target_engine::loop_state::LoopState) as the
+//! daemon, without sockets and threads.
 
 mod logins;
+mod world;
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use iscsi_proto::params::SessionParams;
 use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
-use scsi_core::store::Engines;
 use target_engine::buffers::Pool;
-use target_engine::iscsi::connection::ConnectionState;
+use target_engine::control::dispatch::{Control, Outside};
+use target_engine::control::jobs::JobDone;
+use target_engine::control::messages::{LoopError, Ticket, ToLoop};
+use target_engine::control::pending::ClientId;
+use target_engine::control::report::Reply;
+use target_engine::control::request::{Binding, Request};
 use target_engine::iscsi::discovery::Discovery;
 use target_engine::iscsi::login::{Login, LoginConfig};
-use target_engine::keys::ConnectionIndex;
-use target_engine::model::sessions::SessionDirectory;
-use target_engine::shard::{Env, ShardEvent, TargetShard};
+use target_engine::model::Tid;
 
+use self::world::OWN_TICKETS;
+pub use self::world::World;
 use crate::clock::Clock;
-use crate::setup::Setup;
+use crate::setup::{Setup, TARGET};
+use crate::wire::Wire;
 
 /// The target's side, shared by its initiators.
 #[derive(Clone)]
@@ -31,65 +35,88 @@ pub struct Pair(Rc<RefCell<Side>>);
 
 /// The shared state of a [`Pair`].
 pub struct Side {
-    /// The target's loop.
-    pub shard: TargetShard,
-    /// The loop's engines.
-    pub engines: Engines,
-    /// The loop's buffers.
-    pub pool: Pool,
+    /// The control plane.
+    pub control: Control,
+    /// Its loops, and what it has asked for.
+    pub world: World,
     /// The time.
     pub clock: Clock,
-    /// The sessions.
-    pub directory: SessionDirectory,
-    /// Its parameters; `chunk`, `refuse` and `auth` may be changed at any time.
+    /// The target's parameters; `chunk`, `refuse` and `auth` may be changed at any time.
     pub setup: Setup,
-    /// Events that are for other loops or for the control thread.
-    pub events: Vec<ShardEvent>,
-    /// The test calls `step` and `settle` itself.
+    /// The test calls `step` and `settle` itself: what initiators send is received, but stores complete nothing.
     pub manual: bool,
-    wires: Vec<Wire>,
-    negotiated: BTreeMap<u16, SessionParams>,
+    connections: Vec<Connection>,
+    tickets: u64,
 }
 
-/// A TCP connection in memory.
-struct Wire {
+/// A connection of an initiator.
+struct Connection {
+    wire: Wire,
     phase: Phase,
-    to_initiator: Vec<u8>,
-    /// The initiator reads nothing.
-    stalled: bool,
 }
 
 enum Phase {
     Login(Box<Login>),
     Discovery(Box<Discovery>),
-    /// A connection of the shard.
-    Full(ConnectionIndex),
-    Closed,
+    /// The loop of its session serves it.
+    Attached,
 }
 
 impl Pair {
-    /// A target without sessions.
+    /// A target without sessions, on one loop.
     ///
     /// # Panics
-    /// A store cannot be attached.
+    /// It cannot be made.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let mut side = Side {
-            shard: TargetShard::new(1, Arc::new(setup.settings.clone())),
-            engines: Engines::default(),
-            pool: Pool::default(),
-            clock: Clock::start(),
-            directory: SessionDirectory::default(),
-            setup: setup.clone(),
-            events: Vec::new(),
-            manual: false,
-            wires: Vec::new(),
-            negotiated: BTreeMap::new(),
+        Self::with_loops(setup, 1)
+    }
+
+    /// A target without sessions, on this many loops.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_loops(setup: Setup, loops: usize) -> Self {
+        let pair = Self::managed(setup);
+        let mut side = pair.side();
+        let settings = Arc::new(side.setup.settings.clone());
+        let unit = |(lun, unit): &(u64, Arc<Unit>)| (Lun::new(*lun).expect("a LUN"), Arc::clone(unit));
+        side.world.fixed = Some((settings, side.setup.units.iter().map(unit).collect()));
+        let update = |name: &str, value: usize| Request::TargetUpdate {
+            tid: TID,
+            name: name.to_owned(),
+            value: value.to_string(),
         };
-        for (lun, unit) in setup.units {
-            side.add_unit(lun, unit);
+        let connections = side.setup.keys.session.max_connections.into();
+        let rule = Binding::Initiators { address: Some("ALL".to_owned()), name: None };
+        for request in [
+            Request::TargetNew { tid: TID, name: TARGET.to_owned() },
+            Request::TargetBind { tid: TID, rule },
+            update("MaxConnections", connections),
+            update("loops", loops),
+        ] {
+            let reply = side.request(ClientId(0), request).expect("these are answered at once");
+            reply.expect("the target can be made");
         }
-        Self(Rc::new(RefCell::new(side)))
+        side.settle();
+        drop(side);
+        pair
+    }
+
+    /// A control plane without targets.
+    #[must_use]
+    pub fn managed(setup: Setup) -> Self {
+        let clock = Clock::start();
+        Self(Rc::new(RefCell::new(Side {
+            control: Control::default(),
+            world: World::new(clock.now()),
+            clock,
+            setup,
+            manual: false,
+            connections: Vec::new(),
+            tickets: OWN_TICKETS,
+        })))
     }
 
     /// The shared state.
@@ -102,72 +129,64 @@ impl Pair {
     #[must_use]
     pub fn connect(&self) -> usize {
         let mut side = self.side();
-        let login = Login::new(LoginConfig::default(), side.clock.now());
-        side.wires.push(Wire {
-            phase: Phase::Login(Box::new(login)),
-            to_initiator: Vec::new(),
-            stalled: false,
-        });
-        side.wires.len() - 1
+        let login = Box::new(Login::new(LoginConfig::default(), side.clock.now()));
+        side.connections.push(Connection { wire: Wire::default(), phase: Phase::Login(login) });
+        side.connections.len() - 1
     }
 
-    /// Feeds bytes of an initiator, in pieces.
-    pub fn deliver(&self, wire: usize, bytes: &[u8]) {
+    /// Sends bytes of an initiator, in pieces.
+    pub fn deliver(&self, connection: usize, bytes: &[u8]) {
         let mut side = self.side();
-        let chunk = side.setup.chunk;
-        for piece in bytes.chunks(chunk.min(bytes.len().max(1))) {
-            side.feed(wire, piece);
-            side.after();
-        }
-        if !side.manual {
+        let logs_in = !matches!(side.connections[connection].phase, Phase::Attached);
+        side.feed(connection, bytes);
+        if !side.manual || logs_in {
             side.settle();
+        } else {
+            side.receive();
         }
     }
 
     /// Closes the initiator's side of a connection.
-    pub fn hang_up(&self, wire: usize) {
+    pub fn hang_up(&self, connection: usize) {
         let mut side = self.side();
-        if let Phase::Full(index) = side.wires[wire].phase {
-            side.with_env(|shard, env| shard.close_connection(index, env));
-        }
-        side.wires[wire].phase = Phase::Closed;
-        if !side.manual {
+        side.connections[connection].wire.hang_up();
+        if side.manual {
+            side.receive();
+        } else {
             side.settle();
         }
     }
 
     /// The bytes that the target has sent since the last call.
     #[must_use]
-    pub fn take(&self, wire: usize) -> Vec<u8> {
-        std::mem::take(&mut self.side().wires[wire].to_initiator)
+    pub fn take(&self, connection: usize) -> Vec<u8> {
+        self.wire(connection).read_all(<[u8]>::to_vec)
     }
 
-    /// Whether the target has closed the connection.
+    /// A connection.
     #[must_use]
-    pub fn is_closed(&self, wire: usize) -> bool {
-        matches!(self.side().wires[wire].phase, Phase::Closed)
+    pub fn wire(&self, connection: usize) -> Wire {
+        self.side().connections[connection].wire.clone()
+    }
+
+    /// Whether a side has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self, connection: usize) -> bool {
+        self.wire(connection).is_closed()
     }
 
     /// The initiator stops reading, or goes on.
-    pub fn stall(&self, wire: usize, stalled: bool) {
-        let mut side = self.side();
-        side.wires[wire].stalled = stalled;
-        side.settle();
+    pub fn stall(&self, connection: usize, stalled: bool) {
+        self.wire(connection).stall(stalled);
+        self.settle();
     }
 
     /// Advances the time; timeouts on the way are handled at their time.
     pub fn advance(&self, time: Duration) {
-        let mut side = self.side();
-        let until = side.clock.now() + time;
-        while let Some(next) = side.next_timeout().filter(|next| *next <= until) {
-            side.clock.move_to(next);
-            side.handle_timeouts();
-        }
-        side.clock.move_to(until);
-        side.handle_timeouts();
+        self.side().advance(time);
     }
 
-    /// Runs the stores and the shard until nothing moves.
+    /// Runs the stores and the loops until nothing moves.
     pub fn settle(&self) {
         self.side().settle();
     }
@@ -178,183 +197,170 @@ impl Pair {
     /// Something is left.
     pub fn assert_clean(&self) {
         let side = self.side();
-        assert_eq!(side.shard.running(), 0, "tasks");
-        assert_eq!(side.shard.session_count(), 0, "sessions");
-        assert_eq!(side.pool.used_bytes(), 0, "pool bytes in use");
-        assert_eq!(side.pool.reserved_bytes(), 0, "pool bytes set aside");
-        assert!(side.directory.is_empty(), "directory entries");
+        assert_eq!(side.running(), 0, "tasks");
+        assert_eq!(side.session_count(), 0, "sessions");
+        for state in side.world.states() {
+            assert_eq!(state.pool().used_bytes(), 0, "pool bytes in use");
+            assert_eq!(state.pool().reserved_bytes(), 0, "pool bytes set aside");
+        }
+        assert!(side.control.sessions().is_empty(), "directory entries");
     }
 }
 
+/// The number of the target of [`Pair::new`].
+const TID: Tid = match Tid::new(1) {
+    Some(tid) => tid,
+    None => panic!("1 is a number of a target"),
+};
+
 impl Side {
-    /// Adds a unit.
+    /// Commands that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.world.commands_of(TID)
+    }
+
+    /// Sessions on the loops, closing ones included.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.world.sessions_of(TID)
+    }
+
+    /// The buffers of the first loop.
     ///
     /// # Panics
-    /// Its store cannot be attached.
-    pub fn add_unit(&mut self, lun: u64, unit: Arc<Unit>) {
-        let lun = Lun::new(lun).expect("a number of a unit");
-        self.with_env(|shard, env| shard.add_unit(lun, unit, env)).expect("the store can be attached");
-    }
-
-    /// The shard's connection of a wire that is logged in.
+    /// There is no loop.
     #[must_use]
-    pub fn connection_of(&self, wire: usize) -> Option<ConnectionIndex> {
-        match self.wires.get(wire)?.phase {
-            Phase::Full(connection) => Some(connection),
-            _ => None,
+    pub fn pool(&self) -> &Pool {
+        self.world.states().next().expect("a loop").pool()
+    }
+
+    /// Asks the control plane. `None`: the reply comes later.
+    pub fn request(&mut self, client: ClientId, request: Request) -> Option<Reply> {
+        self.control.request(client, request, self.clock.now(), &mut self.world)
+    }
+
+    /// Gives the control plane the result of a job.
+    pub fn job_done(&mut self, done: JobDone) {
+        self.control.job_done(done, self.clock.now(), &mut self.world);
+    }
+
+    /// Sends a message to all loops, as the control plane does. Returns the ticket of its answer.
+    pub fn send(&mut self, message: impl Fn(Tid, Ticket) -> ToLoop) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        for id in self.world.ids() {
+            self.world.send(id, message(TID, ticket)).expect("the loop runs");
         }
+        self.settle();
+        ticket
     }
 
-    /// Calls the shard with its environment.
-    pub fn with_env<T>(&mut self, call: impl FnOnce(&mut TargetShard, &mut Env<'_>) -> T) -> T {
-        let now = self.clock.now();
-        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now };
-        call(&mut self.shard, &mut env)
+    /// The answer of a loop, the last one if several have answered.
+    #[must_use]
+    pub fn answer_to(&self, ticket: Ticket) -> Option<Result<(), LoopError>> {
+        self.world.answers.get(&ticket).copied()
     }
 
-    /// Runs one turn of the stores and of the shard. Returns false if nothing moved.
+    /// Adds a unit.
+    ///
+    /// # Errors
+    /// Its store cannot be attached.
+    ///
+    /// # Panics
+    /// The loop does not answer.
+    pub fn add_unit(&mut self, lun: u64, unit: &Arc<Unit>) -> Result<(), LoopError> {
+        let lun = Lun::new(lun).expect("a number of a unit");
+        let ticket = self.send(|tid, ticket| ToLoop::AddUnit(tid, lun, Arc::clone(unit), ticket));
+        self.answer_to(ticket).expect("it is answered at once")
+    }
+
+    /// Removes a unit now. The answer to the ticket comes when it is gone.
+    ///
+    /// # Panics
+    /// It is no LUN.
+    pub fn remove_unit(&mut self, lun: u64) -> Ticket {
+        let (lun, by) = (Lun::new(lun).expect("a number of a unit"), Some(self.clock.now()));
+        self.send(|tid, ticket| ToLoop::RemoveUnit { tid, lun, by, ticket })
+    }
+
+    /// Runs one turn of each loop, and then the control plane. Returns false if nothing moved.
     pub fn step(&mut self) -> bool {
-        let mut done = Vec::new();
-        self.engines.kick();
-        self.engines.reap(&mut done);
-        let ready = self.shard.has_ready();
-        let lost = done.is_empty() && self.engines.take_lost();
-        if lost {
-            self.with_env(TargetShard::fail_lost);
+        let now = self.clock.now();
+        let moved = self.world.step(now, self.setup.chunk);
+        let mut messages = false;
+        while let Some(message) = self.world.to_control.pop_front() {
+            messages = true;
+            self.control.message(message, now, &mut self.world);
         }
-        let moved = ready || lost || !done.is_empty();
-        for completion in done {
-            self.with_env(|shard, env| shard.complete(completion, env));
-        }
-        if ready {
-            self.with_env(TargetShard::run_ready);
-        }
-        self.after();
-        moved
+        moved || messages
+    }
+
+    fn receive(&mut self) {
+        let now = self.clock.now();
+        self.world.receive(now, self.setup.chunk);
     }
 
     /// Steps until nothing moves.
     pub fn settle(&mut self) {
-        self.after();
         while self.step() {}
     }
 
-    fn feed(&mut self, wire: usize, mut piece: &[u8]) {
+    fn feed(&mut self, number: usize, bytes: &[u8]) {
         let now = self.clock.now();
-        match &mut self.wires[wire].phase {
-            Phase::Login(login) => {
-                login.receive(piece, now);
-                self.drive_login(wire);
-            }
-            Phase::Discovery(discovery) => {
-                discovery.receive(piece, now);
-                self.drive_discovery(wire);
-            }
-            Phase::Full(index) => {
-                let index = *index;
-                // As one readv does it: first the payload that is being received, then the scratch.
-                if let Some(connection) = self.shard.connection(index)
-                    && let Some(space) = connection.receiver.space()
-                {
-                    let count = space.len().min(piece.len());
-                    space[..count].copy_from_slice(&piece[..count]);
-                    connection.receiver.filled(count);
-                    piece = &piece[count..];
+        for piece in bytes.chunks(self.setup.chunk.min(bytes.len().max(1))) {
+            let connection = &mut self.connections[number];
+            match &mut connection.phase {
+                _ if connection.wire.is_closed() => return,
+                Phase::Login(login) => {
+                    login.receive(piece, now);
+                    self.drive_login(number);
                 }
-                self.with_env(|shard, env| shard.receive(index, piece, env));
-            }
-            Phase::Closed => {}
-        }
-    }
-
-    /// Sends queued bytes and acts on events, as a driver does after each call.
-    fn after(&mut self) {
-        if self.shard.take_submitted() {
-            self.engines.kick();
-        }
-        self.shard.take_touched(&mut Vec::new());
-        for wire in 0..self.wires.len() {
-            self.flush(wire);
-        }
-        let mut events = Vec::new();
-        self.shard.take_events(&mut events);
-        events.into_iter().for_each(|event| self.event(event));
-    }
-
-    fn flush(&mut self, wire: usize) {
-        let (Phase::Full(index), false) = (&self.wires[wire].phase, self.wires[wire].stalled) else { return };
-        let (index, chunk) = (*index, self.setup.chunk);
-        loop {
-            let Some(connection) = self.shard.connection(index) else { return };
-            while !connection.transmit.is_empty() {
-                let mut slices = [IoSlice::new(&[]); 64];
-                let filled = connection.transmit.slices(&mut slices);
-                let mut count = 0;
-                for slice in &slices[..filled] {
-                    let take = slice.len().min(chunk - count);
-                    self.wires[wire].to_initiator.extend_from_slice(&slice[..take]);
-                    count += take;
-                    if count == chunk {
-                        break;
-                    }
+                Phase::Discovery(discovery) => {
+                    discovery.receive(piece, now);
+                    self.drive_discovery(number);
                 }
-                connection.transmit.advance(count, &mut self.pool);
-            }
-            if connection.state == ConnectionState::Draining {
-                return self.with_env(|shard, env| shard.close_connection(index, env));
-            }
-            let more = self.with_env(|shard, env| shard.resume_reads(index, env));
-            let empty = self.shard.connection(index).is_none_or(|connection| connection.transmit.is_empty());
-            if empty && !more {
-                return;
+                Phase::Attached => connection.wire.push(piece),
             }
         }
     }
 
-    fn event(&mut self, event: ShardEvent) {
-        match event {
-            ShardEvent::ConnectionClosed(index) => {
-                self.shard.release(index);
-                let wires = self.wires.iter_mut();
-                wires
-                    .filter(|wire| matches!(wire.phase, Phase::Full(own) if own == index))
-                    .for_each(|wire| wire.phase = Phase::Closed);
-            }
-            ShardEvent::ConnectionEnded(tsih, cid) => {
-                if let Some(session) = self.directory.get_mut(tsih, None) {
-                    session.connections.retain(|connection| connection.cid != cid);
-                }
-            }
-            ShardEvent::SessionEnded(tsih, nexus) => {
-                self.directory.end(tsih, nexus);
-            }
-            other => self.events.push(other),
+    fn advance(&mut self, time: Duration) {
+        self.settle();
+        let until = self.clock.now() + time;
+        while let Some(next) = self.next_timeout().filter(|next| *next <= until) {
+            self.clock.move_to(next);
+            self.handle_timeouts();
         }
+        self.clock.move_to(until);
+        self.handle_timeouts();
     }
 
-    fn next_timeout(&mut self) -> Option<std::time::Instant> {
+    fn next_timeout(&mut self) -> Option<Instant> {
         let now = self.clock.now();
-        let logins = self.wires.iter().filter_map(|wire| match &wire.phase {
+        let open = self.connections.iter().filter(|connection| !connection.wire.is_closed());
+        let logins = open.filter_map(|connection| match &connection.phase {
             Phase::Login(login) => login.poll_timeout(),
             Phase::Discovery(discovery) => discovery.poll_timeout(),
-            _ => None,
+            Phase::Attached => None,
         });
-        logins.chain(self.shard.poll_timeout(now)).min().filter(|next| *next > now)
+        let others = self.world.next_timeout(now).into_iter().chain(self.control.next_deadline());
+        logins.chain(others).filter(|next| *next > now).min()
     }
 
     fn handle_timeouts(&mut self) {
         let now = self.clock.now();
-        for wire in 0..self.wires.len() {
-            match &mut self.wires[wire].phase {
+        for number in 0..self.connections.len() {
+            match &mut self.connections[number].phase {
                 Phase::Login(login) => login.handle_timeout(now),
                 Phase::Discovery(discovery) => discovery.handle_timeout(now),
-                _ => continue,
+                Phase::Attached => continue,
             }
-            self.drive_login(wire);
-            self.drive_discovery(wire);
+            self.drive_login(number);
+            self.drive_discovery(number);
         }
-        if self.shard.poll_timeout(now).is_some_and(|due| due <= now) {
-            self.with_env(TargetShard::handle_timeout);
+        if self.control.next_deadline().is_some_and(|due| due <= now) {
+            self.control.handle_timeout(now, &mut self.world);
         }
         self.settle();
     }

@@ -192,7 +192,7 @@ fn stalled_initiator_bounds_memory_and_loses_nothing() {
     pair.stall(session.wire, true);
     let cdb = [0x28, 0, 0, 0, 0, 0, 0, 0x20, 0, 0];
     let tags: Vec<_> = (0..8).map(|_| session.begin(&cdb, Io::Read(4 << 20))).collect();
-    assert!(pair.side().pool.used_bytes() < 4 << 20, "buffered data is bounded");
+    assert!(pair.side().pool().used_bytes() < 4 << 20, "buffered data is bounded");
     pair.stall(session.wire, false);
     for itt in tags {
         assert_eq!(session.wait(itt).good(), data);
@@ -215,7 +215,7 @@ fn very_late_pieces_delay_the_rest_and_keep_the_order() {
         let read = session.begin(&cdb, Io::Read(1 << 20));
         session.poll();
         assert!(session.take_reply(read).is_none(), "a piece is late");
-        assert!(pair.side().pool.used_bytes() <= 64 * 4096, "buffered data is bounded");
+        assert!(pair.side().pool().used_bytes() <= 64 * 4096, "buffered data is bounded");
         for _ in 0..500 {
             store.release();
             pair.settle();

@@ -37,11 +37,7 @@ fn send_targets_lists_targets_with_addresses() {
         session.send(logout, &[]);
         assert_eq!(session.lines(), ["NopIn itt=4 len=4", "LogoutResponse itt=5 CLOSED"]);
         assert!(session.is_closed());
-        assert_eq!(
-            pair.side().shard.session_count(),
-            0,
-            "a discovery session is not a session of the target"
-        );
+        assert_eq!(pair.side().session_count(), 0, "a discovery session is not a session of the target");
     });
 }
 

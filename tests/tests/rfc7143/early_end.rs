@@ -7,10 +7,8 @@ use iscsi_proto::ids::{Itt, Ttt};
 use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{Pdu, ScsiCommand, TaskFunction, TaskResponse};
 use iscsi_proto::sn::DataSn;
-use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 use target_engine::limits::{ABORT_DATA_WAIT, DATA_OUT_WAIT};
-use target_engine::shard::ShardEvent;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{DISK, Setup};
@@ -76,7 +74,7 @@ fn failed_write_is_answered_after_the_requested_data() {
     send(&mut session, tags, 1, BURST / 2);
     send(&mut session, tags, 0, BURST);
     assert_eq!(session.lines(), NOTHING, "one burst is outstanding, without a further R2T");
-    assert_eq!(pair.side().pool.reserved_bytes(), 0, "no memory is reserved for discarded data");
+    assert_eq!(pair.side().pool().reserved_bytes(), 0, "no memory is reserved for discarded data");
     send(&mut session, tags, 1, BURST + BURST / 2);
     let missing = LONG - BURST / 2;
     assert_eq!(session.lines(), [format!("ScsiResponse itt=2 CHECK under={missing} 3/0c/00")]);
@@ -187,13 +185,8 @@ fn refused_write_is_answered_without_r2ts() {
 fn removed_unit_is_released_at_once_and_its_writes_are_answered_after_their_data() {
     let (pair, mut session, store) = bench();
     let tags = begin(&mut session, &WRITE_LONG);
-    {
-        let mut side = pair.side();
-        let (lun, now) = (Lun::new(DISK).expect("a valid LUN"), side.clock.now());
-        side.with_env(|shard, env| shard.remove_unit(lun, now, env));
-        side.settle();
-        assert_eq!(side.events, [ShardEvent::UnitGone(lun)], "the unit is released");
-    }
+    let removal = pair.side().remove_unit(DISK);
+    assert_eq!(pair.side().answer_to(removal), Some(Ok(())), "the unit is released");
     send_burst(&mut session, tags, 0);
     assert_eq!(session.lines(), NOTHING);
     send_burst(&mut session, tags, BURST);

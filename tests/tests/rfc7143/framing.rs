@@ -104,8 +104,8 @@ fn connection_closed_at_any_byte_leaves_nothing() {
             session.send_bytes(&whole[..end]);
             assert!(!session.is_closed(), "{end}");
             session.hang_up();
-            assert_eq!(pair.side().pool.used_bytes(), 0, "{end}");
-            assert_eq!(pair.side().shard.running(), 0, "{end}");
+            assert_eq!(pair.side().pool().used_bytes(), 0, "{end}");
+            assert_eq!(pair.side().running(), 0, "{end}");
         }
         assert_eq!(store.bytes(0, 1), [0]);
         probe.hang_up();

@@ -59,7 +59,7 @@ fn both_stages_lead_to_the_full_feature_phase() {
         let (response, keys) = say(&mut raw, request, "MaxBurstLength=16384 ");
         assert_eq!(response.next, Some(Stage::FullFeature));
         assert!(!response.tsih.is_new() && keys.contains("MaxBurstLength=16384 "), "{keys}");
-        assert_eq!(pair.side().shard.session_count(), 1);
+        assert_eq!(pair.side().session_count(), 1);
         raw.exp_stat_sn = response.stat_sn.next();
         raw.cmd_sn = CmdSn(1);
         let nop = raw.nop();

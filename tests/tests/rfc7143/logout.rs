@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iscsi_proto::ids::Cid;
 use iscsi_proto::pdu::{LogoutReason, LogoutRequest, Pdu};
+use target_engine::control::messages::ToLoop;
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::setup::{Setup, each_chunk};
@@ -78,8 +79,7 @@ fn target_requests_a_logout() {
     let (setup, _) = Setup::sim();
     let pair = Pair::new(setup);
     let mut session = Initiator::login(&pair);
-    pair.side().shard.ask_for_logout(Duration::from_secs(7));
-    pair.settle();
+    pair.side().send(|_, _| ToLoop::End(Duration::from_secs(7)));
     assert_eq!(session.lines(), ["AsyncMessage LOGOUT_REQUEST 0 0 7"]);
     session.run(&READ, Io::Read(2048)).good();
     let logout = session.logout(LogoutReason::CLOSE_SESSION);

@@ -27,7 +27,7 @@ fn login_of_the_same_port_reinstates_the_session() {
         store.behave(Behaviour::INLINE);
         let mut new = Initiator::try_login(&pair, &LoginOptions::default()).unwrap();
         assert!(old.is_closed() && new.tsih != old.tsih);
-        assert_eq!(pair.side().shard.running(), 0, "its commands ended");
+        assert_eq!(pair.side().running(), 0, "its commands ended");
         old.poll();
         assert!(old.take_reply(read).is_none());
         let first = new.run(&TEST_UNIT_READY, Io::None);
@@ -50,7 +50,7 @@ fn other_isid_or_name_is_another_session() {
         &LoginOptions { name: "iqn.2026-01.org.example:x".into(), ..LoginOptions::default() },
     );
     assert!([&first, &second, &third].iter().all(|session| !session.is_closed()));
-    assert_eq!(pair.side().shard.session_count(), 3);
+    assert_eq!(pair.side().session_count(), 3);
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn login_with_the_same_cid_reinstates_the_connection() {
         let mut new = Initiator::login_as(&pair, &options);
         assert!(old.is_closed());
         assert_eq!(new.tsih, old.tsih);
-        assert_eq!(pair.side().shard.session_count(), 1);
-        assert_eq!(pair.side().shard.running(), 0, "its commands ended");
+        assert_eq!(pair.side().session_count(), 1);
+        assert_eq!(pair.side().running(), 0, "its commands ended");
         old.poll();
         assert!(old.take_reply(read).is_none());
         new.cmd_sn = old.next_cmd_sn();
@@ -113,7 +113,7 @@ fn lost_connection_ends_only_its_commands() {
     second.itt = 100;
     second.begin(&READ, Io::Read(2048));
     second.hang_up();
-    assert_eq!(pair.side().shard.running(), 1);
+    assert_eq!(pair.side().running(), 1);
     store.release();
     pair.settle();
     first.wait(one).good();

@@ -70,7 +70,7 @@ fn abort_task_aborts_a_command_that_waits_for_data() {
     session.send(data, &[1; 2048]);
     assert_eq!(session.lines(), [""; 0]);
     assert_eq!(store.bytes(0, 1), [0]);
-    assert_eq!(pair.side().pool.reserved_bytes(), 0);
+    assert_eq!(pair.side().pool().reserved_bytes(), 0);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn task_set_functions_affect_only_their_nexus() {
         one.poll();
         assert!(mine.into_iter().all(|itt| one.take_reply(itt).is_none()), "{function:?}");
         assert_eq!(two.wait(theirs).good().len(), 2048, "task sets are per nexus (TST=001b)");
-        assert_eq!(pair.side().shard.running(), 0);
+        assert_eq!(pair.side().running(), 0);
     }
 }
 
@@ -143,7 +143,7 @@ fn lun_reset_ends_commands_of_all_sessions_and_raises_attentions() {
     let reset = [AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED];
     assert_eq!(attentions(&mut one), reset);
     assert_eq!(attentions(&mut two), reset);
-    assert_eq!(pair.side().shard.running(), 0);
+    assert_eq!(pair.side().running(), 0);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn warm_reset_ends_all_commands_and_keeps_the_sessions() {
     two.begin(&READ, Io::Read(2048));
     let reset = one.manage(TaskFunction::TARGET_WARM_RESET, None);
     assert_eq!(one.managed(reset), Some(TaskResponse::COMPLETE));
-    assert_eq!(pair.side().shard.running(), 0);
+    assert_eq!(pair.side().running(), 0);
     store.behave(Behaviour::INLINE);
     assert_eq!(attentions(&mut one).len(), 1);
     assert_eq!(attentions(&mut two).len(), 1);
@@ -221,7 +221,7 @@ fn abort_task_at_a_hung_store_is_rejected_after_a_timeout() {
     pair.settle();
     session.poll();
     assert!(session.take_reply(write).is_none());
-    assert_eq!(pair.side().shard.running(), 0);
+    assert_eq!(pair.side().running(), 0);
     session.hang_up();
     pair.assert_clean();
 }
@@ -234,7 +234,7 @@ fn session_with_a_hung_store_ends_when_the_store_completes() {
     store.behave(Behaviour::DEAD);
     session.begin(&WRITE, Io::Write(&[1; 2048]));
     session.hang_up();
-    assert_eq!(pair.side().shard.running(), 1, "the command at the store is kept");
+    assert_eq!(pair.side().running(), 1, "the command at the store is kept");
     // The initiator logs in to the target again meanwhile.
     store.behave(Behaviour::INLINE);
     let mut again = Initiator::login(&pair);
@@ -313,7 +313,7 @@ fn immediate_task_set_function_waits_for_earlier_commands() {
         assert_eq!(session.managed(itt), None, "{function:?}: a command is missing");
         session.send(first, &[]);
         assert_eq!(session.managed(itt), Some(TaskResponse::COMPLETE), "{function:?}");
-        assert_eq!(pair.side().shard.running(), 0, "{function:?}: both ended");
+        assert_eq!(pair.side().running(), 0, "{function:?}: both ended");
         assert_eq!(session.lines(), [""; 0], "{function:?}: no response");
 
         // A command after the function is not affected.

@@ -91,7 +91,7 @@ fn added_unit_is_in_report_luns() {
     assert_eq!(luns(&mut one), [0, 1]);
     let store = SimStore::new(1 << 20, 3);
     let unit = Unit::new(UnitConfig::disk(1, 5), Some(Arc::new(store.clone())));
-    pair.side().add_unit(5, unit);
+    pair.side().add_unit(5, &unit).expect("the store can be attached");
     let unit = pair.side().setup.unit(1);
     unit.raise(AdditionalSense::REPORTED_LUNS_DATA_HAS_CHANGED);
     let attention = test_unit_ready(&mut one).check();
