@@ -40,10 +40,10 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             AttachMode::Join => {
                 // The end of the connection that it replaces is reported first: they have the same CID.
                 self.handle_events(index);
-                self.tell_control(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid));
+                self.notify(ToControl::ConnectionJoined(self.id, tid, tsih, login.cid));
             }
             AttachMode::New | AttachMode::Reinstate(_) => {
-                self.tell_control(ToControl::SessionStarted(self.id, tid, tsih, nexus));
+                self.notify(ToControl::SessionStarted(self.id, tid, tsih, nexus));
             }
         }
         // The control plane gets its message before the initiator gets the final response, so this is sent later.
@@ -97,6 +97,6 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let _ = socket.write(&[IoSlice::new(&attach.login.refusal(status))]);
         self.effects.push_back(Effect::Close(socket));
         let Attach { tid, tsih, nexus, .. } = *attach;
-        self.tell_control(ToControl::AttachFailed(self.id, tid, tsih, nexus, attach.login.cid));
+        self.notify(ToControl::AttachFailed(self.id, tid, tsih, nexus, attach.login.cid));
     }
 }

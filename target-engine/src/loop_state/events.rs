@@ -35,10 +35,10 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         match event {
             ShardEvent::ConnectionClosed(place) => self.close_stream(index, place),
             ShardEvent::ConnectionEnded(tsih, cid) => {
-                self.tell_control(ToControl::ConnectionEnded(self.id, tid, tsih, cid));
+                self.notify(ToControl::ConnectionEnded(self.id, tid, tsih, cid));
             }
             ShardEvent::SessionEnded(tsih, nexus) => {
-                self.tell_control(ToControl::SessionEnded(self.id, tid, tsih, nexus));
+                self.notify(ToControl::SessionEnded(self.id, tid, tsih, nexus));
             }
             ShardEvent::UnitGone(lun) => self.answer_pending(
                 index,

@@ -60,8 +60,8 @@ fn share(connections: usize) -> usize {
 /// wrong events. What an accepted connection has to send is sent by `finish_turn`, so its effects come first.
 ///
 /// The next turn begins when a watched socket is ready, a message arrives, the event descriptor of an engine
-/// ([`event_fd`](Self::event_fd)) is readable, or the time of [`timeout`](Self::timeout) is over; a turn without a reason
-/// does no harm. The loop is over once [`has_ended`](Self::has_ended).
+/// ([`event_fd`](Self::event_fd)) is readable, or [`poll_timeout`](Self::poll_timeout) is due, and at once while
+/// [`has_work`](Self::has_work); a turn without a reason does no harm. The loop is over once [`has_ended`](Self::has_ended).
 pub struct LoopState<S, A> {
     /// Before the targets, so that the engines are dropped first: the shards hold the stores, whose files they use.
     resources: Resources,
@@ -159,18 +159,21 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     }
 
     /// The next effect.
+    #[inline]
     pub fn poll_effect(&mut self) -> Option<Effect<S, A>> {
         self.effects.pop_front()
     }
 
-    /// How long the next wait may last at this time; `None`: until an event.
+    /// Whether the next turn must not wait.
     #[must_use]
-    pub fn timeout(&self, now: Instant) -> Option<Duration> {
-        if !self.unfinished.is_empty() || !self.ready_targets.is_empty() || self.more_done {
-            return Some(Duration::ZERO);
-        }
-        let earliest = self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).min()?;
-        Some(earliest.saturating_duration_since(now))
+    pub fn has_work(&self) -> bool {
+        !self.unfinished.is_empty() || !self.ready_targets.is_empty() || self.more_done
+    }
+
+    /// When the next turn is due; `None`: not before an event.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).min()
     }
 
     /// Commands received in this turn.
@@ -345,11 +348,12 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         }
     }
 
-    fn tell_control(&mut self, message: ToControl) {
+    /// Sends a message to the control plane.
+    fn notify(&mut self, message: ToControl) {
         self.effects.push_back(Effect::ToControl(message));
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<(), LoopError>) {
-        self.tell_control(ToControl::Answer(self.id, ticket, result));
+        self.notify(ToControl::Answer(self.id, ticket, result));
     }
 }

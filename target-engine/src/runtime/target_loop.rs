@@ -183,9 +183,11 @@ impl DataLoop {
 
     /// How long the next wait may last; `None`: until an event.
     fn timeout(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let lines = self.warnings.due().map(|due| due.saturating_duration_since(now));
-        self.state.timeout(now).into_iter().chain(lines).min()
+        if self.state.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.state.poll_timeout().into_iter().chain(self.warnings.due()).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
     fn read_messages(&mut self) {

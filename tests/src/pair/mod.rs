@@ -23,8 +23,8 @@ use target_engine::iscsi::discovery::Discovery;
 use target_engine::iscsi::login::{Login, LoginConfig};
 use target_engine::model::Tid;
 
-use self::world::OWN_TICKETS;
 pub use self::world::World;
+use self::world::{Fixed, OWN_TICKETS};
 use crate::clock::Clock;
 use crate::setup::{Setup, TARGET};
 use crate::wire::Wire;
@@ -82,7 +82,8 @@ impl Pair {
         let mut side = pair.side();
         let settings = Arc::new(side.setup.settings.clone());
         let unit = |(lun, unit): &(u64, Arc<Unit>)| (Lun::new(*lun).expect("a LUN"), Arc::clone(unit));
-        side.world.fixed = Some((settings, side.setup.units.iter().map(unit).collect()));
+        let units = side.setup.units.iter().map(unit).collect();
+        side.world.fixed = Some(Fixed { settings, units });
         let update = |name: &str, value: usize| Request::TargetUpdate {
             tid: TID,
             name: name.to_owned(),
@@ -344,7 +345,7 @@ impl Side {
             Phase::Discovery(discovery) => discovery.poll_timeout(),
             Phase::Attached => None,
         });
-        let others = self.world.next_timeout(now).into_iter().chain(self.control.next_deadline());
+        let others = self.world.next_timeout().into_iter().chain(self.control.next_deadline());
         logins.chain(others).filter(|next| *next > now).min()
     }
 

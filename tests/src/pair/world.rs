@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
@@ -29,8 +29,8 @@ use crate::wire::Wire;
 pub struct World {
     loops: BTreeMap<LoopId, Loop>,
     now: Instant,
-    /// Parameters and units that targets get in place of those of the control plane.
-    pub(super) fixed: Option<(Arc<TargetSettings>, Vec<(Lun, Arc<Unit>)>)>,
+    /// What targets get in place of what the control plane gives them.
+    pub(super) fixed: Option<Fixed>,
     /// The sockets of the connections that log in.
     pub(super) logins: BTreeMap<LoginId, Wire>,
     pub(super) to_control: VecDeque<ToControl>,
@@ -40,6 +40,12 @@ pub struct World {
     pub jobs: Vec<Job>,
     /// Answers to messages that the test sent itself.
     pub(super) answers: BTreeMap<Ticket, Result<(), LoopError>>,
+}
+
+/// Parameters and units of all targets.
+pub(super) struct Fixed {
+    pub(super) settings: Arc<TargetSettings>,
+    pub(super) units: Vec<(Lun, Arc<Unit>)>,
 }
 
 /// A loop, its mailbox and its poller.
@@ -86,10 +92,9 @@ impl World {
         self.loops.keys().copied().collect()
     }
 
-    /// When a loop must have its next turn, if that is not now.
-    pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let timeouts = self.loops.values().filter_map(|entry| entry.state.timeout(now));
-        timeouts.min().map(|timeout: Duration| now + timeout)
+    /// When a loop must have its next turn.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.loops.values().filter_map(|entry| entry.state.poll_timeout()).min()
     }
 
     /// Runs one turn of each loop. Returns false if nothing moved.
@@ -122,7 +127,8 @@ impl World {
     fn turn(&mut self, id: LoopId, chunk: usize, whole: bool) -> bool {
         let now = self.now;
         let Some(entry) = self.loops.get_mut(&id).filter(|entry| !entry.ended) else { return false };
-        let mut moved = whole && entry.state.timeout(now).is_some_and(|timeout| timeout.is_zero());
+        let is_due = entry.state.poll_timeout().is_some_and(|due| due <= now);
+        let mut moved = whole && (is_due || entry.state.has_work());
         let mut ready = std::mem::take(&mut entry.ready);
         entry.watched.retain(|index, watch| {
             let Some(wire) = entry.state.stream(*index) else { return false };
@@ -219,7 +225,7 @@ impl Outside for World {
     }
 
     fn send(&mut self, to: LoopId, mut message: ToLoop) -> Result<(), LoopGone> {
-        if let (ToLoop::AddTarget(new), Some((settings, units))) = (&mut message, &self.fixed) {
+        if let (ToLoop::AddTarget(new), Some(Fixed { settings, units })) = (&mut message, &self.fixed) {
             (new.settings, new.units) = (Arc::clone(settings), units.clone());
         }
         self.queue(to, Message::Control(message))
