@@ -200,9 +200,9 @@ impl Bare {
             self.reap();
             let Some(connection) = self.shard.connection(self.connection) else { return taken };
             let mut slices = [IoSlice::new(&[]); 3 * BATCH as usize];
-            let filled = connection.transmit.slices(&mut slices);
+            let filled = connection.slices(&mut slices);
             let count: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            connection.transmit.advance(count, &mut self.pool);
+            connection.sent(count, &mut self.pool);
             taken += count;
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             if !self.shard.resume_reads(self.connection, &mut env) && count == 0 {

@@ -5,7 +5,6 @@ use super::effect::Effect;
 use super::stream::Stream;
 use super::stream::{ByteStream, Readiness, Received, StreamIndex};
 use super::{LoopState, share};
-use crate::iscsi::connection::ConnectionState;
 use crate::limits::TRANSMIT_BYTES_LOW;
 
 impl<S: ByteStream, A: Clone> LoopState<S, A> {
@@ -22,8 +21,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let mut more = ready.readable;
         while more && taken < self.share && !served.shard.is_receive_paused(place) {
             let Some(connection) = served.shard.connection(place) else { return };
-            connection.ring_len = self.share.min(TRANSMIT_BYTES_LOW);
-            if taken > 0 && connection.transmit.len() >= connection.ring_len {
+            connection.set_ring_len(self.share.min(TRANSMIT_BYTES_LOW));
+            if taken > 0 && connection.is_ring_full() {
                 break;
             }
             more = false;
@@ -89,10 +88,10 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             };
             let Some(served) = self.targets.get_mut(stream.target) else { return };
             let Some(connection) = served.shard.connection(stream.place) else { return };
-            if connection.state == ConnectionState::Closed {
+            if connection.is_closed() {
                 return;
             }
-            connection.ring_len = ring_len;
+            connection.set_ring_len(ring_len);
             if !stream.blocked {
                 alive = stream.send(connection, &mut self.resources.pool);
             }
@@ -118,17 +117,17 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             self.resources.engines.kick();
         }
         let Some(connection) = served.shard.connection(stream.place) else { return };
-        let drained = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
+        let drained = connection.is_drained();
         if !alive || drained {
             served.shard.close_connection(stream.place, &mut self.resources.env());
             return;
         }
         // No event announces what the last round queued.
-        if more || !stream.blocked && !connection.transmit.is_empty() {
+        if more || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
             self.unfinished.push_back(index);
         }
-        let state = connection.state;
+        let state = connection.state();
         let wanted = stream.wanted(served.shard.is_receive_paused(stream.place), state);
         if wanted != stream.watch {
             stream.watch = wanted;
@@ -145,7 +144,7 @@ impl<S, A> LoopState<S, A> {
         let streams = self.streams.iter().filter(|(_, stream)| !stream.blocked);
         let transmit_len = |(_, stream): (_, &Stream<S>)| {
             let connection = self.targets[stream.target].shard.connection(stream.place);
-            connection.map_or(0, |connection| connection.transmit.len())
+            connection.map_or(0, |connection| connection.unsent())
         };
         streams.map(transmit_len).sum()
     }
@@ -160,7 +159,7 @@ impl<S, A> LoopState<S, A> {
         let streams = self.streams.iter();
         let received = |(_, stream): (_, &Stream<S>)| {
             let connection = self.targets[stream.target].shard.connection(stream.place);
-            connection.map_or(0, |connection| connection.stats.counts().received)
+            connection.map_or(0, |connection| connection.counts().received)
         };
         streams.map(received).collect()
     }

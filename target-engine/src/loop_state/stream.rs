@@ -101,9 +101,9 @@ impl<S: ByteStream> Stream<S> {
         scratch: &mut [u8],
         most: usize,
     ) -> Received {
-        let bulk = connection.receiver.expects_bulk();
+        let bulk = connection.expects_bulk();
         let mut wanted = scratch.len().min(if bulk { SCRATCH_BULK } else { most });
-        let (space_len, result) = match connection.receiver.space() {
+        let (space_len, result) = match connection.space() {
             Some(space) => {
                 let space_len = space.len().min(most);
                 if space_len < space.len() {
@@ -118,8 +118,7 @@ impl<S: ByteStream> Stream<S> {
         match result {
             Ok(0) => Received::Closed,
             Ok(count) => {
-                connection.stats.received(count);
-                connection.receiver.filled(count.min(space_len));
+                connection.received(count, count.min(space_len));
                 let full = count == space_len + wanted;
                 Received::Bytes { scratch: count.saturating_sub(space_len), all: count, full }
             }
@@ -127,7 +126,7 @@ impl<S: ByteStream> Stream<S> {
                 Received::Nothing
             }
             Err(error) => {
-                log::debug!("{}: receive: {error}", connection.peer);
+                log::debug!("{}: receive: {error}", connection.peer());
                 Received::Closed
             }
         }
@@ -135,16 +134,15 @@ impl<S: ByteStream> Stream<S> {
 
     /// Sends what the connection has queued until the socket is full. `false`: the connection failed.
     pub(super) fn send(&mut self, connection: &mut Connection, pool: &mut Pool) -> bool {
-        while !connection.transmit.is_empty() {
-            let (offered, result) = if connection.transmit.pdus() <= SLICES_FEW / 3 {
+        while connection.unsent() > 0 {
+            let (offered, result) = if connection.unsent_pdus() <= SLICES_FEW / 3 {
                 self.send_some::<SLICES_FEW>(connection)
             } else {
                 self.send_some::<SLICES_MAX>(connection)
             };
             match result {
                 Ok(count) => {
-                    connection.stats.sent(count);
-                    connection.transmit.advance(count, pool);
+                    connection.sent(count, pool);
                     if count < offered {
                         self.blocked = true;
                         return true;
@@ -157,7 +155,7 @@ impl<S: ByteStream> Stream<S> {
                     }
                     ErrorKind::Interrupted => {}
                     _ => {
-                        log::debug!("{}: send: {error}", connection.peer);
+                        log::debug!("{}: send: {error}", connection.peer());
                         return false;
                     }
                 },
@@ -170,7 +168,7 @@ impl<S: ByteStream> Stream<S> {
     /// Sends once. Returns the number of bytes offered, and of those taken.
     fn send_some<const N: usize>(&mut self, connection: &Connection) -> (usize, io::Result<usize>) {
         let mut slices = [IoSlice::new(&[]); N];
-        let filled = connection.transmit.slices(&mut slices);
+        let filled = connection.slices(&mut slices);
         let offered = slices[..filled].iter().map(|slice| slice.len()).sum();
         (offered, self.socket.write(&slices[..filled]))
     }

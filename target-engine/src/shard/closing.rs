@@ -10,7 +10,6 @@ use super::TargetShard;
 use super::driver::{Env, ShardEvent};
 use super::task::Aborted;
 use super::units::UnitLife;
-use crate::iscsi::connection::ConnectionState;
 
 impl TargetShard {
     /// Removes a unit: it takes no new commands; those that still run at `deadline` are aborted with a response.
@@ -65,10 +64,10 @@ impl TargetShard {
         }
         for index in self.sessions.connection_indices() {
             let connection = &self.sessions[index];
-            if connection.state != ConnectionState::Open {
+            if !connection.is_open() {
                 continue;
             }
-            if connection.transmit.is_empty() {
+            if connection.unsent() == 0 {
                 self.close_connection(index, env);
             } else {
                 self.sessions.drain(index);

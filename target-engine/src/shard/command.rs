@@ -28,7 +28,7 @@ impl TargetShard {
             return self.reject(connection, &bhs, RejectReason::INVALID_PDU_FIELD, incoming.data, env);
         };
         let (session, own) = self.sessions.with_session(connection);
-        own.stats.command();
+        own.count_command();
         if command.immediate && session.immediate_tasks() >= IMMEDIATE_TASKS_MAX {
             let reason = RejectReason::IMMEDIATE_COMMAND_REJECT;
             return self.reject(connection, &bhs, reason, incoming.data, env);
@@ -43,7 +43,7 @@ impl TargetShard {
             Ok(progress) => (progress, None),
             Err(fault) => (DataOutProgress::broken(last), Some(fault)),
         };
-        let ids = (connection, own.session);
+        let ids = (connection, own.session());
         let direction = Direction::of(&command);
         let key = self.tasks.insert(|key| Task::new(key, ids, &command, &incoming.ahs, data_out));
         let admitted = self.admit(key, command.attribute);

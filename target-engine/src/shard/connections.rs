@@ -10,9 +10,8 @@ use super::driver::{Env, ShardEvent};
 use super::session::Session;
 use super::task::Aborted;
 use crate::iscsi::connection::respond::Window;
-use crate::iscsi::connection::{Connection, ConnectionState, NewConnection, PingDue};
+use crate::iscsi::connection::{Connection, NewConnection, PingDue};
 use crate::keys::{ConnectionIndex, SessionIndex};
-use crate::limits::TRANSMIT_BYTES_MAX;
 
 impl TargetShard {
     /// Begins a session with its first connection.
@@ -52,7 +51,7 @@ impl TargetShard {
 
     /// The command window to announce in a connection's next response.
     pub fn window_of(&mut self, connection: ConnectionIndex) -> Option<Window> {
-        let session = self.sessions.connection(connection)?.session;
+        let session = self.sessions.connection(connection)?.session();
         Some(self.sessions[session].window())
     }
 
@@ -60,9 +59,7 @@ impl TargetShard {
     /// its responses wait to be sent.
     #[must_use]
     pub fn is_receive_paused(&self, connection: ConnectionIndex) -> bool {
-        self.sessions
-            .connection(connection)
-            .is_none_or(|own| own.state != ConnectionState::Open || own.transmit.len() > TRANSMIT_BYTES_MAX)
+        self.sessions.connection(connection).is_none_or(Connection::is_receive_paused)
     }
 
     /// Ends a session with all its connections and commands. `SessionEnded` follows when the last command has ended.
@@ -84,11 +81,11 @@ impl TargetShard {
     /// socket has ended, and when a draining connection has sent everything.
     pub fn close_connection(&mut self, connection: ConnectionIndex, env: &mut Env<'_>) {
         let Some(own) = self.sessions.connection_mut(connection) else { return };
-        if own.state == ConnectionState::Closed {
+        if own.is_closed() {
             return;
         }
         own.close(env.pool);
-        let (session, cid) = (own.session, own.cid);
+        let (session, cid) = (own.session(), own.cid());
         self.events.push(ShardEvent::ConnectionClosed(connection));
         self.functions.forget_connection(connection);
         self.sessions.end_drain(connection);
@@ -144,15 +141,11 @@ impl TargetShard {
         let (interval, count) = (self.settings.nop_interval, self.settings.nop_count);
         for connection in self.sessions.connection_indices() {
             let own = &mut self.sessions[connection];
-            if own.state == ConnectionState::Closed {
-                // It waits for its release; its session may have ended.
-                continue;
-            }
             match own.ping_due(interval, count, env.now) {
                 PingDue::No => {}
                 PingDue::Send(ttt) => self.sessions.send(connection, |to, window| to.ping(ttt, window)),
                 PingDue::Dead => {
-                    let peer = own.peer;
+                    let peer = own.peer();
                     self.warnings.warn(env.now, format_args!("{peer}: silent for {count} pings, closed"));
                     self.close_connection(connection, env);
                 }

@@ -17,7 +17,7 @@ impl TargetShard {
         incoming: Incoming<'_>,
         env: &mut Env<'_>,
     ) {
-        self.sessions[connection].stats.data_out();
+        self.sessions[connection].count_data_out();
         let Ok(pdu) = DataOut::decode(&incoming.bhs) else {
             let reason = RejectReason::INVALID_PDU_FIELD;
             return self.reject(connection, &incoming.bhs, reason, incoming.data, env);
@@ -86,7 +86,7 @@ impl TargetShard {
         let key = match pdu.ttt {
             Some(ttt) => self.tasks.find_ttt(ttt)?,
             None => {
-                let session = &self.sessions[self.sessions[connection].session];
+                let session = &self.sessions[self.sessions[connection].session()];
                 session.unsolicited().iter().copied().find(|&key| self.tasks[key].itt() == pdu.itt)?
             }
         };
@@ -96,7 +96,7 @@ impl TargetShard {
     /// Fails a command whose Data-Out breaks the rules.
     pub(super) fn fail_data_out(&mut self, key: TaskKey, fault: DataOutError, env: &mut Env<'_>) {
         let task = &self.tasks[key];
-        let (peer, itt) = (self.sessions[task.connection()].peer, task.itt().0);
+        let (peer, itt) = (self.sessions[task.connection()].peer(), task.itt().0);
         self.warnings.warn(env.now, format_args!("{peer}: task {itt:#x}: {fault}"));
         let code = match fault {
             DataOutError::Unexpected => AdditionalSense::UNEXPECTED_UNSOLICITED_DATA,

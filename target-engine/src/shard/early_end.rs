@@ -126,7 +126,7 @@ impl TargetShard {
                 continue;
             }
             let (connection, itt) = (task.connection(), task.itt().0);
-            let peer = self.sessions[connection].peer;
+            let peer = self.sessions[connection].peer();
             let seconds = DATA_OUT_WAIT.as_secs();
             self.warnings.warn(
                 env.now,

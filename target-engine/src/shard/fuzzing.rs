@@ -24,7 +24,7 @@ use super::session::Session;
 use super::settings::TargetSettings;
 use super::{Env, ShardEvent, TargetShard};
 use crate::buffers::Pool;
-use crate::iscsi::connection::{ConnectionState, NewConnection};
+use crate::iscsi::connection::NewConnection;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::keys::ConnectionIndex;
 use crate::test_store::TestStore;
@@ -179,10 +179,10 @@ impl Fuzzed {
     fn flush(&mut self, most: usize) {
         let Some(connection) = self.shard.connection(self.connection) else { return };
         let mut slices = [IoSlice::new(&[]); 16];
-        let filled = connection.transmit.slices(&mut slices);
+        let filled = connection.slices(&mut slices);
         let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-        connection.transmit.advance(offered.min(most), &mut self.pool);
-        let over = connection.state == ConnectionState::Draining && connection.transmit.is_empty();
+        connection.sent(offered.min(most), &mut self.pool);
+        let over = connection.is_drained();
         let place = self.connection;
         self.with_env(|shard, env| {
             shard.resume_reads(place, env);

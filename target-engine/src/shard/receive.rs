@@ -10,7 +10,6 @@ use super::TargetShard;
 use super::driver::Env;
 use super::session::HeldPdu;
 use crate::buffers::Pool;
-use crate::iscsi::connection::ConnectionState;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::session::Arrival;
 use crate::keys::{ConnectionIndex, SessionIndex};
@@ -23,10 +22,10 @@ impl TargetShard {
         let mut pdus = 0;
         loop {
             let Some(own) = self.sessions.connection_mut(connection) else { return pdus };
-            if own.state != ConnectionState::Open {
+            if !own.is_open() {
                 return pdus;
             }
-            match own.receiver.next(&mut input, env.pool) {
+            match own.next_pdu(&mut input, env.pool) {
                 Ok(None) => break,
                 Ok(Some(pdu)) => {
                     pdus += 1;
@@ -34,7 +33,7 @@ impl TargetShard {
                     self.take_pdu(connection, pdu, env);
                 }
                 Err(error) => {
-                    self.warnings.warn(env.now, format_args!("{}: {error}, closed", own.peer));
+                    self.warnings.warn(env.now, format_args!("{}: {error}, closed", own.peer()));
                     self.close_connection(connection, env);
                 }
             }
@@ -60,7 +59,7 @@ impl TargetShard {
         if pdu::is_immediate(&pdu.bhs) {
             return self.execute(connection, pdu, env);
         }
-        let session = self.sessions[connection].session;
+        let session = self.sessions[connection].session();
         let cmd_sn = pdu::cmd_sn(&pdu.bhs);
         match self.sessions[session].commands().arrive(cmd_sn) {
             Arrival::InOrder => {
@@ -70,7 +69,7 @@ impl TargetShard {
             Arrival::Early
                 if !pdu.data.as_slice().is_empty() && env.pool.counted_bytes() >= PAYLOAD_BYTES_MAX =>
             {
-                let peer = self.sessions[connection].peer;
+                let peer = self.sessions[connection].peer();
                 self.warnings.warn(env.now, format_args!("{peer}: no memory for early data, closed"));
                 pdu.data.discard(env.pool);
                 self.close_connection(connection, env);
@@ -143,7 +142,7 @@ impl TargetShard {
     /// A PDU whose data digest is wrong counts as not received (RFC 7143 7.8). A lost command leaves a gap in the
     /// numbers that only a new session fills; lost data fails its command.
     fn digest_error(&mut self, connection: ConnectionIndex, pdu: Incoming<'_>, env: &mut Env<'_>) {
-        let peer = self.sessions[connection].peer;
+        let peer = self.sessions[connection].peer();
         self.warnings.warn(env.now, format_args!("{peer}: wrong data digest"));
         let bhs = pdu.bhs;
         if pdu::opcode(&bhs) == DataOut::OPCODE {

@@ -31,23 +31,22 @@ impl TargetShard {
     pub(super) fn text(&mut self, connection: ConnectionIndex, pdu: &Incoming<'_>) {
         let (session, own) = self.sessions.with_session(connection);
         let step = match TextRequest::decode(&pdu.bhs) {
-            Ok(request) => own.text.receive(&request, pdu.data.as_slice()),
+            Ok(request) => own.receive_text(&request, pdu.data.as_slice()),
             Err(_) => TextStep::Reject(RejectReason::INVALID_PDU_FIELD),
         };
         let step = match step {
             TextStep::SendTargets(_) => {
                 // A normal session learns only of the target that it is with (RFC 7143 Appendix C).
                 let group = session.nexus().target_port;
-                let addresses = TargetAddress::of_connection(own.local, group).into_iter().collect();
-                let record = TargetRecord { name: own.target_name.clone(), addresses };
-                match own.text.targets(&[record]) {
+                let addresses = TargetAddress::of_connection(own.local(), group).into_iter().collect();
+                let record = TargetRecord { name: own.target_name().clone(), addresses };
+                match own.text_targets(&[record]) {
                     Some(piece) => TextStep::Send(piece),
                     None => TextStep::Reject(RejectReason::PROTOCOL_ERROR),
                 }
             }
             step => step,
         };
-        own.set_max_xmit_len(own.text.connection().max_xmit_data_segment_len);
         self.sessions.send(connection, |to, window| match step {
             TextStep::Send(piece) => to.text_response(piece, window),
             TextStep::Reject(reason) => to.reject(reason, &pdu.bhs, window),
@@ -61,13 +60,13 @@ impl TargetShard {
             let reason = RejectReason::INVALID_PDU_FIELD;
             return self.reject(connection, bhs, reason, Data::Borrowed(&[]), env);
         };
-        let session = &self.sessions[self.sessions[connection].session];
+        let session = &self.sessions[self.sessions[connection].session()];
         let times = session.times();
         let of_session = session.connections();
         let (response, ended) = match request.reason {
             LogoutReason::CLOSE_SESSION => (LogoutResponseCode::CLOSED, of_session.to_vec()),
             LogoutReason::CLOSE_CONNECTION => {
-                let is_named = |other: &&ConnectionIndex| self.sessions[**other].cid == request.cid;
+                let is_named = |other: &&ConnectionIndex| self.sessions[**other].cid() == request.cid;
                 match of_session.iter().find(is_named) {
                     None => (LogoutResponseCode::CID_NOT_FOUND, Vec::new()),
                     Some(named) => (LogoutResponseCode::CLOSED, vec![*named]),

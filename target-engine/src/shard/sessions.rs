@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::session::Session;
 use crate::iscsi::connection::respond::Window;
-use crate::iscsi::connection::{Connection, ConnectionState, NewConnection};
+use crate::iscsi::connection::{Connection, NewConnection};
 use crate::keys::{ConnectionIndex, SessionIndex};
 use crate::limits::DRAIN_TIMEOUT;
 
@@ -57,7 +57,7 @@ impl Sessions {
 
     /// Removes a connection that is closed, so that its index can be used again.
     pub(super) fn release(&mut self, connection: ConnectionIndex) {
-        if self.connection(connection).is_some_and(|own| own.state == ConnectionState::Closed) {
+        if self.connection(connection).is_some_and(Connection::is_closed) {
             self.connections.remove(connection.get());
         }
     }
@@ -85,14 +85,14 @@ impl Sessions {
 
     /// Whether the connection is there and open.
     pub(super) fn is_open(&self, connection: ConnectionIndex) -> bool {
-        self.connection(connection).is_some_and(|own| own.state == ConnectionState::Open)
+        self.connection(connection).is_some_and(Connection::is_open)
     }
 
     /// A connection with its session.
     #[inline]
     pub(super) fn with_session(&mut self, connection: ConnectionIndex) -> (&mut Session, &mut Connection) {
         let connection = &mut self.connections[connection.get()];
-        (&mut self.sessions[connection.session.get()], connection)
+        (&mut self.sessions[connection.session().get()], connection)
     }
 
     /// The session with this handle, unless it is closing.
@@ -104,7 +104,7 @@ impl Sessions {
     /// A connection by its session's handle and its own number.
     pub(super) fn find_connection(&self, tsih: Tsih, cid: Cid) -> Option<ConnectionIndex> {
         let connections = self[self.find(tsih)?].connections();
-        connections.iter().copied().find(|&connection| self[connection].cid == cid)
+        connections.iter().copied().find(|&connection| self[connection].cid() == cid)
     }
 
     /// All sessions.
@@ -136,9 +136,8 @@ impl Sessions {
     #[inline]
     pub(super) fn sender(&mut self, connection: ConnectionIndex) -> (&mut Connection, Window) {
         let own = &mut self.connections[connection.get()];
-        let window = self.sessions[own.session.get()].window();
-        if !own.touched {
-            own.touched = true;
+        let window = self.sessions[own.session().get()].window();
+        if own.touch() {
             self.touched.push(connection);
         }
         (own, window)
@@ -154,9 +153,7 @@ impl Sessions {
     /// Lists a connection as one with something to send.
     #[inline]
     pub(super) fn touch(&mut self, connection: ConnectionIndex) {
-        let own = &mut self.connections[connection.get()];
-        if !own.touched {
-            own.touched = true;
+        if self.connections[connection.get()].touch() {
             self.touched.push(connection);
         }
     }
@@ -166,7 +163,7 @@ impl Sessions {
     pub(super) fn take_touched(&mut self, into: &mut Vec<ConnectionIndex>) {
         for connection in self.touched.drain(..) {
             if let Some(own) = self.connections.get_mut(connection.get()) {
-                own.touched = false;
+                own.untouch();
                 into.push(connection);
             }
         }
@@ -174,9 +171,7 @@ impl Sessions {
 
     /// Stops receiving on an open connection; it is closed once all is sent.
     pub(super) fn drain(&mut self, connection: ConnectionIndex) {
-        let own = &mut self[connection];
-        if own.state == ConnectionState::Open {
-            own.state = ConnectionState::Draining;
+        if self[connection].drain() {
             self.draining.push(Draining { connection, deadline: None });
             self.touch(connection);
         }

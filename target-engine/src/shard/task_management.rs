@@ -27,7 +27,7 @@ impl TargetShard {
         if self.is_deferred(connection, &request, bhs, env) {
             return;
         }
-        let session = self.sessions[connection].session;
+        let session = self.sessions[connection].session();
         let issuer = Some(session);
         let lun = Lun::from_wire(request.lun)
             .filter(|&lun| self.units.get(lun).is_some_and(|unit| !unit.is_leaving()));
@@ -77,7 +77,7 @@ impl TargetShard {
         then: Then,
         env: &mut Env<'_>,
     ) {
-        let session = self.sessions[connection].session;
+        let session = self.sessions[connection].session();
         let Some(referenced) = request.referenced_task else {
             return self.answer_function(connection, request, TaskResponse::NO_TASK);
         };
@@ -139,7 +139,7 @@ impl TargetShard {
         bhs: &Bhs,
         env: &mut Env<'_>,
     ) -> bool {
-        let session = self.sessions[connection].session;
+        let session = self.sessions[connection].session();
         let own = &mut self.sessions[session];
         match request.function {
             TaskFunction::TARGET_WARM_RESET | TaskFunction::TARGET_COLD_RESET => {
@@ -170,7 +170,7 @@ impl TargetShard {
             deferred.session == session && !own.misses_before(deferred.request.cmd_sn)
         });
         for Deferred { connection, bhs, .. } in due {
-            let of_session = self.sessions.connection(connection).is_some_and(|own| own.session == session);
+            let of_session = self.sessions.connection(connection).is_some_and(|own| own.session() == session);
             if of_session && self.sessions.is_open(connection) {
                 self.task_management(connection, &bhs, env);
             }

@@ -4,10 +4,12 @@
 //! - [`receive`]: from bytes to complete PDUs
 //! - [`data_out`]: the sequence of one command's Data-Out and R2Ts
 //! - [`respond`]: response PDUs with their numbers
+//! - `socket`: bytes that the driver receives and sends
 
 pub mod data_out;
 pub mod receive;
 pub mod respond;
+mod socket;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,45 +21,47 @@ use iscsi_proto::frame::{Digests, Limits};
 use iscsi_proto::ids::{Cid, Ttt};
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::ConnectionParams;
+use iscsi_proto::pdu::TextRequest;
 use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
 use crate::buffers::Pool;
-use crate::iscsi::text_exchange::TextExchange;
+use crate::iscsi::login::TargetRecord;
+use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};
 use crate::iscsi::transmit::{Payload, Transmit};
 use crate::keys::{SessionIndex, TaskKey};
 use crate::limits::{AHS_LEN_MAX, SEGMENT_LEN_MAX, TRANSMIT_BYTES_LOW};
-use crate::stats::ConnectionStats;
+use crate::stats::{ConnectionCounts, ConnectionStats};
 
 /// One connection of a session.
 #[derive(Debug)]
 pub struct Connection {
     /// Its session.
-    pub session: SessionIndex,
+    session: SessionIndex,
     /// Its number in the session.
-    pub cid: Cid,
+    cid: Cid,
     /// The initiator's address.
-    pub peer: SocketAddr,
+    peer: SocketAddr,
     /// The local address.
-    pub local: SocketAddr,
+    local: SocketAddr,
     /// Its target.
-    pub target_name: IscsiName,
+    target_name: IscsiName,
     /// What is received.
-    pub receiver: Receiver,
+    receiver: Receiver,
     /// What is to be sent.
-    pub transmit: Transmit,
+    transmit: Transmit,
     /// Reads wait while `transmit` has so many bytes, a multiple of 4 KiB.
-    pub ring_len: usize,
+    ring_len: usize,
     /// Reads that wait for space in `transmit`, in their order.
     reads: VecDeque<TaskKey>,
     /// The text request that is being answered.
-    pub text: TextExchange,
+    text: TextExchange,
     /// Whether it is open.
-    pub state: ConnectionState,
+    state: ConnectionState,
     /// It is on its shard's list of touched connections.
-    pub touched: bool,
+    touched: bool,
     /// Its counters.
-    pub stats: Arc<ConnectionStats>,
+    stats: Arc<ConnectionStats>,
     digests: Digests,
     max_xmit_len: usize,
     next_stat_sn: StatSn,
@@ -130,6 +134,123 @@ impl Connection {
         self.transmit.push(*bhs, Payload::Bytes(data), Digests::default());
     }
 
+    /// Its session.
+    #[inline]
+    #[must_use]
+    pub fn session(&self) -> SessionIndex {
+        self.session
+    }
+
+    /// Its number in the session.
+    #[must_use]
+    pub fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// The initiator's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The local address.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Its target.
+    #[must_use]
+    pub fn target_name(&self) -> &IscsiName {
+        &self.target_name
+    }
+
+    /// Whether it is open.
+    #[inline]
+    #[must_use]
+    pub fn state(&self) -> ConnectionState {
+        self.state
+    }
+
+    /// Whether it receives and sends.
+    #[inline]
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == ConnectionState::Open
+    }
+
+    /// Whether it is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == ConnectionState::Closed
+    }
+
+    /// Whether it was drained: all is sent, and it is to be closed.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.state == ConnectionState::Draining && self.transmit.is_empty()
+    }
+
+    /// Stops receiving. Returns false if it was not open.
+    pub(crate) fn drain(&mut self) -> bool {
+        let was_open = self.is_open();
+        if was_open {
+            self.state = ConnectionState::Draining;
+        }
+        was_open
+    }
+
+    /// Counts a SCSI Command.
+    #[inline]
+    pub(crate) fn count_command(&self) {
+        self.stats.command();
+    }
+
+    /// Counts a Data-Out PDU.
+    #[inline]
+    pub(crate) fn count_data_out(&self) {
+        self.stats.data_out();
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> ConnectionCounts {
+        self.stats.counts()
+    }
+
+    /// Takes in a Text Request with its data.
+    pub(crate) fn receive_text(&mut self, request: &TextRequest, data: &[u8]) -> TextStep {
+        let step = self.text.receive(request, data);
+        self.set_max_xmit_len(self.text.connection().max_xmit_data_segment_len);
+        step
+    }
+
+    /// Answers SendTargets with these records; `None`: the initiator did not ask.
+    pub(crate) fn text_targets(&mut self, records: &[TargetRecord]) -> Option<TextPiece> {
+        let piece = self.text.targets(records);
+        self.set_max_xmit_len(self.text.connection().max_xmit_data_segment_len);
+        piece
+    }
+
+    /// The initiator may have declared another MaxRecvDataSegmentLength in a text request.
+    pub(crate) fn set_max_xmit_len(&mut self, len: u32) {
+        self.max_xmit_len = xmit_len(len);
+    }
+
+    /// Lists it as one with something to send. Returns false if it was listed before.
+    #[inline]
+    pub(crate) fn touch(&mut self) -> bool {
+        let is_new = !self.touched;
+        self.touched = true;
+        is_new
+    }
+
+    /// It was taken off the list of touched connections.
+    #[inline]
+    pub(crate) fn untouch(&mut self) {
+        self.touched = false;
+    }
+
     /// The longest data segment to send, in bytes: what the initiator takes, and at most one block.
     #[inline]
     #[must_use]
@@ -144,14 +265,9 @@ impl Connection {
         self.max_xmit_len.min(self.ring_len)
     }
 
-    /// The initiator has declared another MaxRecvDataSegmentLength in a text request.
-    pub fn set_max_xmit_len(&mut self, len: u32) {
-        self.max_xmit_len = xmit_len(len);
-    }
-
     /// A PDU was received from the initiator.
     #[inline]
-    pub fn received_at(&mut self, now: Instant) {
+    pub(crate) fn received_at(&mut self, now: Instant) {
         self.ping.last_received_at = now;
         self.ping.unanswered = 0;
     }
@@ -171,7 +287,8 @@ impl Connection {
 
     /// Whether reads have to wait for space in `transmit`.
     #[inline]
-    pub(crate) fn is_ring_full(&self) -> bool {
+    #[must_use]
+    pub fn is_ring_full(&self) -> bool {
         self.transmit.len() >= self.ring_len
     }
 
@@ -196,6 +313,10 @@ impl Connection {
 
     /// Whether a ping is due, or too many were not answered.
     pub fn ping_due(&mut self, interval: Duration, count: u32, now: Instant) -> PingDue {
+        if self.is_closed() {
+            // It waits for its release; its session may have ended.
+            return PingDue::No;
+        }
         let since = self.ping.last_received_at.max(self.ping.asked);
         if interval.is_zero() || now.saturating_duration_since(since) < interval {
             return PingDue::No;

@@ -320,9 +320,9 @@ impl Bench {
         loop {
             let Some(connection) = self.shard.connection(place) else { return out };
             let mut slices = [IoSlice::new(&[]); 64];
-            let filled = connection.transmit.slices(&mut slices);
+            let filled = connection.slices(&mut slices);
             let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
-            connection.transmit.advance(bytes.len(), &mut self.pool);
+            connection.sent(bytes.len(), &mut self.pool);
             self.reader.push(&bytes);
             while let Some(pdu) = self.reader.next_pdu() {
                 let pdu = pdu.unwrap();
@@ -330,7 +330,7 @@ impl Bench {
             }
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             let more = self.shard.resume_reads(place, &mut env);
-            let empty = self.shard.connection(place).is_none_or(|connection| connection.transmit.is_empty());
+            let empty = self.shard.connection(place).is_none_or(|connection| connection.unsent() == 0);
             if empty && !more {
                 return out;
             }

@@ -69,7 +69,7 @@ fn many_long_reads_fill_the_ring_only_so_far() {
     for _ in 0..4 {
         bench.command(&read10(0, 4096), Expect::In(2 << 20));
     }
-    let queued = bench.shard.connection(bench.connection).unwrap().transmit.len();
+    let queued = bench.shard.connection(bench.connection).unwrap().unsent();
     assert!(queued <= crate::limits::TRANSMIT_BYTES_LOW + 65536 + 100, "{queued}");
     let out = bench.drain();
     assert_eq!(out.iter().map(|(_, data)| data.len()).sum::<usize>(), 8 << 20);

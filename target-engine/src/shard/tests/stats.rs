@@ -24,7 +24,7 @@ impl Bench {
     }
 
     fn connection_counts(&self) -> ConnectionCounts {
-        self.shard.sessions[self.connection].stats.counts()
+        self.shard.sessions[self.connection].counts()
     }
 
     fn add(&mut self, lun: u64, unit: Arc<Unit>) {

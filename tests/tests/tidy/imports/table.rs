@@ -101,7 +101,7 @@ pub(super) const CRATES: &[Layers] = &[
             module("iscsi::login::question", &[]),
             module("iscsi::login::close", &[]),
             module("iscsi::text_exchange", &["limits", "iscsi::login::question"]),
-            module("iscsi::connection", &["limits", "stats", "keys", "buffers", "iscsi::transmit", "iscsi::text_exchange"]),
+            module("iscsi::connection", &["limits", "stats", "keys", "buffers", "iscsi::transmit", "iscsi::login::question", "iscsi::text_exchange"]),
             module("iscsi::discovery", &["limits", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange"]),
             module("iscsi::login", &["limits", "iscsi::login::question", "iscsi::login::close", "iscsi::text_exchange", "iscsi::discovery"]),
             module("shard::settings", &[]),

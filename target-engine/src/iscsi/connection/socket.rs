@@ -1,0 +1,84 @@
+//! The socket of a connection, as its driver serves it: bytes that it receives, and bytes that it sends.
+
+use std::io::IoSlice;
+
+use iscsi_proto::frame::FrameError;
+
+use super::Connection;
+use super::receive::Incoming;
+use crate::buffers::Pool;
+use crate::limits::TRANSMIT_BYTES_MAX;
+
+impl Connection {
+    /// Whether the driver must not read from its socket now: it is not open, or too many responses wait to be sent.
+    #[must_use]
+    pub fn is_receive_paused(&self) -> bool {
+        !self.is_open() || self.transmit.len() > TRANSMIT_BYTES_MAX
+    }
+
+    /// See [`Receiver::expects_bulk`].
+    #[inline]
+    #[must_use]
+    pub fn expects_bulk(&self) -> bool {
+        self.receiver.expects_bulk()
+    }
+
+    /// Where the driver may put the next bytes of the socket, see [`Receiver::space`].
+    #[inline]
+    pub fn space(&mut self) -> Option<&mut [u8]> {
+        self.receiver.space()
+    }
+
+    /// The driver has received so many bytes, and has put the first `in_space` of them into `space`.
+    #[inline]
+    pub fn received(&mut self, count: usize, in_space: usize) {
+        self.stats.received(count);
+        self.receiver.filled(in_space);
+    }
+
+    /// Takes the next complete PDU from the beginning of `input`, see [`Receiver::next`].
+    ///
+    /// # Errors
+    /// The header is malformed: the connection must be closed.
+    #[inline]
+    pub(crate) fn next_pdu<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        pool: &mut Pool,
+    ) -> Result<Option<Incoming<'a>>, FrameError> {
+        self.receiver.next(input, pool)
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.transmit.len()
+    }
+
+    /// PDUs that wait to be sent.
+    #[inline]
+    #[must_use]
+    pub fn unsent_pdus(&self) -> usize {
+        self.transmit.pdus()
+    }
+
+    /// Fills `slices` with what is to be sent next, see [`Transmit::slices`].
+    #[inline]
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.transmit.slices(slices)
+    }
+
+    /// The driver has sent so many bytes of `slices`.
+    #[inline]
+    pub fn sent(&mut self, count: usize, pool: &mut Pool) {
+        self.stats.sent(count);
+        self.transmit.advance(count, pool);
+    }
+
+    /// Sets how many bytes, a multiple of 4 KiB, may wait to be sent before reads have to wait.
+    #[inline]
+    pub fn set_ring_len(&mut self, len: usize) {
+        self.ring_len = len;
+    }
+}
