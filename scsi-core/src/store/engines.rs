@@ -88,7 +88,7 @@ impl Engines {
     }
 
     /// [`IoEngine::try_now`]; [`IoError::ABANDONED`] from an engine that has failed.
-    #[inline]
+    #[inline(always)]
     pub fn try_now(&mut self, port: Port, op: InlineOp<'_>) -> Option<Result<Now, IoError>> {
         let index = port.engine.0;
         let entry = &mut self.engines[index];

@@ -45,7 +45,8 @@ impl TargetShard {
         };
         let ids = (connection, own.session());
         let direction = Direction::of(&command);
-        let key = self.tasks.insert(|key| Task::new(key, ids, &command, &incoming.ahs, data_out));
+        let key =
+            self.tasks.insert(|key| Task::new(key, ids, &command, &incoming.ahs, (direction, data_out)));
         let admitted = self.admit(key, command.attribute);
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);
@@ -121,18 +122,9 @@ impl TargetShard {
     /// asked for. Returns false if the command needs its data. It is started again once that has arrived.
     fn ends_without_data(&mut self, key: TaskKey, env: &mut Env<'_>) -> bool {
         let task = &self.tasks[key];
-        if !task.is_enabled() || !has_medium_data(task.opcode()) {
-            return false;
-        }
-        let Some(step) = self.first_step(key, &[], env) else { return false };
-        let is_over = matches!(step, Step::Done(_));
-        if is_over {
-            self.begin_running(key);
-            self.advance(key, step, &[], env);
-        } else {
-            self.unstart(key);
-        }
-        is_over
+        task.is_enabled()
+            && has_medium_data(task.opcode())
+            && self.start_or_try(key, Data::Borrowed(&[]), true, env)
     }
 
     /// Starts a long write whose turn has come; its data goes to the store as it arrives.
@@ -143,42 +135,39 @@ impl TargetShard {
     }
 
     /// Hands a command to its unit. `data` is its Data-Out, unless that was kept before.
-    pub(super) fn start(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
-        self.begin_running(key);
-        let borrowed = self.tasks[key].keep_or_borrow(data, env.pool);
-        if let Some(step) = self.first_step(key, borrowed, env) {
-            self.advance(key, step, borrowed, env);
-        }
-    }
-
-    /// Counts a command that goes to its unit now.
     #[inline]
-    fn begin_running(&mut self, key: TaskKey) {
-        let task = &mut self.tasks[key];
-        task.begin(self.sessions[task.session()].stats().unit(task.counted_at()));
+    pub(super) fn start(&mut self, key: TaskKey, data: Data<'_>, env: &mut Env<'_>) {
+        self.start_or_try(key, data, false, env);
     }
 
-    /// Starts a command at its device server. `borrowed` is its Data-Out if it is not in the task's blocks.
-    #[inline(always)]
-    fn first_step(&mut self, key: TaskKey, borrowed: &[u8], env: &mut Env<'_>) -> Option<Step> {
+    /// Hands a command to its unit, or only `tries` whether the unit ends it at once. Returns false if it does not.
+    fn start_or_try(&mut self, key: TaskKey, data: Data<'_>, tries: bool, env: &mut Env<'_>) -> bool {
         let task = &mut self.tasks[key];
-        let Some(lun) = task.lun() else {
-            return Some(absent::start(task.cdb(), self.units.list()));
+        let stats = self.sessions[task.session()].stats().unit(task.counted_at());
+        if !tries {
+            task.begin(stats);
+        }
+        let borrowed = task.keep_or_borrow(data, env.pool);
+        let step = match task.lun() {
+            None => absent::start(task.cdb(), self.units.list()),
+            Some(_) if !self.settings.online => {
+                Step::Done(Outcome { status: Status::Busy, sense: None, data_in: Vec::new() })
+            }
+            Some(lun) => {
+                let Some((unit, luns)) = self.units.get_with_list(lun) else { return true };
+                unit.refresh_store(env.engines);
+                task.start(unit.port(), borrowed, luns)
+            }
         };
-        if !self.settings.online {
-            return Some(Step::Done(Outcome { status: Status::Busy, sense: None, data_in: Vec::new() }));
+        if tries {
+            if !matches!(step, Step::Done(_)) {
+                task.unstart();
+                return false;
+            }
+            task.begin(stats);
         }
-        let (unit, luns) = self.units.get_with_list(lun)?;
-        unit.refresh_store(env.engines);
-        Some(task.start(unit.port(), borrowed, luns))
-    }
-
-    /// A command that its unit does not refuse is started again with its data.
-    fn unstart(&mut self, key: TaskKey) {
-        let task = &mut self.tasks[key];
-        if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
-            task.unstart(unit.port());
-        }
+        self.advance(key, step, borrowed, env);
+        true
     }
 }
 

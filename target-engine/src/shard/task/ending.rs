@@ -28,7 +28,7 @@ impl Task {
 
     /// Aborts it: its device server forgets it.
     pub(in crate::shard) fn abort(&mut self, cause: Aborted, port: Option<&mut UnitPort>) {
-        self.aborted = Some(cause);
+        self.aborted = Some(Box::new(cause));
         if let Some(port) = port {
             port.abort(&mut self.device);
         }

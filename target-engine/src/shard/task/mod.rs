@@ -77,7 +77,7 @@ pub(super) struct Task {
     /// It was at its store when that was found to hang: bytes that do not count against the budget any more.
     hung_bytes: Option<u32>,
     /// It was aborted and ends without a response.
-    aborted: Option<Aborted>,
+    aborted: Option<Box<Aborted>>,
     /// It ends with this when its store or its initiator has no data of it any more.
     pending_end: Option<Box<PendingEnd>>,
 }
@@ -130,7 +130,7 @@ impl Task {
         ids: (ConnectionIndex, SessionIndex),
         command: &ScsiCommand,
         ahs: &Bytes,
-        data_out: DataOutProgress,
+        (direction, data_out): (Direction, DataOutProgress),
     ) -> Self {
         Self {
             key,
@@ -142,7 +142,7 @@ impl Task {
             cdb: command.cdb,
             long_cdb: if ahs.is_empty() { None } else { long_cdb(&command.cdb, ahs) },
             immediate: command.immediate,
-            direction: Direction::of(command),
+            direction,
             expected_len: command.expected_len,
             data_out,
             blocks: Blocks::default(),
@@ -275,9 +275,9 @@ impl Task {
         step
     }
 
-    /// It was only asked whether its unit refuses it, and is started again.
-    pub(super) fn unstart(&mut self, port: &mut UnitPort) {
-        port.abort(&mut self.device);
+    /// It is started again, with its data.
+    pub(super) fn unstart(&mut self) {
+        self.device = DeviceTask::default();
     }
 
     /// Begins a step.
