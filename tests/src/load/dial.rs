@@ -1,7 +1,7 @@
 //! Connects, logs in and reads the capacity, with blocking calls, before the load starts.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 use iscsi_proto::text::keys::{Key, Role};
 use iscsi_proto::text::negotiate::{DigestChoice, Event, Negotiation, Preferences};
 use iscsi_proto::text::{TextBuilder, TextLimits, pairs};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use scsi_core::cdb::Cdb;
 use scsi_core::cdb::encode::{CdbBytes, encode};
 use scsi_core::lun::Lun;
@@ -36,6 +37,55 @@ pub(super) struct Dialled {
     pub(super) blocks: u64,
 }
 
+/// An initiator port, and the socket with which it connects.
+#[derive(Clone, Debug)]
+pub struct InitiatorPort {
+    /// Value of InitiatorName.
+    pub name: String,
+    /// Number in the ISID.
+    pub number: u32,
+    /// Local address; `None`: the system chooses one.
+    pub from: Option<IpAddr>,
+    /// Size of the socket's receive buffer in bytes; `None`: as the system sets it.
+    pub receive_buffer: Option<usize>,
+    /// Most time to wait for one response.
+    pub timeout: Duration,
+}
+
+impl InitiatorPort {
+    /// A port with a name of its own in this process.
+    pub(super) fn of_load(number: u32) -> Self {
+        Self::new(format!("iqn.2001-04.com.example:load-{}-{number}", std::process::id()), number)
+    }
+
+    /// A port that connects from any address.
+    #[must_use]
+    pub fn new(name: String, number: u32) -> Self {
+        Self { name, number, from: None, receive_buffer: None, timeout: RESPONSE_TIMEOUT }
+    }
+
+    /// Connects to a portal.
+    ///
+    /// # Errors
+    /// The connection is refused, or the local address cannot be used.
+    pub fn connect(&self, portal: SocketAddr) -> io::Result<TcpStream> {
+        let family = if portal.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        if let Some(from) = self.from {
+            rustix::net::bind(&socket, &SocketAddr::from((from, 0)))?;
+        }
+        if let Some(len) = self.receive_buffer {
+            sockopt::set_socket_recv_buffer_size(&socket, len)?;
+        }
+        rustix::net::connect(&socket, &portal)?;
+        let socket = TcpStream::from(socket);
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(self.timeout))?;
+        socket.set_write_timeout(Some(self.timeout))?;
+        Ok(socket)
+    }
+}
+
 /// Most time to wait for one response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most requests of a login.
@@ -52,8 +102,8 @@ pub(super) fn dial(
     digests: Digests,
     number: u32,
 ) -> Result<Dialled, LoadError> {
-    let mut dialler = Dialler::connect(portal, unit, digests)?;
-    dialler.login(unit, number)?;
+    let mut dialler = Dialler::connect(portal, digests, InitiatorPort::of_load(number))?;
+    dialler.login(Some(unit))?;
     let settled = dialler.negotiation.connection().digests();
     if settled != digests {
         return Err(odd(format!("requested digests {digests:?}, negotiated {settled:?}")));
@@ -79,22 +129,24 @@ const GOOD: u8 = 0;
 
 /// A connection during login and capacity query.
 pub(super) struct Dialler {
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
+    port: InitiatorPort,
     reader: PduReader,
-    negotiation: Negotiation,
+    pub(super) negotiation: Negotiation,
     digests: Digests,
-    lun: [u8; 8],
+    pub(super) lun: [u8; 8],
     pub(super) cmd_sn: CmdSn,
     max_cmd_sn: CmdSn,
     pub(super) exp_stat_sn: StatSn,
 }
 
 impl Dialler {
-    pub(super) fn connect(portal: SocketAddr, unit: &UnitName, digests: Digests) -> Result<Self, LoadError> {
-        let lun = Lun::new(unit.lun.into()).ok_or_else(|| odd(format!("{} is not a valid LUN", unit.lun)))?;
-        let socket = TcpStream::connect(portal)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+    pub(super) fn connect(
+        portal: SocketAddr,
+        digests: Digests,
+        port: InitiatorPort,
+    ) -> Result<Self, LoadError> {
+        let socket = port.connect(portal)?;
         let preferences = Preferences {
             session: SessionParams {
                 initial_r2t: false,
@@ -109,22 +161,33 @@ impl Dialler {
         };
         Ok(Self {
             socket,
+            port,
             reader: PduReader::new(Limits::default()),
             negotiation: Negotiation::new(Role::Initiator, preferences),
             digests: Digests::NONE,
-            lun: lun.to_wire(),
+            lun: [0; 8],
             cmd_sn: CmdSn(1),
             max_cmd_sn: CmdSn(1),
             exp_stat_sn: StatSn(0),
         })
     }
 
-    pub(super) fn login(&mut self, unit: &UnitName, number: u32) -> Result<(), LoadError> {
-        let process = std::process::id();
+    /// Logs in to the target of a unit; `None`: for discovery.
+    pub(super) fn login(&mut self, unit: Option<&UnitName>) -> Result<(), LoadError> {
         let mut text = TextBuilder::new();
-        text.pair(Key::InitiatorName.name(), format_args!("iqn.2001-04.com.example:load-{process}-{number}"));
-        text.pair(Key::TargetName.name(), &unit.target);
-        text.pair(Key::SessionType.name(), SessionType::Normal.name());
+        text.pair(Key::InitiatorName.name(), &self.port.name);
+        match unit {
+            Some(unit) => {
+                let lun = Lun::new(unit.lun.into());
+                self.lun = lun.ok_or_else(|| odd(format!("{} is not a valid LUN", unit.lun)))?.to_wire();
+                text.pair(Key::TargetName.name(), &unit.target);
+                text.pair(Key::SessionType.name(), SessionType::Normal.name());
+            }
+            None => {
+                self.negotiation.set_session_type(SessionType::Discovery);
+                text.pair(Key::SessionType.name(), SessionType::Discovery.name());
+            }
+        }
         text.pair(Key::AuthMethod.name(), "None");
         let (mut stage, mut next) = (Stage::SecurityNegotiation, Stage::OperationalNegotiation);
         let mut answer = BytesMut::new();
@@ -135,7 +198,7 @@ impl Dialler {
                 self.negotiation.offer(Key::DataDigest, &mut text);
                 self.negotiation.offer_wanted(&mut text);
             }
-            self.send(self.login_request(stage, next, number).into(), &std::mem::take(&mut text).finish())?;
+            self.send(self.login_request(stage, next).into(), &std::mem::take(&mut text).finish())?;
             let (Pdu::LoginResponse(response), data) = self.receive()? else {
                 return Err(odd("not a login response"));
             };
@@ -166,8 +229,8 @@ impl Dialler {
         Err(odd("the login does not end"))
     }
 
-    fn login_request(&self, stage: Stage, next: Stage, number: u32) -> LoginRequest {
-        let [_, high, middle, low] = number.to_be_bytes();
+    pub(super) fn login_request(&self, stage: Stage, next: Stage) -> LoginRequest {
+        let [_, high, middle, low] = self.port.number.to_be_bytes();
         LoginRequest {
             next: Some(next),
             continues: false,
@@ -205,21 +268,31 @@ impl Dialler {
 
     /// Runs a command that reads at most `expected_len` bytes; returns its status and data.
     fn command(&mut self, cdb: &CdbBytes, expected_len: u32) -> Result<(u8, Vec<u8>), LoadError> {
+        self.exchange(cdb.padded(), expected_len, &[])
+    }
+
+    /// Runs a command that reads at most `expected_len` bytes, or writes immediate data; returns its status and data.
+    pub(super) fn exchange(
+        &mut self,
+        cdb: [u8; 16],
+        expected_len: u32,
+        write: &[u8],
+    ) -> Result<(u8, Vec<u8>), LoadError> {
         let command = ScsiCommand {
             immediate: false,
             last: true,
             read: expected_len > 0,
-            write: false,
+            write: !write.is_empty(),
             attribute: TaskAttribute::Simple,
             lun: self.lun,
             itt: Itt(self.cmd_sn.0),
-            expected_len,
+            expected_len: expected_len.max(write.len() as u32),
             cmd_sn: self.cmd_sn,
             exp_stat_sn: self.exp_stat_sn,
-            cdb: cdb.padded(),
+            cdb,
         };
         self.cmd_sn = self.cmd_sn.next();
-        self.send(command.into(), &[])?;
+        self.send(command.into(), write)?;
         let mut data = Vec::new();
         loop {
             match self.receive()? {

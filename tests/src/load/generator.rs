@@ -1,5 +1,6 @@
 //! The event loop of all sessions, and their shared state.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
@@ -24,7 +25,7 @@ const EVENTS: usize = 256;
 /// # Errors
 /// The first error of any session.
 pub fn run(plan: &Plan) -> Result<Outcome, LoadError> {
-    Generator::new(plan)?.run()
+    Generator::log_in(plan)?.run()
 }
 
 /// The transfer of one command.
@@ -109,8 +110,11 @@ impl Shared {
     }
 }
 
-struct Generator<'a> {
+/// Sessions that have logged in, ready for the load.
+pub struct Generator<'a> {
     plan: &'a Plan,
+    /// Ends the measurement in place of [`Plan::time`].
+    over: Option<&'a AtomicBool>,
     epoll: OwnedFd,
     sessions: Vec<Session>,
     shared: Shared,
@@ -128,14 +132,19 @@ struct Counted {
 }
 
 impl<'a> Generator<'a> {
-    fn new(plan: &'a Plan) -> Result<Self, LoadError> {
+    /// Logs in all sessions.
+    ///
+    /// # Errors
+    /// The error of the first login that fails.
+    pub fn log_in(plan: &'a Plan) -> Result<Self, LoadError> {
         let fill = plan.work == Work::Fill;
         let per_unit = if fill { 1 } else { plan.sessions };
         let mut sessions = Vec::new();
         let mut units = vec![(0, 0); plan.units.len()];
         for number in 0..plan.units.len() * per_unit {
             let unit = number % plan.units.len();
-            let dialled = dial(plan.portal, &plan.units[unit], plan.digests, number as u32)?;
+            let dialled =
+                dial(plan.portal, &plan.units[unit], plan.digests, plan.first_port + number as u32)?;
             let block_len = dialled.block_len;
             let whole = Shape { transfer_len: plan.transfer_len, depth: plan.depth };
             let mixed = plan.mix.iter().cycle().nth(number / plan.units.len());
@@ -171,16 +180,31 @@ impl<'a> Generator<'a> {
             latency: Histogram::default(),
         };
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { plan, epoll, sessions, shared, started: Counted::default(), counts: Vec::new() })
+        let started = Counted::default();
+        Ok(Self { plan, over: None, epoll, sessions, shared, started, counts: Vec::new() })
     }
 
-    fn run(mut self) -> Result<Outcome, LoadError> {
+    /// Runs the load until the flag is set instead of for [`Plan::time`].
+    ///
+    /// # Errors
+    /// The first error of any session.
+    pub fn run_until(mut self, over: &'a AtomicBool) -> Result<Outcome, LoadError> {
+        self.over = Some(over);
+        self.run()
+    }
+
+    /// Runs the load, measures, and waits until the outstanding commands end.
+    ///
+    /// # Errors
+    /// The first error of any session.
+    pub fn run(mut self) -> Result<Outcome, LoadError> {
         for (index, session) in self.sessions.iter().enumerate() {
             epoll::add(&self.epoll, &session.socket, EventData::new_u64(index as u64), EventFlags::IN)?;
         }
         let fill = self.plan.work == Work::Fill;
         let warm_up = if fill { Duration::ZERO } else { self.plan.warm_up };
-        let begin = warm_up.as_nanos() as u64;
+        self.shared.read_clock();
+        let begin = self.shared.now + warm_up.as_nanos() as u64;
         if warm_up.is_zero() {
             self.start_counting();
         }
@@ -199,10 +223,11 @@ impl<'a> Generator<'a> {
             if !self.shared.counting && !self.shared.stopping && now >= begin {
                 self.start_counting();
             }
+            let is_late = || now >= self.started.at + self.plan.time.as_nanos() as u64;
             let over = if fill {
                 self.outstanding() == 0
             } else {
-                self.shared.counting && now >= self.started.at + self.plan.time.as_nanos() as u64
+                self.shared.counting && self.over.map_or_else(is_late, |over| over.load(Ordering::Relaxed))
             };
             if over && counted.is_none() {
                 counted = Some(self.stop_counting());

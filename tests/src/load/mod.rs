@@ -9,6 +9,7 @@ mod dial;
 mod fairness;
 mod generator;
 mod histogram;
+mod opened;
 mod outbox;
 mod session;
 mod visit;
@@ -25,9 +26,11 @@ use iscsi_proto::text::negotiate::NegotiationError;
 use rustix::io::Errno;
 
 pub use cost::{Cost, own_cpu_time, process_cost};
+pub use dial::InitiatorPort;
 pub use fairness::Fairness;
-pub use generator::run;
+pub use generator::{Generator, run};
 pub use histogram::Histogram;
+pub use opened::{Opened, encode, fail_proof};
 pub use visit::{leave_reads, visit};
 
 /// A load and the target it is run on.
@@ -39,6 +42,8 @@ pub struct Plan {
     pub units: Vec<UnitName>,
     /// Sessions for each unit.
     pub sessions: usize,
+    /// Number of the first session's initiator port; the others follow. Loads at the same time need ports of their own.
+    pub first_port: u32,
     /// Commands outstanding on each session, 1 to 65535.
     pub depth: usize,
     /// Bytes of one command: a multiple of the unit's block length.
@@ -130,7 +135,7 @@ impl Idle {
         let numbers = 0..plan.units.len() * plan.sessions;
         let log_in = |number| {
             let unit = &plan.units[number % plan.units.len()];
-            Ok(dial::dial(plan.portal, unit, plan.digests, number as u32)?.socket)
+            Ok(dial::dial(plan.portal, unit, plan.digests, plan.first_port + number as u32)?.socket)
         };
         Ok(Self { _sessions: numbers.map(log_in).collect::<Result<_, LoadError>>()? })
     }

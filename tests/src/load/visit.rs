@@ -8,7 +8,7 @@ use iscsi_proto::ids::{Cid, Itt};
 use iscsi_proto::pdu::{BHS_LEN, LogoutReason, LogoutRequest, Pdu, ScsiCommand, TaskAttribute};
 use scsi_core::cdb::{Cdb, Extent};
 
-use super::dial::{Dialler, cdb, dial};
+use super::dial::{Dialler, InitiatorPort, cdb, dial};
 use super::{LoadError, UnitName, odd};
 
 /// Logs in as the initiator port `number`, reads the capacity of the unit, and logs out.
@@ -16,8 +16,8 @@ use super::{LoadError, UnitName, odd};
 /// # Errors
 /// The target refuses the login, a command fails, or no response arrives in time.
 pub fn visit(portal: SocketAddr, unit: &UnitName, number: u32) -> Result<(), LoadError> {
-    let mut dialler = Dialler::connect(portal, unit, Digests::NONE)?;
-    dialler.login(unit, number)?;
+    let mut dialler = Dialler::connect(portal, Digests::NONE, InitiatorPort::of_load(number))?;
+    dialler.login(Some(unit))?;
     dialler.settle()?;
     let logout = LogoutRequest {
         immediate: false,

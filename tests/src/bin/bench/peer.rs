@@ -23,6 +23,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A daemon and its admin tool.
+#[derive(Clone)]
 pub(super) struct Programs {
     pub(super) name: &'static str,
     pub(super) tgtd: PathBuf,
@@ -134,6 +135,16 @@ impl Peer {
         Ok(())
     }
 
+    /// The tid of a target that [`Self::start`] has made.
+    pub(super) fn tid_of(&self, backing: Backing, unit: usize) -> i32 {
+        tid(backing, unit) as i32
+    }
+
+    /// Its process.
+    pub(super) fn process(&self) -> u32 {
+        self.daemon.id()
+    }
+
     /// Adds a unit to the first target.
     pub(super) fn add_unit(&self, lun: usize, image: &Path) -> Result<(), Box<dyn Error>> {
         let (tid, lun) = (tid(Backing::ALL[0], 0).to_string(), lun.to_string());
@@ -165,6 +176,7 @@ impl Peer {
             portal: self.portal,
             units,
             sessions: workload.sessions,
+            first_port: 0,
             depth: workload.depth,
             transfer_len: workload.transfer_len,
             mix: workload.mix,
