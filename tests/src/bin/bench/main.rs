@@ -5,6 +5,7 @@
 //! measured is stopped by SIGSTOP. docs/performance.md explains the result.
 
 mod hanging_file;
+mod hostile;
 mod management;
 mod memory;
 mod peer;
@@ -41,7 +42,19 @@ struct Options {
     /// Instead of workloads, measure the latency of `show`, also while initiators log in and out and a disk hangs
     #[arg(long)]
     management: bool,
-    /// Rounds; the tables show medians over them
+    /// Instead of workloads, measure honest sessions and new logins beside hostile peers; fails if a bound is broken
+    #[arg(long)]
+    hostile: bool,
+    /// With --hostile: names of attacks, separated by commas; NAME* selects all whose names begin with NAME
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    attack: Vec<String>,
+    /// With --hostile: all attacks together for so many minutes, with a thousand hostile and a hundred honest sessions
+    #[arg(long, value_name = "MINUTES", requires = "hostile")]
+    soak: Option<f64>,
+    /// With --hostile: the most resident memory of the daemon in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    rss_max: u64,
+    /// Rounds; the tables show medians over them. With --hostile: most tries of an attack until it breaks no bound
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds measured in each round of each workload
@@ -121,6 +134,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let size = if options.management { 1 } else { options.size };
     let site = Site::new(options.work.as_deref(), &options.shm, size)?;
+    if options.hostile {
+        return under_attack(options, &programs, &site);
+    }
     let mut peers = Vec::new();
     for programs in programs {
         eprintln!("start {} ({})", programs.name, programs.tgtd.display());
@@ -166,6 +182,22 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         fs::write(csv, results.csv())?;
     }
     Ok(())
+}
+
+/// Attacks one daemon: ours unless `--only` chooses tgt's.
+fn under_attack(options: &Options, programs: &[Programs], site: &Site) -> Result<(), Box<dyn Error>> {
+    let program = programs.first().ok_or("no daemon to attack")?;
+    let pinning = Pinning::of(options)?;
+    pinning.generator.as_ref().unwrap_or(&pinning.all).pin_this_thread()?;
+    let hostile = hostile::Options {
+        attacks: options.attack.clone(),
+        time: Duration::try_from_secs_f64(options.time)?,
+        warm_up: Duration::try_from_secs_f64(options.warm_up)?,
+        tries: options.rounds,
+        rss_max: options.rss_max,
+        soak: options.soak,
+    };
+    hostile::run(&hostile, (program, pinning.target.as_ref().unwrap_or(&pinning.all)), site)
 }
 
 /// The daemons to measure: ours, built unless given, and tgt's if it is installed.

@@ -116,6 +116,14 @@ const GREEDY: [Shape; 16] = {
 /// The workload that fills images.
 pub(super) const FILL: Workload = Workload { transfer_len: 64 << 10, depth: 16, ..SMALL };
 
+/// Whether an argument, NAME, NAME* or all, selects this name.
+pub(super) fn selects(argument: &str, name: &str) -> bool {
+    match argument.strip_suffix('*') {
+        Some(begin) => name.starts_with(begin),
+        None => argument == "all" || argument == name,
+    }
+}
+
 /// All workloads, in the order in which they are run.
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "seed-file", backing: Backing::File, ..SEED },
@@ -154,12 +162,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
 pub(super) fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
     let mut chosen = Vec::new();
     for name in names {
-        let meant = |workload: &&Workload| match name.strip_suffix('*') {
-            Some(begin) => workload.name.starts_with(begin),
-            None => name == "all" || name == workload.name,
-        };
         let before = chosen.len();
-        chosen.extend(WORKLOADS.iter().filter(meant).copied());
+        chosen.extend(WORKLOADS.iter().filter(|workload| selects(name, workload.name)).copied());
         if chosen.len() == before {
             return Err(format!("unknown workload {name}; --list shows the valid ones"));
         }
