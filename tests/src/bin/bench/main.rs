@@ -158,13 +158,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             verify(peer)?;
         }
     }
+    compare(options, &workloads, &peers, &site)
+}
+
+/// Runs every workload on every daemon in each round, and prints the tables.
+fn compare(
+    options: &Options,
+    workloads: &[Workload],
+    peers: &[Peer],
+    site: &Site,
+) -> Result<(), Box<dyn Error>> {
     let pinning = Pinning::of(options)?;
     let mut results = Results::default();
     for round in 1..=options.rounds {
-        for workload in &workloads {
+        for workload in workloads {
             eprintln!("round {round} of {}: {}", options.rounds, workload.name);
             site.warm(workload.backing)?;
-            for peer in &peers {
+            for peer in peers {
                 if results.has_failed(workload.name, peer.name()) {
                     continue;
                 }
@@ -177,7 +187,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     }
     let names: Vec<_> = peers.iter().map(Peer::name).collect();
-    println!("{}", results.markdown(&workloads, &names, options.rounds));
+    println!("{}", results.markdown(workloads, &names, options.rounds));
     if let Some(csv) = &options.csv {
         fs::write(csv, results.csv())?;
     }
