@@ -36,7 +36,7 @@ struct Options {
     /// Names of workloads, separated by commas; NAME* selects all whose names begin with NAME
     #[arg(long, value_delimiter = ',', default_value = "all")]
     workload: Vec<String>,
-    /// List the workloads and exit
+    /// List the workloads, or with --hostile the attacks, and exit
     #[arg(long)]
     list: bool,
     /// Instead of workloads, measure the latency of `show`, also while initiators log in and out and a disk hangs
@@ -122,6 +122,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let workloads = workload::choose(&options.workload)?;
+    if options.list && options.hostile {
+        hostile::list();
+        return Ok(());
+    }
     if options.list {
         for workload in WORKLOADS {
             println!("{:<14} {workload}", workload.name);

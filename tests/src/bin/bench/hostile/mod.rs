@@ -97,6 +97,13 @@ struct Field {
 /// The daemon to start and its CPUs; the calling thread is pinned to those of the generator.
 pub(super) type Start<'a> = (&'a Programs, &'a Cpus);
 
+/// Prints the names of all attacks and what they do.
+pub(super) fn list() {
+    for attack in attacks::ATTACKS {
+        println!("{:<14} {}", attack.name, attack.what);
+    }
+}
+
 /// Makes the attacks one after the other, each on its own daemon, and prints the table.
 ///
 /// # Errors
