@@ -174,7 +174,7 @@ fn refused_write_is_answered_without_r2ts() {
                 session.send(pdu, &[1; BURST - 512]);
             }
             assert_eq!(session.lines(), [format!("ScsiResponse itt=2 CHECK under={LEN} {sense}")], "{name}");
-            assert_eq!((store.log(), pair.side().pool.reserved_bytes()), (vec![], 0), "{name}");
+            assert_eq!((store.log(), pair.side().pool().reserved_bytes()), (vec![], 0), "{name}");
             session.hang_up();
             pair.assert_clean();
         }
