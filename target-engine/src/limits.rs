@@ -12,10 +12,11 @@ use std::time::Duration;
 /// `management socket`.
 pub const CONTROL_PAYLOAD_LEN_MAX: usize = 8192;
 
-/// Admin connections served at a time; others wait in the socket's backlog.
+/// Admin connections served at a time.
 ///
-/// Hit by: operator. Scope: daemon. Over it: further ones wait in the backlog of the socket until one closes. Seen:
-/// nowhere.
+/// Hit by: operator. Scope: daemon. Over it: the oldest one without a whole request is closed, or else the oldest one that
+/// does not take its reply; while the requests of all are carried out, others wait in the socket's backlog. Seen: log,
+/// `management socket`.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// How long an admin connection may take to send its request or to take its reply.
@@ -76,16 +77,24 @@ pub const SESSIONS_MAX: usize = 16_384;
 /// handles are in use`.
 pub const REINSTATEMENTS_MAX: usize = 1024;
 
-/// Accepted connections that are not logged in yet, in all.
+/// Accepted connections that are not logged in yet, in all; discovery sessions are counted apart.
 ///
-/// Hit by: any peer. Scope: daemon. Over it: a further connection is closed at once. Seen: log, `too many connections`.
+/// Hit by: any peer. Scope: daemon. Over it: of the addresses that are furthest above [`LOGINS_PER_ADDRESS_SHARE`], the
+/// connection that has gone longest without a whole Login Request is closed. Seen: log, `too many connections`;
+/// `admission_counters` of `system stat` in JSON.
 pub const LOGINS_MAX: usize = 1024;
 
 /// Accepted connections that are not logged in yet, from one IPv4 address or one IPv6 network of 64 bits.
 ///
-/// Hit by: any peer. Scope: address. Over it: a further connection is closed at once. Seen: log, `too many
-/// connections`.
+/// Hit by: any peer. Scope: address. Over it: the address's connection that has gone longest without a whole Login Request
+/// is closed. Seen: as [`LOGINS_MAX`].
 pub const LOGINS_PER_ADDRESS_MAX: usize = 256;
+
+/// Accepted connections that are not logged in yet, or discovery sessions, up to which all addresses are equal when one of
+/// them must close a connection.
+///
+/// Hit by: any peer. Scope: address. Over it: see [`LOGINS_MAX`] and [`DISCOVERIES_MAX`]. Seen: as [`LOGINS_MAX`].
+pub const LOGINS_PER_ADDRESS_SHARE: usize = LOGINS_MAX / 64;
 
 /// Connections of sessions. By default a target has at most half of those that would be free without it, an address half of
 /// what its target may still have, and an initiator name half of what its address may still have: 8192, 4096 and 2048 if
@@ -97,10 +106,9 @@ pub const LOGINS_PER_ADDRESS_MAX: usize = 256;
 /// `system stat` in JSON.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
-/// Connections accepted in one turn.
+/// Connections accepted in one turn of the control loop.
 ///
-/// Hit by: any peer. Scope: portal and turn of the control thread. Over it: the others are accepted in the next turn.
-/// Seen: nowhere.
+/// Hit by: any peer. Scope: portal; management socket. Over it: the others are accepted in the next turns. Seen: nowhere.
 pub const ACCEPTS_PER_TURN: usize = 32;
 
 /// How long no connection is accepted after one could be neither accepted nor rejected.
@@ -155,16 +163,17 @@ pub const LOGIN_UNREAD_LEN_MAX: usize = 64 * 1024;
 /// Hit by: any peer. Scope: discovery session. Over it: it is closed. Seen: log, `timed out`.
 pub const DISCOVERY_IDLE: Duration = Duration::from_secs(600);
 
-/// Discovery sessions in all; a further one ends the one that has been silent for the longest time.
+/// Discovery sessions in all.
 ///
-/// Hit by: any peer. Scope: daemon. Over it: the one that has been silent for the longest time is closed. Seen:
-/// nowhere.
+/// Hit by: any peer. Scope: daemon. Over it: of the addresses that are furthest above [`LOGINS_PER_ADDRESS_SHARE`], the
+/// discovery session that has gone longest without a whole request is closed. Seen: log, `too many connections`;
+/// `admission_counters` of `system stat` in JSON.
 pub const DISCOVERIES_MAX: usize = LOGINS_MAX / 2;
 
-/// Discovery sessions from one IPv4 address or one IPv6 network of 64 bits; as for [`DISCOVERIES_MAX`].
+/// Discovery sessions from one IPv4 address or one IPv6 network of 64 bits.
 ///
-/// Hit by: any peer. Scope: address. Over it: the one that has been silent for the longest time is closed. Seen:
-/// nowhere.
+/// Hit by: any peer. Scope: address. Over it: the address's discovery session that has gone longest without a whole request
+/// is closed. Seen: as [`DISCOVERIES_MAX`].
 pub const DISCOVERIES_PER_ADDRESS_MAX: usize = LOGINS_PER_ADDRESS_MAX / 2;
 
 /// The command window of a discovery session.

@@ -2,8 +2,10 @@
 //!
 //! [`wire`] encodes records, [`grammar`] is the table of operations that makes a [`request::Request`] of one, [`error`] has
 //! the error numbers of replies. The admin tools need these only. `dispatch` carries requests out, `pending` holds those
-//! that take time, [`report`] writes the replies, and [`audit`] the lines of the log.
+//! that take time, [`report`] writes the replies, and [`audit`] the lines of the log. [`admission`] chooses which connections
+//! stay open before they are part of a session.
 
+pub mod admission;
 pub mod audit;
 pub mod dispatch;
 pub mod error;

@@ -22,6 +22,7 @@ mod documents;
 mod hanging;
 mod harness;
 mod hostile;
+mod hostile_logins;
 mod identity;
 mod initiators;
 mod json;

@@ -29,6 +29,8 @@ pub struct Discovery {
     transmit: VecDeque<Bytes>,
     events: VecDeque<DiscoveryEvent>,
     text: TextExchange,
+    /// Whole requests received.
+    requests: u64,
     over: bool,
 }
 
@@ -64,8 +66,16 @@ impl Discovery {
     ) -> Self {
         let deadline = login_end + start.idle;
         let text = TextExchange::new(TextSession::Discovery, SessionParams::default(), start.connection);
-        let mut discovery =
-            Self { start, deadline, received, transmit, events: VecDeque::new(), text, over: false };
+        let mut discovery = Self {
+            start,
+            deadline,
+            received,
+            transmit,
+            events: VecDeque::new(),
+            text,
+            requests: 0,
+            over: false,
+        };
         discovery.read();
         discovery
     }
@@ -113,6 +123,11 @@ impl Discovery {
         self.events.pop_front()
     }
 
+    /// The number of whole requests that were received.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// When [`Discovery::handle_timeout`] is due; `None` once the session is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
         (!self.over).then_some(self.deadline)
@@ -139,6 +154,7 @@ impl Discovery {
                     Ok(_) => return,
                     Err(_) => return self.close(CloseReason::Malformed),
                 };
+            self.requests += 1;
             let mut data = self.received.split_to(wire_len);
             data.advance(header_len);
             let (data, digest) = data.split_at(padded_len);

@@ -64,6 +64,8 @@ pub struct Login {
     deadline: Instant,
     received: BytesMut,
     transmit: VecDeque<Bytes>,
+    /// Whole requests received.
+    requests: u64,
     /// Bytes received and bytes sent.
     octets: (u64, u64),
     events: VecDeque<LoginEvent>,
@@ -87,6 +89,7 @@ impl Login {
             deadline: now + config.timeout,
             received: BytesMut::new(),
             transmit: VecDeque::new(),
+            requests: 0,
             octets: (0, 0),
             events: VecDeque::new(),
             state: State::Reading(Box::new(Phase::new(config.clone()))),
@@ -148,6 +151,11 @@ impl Login {
         &self.names
     }
 
+    /// The number of whole requests that were received.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// When [`Login::handle_timeout`] is due; `None` once the login is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
         (!matches!(self.state, State::Over)).then_some(self.deadline)
@@ -178,6 +186,7 @@ impl Login {
                         self.state = State::Reading(phase);
                         return;
                     };
+                    self.requests += 1;
                     self.conclude(phase, verdict);
                 }
                 other => {

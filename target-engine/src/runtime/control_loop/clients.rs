@@ -1,5 +1,6 @@
 //! Admin connections: each sends one request and gets one reply.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -7,45 +8,51 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::client::{Client, ClientState};
-use super::net::{interest, is_rejected, is_temporary};
+use super::net::{interest, is_temporary};
 use super::peer;
-use super::world::{ControlLoop, Source, World, open_spare};
+use super::world::{ControlLoop, Source, World};
 use crate::control::audit::Change;
 use crate::control::pending::ClientId;
 use crate::control::report::{self, Reply};
 use crate::control::request::Request;
 use crate::control::wire::{Form, RecordReader};
-use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
+use crate::limits::{ACCEPTS_PER_TURN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
 use crate::runtime::poller::Ready;
 
 impl World {
     /// Accepts admin connections. Only processes of the daemon's own user and group are served, as in tgt.
     pub(super) fn accept_clients(&mut self, now: Instant) {
-        while self.clients.len() < CONTROL_CONNECTIONS_MAX {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let displaced = displaced(&self.clients);
+            if self.clients.len() >= CONTROL_CONNECTIONS_MAX && displaced.is_none() {
+                // The others wait in the backlog until a client is closed.
+                return self.watch_admin(false);
+            }
             let Some((listener, _)) = &self.admin else { return };
-            match listener.accept() {
-                Ok((stream, _)) => self.add_client(stream, now),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.warn(now, format_args!("management socket: {error}"));
-                    return self.reject_client(now);
+                    let Some(stream) = self.accept_client_by_spare(now) else { return };
+                    stream
                 }
+            };
+            self.add_client(stream, now);
+            if let Some(id) = displaced.filter(|_| self.clients.len() > CONTROL_CONNECTIONS_MAX) {
+                self.warn(now, format_args!("management socket: the oldest of too many clients is closed"));
+                self.close_client(id);
             }
         }
-        // Full: the others wait in the backlog until a client is closed.
-        self.watch_admin(false);
     }
 
-    /// Accepts a connection with the spare descriptor and closes it, so that it does not wake the poller again and again.
-    fn reject_client(&mut self, now: Instant) {
-        let Some((listener, _)) = &self.admin else { return };
+    /// Accepts a connection with the spare descriptor, see `with_spare`.
+    fn accept_client_by_spare(&mut self, now: Instant) -> Option<UnixStream> {
+        let (listener, _) = self.admin.as_ref()?;
         self.spare = None;
-        let rejected = is_rejected(&listener.accept());
-        self.spare = open_spare();
-        if !rejected {
-            self.pause_accepting(now);
-        }
+        let accepted = listener.accept().map(|(stream, _)| stream);
+        self.with_spare(accepted, now)
     }
 
     fn add_client(&mut self, stream: UnixStream, now: Instant) {
@@ -113,6 +120,14 @@ impl World {
             self.watch_admin(true);
         }
     }
+}
+
+/// The client to close for a new one: the oldest without a whole request, or else the oldest that does not take its reply.
+fn displaced(clients: &BTreeMap<ClientId, Client>) -> Option<ClientId> {
+    let oldest = |is: fn(&ClientState) -> bool| clients.iter().find(|(_, client)| is(&client.state));
+    let reading = oldest(|state| matches!(state, ClientState::Reading(_)));
+    let found = reading.or_else(|| oldest(|state| matches!(state, ClientState::Replying(..))))?;
+    Some(*found.0)
 }
 
 impl ControlLoop {

@@ -76,6 +76,14 @@ impl Phase {
         }
     }
 
+    /// The number of whole requests.
+    pub(super) fn requests(&self) -> u64 {
+        match self {
+            Self::Login(login) => login.requests(),
+            Self::Discovery(discovery) => discovery.requests(),
+        }
+    }
+
     pub(super) fn answer(&mut self, answer: Answer) {
         match self {
             Self::Login(login) => login.answer(answer),

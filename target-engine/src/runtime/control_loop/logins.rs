@@ -1,7 +1,7 @@
 //! Connections of initiators until they have logged in, and discovery sessions to their end.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +13,6 @@ use super::net::{interest, is_temporary, network};
 use super::world::{ControlLoop, Source, World};
 use crate::control::messages::{Addresses, Attach, LoginId};
 use crate::iscsi::login::{CloseReason, LoggedIn, Login, LoginConfig};
-use crate::limits::{DISCOVERIES_MAX, DISCOVERIES_PER_ADDRESS_MAX};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::message::LoopMessage;
 use crate::runtime::poller::Ready;
@@ -33,20 +32,17 @@ impl World {
         let (unsent, closing) = (Bytes::new(), None);
         let entry = LoginEntry { peer, local, socket, key, phase, unsent, closing };
         self.logins.insert(id, entry);
+        let displaced = self.admission.accepted(id, network(peer.ip()), now);
+        self.close_displaced(displaced, now);
         Ok(())
     }
 
-    /// Closes the idlest discovery session if a new one would exceed a limit.
-    fn limit_discoveries(&mut self, peer: IpAddr) {
-        let sessions = self.logins.iter().filter(|(_, entry)| entry.closing.is_none());
-        let sessions = sessions.filter_map(|(id, entry)| match &entry.phase {
-            Phase::Discovery(discovery) => Some((discovery.poll_timeout()?, *id, entry.peer.ip())),
-            Phase::Login(_) => None,
-        });
-        if let Some(id) = idlest(sessions.collect(), peer) {
-            log::debug!("{peer}: begins a discovery session, the idlest one is closed");
-            self.close_login(id);
-        }
+    /// Closes a connection in favour of another one.
+    pub(super) fn close_displaced(&mut self, displaced: Option<LoginId>, now: Instant) {
+        let Some((id, entry)) = displaced.and_then(|id| Some((id, self.logins.get(&id)?))) else { return };
+        let (peer, (names, _)) = (entry.peer, entry.phase.described());
+        self.warn(now, format_args!("{peer}: {names}closed without a request, too many connections"));
+        self.close_login(id);
     }
 
     /// Logs the end of a connection: a fault of the peer as a warning, else as a debug message.
@@ -80,7 +76,10 @@ impl World {
                 self.logins.insert(id, LoginEntry { socket, ..entry });
                 Err(attach)
             }
-            _ => Ok(()),
+            _ => {
+                self.admission.ended(id);
+                Ok(())
+            }
         }
     }
 
@@ -88,6 +87,7 @@ impl World {
         if let Some(entry) = self.logins.remove(&id) {
             self.poller.deregister(entry.key, &entry.socket);
         }
+        self.admission.ended(id);
     }
 }
 
@@ -98,7 +98,13 @@ impl ControlLoop {
             let mut bytes = [0; 16 * 1024];
             match entry.socket.read(&mut bytes) {
                 Ok(0) => return self.world.close_login(id),
-                Ok(count) => entry.phase.receive(&bytes[..count], now),
+                Ok(count) => {
+                    let before = entry.phase.requests();
+                    entry.phase.receive(&bytes[..count], now);
+                    if entry.phase.requests() != before {
+                        self.world.admission.spoke(id, now);
+                    }
+                }
                 Err(error) if is_temporary(&error) => {}
                 Err(_) => return self.world.close_login(id),
             }
@@ -139,11 +145,14 @@ impl ControlLoop {
         match self.handle_events(id, &mut entry, now) {
             Next::Keep => {
                 let wanted = interest(entry.closing.is_none(), !entry.unsent.is_empty());
-                if self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok() {
-                    self.world.logins.insert(id, entry);
+                let watched = self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok();
+                self.world.logins.insert(id, entry);
+                if !watched {
+                    self.world.close_login(id);
                 }
             }
             Next::Close => {
+                self.world.admission.ended(id);
                 self.world.poller.deregister(entry.key, &entry.socket);
                 // Shut down first, so that no reset overtakes the final response.
                 let _ = entry.socket.shutdown(Shutdown::Write);
@@ -171,8 +180,9 @@ impl ControlLoop {
                     }
                 }
                 Some(Event::Discovery(discovery)) => {
-                    self.world.limit_discoveries(entry.peer.ip());
                     entry.phase = Phase::Discovery(discovery);
+                    let displaced = self.world.admission.discovers(id, now);
+                    self.world.close_displaced(displaced, now);
                 }
                 // The initiator has finished the login without reading our responses: it is broken.
                 Some(Event::Attach(_)) if !entry.unsent.is_empty() => return Next::Close,
@@ -195,59 +205,11 @@ impl ControlLoop {
         if let Err(refused) = self.control.attach(id, logged_in, addresses, &mut self.world) {
             let (reason, why) = (CloseReason::Refused(refused.status), refused.why);
             self.world.warn(now, format_args!("{peer}: {names}{reason} ({why})"));
+            self.world.admission.ended(id);
             let Some(LoginEntry { mut socket, .. }) = self.world.logins.remove(&id) else { return };
             // The buffer of a new connection takes one PDU; if not, the peer sees the connection close.
             let _ = socket.write(&refused.response);
             let _ = socket.shutdown(Shutdown::Write);
         }
-    }
-}
-
-/// Returns the discovery session that is closed before another one of this peer begins, if a limit is reached. Each is
-/// given with its timeout, which is the earliest for the idlest.
-fn idlest(sessions: Vec<(Instant, LoginId, IpAddr)>, peer: IpAddr) -> Option<LoginId> {
-    let is_near = |(_, _, other): &(Instant, LoginId, IpAddr)| network(*other) == network(peer);
-    let near = sessions.iter().filter(|session| is_near(session)).count();
-    let is_full = sessions.len() >= DISCOVERIES_MAX;
-    let is_full_near = near >= DISCOVERIES_PER_ADDRESS_MAX;
-    let candidates =
-        sessions.into_iter().filter(|session| if is_full_near { is_near(session) } else { is_full });
-    candidates.min().map(|(_, id, _)| id)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    fn far(number: usize) -> IpAddr {
-        IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap()))
-    }
-
-    /// Sessions of these peers, the last one the idlest.
-    fn sessions(peers: impl Iterator<Item = IpAddr>) -> Vec<(Instant, LoginId, IpAddr)> {
-        let end = Instant::now() + Duration::from_secs(3600);
-        let session = |(number, peer)| (end - Duration::from_secs(number), LoginId(number), peer);
-        (0..).zip(peers).map(session).collect()
-    }
-
-    #[test]
-    fn discovery_session_over_the_limit_of_its_peer_closes_the_idlest_of_the_peer() {
-        let below = std::iter::repeat_n(NEAR, DISCOVERIES_PER_ADDRESS_MAX - 1);
-        assert_eq!(idlest(sessions(below.clone().chain([far(1)])), NEAR), None);
-        let full = below.chain([NEAR, far(1)]);
-        let last = LoginId(DISCOVERIES_PER_ADDRESS_MAX as u64 - 1);
-        assert_eq!(idlest(sessions(full.clone()), NEAR), Some(last));
-        assert_eq!(idlest(sessions(full), far(1)), None);
-    }
-
-    #[test]
-    fn discovery_session_over_the_limit_of_all_closes_the_idlest() {
-        let peers = (0..DISCOVERIES_MAX).map(far);
-        assert_eq!(idlest(sessions(peers.clone().skip(1)), NEAR), None);
-        assert_eq!(idlest(sessions(peers), NEAR), Some(LoginId(DISCOVERIES_MAX as u64 - 1)));
     }
 }

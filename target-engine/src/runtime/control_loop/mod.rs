@@ -151,6 +151,8 @@ impl ControlLoop {
         let mut ready = std::mem::take(&mut self.ready);
         self.world.wait(timeout, &mut ready)?;
         let now = Instant::now();
+        // A new connection may end one whose request has come, so requests are first.
+        ready.sort_by_key(|event| matches!(event.what, Source::Admin | Source::Portal(_)));
         for event in ready.drain(..) {
             self.event(event, now);
         }

@@ -1,14 +1,14 @@
 //! Portals: listening sockets, and which connections they accept.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::net::{interest, is_rejected, network};
+use super::net::{interest, is_rejected};
 use super::world::{ControlLoop, Listener, Source, World, open_spare};
-use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
 use crate::model::PortalId;
 use crate::model::state::State;
 use crate::runtime::poller::Interest;
@@ -22,15 +22,25 @@ impl World {
         Ok(taken)
     }
 
-    /// Accepts a connection with the spare descriptor and closes it, so that it does not wake the poller again and again.
-    fn reject(&mut self, id: PortalId, now: Instant) {
-        let Some(listener) = self.listeners.get(&id) else { return };
+    /// Accepts a connection with the spare descriptor, for which another one that logs in is closed. If there is none, closes
+    /// it, so that it does not wake the poller again and again.
+    fn accept_by_spare(&mut self, id: PortalId, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+        let listener = self.listeners.get(&id)?;
         self.spare = None;
-        let is_rejected = is_rejected(&listener.socket.accept());
+        let accepted = listener.socket.accept();
+        self.with_spare(accepted, now)
+    }
+
+    /// Takes over what was accepted with the spare descriptor, and opens a new one.
+    pub(super) fn with_spare<T>(&mut self, accepted: io::Result<T>, now: Instant) -> Option<T> {
+        let is_rejected = is_rejected(&accepted);
+        // Dropped if it is rejected, before the spare descriptor is opened.
+        let accepted = accepted.ok().filter(|_| self.displace_login(now));
         self.spare = open_spare();
         if !is_rejected {
             self.pause_accepting(now);
         }
+        accepted
     }
 
     /// Accepts nothing for a while: connections that wait can be neither accepted nor closed, and would wake the poller
@@ -56,11 +66,11 @@ impl World {
         }
     }
 
-    /// Connections of sessions are bounded when they have logged in: one may replace another.
-    fn has_capacity_for(&self, peer: IpAddr) -> bool {
-        let from_there =
-            || self.logins.values().filter(|login| network(login.peer.ip()) == network(peer)).count();
-        self.logins.len() < LOGINS_MAX && from_there() < LOGINS_PER_ADDRESS_MAX
+    /// Closes a connection that logs in, for another one that finds no descriptor. `false`: none logs in.
+    fn displace_login(&mut self, now: Instant) -> bool {
+        let displaced = self.admission.displace();
+        self.close_displaced(displaced, now);
+        displaced.is_some()
     }
 }
 
@@ -78,7 +88,8 @@ impl ControlLoop {
                     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => {
                     self.world.warn(now, format_args!("portal: {error}"));
-                    return self.world.reject(id, now);
+                    let Some((socket, peer)) = self.world.accept_by_spare(id, now) else { return };
+                    self.admit(socket, peer, now);
                 }
             }
         }
@@ -89,9 +100,6 @@ impl ControlLoop {
         if model.is_empty() || model.state == State::Offline {
             log::debug!("{peer}: closed, there is nothing to log in to");
             return;
-        }
-        if !self.world.has_capacity_for(peer.ip()) {
-            return self.world.warn(now, format_args!("{peer}: closed, too many connections"));
         }
         if let Err(error) = set_options(&socket).and_then(|()| self.world.begin_login(socket, peer, now)) {
             self.world.warn(now, format_args!("{peer}: {error}"));
@@ -121,18 +129,4 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(300))
         .with_retries(6);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_ipv6_network_count_as_one_peer() {
-        let of = |address: &str| network(address.parse().unwrap());
-        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
-    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::login_entry::LoginEntry;
+use crate::control::admission::Admission;
 use crate::control::dispatch::{Control, LoopGone, Outside};
 use crate::control::jobs::{Job, JobDone};
 use crate::control::messages::{Attach, LoginId, LoopId, ToControl, ToLoop};
@@ -52,6 +53,8 @@ pub(crate) struct World {
     pub(super) last_client: u64,
     pub(super) listeners: BTreeMap<PortalId, Listener>,
     pub(super) logins: BTreeMap<LoginId, LoginEntry>,
+    /// Of the `logins`.
+    pub(super) admission: Admission,
     pub(super) last_login: u64,
     pub(super) answers: Vec<(LoginId, Answer)>,
     /// Closed when no descriptor is left, to accept a connection and close it.
@@ -104,6 +107,7 @@ impl World {
             last_client: INTERNAL.0,
             listeners: BTreeMap::new(),
             logins: BTreeMap::new(),
+            admission: Admission::default(),
             last_login: 0,
             answers: Vec::new(),
             spare: open_spare(),

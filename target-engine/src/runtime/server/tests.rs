@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::control::request::Binding;
 use crate::control::wire::{Mode, Op, REPLY_HEADER_LEN, Record, ReplyHeader, RequestHeader};
+use crate::limits::CONTROL_CONNECTIONS_MAX;
 use crate::model::Tid;
 use crate::model::store::{StoreKind, StoreSpec};
 use crate::test_store::TestStore;
@@ -351,4 +352,31 @@ fn server_closes_its_stores_within_bounded_time() {
         drop(go);
         assert_eq!(was_closed.recv(), if waits { Err(RecvError) } else { Ok(()) });
     }
+}
+
+#[test]
+fn silent_clients_yield_to_a_new_one_and_waiting_ones_do_not() {
+    let (go, wait) = channel();
+    let (closed, _was_closed) = channel();
+    let stores = SlowStores { go: Arc::new(Mutex::new(wait)), closed };
+    let server = start_with(target(), |builder| Builder { opener: Arc::new(stores), ..builder });
+    let unit = RequestHeader { mode: 2, op: 0, tid: 1, lun: 1, ..RequestHeader::default() };
+    server.send(&Record::new(unit.clone(), b"path=/x\0".to_vec()).encode(), usize::MAX);
+    // The reply to the deletion waits for the store.
+    let deletion = Record::new(RequestHeader { op: 1, ..unit }, Vec::new()).encode();
+    let mut waiting = UnixStream::connect(&server.path).unwrap();
+    waiting.write_all(&deletion).unwrap();
+    let silent: Vec<_> =
+        (0..3 * CONTROL_CONNECTIONS_MAX).map(|_| UnixStream::connect(&server.path).unwrap()).collect();
+    assert_eq!(server.ask(Mode::Target, Op::Show, -1, b"").0, 0);
+    assert!(matches!((&silent[0]).read(&mut [0]), Ok(0)), "the oldest is closed");
+    (&silent[silent.len() - 1]).set_nonblocking(true).unwrap();
+    let last = (&silent[silent.len() - 1]).read(&mut [0]);
+    assert!(last.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "the newest is not");
+    go.send(()).unwrap();
+    let mut reply = Vec::new();
+    waiting.read_to_end(&mut reply).unwrap();
+    let header = ReplyHeader::decode(reply.first_chunk().unwrap());
+    assert_eq!(header.error, 0, "{reply:?}");
+    server.end();
 }
