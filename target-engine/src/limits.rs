@@ -181,10 +181,27 @@ pub const DISCOVERIES_PER_ADDRESS_MAX: usize = LOGINS_PER_ADDRESS_MAX / 2;
 /// Hit by: any peer. Scope: discovery session. Over it: MaxCmdSN does not advance. Seen: nowhere.
 pub const DISCOVERY_WINDOW: u32 = 8;
 
-/// A discovery session with so many unsent responses reads no requests.
+/// Bytes of unsent responses from which on a discovery session handles no request. The list of targets, which is one more
+/// response, is shared by the sessions.
 ///
-/// Hit by: any peer. Scope: discovery session. Over it: it waits until the peer has read. Seen: nowhere.
-pub const DISCOVERY_TRANSMIT_MAX: usize = 16;
+/// Hit by: any peer. Scope: discovery session. Over it: its requests wait until it has read. Seen: nowhere.
+pub const DISCOVERY_TRANSMIT_BYTES_MAX: usize = 16 * 1024;
+
+/// The kernel's send buffer of a discovery session, in bytes without the kernel's own overhead.
+///
+/// Hit by: any peer. Scope: discovery session. Over it: responses wait until it has read. Seen: nowhere.
+pub const DISCOVERY_SEND_BUFFER_LEN: usize = 64 * 1024;
+
+/// Requests of discovery sessions handled in one turn of the control loop, one of each session: logins are served in each
+/// turn.
+///
+/// Hit by: any peer. Scope: daemon. Over it: the others are handled in the next turns. Seen: nowhere.
+pub const DISCOVERY_REQUESTS_PER_TURN: usize = 8;
+
+/// Lists of targets kept for further requests, in bytes.
+///
+/// Hit by: any peer. Scope: daemon. Over it: lists are made again. Seen: nowhere.
+pub const TARGET_LISTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Text bytes of one text request, all its PDUs together.
 ///

@@ -14,7 +14,7 @@ use iscsi_proto::text::keys::{Key, Role};
 use iscsi_proto::text::negotiate::{Event, Negotiation, Preferences};
 use iscsi_proto::text::{self, TextBuilder, TextLimits};
 
-use super::login::{SendTargetsScope, TargetRecord};
+use super::login::{SendTargetsScope, TargetList};
 use crate::limits;
 
 /// The text exchanges of one connection.
@@ -152,16 +152,16 @@ impl TextExchange {
     }
 
     /// Gives the targets that were asked for. Returns `None` if the exchange has ended meanwhile.
-    pub fn targets(&mut self, targets: &[TargetRecord]) -> Option<TextPiece> {
+    pub fn targets(&mut self, targets: &TargetList) -> Option<TextPiece> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Asking { call, mut answer } => {
-                for target in targets {
-                    answer.pair("TargetName", target.name.as_str());
-                    for address in &target.addresses {
-                        answer.pair("TargetAddress", address);
-                    }
-                }
-                Some(self.send(call, answer.finish()))
+            State::Asking { call, answer } => {
+                let answer = answer.finish();
+                let text = if answer.is_empty() {
+                    targets.text().clone()
+                } else {
+                    [&answer[..], &targets.text()[..]].concat().into()
+                };
+                Some(self.send(call, text))
             }
             other => {
                 self.state = other;
@@ -285,6 +285,7 @@ pub(super) fn split_first(text: &mut Bytes, len_max: u32) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::login::TargetRecord;
     use super::*;
 
     const REQUEST: TextRequest = TextRequest {
@@ -394,8 +395,7 @@ mod tests {
     fn asking_for_the_rest_says_nothing_else() {
         let mut exchange = exchange(TextSession::Discovery);
         exchange.connection.max_xmit_data_segment_len = 512;
-        let records: Vec<TargetRecord> =
-            (0..50).map(|_| TargetRecord { name: own(), addresses: vec![] }).collect();
+        let records = TargetList::new((0..50).map(|_| TargetRecord { name: own(), addresses: vec![] }));
         exchange.receive(&REQUEST, b"SendTargets=All\0");
         let piece = exchange.targets(&records).unwrap();
         assert!(piece.continues && !piece.last && piece.text.ends_with(b"\0"));
@@ -425,7 +425,7 @@ mod tests {
         exchange.receive(&REQUEST, b"SendTargets=\0");
         assert!(exchange.is_asking());
         assert_eq!(exchange.receive(&REQUEST, b"X-b=1\0"), TextStep::Reject(RejectReason::PROTOCOL_ERROR));
-        assert!(exchange.targets(&[]).unwrap().last);
+        assert!(exchange.targets(&TargetList::default()).unwrap().last);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Model {
     /// The portals, newest first.
     pub portals: Vec<Portal>,
     targets: BTreeMap<Tid, Target>,
+    /// See [`Model::generation`].
+    generation: u64,
     /// The numbers of the targets, oldest first.
     by_age: Vec<Tid>,
     hosts: BTreeMap<u32, Tid>,
@@ -119,6 +121,7 @@ impl Default for Model {
             discovery_accounts: BoundAccounts::default(),
             portals: Vec::new(),
             targets: BTreeMap::new(),
+            generation: 0,
             by_age: Vec::new(),
             hosts: BTreeMap::new(),
         }
@@ -146,6 +149,7 @@ impl Model {
         let parameters = Parameters::new(self.defaults);
         let target = Target::new(tid, name.to_owned(), controller, parameters, pings, self.loops);
         self.by_age.push(tid);
+        self.generation += 1;
         Ok(self.targets.entry(tid).or_insert(target))
     }
 
@@ -153,6 +157,7 @@ impl Model {
     pub fn remove_target(&mut self, tid: Tid) -> Option<Target> {
         self.hosts.retain(|_, bound| *bound != tid);
         self.by_age.retain(|known| *known != tid);
+        self.generation += 1;
         self.targets.remove(&tid)
     }
 
@@ -169,6 +174,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::NoTarget`].
     pub fn target_mut(&mut self, tid: Tid) -> Result<&mut Target, ModelError> {
+        self.generation += 1;
         self.targets.get_mut(&tid).ok_or(ModelError::NoTarget(tid))
     }
 
@@ -186,6 +192,12 @@ impl Model {
     /// All targets, the oldest first.
     pub fn targets_by_age(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.by_age.iter().map(|tid| &self.targets[tid])
+    }
+
+    /// Changes with every change of a target, its access rules and its accounts included.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// There is no target.
@@ -221,6 +233,7 @@ impl Model {
     /// [`ModelError::NoAccount`].
     pub fn remove_account(&mut self, user: &str) -> Result<(), ModelError> {
         self.accounts.remove(user)?;
+        self.generation += 1;
         self.discovery_accounts.forget(user);
         for target in self.targets.values_mut() {
             target.accounts.forget(user);

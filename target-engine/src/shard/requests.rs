@@ -10,7 +10,7 @@ use super::TargetShard;
 use super::driver::Env;
 use super::task::Aborted;
 use crate::iscsi::connection::receive::{Data, Incoming};
-use crate::iscsi::login::{TargetAddress, TargetRecord};
+use crate::iscsi::login::{TargetAddress, TargetList, TargetRecord};
 use crate::iscsi::text_exchange::TextStep;
 use crate::keys::ConnectionIndex;
 
@@ -40,7 +40,7 @@ impl TargetShard {
                 let group = session.nexus().target_port;
                 let addresses = TargetAddress::of_connection(own.local(), group).into_iter().collect();
                 let record = TargetRecord { name: own.target_name().clone(), addresses };
-                match own.text_targets(&[record]) {
+                match own.text_targets(&TargetList::new([record])) {
                     Some(piece) => TextStep::Send(piece),
                     None => TextStep::Reject(RejectReason::PROTOCOL_ERROR),
                 }

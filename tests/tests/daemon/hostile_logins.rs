@@ -3,15 +3,18 @@
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 
+use iscsi_proto::login::Stage;
 use rustix::process::{Pid, Resource, Rlimit};
-use target_engine::limits::{CONTROL_CONNECTIONS_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
+use target_engine::limits::{CONTROL_CONNECTIONS_MAX, DISCOVERIES_MAX, LOGINS_MAX, LOGINS_PER_ADDRESS_MAX};
 
 use crate::client::{Client, LOCALHOST, next_name};
-use crate::harness::{CONTROL_PORT, DISK, Daemon, target_name};
+use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, target_name};
+use crate::scale::target;
+use crate::stuck_sockets::send_targets;
 
 /// Logins of the victim while the attack is renewed.
 const LOGINS: usize = 16;
-/// Connections that the attack opens anew before each of them.
+/// Further connections that the attack opens before each of them.
 const RENEWED: usize = 64;
 
 fn log_in(daemon: &Daemon) -> Client {
@@ -75,4 +78,52 @@ fn silent_managers_keep_no_manager_out() {
         held.extend((0..CONTROL_CONNECTIONS_MAX).map(|_| connect()));
         daemon.adm(&["--mode", "target", "--op", "show"]);
     }
+}
+
+/// Targets of the daemon that discovery floods ask.
+const TARGETS: u32 = 1000;
+/// Requests that a discovery session sends at once.
+const REQUESTS: usize = 24;
+/// Most bytes that the sessions may add to the daemon's memory: 64 KiB each.
+const MEMORY_MAX: u64 = 64 * 1024 * DISCOVERIES_MAX as u64;
+
+/// A discovery session that takes long segments, and has sent [`REQUESTS`] requests for all targets.
+fn flooding(daemon: &Daemon, from: Ipv4Addr) -> Client {
+    let mut client = Client::connect(daemon.portal, from, DISK).map_err(drop).unwrap();
+    let names = format!("InitiatorName={}\0SessionType=Discovery\0", next_name());
+    let mut text = names + "MaxRecvDataSegmentLength=262144\0";
+    while client
+        .ask(Stage::OperationalNegotiation, Some(Stage::FullFeature), std::mem::take(&mut text).as_bytes())
+        .unwrap()
+        .0
+        .is_none()
+    {}
+    client.send_bytes(&send_targets().repeat(REQUESTS));
+    client
+}
+
+/// Bytes of the daemon that are in memory.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn discovery_sessions_that_do_not_read_keep_no_login_out_and_take_little_memory() {
+    let daemon = Daemon::start_as(Brand::Ours, Brand::Ours, &["--loops", "1"]);
+    daemon.disk(1, 1 << 20);
+    (2..=TARGETS).for_each(|tid| target(&daemon, tid));
+    let before = resident(&daemon);
+    let mut held = Vec::new();
+    for round in 0..LOGINS {
+        let from = |at: usize| Ipv4Addr::from([127, 0, 1, 1 + (at % 4) as u8]);
+        held.extend((0..DISCOVERIES_MAX / LOGINS).map(|at| flooding(&daemon, from(at))));
+        log_in(&daemon).read(0, 1).unwrap();
+        let added = resident(&daemon).saturating_sub(before);
+        assert!(added < MEMORY_MAX, "{added} bytes in round {round}");
+    }
+    daemon.adm(&["--mode", "target", "--op", "show", "--tid", "1"]);
+    // Beyond the bound, those that have been silent for longest yield.
+    held.push(flooding(&daemon, LOCALHOST));
 }

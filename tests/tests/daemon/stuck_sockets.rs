@@ -109,10 +109,10 @@ fn long_report() -> Vec<u8> {
     Record::new(RequestHeader { mode, op, tid: -1, ..RequestHeader::default() }, Vec::new()).encode()
 }
 
-/// Brings a socket into a state and holds it there.
-type Enter = fn(&Daemon) -> Held;
+/// A name, and how to make a socket enter the state.
+type State = (&'static str, fn(&Daemon) -> Held);
 
-const STATES: [(&str, Enter); 20] = [
+const STATES: [State; 20] = [
     ("an initiator says nothing", |daemon| Box::new(dial(daemon))),
     ("urgent data before the login", |daemon| {
         let stream = dial(daemon);

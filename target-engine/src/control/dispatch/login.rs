@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use iscsi_proto::chap::{Challenger, Secret};
 use iscsi_proto::login::LoginStatus;
-use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::{SessionParams, SessionType};
 use iscsi_proto::text::negotiate::Preferences;
 
@@ -16,15 +15,14 @@ use super::redirect::fixed_redirect;
 use super::state::{Control, Env};
 use crate::control::messages::{Addresses, LoginId};
 use crate::iscsi::login::{
-    Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion, TargetAddress,
-    TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os, challenger_from_os,
+    Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, TargetAnswer, TargetQuestion,
+    challenge_from_os, challenger_from_os,
 };
 use crate::limits::SEGMENT_LEN_MAX;
 use crate::model::Tid;
 use crate::model::parameters::{Key, Parameters};
 use crate::model::portal::PORTAL_GROUP_TAG;
 use crate::model::state::State;
-use crate::model::target::Target;
 
 impl Control {
     /// Answers a question of a login or discovery session. `None`: the answer comes by [`Outside::answer_login`].
@@ -38,7 +36,9 @@ impl Control {
     ) -> Option<Answer> {
         let peer = addresses.peer;
         match question {
-            Question::SendTargets(question) => Some(Answer::Targets(self.records(&question, addresses))),
+            Question::SendTargets(question) => {
+                Some(Answer::Targets(self.target_lists.list(&self.model, &question, addresses)))
+            }
             Question::Target(question) if question.session_type == SessionType::Discovery => {
                 Some(self.discovery_terms())
             }
@@ -57,31 +57,6 @@ impl Control {
                 Some(self.terms(&question, peer))
             }
         }
-    }
-
-    /// The targets that an initiator may log in to, each with the address that it connected to: it might not reach any
-    /// other.
-    fn records(&self, question: &SendTargetsQuestion, addresses: Addresses) -> Vec<TargetRecord> {
-        let (name, peer) = (&question.initiator_name, addresses.peer);
-        let address = TargetAddress::of_connection(addresses.local, PORTAL_GROUP_TAG);
-        let user = question.chap_user.as_deref().filter(|user| self.is_of_targets(user));
-        let visible = self
-            .model
-            .targets()
-            .filter(|target| target.acl.allows(peer.ip(), name) && is_open_to(target, user));
-        let records = visible.filter_map(|target| {
-            let name = IscsiName::parse_any(&target.name).ok()?;
-            question
-                .scope
-                .includes(&name)
-                .then(|| TargetRecord { name, addresses: address.into_iter().collect() })
-        });
-        records.collect()
-    }
-
-    /// Whether a target uses the account; some are for discovery only.
-    fn is_of_targets(&self, user: &str) -> bool {
-        self.model.targets().any(|target| target.accounts.incoming().iter().any(|known| known == user))
     }
 
     fn discovery_terms(&mut self) -> Answer {
@@ -164,12 +139,6 @@ impl Control {
         self.challenger = Some(Arc::clone(&new));
         Ok(new)
     }
-}
-
-/// Whether an initiator that authenticated as this user in discovery can log in to a target.
-fn is_open_to(target: &Target, user: Option<&str>) -> bool {
-    let incoming = target.accounts.incoming();
-    user.is_none_or(|user| incoming.is_empty() || incoming.iter().any(|known| known == user))
 }
 
 fn refuse_because(status: LoginStatus, why: &'static str) -> Answer {

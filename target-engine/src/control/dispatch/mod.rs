@@ -32,6 +32,7 @@ mod store;
 mod stores;
 mod system;
 mod target;
+mod target_lists;
 mod unit;
 mod update;
 mod work;

@@ -8,6 +8,7 @@ use iscsi_proto::chap::Challenger;
 use super::outside::Outside;
 use super::services::Services;
 use super::stores::OpenStores;
+use super::target_lists::TargetLists;
 use super::work::Work;
 use crate::control::error::ControlError;
 use crate::control::pending::Pending;
@@ -27,6 +28,7 @@ pub struct Control {
     pub(super) portals: Portals,
     pub(super) pending: Pending<Work>,
     pub(super) login_counts: LoginCounts,
+    pub(super) target_lists: TargetLists,
     /// Makes the challenges of all logins; `None` before the first login that needs one.
     pub(super) challenger: Option<Arc<Challenger>>,
 }

@@ -26,7 +26,7 @@ use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
 use crate::buffers::Pool;
-use crate::iscsi::login::TargetRecord;
+use crate::iscsi::login::TargetList;
 use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};
 use crate::iscsi::transmit::{Payload, Transmit};
 use crate::keys::{SessionIndex, TaskKey};
@@ -226,8 +226,8 @@ impl Connection {
     }
 
     /// Answers SendTargets with these records; `None`: the initiator did not ask.
-    pub(crate) fn text_targets(&mut self, records: &[TargetRecord]) -> Option<TextPiece> {
-        let piece = self.text.targets(records);
+    pub(crate) fn text_targets(&mut self, targets: &TargetList) -> Option<TextPiece> {
+        let piece = self.text.targets(targets);
         self.set_max_xmit_len(self.text.connection().max_xmit_data_segment_len);
         piece
     }

@@ -1,22 +1,24 @@
 //! A discovery session after its login (RFC 7143 4.3, appendix C): SendTargets, pings and logout.
 //!
-//! It is driven as [`Login`](super::login::Login) is, without socket and clock. It asks [`Question::SendTargets`].
+//! It is driven as [`Login`](super::login::Login) is, without socket and clock, except that it handles one request at a time:
+//! the driver calls [`Discovery::handle_request`], so that it can serve others in between. It asks
+//! [`Question::SendTargets`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use iscsi_proto::frame::{self, Cut, Limits};
+use iscsi_proto::frame::{self, Cut, FrameError, Limits};
 use iscsi_proto::ids::Cid;
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::{ConnectionParams, SessionParams};
 use iscsi_proto::pdu::{
     BHS_LEN, Bhs, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn, NopOut, Pdu,
-    PduError, Reject, RejectReason, TextRequest,
+    PduError, Reject, RejectReason, TextRequest, set_lengths,
 };
 use iscsi_proto::sn::{CmdSn, StatSn};
 
-use super::login::{Answer, CloseReason, Question, SendTargetsQuestion};
+use super::login::{Answer, CloseReason, Question, SendTargetsQuestion, TargetList};
 use super::text_exchange::{TextExchange, TextPiece, TextSession, TextStep};
 use crate::limits;
 
@@ -26,7 +28,10 @@ pub struct Discovery {
     start: DiscoveryStart,
     deadline: Instant,
     received: BytesMut,
+    received_at: Instant,
     transmit: VecDeque<Bytes>,
+    /// Bytes in `transmit`.
+    transmit_len: usize,
     events: VecDeque<DiscoveryEvent>,
     text: TextExchange,
     /// Whole requests received.
@@ -66,18 +71,18 @@ impl Discovery {
     ) -> Self {
         let deadline = login_end + start.idle;
         let text = TextExchange::new(TextSession::Discovery, SessionParams::default(), start.connection);
-        let mut discovery = Self {
+        Self {
             start,
             deadline,
             received,
+            received_at: login_end,
+            transmit_len: transmit.iter().map(Bytes::len).sum(),
             transmit,
             events: VecDeque::new(),
             text,
             requests: 0,
             over: false,
-        };
-        discovery.read();
-        discovery
+        }
     }
 
     /// The initiator.
@@ -85,7 +90,7 @@ impl Discovery {
         &self.start.initiator_name
     }
 
-    /// Takes in received bytes, cut anywhere.
+    /// Takes in received bytes, cut anywhere. They are handled by [`Discovery::handle_request`].
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         if self.over {
             return;
@@ -93,29 +98,40 @@ impl Discovery {
         if bytes.len() > limits::LOGIN_UNREAD_LEN_MAX.saturating_sub(self.received.len()) {
             return self.close(CloseReason::TooMuch);
         }
-        self.deadline = now + self.start.idle;
+        self.received_at = now;
         self.received.extend_from_slice(bytes);
-        self.read();
+    }
+
+    /// Whether to receive: no whole request waits to be handled.
+    pub fn wants_bytes(&self) -> bool {
+        !self.over && !self.is_whole()
+    }
+
+    /// Whether a request can be handled: a whole one has come, no answer is pending, and of the responses fewer than
+    /// [`limits::DISCOVERY_TRANSMIT_BYTES_MAX`] bytes wait for [`Discovery::poll_transmit`].
+    pub fn has_request(&self) -> bool {
+        !self.over
+            && !self.text.is_asking()
+            && self.transmit_len < limits::DISCOVERY_TRANSMIT_BYTES_MAX
+            && self.is_whole()
     }
 
     /// Resumes with the answer to the last question. An answer that was not asked for is ignored.
     pub fn answer(&mut self, answer: Answer) {
         let targets = match answer {
             Answer::Targets(targets) => targets,
-            Answer::Target(_) | Answer::Refuse(_) => Vec::new(),
+            Answer::Target(_) | Answer::Refuse(_) => TargetList::default(),
         };
         if let Some(piece) = self.text.targets(&targets) {
             self.send_text(&piece);
-            self.read();
         }
     }
 
     /// Bytes for the peer, in order. Call it when the previous ones are sent.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        let bytes = self.transmit.pop_front();
-        // Requests that waited for space can be answered now.
-        self.read();
-        bytes
+        let bytes = self.transmit.pop_front()?;
+        self.transmit_len -= bytes.len();
+        Some(bytes)
     }
 
     /// Events, in order.
@@ -140,29 +156,42 @@ impl Discovery {
         }
     }
 
-    /// Reads requests, unless the answer to a question is pending.
-    fn read(&mut self) {
-        while !self.over && !self.text.is_asking() && self.transmit.len() < limits::DISCOVERY_TRANSMIT_MAX {
-            let digests = self.start.connection.digests();
-            let limits =
-                Limits { max_data_len: self.start.connection.max_recv_data_segment_len, ..Limits::default() };
-            let (bhs, header_len, data_len, padded_len, wire_len) =
-                match frame::cut(&self.received, digests, &limits) {
-                    Ok(Cut::Header(header)) if header.wire_len <= self.received.len() => {
-                        (*header.bhs, header.header_len, header.data_len, header.padded_len, header.wire_len)
-                    }
-                    Ok(_) => return,
-                    Err(_) => return self.close(CloseReason::Malformed),
-                };
-            self.requests += 1;
-            let mut data = self.received.split_to(wire_len);
-            data.advance(header_len);
-            let (data, digest) = data.split_at(padded_len);
-            if digest.is_empty() || frame::data_digest([data]) == *digest {
-                self.handle(&bhs, &data[..data_len]);
-            } else {
-                self.reject(&bhs, RejectReason::DATA_DIGEST_ERROR);
+    /// Handles one request, if [`Discovery::has_request`].
+    pub fn handle_request(&mut self) {
+        if !self.has_request() {
+            return;
+        }
+        let (bhs, header_len, data_len, padded_len, wire_len) = match self.cut() {
+            Ok(Cut::Header(header)) => {
+                (*header.bhs, header.header_len, header.data_len, header.padded_len, header.wire_len)
             }
+            Ok(Cut::More(_)) => return,
+            Err(_) => return self.close(CloseReason::Malformed),
+        };
+        self.requests += 1;
+        self.deadline = self.received_at + self.start.idle;
+        let mut data = self.received.split_to(wire_len);
+        data.advance(header_len);
+        let (data, digest) = data.split_at(padded_len);
+        if digest.is_empty() || frame::data_digest([data]) == *digest {
+            self.handle(&bhs, &data[..data_len]);
+        } else {
+            self.reject(&bhs, RejectReason::DATA_DIGEST_ERROR);
+        }
+    }
+
+    fn cut(&self) -> Result<Cut<'_>, FrameError> {
+        let limits =
+            Limits { max_data_len: self.start.connection.max_recv_data_segment_len, ..Limits::default() };
+        frame::cut(&self.received, self.start.connection.digests(), &limits)
+    }
+
+    /// Whether a whole request has come, or one that is malformed.
+    fn is_whole(&self) -> bool {
+        match self.cut() {
+            Ok(Cut::Header(header)) => header.wire_len <= self.received.len(),
+            Ok(Cut::More(_)) => false,
+            Err(_) => true,
         }
     }
 
@@ -250,7 +279,24 @@ impl Discovery {
 
     fn send_text(&mut self, piece: &TextPiece) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.numbers();
-        self.send(piece.response(stat_sn, exp_cmd_sn, max_cmd_sn).into(), &piece.text);
+        let response = piece.response(stat_sn, exp_cmd_sn, max_cmd_sn).into();
+        if piece.text.len() < SHARED_LEN_MIN {
+            return self.send(response, &piece.text);
+        }
+        let digests = self.start.connection.digests();
+        let mut bhs = [0; BHS_LEN];
+        response.encode(&mut bhs);
+        set_lengths(&mut bhs, 0, piece.text.len());
+        let mut header = BytesMut::from(&bhs[..]);
+        if digests.header {
+            header.extend_from_slice(&frame::header_digest(&bhs, &[]));
+        }
+        let (trailer, len) = frame::trailer([&piece.text[..]], digests);
+        self.push(header.freeze());
+        self.push(piece.text.clone());
+        if len > 0 {
+            self.push(Bytes::copy_from_slice(&trailer[..len]));
+        }
     }
 
     /// The numbers of the next response; each response takes one StatSN.
@@ -265,7 +311,12 @@ impl Discovery {
         pdu.encode(&mut bhs);
         let mut out = BytesMut::new();
         frame::encode_pdu(&mut out, &bhs, &[], data, self.start.connection.digests());
-        self.transmit.push_back(out.freeze());
+        self.push(out.freeze());
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.transmit_len += bytes.len();
+        self.transmit.push_back(bytes);
     }
 
     fn close(&mut self, reason: CloseReason) {
@@ -274,6 +325,9 @@ impl Discovery {
         self.events.push_back(DiscoveryEvent::Closed(reason));
     }
 }
+
+/// A text from this length on is not copied, in bytes: sessions share the list of targets.
+const SHARED_LEN_MIN: usize = 4096;
 
 #[cfg(test)]
 mod tests;

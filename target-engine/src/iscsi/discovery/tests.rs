@@ -55,12 +55,22 @@ impl Seeker {
     }
 
     fn send_bytes(&mut self, wire: &[u8]) {
-        wire.chunks(self.chunk).for_each(|piece| self.discovery.receive(piece, self.now));
+        for piece in wire.chunks(self.chunk) {
+            self.discovery.receive(piece, self.now);
+            self.handle_requests();
+        }
+    }
+
+    fn handle_requests(&mut self) {
+        while self.discovery.has_request() {
+            self.discovery.handle_request();
+        }
     }
 
     fn try_recv(&mut self) -> Option<(Pdu, Vec<u8>)> {
         while let Some(bytes) = self.discovery.poll_transmit() {
             self.inbox.extend_from_slice(&bytes);
+            self.handle_requests();
         }
         let Cut::Header(header) = frame::cut(&self.inbox, self.digests, &Limits::default()).unwrap() else {
             assert!(self.inbox.is_empty());
@@ -136,10 +146,10 @@ fn send_targets_all() {
         assert_eq!(question.scope, SendTargetsScope::All);
         assert_eq!(question.initiator_name.as_str(), "iqn.2026-01.org.example:host");
         assert!(seeker.try_recv().is_none());
-        seeker.discovery.answer(Answer::Targets(vec![
+        seeker.discovery.answer(Answer::Targets(TargetList::new([
             record("iqn.2026-01.org.example:a", &["192.0.2.1:3260", "[2001:db8::1]:3260"]),
             record("iqn.2026-01.org.example:b", &["192.0.2.1:3260"]),
-        ]));
+        ])));
         let (response, data) = seeker.recv_text();
         assert_eq!(
             pairs(&data),
@@ -174,8 +184,8 @@ fn a_long_list_goes_on_over_several_responses() {
         seeker.send(TEXT, &text(&["SendTargets=All"]));
         seeker.question();
         let names: Vec<String> = (0..100).map(|n| format!("iqn.2026-01.org.example:disk{n}")).collect();
-        let records = names.iter().map(|name| record(name, &["192.0.2.1:3260"])).collect();
-        seeker.discovery.answer(Answer::Targets(records));
+        let records = names.iter().map(|name| record(name, &["192.0.2.1:3260"]));
+        seeker.discovery.answer(Answer::Targets(TargetList::new(records)));
         let mut whole = vec![];
         for n in 1.. {
             let (response, data) = seeker.recv_text();
@@ -281,7 +291,7 @@ fn everything_else_is_rejected_with_its_header() {
     seeker.send(TEXT, &text(&["SendTargets=iqn.2026-01.org.example:a"]));
     let wanted = IscsiName::parse("iqn.2026-01.org.example:a").unwrap();
     assert_eq!(seeker.question().scope, SendTargetsScope::Named(wanted));
-    seeker.discovery.answer(Answer::Targets(vec![]));
+    seeker.discovery.answer(Answer::Targets(TargetList::default()));
     assert_eq!(seeker.recv_text().1, b"");
 }
 
@@ -297,11 +307,11 @@ fn digests_hold_from_the_first_request_on() {
         spoilt[BHS_LEN + 4] ^= 1;
         seeker.send_bytes(&spoilt);
         let mut rejected = header(TEXT);
-        iscsi_proto::pdu::set_lengths(&mut rejected, 0, request.len());
+        set_lengths(&mut rejected, 0, request.len());
         seeker.assert_rejected(&rejected, RejectReason::DATA_DIGEST_ERROR);
         seeker.send_bytes(&wire);
         seeker.question();
-        seeker.discovery.answer(Answer::Targets(vec![]));
+        seeker.discovery.answer(Answer::Targets(TargetList::default()));
         seeker.recv_text();
         wire[1] ^= 1;
         seeker.send_bytes(&wire);
@@ -316,7 +326,7 @@ fn what_comes_while_targets_are_asked_for_is_kept_and_bounded() {
     seeker.question();
     seeker.send(TextRequest { itt: Itt(0x31), cmd_sn: CmdSn(501), ..TEXT }, &text(&["X-org.example.a=1"]));
     assert!(seeker.try_recv().is_none());
-    seeker.discovery.answer(Answer::Targets(vec![]));
+    seeker.discovery.answer(Answer::Targets(TargetList::default()));
     assert_eq!(seeker.recv_text().0.itt, Itt(0x30));
     let (response, data) = seeker.recv_text();
     assert_eq!((response.itt, pairs(&data)), (Itt(0x31), vec!["X-org.example.a=NotUnderstood".to_owned()]));
@@ -341,7 +351,9 @@ fn a_peer_that_does_not_read_is_not_answered_for_ever() {
     for _ in 0..1000 {
         seeker.send(nop, b"");
     }
-    assert_eq!(seeker.discovery.transmit.len(), limits::DISCOVERY_TRANSMIT_MAX);
+    let sent: usize = seeker.discovery.transmit.iter().map(Bytes::len).sum();
+    assert_eq!(sent, limits::DISCOVERY_TRANSMIT_BYTES_MAX.next_multiple_of(BHS_LEN));
+    assert!(!seeker.discovery.has_request() && !seeker.discovery.wants_bytes());
     for n in 0..1000 {
         let (Pdu::NopIn(answer), _) = seeker.recv() else { panic!("ping {n} is lost") };
         assert_eq!(answer.stat_sn, StatSn(71 + n));
@@ -380,4 +392,41 @@ fn silence_is_bounded() {
     assert_eq!(seeker.discovery.poll_timeout(), Some(later(seeker.now, 600)));
     seeker.discovery.handle_timeout(later(seeker.now, 600));
     seeker.assert_closed(CloseReason::TimedOut);
+}
+
+#[test]
+fn each_call_handles_one_request() {
+    let mut seeker = Seeker::new(usize::MAX, &[]);
+    let mut wire = BytesMut::new();
+    let request = text(&["X-org.example.a=1"]);
+    for _ in 0..3 {
+        frame::encode_pdu(&mut wire, &header(TEXT), &[], &request, seeker.digests);
+    }
+    seeker.discovery.receive(&wire, seeker.now);
+    for handled in 0..3 {
+        assert!(seeker.discovery.has_request() && !seeker.discovery.wants_bytes());
+        assert_eq!(
+            (seeker.discovery.requests(), seeker.discovery.transmit.len()),
+            (handled, handled as usize)
+        );
+        seeker.discovery.handle_request();
+    }
+    assert!(!seeker.discovery.has_request() && seeker.discovery.wants_bytes());
+}
+
+#[test]
+fn sessions_share_the_text_of_the_list() {
+    let names: Vec<String> = (0..1000).map(|n| format!("iqn.2026-01.org.example:disk{n}")).collect();
+    let list = TargetList::new(names.iter().map(|name| record(name, &["192.0.2.1:3260"])));
+    let shared = list.text().as_ptr_range();
+    for _ in 0..3 {
+        let mut seeker = Seeker::new(usize::MAX, &["MaxRecvDataSegmentLength=262144", "DataDigest=CRC32C"]);
+        seeker.send(TEXT, &text(&["SendTargets=All"]));
+        seeker.question();
+        seeker.discovery.answer(Answer::Targets(list.clone()));
+        let is_shared = |bytes: &&Bytes| shared.contains(&bytes.as_ptr());
+        let (text, own): (Vec<_>, Vec<_>) = seeker.discovery.transmit.iter().partition(is_shared);
+        assert!(text == [list.text()], "the text itself");
+        assert!(own.into_iter().map(Bytes::len).sum::<usize>() < 100, "only the header and the digest");
+    }
 }

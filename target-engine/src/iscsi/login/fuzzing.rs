@@ -10,7 +10,7 @@ use iscsi_proto::pdu::{BHS_LEN, Bhs, LoginRequest, TextRequest};
 
 use super::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, Login, LoginConfig, LoginEvent, Preferences, Question,
-    TargetAnswer,
+    TargetAnswer, TargetList,
 };
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 
@@ -77,9 +77,13 @@ impl Side {
                 }
                 Self::Discovery(discovery) => {
                     while discovery.poll_transmit().is_some() {}
+                    if discovery.has_request() {
+                        discovery.handle_request();
+                        continue;
+                    }
                     match discovery.poll_event() {
                         Some(DiscoveryEvent::Ask(_)) => {
-                            discovery.answer(Answer::Targets(Vec::new()));
+                            discovery.answer(Answer::Targets(TargetList::default()));
                             continue;
                         }
                         Some(DiscoveryEvent::Closed(_)) => Self::Over,

@@ -39,8 +39,8 @@ pub use self::names::LoginNames;
 use self::phase::{Phase, Verdict};
 pub use self::question::{
     Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
-    SendTargetsScope, TargetAddress, TargetAnswer, TargetQuestion, TargetRecord, challenge_from_os,
-    challenger_from_os,
+    SendTargetsScope, TargetAddress, TargetAnswer, TargetList, TargetQuestion, TargetRecord,
+    challenge_from_os, challenger_from_os,
 };
 use super::discovery::Discovery;
 

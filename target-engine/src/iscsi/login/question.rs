@@ -8,11 +8,13 @@ use core::net::{IpAddr, SocketAddr};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use iscsi_proto::chap::{Algorithm, Challenge, Challenger, NONCE_LEN, Secret};
 use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::SessionType;
+use iscsi_proto::text::TextBuilder;
 use iscsi_proto::text::negotiate::Preferences;
 
 /// A question that only the configuration can answer.
@@ -82,8 +84,31 @@ pub struct TargetRecord {
     pub addresses: Vec<TargetAddress>,
 }
 
+/// The answer to SendTargets as text, made once and shared by the sessions that get it.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct TargetList(Bytes);
+
+impl TargetList {
+    /// Writes the records.
+    pub fn new(records: impl IntoIterator<Item = TargetRecord>) -> Self {
+        let mut text = TextBuilder::new();
+        for record in records {
+            text.pair("TargetName", record.name.as_str());
+            for address in &record.addresses {
+                text.pair("TargetAddress", address);
+            }
+        }
+        Self(text.finish())
+    }
+
+    /// The pairs.
+    pub fn text(&self) -> &Bytes {
+        &self.0
+    }
+}
+
 /// A portal and the group it belongs to, as TargetAddress shows it (RFC 7143 13.8).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TargetAddress {
     /// Address and TCP port.
     pub portal: SocketAddr,
@@ -119,7 +144,7 @@ pub enum Answer {
     /// To [`Question::Target`]: the login is refused.
     Refuse(Refusal),
     /// To [`Question::SendTargets`].
-    Targets(Vec<TargetRecord>),
+    Targets(TargetList),
 }
 
 /// Why a login ends, and where to try instead.

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 use crate::iscsi::login::{Answer, CloseReason, LoggedIn, Login, LoginEvent, Question};
-use crate::runtime::poller::Key;
+use crate::runtime::poller::{Interest, Key};
 
 /// A connection that is not attached to a loop yet.
 pub(super) struct LoginEntry {
@@ -17,6 +17,10 @@ pub(super) struct LoginEntry {
     pub(super) socket: TcpStream,
     pub(super) key: Key,
     pub(super) phase: Phase,
+    /// What the poller watches it for.
+    pub(super) interest: Interest,
+    /// It is in `World::requests`.
+    pub(super) queued: bool,
     /// Bytes that the socket has not taken.
     pub(super) unsent: Bytes,
     /// Nothing follows the unsent bytes: when the connection is closed at the latest.
@@ -73,6 +77,25 @@ impl Phase {
         match self {
             Self::Login(login) => login.receive(bytes, now),
             Self::Discovery(discovery) => discovery.receive(bytes, now),
+        }
+    }
+
+    /// Whether to receive from the socket.
+    pub(super) fn wants_bytes(&self) -> bool {
+        match self {
+            Self::Login(_) => true,
+            Self::Discovery(discovery) => discovery.wants_bytes(),
+        }
+    }
+
+    /// Whether a request waits for its turn. A login handles its few requests as they come.
+    pub(super) fn has_request(&self) -> bool {
+        matches!(self, Self::Discovery(discovery) if discovery.has_request())
+    }
+
+    pub(super) fn handle_request(&mut self) {
+        if let Self::Discovery(discovery) = self {
+            discovery.handle_request();
         }
     }
 

@@ -7,15 +7,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use iscsi_proto::login::StatusClass;
 use log::Level;
+use socket2::SockRef;
 
 use super::login_entry::{Event, LoginEntry, Next, Phase};
 use super::net::{interest, is_temporary, network};
 use super::world::{ControlLoop, Source, World};
 use crate::control::messages::{Addresses, Attach, LoginId};
 use crate::iscsi::login::{CloseReason, LoggedIn, Login, LoginConfig};
+use crate::limits::{DISCOVERY_REQUESTS_PER_TURN, DISCOVERY_SEND_BUFFER_LEN};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::message::LoopMessage;
-use crate::runtime::poller::Ready;
+use crate::runtime::poller::{Interest, Ready};
 
 impl World {
     pub(super) fn begin_login(
@@ -27,10 +29,11 @@ impl World {
         let local = socket.local_addr()?;
         self.last_login += 1;
         let id = LoginId(self.last_login);
-        let key = self.poller.register(&socket, Source::Login(id), interest(true, false))?;
+        let interest = Interest::Read;
+        let key = self.poller.register(&socket, Source::Login(id), interest)?;
         let phase = Phase::Login(Box::new(Login::new(LoginConfig::default(), now)));
         let (unsent, closing) = (Bytes::new(), None);
-        let entry = LoginEntry { peer, local, socket, key, phase, unsent, closing };
+        let entry = LoginEntry { peer, local, socket, key, phase, interest, queued: false, unsent, closing };
         self.logins.insert(id, entry);
         let displaced = self.admission.accepted(id, network(peer.ip()), now);
         self.close_displaced(displaced, now);
@@ -94,7 +97,7 @@ impl World {
 impl ControlLoop {
     pub(super) fn login_event(&mut self, id: LoginId, event: &Ready<Source>, now: Instant) {
         let Some(entry) = self.world.logins.get_mut(&id) else { return };
-        if event.readable && entry.closing.is_none() {
+        if event.readable && entry.closing.is_none() && entry.phase.wants_bytes() {
             let mut bytes = [0; 16 * 1024];
             match entry.socket.read(&mut bytes) {
                 Ok(0) => return self.world.close_login(id),
@@ -112,6 +115,19 @@ impl ControlLoop {
             return self.world.close_login(id);
         }
         self.drive(id, now);
+    }
+
+    /// Handles requests of discovery sessions, which wait for their turn: one of each, and few in all, after whatever else
+    /// has happened.
+    pub(super) fn discovery_requests(&mut self, now: Instant) {
+        for _ in 0..self.world.requests.len().min(DISCOVERY_REQUESTS_PER_TURN) {
+            let Some(id) = self.world.requests.pop_front() else { return };
+            let Some(entry) = self.world.logins.get_mut(&id) else { continue };
+            entry.queued = false;
+            entry.phase.handle_request();
+            self.world.admission.spoke(id, now);
+            self.drive(id, now);
+        }
     }
 
     pub(super) fn login_timeouts(&mut self, now: Instant) {
@@ -144,8 +160,14 @@ impl ControlLoop {
         let Some(mut entry) = self.world.logins.remove(&id) else { return };
         match self.handle_events(id, &mut entry, now) {
             Next::Keep => {
-                let wanted = interest(entry.closing.is_none(), !entry.unsent.is_empty());
-                let watched = self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok();
+                let reads = entry.closing.is_none() && entry.phase.wants_bytes();
+                let wanted = interest(reads, !entry.unsent.is_empty());
+                let previous = std::mem::replace(&mut entry.interest, wanted);
+                let watched =
+                    wanted == previous || self.world.poller.modify(entry.key, &entry.socket, wanted).is_ok();
+                if entry.phase.has_request() && !std::mem::replace(&mut entry.queued, true) {
+                    self.world.requests.push_back(id);
+                }
                 self.world.logins.insert(id, entry);
                 if !watched {
                     self.world.close_login(id);
@@ -181,6 +203,8 @@ impl ControlLoop {
                 }
                 Some(Event::Discovery(discovery)) => {
                     entry.phase = Phase::Discovery(discovery);
+                    // A failure leaves the larger buffer that the kernel chooses.
+                    let _ = SockRef::from(&entry.socket).set_send_buffer_size(DISCOVERY_SEND_BUFFER_LEN);
                     let displaced = self.world.admission.discovers(id, now);
                     self.world.close_displaced(displaced, now);
                 }

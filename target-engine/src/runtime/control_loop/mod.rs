@@ -148,6 +148,7 @@ impl ControlLoop {
         let timeout = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         // Rounded up, so that the wait does not end just before the deadline again and again.
         let timeout = timeout.map(|time| time + Duration::from_millis(u64::from(!time.is_zero())));
+        let timeout = if self.world.requests.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut ready = std::mem::take(&mut self.ready);
         self.world.wait(timeout, &mut ready)?;
         let now = Instant::now();
@@ -161,6 +162,7 @@ impl ControlLoop {
         self.client_timeouts(now);
         self.login_timeouts(now);
         self.late_answers(now);
+        self.discovery_requests(now);
         self.world.resume_accepting(now);
         self.world.log_left_out(now);
         Ok(())
@@ -186,3 +188,6 @@ impl ControlLoop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

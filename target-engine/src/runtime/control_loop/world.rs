@@ -1,6 +1,6 @@
 //! The descriptors and threads of the control thread, and what the control plane does with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(super) logins: BTreeMap<LoginId, LoginEntry>,
     /// Of the `logins`.
     pub(super) admission: Admission,
+    /// Discovery sessions with a request that waits for its turn, each once.
+    pub(super) requests: VecDeque<LoginId>,
     pub(super) last_login: u64,
     pub(super) answers: Vec<(LoginId, Answer)>,
     /// Closed when no descriptor is left, to accept a connection and close it.
@@ -108,6 +110,7 @@ impl World {
             listeners: BTreeMap::new(),
             logins: BTreeMap::new(),
             admission: Admission::default(),
+            requests: VecDeque::new(),
             last_login: 0,
             answers: Vec::new(),
             spare: open_spare(),

@@ -9,7 +9,7 @@ use super::targets::log_in;
 use super::*;
 use crate::control::request::{Binding, Direction, Secret, State};
 use crate::iscsi::login::{
-    AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetQuestion,
+    AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetList, TargetQuestion,
 };
 use crate::model::account::Algorithm;
 use crate::model::acl::Acl;
@@ -26,6 +26,13 @@ fn question(target: &str) -> TargetQuestion {
         session_type: SessionType::Normal,
         target_name: Some(IscsiName::parse_any(target).unwrap()),
     }
+}
+
+/// Each target with its address.
+fn shown(targets: &TargetList) -> Vec<String> {
+    let text = String::from_utf8(targets.text().to_vec()).unwrap();
+    let targets = text.split("TargetName=").skip(1);
+    targets.map(|target| target.trim_end_matches('\0').replace("\0TargetAddress=", " ")).collect()
 }
 
 impl Bench {
@@ -78,10 +85,7 @@ fn discovery_lists_targets_that_admit_the_initiator() {
         let initiator_name = IscsiName::parse_any("iqn.i").unwrap();
         let question = SendTargetsQuestion { initiator_name, chap_user: None, scope };
         match bench.consult(Question::SendTargets(Box::new(question))) {
-            Some(Answer::Targets(targets)) => targets
-                .into_iter()
-                .map(|target| format!("{} {}", target.name.as_str(), target.addresses[0]))
-                .collect::<Vec<_>>(),
+            Some(Answer::Targets(targets)) => shown(&targets),
             other => panic!("{other:?}"),
         }
     };
@@ -119,7 +123,8 @@ fn discovery_with_an_account_hides_targets_of_other_accounts() {
         };
         match bench.consult(Question::SendTargets(Box::new(question))) {
             Some(Answer::Targets(targets)) => {
-                targets.iter().map(|target| target.name.to_string()).collect::<Vec<_>>()
+                let names = shown(&targets).into_iter();
+                names.map(|target| target.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
             }
             other => panic!("{other:?}"),
         }

@@ -308,6 +308,7 @@ fn discovery_is_authenticated_too() {
     request.encode(&mut bhs);
     frame::encode_pdu(&mut stream, &bhs, &[], b"SendTargets=All\0", Digests::NONE);
     discovery.receive(&stream, peer.now);
+    discovery.handle_request();
     match discovery.poll_event() {
         Some(DiscoveryEvent::Ask(Question::SendTargets(question))) => {
             assert_eq!(question.chap_user.as_deref(), Some("joe"));

@@ -286,7 +286,7 @@ fn an_answer_to_another_question_is_the_targets_fault() {
     let mut peer = Peer::new(48, LoginConfig::default());
     peer.send(LAST, &[INITIATOR, TARGET]);
     peer.question();
-    peer.login.answer(Answer::Targets(vec![]));
+    peer.login.answer(Answer::Targets(TargetList::default()));
     peer.assert_refused(LoginStatus::TargetError);
     peer.login.answer(Answer::Target(Box::new(open())));
     assert!(peer.try_recv().is_none() && peer.login.poll_event().is_none());
