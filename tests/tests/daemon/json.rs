@@ -56,7 +56,7 @@ fn every_show_and_stat_has_the_shape_of_its_golden_document() {
     #[rustfmt::skip]
     let cases: &[(&[&str], &str)] = &[
         (&["--mode", "sys", "--op", "show"],                                  "system"),
-        (&["--mode", "sys", "--op", "stat"],                                  "unit_counters"),
+        (&["--mode", "sys", "--op", "stat"],                                  "system_counters"),
         (&["--mode", "target", "--op", "show"],                               "targets"),
         (&["--mode", "target", "--op", "show", "--tid", "1"],                 "targets"),
         (&["--mode", "target", "--op", "stat"],                               "unit_counters"),

@@ -92,7 +92,7 @@ impl Control {
             Request::SystemShow => self.system_show(env),
             Request::SystemUpdate(changes) => self.system_update(changes, env),
             Request::SystemDelete => self.system_delete(env),
-            Request::SystemStat | Request::TargetStat(None) => self.system_stat(),
+            Request::SystemStat | Request::TargetStat(None) => self.system_stat(env),
             Request::TargetNew { tid, name } => self.target_new(tid, &name, env),
             Request::TargetShowAll => self.target_show_all(),
             Request::TargetShow(tid) => self.target_show(tid),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::control::admission::AdmissionCounts;
 use crate::control::jobs::Job;
 use crate::control::messages::{Attach, LoginId, LoopId, ToLoop};
 use crate::control::pending::ClientId;
@@ -62,6 +63,9 @@ pub trait Outside {
 
     /// Answers a question that [`Control::question`](super::Control::question) did not answer.
     fn answer_login(&mut self, login: LoginId, answer: Answer);
+
+    /// Returns the numbers of connections that are not part of a normal session.
+    fn admission_counts(&self) -> AdmissionCounts;
 
     /// Returns the kinds of stores that can be opened.
     fn store_kinds(&self) -> Vec<StoreKind>;

@@ -3,7 +3,7 @@
 
 use scsi_core::lun::Lun;
 
-use super::state::Control;
+use super::state::{Control, Env};
 use super::target::no_connection;
 use super::unit::no_unit;
 use crate::control::report::stat::{self, UnitRow};
@@ -13,9 +13,9 @@ use crate::model::sessions::Session;
 use crate::model::target::Target;
 
 impl Control {
-    pub(super) fn system_stat(&self) -> Reply {
+    pub(super) fn system_stat(&self, env: &Env<'_>) -> Reply {
         let rows = self.model.targets().flat_map(|target| self.rows(target)).collect();
-        Ok(Report::SystemCounts(rows, self.login_counts.clone()))
+        Ok(Report::SystemCounts(rows, self.login_counts.clone(), env.out.admission_counts()))
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {

@@ -11,6 +11,7 @@ use super::{
     AccountsReport, AclReport, ConnectionReport, DriverReport, ParametersReport, Reply, Report,
     SessionReport, SystemReport, TargetReport, UnitReport,
 };
+use crate::control::admission::AdmissionCounts;
 use crate::control::error::ControlError;
 use crate::control::wire::encode_reply;
 use crate::model::parameters;
@@ -43,9 +44,10 @@ pub fn report(report: &Report) -> Value {
         Report::Sessions(reports) => json!({ "sessions": list(reports, session) }),
         Report::Units(reports) => json!({ "units": list(reports, unit) }),
         Report::UnitCounts(rows) => json!({ "unit_counters": list(rows, unit_counters) }),
-        Report::SystemCounts(rows, logins) => json!({
+        Report::SystemCounts(rows, logins, admission) => json!({
             "unit_counters": list(rows, unit_counters),
             "login_counters": login_counters(logins),
+            "admission_counters": admission_counters(admission),
         }),
         Report::SessionCounts(units, connections) => json!({
             "unit_counters": list(units, unit_counters),
@@ -273,6 +275,15 @@ fn login_counters(counts: &LoginCounts) -> Value {
         "refused_per_target": counts.refused_per_target,
         "refused_per_address": counts.refused_per_address,
         "refused_per_initiator": counts.refused_per_initiator,
+    })
+}
+
+fn admission_counters(counts: &AdmissionCounts) -> Value {
+    json!({
+        "logins": counts.logins,
+        "logins_displaced": counts.logins_displaced,
+        "discoveries": counts.discoveries,
+        "discoveries_displaced": counts.discoveries_displaced,
     })
 }
 

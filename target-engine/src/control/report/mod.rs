@@ -26,6 +26,7 @@ use crate::model::target::{Redirect, Target};
 use crate::model::unit::TargetUnit;
 use crate::model::{DriverState, Isns, Model};
 
+use super::admission::AdmissionCounts;
 use super::error::ControlError;
 use super::request::{Driver, State};
 use stat::{ConnectionRow, LoginCounts, UnitRow};
@@ -63,8 +64,8 @@ pub enum Report {
     Units(Vec<UnitReport>),
     /// `stat` of target and logical unit.
     UnitCounts(Vec<UnitRow>),
-    /// `stat` of the system; only the JSON form has the logins.
-    SystemCounts(Vec<UnitRow>, LoginCounts),
+    /// `stat` of the system; only the JSON form has the logins and the connections that are not part of a normal session.
+    SystemCounts(Vec<UnitRow>, LoginCounts, AdmissionCounts),
     /// `session stat`: its units, its connections.
     SessionCounts(Vec<UnitRow>, Vec<ConnectionRow>),
     /// `conn stat`.

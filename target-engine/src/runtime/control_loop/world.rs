@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::login_entry::LoginEntry;
-use crate::control::admission::Admission;
+use crate::control::admission::{Admission, AdmissionCounts};
 use crate::control::dispatch::{Control, LoopGone, Outside};
 use crate::control::jobs::{Job, JobDone};
 use crate::control::messages::{Attach, LoginId, LoopId, ToControl, ToLoop};
@@ -323,6 +323,10 @@ impl Outside for World {
 
     fn answer_login(&mut self, login: LoginId, answer: Answer) {
         self.answers.push((login, answer));
+    }
+
+    fn admission_counts(&self) -> AdmissionCounts {
+        self.admission.counts()
     }
 
     fn store_kinds(&self) -> Vec<StoreKind> {

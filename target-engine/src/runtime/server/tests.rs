@@ -370,8 +370,9 @@ fn silent_clients_yield_to_a_new_one_and_waiting_ones_do_not() {
         (0..3 * CONTROL_CONNECTIONS_MAX).map(|_| UnixStream::connect(&server.path).unwrap()).collect();
     assert_eq!(server.ask(Mode::Target, Op::Show, -1, b"").0, 0);
     assert!(matches!((&silent[0]).read(&mut [0]), Ok(0)), "the oldest is closed");
-    (&silent[silent.len() - 1]).set_nonblocking(true).unwrap();
-    let last = (&silent[silent.len() - 1]).read(&mut [0]);
+    let mut newest = silent.last().unwrap();
+    newest.set_nonblocking(true).unwrap();
+    let last = newest.read(&mut [0]);
     assert!(last.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "the newest is not");
     go.send(()).unwrap();
     let mut reply = Vec::new();

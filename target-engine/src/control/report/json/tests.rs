@@ -37,6 +37,10 @@ fn login_counts() -> LoginCounts {
     }
 }
 
+fn admission_counts() -> AdmissionCounts {
+    AdmissionCounts { logins: 3, logins_displaced: 1000, discoveries: 2, discoveries_displaced: 1 }
+}
+
 /// A report of every kind.
 fn reports() -> Vec<(&'static str, Report)> {
     let (unit_row, connection_row) = counters();
@@ -66,7 +70,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("sessions", Report::Sessions(vec![session()])),
         ("units", Report::Units(vec![unit_sample(0), disk(3)])),
         ("unit_counters", Report::UnitCounts(vec![unit_row])),
-        ("system_counters", Report::SystemCounts(vec![unit_row], login_counts())),
+        ("system_counters", Report::SystemCounts(vec![unit_row], login_counts(), admission_counts())),
         ("session_counters", Report::SessionCounts(vec![unit_row], vec![connection_row])),
         ("connection_counters", Report::ConnectionCounts(vec![connection_row])),
     ]
