@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
+use target_engine::control::admission::AdmissionCounts;
 use target_engine::control::dispatch::{LoopGone, Outside};
 use target_engine::control::jobs::Job;
 use target_engine::control::messages::{
@@ -213,6 +214,11 @@ impl World {
 }
 
 impl Outside for World {
+    /// No connection waits here for a login: the tests in memory have no sockets.
+    fn admission_counts(&self) -> AdmissionCounts {
+        AdmissionCounts::default()
+    }
+
     fn reply(&mut self, client: ClientId, reply: Reply) {
         self.replies.push((client, reply));
     }
