@@ -1,4 +1,7 @@
-//! CHAP accounts, and which of them a target or discovery uses in which direction.
+//! CHAP accounts, and which of them a target or discovery uses in which direction. Each is found by its name at once,
+//! however many there are: a login asks for one.
+
+use std::collections::HashMap;
 
 pub use iscsi_proto::chap::Algorithm;
 
@@ -10,8 +13,8 @@ use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
 /// All accounts of the daemon.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    /// Oldest first.
-    accounts: Vec<Account>,
+    by_name: HashMap<String, Account>,
+    last: u64,
 }
 
 /// A name and its secret.
@@ -21,13 +24,16 @@ pub struct Account {
     pub user: String,
     /// Never shown.
     pub password: Secret,
+    /// Its place in the order in which the accounts were made.
+    number: u64,
 }
 
 /// The accounts that a target or discovery uses, by name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BoundAccounts {
-    /// Initiators authenticate with any of these; empty: without authentication.
-    incoming: Vec<String>,
+    /// Initiators authenticate with any of these; empty: without authentication. The numbers are those of the bindings.
+    incoming: HashMap<String, u64>,
+    last: u64,
     /// The target authenticates with this one.
     outgoing: Option<String>,
 }
@@ -39,17 +45,18 @@ impl Accounts {
     /// The name is taken, too long or has control characters, the secret is empty or too long, or there are too
     /// many accounts.
     pub fn add(&mut self, user: String, password: Secret) -> Result<(), ModelError> {
-        if self.find(&user).is_some() {
+        if self.by_name.contains_key(&user) {
             return Err(ModelError::AccountExists(user));
         }
-        if self.accounts.len() >= ACCOUNTS_MAX {
+        if self.by_name.len() >= ACCOUNTS_MAX {
             return Err(ModelError::TooManyAccounts);
         }
         if is_long(&user) || is_long(password.reveal()) || user.contains(char::is_control) {
             return Err(ModelError::AccountFields);
         }
         reject_empty(&password)?;
-        self.accounts.push(Account { user, password });
+        self.last += 1;
+        self.by_name.insert(user.clone(), Account { user, password, number: self.last });
         Ok(())
     }
 
@@ -58,8 +65,7 @@ impl Accounts {
     /// # Errors
     /// No account has this name, or the secret is empty or too long.
     pub fn update(&mut self, user: &str, password: Secret) -> Result<(), ModelError> {
-        let account = self.accounts.iter_mut().find(|account| account.user == user);
-        let account = account.ok_or_else(|| no_account(user))?;
+        let account = self.by_name.get_mut(user).ok_or_else(|| no_account(user))?;
         if is_long(password.reveal()) {
             return Err(ModelError::SecretLength);
         }
@@ -73,20 +79,20 @@ impl Accounts {
     /// # Errors
     /// [`ModelError::NoAccount`].
     pub fn remove(&mut self, user: &str) -> Result<(), ModelError> {
-        let found = self.accounts.iter().position(|account| account.user == user);
-        self.accounts.remove(found.ok_or_else(|| no_account(user))?);
-        Ok(())
+        self.by_name.remove(user).map(drop).ok_or_else(|| no_account(user))
     }
 
     /// Finds an account by its name.
     #[must_use]
     pub fn find(&self, user: &str) -> Option<&Account> {
-        self.accounts.iter().find(|account| account.user == user)
+        self.by_name.get(user)
     }
 
     /// Returns all names, newest first.
     pub fn users(&self) -> impl Iterator<Item = &str> {
-        self.accounts.iter().rev().map(|account| account.user.as_str())
+        let mut accounts: Vec<_> = self.by_name.values().collect();
+        accounts.sort_by_key(|account| std::cmp::Reverse(account.number));
+        accounts.into_iter().map(|account| account.user.as_str())
     }
 }
 
@@ -97,10 +103,13 @@ impl BoundAccounts {
     /// It is bound already, or another one is the outgoing account.
     pub fn bind(&mut self, user: &str, direction: Direction) -> Result<(), ModelError> {
         match direction {
-            Direction::Incoming if self.incoming.iter().any(|known| known == user) => {
+            Direction::Incoming if self.has_incoming(user) => {
                 return Err(ModelError::AccountBound(user.to_owned()));
             }
-            Direction::Incoming => self.incoming.push(user.to_owned()),
+            Direction::Incoming => {
+                self.last += 1;
+                self.incoming.insert(user.to_owned(), self.last);
+            }
             Direction::Outgoing => {
                 if let Some(known) = &self.outgoing {
                     return Err(ModelError::OutgoingAccountBound(known.clone()));
@@ -117,31 +126,35 @@ impl BoundAccounts {
     /// [`ModelError::AccountNotBound`].
     pub fn unbind(&mut self, user: &str, direction: Direction) -> Result<(), ModelError> {
         let found = match direction {
-            Direction::Incoming => {
-                let found = self.incoming.iter().position(|known| known == user);
-                found.map(|at| self.incoming.remove(at))
-            }
-            Direction::Outgoing => self.outgoing.take_if(|known| known == user),
+            Direction::Incoming => self.incoming.remove(user).is_some(),
+            Direction::Outgoing => self.outgoing.take_if(|known| known == user).is_some(),
         };
-        found.map(drop).ok_or_else(|| ModelError::AccountNotBound { user: user.to_owned(), direction })
+        found.then_some(()).ok_or_else(|| ModelError::AccountNotBound { user: user.to_owned(), direction })
     }
 
     /// Removes the bindings of a removed account.
     pub fn forget(&mut self, user: &str) {
-        self.incoming.retain(|known| known != user);
+        self.incoming.remove(user);
         self.outgoing.take_if(|known| known == user);
     }
 
-    /// Oldest first.
+    /// Returns the accounts with which initiators authenticate, the binding that was made first coming first.
+    pub fn incoming(&self) -> impl Iterator<Item = &str> {
+        let mut bound: Vec<_> = self.incoming.iter().collect();
+        bound.sort_by_key(|(_, number)| **number);
+        bound.into_iter().map(|(user, _)| user.as_str())
+    }
+
+    /// Returns whether initiators must authenticate.
     #[must_use]
-    pub fn incoming(&self) -> &[String] {
-        &self.incoming
+    pub fn requires_proof(&self) -> bool {
+        !self.incoming.is_empty()
     }
 
     /// Returns whether initiators authenticate with this account.
     #[must_use]
     pub fn has_incoming(&self, user: &str) -> bool {
-        self.incoming.iter().any(|known| known == user)
+        self.incoming.contains_key(user)
     }
 
     /// Returns the account with which the target authenticates.
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(bound.bind("mike", Outgoing), Ok(()));
         assert_eq!(bound.bind("fujita", Outgoing), Err(ModelError::OutgoingAccountBound("mike".to_owned())));
         assert_eq!(bound.unbind("mike", Incoming), Ok(()));
-        assert_eq!((bound.incoming().len(), bound.outgoing()), (0, Some("mike")));
+        assert_eq!((bound.requires_proof(), bound.outgoing()), (false, Some("mike")));
         let not_bound =
             |user: &str, direction| Err(ModelError::AccountNotBound { user: user.to_owned(), direction });
         assert_eq!(bound.unbind("mike", Incoming), not_bound("mike", Incoming));
@@ -253,9 +266,11 @@ mod tests {
         bound.bind("first", Incoming).unwrap();
         bound.bind("second", Incoming).unwrap();
         bound.unbind("first", Incoming).unwrap();
-        assert_eq!(bound.incoming(), ["second"]);
+        assert!(bound.incoming().eq(["second"]));
         bound.bind("third", Incoming).unwrap();
+        bound.bind("first", Incoming).unwrap();
+        assert!(bound.incoming().eq(["second", "third", "first"]));
         bound.forget("second");
-        assert_eq!(bound.incoming(), ["third"]);
+        assert!(bound.incoming().eq(["third", "first"]) && bound.has_incoming("third"));
     }
 }

@@ -245,6 +245,17 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError::NoTarget`].
+    pub fn accounts_of(&self, tid: Option<Tid>) -> Result<&BoundAccounts, ModelError> {
+        match tid {
+            None => Ok(&self.discovery_accounts),
+            Some(tid) => self.target(tid).map(|target| &target.accounts),
+        }
+    }
+
+    /// The same, to change them.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTarget`].
     pub fn bound_accounts(&mut self, tid: Option<Tid>) -> Result<&mut BoundAccounts, ModelError> {
         match tid {
             None => Ok(&mut self.discovery_accounts),

@@ -274,7 +274,7 @@ impl Management {
         let side = self.pair.side();
         let target = side.control.model().find_target(&name(target));
         target.is_some_and(|target| {
-            let is_open = target.accounts.incoming().is_empty() && target.acl.rules().next().is_some();
+            let is_open = !target.accounts.requires_proof() && target.acl.rules().next().is_some();
             is_open && target.state == State::Ready
         })
     }

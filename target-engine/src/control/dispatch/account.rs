@@ -25,7 +25,7 @@ impl Control {
         }
         let targets = self.model.targets().map(|target| (Some(target.tid), &target.accounts));
         for (tid, bound) in targets.chain([(None, &self.model.discovery_accounts)]) {
-            if bound.outgoing() == Some(user) || bound.incoming().iter().any(|known| known == user) {
+            if bound.outgoing() == Some(user) || bound.has_incoming(user) {
                 self.warn_of_shared_secret(tid, bound);
             }
         }
@@ -41,31 +41,29 @@ impl Control {
 
     /// Binds an account. It takes effect with the next login; sessions stay.
     pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
-        self.model.bound_accounts(tid)?;
+        self.model.accounts_of(tid)?;
         let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
         let is_weak = account.password.is_weak();
-        let bound = self.model.bound_accounts(tid)?;
-        bound.bind(user, direction)?;
-        let bound = bound.clone();
+        self.model.bound_accounts(tid)?.bind(user, direction)?;
         if is_weak {
             warn_of_weakness(user);
         }
-        self.warn_of_shared_secret(tid, &bound);
+        self.warn_of_shared_secret(tid, self.model.accounts_of(tid)?);
         Ok(Report::Done)
     }
 
     pub(super) fn account_unbind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
         let bound = self.model.bound_accounts(tid)?;
-        let asked_for_proof = !bound.incoming().is_empty();
+        let asked_for_proof = bound.requires_proof();
         bound.unbind(user, direction)?;
-        if asked_for_proof && bound.incoming().is_empty() {
+        if asked_for_proof && !bound.requires_proof() {
             warn_of_openness(tid);
         }
         Ok(Report::Done)
     }
 
     pub(super) fn account_delete(&mut self, user: &str) -> Reply {
-        let is_last = |bound: &BoundAccounts| bound.incoming() == [user];
+        let is_last = |bound: &BoundAccounts| bound.has_incoming(user) && bound.incoming().count() == 1;
         let targets = self.model.targets().filter(|target| is_last(&target.accounts));
         let mut opened: Vec<_> = targets.map(|target| Some(target.tid)).collect();
         opened.extend(is_last(&self.model.discovery_accounts).then_some(None));
@@ -87,10 +85,9 @@ impl Control {
     /// Finds an incoming account that has the secret of the outgoing one.
     fn shares_secret<'a>(&self, bound: &'a BoundAccounts) -> Option<&'a str> {
         let outgoing = &self.model.accounts.find(bound.outgoing()?)?.password;
-        let is_same = |user: &&String| {
-            self.model.accounts.find(user).is_some_and(|account| account.password == *outgoing)
-        };
-        bound.incoming().iter().find(is_same).map(String::as_str)
+        let is_same =
+            |user: &&str| self.model.accounts.find(user).is_some_and(|account| account.password == *outgoing);
+        bound.incoming().find(is_same)
     }
 }
 

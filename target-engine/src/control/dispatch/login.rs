@@ -15,8 +15,8 @@ use super::redirect::fixed_redirect;
 use super::state::{Control, Env};
 use crate::control::messages::{Addresses, LoginId};
 use crate::iscsi::login::{
-    Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, TargetAnswer, TargetQuestion,
-    challenge_from_os, challenger_from_os,
+    AccountQuestion, Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, TargetAnswer,
+    TargetQuestion, challenge_from_os, challenger_from_os,
 };
 use crate::limits::SEGMENT_LEN_MAX;
 use crate::model::Tid;
@@ -36,6 +36,7 @@ impl Control {
     ) -> Option<Answer> {
         let peer = addresses.peer;
         match question {
+            Question::Account(question) => Some(Answer::Account(self.secret_of(&question))),
             Question::SendTargets(question) => {
                 Some(Answer::Targets(self.target_lists.list(&self.model, &question, addresses)))
             }
@@ -107,28 +108,31 @@ impl Control {
             Refusal::because(LoginStatus::TargetError, why)
         };
         let challenger = self.challenger().map_err(no_randomness)?;
-        let bound = match tid {
-            None => &self.model.discovery_accounts,
-            Some(tid) => {
-                let gone = |_| Refusal::because(LoginStatus::NotFound, NO_TARGET);
-                &self.model.target(tid).map_err(gone)?.accounts
-            }
-        };
-        if bound.incoming().is_empty() {
+        let gone = |_| Refusal::because(LoginStatus::NotFound, NO_TARGET);
+        let bound = self.model.accounts_of(tid).map_err(gone)?;
+        if !bound.requires_proof() {
             return Ok(AuthRequirement::None);
         }
-        let account = |user: &str| {
-            let account = self.model.accounts.find(user)?;
-            let secret = Secret::new(account.password.reveal());
-            Some(ChapAccount { user: account.user.clone(), secret })
-        };
+        let account = |user: &str| Some(ChapAccount { user: user.to_owned(), secret: self.secret(user)? });
         Ok(AuthRequirement::Chap(Box::new(ChapTerms {
-            incoming: bound.incoming().iter().filter_map(|user| account(user)).collect(),
             outgoing: bound.outgoing().and_then(account),
             algorithms: self.model.chap_algorithms.clone(),
             challenge: challenge_from_os(&challenger).map_err(no_randomness)?,
             challenger,
         })))
+    }
+
+    /// The secret of an account with which initiators of the target, or of discovery, authenticate.
+    fn secret_of(&self, question: &AccountQuestion) -> Option<Secret> {
+        let bound = match &question.target_name {
+            None => &self.model.discovery_accounts,
+            Some(name) => &self.model.find_target(name.as_str())?.accounts,
+        };
+        if bound.has_incoming(&question.user) { self.secret(&question.user) } else { None }
+    }
+
+    fn secret(&self, user: &str) -> Option<Secret> {
+        self.model.accounts.find(user).map(|account| Secret::new(account.password.reveal()))
     }
 
     fn challenger(&mut self) -> Result<Arc<Challenger>, getrandom::Error> {

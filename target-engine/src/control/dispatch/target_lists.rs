@@ -100,13 +100,13 @@ fn written<'a>(
 
 /// Whether a target uses the account; some are for discovery only.
 fn is_of_targets(model: &Model, user: &str) -> bool {
-    model.targets().any(|target| target.accounts.incoming().iter().any(|known| known == user))
+    model.targets().any(|target| target.accounts.has_incoming(user))
 }
 
 /// Whether an initiator that authenticated as this user in discovery can log in to a target.
 fn is_open_to(target: &Target, user: Option<&str>) -> bool {
-    let incoming = target.accounts.incoming();
-    user.is_none_or(|user| incoming.is_empty() || incoming.iter().any(|known| known == user))
+    let accounts = &target.accounts;
+    user.is_none_or(|user| !accounts.requires_proof() || accounts.has_incoming(user))
 }
 
 #[cfg(test)]

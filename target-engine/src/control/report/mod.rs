@@ -232,7 +232,7 @@ pub fn system(model: &Model, stores: Vec<StoreKind>) -> SystemReport {
         stores,
         device_types: DEVICE_TYPES.to_vec(),
         accounts: AccountsReport {
-            incoming: model.discovery_accounts.incoming().to_vec(),
+            incoming: model.discovery_accounts.incoming().map(str::to_owned).collect(),
             outgoing: model.discovery_accounts.outgoing().map(str::to_owned),
         },
         isns: model.isns.clone(),
@@ -252,7 +252,7 @@ pub fn target(target: &Target, sessions: &SessionDirectory) -> TargetReport {
         sessions: sessions.of_target(target.tid).filter(|session| !session.pending).map(session).collect(),
         units: target.units.iter().map(|(lun, entry)| unit(*lun, entry)).collect(),
         accounts: AccountsReport {
-            incoming: target.accounts.incoming().to_vec(),
+            incoming: target.accounts.incoming().map(str::to_owned).collect(),
             outgoing: target.accounts.outgoing().map(str::to_owned),
         },
         acl: AclReport {

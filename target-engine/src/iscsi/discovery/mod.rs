@@ -120,7 +120,7 @@ impl Discovery {
     pub fn answer(&mut self, answer: Answer) {
         let targets = match answer {
             Answer::Targets(targets) => targets,
-            Answer::Target(_) | Answer::Refuse(_) => TargetList::default(),
+            Answer::Target(_) | Answer::Account(_) | Answer::Refuse(_) => TargetList::default(),
         };
         if let Some(piece) = self.text.targets(&targets) {
             self.send_text(&piece);

@@ -9,8 +9,8 @@ use iscsi_proto::frame::{self, Digests};
 use iscsi_proto::pdu::{BHS_LEN, Bhs, LoginRequest, TextRequest};
 
 use super::{
-    Answer, AuthRequirement, ChapAccount, ChapTerms, Login, LoginConfig, LoginEvent, Preferences, Question,
-    TargetAnswer, TargetList,
+    Answer, AuthRequirement, ChapTerms, Login, LoginConfig, LoginEvent, Preferences, Question, TargetAnswer,
+    TargetList,
 };
 use crate::iscsi::discovery::{Discovery, DiscoveryEvent};
 
@@ -62,8 +62,14 @@ impl Side {
                     while login.poll_transmit().is_some() {}
                     match login.poll_event() {
                         Some(LoginEvent::Ask(question)) => {
-                            assert!(matches!(question, Question::Target(_)));
-                            login.answer(Answer::Target(Box::new(terms(chap))));
+                            login.answer(match question {
+                                Question::Target(_) => Answer::Target(Box::new(terms(chap))),
+                                Question::Account(asked) => {
+                                    let secret = Secret::new(*b"not to be guessed");
+                                    Answer::Account((asked.user == "u").then_some(secret))
+                                }
+                                Question::SendTargets(_) => panic!("asked before the login is over"),
+                            });
                             continue;
                         }
                         Some(LoginEvent::Discovery(discovery)) => Self::Discovery(discovery),
@@ -101,7 +107,6 @@ fn terms(chap: bool) -> TargetAnswer {
     let challenger = Arc::new(Challenger::new([7; 32]));
     let auth = if chap {
         AuthRequirement::Chap(Box::new(ChapTerms {
-            incoming: vec![ChapAccount { user: "u".into(), secret: Secret::new(*b"not to be guessed") }],
             outgoing: None,
             algorithms: Algorithm::ALL.to_vec(),
             challenge: challenger.challenge(1, [7; 16]),

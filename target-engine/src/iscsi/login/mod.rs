@@ -38,7 +38,7 @@ pub use self::config::LoginConfig;
 pub use self::names::LoginNames;
 use self::phase::{Phase, Verdict};
 pub use self::question::{
-    Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
+    AccountQuestion, Answer, AuthRequirement, ChapAccount, ChapTerms, Question, Refusal, SendTargetsQuestion,
     SendTargetsScope, TargetAddress, TargetAnswer, TargetList, TargetQuestion, TargetRecord,
     challenge_from_os, challenger_from_os,
 };
@@ -118,6 +118,7 @@ impl Login {
             State::Asking(mut phase) => {
                 let verdict = match answer {
                     Answer::Target(terms) => phase.resume(*terms),
+                    Answer::Account(secret) => phase.resume_with_secret(secret),
                     Answer::Refuse(refusal) => phase.refuse(refusal),
                     Answer::Targets(_) => {
                         let why = "internal error: the answer is one to SendTargets";

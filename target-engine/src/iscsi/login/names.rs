@@ -8,7 +8,7 @@ use iscsi_proto::params::SessionType;
 use iscsi_proto::pdu::LoginRequest;
 use iscsi_proto::text::keys::Key;
 
-use super::question::{Question, Refusal, TargetQuestion};
+use super::question::{AccountQuestion, Question, Refusal, TargetQuestion};
 
 /// The names that a connection declares, as the log shows them, those that are refused included.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -99,6 +99,12 @@ impl Names {
             session_type: self.session_type,
             target_name: self.target_name.clone(),
         })))
+    }
+
+    /// The question for the account that the initiator names.
+    pub(super) fn account_question(&self, user: &str) -> Question {
+        let target_name = self.target_name.clone();
+        Question::Account(Box::new(AccountQuestion { target_name, user: user.to_owned() }))
     }
 
     /// A declaration in any request. What the question was about must not change any more.

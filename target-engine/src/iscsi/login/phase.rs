@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
+use iscsi_proto::chap::Secret;
 use iscsi_proto::frame::{self, Cut, Digests, FrameError, Limits};
 use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::params::{SessionParams, SessionType};
@@ -128,6 +129,13 @@ impl Phase {
         self.or_refuse(verdict)
     }
 
+    /// Resumes the request that named an account; `None`: the initiator cannot authenticate with it.
+    pub(super) fn resume_with_secret(&mut self, secret: Option<Secret>) -> Verdict {
+        self.security.set_secret(secret);
+        let verdict = self.negotiate();
+        self.or_refuse(verdict)
+    }
+
     /// Ends the login with a status, and with another address in the case of a redirection.
     pub(super) fn refuse(&mut self, refusal: Refusal) -> Verdict {
         let Some(response) = self.response(None, false) else { return CloseReason::Malformed.into() };
@@ -233,10 +241,13 @@ impl Phase {
         if request.continues {
             return self.send(Bytes::new(), None);
         }
-        if self.names.is_some() {
-            return self.negotiate();
-        }
         let pairs = parse(&self.text)?;
+        if let Some(names) = &self.names {
+            return match self.security.named_account(&pairs) {
+                Some(user) => Ok(Verdict::Ask(names.account_question(user))),
+                None => self.negotiate(),
+            };
+        }
         self.declared = Some(LoginNames::declared(&pairs));
         let names = Names::of_first_request(&pairs)?;
         let question = names.question(&request)?;

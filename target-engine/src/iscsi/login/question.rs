@@ -22,6 +22,8 @@ use iscsi_proto::text::negotiate::Preferences;
 pub enum Question {
     /// May this initiator log in, with what keys and what authentication?
     Target(Box<TargetQuestion>),
+    /// Which secret must the initiator prove that names this account?
+    Account(Box<AccountQuestion>),
     /// Which targets, and at which addresses, may this initiator see?
     SendTargets(Box<SendTargetsQuestion>),
 }
@@ -43,6 +45,15 @@ pub struct TargetQuestion {
     pub session_type: SessionType,
     /// TargetName; `None` only in a discovery session.
     pub target_name: Option<IscsiName>,
+}
+
+/// An initiator names the account that it has. It is asked once in a login that requires CHAP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountQuestion {
+    /// The target; `None` in a discovery session.
+    pub target_name: Option<IscsiName>,
+    /// CHAP_N.
+    pub user: String,
 }
 
 /// A SendTargets request (RFC 7143 appendix C).
@@ -143,6 +154,8 @@ pub enum Answer {
     Target(Box<TargetAnswer>),
     /// To [`Question::Target`]: the login is refused.
     Refuse(Refusal),
+    /// To [`Question::Account`]: its secret; `None` if the initiator cannot authenticate with it.
+    Account(Option<Secret>),
     /// To [`Question::SendTargets`].
     Targets(TargetList),
 }
@@ -191,11 +204,9 @@ pub enum AuthRequirement {
     Chap(Box<ChapTerms>),
 }
 
-/// Accounts and the challenge of one login.
+/// The challenge of one login. The account that the initiator names is asked for by [`Question::Account`].
 #[derive(Clone, Debug)]
 pub struct ChapTerms {
-    /// Any of these lets the initiator in.
-    pub incoming: Vec<ChapAccount>,
     /// The account of the target, for initiators that ask it to authenticate.
     pub outgoing: Option<ChapAccount>,
     /// The accepted algorithms, the best first.
@@ -265,8 +276,7 @@ mod tests {
     fn no_secret_is_printed() {
         let account = ChapAccount { user: "joe".into(), secret: Secret::new(*b"twelve bytes or more") };
         let terms = ChapTerms {
-            incoming: vec![account.clone()],
-            outgoing: Some(account),
+            outgoing: Some(account.clone()),
             algorithms: Algorithm::ALL.to_vec(),
             challenge: Challenge::new(1, vec![2; 32]).unwrap(),
             challenger: Arc::new(Challenger::new([3; 32])),
@@ -279,6 +289,8 @@ mod tests {
         let printed = format!("{answer:?}");
         assert!(printed.contains("joe") && !printed.contains("twelve"), "{printed}");
         assert!(!printed.contains("116, 119"), "{printed}");
+        let printed = format!("{:?}", Answer::Account(Some(account.secret)));
+        assert!(!printed.contains("twelve") && !printed.contains("116, 119"), "{printed}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::question::{AuthRequirement, ChapTerms, Refusal};
 
 pub(super) struct Security {
     state: State,
+    /// The secret of the account that the initiator has named.
+    secret: Option<Secret>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,18 @@ struct ChapKeys<'a> {
 
 impl Security {
     pub(super) fn new() -> Self {
-        Self { state: State::Start }
+        Self { state: State::Start, secret: None }
+    }
+
+    /// The account that the initiator names in reply to the challenge: its secret is needed before the text is answered.
+    pub(super) fn named_account<'a>(&self, pairs: &[(&str, &'a str)]) -> Option<&'a str> {
+        let is_challenged = matches!(self.state, State::Challenged(_));
+        let name = pairs.iter().find(|(key, _)| *key == Key::ChapN.name()).filter(|_| is_challenged);
+        name.map(|(_, user)| *user)
+    }
+
+    pub(super) fn set_secret(&mut self, secret: Option<Secret>) {
+        self.secret = secret;
     }
 
     /// Answers one text of this stage. Returns whether the stage may be left.
@@ -126,8 +139,8 @@ impl Security {
             (&self.state, keys.name, keys.response)
         {
             let algorithm = *algorithm;
-            let secret = verify(algorithm, terms, name, response)?;
-            prove(algorithm, terms, secret, keys, answer)?;
+            let secret = verify(algorithm, &terms.challenge, self.secret.take(), response)?;
+            prove(algorithm, terms, &secret, keys, answer)?;
             self.state = State::Proven(name.to_owned());
         } else {
             keys.none_expected("not at this step of CHAP")?;
@@ -152,22 +165,18 @@ impl ChapKeys<'_> {
     }
 }
 
-/// Checks the initiator's response and returns the secret of the account. The response is compared with every account, so
-/// that neither the result nor the time shows whether the name is known.
-fn verify<'a>(
+/// Checks the initiator's response and returns the secret of the account. Without one the response is compared with that to
+/// a secret which no account has, so that neither the result nor the time shows whether the name is known.
+fn verify(
     algorithm: Algorithm,
-    terms: &'a ChapTerms,
-    name: &str,
+    challenge: &Challenge,
+    secret: Option<Secret>,
     response: &str,
-) -> Result<&'a Secret, Refusal> {
-    let mut proven = None;
-    for account in &terms.incoming {
-        let is_right = terms.challenge.verify(algorithm, &account.secret, response).is_ok();
-        if is_right & (account.user == name) {
-            proven = Some(&account.secret);
-        }
-    }
-    proven.map_or_else(|| failed("CHAP_N or CHAP_R: wrong name or secret"), Ok)
+) -> Result<Secret, Refusal> {
+    let is_known = secret.is_some();
+    let secret = secret.unwrap_or_else(|| Secret::new(UNKNOWN));
+    let is_right = challenge.verify(algorithm, &secret, response).is_ok();
+    if is_right & is_known { Ok(secret) } else { failed("CHAP_N or CHAP_R: wrong name or secret") }
 }
 
 /// Makes the target's response if the initiator has sent a challenge. A reflected challenge of any of our connections and a
@@ -203,3 +212,6 @@ fn prove(
 fn failed<T>(why: &'static str) -> Result<T, Refusal> {
     Err(Refusal::because(LoginStatus::AuthenticationFailure, why))
 }
+
+/// As long as the secrets that RFC 7143 12.1.3 recommends.
+const UNKNOWN: [u8; 16] = [0; 16];

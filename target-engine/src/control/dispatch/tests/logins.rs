@@ -9,7 +9,8 @@ use super::targets::log_in;
 use super::*;
 use crate::control::request::{Binding, Direction, Secret, State};
 use crate::iscsi::login::{
-    AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetList, TargetQuestion,
+    AccountQuestion, AuthRequirement, Question, Refusal, SendTargetsQuestion, SendTargetsScope, TargetList,
+    TargetQuestion,
 };
 use crate::model::account::Algorithm;
 use crate::model::acl::Acl;
@@ -179,7 +180,18 @@ fn accounts_require_authentication() {
     let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else {
         panic!("no authentication")
     };
-    assert_eq!(chap.incoming.iter().map(|account| account.user.as_str()).collect::<Vec<_>>(), ["in"]);
+    let secret = |bench: &mut Bench, target: Option<&str>, user: &str| {
+        let target_name = target.map(|name| IscsiName::parse_any(name).unwrap());
+        match bench
+            .consult(Question::Account(Box::new(AccountQuestion { target_name, user: user.to_owned() })))
+        {
+            Some(Answer::Account(secret)) => secret.is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let known = ["in", "out", "none"].map(|user| secret(&mut bench, Some("IQN.x:one"), user));
+    assert_eq!(known, [true, false, false]);
+    assert!(!secret(&mut bench, Some("iqn.x:none"), "in") && !secret(&mut bench, None, "in"));
     assert_eq!(chap.outgoing.as_ref().map(|account| account.user.as_str()), Some("out"));
     assert_eq!(chap.algorithms, Algorithm::ALL);
     bench.control.model.chap_algorithms = vec![Algorithm::Sha256];
@@ -192,6 +204,7 @@ fn accounts_require_authentication() {
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::None));
     bench.ask(Request::AccountBind { tid: None, user: "in".to_owned(), direction: Direction::Incoming });
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::Chap(_)));
+    assert!(secret(&mut bench, None, "in") && !secret(&mut bench, None, "out"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_request_may_go_on_over_several_pdus() {
             let (response, text) = peer.recv();
             assert_eq!((response.next, response.continues, response.stat_sn), (None, false, StatSn(stat_sn)));
             assert_eq!(text, [""; 0]);
-            assert!(peer.login.poll_event().is_none());
+            assert!(peer.is_quiet());
         }
         peer.send_text(LAST, third);
         peer.admit(open());
@@ -92,7 +92,7 @@ fn lengths_are_judged_by_the_header_alone() {
     }
     let mut peer = Peer::new(48, LoginConfig::default());
     peer.send_header(LAST, 0, 8192);
-    assert!(peer.try_recv().is_none() && peer.login.poll_event().is_none());
+    assert!(peer.try_recv().is_none() && peer.is_quiet());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_arrives_while_an_answer_is_awaited_is_bounded() {
     peer.send(LAST, &[INITIATOR, TARGET]);
     peer.question();
     peer.send_bytes(&vec![0; LoginConfig::default().unread_len_max]);
-    assert!(peer.login.poll_event().is_none());
+    assert!(peer.is_quiet());
     peer.send_bytes(&[0]);
     peer.assert_closed(CloseReason::TooMuch);
 }
@@ -166,5 +166,5 @@ fn a_peer_that_waits_for_us_is_told_so() {
     peer.login.handle_timeout(later(peer.now, 3600));
     peer.assert_refused(LoginStatus::ServiceUnavailable);
     peer.login.answer(Answer::Target(Box::new(open())));
-    assert!(peer.try_recv().is_none() && peer.login.poll_event().is_none());
+    assert!(peer.try_recv().is_none() && peer.is_quiet());
 }
