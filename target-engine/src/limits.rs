@@ -138,6 +138,17 @@ pub const OPENER_JOBS_MAX: usize = 4096;
 /// for us. Seen: log, `timed out`.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the refusal of a login waits whose CHAP name or secret was wrong.
+///
+/// Hit by: any peer. Scope: login. Over it: 0201, authentication failure, is sent. Seen: log, `wrong name or secret`;
+/// `login_counters` of `system stat` in JSON.
+pub const PROOF_DELAY: Duration = Duration::from_secs(1);
+
+/// Addresses (IPv4) and networks (IPv6, 64 bits) whose failed proofs are counted one by one.
+///
+/// Hit by: any peer. Scope: daemon. Over it: the address whose last failure is longest ago is forgotten. Seen: nowhere.
+pub const FAILED_PROOF_ADDRESSES_MAX: usize = 1024;
+
 /// Data bytes of one PDU before the full feature phase: the default MaxRecvDataSegmentLength.
 ///
 /// Hit by: any peer. Scope: PDU. Over it: the connection is closed. Seen: log, `malformed PDU`.

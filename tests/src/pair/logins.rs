@@ -29,6 +29,7 @@ impl Side {
                         login.answer(answer);
                     }
                 }
+                Some(LoginEvent::ProofFailed) => self.control.proof_failed(ADDRESSES.peer.ip()),
                 Some(LoginEvent::Attach(logged_in)) => {
                     let id = LoginId(number as u64);
                     self.world.logins.insert(id, connection.wire.clone());

@@ -1,6 +1,6 @@
 //! Questions of logins and discovery sessions: which initiators are admitted, with which authentication and keys.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,6 +58,11 @@ impl Control {
                 Some(self.terms(&question, peer))
             }
         }
+    }
+
+    /// Counts a proof that has failed; the login delays its refusal.
+    pub fn proof_failed(&mut self, peer: IpAddr) {
+        self.failed_proofs.count(peer);
     }
 
     fn discovery_terms(&mut self) -> Answer {

@@ -23,6 +23,7 @@ mod loops;
 mod names;
 mod outside;
 mod portal;
+mod proofs;
 mod redirect;
 mod services;
 mod show;

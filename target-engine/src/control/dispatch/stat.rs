@@ -6,7 +6,7 @@ use scsi_core::lun::Lun;
 use super::state::{Control, Env};
 use super::target::no_connection;
 use super::unit::no_unit;
-use crate::control::report::stat::{self, UnitRow};
+use crate::control::report::stat::{self, LoginCounts, UnitRow};
 use crate::control::report::{self, Reply, Report};
 use crate::model::Tid;
 use crate::model::sessions::Session;
@@ -15,7 +15,10 @@ use crate::model::target::Target;
 impl Control {
     pub(super) fn system_stat(&self, env: &Env<'_>) -> Reply {
         let rows = self.model.targets().flat_map(|target| self.rows(target)).collect();
-        Ok(Report::SystemCounts(rows, self.login_counts.clone(), env.out.admission_counts()))
+        let (failed_proofs, failed_proofs_by_address) =
+            (self.failed_proofs.all(), self.failed_proofs.by_address());
+        let logins = LoginCounts { failed_proofs, failed_proofs_by_address, ..self.login_counts.clone() };
+        Ok(Report::SystemCounts(rows, logins, env.out.admission_counts()))
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {

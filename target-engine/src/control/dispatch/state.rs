@@ -6,6 +6,7 @@ use std::time::Instant;
 use iscsi_proto::chap::Challenger;
 
 use super::outside::Outside;
+use super::proofs::FailedProofs;
 use super::services::Services;
 use super::stores::OpenStores;
 use super::target_lists::TargetLists;
@@ -29,6 +30,7 @@ pub struct Control {
     pub(super) pending: Pending<Work>,
     pub(super) login_counts: LoginCounts,
     pub(super) target_lists: TargetLists,
+    pub(super) failed_proofs: FailedProofs,
     /// Makes the challenges of all logins; `None` before the first login that needs one.
     pub(super) challenger: Option<Arc<Challenger>>,
 }

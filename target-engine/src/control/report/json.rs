@@ -275,6 +275,10 @@ fn login_counters(counts: &LoginCounts) -> Value {
         "refused_per_target": counts.refused_per_target,
         "refused_per_address": counts.refused_per_address,
         "refused_per_initiator": counts.refused_per_initiator,
+        "failed_proofs": counts.failed_proofs,
+        "failed_proofs_by_address": list(&counts.failed_proofs_by_address, |(address, count)| {
+            json!({ "address": address.to_string(), "count": count })
+        }),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The tables of counters, in the texts of tgt.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use scsi_core::lun::Lun;
 
@@ -45,6 +46,10 @@ pub struct LoginCounts {
     pub refused_per_address: u64,
     /// The initiator name has too many connections (0x0302, 0x0206).
     pub refused_per_initiator: u64,
+    /// A wrong CHAP name or secret (0x0201).
+    pub failed_proofs: u64,
+    /// Those of the addresses with the latest ones, by address.
+    pub failed_proofs_by_address: Vec<(IpAddr, u64)>,
 }
 
 /// A unit's counters in one of its target's sessions, as they are now.

@@ -19,6 +19,8 @@ pub struct LoginConfig {
     pub pdus_max: u32,
     /// Bytes kept at most while a question waits for its answer.
     pub unread_len_max: usize,
+    /// How long the refusal of a failed proof waits, but not longer than the login may take.
+    pub proof_delay: Duration,
     /// The handle of all discovery sessions; they are never joined.
     pub discovery_tsih: Tsih,
     /// A discovery session without requests for so long is closed.
@@ -33,6 +35,7 @@ impl Default for LoginConfig {
             text_len_max: limits::LOGIN_TEXT_LEN_MAX,
             pdus_max: limits::LOGIN_PDUS_MAX,
             unread_len_max: limits::LOGIN_UNREAD_LEN_MAX,
+            proof_delay: limits::PROOF_DELAY,
             discovery_tsih: Tsih(0xffff),
             discovery_idle: limits::DISCOVERY_IDLE,
         }

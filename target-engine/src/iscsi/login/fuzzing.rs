@@ -72,6 +72,7 @@ impl Side {
                             });
                             continue;
                         }
+                        Some(LoginEvent::ProofFailed) => continue,
                         Some(LoginEvent::Discovery(discovery)) => Self::Discovery(discovery),
                         Some(LoginEvent::Attach(logged_in)) => {
                             assert!(!chap || logged_in.chap_user.is_some(), "logged in without a proof");

@@ -49,6 +49,8 @@ use super::discovery::Discovery;
 pub enum LoginEvent {
     /// Answer it with [`Login::answer`].
     Ask(Question),
+    /// A proof has failed. The refusal follows after a delay.
+    ProofFailed,
     /// The negotiation is done and the login is over: make or join a normal session.
     Attach(Box<LoggedIn>),
     /// The negotiation is done and the login is over: this session serves the connection from now on, beginning with
@@ -62,6 +64,7 @@ pub enum LoginEvent {
 pub struct Login {
     config: LoginConfig,
     deadline: Instant,
+    last_received_at: Instant,
     received: BytesMut,
     transmit: VecDeque<Bytes>,
     /// Whole requests received.
@@ -79,6 +82,8 @@ enum State {
     Reading(Box<Phase>),
     /// A question waits for its answer; received bytes are kept.
     Asking(Box<Phase>),
+    /// The refusal of a failed proof waits until this time; received bytes are kept.
+    Delayed(Instant, Bytes, Refusal),
     Over,
 }
 
@@ -87,6 +92,7 @@ impl Login {
     pub fn new(config: LoginConfig, now: Instant) -> Self {
         Self {
             deadline: now + config.timeout,
+            last_received_at: now,
             received: BytesMut::new(),
             transmit: VecDeque::new(),
             requests: 0,
@@ -108,6 +114,7 @@ impl Login {
             return self.close(CloseReason::TooMuch);
         }
         self.octets.0 += bytes.len() as u64;
+        self.last_received_at = now;
         self.received.extend_from_slice(bytes);
         self.read();
     }
@@ -159,13 +166,17 @@ impl Login {
 
     /// When [`Login::handle_timeout`] is due; `None` once the login is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!matches!(self.state, State::Over)).then_some(self.deadline)
+        match &self.state {
+            State::Reading(_) | State::Asking(_) => Some(self.deadline),
+            State::Delayed(until, ..) => Some(*until),
+            State::Over => None,
+        }
     }
 
-    /// Ends the login if its time is up: a peer that waits for an answer is refused, the connection of a silent one is
-    /// closed.
+    /// Sends a refusal that was delayed. Ends the login if its time is up: a peer that waits for an answer is refused, the
+    /// connection of a silent one is closed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.deadline {
+        if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
         match std::mem::replace(&mut self.state, State::Over) {
@@ -174,6 +185,7 @@ impl Login {
                 let verdict = phase.refuse(Refusal::because(LoginStatus::ServiceUnavailable, why));
                 self.conclude(phase, verdict);
             }
+            State::Delayed(_, response, refusal) => self.refuse(response, refusal),
             State::Reading(_) => self.close(CloseReason::TimedOut),
             State::Over => {}
         }
@@ -223,13 +235,20 @@ impl Login {
                 let discovery = Discovery::new(*start, transmit, self.received.split(), self.deadline);
                 self.events.push_back(LoginEvent::Discovery(Box::new(discovery)));
             }
-            Verdict::Refuse(response, refusal) => {
-                self.transmit.push_back(response);
-                self.why = refusal.why;
-                self.close(CloseReason::Refused(refusal.status));
+            Verdict::Refuse(response, refusal) if refusal.failed_proof => {
+                let until = (self.last_received_at + self.config.proof_delay).min(self.deadline);
+                self.events.push_back(LoginEvent::ProofFailed);
+                self.state = State::Delayed(until, response, refusal);
             }
+            Verdict::Refuse(response, refusal) => self.refuse(response, refusal),
             Verdict::Close(reason) => self.close(reason),
         }
+    }
+
+    fn refuse(&mut self, response: Bytes, refusal: Refusal) {
+        self.transmit.push_back(response);
+        self.why = refusal.why;
+        self.close(CloseReason::Refused(refusal.status));
     }
 
     fn close(&mut self, reason: CloseReason) {

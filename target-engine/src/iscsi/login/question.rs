@@ -169,18 +169,20 @@ pub struct Refusal {
     pub target_address: Option<String>,
     /// The reason for the log; it is not sent to the peer.
     pub why: Cow<'static, str>,
+    /// A wrong name or secret: the login sends the refusal later, so that guessing takes time.
+    pub failed_proof: bool,
 }
 
 impl Refusal {
     /// A refusal with a reason for the log, which names the key or field.
     pub fn because(status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, target_address: None, why: why.into() }
+        Self { status, target_address: None, why: why.into(), failed_proof: false }
     }
 
     /// A redirection to another address.
     pub fn redirect(status: LoginStatus, address: String) -> Self {
-        let why = format!("the login continues at {address}").into();
-        Self { status, target_address: Some(address), why }
+        let why = format!("the login continues at {address}");
+        Self { target_address: Some(address), ..Self::because(status, why) }
     }
 }
 

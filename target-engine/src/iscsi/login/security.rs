@@ -176,7 +176,12 @@ fn verify(
     let is_known = secret.is_some();
     let secret = secret.unwrap_or_else(|| Secret::new(UNKNOWN));
     let is_right = challenge.verify(algorithm, &secret, response).is_ok();
-    if is_right & is_known { Ok(secret) } else { failed("CHAP_N or CHAP_R: wrong name or secret") }
+    if is_right & is_known {
+        return Ok(secret);
+    }
+    let refusal =
+        Refusal::because(LoginStatus::AuthenticationFailure, "CHAP_N or CHAP_R: wrong name or secret");
+    Err(Refusal { failed_proof: true, ..refusal })
 }
 
 /// Makes the target's response if the initiator has sent a challenge. A reflected challenge of any of our connections and a

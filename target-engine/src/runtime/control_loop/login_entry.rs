@@ -35,6 +35,7 @@ pub(super) enum Phase {
 /// An event of either phase.
 pub(super) enum Event {
     Ask(Question),
+    ProofFailed,
     Attach(Box<LoggedIn>),
     Discovery(Box<Discovery>),
     Closed(CloseReason),
@@ -125,6 +126,7 @@ impl Phase {
         Some(match self {
             Self::Login(login) => match login.poll_event()? {
                 LoginEvent::Ask(question) => Event::Ask(question),
+                LoginEvent::ProofFailed => Event::ProofFailed,
                 LoginEvent::Attach(logged_in) => Event::Attach(logged_in),
                 LoginEvent::Discovery(discovery) => Event::Discovery(discovery),
                 LoginEvent::Closed(reason) => Event::Closed(reason),

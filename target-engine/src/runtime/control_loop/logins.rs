@@ -201,6 +201,7 @@ impl ControlLoop {
                         entry.phase.answer(answer);
                     }
                 }
+                Some(Event::ProofFailed) => self.control.proof_failed(entry.peer.ip()),
                 Some(Event::Discovery(discovery)) => {
                     entry.phase = Phase::Discovery(discovery);
                     // A failure leaves the larger buffer that the kernel chooses.

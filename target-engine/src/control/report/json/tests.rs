@@ -34,6 +34,8 @@ fn login_counts() -> LoginCounts {
         refused_per_target: 0,
         refused_per_address: 3,
         refused_per_initiator: 7,
+        failed_proofs: 12,
+        failed_proofs_by_address: vec![("192.0.2.7".parse().unwrap(), 11)],
     }
 }
 

@@ -348,3 +348,43 @@ fn names_may_come_again_after_the_proof() {
     peer.send(last, &[INITIATOR, TARGET, "SessionType=Normal"]);
     assert_eq!(peer.logged_in().chap_user.as_deref(), Some("joe"));
 }
+
+#[test]
+fn refusal_of_a_failed_proof_is_delayed() {
+    let wrong = |peer: &mut Peer| {
+        challenged(peer, terms(None), "6");
+        let wrong = format!("CHAP_R={}", proof(Algorithm::Sha1, "a guess"));
+        peer.send(GO_ON, &["CHAP_N=joe", &wrong]);
+        assert!(matches!(peer.event(), LoginEvent::ProofFailed));
+    };
+    let mut peer = Peer::new(48, LoginConfig::default());
+    let delay = LoginConfig::default().proof_delay;
+    wrong(&mut peer);
+    assert_eq!(peer.login.poll_timeout(), Some(peer.now + delay));
+    peer.now += delay - Duration::from_millis(1);
+    peer.login.handle_timeout(peer.now);
+    peer.send(GO_ON, &["CHAP_N=joe", &format!("CHAP_R={}", proof(Algorithm::Sha1, "joe's secret word"))]);
+    assert!(peer.try_recv().is_none() && peer.is_quiet(), "a right proof comes too late");
+    peer.now += Duration::from_millis(1);
+    peer.login.handle_timeout(peer.now);
+    peer.assert_refused(LoginStatus::AuthenticationFailure);
+
+    // The delay does not outlast the login.
+    let mut peer =
+        Peer::new(48, LoginConfig { proof_delay: Duration::from_secs(60), ..LoginConfig::default() });
+    let end = peer.now + LoginConfig::default().timeout;
+    wrong(&mut peer);
+    assert_eq!(peer.login.poll_timeout(), Some(end));
+    peer.login.handle_timeout(end);
+    peer.assert_refused(LoginStatus::AuthenticationFailure);
+}
+
+#[test]
+fn peer_that_floods_while_its_refusal_waits_is_closed() {
+    let mut peer = Peer::new(usize::MAX, LoginConfig::default());
+    challenged(&mut peer, terms(None), "6");
+    peer.send(GO_ON, &["CHAP_N=joe", "CHAP_R=0x00"]);
+    assert!(matches!(peer.event(), LoginEvent::ProofFailed));
+    (0..10).for_each(|_| peer.send_bytes(&[0; 8192]));
+    peer.assert_closed(CloseReason::TooMuch);
+}

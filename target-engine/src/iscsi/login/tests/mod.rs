@@ -170,8 +170,15 @@ impl Peer {
         self.login.answer(Answer::Target(Box::new(terms)));
     }
 
-    /// Expects the end, with this status and no other word.
+    /// Expects the end, with this status and no other word; after a delay if a proof has failed.
     pub(crate) fn assert_refused(&mut self, status: LoginStatus) {
+        self.take_events();
+        if matches!(self.events.front(), Some(LoginEvent::ProofFailed)) {
+            self.events.pop_front();
+            assert!(self.try_recv().is_none(), "refused without delay");
+            self.now = self.login.poll_timeout().expect("the refusal is due");
+            self.login.handle_timeout(self.now);
+        }
         let (response, text) = self.recv();
         assert_eq!((response.status, text), (status, vec![]));
         assert_eq!((response.next, response.continues), (None, false));
