@@ -378,6 +378,12 @@ pub const SCRATCH_LEN: usize = 256 * 1024;
 /// Hit by: store. Scope: redirect command. Over it: it is killed and the login refused. Seen: log.
 pub const REDIRECT_TIME: Duration = Duration::from_millis(100);
 
+/// Redirect commands that run at a time, one of each IPv4 address or IPv6 network of 64 bits.
+///
+/// Hit by: any peer. Scope: daemon, address. Over it: the login waits until its own time is over; with [`LOGINS_MAX`] that
+/// wait it is refused with 0301, service unavailable. Seen: log.
+pub const REDIRECTS_MAX: usize = 4;
+
 /// Bytes of a redirect command's answer.
 ///
 /// Hit by: store. Scope: redirect command. Over it: the rest is not read. Seen: log, if the answer is not valid.

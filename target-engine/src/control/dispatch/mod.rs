@@ -25,6 +25,7 @@ mod outside;
 mod portal;
 mod proofs;
 mod redirect;
+mod redirects;
 mod services;
 mod show;
 mod stat;

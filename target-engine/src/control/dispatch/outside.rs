@@ -67,6 +67,9 @@ pub trait Outside {
     /// Returns the numbers of connections that are not part of a normal session.
     fn admission_counts(&self) -> AdmissionCounts;
 
+    /// Returns whether a login whose question is not answered yet still waits for the answer.
+    fn is_login_waiting(&self, login: LoginId) -> bool;
+
     /// Returns the kinds of stores that can be opened.
     fn store_kinds(&self) -> Vec<StoreKind>;
 

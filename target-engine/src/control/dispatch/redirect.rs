@@ -1,4 +1,7 @@
 //! Login redirection (RFC 7143 13.8): to a fixed address, or to the one that a command prints.
+//!
+//! The command runs before access is checked, as in tgt, so any peer can cause it: few run at a time, one for each address,
+//! and other logins wait.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,11 +12,12 @@ use super::work::{Redirecting, Work};
 use crate::control::jobs::{Job, RedirectCommand};
 use crate::control::messages::LoginId;
 use crate::iscsi::login::{Answer, Refusal, TargetQuestion};
-use crate::limits::CONTROL_REPLY;
+use crate::limits::{CONTROL_REPLY, LOGINS_MAX};
+use crate::model::connections::network;
 use crate::model::target::{RedirectReason, Target};
 
 impl Control {
-    /// Has the redirect command run. `None`: the answer comes later.
+    /// Has the redirect command run, once those of other logins leave room. `None`: the answer comes later.
     pub(super) fn ask_redirect(
         &mut self,
         login: LoginId,
@@ -28,14 +32,51 @@ impl Control {
             target_name: target.name.clone(),
             initiator: peer.ip().to_canonical(),
         };
-        let work = Work::Redirect(Redirecting { login, question, peer });
+        let waiting = &mut self.redirects.waiting;
+        if waiting.len() >= LOGINS_MAX {
+            // Logins that have ended do not need theirs any more.
+            waiting.retain(|(waiting, _)| env.out.is_login_waiting(waiting.login));
+        }
+        if waiting.len() >= LOGINS_MAX {
+            return Some(busy());
+        }
+        let redirecting = Redirecting { login, question, peer };
+        if self.redirects.has_room(network(peer.ip())) {
+            return self.run_redirect(redirecting, command, env);
+        }
+        self.redirects.waiting.push_back((redirecting, command));
+        None
+    }
+
+    /// Runs the redirect command of a login. `None`: the answer comes later.
+    fn run_redirect(
+        &mut self,
+        redirecting: Redirecting,
+        command: RedirectCommand,
+        env: &mut Env<'_>,
+    ) -> Option<Answer> {
+        let address = network(redirecting.peer.ip());
+        let work = Work::Redirect(redirecting);
         let ticket = self.pending.begin(None, env.now + CONTROL_REPLY, Vec::new(), work);
         if env.out.job(Job::Redirect(ticket, command)).is_err() {
             self.pending.take(ticket);
-            let why = "too many redirect commands wait";
-            return Some(Answer::Refuse(Refusal::because(LoginStatus::ServiceUnavailable, why)));
+            return Some(busy());
         }
+        self.redirects.running.push(address);
         None
+    }
+
+    /// Runs the commands of logins that waited for the one of this peer.
+    fn redirect_ended(&mut self, peer: IpAddr, env: &mut Env<'_>) {
+        self.redirects.running.retain(|running| *running != network(peer));
+        while let Some((redirecting, command)) = self.redirects.next() {
+            let login = redirecting.login;
+            if env.out.is_login_waiting(login)
+                && let Some(answer) = self.run_redirect(redirecting, command, env)
+            {
+                env.out.answer_login(login, answer);
+            }
+        }
     }
 
     /// Answers the login with the redirect command's `address:port:reason`.
@@ -57,7 +98,13 @@ impl Control {
             Err(why) => Answer::Refuse(Refusal::because(LoginStatus::TargetError, why)),
         };
         env.out.answer_login(login, answer);
+        self.redirect_ended(peer.ip(), env);
     }
+}
+
+fn busy() -> Answer {
+    let why = "too many redirect commands wait";
+    Answer::Refuse(Refusal::because(LoginStatus::ServiceUnavailable, why))
 }
 
 /// The fixed redirection of a target.

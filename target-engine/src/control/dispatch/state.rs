@@ -7,6 +7,7 @@ use iscsi_proto::chap::Challenger;
 
 use super::outside::Outside;
 use super::proofs::FailedProofs;
+use super::redirects::Redirects;
 use super::services::Services;
 use super::stores::OpenStores;
 use super::target_lists::TargetLists;
@@ -28,6 +29,7 @@ pub struct Control {
     pub(super) stores: OpenStores,
     pub(super) portals: Portals,
     pub(super) pending: Pending<Work>,
+    pub(super) redirects: Redirects,
     pub(super) login_counts: LoginCounts,
     pub(super) target_lists: TargetLists,
     pub(super) failed_proofs: FailedProofs,

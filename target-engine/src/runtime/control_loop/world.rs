@@ -329,6 +329,10 @@ impl Outside for World {
         self.admission.counts()
     }
 
+    fn is_login_waiting(&self, login: LoginId) -> bool {
+        self.logins.get(&login).is_some_and(|entry| entry.closing.is_none())
+    }
+
     fn store_kinds(&self) -> Vec<StoreKind> {
         self.kinds.clone()
     }

@@ -4,6 +4,7 @@ mod attach;
 mod logins;
 mod loops;
 mod random;
+mod redirects;
 mod removal;
 mod stat;
 mod system;
@@ -61,6 +62,7 @@ struct Recorder {
     debug: bool,
     ending: bool,
     logins_closed: bool,
+    ended_logins: Vec<LoginId>,
 }
 
 impl Outside for Recorder {
@@ -128,6 +130,10 @@ impl Outside for Recorder {
 
     fn answer_login(&mut self, login: LoginId, answer: Answer) {
         self.answers.push((login, answer));
+    }
+
+    fn is_login_waiting(&self, login: LoginId) -> bool {
+        !self.ended_logins.contains(&login)
     }
 
     fn store_kinds(&self) -> Vec<StoreKind> {
