@@ -6,9 +6,9 @@ mod restriction;
 
 use std::sync::Arc;
 
-#[cfg(test)]
-pub(super) use persistent::REGISTRANTS_MAX;
 pub(super) use persistent::{Effects, Persistent};
+#[cfg(test)]
+pub(super) use persistent::{REGISTRANTS_MAX, REGISTRANTS_PER_INITIATOR_MAX};
 pub(super) use restriction::Restriction;
 
 use super::answer::Refusal;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::bench::*;
 use super::super::config::UnitConfig;
-use super::super::reservation::REGISTRANTS_MAX;
+use super::super::reservation::{REGISTRANTS_MAX, REGISTRANTS_PER_INITIATOR_MAX};
 use super::super::{NexusIndex, Outcome, Step};
 use crate::cdb::encode::encode;
 use crate::cdb::persist::{PersistIn, PersistOut, ReservationType, ScopeType};

@@ -78,15 +78,57 @@ fn spec_i_pt_registers_all_initiators_or_none() {
     assert_eq!(bench.keys().1, [1, 1, 1, 1]);
 }
 
+/// Registers a nexus and `others` names of its choice.
+fn register_with(bench: &mut Bench, nexus: u32, others: usize) -> End {
+    let first = 1000 * (nexus + 1);
+    let ids = (first..).take(others).map(port).collect();
+    let list = BasicList { service_action_key: 1, initiators: Some(ids), ..BasicList::default() };
+    bench.out_list(nexus, PersistOut::Register, &list.encode())
+}
+
+const NO_RESOURCES: End = End::Sense(SenseKey::IllegalRequest as u8, 0x55, 4);
+
 #[test]
 fn number_of_registrants_is_limited() {
     let mut bench = Bench::four();
-    let ids: Vec<_> = (10..10 + REGISTRANTS_MAX as u32 - 1).map(port).collect();
-    let list = BasicList { service_action_key: 1, initiators: Some(ids), ..BasicList::default() };
-    assert_eq!(bench.out_list(0, PersistOut::Register, &list.encode()), End::Good);
-    assert_eq!(bench.out(1, PersistOut::Register, (0, 2)), End::Sense(5, 0x55, 4));
+    let initiators = (REGISTRANTS_MAX / REGISTRANTS_PER_INITIATOR_MAX) as u32;
+    for nexus in 0..=initiators {
+        if nexus > 3 {
+            bench.attach(nexus);
+            bench.command(nexus, TUR, &[]);
+        }
+        let expected = if nexus < initiators { End::Good } else { NO_RESOURCES };
+        assert_eq!(register_with(&mut bench, nexus, REGISTRANTS_PER_INITIATOR_MAX - 1), expected);
+    }
+    assert_eq!(bench.out(initiators, PersistOut::Register, (0, 2)), NO_RESOURCES);
     assert_eq!(bench.keys().1.len(), REGISTRANTS_MAX);
     assert_eq!(bench.out(0, PersistOut::Register, (1, 2)), End::Good, "a key may be changed");
+}
+
+#[test]
+fn one_initiator_leaves_room_for_registrants() {
+    let mut bench = Bench::four();
+    for others in [REGISTRANTS_PER_INITIATOR_MAX, REGISTRANTS_MAX - 1, 5000] {
+        assert_eq!(register_with(&mut bench, 0, others), NO_RESOURCES, "{others}");
+    }
+    assert_eq!(bench.keys().1.len(), 0);
+    assert_eq!(register_with(&mut bench, 0, REGISTRANTS_PER_INITIATOR_MAX - 1), End::Good);
+    // Neither does a reservation that is moved on.
+    assert_eq!(bench.reserve(0, 1, ExclusiveAccess), End::Good);
+    let list = MoveList {
+        reservation_key: 1,
+        service_action_key: 9,
+        unregister: false,
+        persist_through_power_loss: false,
+        target_port: 1,
+        initiator: port(99),
+    };
+    assert_eq!(bench.out_list(0, PersistOut::RegisterAndMove, &list.encode()), NO_RESOURCES);
+    bench.register(1, 2);
+    assert_eq!(bench.keys().1.len(), REGISTRANTS_PER_INITIATOR_MAX + 1);
+    // A port that registers again is its own initiator's.
+    let known = MoveList { initiator: port(1), ..list };
+    assert_eq!(bench.out_list(0, PersistOut::RegisterAndMove, &known.encode()), NO_RESOURCES);
 }
 
 #[test]

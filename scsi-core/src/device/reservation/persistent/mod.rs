@@ -6,6 +6,8 @@ mod register;
 mod report;
 mod reserve;
 
+use std::sync::Arc;
+
 use super::restriction::Restriction;
 use crate::cdb::persist::{PersistOut, ReservationType};
 use crate::device::answer::Refusal;
@@ -18,6 +20,11 @@ use crate::sense::{AdditionalSense, Sense};
 /// Hit by: initiator. Scope: unit. Over it: a registration is refused with INSUFFICIENT REGISTRATION
 /// RESOURCES. Seen: PERSISTENT RESERVE IN.
 pub(in crate::device) const REGISTRANTS_MAX: usize = 256;
+
+/// Registrations of a unit that the ports of one initiator name have made, their own and those by SPEC_I_PT and REGISTER AND
+/// MOVE; one more is refused with INSUFFICIENT REGISTRATION RESOURCES. One initiator cannot take all of
+/// [`REGISTRANTS_MAX`].
+pub(in crate::device) const REGISTRANTS_PER_INITIATOR_MAX: usize = 32;
 
 /// The registrations and the persistent reservation of a unit.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +40,8 @@ pub(in crate::device) struct Persistent {
 struct Registrant {
     nexus: NexusName,
     key: u64,
+    /// The initiator port that made or last changed the registration.
+    registrar: Arc<str>,
 }
 
 #[derive(Clone, Debug)]

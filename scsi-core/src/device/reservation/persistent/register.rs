@@ -1,6 +1,11 @@
 //! REGISTER, REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE (SPC-4 5.13.7, 5.13.8).
 
-use super::{Changed, Effects, Existing, Persistent, REGISTRANTS_MAX, Registrant, Reservation};
+use std::sync::Arc;
+
+use super::{
+    Changed, Effects, Existing, Persistent, REGISTRANTS_MAX, REGISTRANTS_PER_INITIATOR_MAX, Registrant,
+    Reservation,
+};
 use crate::device::NexusName;
 use crate::device::answer::Refusal;
 use crate::page::persist::out::{BasicList, MoveList};
@@ -51,9 +56,12 @@ impl Persistent {
                 return Err(Refusal::Conflict);
             }
             names.push(name);
+            if names.len() > REGISTRANTS_PER_INITIATOR_MAX {
+                return Err(no_resources());
+            }
         }
-        self.check_capacity(&names)?;
-        names.into_iter().for_each(|name| self.set_key(name, key));
+        self.check_capacity(me, &names)?;
+        names.into_iter().for_each(|name| self.set_key(me, name, key));
         Ok(())
     }
 
@@ -93,8 +101,8 @@ impl Persistent {
         if new_holder == *me {
             return Err(Sense::invalid_field_in_parameter_list(24, None).into());
         }
-        self.check_capacity(std::slice::from_ref(&new_holder))?;
-        self.set_key(new_holder.clone(), list.service_action_key);
+        self.check_capacity(me, std::slice::from_ref(&new_holder))?;
+        self.set_key(me, new_holder.clone(), list.service_action_key);
         if let Some(reservation) = &mut self.reservation {
             reservation.holder = Some(new_holder);
         }
@@ -105,21 +113,33 @@ impl Persistent {
         Ok(Effects::default())
     }
 
-    fn check_capacity(&self, names: &[NexusName]) -> Result<(), Refusal> {
+    /// Whether `me` may register these names.
+    fn check_capacity(&self, me: &NexusName, names: &[NexusName]) -> Result<(), Refusal> {
         let new = names.iter().filter(|name| self.key_of(name).is_none()).count();
-        if self.registrants.len() + new > REGISTRANTS_MAX {
-            let code = AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES;
-            return Err(Sense::illegal_request(code).into());
-        }
-        Ok(())
+        let initiator = initiator_name(&me.initiator_port);
+        let others = self.registrants.iter().filter(|registrant| !names.contains(&registrant.nexus));
+        let made = others.filter(|registrant| initiator_name(&registrant.registrar) == initiator).count();
+        let is_over = self.registrants.len() + new > REGISTRANTS_MAX
+            || made + names.len() > REGISTRANTS_PER_INITIATOR_MAX;
+        if is_over { Err(no_resources()) } else { Ok(()) }
     }
 
-    fn set_key(&mut self, nexus: NexusName, key: u64) {
+    fn set_key(&mut self, me: &NexusName, nexus: NexusName, key: u64) {
+        let registrar = Arc::clone(&me.initiator_port);
         match self.registrants.iter_mut().find(|registrant| registrant.nexus == nexus) {
-            Some(registrant) => registrant.key = key,
-            None => self.registrants.push(Registrant { nexus, key }),
+            Some(registrant) => (registrant.key, registrant.registrar) = (key, registrar),
+            None => self.registrants.push(Registrant { nexus, key, registrar }),
         }
     }
+}
+
+fn no_resources() -> Refusal {
+    Sense::illegal_request(AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES).into()
+}
+
+/// The initiator's name in the name of its port (SPC-4 7.6.4.6): what precedes the ISID.
+fn initiator_name(port: &str) -> &str {
+    port.rsplit_once(",i,").map_or(port, |(name, _)| name)
 }
 
 /// The nexus of the initiator port in a TransportID at offset `at` of a parameter list. A TransportID of a device is
