@@ -278,6 +278,10 @@ impl Outside for World {
         panic!("{login:?} has asked nothing that takes time: {answer:?}");
     }
 
+    fn is_login_waiting(&self, login: LoginId) -> bool {
+        self.logins.contains_key(&login)
+    }
+
     fn store_kinds(&self) -> Vec<StoreKind> {
         vec![StoreKind { name: "rdwr", takes_flags: true }]
     }
