@@ -117,7 +117,7 @@ fn changed_secret_is_planned_and_replaced_in_place() {
     ends(3, Brand::Ours, &daemon, &disk, &["--plan"]);
     ends(0, Brand::Ours, &daemon, &disk, &["--update", "ALL"]);
     ends(0, Brand::Ours, &daemon, &disk, &["--plan"]);
-    let log = daemon.log();
+    let log = daemon.whole_log();
     assert!(!log.contains(OLD) && !log.contains(NEW) && !log.contains("another-of-disk"), "{log}");
     assert_eq!(
         log.matches("mode=account op=update params=\"user=alice,password=***\" result=success").count(),
