@@ -58,6 +58,7 @@ impl Side {
                 connection.wire.respond(&bytes);
             }
             match discovery.poll_event() {
+                None if discovery.has_request() => discovery.handle_request(),
                 None => return,
                 Some(DiscoveryEvent::Ask(question)) => {
                     let answer = self.answer(number, question);
