@@ -59,6 +59,7 @@ impl TestStore {
     }
 
     /// The same, read-only.
+    #[cfg(feature = "runtime")]
     pub(crate) fn read_only(mut self) -> Self {
         let can = &mut self.capabilities;
         (can.read_only, can.volatile_cache, can.fua) = (true, false, false);

@@ -1,7 +1,7 @@
 //! A connection's share of a turn: what it may receive and send before other connections have their turn.
 
 use super::effect::Effect;
-#[cfg(test)]
+#[cfg(all(test, feature = "runtime"))]
 use super::stream::Stream;
 use super::stream::{ByteStream, Readiness, Received, StreamIndex};
 use super::{LoopState, share};
@@ -137,7 +137,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
 }
 
 /// For the tests of drivers.
-#[cfg(test)]
+#[cfg(all(test, feature = "runtime"))]
 impl<S, A> LoopState<S, A> {
     /// Bytes that are not sent to sockets which would take them.
     pub(crate) fn unsent(&mut self) -> usize {

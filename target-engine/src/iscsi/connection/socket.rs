@@ -16,14 +16,14 @@ impl Connection {
         !self.is_open() || self.transmit.len() > TRANSMIT_BYTES_MAX
     }
 
-    /// See [`Receiver::expects_bulk`].
+    /// See [`Receiver::expects_bulk`](super::receive::Receiver::expects_bulk).
     #[inline]
     #[must_use]
     pub fn expects_bulk(&self) -> bool {
         self.receiver.expects_bulk()
     }
 
-    /// Where the driver may put the next bytes of the socket, see [`Receiver::space`].
+    /// Where the driver may put the next bytes of the socket, see [`Receiver::space`](super::receive::Receiver::space).
     #[inline]
     pub fn space(&mut self) -> Option<&mut [u8]> {
         self.receiver.space()
@@ -63,7 +63,7 @@ impl Connection {
         self.transmit.pdus()
     }
 
-    /// Fills `slices` with what is to be sent next, see [`Transmit::slices`].
+    /// Fills `slices` with what is to be sent next, see [`Transmit::slices`](crate::iscsi::transmit::Transmit::slices).
     #[inline]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.transmit.slices(slices)
