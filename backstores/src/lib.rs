@@ -49,6 +49,7 @@
 //!             discard_zeroes: false,
 //!             write_zeroes: false,
 //!             allocation: false,
+//!             may_shrink: false,
 //!             alignment: 1,
 //!             discard_granularity: 0,
 //!         }

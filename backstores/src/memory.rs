@@ -68,6 +68,7 @@ impl Backstore for Memory {
             discard_zeroes: true,
             write_zeroes: true,
             allocation: true,
+            may_shrink: false,
             alignment: 1,
             discard_granularity: CHUNK_LEN as u32,
         }

@@ -63,6 +63,7 @@ impl Backstore for Null {
             discard_zeroes: true,
             write_zeroes: true,
             allocation: true,
+            may_shrink: false,
             alignment: 1,
             discard_granularity: 512,
         }

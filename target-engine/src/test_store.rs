@@ -35,6 +35,7 @@ impl TestStore {
                 discard_zeroes: true,
                 write_zeroes: true,
                 allocation: true,
+                may_shrink: false,
                 alignment: 1,
                 discard_granularity: 0,
             },

@@ -196,6 +196,7 @@ impl Backstore for BadStore {
             discard_zeroes: false,
             write_zeroes: false,
             allocation: false,
+            may_shrink: false,
             alignment: u32::from(state.fault != Fault::NoAlignment),
             discard_granularity: 0,
         }

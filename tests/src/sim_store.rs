@@ -64,6 +64,7 @@ impl SimStore {
             discard_zeroes: true,
             write_zeroes: true,
             allocation: true,
+            may_shrink: false,
             alignment: 1,
             discard_granularity: 0,
         };

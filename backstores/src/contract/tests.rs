@@ -69,6 +69,7 @@ impl Backstore for Toy {
             discard_zeroes: false,
             write_zeroes: false,
             allocation: false,
+            may_shrink: false,
             alignment: u32::from(self.flaw != Flaw::NoAlignment),
             discard_granularity: 0,
         }

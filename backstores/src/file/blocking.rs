@@ -8,14 +8,19 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 use scsi_core::store::{Block, BlockOp, Completed, IoError};
 
-use super::OpenFile;
 use super::error::retry;
 use super::flush::FlushNumber;
 use super::geometry::Medium;
 use super::ioctl;
+use super::{OpenFile, range};
 
 /// Does an operation. `flush` is its number if it is a flush.
 pub(crate) fn perform(file: &OpenFile, op: &mut BlockOp, flush: FlushNumber) -> Result<Completed, IoError> {
+    // The end may have become known since the operation was queued.
+    let (offset, len) = range(op);
+    if let Some(error) = file.short.refusal(offset, len) {
+        return Err(error);
+    }
     match op {
         BlockOp::Read { offset, into } => read(file, *offset, into)?,
         BlockOp::Write { offset, from, fua } => write(file, *offset, from, *fua)?,
@@ -36,7 +41,7 @@ pub(crate) fn read(file: &OpenFile, offset: u64, into: &mut [u8]) -> Result<(), 
     while moved < into.len() {
         let at = offset + moved as u64;
         match retry(|| rustix::io::pread(&file.fd, &mut into[moved..], at)) {
-            Ok(0) => return Err(IoError::OUT_OF_RANGE),
+            Ok(0) => return Err(file.ends_at(at, at)),
             Ok(n) => moved += n,
             Err(errno) => return Err(file.error(errno, at)),
         }

@@ -21,7 +21,7 @@ impl LoopDevice {
     ///
     /// # Panics
     /// `losetup` fails.
-    fn new(len: u64, arguments: &[&str]) -> Self {
+    pub(super) fn new(len: u64, arguments: &[&str]) -> Self {
         let (dir, options) = new_file(len);
         open("rdwr", &options);
         let mut device = Self::over(&options.path, arguments);
@@ -44,6 +44,13 @@ impl LoopDevice {
         assert!(made.status.success(), "this test needs root and loop devices: {why}");
         let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
         Self { path, backing: backing.to_owned(), _dir: None }
+    }
+
+    /// Truncates the backing file, and gives the device its size.
+    pub(super) fn shrink(&self, len: u64) {
+        std::fs::OpenOptions::new().write(true).open(&self.backing).unwrap().set_len(len).unwrap();
+        let set = Command::new("losetup").arg("--set-capacity").arg(&self.path).status().unwrap();
+        assert!(set.success());
     }
 
     pub(super) fn options(&self) -> OpenOptions {

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use scsi_core::store::{BlockOp, Completion, InlineOp, IoEngine, IoError, IoTag, Now, Slot};
+use scsi_core::store::{BlockOp, Completion, InlineOp, IoEngine, IoError, IoErrorKind, IoTag, Now, Slot};
 use slab::Slab;
 
 use super::geometry::Medium;
@@ -39,6 +39,8 @@ struct SlotEntry {
     ops: usize,
     /// Number of these operations in the ring.
     in_ring: usize,
+    /// Whether the file was written since the last check of its size.
+    check_due: bool,
     /// Operations that wait because the file has used up its share of the ring: key and operation.
     waiting: VecDeque<(usize, BlockOp)>,
     detached: bool,
@@ -138,6 +140,7 @@ impl FileEngine {
             write_inline,
             ops: 0,
             in_ring: 0,
+            check_due: false,
             waiting: VecDeque::new(),
             detached: false,
         };
@@ -149,6 +152,7 @@ impl FileEngine {
         let mut rest = None;
         let entry = &mut self.slots[slot];
         entry.ops += 1;
+        entry.check_due |= writes(&op);
         let file = entry.file.clone();
         let vacant = self.ops.vacant_entry();
         let key = vacant.key();
@@ -198,6 +202,10 @@ impl FileEngine {
         self.at_workers -= usize::from(matches!(location, Location::Workers(_)));
         let entry = &mut self.slots[slot];
         entry.ops -= 1;
+        // A short read shows only that the file ends at most there.
+        if result.is_err_and(|error| error.kind() == IoErrorKind::OutOfRange) && !entry.file.mode.read_only {
+            entry.check_due = !entry.file.begin_check();
+        }
         if let (Location::Ring(_), Some(ring)) = (location, &mut self.ring) {
             entry.in_ring -= 1;
             while !entry.waiting.is_empty() && ring.has_room_for(&entry.file, entry.in_ring) {
@@ -211,6 +219,11 @@ impl FileEngine {
         }
         Some(Completion { tag, block: into_block(op), result })
     }
+}
+
+/// Whether an operation changes a file.
+fn writes(op: &BlockOp) -> bool {
+    matches!(op, BlockOp::Write { .. } | BlockOp::WriteZeroes { .. } | BlockOp::Discard { .. })
 }
 
 /// Queues an operation at the workers.
@@ -311,6 +324,13 @@ impl IoEngine for FileEngine {
         }
     }
 
+    fn check_size(&mut self, slot: Slot) {
+        let Some(entry) = self.slots.get_mut(slot.0 as usize) else { return };
+        if entry.check_due && !entry.detached && !entry.file.mode.read_only {
+            entry.check_due = !entry.file.begin_check();
+        }
+    }
+
     fn detach(&mut self, slot: Slot) {
         let Some(entry) = self.slots.get_mut(slot.0 as usize) else { return };
         entry.detached = true;
@@ -328,6 +348,9 @@ impl std::fmt::Debug for FileEngine {
 
 impl SlotEntry {
     fn read_now(&mut self, offset: u64, into: &mut [u8]) -> Option<Result<Now, IoError>> {
+        if let Some(error) = self.file.short.refusal(offset, into.len() as u64) {
+            return Some(Err(error));
+        }
         match self.read_inline {
             Inline::Never => None,
             Inline::Plain => Some(blocking::read(&self.file, offset, into).map(|()| Now::Moved)),
@@ -346,6 +369,10 @@ impl SlotEntry {
         if self.file.flushes.have_failed() {
             return Some(Err(IoError::LOST));
         }
+        if let Some(error) = self.file.short.refusal(offset, from.len() as u64) {
+            return Some(Err(error));
+        }
+        self.check_due = true;
         match self.write_inline {
             Inline::Never => None,
             Inline::Plain => Some(blocking::write(&self.file, offset, from, false).map(|()| Now::Moved)),

@@ -160,6 +160,7 @@ pub(crate) fn capabilities(fd: BorrowedFd<'_>, medium: Medium, mode: Mode, size:
         discard_zeroes: discard && medium != Medium::Device,
         write_zeroes: writable,
         allocation: medium != Medium::Device,
+        may_shrink: writable,
         alignment,
         discard_granularity: granularity,
     }

@@ -11,6 +11,7 @@ use scsi_core::store::Backstore;
 
 use super::flush::Flushes;
 use super::geometry::{self, Medium, MediumError, Mode};
+use super::short::ShortEnd;
 use super::{File, OpenFile};
 use crate::registry::{Kind, OpenError, OpenOptions};
 use crate::workers::Workers;
@@ -80,6 +81,7 @@ pub(crate) fn open_file(
         medium,
         mode,
         size: AtomicU64::new(size),
+        short: ShortEnd::new(),
         takes_threads: geometry::takes_threads(fd.as_fd(), medium),
         ignores_nowait: geometry::ignores_nowait(fd.as_fd()),
         physical_block_len: geometry::physical_block_len(fd.as_fd(), medium),

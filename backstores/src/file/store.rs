@@ -48,6 +48,7 @@ impl Backstore for File {
             return Err(IoError::NOT_READY);
         }
         self.file.size.store(size, Ordering::Relaxed);
+        self.file.short.clear();
         Ok(self.geometry())
     }
 

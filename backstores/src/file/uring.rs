@@ -334,17 +334,18 @@ impl Running {
 
     /// Returns the result of the operation after a request with result `code`; `None` if it needs a further request.
     fn progress(&mut self, code: i32) -> Option<Result<Completed, IoError>> {
-        let (offset, len, at_end) = match &self.op {
-            BlockOp::Read { offset, into } => (*offset, into.len(), IoError::OUT_OF_RANGE),
-            BlockOp::Write { offset, from, .. } => (*offset, from.len(), IoError::medium(*offset)),
-            _ => (0, 0, IoError::UNSUPPORTED),
+        let (offset, len) = match &self.op {
+            BlockOp::Read { offset, into: block } | BlockOp::Write { offset, from: block, .. } => {
+                (*offset, block.len())
+            }
+            _ => (0, 0),
         };
         let result = match usize::try_from(code) {
             Ok(n) => {
                 self.moved += n;
                 match self.moved {
                     moved if moved >= len => Some(Ok(Completed::Done)),
-                    _ if n == 0 => Some(Err(at_end)),
+                    moved if n == 0 => Some(Err(self.at_end(offset + moved as u64))),
                     _ => None,
                 }
             }
@@ -354,6 +355,14 @@ impl Running {
             },
         };
         if result.is_none() && self.cancelled { Some(Err(IoError::CANCELLED)) } else { result }
+    }
+
+    /// Returns the error of an operation of which no more bytes are transferred from byte `at` on.
+    fn at_end(&self, at: u64) -> IoError {
+        match self.op {
+            BlockOp::Read { .. } => self.file.ends_at(at, at),
+            _ => IoError::medium(at),
+        }
     }
 }
 

@@ -224,6 +224,13 @@ impl IoEngine for DelayEngine {
         }
     }
 
+    fn check_size(&mut self, slot: Slot) {
+        if let Some((_, port)) = self.slots.get(slot.0 as usize) {
+            let (engine, slot) = self.below.engine(*port);
+            engine.check_size(slot);
+        }
+    }
+
     fn detach(&mut self, slot: Slot) {
         if let Some((_, port)) = self.slots.try_remove(slot.0 as usize) {
             let (engine, slot) = self.below.engine(port);

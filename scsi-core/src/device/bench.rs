@@ -26,6 +26,7 @@ pub(super) const FILE: Capabilities = Capabilities {
     discard_zeroes: true,
     write_zeroes: true,
     allocation: true,
+    may_shrink: true,
     alignment: 1,
     discard_granularity: 4096,
 };

@@ -23,7 +23,8 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
     };
     let protect = |code| Sense::new(SenseKey::DataProtect, code);
     match error.kind() {
-        IoErrorKind::Medium => {
+        // A store that has shrunk lost blocks of the unit. The CDB is valid.
+        IoErrorKind::Medium | IoErrorKind::OutOfRange => {
             let sense = Sense::new(SenseKey::MediumError, code);
             match error.offset() {
                 Some(at) => sense.with_information(at >> block_shift),
@@ -34,9 +35,6 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
         IoErrorKind::Lost => Sense::new(SenseKey::MediumError, AdditionalSense::WRITE_ERROR),
         IoErrorKind::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
         IoErrorKind::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
-        IoErrorKind::OutOfRange => {
-            Sense::illegal_request(AdditionalSense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE)
-        }
         IoErrorKind::Unsupported => Sense::illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE),
         IoErrorKind::NotReady => {
             Sense::not_ready(AdditionalSense::LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE)
@@ -79,7 +77,8 @@ mod tests {
             (IoError::LOST,         Write, MediumError,    (0x0c, 0x00), None),
             (IoError::NO_SPACE,      Write, DataProtect,    (0x27, 0x07), None),
             (IoError::READ_ONLY,     Write, DataProtect,    (0x27, 0x00), None),
-            (IoError::OUT_OF_RANGE,   Read,  IllegalRequest, (0x21, 0x00), None),
+            (IoError::OUT_OF_RANGE.at(512), Read,  MediumError, (0x11, 0x00), Some(1)),
+            (IoError::OUT_OF_RANGE, Write, MediumError,    (0x0c, 0x00), None),
             (IoError::UNSUPPORTED,  Write, IllegalRequest, (0x20, 0x00), None),
             (IoError::NOT_READY,     Read,  NotReady,       (0x04, 0x00), None),
             (IoError::CANCELLED,    Read,  AbortedCommand, (0x00, 0x00), None),

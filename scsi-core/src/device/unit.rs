@@ -479,6 +479,7 @@ const NO_STORE: StoreProperties = StoreProperties {
         discard_zeroes: false,
         write_zeroes: false,
         allocation: false,
+        may_shrink: false,
         alignment: 1,
         discard_granularity: 0,
     },

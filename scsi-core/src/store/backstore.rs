@@ -125,6 +125,9 @@ pub struct Capabilities {
     pub write_zeroes: bool,
     /// `Allocation` is supported.
     pub allocation: bool,
+    /// The store may become shorter while it is open, as a file that another process truncates:
+    /// [`IoEngine::check_size`](super::IoEngine::check_size) is called while it is written.
+    pub may_shrink: bool,
     /// Offsets and lengths are multiples of this: a power of two up to the block length of the unit and [`BLOCK_ALIGNMENT`],
     /// 1 for buffered files. Buffers are page-aligned. If it is less than 512, lengths may be less than 512, too, because an
     /// initiator may expect or send fewer bytes than its command names.

@@ -36,6 +36,13 @@ pub trait IoEngine: Any {
     /// Requests that an operation end early. It still completes by `reap`, with its actual result.
     fn cancel(&mut self, tag: IoTag);
 
+    /// Starts a check whether a store that was written since the last call still has its size, as a file that another
+    /// process truncated has not. Operations behind the new end then fail with [`IoError::OUT_OF_RANGE`] until
+    /// [`Backstore::refresh`](super::Backstore::refresh). Called every half second while a store that
+    /// [may shrink](super::Capabilities::may_shrink) is written. It must not block and completes no operation. By default
+    /// nothing is checked.
+    fn check_size(&mut self, _slot: Slot) {}
+
     /// Detaches a store after its last operation has completed. The slot may be reused then. The method must not block:
     /// the [`Backstore`](super::Backstore) outlives the call.
     fn detach(&mut self, slot: Slot);

@@ -140,6 +140,11 @@ impl Engines {
         self.call(index, |engine| engine.cancel(tag));
     }
 
+    /// [`IoEngine::check_size`].
+    pub fn check_size(&mut self, port: Port) {
+        self.call(port.engine.0, |engine| engine.check_size(port.slot));
+    }
+
     /// [`IoEngine::detach`].
     pub fn detach(&mut self, port: Port) {
         self.call(port.engine.0, |engine| engine.detach(port.slot));

@@ -26,7 +26,7 @@ pub enum IoErrorKind {
     /// The store has no space for a write.
     #[error("no space left in the store")]
     NoSpace,
-    /// The range is beyond the current end, because the store has shrunk.
+    /// The range is beyond the current end, because the store has shrunk. Initiators get MEDIUM ERROR.
     #[error("beyond the end of the store")]
     OutOfRange,
     /// The operation is not among the capabilities of the store.

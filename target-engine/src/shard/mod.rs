@@ -207,7 +207,7 @@ impl TargetShard {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && self.sessions.has_connections();
-        let ends = self.sessions.is_draining() || !self.deadlines.is_empty() || self.units.has_late_lines();
+        let ends = self.sessions.is_draining() || !self.deadlines.is_empty() || self.units.has_due_work();
         let ends = ends || self.warnings.due().is_some();
         if !pings && !ends && self.functions.is_empty() && self.tasks.is_empty() {
             self.next_tick = None;
@@ -216,7 +216,8 @@ impl TargetShard {
         Some(*self.next_tick.get_or_insert(now + TICK))
     }
 
-    /// Pings silent initiators, detects hangs, and ends what has taken too long. It does nothing before its time.
+    /// Pings silent initiators, detects hangs and stores that have shrunk, and ends what has taken too long. It does
+    /// nothing before its time.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
         if self.next_tick.is_some_and(|tick| env.now < tick) {
             return;
@@ -227,6 +228,7 @@ impl TargetShard {
         self.check_hangs(env);
         self.log_late_failures(env.now);
         self.warnings.tick(env.now);
+        self.units.check_sizes(env.engines);
         self.serve_waiting_for_memory(env);
         self.close_drained(env);
         self.abort_late(env);

@@ -102,7 +102,7 @@ impl TargetShard {
         let transfer = task.transfer();
         let kind = transfer.kind();
         let unit = task.lun().and_then(|lun| self.units.get(lun));
-        let Some((store, alignment)) = unit.and_then(|unit| unit.store_with_alignment()) else {
+        let Some((unit, store)) = unit.and_then(|unit| Some((unit, unit.store()?))) else {
             return Progress::Over(match (kind, transfer.error()) {
                 (TransferKind::Idle, None) => Ok(IoDone::Done),
                 (_, error) => Err(error.unwrap_or(IoError::NOT_READY)),
@@ -110,6 +110,10 @@ impl TargetShard {
         };
         if let Some(error) = transfer.error() {
             return if transfer.is_out() { Progress::Waits } else { Progress::Over(Err(error)) };
+        }
+        let alignment = unit.alignment();
+        if unit.may_shrink() && kind.changes_data() {
+            self.units.expect_size_check();
         }
         match kind {
             TransferKind::Read => self.run_read(key, store, alignment, env),

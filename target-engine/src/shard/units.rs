@@ -21,6 +21,8 @@ pub(super) struct Units {
     list: LunList,
     /// Failures of stores wait to be logged.
     has_late_lines: bool,
+    /// Units whose stores may shrink were written since the last check of the sizes.
+    size_check_due: bool,
 }
 
 /// One unit as the shard reaches it.
@@ -30,6 +32,8 @@ pub(super) struct UnitEntry {
     medium: Option<Arc<dyn Backstore>>,
     /// Operations must be a multiple of it, in bytes.
     alignment: u32,
+    /// Whether the size of the store is checked while it is written.
+    may_shrink: bool,
     /// The generation of the unit that `store` is of.
     generation: u64,
     /// Running commands.
@@ -171,9 +175,24 @@ impl Units {
         self.has_late_lines = true;
     }
 
-    /// Whether failures wait to be logged.
-    pub(super) fn has_late_lines(&self) -> bool {
-        self.has_late_lines
+    /// Whether failures wait to be logged, or sizes of stores are to be checked.
+    pub(super) fn has_due_work(&self) -> bool {
+        self.has_late_lines || self.size_check_due
+    }
+
+    /// A unit whose store may shrink is written.
+    #[inline]
+    pub(super) fn expect_size_check(&mut self) {
+        self.size_check_due = true;
+    }
+
+    /// Has the engines check the sizes of stores that were written since the last call.
+    pub(super) fn check_sizes(&mut self, engines: &mut Engines) {
+        if std::mem::take(&mut self.size_check_due) {
+            let units = self.entries.iter().flatten().filter(|unit| unit.may_shrink);
+            let stores = units.filter_map(|unit| unit.store);
+            stores.for_each(|store| engines.check_size(store));
+        }
     }
 
     /// The lines for failures that were not logged, as far as they are due.
@@ -219,6 +238,7 @@ impl UnitEntry {
             port: UnitPort::new(unit),
             store,
             alignment: alignment_of(medium.as_ref()),
+            may_shrink: may_shrink(medium.as_ref()),
             medium,
             generation,
             tasks: 0,
@@ -246,10 +266,16 @@ impl UnitEntry {
         self.store
     }
 
-    /// Where its operations go, and what they must be a multiple of, in bytes.
+    /// What its operations must be a multiple of, in bytes.
     #[inline]
-    pub(super) fn store_with_alignment(&self) -> Option<(Port, u32)> {
-        self.store.map(|port| (port, self.alignment))
+    pub(super) fn alignment(&self) -> u32 {
+        self.alignment
+    }
+
+    /// Whether the size of its store is checked while it is written.
+    #[inline]
+    pub(super) fn may_shrink(&self) -> bool {
+        self.may_shrink
     }
 
     /// The name of its store, for the log.
@@ -344,6 +370,7 @@ impl UnitEntry {
             }
         });
         self.alignment = alignment_of(medium.as_ref());
+        self.may_shrink = may_shrink(medium.as_ref());
         self.medium = medium;
     }
 }
@@ -351,4 +378,8 @@ impl UnitEntry {
 /// Operations of a medium must be a multiple of it, in bytes.
 fn alignment_of(medium: Option<&Arc<dyn Backstore>>) -> u32 {
     medium.map_or(1, |store| store.capabilities().alignment)
+}
+
+fn may_shrink(medium: Option<&Arc<dyn Backstore>>) -> bool {
+    medium.is_some_and(|store| store.capabilities().may_shrink)
 }

@@ -46,4 +46,5 @@ mod tape;
 mod targets_conf;
 mod threads;
 mod transcript;
+mod truncated;
 mod unit_kinds;

@@ -118,6 +118,9 @@ impl IoEngine for TestEngine {
             self.done.push(Completion { tag, block, result: Err(IoError::CANCELLED) });
         }
     }
+    fn check_size(&mut self, slot: Slot) {
+        self.stores[slot.0 as usize].lock().unwrap().log.push("check size".to_owned());
+    }
     fn detach(&mut self, _: Slot) {}
 }
 
@@ -171,6 +174,11 @@ impl Bench {
     }
 
     pub(super) fn with(params: SessionParams) -> Self {
+        Self::over(params, store)
+    }
+
+    /// The same over a store that `make` makes.
+    pub(super) fn over(params: SessionParams, make: impl Fn(Shared) -> TestStore) -> Self {
         let bytes = (0..SIZE).map(|n| (n / 512 + n % 7) as u8).collect();
         let contents = Arc::new(Mutex::new(Inner { bytes, mode: Mode::Inline, log: Vec::new() }));
         let settings = TargetSettings {
@@ -191,7 +199,7 @@ impl Bench {
             cmd_sn: 1,
             reader: PduReader::new(Limits { max_data_len: 1 << 20, max_ahs_len: 0 }),
         };
-        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(store(contents))));
+        let unit = Unit::new(UnitConfig::disk(1, 1), Some(Arc::new(make(contents))));
         let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
         bench.shard.add_unit(Lun::new(1).unwrap(), unit, &mut env).unwrap();
         bench.connection = bench.connect(1, &params);

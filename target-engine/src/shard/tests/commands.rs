@@ -1,9 +1,11 @@
 //! Reads and writes of every shape.
 
+use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{DataIn, R2t, Residual, ScsiCommand, ScsiResponse, TaskAttribute};
 use iscsi_proto::sn::CmdSn;
 
 use super::*;
+use crate::limits::TICK;
 use crate::shard::Env;
 
 fn read10(lba: u32, blocks: u16) -> [u8; 10] {
@@ -245,11 +247,11 @@ fn commands_without_memory_ask_for_their_data_in_turn() {
     }
     assert_eq!(bench.drain().len(), 1, "no memory, no R2T, but for one of each session");
     bench.pool.release(rest - 4096);
-    bench.now += crate::limits::TICK * 2;
+    bench.now += TICK * 2;
     let tick = |bench: &mut Bench| {
         let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
         assert!(bench.shard.poll_timeout(env.now).is_some());
-        env.now += crate::limits::TICK * 2;
+        env.now += TICK * 2;
         bench.now = env.now;
         bench.shard.handle_timeout(&mut env);
     };
@@ -281,6 +283,30 @@ fn fua_reaches_the_store() {
     bench.settle();
     assert_eq!(bench.log(), ["flush"]);
     assert_eq!(bench.drain().len(), 1);
+}
+
+#[test]
+fn size_of_a_written_store_that_may_shrink_is_checked_by_the_tick() {
+    for may_shrink in [false, true] {
+        let mut bench = Bench::over(SessionParams::default(), |contents| {
+            let mut store = store(contents);
+            store.capabilities.may_shrink = may_shrink;
+            store
+        });
+        let due = |bench: &mut Bench| bench.shard.poll_timeout(bench.now).is_some();
+        bench.command(&read10(0, 1), Expect::In(512));
+        assert!(!due(&mut bench), "a read needs no check");
+        bench.command(&write10(0, 1), Expect::Out(512, &[1; 512], true));
+        assert_eq!(bench.log(), ["write 0+512"]);
+        assert_eq!(due(&mut bench), may_shrink);
+        for checks in [may_shrink, false] {
+            bench.now += TICK;
+            let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
+            bench.shard.handle_timeout(&mut env);
+            assert_eq!(bench.log(), ["check size"][..usize::from(checks)]);
+            assert!(!due(&mut bench));
+        }
+    }
 }
 
 #[test]

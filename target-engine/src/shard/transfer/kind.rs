@@ -87,6 +87,12 @@ impl TransferKind {
         }
     }
 
+    /// Whether its operations change the store.
+    #[inline]
+    pub(in crate::shard) fn changes_data(self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Fill { .. } | Self::Zeroes { .. } | Self::Discard)
+    }
+
     /// The name of its operation in the log.
     pub(in crate::shard) fn name(self) -> &'static str {
         match self {
