@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustix::event::EventfdFlags;
 use scsi_core::store::{BlockOp, Completed, IoError};
 
+use super::error::retry_busy;
 use super::flush::FlushNumber;
 use super::{OpenFile, blocking};
 use crate::workers::Job;
@@ -83,7 +84,7 @@ impl FileJob {
 impl Job for FileJob {
     fn run(mut self: Box<Self>) {
         if let Some((file, op)) = &mut self.work {
-            let result = blocking::perform(file, op, self.flush);
+            let result = retry_busy(|| blocking::perform(file, op, self.flush), std::thread::sleep);
             self.finish(result);
         }
     }

@@ -5,13 +5,16 @@
 //! event of the outbox makes it readable for results of workers, too.
 #![allow(unsafe_code)] // Requests name buffers by address; the compiler cannot see how long the kernel uses them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use io_uring::types::Fd;
+use io_uring::types::{Fd, Timespec as KernelTimespec};
 use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -19,6 +22,7 @@ use scsi_core::store::{BlockOp, Completed, IoError};
 use slab::Slab;
 
 use super::OpenFile;
+use super::error::PAUSES;
 use super::outbox::{Outbox, Returned};
 
 /// The ring of one loop.
@@ -53,6 +57,10 @@ struct Running {
     moved: usize,
     /// Distinguishes the request from earlier ones with the same index.
     generation: u32,
+    /// How often in a row the file answered EAGAIN.
+    busy: usize,
+    /// Whether its request is a timeout, after which the operation is tried again.
+    pausing: bool,
     /// Whether it is in the backlog.
     queued: bool,
     cancelled: bool,
@@ -83,8 +91,13 @@ impl Ring {
         })?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        let needed =
-            [opcode::Read::CODE, opcode::Write::CODE, opcode::PollAdd::CODE, opcode::AsyncCancel::CODE];
+        let needed = [
+            opcode::Read::CODE,
+            opcode::Write::CODE,
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+            opcode::Timeout::CODE,
+        ];
         if !needed.iter().all(|code| probe.is_supported(*code)) {
             return Err(Errno::NOSYS.into());
         }
@@ -136,7 +149,17 @@ impl Ring {
     pub(crate) fn start(&mut self, key: usize, file: Arc<OpenFile>, op: BlockOp) -> RingKey {
         debug_assert!(Self::takes(&op));
         self.threaded += usize::from(file.takes_threads);
-        let running = Running { key, file, op, moved: 0, generation: 0, queued: false, cancelled: false };
+        let running = Running {
+            key,
+            file,
+            op,
+            moved: 0,
+            generation: 0,
+            busy: 0,
+            pausing: false,
+            queued: false,
+            cancelled: false,
+        };
         let index = self.ops.insert(running);
         self.enqueue(index);
         RingKey(index)
@@ -220,7 +243,8 @@ impl Ring {
         let running = &mut self.ops[index];
         running.generation = self.generation;
         // Otherwise the kernel first tries the request on this thread.
-        let flags = if running.file.ignores_nowait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        let is_async = running.file.ignores_nowait && !running.pausing;
+        let flags = if is_async { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
         let entry = running.request().flags(flags).user_data(user_data(index, self.generation));
         let pushed = self.push(&entry);
         self.ops[index].queued = !pushed;
@@ -239,8 +263,8 @@ impl Ring {
         }
         // SAFETY: the buffer and the descriptor of a request belong to `self.ops[index]`, which is removed only when
         // the completion of the request is reaped; if the ring is dropped before that, it is leaked. The buffer is on
-        // the heap, does not move when the slab grows, and has no other reference. Poll and cancel requests contain no
-        // address, and the polled descriptor lives as long as `self.outbox`.
+        // the heap, does not move when the slab grows, and has no other reference. The time of a timeout is a static.
+        // Poll and cancel requests contain no address, and the polled descriptor lives as long as `self.outbox`.
         let pushed = unsafe { self.ring.submission().push(entry) }.is_ok();
         self.requests += usize::from(pushed);
         pushed
@@ -309,8 +333,11 @@ impl Drop for Ring {
 }
 
 impl Running {
-    /// Returns the request for the bytes that remain.
+    /// Returns the request for the bytes that remain, or for the pause before it.
     fn request(&mut self) -> squeue::Entry {
+        if self.pausing {
+            return opcode::Timeout::new(&raw const PAUSE_TIMES[self.busy - 1]).build();
+        }
         let fd = Fd(self.file.fd.as_raw_fd());
         let moved = self.moved;
         match &mut self.op {
@@ -334,6 +361,7 @@ impl Running {
 
     /// Returns the result of the operation after a request with result `code`; `None` if it needs a further request.
     fn progress(&mut self, code: i32) -> Option<Result<Completed, IoError>> {
+        let pausing = std::mem::take(&mut self.pausing);
         let (offset, len) = match &self.op {
             BlockOp::Read { offset, into: block } | BlockOp::Write { offset, from: block, .. } => {
                 (*offset, block.len())
@@ -343,6 +371,7 @@ impl Running {
         let result = match usize::try_from(code) {
             Ok(n) => {
                 self.moved += n;
+                self.busy = 0;
                 match self.moved {
                     moved if moved >= len => Some(Ok(Completed::Done)),
                     moved if n == 0 => Some(Err(self.at_end(offset + moved as u64))),
@@ -350,7 +379,13 @@ impl Running {
                 }
             }
             Err(_) => match Errno::from_raw_os_error(-code) {
-                Errno::INTR | Errno::AGAIN => None,
+                Errno::INTR => None,
+                Errno::TIME if pausing => None,
+                Errno::AGAIN if self.busy < PAUSES.len() => {
+                    self.busy += 1;
+                    self.pausing = true;
+                    None
+                }
                 errno => Some(Err(self.file.error(errno, offset + self.moved as u64))),
             },
         };
@@ -376,6 +411,17 @@ const WATCH: u64 = u64::MAX;
 /// User data of cancel requests and no-ops.
 const CANCEL: u64 = u64::MAX - 1;
 const GENERATION_MASK: u32 = u32::MAX >> 1;
+
+/// [`PAUSES`] as the kernel reads them.
+static PAUSE_TIMES: [KernelTimespec; PAUSES.len()] = {
+    let mut times = [KernelTimespec::new(); PAUSES.len()];
+    let mut at = 0;
+    while at < times.len() {
+        times[at] = KernelTimespec::new().nsec(PAUSES[at]);
+        at += 1;
+    }
+    times
+};
 
 /// Entries of the submission queue.
 const SUBMISSIONS: u32 = 256;

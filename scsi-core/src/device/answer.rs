@@ -9,13 +9,15 @@ use crate::status::Status;
 /// The first step of a command, or why there is none.
 pub(super) type Answer = Result<Step, Refusal>;
 
-/// Why a command is not carried out. The command has had no effect.
+/// Why a command is not carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {
     /// Ends the command with CHECK CONDITION and this sense data.
     Sense(Sense),
     /// Ends the command with RESERVATION CONFLICT.
     Conflict,
+    /// Ends the command with BUSY.
+    Busy,
 }
 
 /// Ends a command with GOOD, without data.

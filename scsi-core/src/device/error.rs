@@ -1,4 +1,4 @@
-//! Maps [`IoError`], [`CdbError`] and [`ParameterError`] to sense data.
+//! Maps [`IoError`], [`CdbError`] and [`ParameterError`] to sense data and status.
 
 use crate::cdb::CdbError;
 use crate::page::ParameterError;
@@ -15,14 +15,16 @@ pub(super) enum Access {
     Write,
 }
 
-/// Sense data for a failed step. The logical block length is 2 to the power of `block_shift`.
-pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sense {
+/// Sense data for a failed step; `None`: the command ends with BUSY. The logical block length is 2 to the power of
+/// `block_shift`.
+pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Option<Sense> {
     let code = match access {
         Access::Read => AdditionalSense::UNRECOVERED_READ_ERROR,
         Access::Write => AdditionalSense::WRITE_ERROR,
     };
     let protect = |code| Sense::new(SenseKey::DataProtect, code);
-    match error.kind() {
+    let sense = match error.kind() {
+        IoErrorKind::Busy => return None,
         // A store that has shrunk lost blocks of the unit. The CDB is valid.
         IoErrorKind::Medium | IoErrorKind::OutOfRange => {
             let sense = Sense::new(SenseKey::MediumError, code);
@@ -43,7 +45,8 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Sens
         IoErrorKind::Abandoned | IoErrorKind::Misbehaved => {
             Sense::new(SenseKey::HardwareError, AdditionalSense::INTERNAL_TARGET_FAILURE)
         }
-    }
+    };
+    Some(sense)
 }
 
 /// Sense data for an invalid CDB.
@@ -86,9 +89,10 @@ mod tests {
             (IoError::MISBEHAVED,   Read,  HardwareError,  (0x44, 0x00), None),
         ];
         for (error, access, key, (asc, ascq), information) in cases {
-            let sense = io_sense(error, access, 9);
+            let sense = io_sense(error, access, 9).unwrap();
             assert_eq!((sense.key, sense.code), (key, AdditionalSense { asc, ascq }), "{error}");
             assert_eq!(sense.information, information, "{error}");
         }
+        assert_eq!(io_sense(IoError::BUSY, Read, 9), None);
     }
 }

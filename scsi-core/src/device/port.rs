@@ -138,10 +138,7 @@ impl UnitPort {
         match result {
             Ok(IoDone::Done) if task.is_last_step() => good(),
             Ok(done) => self.go_on(task, done),
-            Err(error) => {
-                let sense = task.sense_of(error, self.state.medium().block_shift);
-                refuse(&self.state, sense.into())
-            }
+            Err(error) => refuse(&self.state, task.refusal_of(error, self.state.medium().block_shift)),
         }
     }
 
@@ -214,11 +211,11 @@ fn attention(pending: &mut Pending, cdb: &[u8]) -> Option<Step> {
 
 #[cold]
 fn refuse(state: &UnitState, refusal: Refusal) -> Step {
+    let without_sense = |status| Step::Done(Outcome { status, sense: None, data_in: Vec::new() });
     match refusal {
         Refusal::Sense(sense) => in_format(state, check_condition(sense)),
-        Refusal::Conflict => {
-            Step::Done(Outcome { status: Status::ReservationConflict, sense: None, data_in: Vec::new() })
-        }
+        Refusal::Conflict => without_sense(Status::ReservationConflict),
+        Refusal::Busy => without_sense(Status::Busy),
     }
 }
 

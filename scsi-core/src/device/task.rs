@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::answer::good;
+use super::answer::{Refusal, good};
 use super::error::{Access, io_sense};
 use super::{IoDone, Step};
 use crate::sense::{AdditionalSense, Sense, SenseKey};
@@ -98,9 +98,10 @@ impl DeviceTask {
         self.access = Access::Write;
     }
 
-    /// The sense data for an error of the running step. The logical block length is 2 to the power of `block_shift`.
-    pub(super) fn sense_of(&self, error: IoError, block_shift: u32) -> Sense {
-        io_sense(error, self.access, block_shift)
+    /// The end of the command after an error of the running step: BUSY or sense data. The logical block length is 2 to
+    /// the power of `block_shift`.
+    pub(super) fn refusal_of(&self, error: IoError, block_shift: u32) -> Refusal {
+        io_sense(error, self.access, block_shift).map_or(Refusal::Busy, Refusal::Sense)
     }
 
     /// Sets what follows the step that is about to run.

@@ -41,6 +41,9 @@ pub enum IoErrorKind {
     /// The store is not accessible.
     #[error("the store is not ready")]
     NotReady,
+    /// The store cannot do the operation now, and a retry may succeed. Initiators get BUSY.
+    #[error("the store is busy")]
+    Busy,
     /// The operation was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -67,6 +70,8 @@ impl IoError {
     pub const READ_ONLY: Self = Self::new(IoErrorKind::ReadOnly);
     /// [`IoErrorKind::NotReady`].
     pub const NOT_READY: Self = Self::new(IoErrorKind::NotReady);
+    /// [`IoErrorKind::Busy`].
+    pub const BUSY: Self = Self::new(IoErrorKind::Busy);
     /// [`IoErrorKind::Cancelled`].
     pub const CANCELLED: Self = Self::new(IoErrorKind::Cancelled);
     /// [`IoErrorKind::Abandoned`].
