@@ -15,9 +15,11 @@ pub(crate) struct TestStore {
     pub(crate) capabilities: Capabilities,
     pub(crate) has_lost_writes: bool,
     attach: Attach,
+    flush: Flush,
 }
 
 type Attach = Box<dyn Fn(&mut Engines) -> Result<Port, IoError> + Send + Sync>;
+type Flush = Box<dyn Fn() -> Result<(), IoError> + Send + Sync>;
 
 impl TestStore {
     /// A store of `size` bytes that can do everything, and that `attach` attaches.
@@ -41,6 +43,7 @@ impl TestStore {
             },
             has_lost_writes: false,
             attach: Box::new(attach),
+            flush: Box::new(|| Ok(())),
         }
     }
 }
@@ -56,6 +59,13 @@ impl TestStore {
     pub(crate) fn on_drop(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
         let resource = Arc::new(OnDrop(call));
         self.attach = Box::new(move |engines| IdleEngine::attach(engines, resource.clone()));
+        self
+    }
+
+    /// The same, which calls a function when it is flushed.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn on_flush(mut self, call: impl Fn() -> Result<(), IoError> + Send + Sync + 'static) -> Self {
+        self.flush = Box::new(call);
         self
     }
 
@@ -88,6 +98,10 @@ impl Backstore for TestStore {
 
     fn has_lost_writes(&self) -> bool {
         self.has_lost_writes
+    }
+
+    fn flush(&self) -> Result<(), IoError> {
+        (self.flush)()
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {

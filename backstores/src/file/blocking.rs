@@ -81,16 +81,22 @@ fn discard(file: &OpenFile, offset: u64, len: u64) -> Result<(), IoError> {
             retry(|| rustix::fs::fallocate(&file.fd, PUNCH_HOLE, offset, len))
         }
     };
-    done.map_err(|errno| file.error(errno, offset))
+    done.map_err(|errno| file.error(errno, offset))?;
+    sync(file)
 }
 
 fn write_zeroes(file: &OpenFile, offset: u64, len: u64, may_unmap: bool) -> Result<(), IoError> {
     zero(file, offset, len, may_unmap)?;
-    if file.mode.sync && file.medium == Medium::Device {
-        // Zeroing a device ignores O_DSYNC, and initiators do not flush a unit without a cache.
-        retry(|| rustix::fs::fdatasync(&file.fd)).map_err(|errno| file.error(errno, offset))?;
+    sync(file)
+}
+
+/// Writes the changes of an operation that ignores O_DSYNC to the medium, if the file was opened with it: initiators do
+/// not flush a unit without a cache. A failure counts as that of a flush, because the kernel reports it once.
+fn sync(file: &OpenFile) -> Result<(), IoError> {
+    if !file.mode.sync {
+        return Ok(());
     }
-    Ok(())
+    retry(|| rustix::fs::fdatasync(&file.fd)).map_err(|errno| file.flushes.fail(errno, &file.path))
 }
 
 /// Zeroes a range by a hole if `may_unmap`, by fallocate, or by writing zeroes.

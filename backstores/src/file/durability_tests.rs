@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // cachestat(2) has no safe wrapper.
 
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -169,6 +170,45 @@ fn concurrent_flushes_fail_with_the_failed_one() {
         let done = store.wait_for(16, Duration::from_secs(60)).unwrap();
         assert!(done.iter().all(|done| done.result == Err(IoError::LOST)));
     }
+}
+
+/// The kernel reports the failed write-back of other data to the sync after WRITE SAME or UNMAP, once.
+#[test]
+fn failed_sync_of_a_synchronous_device_counts_as_a_failed_flush() {
+    for op in [
+        BlockOp::WriteZeroes { offset: 0, len: 4096, may_unmap: false },
+        BlockOp::Discard { offset: 0, len: 4096 },
+    ] {
+        let disk = SmallDisk::new();
+        let backing = disk.0.path().join("device");
+        std::fs::File::create(&backing).unwrap().set_len(8 << 20).unwrap();
+        let device = LoopDevice::over(&backing, &[]);
+        let options = OpenOptions { bsoflags: OpenFlags { sync: true, direct: false }, ..device.options() };
+        let store = open("rdwr", &options);
+        let mut waiting = Waiting::with_engines(&*store, engines(By::Ring)).unwrap();
+        let other = std::fs::OpenOptions::new().write(true).open(&options.path).unwrap();
+        other.write_all_at(&vec![2; 2 << 20], 2 << 20).unwrap();
+        let shown = format!("{op:?}");
+        assert!(waiting.run(op).is_err(), "{shown}");
+        assert!(store.has_lost_writes(), "{shown}");
+        assert_eq!(waiting.write(0, &[1; 4096], false), Err(IoError::LOST), "{shown}");
+    }
+}
+
+#[test]
+fn flush_of_the_store_leaves_no_dirty_pages_and_fails_with_the_flush_of_the_file() {
+    let (dir, options) = new_file(1 << 20);
+    let mut file = open_file("rdwr", &options, false, Workers::shared()).unwrap();
+    let mut store = Waiting::with_engines(&file, engines(By::Ring)).unwrap();
+    store.write(0, &[1; 65536], false).unwrap();
+    assert!(unsafe_pages(&options.path) > 0);
+    assert_eq!(file.flush(), Ok(()));
+    assert_eq!(unsafe_pages(&options.path), 0);
+    drop(store);
+    Arc::get_mut(&mut file.file).unwrap().flushes.witness =
+        rustix::fs::open(dir.path(), rustix::fs::OFlags::PATH, 0.into()).unwrap();
+    assert_eq!(file.flush(), Err(IoError::LOST));
+    assert!(file.has_lost_writes());
 }
 
 #[test]

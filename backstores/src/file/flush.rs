@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::io::Errno;
 use scsi_core::store::{IoError, IoErrorKind};
 
 use super::error::{from_errno, retry};
@@ -65,20 +66,23 @@ impl Flushes {
             return Ok(());
         }
         let covers = self.requested.load(Ordering::Acquire);
-        retry(|| rustix::fs::fdatasync(&self.witness)).map_err(|errno| {
-            self.failed.store(true, Ordering::Release);
-            log::error!(
-                "{}: a flush failed ({errno}): completed writes may be lost; writes are refused until the unit \
-                 is taken offline and online again",
-                path.display()
-            );
-            let reason = from_errno(errno, 0);
-            match reason.kind() {
-                IoErrorKind::NoSpace | IoErrorKind::NotReady => reason,
-                _ => IoError::LOST.with_errno(errno.raw_os_error()),
-            }
-        })?;
+        retry(|| rustix::fs::fdatasync(&self.witness)).map_err(|errno| self.fail(errno, path))?;
         self.covered.store(covers, Ordering::Release);
         Ok(())
+    }
+
+    /// A sync of the file has failed with `errno`: later flushes and writes fail, too. Returns its error.
+    pub(super) fn fail(&self, errno: Errno, path: &Path) -> IoError {
+        self.failed.store(true, Ordering::Release);
+        log::error!(
+            "{}: a flush failed ({errno}): completed writes may be lost; writes are refused until the unit is taken \
+             offline and online again",
+            path.display()
+        );
+        let reason = from_errno(errno, 0);
+        match reason.kind() {
+            IoErrorKind::NoSpace | IoErrorKind::NotReady => reason,
+            _ => IoError::LOST.with_errno(errno.raw_os_error()),
+        }
     }
 }

@@ -4,9 +4,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
+use rustix::event::{PollFd, PollFlags};
+use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::engine::FileEngine;
+use super::outbox::{FileJob, Outbox};
 use super::{OpenFile, error, geometry};
 
 /// A file or block device.
@@ -54,6 +56,28 @@ impl Backstore for File {
 
     fn has_lost_writes(&self) -> bool {
         self.file.flushes.have_failed()
+    }
+
+    /// Runs in the queue of flushes, after all checks of the size, which have handles of the file.
+    fn flush(&self) -> Result<(), IoError> {
+        if self.file.mode.read_only {
+            return Ok(());
+        }
+        let outbox = Arc::new(Outbox::new().map_err(|errno| error::from_errno(errno, 0))?);
+        self.file.flushes.queue.push(Box::new(FileJob {
+            key: 0,
+            outbox: outbox.clone(),
+            work: Some((self.file.clone(), BlockOp::Flush)),
+            flush: self.file.flushes.number(),
+        }));
+        let mut returned = Vec::new();
+        while returned.is_empty() {
+            let mut ready = [PollFd::from_borrowed_fd(outbox.event_fd(), PollFlags::IN)];
+            error::retry(|| rustix::event::poll(&mut ready, None))
+                .map_err(|errno| error::from_errno(errno, 0))?;
+            outbox.take(&mut returned);
+        }
+        returned.remove(0).result.map(drop)
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {

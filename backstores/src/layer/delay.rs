@@ -72,6 +72,10 @@ impl Backstore for Delay {
         self.below.has_lost_writes()
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.below.flush()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(DelayEngine::new)?;
         let port = layer.below.attach(&*self.below)?;

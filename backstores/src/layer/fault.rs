@@ -108,6 +108,10 @@ impl Backstore for Fault {
         self.below.has_lost_writes()
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.below.flush()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.rules, &*self.below, engines)
     }

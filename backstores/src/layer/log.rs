@@ -113,6 +113,10 @@ impl Backstore for Log {
         self.below.has_lost_writes()
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.below.flush()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.journal, &*self.below, engines)
     }

@@ -76,6 +76,11 @@ impl Backstore for Volatile {
         self.below.has_lost_writes()
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.cache.lock().write_back(&mut Waiting::new(&*self.below)?)?;
+        self.below.flush()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(|| Ok(VolatileEngine::default()))?;
         let below = Waiting::new(&*self.below)?;
@@ -320,6 +325,15 @@ mod tests {
         store.crash();
         let now = loop_0.read(0, 2048).unwrap();
         assert_eq!([now[0], now[512], now[1024], now[1536]], [1, 2, 0, 0]);
+    }
+
+    #[test]
+    fn flush_of_the_store_covers_writes_of_a_loop() {
+        let (store, mut loop_0) = volatile();
+        loop_0.write(0, &[1; 512], false).unwrap();
+        assert_eq!((store.at_risk(), store.flush(), store.at_risk()), (512, Ok(()), 0));
+        store.crash();
+        assert_eq!(loop_0.read(0, 512).unwrap()[0], 1);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::error::IoError;
 /// that may block, and a deletion is answered only then. What an engine keeps of a store should be a further handle of
 /// the same resource (an `Arc`), which is then never the last one.
 ///
-/// The server catches a panic in any of these methods, or when the store is dropped: opening fails, `attach` and
-/// `refresh` fail, and the other methods answer what they answered before.
+/// The server catches a panic in any of these methods, or when the store is dropped: opening fails, `attach`, `refresh`
+/// and `flush` fail, and the other methods answer what they answered before.
 pub trait Backstore: Send + Sync {
     /// The name under which the store is registered (`rdwr`, `null` …), for reports.
     fn kind(&self) -> &'static str;
@@ -41,6 +41,16 @@ pub trait Backstore: Send + Sync {
     /// until it is opened again.
     fn has_lost_writes(&self) -> bool {
         false
+    }
+
+    /// Writes all completed writes to the medium. It may block: it is called on a thread for that, when the unit of the
+    /// store goes offline, and before the store is dropped. By default nothing is done, as for a store without a
+    /// volatile cache.
+    ///
+    /// # Errors
+    /// Acknowledged writes may be lost.
+    fn flush(&self) -> Result<(), IoError> {
+        Ok(())
     }
 
     /// Attaches the store to one loop. Each loop may call it once.

@@ -1,5 +1,6 @@
-//! Jobs that may block: opening stores, reading sizes, resolving names, running redirect commands. The control plane
-//! gives them away ([`Outside::job`](super::dispatch::Outside::job)) and gets each result back by its ticket.
+//! Jobs that may block: opening and flushing stores, reading sizes, resolving names, running redirect commands. The
+//! control plane gives them away ([`Outside::job`](super::dispatch::Outside::job)) and gets each result back by its
+//! ticket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub enum Job {
     Open(Ticket, StoreSpec),
     /// Read the size of a unit's store again.
     Refresh(Ticket, Arc<Unit>),
+    /// Flush the store of a unit.
+    Flush(Ticket, Arc<dyn Backstore>),
     /// Resolve the name of a portal.
     Resolve(Ticket, PortalSpec),
     /// Run a redirect command for a login.
@@ -42,6 +45,8 @@ pub enum JobDone {
     Closed(StoreId),
     /// The unit has the store's size.
     Refreshed(Ticket, Result<(), IoError>),
+    /// The store was flushed.
+    Flushed(Ticket, Result<(), IoError>),
     /// The addresses of the name; empty if it has none.
     Resolved(Ticket, Vec<SocketAddr>),
     /// The output of the redirect command, or why there is none.

@@ -87,6 +87,10 @@ impl Backstore for Guarded {
         self.call(|store| store.has_lost_writes()).unwrap_or(false)
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.call(|store| store.flush()).unwrap_or(Err(IoError::ABANDONED))
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         // The loop catches its panic: it must know which engine failed.
         self.below.as_deref().ok_or(IoError::NOT_READY)?.attach(engines)

@@ -12,7 +12,7 @@ use crate::model::store::StoreId;
 
 /// Closes stores on other threads.
 pub trait Closer: Send + Sync {
-    /// Drops the store later, where that may take long. Does not block and does not fail.
+    /// Flushes and drops the store later, where that may take long. Does not block and does not fail.
     fn close(self: Arc<Self>, id: StoreId, store: Arc<dyn Backstore>);
 }
 
@@ -61,6 +61,10 @@ impl Backstore for OpenStore {
         self.store().has_lost_writes()
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        self.store().flush()
+    }
+
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         self.store().attach(engines)
     }
@@ -76,6 +80,7 @@ impl Drop for OpenStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use parking_lot::Mutex;
@@ -91,7 +96,8 @@ mod tests {
     use crate::test_store::TestStore;
 
     /// What the paths do: the open or the close of `hang-open` and `hang-close` waits for the test.
-    struct TestOpener(Arc<Mutex<Receiver<()>>>);
+    /// Flushes are counted.
+    struct TestOpener(Arc<Mutex<Receiver<()>>>, Arc<AtomicUsize>);
 
     impl StoreOpener for TestOpener {
         fn kinds(&self) -> Vec<StoreKind> {
@@ -105,7 +111,16 @@ mod tests {
                 "panic" => Box::new(|| panic!("on purpose")),
                 _ => Box::new(|| {}),
             };
-            Ok(Arc::new(TestStore::idle(512).on_drop(on_drop)))
+            let (path, flushes) = (spec.path.clone(), Arc::clone(&self.1));
+            let flush = move || {
+                flushes.fetch_add(1, Ordering::Relaxed);
+                match path.as_str() {
+                    "fail-flush" => Err(IoError::LOST),
+                    "panic-flush" => panic!("on purpose"),
+                    _ => Ok(()),
+                }
+            };
+            Ok(Arc::new(TestStore::idle(512).on_drop(on_drop).on_flush(flush)))
         }
     }
 
@@ -116,16 +131,19 @@ mod tests {
         inbox: Inbox<JobDone>,
         release: Sender<()>,
         done: Vec<JobDone>,
+        /// Number of flushes of all stores.
+        flushes: Arc<AtomicUsize>,
     }
 
     impl Bench {
         fn new() -> Self {
             let (release, wait) = channel();
             let (done, inbox) = mailbox(64).unwrap();
-            let opener = Arc::new(TestOpener(Arc::new(Mutex::new(wait))));
+            let flushes = Arc::new(AtomicUsize::new(0));
+            let opener = Arc::new(TestOpener(Arc::new(Mutex::new(wait)), Arc::clone(&flushes)));
             let closers = Openers::new(opener.clone(), done.clone(), None);
             let openers = Openers::new(opener, done, Some(&closers));
-            Self { openers, _closers: closers, inbox, release, done: Vec::new() }
+            Self { openers, _closers: closers, inbox, release, done: Vec::new(), flushes }
         }
 
         fn begin(&self, ticket: u64, path: &str) {
@@ -179,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn store_is_flushed_before_it_is_closed() {
+        let mut bench = Bench::new();
+        for (id, path) in [(1, "quick"), (2, "fail-flush"), (3, "panic-flush")] {
+            let flushes = bench.flushes.load(Ordering::Relaxed);
+            drop(bench.open(id, path));
+            bench.assert_closed(id);
+            assert_eq!(bench.flushes.load(Ordering::Relaxed), flushes + 1, "{path}");
+        }
+    }
+
+    #[test]
     fn panic_in_a_close_counts_as_closed() {
         let mut bench = Bench::new();
         for id in 1..=OPENER_THREADS as u64 + 1 {
@@ -207,7 +236,7 @@ mod tests {
         let store = bench.open(1, "quick");
         let Bench { openers, _closers, .. } = &mut bench;
         let (done, _) = mailbox(1).unwrap();
-        let opener = Arc::new(TestOpener(Arc::new(Mutex::new(channel().1))));
+        let opener = Arc::new(TestOpener(Arc::new(Mutex::new(channel().1)), Arc::default()));
         *openers = Openers::new(opener.clone(), done.clone(), None);
         *_closers = Openers::new(opener, done, None);
         drop(store);

@@ -22,7 +22,7 @@ use crate::model::store::{StoreId, StoreOpener, StoreSpec};
 /// What a thread does.
 enum Task {
     Job(Job),
-    /// Drop a store whose last handle was dropped: it may take long.
+    /// Flush and drop a store whose last handle was dropped: it may take long.
     Close(StoreId, Arc<dyn Backstore>),
 }
 
@@ -142,7 +142,10 @@ impl Shared {
         match task {
             Task::Job(job) => self.do_job(job),
             Task::Close(id, store) => {
-                // A panic in it is caught by `Guarded`.
+                // Panics in it are caught by `Guarded`.
+                if let Err(error) = store.flush() {
+                    log::error!("{}: the flush before it is closed failed: {error}", store.name());
+                }
                 drop(store);
                 JobDone::Closed(id)
             }
@@ -153,6 +156,7 @@ impl Shared {
         match job {
             Job::Open(ticket, spec) => JobDone::Opened(ticket, self.open(StoreId(ticket.0), &spec)),
             Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
+            Job::Flush(ticket, store) => JobDone::Flushed(ticket, store.flush()),
             Job::Resolve(ticket, spec) => JobDone::Resolved(ticket, resolve(&spec).unwrap_or_default()),
             Job::Redirect(ticket, command) => {
                 JobDone::Redirected(ticket, run_redirect(&command, REDIRECT_TIME))

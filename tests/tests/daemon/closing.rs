@@ -1,13 +1,14 @@
-//! When the daemon replies to a deletion or an exchange of a medium, it has closed the file.
+//! When the daemon replies to a deletion or an exchange of a medium, it has flushed and closed the file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::harness::{Brand, DISK, Daemon};
+use crate::harness::{Brand, DISK, Daemon, wait_until};
 
 const LEN: u64 = 4 << 20;
 const DELETE_UNIT: &[&str] = &["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"];
@@ -18,11 +19,12 @@ const OFFLINE: &[&str] =
 
 /// Runs a program that must succeed.
 #[track_caller]
-fn succeed(words: &[&str]) {
+fn succeed(words: &[&str]) -> String {
     let output = Command::new(words[0]).args(&words[1..]).output();
     let output = output.unwrap_or_else(|error| panic!("{} is missing: {error}", words[0]));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "needs root, loop devices and mounts: {words:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -122,5 +124,54 @@ fn replaced_medium_is_closed_before_the_reply() {
         assert_eq!(change_medium(&daemon, &daemon.path(other)).status.success(), other == "other.img");
         assert_eq!(descriptors_of(&daemon, &file), 0, "closed without a command of an initiator");
         drop(clients);
+    }
+}
+
+/// A loop device over a file; detached when dropped.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    fn new(daemon: &Daemon) -> Self {
+        let image = daemon.path("device.img");
+        File::create(&image).unwrap().set_len(LEN).unwrap();
+        Self(succeed(&["losetup", "--find", "--show", text(&image)]).into())
+    }
+
+    /// Number of flushes that the device got (Documentation/block/stat.rst).
+    fn flushes(&self) -> u64 {
+        let name = self.0.file_name().unwrap().to_str().unwrap();
+        let stat = fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
+        stat.split_whitespace().nth(15).expect("Linux 5.5 or later").parse().unwrap()
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn written_device_is_flushed_when_it_is_closed_or_goes_offline() {
+    const TERM: &[&str] = &["SIGTERM"];
+    for end in [OFFLINE, DELETE_UNIT, DELETE_TARGET, FORCE, TERM] {
+        let mut daemon = Daemon::start();
+        let device = LoopDevice::new(&daemon);
+        daemon.target(1);
+        new_unit(&daemon, &device.0);
+        let mut client = Client::login(&daemon, 1, DISK);
+        client.write(0, &[7; 4096]).unwrap();
+        if end == DELETE_TARGET {
+            drop(client);
+            wait_until("the session ends", || daemon.session_count(1) == 0);
+        }
+        let before = device.flushes();
+        if end == TERM {
+            daemon.signal(Signal::TERM);
+            daemon.ended();
+        } else {
+            daemon.adm(end);
+        }
+        assert!(device.flushes() > before, "{end:?}");
     }
 }

@@ -235,6 +235,7 @@ impl Management {
                     JobDone::Opened(ticket, Ok(OpenStore::new(id, store, closer)))
                 }
                 Job::Refresh(ticket, unit) => JobDone::Refreshed(ticket, unit.refresh_capacity().map(drop)),
+                Job::Flush(ticket, store) => JobDone::Flushed(ticket, store.flush()),
                 Job::Resolve(ticket, _) => JobDone::Resolved(ticket, Vec::new()),
                 Job::Redirect(ticket, _) => JobDone::Redirected(ticket, Err("no command".to_owned())),
             });

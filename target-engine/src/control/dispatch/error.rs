@@ -188,4 +188,6 @@ pub enum MediumError {
     Busy,
     /// The store does not know its size.
     Size(IoError),
+    /// The unit is offline, but its store could not be flushed.
+    Flush(IoError),
 }

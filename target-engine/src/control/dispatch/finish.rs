@@ -21,6 +21,7 @@ impl Control {
             JobDone::Closed(id) => return self.store_closed(*id, env),
             JobDone::Opened(ticket, _)
             | JobDone::Refreshed(ticket, _)
+            | JobDone::Flushed(ticket, _)
             | JobDone::Resolved(ticket, _)
             | JobDone::Redirected(ticket, _) => *ticket,
         };
@@ -35,6 +36,9 @@ impl Control {
             }
             (JobDone::Refreshed(_, answer), Work::UpdateUnit(update)) => {
                 self.size_read(waiting, update, answer, env);
+            }
+            (JobDone::Flushed(_, answer), Work::UpdateUnit(update)) => {
+                self.medium_flushed(waiting, update, answer, env);
             }
             (JobDone::Resolved(_, addresses), Work::Listen(listen)) => {
                 self.name_resolved(waiting, listen, &addresses, env);

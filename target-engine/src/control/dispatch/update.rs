@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use scsi_core::device::unit::DeviceType;
-use scsi_core::store::IoError;
+use scsi_core::device::unit::{DeviceType, Unit};
+use scsi_core::store::{Backstore, IoError};
 
 use super::error::{MediumError, OperationError};
 use super::state::{Control, Env};
@@ -71,10 +71,15 @@ impl Control {
                     {
                         return self.open_medium(waiting, update, spec, env);
                     }
-                    change.and_then(|change| {
+                    let was_online = unit.with_config(|config| config.online);
+                    let changed = change.and_then(|change| {
                         self.check_name(&update, &change)?;
                         Ok(unit::change(&unit, &change, self.model.naming)?)
-                    })
+                    });
+                    if was_online && let Some(store) = store_to_flush(&unit) {
+                        return self.begin_change(waiting, update, |ticket| Job::Flush(ticket, store), env);
+                    }
+                    changed
                 }
             };
             update.error = made.err().or(update.error);
@@ -238,6 +243,22 @@ impl Control {
         self.reply_when_changed(waiting, update, env);
     }
 
+    /// The store of a unit that went offline was flushed.
+    pub(super) fn medium_flushed(
+        &mut self,
+        waiting: Waiting,
+        mut update: UpdateUnit,
+        answer: Result<(), IoError>,
+        env: &mut Env<'_>,
+    ) {
+        let answer = answer.map_err(|error| {
+            log::error!("{}: offline, but its flush failed: {error}", update.key);
+            ControlError::from(MediumError::Flush(error))
+        });
+        update.error = answer.err().or(update.error);
+        self.reply_when_changed(waiting, update, env);
+    }
+
     fn reply_when_changed(&mut self, waiting: Waiting, update: UpdateUnit, env: &mut Env<'_>) {
         if let Some(ended) = self.change_on(waiting, update, env) {
             self.reply_when_closed(waiting, ended, env);
@@ -259,6 +280,17 @@ impl Control {
 /// Whether the entry is the unit that is being changed; another unit may have its number by now.
 fn is_of(update: &UpdateUnit, entry: &TargetUnit) -> bool {
     std::ptr::eq(update.unit.as_ptr(), Arc::as_ptr(&entry.unit))
+}
+
+/// The store of a unit that is offline, if it has a cache to be flushed.
+fn store_to_flush(unit: &Unit) -> Option<Arc<dyn Backstore>> {
+    if unit.with_config(|config| config.online) {
+        return None;
+    }
+    unit.store().filter(|store| {
+        let capabilities = store.capabilities();
+        capabilities.volatile_cache && !capabilities.read_only && !store.has_lost_writes()
+    })
 }
 
 pub(super) fn unit_gone(update: &UpdateUnit) -> ControlError {

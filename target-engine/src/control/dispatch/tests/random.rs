@@ -153,6 +153,7 @@ impl Simulation {
                     JobDone::Opened(ticket, Ok(self.bench.store(ticket, blocks(MIB))))
                 }
                 Job::Refresh(ticket, _) => JobDone::Refreshed(ticket, Ok(())),
+                Job::Flush(ticket, _) => JobDone::Flushed(ticket, Ok(())),
                 Job::Resolve(ticket, _) => JobDone::Resolved(ticket, Vec::new()),
                 Job::Redirect(ticket, _) => JobDone::Redirected(ticket, Err("no command".to_owned())),
             };

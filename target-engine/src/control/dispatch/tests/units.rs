@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::request::UnitChange;
+use crate::limits::CONTROL_REPLY;
 use crate::model::identity::Naming;
 
 fn delete(lun: u64) -> Request {
@@ -224,6 +225,25 @@ fn medium_with_lost_writes_is_opened_again_when_set_online() {
     assert_eq!(bench.stopped(), [Ok(String::new())]);
     assert!(bench.show().contains("Online: Yes"));
     assert!(!unit.store().unwrap().has_lost_writes());
+}
+
+#[test]
+fn unit_that_goes_offline_is_flushed_before_the_reply() {
+    let mut bench = Bench::with_unit();
+    let online = |on: &str| update(1, vec![Ok(changed("online", on))]);
+    for (result, reply) in
+        [(Ok(()), Ok(String::new())), (Err(IoError::LOST), Err(TgtadmError::InvalidRequest.into()))]
+    {
+        assert_eq!(bench.ask_without_flush(online("0")), None);
+        assert!(bench.show().contains("Online: No"));
+        assert_eq!(bench.flushed(result), [reply]);
+        assert_eq!(bench.ask_without_flush(online("0")), Some(Ok(String::new())), "it is offline");
+        assert_eq!(bench.ask_without_flush(online("1")), Some(Ok(String::new())));
+    }
+    assert_eq!(bench.ask_without_flush(online("0")), None);
+    bench.now += 2 * CONTROL_REPLY;
+    bench.control.handle_timeout(bench.now, &mut bench.out);
+    assert_eq!(bench.replies().len(), 1, "a store that hangs delays the reply by a bounded time");
 }
 
 #[test]

@@ -214,9 +214,12 @@ impl Numbered for MediumError {
         match self {
             Self::Missing => TgtadmError::UnsupportedOperation,
             Self::Busy => TgtadmError::LunActive,
-            Self::OfController(_) | Self::Present(_) | Self::EmptyPath | Self::PutOnline | Self::Size(_) => {
-                TgtadmError::InvalidRequest
-            }
+            Self::OfController(_)
+            | Self::Present(_)
+            | Self::EmptyPath
+            | Self::PutOnline
+            | Self::Size(_)
+            | Self::Flush(_) => TgtadmError::InvalidRequest,
         }
     }
 }
@@ -239,6 +242,7 @@ impl Display for MediumError {
             Self::Busy => out.write_str(
                 "the commands on the present medium have not ended yet; it is exchanged when they have",
             ),
+            Self::Flush(error) => write!(out, "the unit is offline, but its flush failed: {error}"),
             Self::Size(error) => write!(out, "--params disksize: the store does not report it: {error}"),
         }
     }
