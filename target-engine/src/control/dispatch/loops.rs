@@ -145,8 +145,8 @@ impl Control {
         let loops = self.services.services.remove(&tid).map(|service| service.loops).unwrap_or_default();
         let target = removed.as_ref().map(|target| target.tid);
         self.services.ending.extend(target);
-        let units = removed.into_iter().flat_map(|target| target.units.into_values());
-        let stores = units.filter_map(|entry| entry.open).collect();
+        drop(removed);
+        let stores = target.map_or_else(Vec::new, |tid| self.stores.take_of(tid));
         let work = Work::EndService(EndService { target, loops: loops.clone(), stores });
         self.ask_loops(waiting, &loops, work, |ticket| ToLoop::RemoveTarget(tid, by, ticket), env);
     }

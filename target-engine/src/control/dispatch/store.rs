@@ -12,7 +12,7 @@ use crate::model::unit::{DEFAULT_BLOCK_LEN, DEFAULT_KIND};
 impl Control {
     /// A store is closed: sends the replies that waited for it and wait for no other one.
     pub(super) fn store_closed(&mut self, id: StoreId, env: &mut Env<'_>) {
-        let Some(path) = self.stores.paths.remove(&id) else { return };
+        let Some(path) = self.stores.remove(id) else { return };
         log::info!("{path}: closed");
         let ended = self.pending.extract(|work| match work {
             Work::Close(closing) => {
@@ -38,7 +38,7 @@ impl Control {
 
     /// Returns the paths of the stores that are not closed yet.
     pub fn open_paths(&self) -> impl Iterator<Item = &str> {
-        self.stores.paths.values().map(String::as_str)
+        self.stores.paths()
     }
 }
 

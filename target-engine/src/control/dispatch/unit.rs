@@ -67,8 +67,9 @@ impl Control {
     ) {
         let ended = match store {
             Ok(store) => {
-                self.stores.add(store.id, new.spec.path.clone());
-                if self.is_current(&new.key) {
+                let current = self.is_current(&new.key);
+                self.stores.add(store.id, new.spec.path.clone(), current.then_some(new.key.tid));
+                if current {
                     return self.add_unit(waiting, new, Some(store), env);
                 }
                 Ended { reply: Err(TargetError::Gone.into()), closing: vec![store.id] }

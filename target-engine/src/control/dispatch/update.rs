@@ -152,7 +152,7 @@ impl Control {
         let (store, opened) = match store {
             Ok(store) => {
                 let path = update.spec.as_ref().map_or_else(String::new, |spec| spec.path.clone());
-                self.stores.add(store.id, path);
+                self.stores.add(store.id, path, self.entry(&update).map(|_| update.key.tid));
                 (Some(store), Ok(()))
             }
             Err(why) => {

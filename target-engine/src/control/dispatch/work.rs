@@ -162,7 +162,7 @@ pub(super) struct EndService {
     pub(super) target: Option<Tid>,
     /// The loops that served it.
     pub(super) loops: Vec<LoopId>,
-    /// The stores of its units; they close when no loop uses them any more.
+    /// The stores of its units, also of those that are being removed; they close when no loop uses them any more.
     pub(super) stores: Vec<StoreId>,
 }
 

@@ -103,6 +103,34 @@ fn store_that_does_not_close_in_time_is_named() {
     }
 }
 
+/// The unit is no longer shown, and its store is open.
+#[test]
+fn deletion_of_a_target_waits_for_stores_of_units_that_are_being_removed() {
+    for (unit_gone, closes) in [(false, false), (true, false), (true, true)] {
+        let mut bench = Bench::in_use();
+        assert_eq!(bench.ask(unit_delete(Some(WITHIN))), None);
+        let (_, ticket) = bench.removal();
+        if unit_gone {
+            assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+        }
+        assert_eq!(bench.ask(target_delete(Some(Duration::ZERO))), None);
+        let (_, ticket) = bench.removal();
+        if closes {
+            assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+            assert_eq!(bench.closed(), [DONE, DONE].concat());
+            continue;
+        }
+        assert_still_open(&bench.advance(CONTROL_REPLY), "/srv/disk.img");
+        assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), []);
+
+        assert_eq!(bench.ask(target_new(1, "iqn.x:two")), Some(Ok(String::new())));
+        assert_eq!(bench.ask(target_delete(Some(Duration::ZERO))), None);
+        let messages = bench.out.messages(LoopId(2));
+        let Some(ToLoop::RemoveTarget(_, _, ticket)) = messages.last() else { panic!("{messages:?}") };
+        assert_eq!(bench.answer(LoopId(2), *ticket, Ok(())), DONE, "the store is of the previous target");
+    }
+}
+
 #[test]
 fn waiting_change_keeps_no_store_open() {
     let mut bench = Bench::in_use();
