@@ -190,7 +190,7 @@ impl Bare {
     fn put(&mut self, batch: &mut Batch) {
         self.cmd_sn = batch.number(self.cmd_sn);
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        self.shard.receive(self.connection, &batch.bytes, &mut env);
+        self.shard.receive(self.connection, &batch.bytes, usize::MAX, &mut env);
     }
 
     /// Takes all responses and returns their length in bytes.

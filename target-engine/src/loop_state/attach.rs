@@ -54,7 +54,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         {
             connection.send_raw(&login.final_response(tsih, window.max));
         }
-        served.shard.receive(place, &login.unread, &mut self.resources.env());
+        served.shard.receive(place, &login.unread, self.share, &mut self.resources.env());
         self.after(index, None);
     }
 

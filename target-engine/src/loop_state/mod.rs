@@ -80,7 +80,7 @@ pub struct LoopState<S, A> {
     touched: Vec<ConnectionIndex>,
     /// Commands received in this turn.
     commands: usize,
-    /// Streams with more data to send than their share of one turn, each once.
+    /// Streams with more data to receive or to send than their share of one turn, each once.
     unfinished: VecDeque<StreamIndex>,
     /// How many of them continue in this turn.
     continuing: usize,
@@ -304,9 +304,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
                 continue;
             };
             stream.unfinished = false;
-            let target = stream.target;
-            self.flush(index);
-            self.handle_events(target);
+            let ready = std::mem::take(&mut stream.ready);
+            self.serve(index, ready);
         }
         for _ in 0..self.ready_targets.len() {
             let Some(index) = self.ready_targets.pop_front() else { return };

@@ -1,4 +1,5 @@
-//! A connection's share of a turn: what it may receive and send before other connections have their turn.
+//! A connection's share of a turn: the work that it may cause, and what it may send, before other connections have their
+//! turn.
 
 use super::effect::Effect;
 #[cfg(all(test, feature = "runtime"))]
@@ -8,8 +9,18 @@ use super::{LoopState, share};
 use crate::limits::TRANSMIT_BYTES_LOW;
 
 impl<S: ByteStream, A: Clone> LoopState<S, A> {
-    /// One connection's share of the turn: reads, runs, kicks, writes.
+    /// Serves a connection that is ready. One that continues what the last turn left is served by
+    /// [`finish_turn`](Self::finish_turn), so that it gets only one share of the turn.
     pub fn handle_ready(&mut self, index: StreamIndex, ready: Readiness) {
+        let Some(stream) = self.streams.get_mut(index.0) else { return };
+        if stream.unfinished {
+            return stream.ready.add(ready);
+        }
+        self.serve(index, ready);
+    }
+
+    /// One connection's share of the turn: reads, runs, kicks, writes.
+    pub(super) fn serve(&mut self, index: StreamIndex, ready: Readiness) {
         let Some(stream) = self.streams.get_mut(index.0) else { return };
         let (target, place) = (stream.target, stream.place);
         let Some(served) = self.targets.get_mut(target) else { return };
@@ -19,18 +30,31 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let mut closed = ready.broken && !ready.readable;
         let mut taken = 0;
         let mut more = ready.readable;
-        while more && taken < self.share && !served.shard.is_receive_paused(place) {
+        while taken < self.share && !served.shard.is_receive_paused(place) {
             let Some(connection) = served.shard.connection(place) else { return };
             connection.set_ring_len(self.share.min(TRANSMIT_BYTES_LOW));
             if taken > 0 && connection.is_ring_full() {
                 break;
             }
-            more = false;
+            if connection.has_unread() {
+                let left = self.share - taken;
+                let done = served.shard.receive_unread(place, left, &mut self.resources.env());
+                taken += done.cost;
+                self.commands += done.pdus;
+                continue;
+            }
+            if !std::mem::take(&mut more) {
+                break;
+            }
             match stream.receive(connection, &mut self.scratch, self.share) {
                 Received::Bytes { scratch, all, full } => {
-                    (taken, more) = (taken + all, full);
-                    let mut env = self.resources.env();
-                    self.commands += served.shard.receive(place, &self.scratch[..scratch], &mut env);
+                    more = full;
+                    taken += all - scratch;
+                    let left = self.share.saturating_sub(taken).max(1);
+                    let (bytes, mut env) = (&self.scratch[..scratch], self.resources.env());
+                    let done = served.shard.receive(place, bytes, left, &mut env);
+                    taken += done.cost;
+                    self.commands += done.pdus;
                 }
                 Received::Nothing => {}
                 Received::Closed => closed = true,
@@ -123,7 +147,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             return;
         }
         // No event announces what the last round queued.
-        if more || !stream.blocked && connection.unsent() > 0 {
+        let unread = connection.has_unread() && !connection.is_receive_paused();
+        if more || unread || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
             self.unfinished.push_back(index);
         }

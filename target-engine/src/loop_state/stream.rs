@@ -61,6 +61,8 @@ pub(super) struct Stream<S> {
     pub(super) blocked: bool,
     /// The connection continues in the next turn.
     pub(super) unfinished: bool,
+    /// Events that wait for that.
+    pub(super) ready: Readiness,
 }
 
 /// The result of a read.
@@ -87,11 +89,20 @@ const SCRATCH_BULK: usize = 4096;
 const SLICES_MAX: usize = 256;
 const SLICES_FEW: usize = 8;
 
+impl Readiness {
+    /// Adds further events.
+    pub(super) fn add(&mut self, other: Self) {
+        self.readable |= other.readable;
+        self.writable |= other.writable;
+        self.broken |= other.broken;
+    }
+}
+
 impl<S: ByteStream> Stream<S> {
     /// A connection whose socket is watched for data.
     pub(super) fn new(socket: S, target: usize, place: ConnectionIndex) -> Self {
         let watch = Watch { read: true, write: false };
-        Self { socket, target, place, watch, blocked: false, unfinished: false }
+        Self { socket, target, place, watch, blocked: false, unfinished: false, ready: Readiness::default() }
     }
 
     /// Reads once: into the buffer of the payload in progress, then into the scratch buffer, up to `most` bytes each.

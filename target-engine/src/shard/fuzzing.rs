@@ -119,7 +119,7 @@ impl Fuzzed {
 
     fn feed(&mut self, bytes: &[u8]) {
         let place = self.connection;
-        self.with_env(|shard, env| shard.receive(place, bytes, env));
+        self.with_env(|shard, env| shard.receive(place, bytes, usize::MAX, env));
     }
 
     /// A header of 12 bytes of the input, which say opcode, flags, tags and CDB, and up to 255 · 4 bytes of data.

@@ -35,7 +35,7 @@ mod health;
 mod quarantine;
 mod queues;
 mod r2t;
-mod receive;
+pub mod receive;
 mod requests;
 mod run;
 pub mod session;
@@ -79,7 +79,9 @@ use crate::warnings::Warnings;
 /// Calls that feed the shard:
 ///
 /// - [`receive`](Self::receive): bytes of a connection. Before it, the driver may fill the `space` of the connection's
-///   receiver. It reads nothing while [`is_receive_paused`](Self::is_receive_paused).
+///   receiver. It reads nothing while [`is_receive_paused`](Self::is_receive_paused) or while the connection
+///   [`has_unread`](crate::iscsi::connection::Connection::has_unread).
+/// - [`receive_unread`](Self::receive_unread): in a later turn, for a connection that `has_unread` and is not paused
 /// - [`complete`](Self::complete): each completion of the engines whose tag names this shard
 /// - [`run_ready`](Self::run_ready): once a turn while [`has_ready`](Self::has_ready)
 /// - [`handle_timeout`](Self::handle_timeout): when [`poll_timeout`](Self::poll_timeout) is due
@@ -114,6 +116,8 @@ pub struct TargetShard {
     warnings: Warnings,
     /// Engines have operations that wait for `kick`.
     submitted: bool,
+    /// Bytes of parameter data that were sent since `receive` was called.
+    parameter_bytes: usize,
     events: Vec<ShardEvent>,
     next_tick: Option<Instant>,
 }
@@ -133,6 +137,7 @@ impl TargetShard {
             deadlines: Deadlines::default(),
             warnings: Warnings::default(),
             submitted: false,
+            parameter_bytes: 0,
             events: Vec::new(),
             next_tick: None,
         }

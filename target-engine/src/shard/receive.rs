@@ -10,23 +10,80 @@ use super::TargetShard;
 use super::driver::Env;
 use super::session::HeldPdu;
 use crate::buffers::Pool;
+use crate::iscsi::connection::Connection;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::session::Arrival;
 use crate::keys::{ConnectionIndex, SessionIndex};
-use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::limits::{PAYLOAD_BYTES_MAX, PDU_COST};
+
+/// What one call of [`TargetShard::receive`] has done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Work {
+    /// Complete PDUs.
+    pub pdus: usize,
+    /// Their bytes, those of the parameter data that they asked for, and [`PDU_COST`] for each PDU.
+    pub cost: usize,
+}
 
 impl TargetShard {
-    /// Takes in bytes of the connection's socket, those that were received into the `space` of its receiver excepted.
-    /// Call it after `filled`, too, with no bytes. Returns how many PDUs are complete.
-    pub fn receive(&mut self, connection: ConnectionIndex, mut input: &[u8], env: &mut Env<'_>) -> usize {
+    /// Takes in bytes of the connection's socket, at most [`SCRATCH_LEN`](crate::limits::SCRATCH_LEN), those that were
+    /// received into the `space` of its receiver excepted. Call it after `filled`, too, with no bytes.
+    ///
+    /// Executes PDUs until `most` work is done or the connection has too much to send. The bytes after the last executed
+    /// PDU stay with the connection, which then [`has_unread`](crate::iscsi::connection::Connection::has_unread), until
+    /// `receive_unread`.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        connection: ConnectionIndex,
+        input: &[u8],
+        most: usize,
+        env: &mut Env<'_>,
+    ) -> Work {
+        let (work, rest) = self.execute_all(connection, input, most, env);
+        if rest > 0
+            && let Some(own) = self.sessions.connection_mut(connection)
+        {
+            own.keep_unread(&input[input.len() - rest..], env.pool);
+        }
+        work
+    }
+
+    /// Goes on with bytes that were received before, as [`receive`](Self::receive) does.
+    pub fn receive_unread(&mut self, connection: ConnectionIndex, most: usize, env: &mut Env<'_>) -> Work {
+        let unread = self.sessions.connection_mut(connection).and_then(Connection::take_unread);
+        let Some(unread) = unread else { return Work::default() };
+        let (work, rest) = self.execute_all(connection, unread.bytes(), most, env);
+        match self.sessions.connection_mut(connection) {
+            Some(own) if rest > 0 => own.put_back_unread(unread, rest),
+            _ => unread.give_back(env.pool),
+        }
+        work
+    }
+
+    /// Executes the PDUs of `input`. Returns how much was done, and how many bytes are left for a later turn.
+    #[inline(always)]
+    fn execute_all(
+        &mut self,
+        connection: ConnectionIndex,
+        mut input: &[u8],
+        most: usize,
+        env: &mut Env<'_>,
+    ) -> (Work, usize) {
+        let len = input.len();
         let mut pdus = 0;
-        loop {
-            let Some(own) = self.sessions.connection_mut(connection) else { return pdus };
+        self.parameter_bytes = 0;
+        let done = |pdus, rest, extra| Work { pdus, cost: pdus * PDU_COST + (len - rest) + extra };
+        let rest = loop {
+            let Some(own) = self.sessions.connection_mut(connection) else { break 0 };
             if !own.is_open() {
-                return pdus;
+                break 0;
+            }
+            if done(pdus, input.len(), self.parameter_bytes).cost >= most || own.has_too_much_to_send() {
+                break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {
-                Ok(None) => break,
+                Ok(None) => break 0,
                 Ok(Some(pdu)) => {
                     pdus += 1;
                     own.received_at(env.now);
@@ -37,9 +94,9 @@ impl TargetShard {
                     self.close_connection(connection, env);
                 }
             }
-        }
+        };
         self.run_enabled(env);
-        pdus
+        (done(pdus, rest, self.parameter_bytes), rest)
     }
 
     #[inline]

@@ -25,6 +25,7 @@ use iscsi_proto::pdu::TextRequest;
 use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
+use self::socket::Unread;
 use crate::buffers::Pool;
 use crate::iscsi::login::TargetList;
 use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};
@@ -48,6 +49,8 @@ pub struct Connection {
     target_name: IscsiName,
     /// What is received.
     receiver: Receiver,
+    /// Received bytes that wait for a later turn.
+    unread: Option<Unread>,
     /// What is to be sent.
     transmit: Transmit,
     /// Reads wait while `transmit` has so many bytes, a multiple of 4 KiB.
@@ -112,6 +115,7 @@ impl Connection {
             local: from.local,
             target_name: from.target_name,
             receiver: Receiver::new(digests, limits),
+            unread: None,
             transmit: Transmit::default(),
             ring_len: TRANSMIT_BYTES_LOW,
             reads: VecDeque::new(),
@@ -334,6 +338,7 @@ impl Connection {
     pub fn close(&mut self, pool: &mut Pool) {
         self.state = ConnectionState::Closed;
         self.receiver.clear(pool);
+        self.unread.take().into_iter().for_each(|unread| unread.give_back(pool));
         self.transmit.clear(pool);
         self.reads.clear();
     }

@@ -3,17 +3,44 @@
 use std::io::IoSlice;
 
 use iscsi_proto::frame::FrameError;
+use scsi_core::store::Block;
 
 use super::Connection;
 use super::receive::Incoming;
 use crate::buffers::Pool;
 use crate::limits::TRANSMIT_BYTES_MAX;
 
+/// Received bytes that wait for a later turn, in a block of the pool.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    block: Block,
+    /// Where they begin in the block.
+    start: usize,
+}
+
+impl Unread {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.block[self.start..]
+    }
+
+    /// Gives the block back to the pool.
+    pub(crate) fn give_back(self, pool: &mut Pool) {
+        pool.give(self.block);
+    }
+}
+
 impl Connection {
     /// Whether the driver must not read from its socket now: it is not open, or too many responses wait to be sent.
     #[must_use]
     pub fn is_receive_paused(&self) -> bool {
-        !self.is_open() || self.transmit.len() > TRANSMIT_BYTES_MAX
+        !self.is_open() || self.has_too_much_to_send()
+    }
+
+    /// Whether so many responses wait to be sent that no further request is executed.
+    #[inline]
+    pub(crate) fn has_too_much_to_send(&self) -> bool {
+        self.transmit.len() > TRANSMIT_BYTES_MAX
     }
 
     /// See [`Receiver::expects_bulk`](super::receive::Receiver::expects_bulk).
@@ -34,6 +61,31 @@ impl Connection {
     pub fn received(&mut self, count: usize, in_space: usize) {
         self.stats.received(count);
         self.receiver.filled(in_space);
+    }
+
+    /// Whether received bytes wait for a later turn. Nothing is read from the socket meanwhile.
+    #[inline]
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// Keeps received bytes for a later turn, at most [`SEGMENT_LEN_MAX`](crate::limits::SEGMENT_LEN_MAX).
+    pub(crate) fn keep_unread(&mut self, bytes: &[u8], pool: &mut Pool) {
+        let mut block = pool.take(bytes.len());
+        block.copy_from_slice(bytes);
+        self.unread = Some(Unread { block, start: 0 });
+    }
+
+    /// Takes out the bytes that waited.
+    pub(crate) fn take_unread(&mut self) -> Option<Unread> {
+        self.unread.take()
+    }
+
+    /// Keeps the last `len` of the bytes that were taken out.
+    pub(crate) fn put_back_unread(&mut self, mut unread: Unread, len: usize) {
+        unread.start = unread.block.len() - len;
+        self.unread = Some(unread);
     }
 
     /// Takes the next complete PDU from the beginning of `input`, see [`Receiver::next`].

@@ -274,32 +274,61 @@ fn connection_sends_its_share_of_a_turn_at_most() {
     }
 }
 
+/// Sends so many NOP-Outs that want no answer.
+fn send_nops(socket: &mut UnixStream, count: usize, payload: usize) {
+    let mut bhs = [0; 48];
+    (bhs[0], bhs[1]) = (0x40, 0x80);
+    bhs[16..24].fill(0xff);
+    let mut bytes = BytesMut::new();
+    for _ in 0..count {
+        encode_pdu(&mut bytes, &bhs, &[], &vec![0; payload], Digests::default());
+    }
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&*socket, 64 << 20);
+    socket.set_nonblocking(true).unwrap();
+    socket.write_all(&bytes).unwrap();
+}
+
 #[test]
 fn connection_receives_its_share_of_a_turn_at_most() {
-    for payload in [1 << 10, 1 << 18] {
+    let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes::default(), 8);
+    for socket in &mut sockets {
+        send_nops(socket, 4, 1 << 18);
+    }
+    for turn in 0..4 {
+        let before = data_loop.state.received();
+        assert!(data_loop.turn());
+        let after = data_loop.state.received();
+        let shares: Vec<_> =
+            after.iter().zip(before).map(|(after, before)| (after - before) as usize).collect();
+        let fair = EIGHTH - 4096..EIGHTH + 8192;
+        assert!(shares.iter().all(|share| fair.contains(share)), "turn {turn}: {shares:?}");
+    }
+}
+
+#[test]
+fn connection_executes_its_share_of_a_turn_at_most() {
+    for payload in [0, 1 << 10] {
         let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes::default(), 8);
-        // NOP-Outs that want no answer.
-        let mut bhs = [0; 48];
-        (bhs[0], bhs[1]) = (0x40, 0x80);
-        bhs[16..24].fill(0xff);
-        let mut bytes = BytesMut::new();
-        while bytes.len() < 1 << 20 {
-            encode_pdu(&mut bytes, &bhs, &[], &vec![0; payload], Digests::default());
+        let count = (1 << 20) / (48 + payload);
+        for socket in &mut sockets[1..] {
+            send_nops(socket, count, payload);
         }
-        for socket in &mut sockets {
-            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&*socket, 64 << 20);
-            socket.set_nonblocking(true).unwrap();
-            socket.write_all(&bytes).unwrap();
-        }
-        for turn in 0..4 {
-            let before = data_loop.state.received();
+        let most = EIGHTH / (48 + payload + crate::limits::PDU_COST) + 1;
+        let mut executed = 0;
+        for number in 1..4 {
+            send(&mut sockets[0], number, &[0], 0);
             assert!(data_loop.turn());
-            let after = data_loop.state.received();
-            let shares: Vec<_> =
-                after.iter().zip(before).map(|(after, before)| (after - before) as usize).collect();
-            let fair = EIGHTH..EIGHTH + 8192;
-            assert!(shares.iter().all(|share| fair.contains(share)), "turn {turn}: {shares:?}");
+            assert!(read_all(&mut sockets[0]) > 0, "the other connection is served in each turn");
+            assert!(data_loop.state.commands() <= 7 * most + 1, "{}", data_loop.state.commands());
+            executed += data_loop.state.commands();
         }
+        assert!(executed > 3 * 6 * most, "{executed}");
+        while data_loop.timeout().is_some() {
+            assert!(data_loop.turn());
+            executed += data_loop.state.commands();
+        }
+        assert_eq!(executed, 7 * count + 3, "all are executed before the loop sleeps");
+        assert_eq!(data_loop.state.pool().used_bytes(), 0, "and no connection keeps a buffer");
     }
 }
 

@@ -235,7 +235,7 @@ impl Bench {
 
     pub(super) fn feed(&mut self, place: ConnectionIndex, bytes: &[u8]) {
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        self.shard.receive(place, bytes, &mut env);
+        self.shard.receive(place, bytes, usize::MAX, &mut env);
     }
 
     pub(super) fn send(&mut self, bhs: &Bhs, data: &[u8]) {
