@@ -1,7 +1,7 @@
 //! The engine of one loop for all files. Inline operations use the page cache. Submitted ones go to the loop's io_uring
 //! if it supports them, otherwise to the workers; without io_uring all go to the workers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::workers::JobId;
 pub struct FileEngine {
     slots: Slab<SlotEntry>,
     ops: Slab<Op>,
+    /// The operations by their tags.
+    tags: HashMap<IoTag, usize>,
     outbox: Arc<Outbox>,
     /// `None` if io_uring is not permitted.
     ring: Option<Ring>,
@@ -41,8 +43,9 @@ struct SlotEntry {
     in_ring: usize,
     /// Whether the file was written since the last check of its size.
     check_due: bool,
-    /// Operations that wait because the file has used up its share of the ring: key and operation.
-    waiting: VecDeque<(usize, BlockOp)>,
+    /// Operations that wait because the file has used up its share of the ring. Those that were cancelled meanwhile are
+    /// skipped.
+    waiting: VecDeque<(usize, IoTag)>,
     detached: bool,
 }
 
@@ -62,7 +65,7 @@ struct Op {
     tag: IoTag,
     slot: usize,
     location: Location,
-    /// The part of the operation after the piece that a worker has.
+    /// The part of the operation after the piece that a worker has, or all of it while it waits.
     rest: Option<BlockOp>,
     cancelled: bool,
 }
@@ -111,6 +114,7 @@ impl FileEngine {
         Ok(Self {
             slots: Slab::new(),
             ops: Slab::new(),
+            tags: HashMap::new(),
             outbox: Arc::new(outbox),
             ring: None,
             at_workers: 0,
@@ -162,7 +166,8 @@ impl FileEngine {
                     entry.in_ring += 1;
                     Location::Ring(ring.start(key, file, op))
                 } else {
-                    entry.waiting.push_back((key, op));
+                    entry.waiting.push_back((key, tag));
+                    rest = Some(op);
                     Location::Waiting
                 }
             }
@@ -173,15 +178,21 @@ impl FileEngine {
             }
         };
         vacant.insert(Op { tag, slot, location, rest, cancelled: false });
+        self.tags.insert(tag, key);
     }
 
     /// Completes an operation that is in `waiting` as cancelled.
     fn cancel_waiting(&mut self, slot: usize, key: usize) {
-        let waiting = &mut self.slots[slot].waiting;
-        let Some(at) = waiting.iter().position(|(other, _)| *other == key) else { return };
-        if let Some((key, op)) = waiting.remove(at) {
-            let completion = self.finish(Returned { key, op, result: Err(IoError::CANCELLED) });
-            self.done.extend(completion);
+        let Some(op) = self.ops[key].rest.take() else { return };
+        let completion = self.finish(Returned { key, op, result: Err(IoError::CANCELLED) });
+        self.done.extend(completion);
+        if let Some(entry) = self.slots.get_mut(slot) {
+            while entry.waiting.front().is_some_and(|first| !still_waits(&self.ops, *first)) {
+                entry.waiting.pop_front();
+            }
+            while entry.waiting.back().is_some_and(|last| !still_waits(&self.ops, *last)) {
+                entry.waiting.pop_back();
+            }
         }
     }
 
@@ -199,6 +210,7 @@ impl FileEngine {
             result = Err(IoError::CANCELLED);
         }
         let Op { tag, slot, location, .. } = self.ops.remove(key);
+        self.tags.remove(&tag);
         self.at_workers -= usize::from(matches!(location, Location::Workers(_)));
         let entry = &mut self.slots[slot];
         entry.ops -= 1;
@@ -209,9 +221,13 @@ impl FileEngine {
         if let (Location::Ring(_), Some(ring)) = (location, &mut self.ring) {
             entry.in_ring -= 1;
             while !entry.waiting.is_empty() && ring.has_room_for(&entry.file, entry.in_ring) {
-                let Some((key, op)) = entry.waiting.pop_front() else { break };
-                entry.in_ring += 1;
-                self.ops[key].location = Location::Ring(ring.start(key, entry.file.clone(), op));
+                let Some(first) = entry.waiting.pop_front() else { break };
+                if still_waits(&self.ops, first)
+                    && let Some(op) = self.ops[first.0].rest.take()
+                {
+                    entry.in_ring += 1;
+                    self.ops[first.0].location = Location::Ring(ring.start(first.0, entry.file.clone(), op));
+                }
             }
         }
         if entry.detached && entry.ops == 0 {
@@ -224,6 +240,11 @@ impl FileEngine {
 /// Whether an operation changes a file.
 fn writes(op: &BlockOp) -> bool {
     matches!(op, BlockOp::Write { .. } | BlockOp::WriteZeroes { .. } | BlockOp::Discard { .. })
+}
+
+/// Whether an entry of `waiting` stands for an operation that waits.
+fn still_waits(ops: &Slab<Op>, (key, tag): (usize, IoTag)) -> bool {
+    ops.get(key).is_some_and(|op| op.tag == tag && matches!(op.location, Location::Waiting))
 }
 
 /// Queues an operation at the workers.
@@ -309,7 +330,8 @@ impl IoEngine for FileEngine {
     }
 
     fn cancel(&mut self, tag: IoTag) {
-        let Some((key, op)) = self.ops.iter_mut().find(|(_, op)| op.tag == tag) else { return };
+        let Some(&key) = self.tags.get(&tag) else { return };
+        let op = &mut self.ops[key];
         op.cancelled = true;
         let slot = op.slot;
         match (op.location, &mut self.ring) {

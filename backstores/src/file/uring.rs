@@ -31,8 +31,9 @@ pub(crate) struct Ring {
     ops: Slab<Running>,
     /// Number of these operations that may occupy a thread of the kernel each.
     threaded: usize,
-    /// Indices of operations that wait for space in the ring, in order.
-    backlog: VecDeque<usize>,
+    /// Operations that wait for space in the ring, in order: index and generation. One that was cancelled meanwhile has
+    /// another generation, or has ended.
+    backlog: VecDeque<(usize, u32)>,
     /// Indices of operations that were cancelled before the kernel received them.
     dropped: Vec<usize>,
     /// Number of requests of all kinds whose completion is not reaped.
@@ -178,8 +179,8 @@ impl Ring {
     /// Submits all operations that wait, by one system call unless there are more than the ring has entries.
     pub(crate) fn kick(&mut self) {
         loop {
-            while let Some(index) = self.backlog.front().copied() {
-                if !self.push_op(index) {
+            while let Some((index, generation)) = self.backlog.front().copied() {
+                if self.waits(index, generation) && !self.push_op(index) {
                     break;
                 }
                 self.backlog.pop_front();
@@ -211,43 +212,53 @@ impl Ring {
         self.entries = entries;
     }
 
-    /// Asks the kernel to cancel an operation. `reap` returns it in any case.
+    /// Asks the kernel to cancel an operation, with the next `kick`. `reap` returns it in any case.
     pub(crate) fn cancel(&mut self, RingKey(index): RingKey) {
         let Some(running) = self.ops.get_mut(index) else { return };
         if std::mem::replace(&mut running.cancelled, true) {
             return;
         }
-        if running.queued {
-            self.backlog.retain(|queued| *queued != index);
+        if std::mem::take(&mut running.queued) {
             self.dropped.push(index);
-            // The completion of the no-op makes the descriptor readable.
-            self.push_or_enter(&opcode::Nop::new().build().user_data(CANCEL));
+            if self.dropped.len() == 1 {
+                // The completion of the no-op makes the descriptor readable.
+                self.push_or_enter(&opcode::Nop::new().build().user_data(CANCEL));
+            }
         } else {
             let target = user_data(index, running.generation);
             self.push_or_enter(&opcode::AsyncCancel::new(target).build().user_data(CANCEL));
         }
-        self.kick();
+    }
+
+    /// Whether an entry of the backlog still stands for a request to push.
+    fn waits(&self, index: usize, generation: u32) -> bool {
+        self.ops.get(index).is_some_and(|running| running.queued && running.generation == generation)
     }
 
     /// Pushes an operation, or adds it to the backlog.
     fn enqueue(&mut self, index: usize) {
         if !self.backlog.is_empty() || !self.push_op(index) {
-            self.ops[index].queued = true;
-            self.backlog.push_back(index);
+            self.generation = self.generation.wrapping_add(1) & GENERATION_MASK;
+            let running = &mut self.ops[index];
+            (running.queued, running.generation) = (true, self.generation);
+            self.backlog.push_back((index, self.generation));
         }
     }
 
     /// Pushes the next request of an operation; returns `false` if the ring has no space.
     fn push_op(&mut self, index: usize) -> bool {
-        self.generation = self.generation.wrapping_add(1) & GENERATION_MASK;
+        let generation = self.generation.wrapping_add(1) & GENERATION_MASK;
         let running = &mut self.ops[index];
-        running.generation = self.generation;
         // Otherwise the kernel first tries the request on this thread.
         let is_async = running.file.ignores_nowait && !running.pausing;
         let flags = if is_async { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
-        let entry = running.request().flags(flags).user_data(user_data(index, self.generation));
+        let entry = running.request().flags(flags).user_data(user_data(index, generation));
         let pushed = self.push(&entry);
-        self.ops[index].queued = !pushed;
+        if pushed {
+            self.generation = generation;
+            let running = &mut self.ops[index];
+            (running.queued, running.generation) = (false, generation);
+        }
         pushed
     }
 
@@ -309,8 +320,12 @@ impl Ring {
 /// requests that do not complete.
 impl Drop for Ring {
     fn drop(&mut self) {
+        let mut unsent = std::mem::take(&mut self.dropped);
         let backlog = std::mem::take(&mut self.backlog);
-        for index in backlog.into_iter().chain(std::mem::take(&mut self.dropped)) {
+        unsent.extend(
+            backlog.iter().filter(|(index, generation)| self.waits(*index, *generation)).map(|entry| entry.0),
+        );
+        for index in unsent {
             self.ops.remove(index);
         }
         let mut indices: Vec<usize> = self.ops.iter().map(|(index, _)| index).collect();

@@ -52,7 +52,7 @@ pub struct Unit {
 }
 
 /// Identifies a job for [`Unit::cancel`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct JobId(u64);
 
 impl Workers {
@@ -128,8 +128,9 @@ impl Unit {
         let job = {
             let mut state = self.shared.state.lock();
             let jobs = &mut state.units[self.key].jobs;
-            let at = jobs.iter().position(|(known, _)| *known == id);
-            at.and_then(|at| jobs.remove(at))
+            // Jobs are queued in the order of their numbers.
+            let at = jobs.binary_search_by_key(&id, |(known, _)| *known);
+            at.ok().and_then(|at| jobs.remove(at))
         };
         if let Some((_, job)) = job {
             job.cancelled();
