@@ -15,7 +15,7 @@ use crate::cdb::persist::{ReservationType, ScopeType};
 /// Encodes READ KEYS data (SPC-4 6.15.2): PRGENERATION and the key of each registration.
 #[must_use]
 pub fn read_keys(generation: u32, keys: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    with_header(generation, keys.into_iter().flat_map(u64::to_be_bytes))
+    with_header(generation, |out| keys.into_iter().for_each(|key| out.extend(key.to_be_bytes())))
 }
 
 /// Decodes READ KEYS data, which may be truncated: PRGENERATION and the complete keys.
@@ -35,7 +35,7 @@ pub fn read_reservation(generation: u32, reservation: Option<(u64, ReservationTy
         let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
         [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, kind as u8, 0, 0]
     });
-    with_header(generation, descriptor.into_iter().flatten())
+    with_header(generation, |out| out.extend(descriptor.into_iter().flatten()))
 }
 
 /// Decodes READ RESERVATION data: PRGENERATION, and key and type if there is a reservation.
@@ -109,7 +109,7 @@ pub struct FullStatus {
 /// Encodes READ FULL STATUS data: PRGENERATION and the registrations.
 #[must_use]
 pub fn read_full_status(generation: u32, registrations: impl IntoIterator<Item = FullStatus>) -> Vec<u8> {
-    with_header(generation, registrations.into_iter().flat_map(|status| status.encode()))
+    with_header(generation, |out| registrations.into_iter().for_each(|status| status.encode(out)))
 }
 
 /// Decodes READ FULL STATUS data, which may be truncated: PRGENERATION and the complete registrations.
@@ -132,24 +132,24 @@ pub fn decode_full_status(bytes: &[u8]) -> Result<(u32, Vec<FullStatus>), PageEr
 }
 
 impl FullStatus {
-    fn encode(&self) -> Vec<u8> {
-        let transport_id = self.initiator.encode();
-        let mut out = Vec::with_capacity(24 + transport_id.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.key.to_be_bytes());
         out.extend([0; 4]);
         out.extend([u8::from(self.holds.is_some()), self.holds.map_or(0, |what| what.0), 0, 0, 0, 0]);
         out.extend(self.target_port.to_be_bytes());
-        out.extend((transport_id.len() as u32).to_be_bytes());
-        out.extend(transport_id);
-        out
+        let at = out.len();
+        out.extend([0; 4]);
+        self.initiator.encode_to(out);
+        let len = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&len.to_be_bytes());
     }
 }
 
-/// Encodes PRGENERATION and ADDITIONAL LENGTH before `rest`.
-fn with_header(generation: u32, rest: impl Iterator<Item = u8>) -> Vec<u8> {
+/// Encodes PRGENERATION and ADDITIONAL LENGTH before the `rest`.
+fn with_header(generation: u32, rest: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::from(generation.to_be_bytes());
     out.extend([0; 4]);
-    out.extend(rest);
+    rest(&mut out);
     let len = out.len() as u32 - 8;
     out[4..8].copy_from_slice(&len.to_be_bytes());
     out

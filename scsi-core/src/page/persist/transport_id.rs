@@ -21,6 +21,13 @@ impl TransportId {
     /// Encodes the TransportID; the name is NUL-terminated and padded to a multiple of four bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_to(&mut out);
+        out
+    }
+
+    /// Appends the encoded TransportID.
+    pub(super) fn encode_to(&self, out: &mut Vec<u8>) {
         let (format, name) = match self {
             Self::Port(name) => (1, name),
             Self::Device(name) => (0, name),
@@ -28,11 +35,10 @@ impl TransportId {
         let name = name.as_bytes();
         let name = &name[..name.len().min(NAME_LEN_MAX)];
         let len = (name.len() + 1).next_multiple_of(4).max(ADDITIONAL_LEN_MIN);
-        let mut out = vec![format << 6 | ISCSI, 0];
+        out.extend([format << 6 | ISCSI, 0]);
         out.extend((len as u16).to_be_bytes());
         out.extend(name);
-        out.resize(4 + len, 0);
-        out
+        out.resize(out.len() + len - name.len(), 0);
     }
 
     /// Decodes the TransportID at the start of `bytes`, which is at offset `at` of a parameter list. Returns it with its
