@@ -301,6 +301,11 @@ pub const BURST_LEN_MAX: u32 = 1024 * 1024;
 /// Hit by: engine. Scope: command. Over it: further operations wait. Seen: nowhere.
 pub const IN_FLIGHT_MAX: u8 = 32;
 
+/// Bytes of one read that are at the store or wait for those before them.
+///
+/// Hit by: initiator. Scope: command. Over it: further operations wait. Seen: nowhere.
+pub const READ_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Bytes that the long steps of one target may move in one turn of a loop.
 ///
 /// Hit by: initiator. Scope: target and turn of a loop. Over it: the command continues in the next turn. Seen: nowhere.
@@ -352,7 +357,7 @@ pub const EVENTS_MAX: usize = 256;
 
 /// Bytes that all connections of a loop together receive in a turn, and that they send. Several long writes fit, and their
 /// responses are sent together. Each received PDU counts as [`PDU_COST`] bytes more, and as many as the parameter data that
-/// it asks for.
+/// it asks for and the operations of a read that it submits.
 ///
 /// Hit by: initiator. Scope: loop and turn. Over it: the connection continues in the next turn. Seen:
 /// nowhere.

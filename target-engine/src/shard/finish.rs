@@ -26,7 +26,7 @@ impl TargetShard {
     pub(super) fn respond(&mut self, key: TaskKey, mut outcome: Outcome, env: &mut Env<'_>) {
         let parameter_len = outcome.data_in.len();
         if parameter_len > 0 {
-            self.parameter_bytes += parameter_len;
+            self.extra_cost += parameter_len;
             self.send_parameter_data(key, std::mem::take(&mut outcome.data_in));
         }
         self.leave(key, env);

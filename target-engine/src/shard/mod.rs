@@ -116,8 +116,8 @@ pub struct TargetShard {
     warnings: Warnings,
     /// Engines have operations that wait for `kick`.
     submitted: bool,
-    /// Bytes of parameter data that were sent since `receive` was called.
-    parameter_bytes: usize,
+    /// What was done since `receive` was called beyond the received PDUs: bytes of parameter data, and of submitted reads.
+    extra_cost: usize,
     events: Vec<ShardEvent>,
     next_tick: Option<Instant>,
 }
@@ -137,7 +137,7 @@ impl TargetShard {
             deadlines: Deadlines::default(),
             warnings: Warnings::default(),
             submitted: false,
-            parameter_bytes: 0,
+            extra_cost: 0,
             events: Vec::new(),
             next_tick: None,
         }

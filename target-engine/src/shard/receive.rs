@@ -21,7 +21,8 @@ use crate::limits::{PAYLOAD_BYTES_MAX, PDU_COST};
 pub struct Work {
     /// Complete PDUs.
     pub pdus: usize,
-    /// Their bytes, those of the parameter data that they asked for, and [`PDU_COST`] for each PDU.
+    /// Their bytes, those of the parameter data that they asked for and of reads that they submitted, and [`PDU_COST`] for
+    /// each PDU.
     pub cost: usize,
 }
 
@@ -72,14 +73,14 @@ impl TargetShard {
     ) -> (Work, usize) {
         let len = input.len();
         let mut pdus = 0;
-        self.parameter_bytes = 0;
+        self.extra_cost = 0;
         let done = |pdus, rest, extra| Work { pdus, cost: pdus * PDU_COST + (len - rest) + extra };
         let rest = loop {
             let Some(own) = self.sessions.connection_mut(connection) else { break 0 };
             if !own.is_open() {
                 break 0;
             }
-            if done(pdus, input.len(), self.parameter_bytes).cost >= most || own.has_too_much_to_send() {
+            if done(pdus, input.len(), self.extra_cost).cost >= most || own.has_too_much_to_send() {
                 break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {
@@ -96,7 +97,7 @@ impl TargetShard {
             }
         };
         self.run_enabled(env);
-        (done(pdus, rest, self.parameter_bytes), rest)
+        (done(pdus, rest, self.extra_cost), rest)
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use super::transfer::Progress;
 use super::transfer::kind::TransferKind;
 use crate::iscsi::connection::receive::Data;
 use crate::keys::{ConnectionIndex, TaskKey};
+use crate::limits::READ_BYTES_MAX;
 
 impl TargetShard {
     /// Does step after step until the command is done or has to wait. `borrowed` is the data of a plain write if it is
@@ -175,13 +176,14 @@ impl TargetShard {
         }
     }
 
-    /// Resumes the reads that wait for space in a connection's transmit ring. Returns true if more is left than there
-    /// is space for now. Call it after the connection's bytes were sent.
+    /// Resumes the reads that wait for space in a connection's transmit ring, until they have submitted
+    /// [`READ_BYTES_MAX`]. Returns true if more is left. Call it after the connection's bytes were sent.
     pub fn resume_reads(&mut self, connection: ConnectionIndex, env: &mut Env<'_>) -> bool {
+        self.extra_cost = 0;
         loop {
             let Some(own) = self.sessions.connection_mut(connection) else { return false };
             let Some(key) = own.first_paused_read() else { return false };
-            if own.is_ring_full() {
+            if own.is_ring_full() || self.extra_cost as u64 >= READ_BYTES_MAX {
                 return true;
             }
             match self.tasks.get_mut(key) {

@@ -357,3 +357,31 @@ fn inline_work_of_a_target_is_bounded_in_a_turn() {
     assert_eq!(before, 256 << 20);
     sockets.iter_mut().for_each(|socket| assert_eq!(read_all(socket), 6 * 48 + 20, "all are answered"));
 }
+
+#[test]
+fn reads_that_a_turn_submits_are_bounded() {
+    let store = Zeroes::default();
+    let reads = Arc::clone(&store.reads);
+    let (mut data_loop, mut sockets) = loop_with_sessions(store, 4);
+    for socket in &mut sockets {
+        send(socket, 1, &[0], 0);
+        for number in 2..8 {
+            // READ of 8 MiB.
+            send(socket, number, &[0x28, 0, 0, 0, 0, 0, 0, 0x40, 0, 0], 8 << 20);
+        }
+    }
+    let mut before = 0;
+    loop {
+        assert!(data_loop.turn());
+        let now = reads.load(Ordering::Relaxed);
+        // Of each session a received command and two that had to wait; and what follows completed operations.
+        let most = 4 * 3 * (crate::limits::READ_BYTES_MAX as usize >> 18) + crate::limits::REAPS_PER_TURN;
+        assert!(now - before <= most, "from {before} to {now}");
+        before = now;
+        sockets.iter_mut().for_each(|socket| _ = read_all(socket));
+        if data_loop.timeout().is_none() {
+            break;
+        }
+    }
+    assert_eq!(before, 4 * 6 * 32, "all are done");
+}

@@ -8,7 +8,7 @@ use super::{Progress, Transfer};
 use crate::iscsi::connection::respond::burst_left;
 use crate::iscsi::transmit::Payload;
 use crate::keys::TaskKey;
-use crate::limits::IN_FLIGHT_MAX;
+use crate::limits::{IN_FLIGHT_MAX, READ_BYTES_MAX};
 use crate::shard::TargetShard;
 use crate::shard::driver::Env;
 
@@ -33,7 +33,8 @@ impl TargetShard {
                 return transfer.over(Ok(IoDone::Done));
             }
             // Pieces that completed before one that is late count, too: they hold memory and numbers.
-            if usize::from(transfer.in_flight) + transfer.early.len() >= usize::from(IN_FLIGHT_MAX) {
+            let pieces = usize::from(transfer.in_flight) + transfer.early.len();
+            if pieces >= usize::from(IN_FLIGHT_MAX) || transfer.begun - transfer.done >= READ_BYTES_MAX {
                 return Progress::Waits;
             }
             if !connection.has_space_for(key, transfer.begun == 0) {
@@ -70,7 +71,10 @@ impl TargetShard {
                     env.pool.give(block);
                     return Progress::Over(Err(error));
                 }
-                None => self.submit(key, store, BlockOp::Read { offset, into: block }, env.engines),
+                None => {
+                    self.extra_cost += block_len;
+                    self.submit(key, store, BlockOp::Read { offset, into: block }, env.engines);
+                }
             }
         }
     }
