@@ -356,8 +356,8 @@ pub const LOOP_MESSAGES_MAX: usize = 4096;
 pub const EVENTS_MAX: usize = 256;
 
 /// Bytes that all connections of a loop together receive in a turn, and that they send. Several long writes fit, and their
-/// responses are sent together. Each received PDU counts as [`PDU_COST`] bytes more, and as many as the parameter data that
-/// it asks for and the operations of a read that it submits.
+/// responses are sent together. Each received PDU counts as [`PDU_COST`] bytes more, and as many as the data of reads and of
+/// parameters that it asks for.
 ///
 /// Hit by: initiator. Scope: loop and turn. Over it: the connection continues in the next turn. Seen:
 /// nowhere.
@@ -366,7 +366,7 @@ pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// What a PDU costs beyond its bytes: executing it takes as long as moving so many bytes.
 ///
 /// Hit by: initiator. Scope: PDU. Over it: see [`TURN_BYTES_MAX`]. Seen: nowhere.
-pub const PDU_COST: usize = 2048;
+pub const PDU_COST: usize = 4096;
 
 /// A connection's share of [`TURN_BYTES_MAX`] is a whole multiple of this: with less the system calls cost more than copying
 /// the data.

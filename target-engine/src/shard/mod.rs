@@ -116,7 +116,7 @@ pub struct TargetShard {
     warnings: Warnings,
     /// Engines have operations that wait for `kick`.
     submitted: bool,
-    /// What was done since `receive` was called beyond the received PDUs: bytes of parameter data, and of submitted reads.
+    /// What was done since `receive` was called beyond the received PDUs: bytes of parameter data and of reads.
     extra_cost: usize,
     events: Vec<ShardEvent>,
     next_tick: Option<Instant>,

@@ -21,8 +21,7 @@ use crate::limits::{PAYLOAD_BYTES_MAX, PDU_COST};
 pub struct Work {
     /// Complete PDUs.
     pub pdus: usize,
-    /// Their bytes, those of the parameter data that they asked for and of reads that they submitted, and [`PDU_COST`] for
-    /// each PDU.
+    /// Their bytes, those of the parameter data and of the reads that they asked for, and [`PDU_COST`] for each PDU.
     pub cost: usize,
 }
 
@@ -33,7 +32,6 @@ impl TargetShard {
     /// Executes PDUs until `most` work is done or the connection has too much to send. The bytes after the last executed
     /// PDU stay with the connection, which then [`has_unread`](crate::iscsi::connection::Connection::has_unread), until
     /// `receive_unread`.
-    #[inline]
     pub fn receive(
         &mut self,
         connection: ConnectionIndex,
@@ -63,7 +61,7 @@ impl TargetShard {
     }
 
     /// Executes the PDUs of `input`. Returns how much was done, and how many bytes are left for a later turn.
-    #[inline(always)]
+    #[inline(never)]
     fn execute_all(
         &mut self,
         connection: ConnectionIndex,
@@ -74,13 +72,12 @@ impl TargetShard {
         let len = input.len();
         let mut pdus = 0;
         self.extra_cost = 0;
-        let done = |pdus, rest, extra| Work { pdus, cost: pdus * PDU_COST + (len - rest) + extra };
         let rest = loop {
             let Some(own) = self.sessions.connection_mut(connection) else { break 0 };
             if !own.is_open() {
                 break 0;
             }
-            if done(pdus, input.len(), self.extra_cost).cost >= most || own.has_too_much_to_send() {
+            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.has_too_much_to_send() {
                 break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {
@@ -97,7 +94,7 @@ impl TargetShard {
             }
         };
         self.run_enabled(env);
-        (done(pdus, rest, self.extra_cost), rest)
+        (Work { pdus, cost: pdus * PDU_COST + len - rest + self.extra_cost }, rest)
     }
 
     #[inline]

@@ -176,7 +176,7 @@ impl TargetShard {
         }
     }
 
-    /// Resumes the reads that wait for space in a connection's transmit ring, until they have submitted
+    /// Resumes the reads that wait for space in a connection's transmit ring, until they have begun
     /// [`READ_BYTES_MAX`]. Returns true if more is left. Call it after the connection's bytes were sent.
     pub fn resume_reads(&mut self, connection: ConnectionIndex, env: &mut Env<'_>) -> bool {
         self.extra_cost = 0;

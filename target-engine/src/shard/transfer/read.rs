@@ -48,6 +48,7 @@ impl TargetShard {
             let offset = transfer.offset + transfer.begun;
             let (len, block_len) =
                 transfer.begin_read(max_burst, connection.segment_len(), alignment as usize);
+            self.extra_cost += len;
             let mut block = env.pool.take(block_len);
             let done = match transfer.in_flight {
                 0 => env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }),
@@ -71,10 +72,7 @@ impl TargetShard {
                     env.pool.give(block);
                     return Progress::Over(Err(error));
                 }
-                None => {
-                    self.extra_cost += block_len;
-                    self.submit(key, store, BlockOp::Read { offset, into: block }, env.engines);
-                }
+                None => self.submit(key, store, BlockOp::Read { offset, into: block }, env.engines),
             }
         }
     }
