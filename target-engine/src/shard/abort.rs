@@ -15,6 +15,15 @@ use super::task::{Aborted, Task};
 use super::units::UnitEntry;
 use crate::keys::{SessionIndex, TaskKey};
 
+/// Whose tasks are looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whose {
+    /// Those of all sessions.
+    All,
+    /// Those of one session.
+    Session(SessionIndex),
+}
+
 impl TargetShard {
     /// LOGICAL UNIT RESET.
     pub(super) fn reset_unit(
@@ -28,7 +37,8 @@ impl TargetShard {
             unit.port().reset();
         }
         let siblings = self.functions.siblings();
-        let wait = self.abort_and_wait(move |task| task.is_of(lun), then, (siblings, issuer), env);
+        let which = move |task: &Task| task.is_of(lun);
+        let wait = self.abort_and_wait(Whose::All, which, then, (siblings, issuer), env);
         self.reset_siblings(Reach { lun: Some(lun), nexuses: None }, wait);
     }
 
@@ -36,7 +46,7 @@ impl TargetShard {
     pub(super) fn reset_target(&mut self, then: Then, issuer: Option<SessionIndex>, env: &mut Env<'_>) {
         self.units.reset();
         let siblings = self.functions.siblings();
-        let wait = self.abort_and_wait(|_| true, then, (siblings, issuer), env);
+        let wait = self.abort_and_wait(Whose::All, |_| true, then, (siblings, issuer), env);
         self.reset_siblings(Reach::default(), wait);
     }
 
@@ -48,7 +58,7 @@ impl TargetShard {
         let reached = self.reached(&reach);
         let which = move |task: &Task| task.key() != key && reached(task);
         let siblings = self.functions.siblings();
-        let wait = self.abort_and_wait(which, Then::Resume(key), (siblings, None), env);
+        let wait = self.abort_and_wait(Whose::All, which, Then::Resume(key), (siblings, None), env);
         self.reset_siblings(reach, wait);
     }
 
@@ -76,7 +86,7 @@ impl TargetShard {
     /// Another loop of the target resets: aborts the commands here, too. `ResetDone` with `id` follows.
     pub fn sibling_reset(&mut self, reach: &Reach, id: u64, env: &mut Env<'_>) {
         let reached = self.reached(reach);
-        self.abort_and_wait(reached, Then::Sibling(id), (0, None), env);
+        self.abort_and_wait(Whose::All, reached, Then::Sibling(id), (0, None), env);
     }
 
     /// The commands of one sibling have ended; `wait` is the number of its `ResetSiblings`.
@@ -88,20 +98,34 @@ impl TargetShard {
     /// that asked for it, the issuer, end when the data that they asked for has arrived (RFC 7143 4.2.3.3).
     pub(super) fn abort_and_wait(
         &mut self,
+        whose: Whose,
         which: impl Fn(&Task) -> bool,
         then: Then,
         (others, issuer): (usize, Option<SessionIndex>),
         env: &mut Env<'_>,
     ) -> WaitIndex {
         let wait = self.functions.begin(then, others, env.now);
-        self.abort_where(which, &Aborted { waiters: vec![wait], issuer, ..Aborted::default() }, env);
+        let cause = Aborted { waiters: vec![wait], issuer, ..Aborted::default() };
+        self.abort_where(whose, which, &cause, env);
         self.wait_ended(wait);
         wait
     }
 
     /// Aborts tasks; those with operations at their store end when these have completed.
-    pub(super) fn abort_where(&mut self, which: impl Fn(&Task) -> bool, cause: &Aborted, env: &mut Env<'_>) {
-        let chosen: Vec<TaskKey> = self.tasks.iter().filter(|task| which(task)).map(Task::key).collect();
+    pub(super) fn abort_where(
+        &mut self,
+        whose: Whose,
+        which: impl Fn(&Task) -> bool,
+        cause: &Aborted,
+        env: &mut Env<'_>,
+    ) {
+        let key_of = |task: &Task| which(task).then_some(task.key());
+        let mut chosen: Vec<TaskKey> = match whose {
+            Whose::All => self.tasks.iter().filter_map(key_of).collect(),
+            Whose::Session(session) => self.tasks.of_session(session).filter_map(key_of).collect(),
+        };
+        // In the order in which a walk of all tasks finds them.
+        chosen.sort_unstable_by_key(|key| key.index());
         for key in chosen {
             self.abort(key, cause.clone(), env);
         }

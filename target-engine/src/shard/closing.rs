@@ -7,6 +7,7 @@ use scsi_core::lun::Lun;
 use scsi_core::store::Engines;
 
 use super::TargetShard;
+use super::abort::Whose;
 use super::driver::{Env, ShardEvent};
 use super::task::Aborted;
 use super::units::UnitLife;
@@ -79,7 +80,7 @@ impl TargetShard {
     pub(super) fn abort_late(&mut self, env: &mut Env<'_>) {
         while let Some(lun) = self.deadlines.take_late_unit(env.now) {
             let cause = Aborted { unit_gone: true, ..Aborted::default() };
-            self.abort_where(|task| task.is_of(lun), &cause, env);
+            self.abort_where(Whose::All, |task| task.is_of(lun), &cause, env);
         }
     }
 

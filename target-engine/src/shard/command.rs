@@ -45,8 +45,9 @@ impl TargetShard {
         };
         let ids = (connection, own.session());
         let direction = Direction::of(&command);
-        let key =
-            self.tasks.insert(|key| Task::new(key, ids, &command, &incoming.ahs, (direction, data_out)));
+        let key = self
+            .tasks
+            .insert(ids.1, |key| Task::new(key, ids, &command, &incoming.ahs, (direction, data_out)));
         let admitted = self.admit(key, command.attribute);
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);

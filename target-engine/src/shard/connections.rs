@@ -6,9 +6,10 @@ use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::pdu::AsyncEvent;
 
 use super::TargetShard;
+use super::abort::Whose;
 use super::driver::{Env, ShardEvent};
 use super::session::Session;
-use super::task::Aborted;
+use super::task::{Aborted, Task};
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, NewConnection, PingDue};
 use crate::keys::{ConnectionIndex, SessionIndex};
@@ -89,7 +90,8 @@ impl TargetShard {
         self.events.push(ShardEvent::ConnectionClosed(connection));
         self.functions.forget_connection(connection);
         self.sessions.end_drain(connection);
-        self.abort_where(|task| task.connection() == connection, &Aborted::default(), env);
+        let which = |task: &Task| task.connection() == connection;
+        self.abort_where(Whose::Session(session), which, &Aborted::default(), env);
         let Some(own) = self.sessions.get_mut(session) else { return };
         own.remove_connection(connection);
         own.drop_held(connection, env.pool);

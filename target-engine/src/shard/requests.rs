@@ -7,8 +7,9 @@ use iscsi_proto::pdu::{
 };
 
 use super::TargetShard;
+use super::abort::Whose;
 use super::driver::Env;
-use super::task::Aborted;
+use super::task::{Aborted, Task};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::login::{TargetAddress, TargetList, TargetRecord};
 use crate::iscsi::text_exchange::TextStep;
@@ -60,7 +61,8 @@ impl TargetShard {
             let reason = RejectReason::INVALID_PDU_FIELD;
             return self.reject(connection, bhs, reason, Data::Borrowed(&[]), env);
         };
-        let session = &self.sessions[self.sessions[connection].session()];
+        let own = self.sessions[connection].session();
+        let session = &self.sessions[own];
         let times = session.times();
         let of_session = session.connections();
         let (response, ended) = match request.reason {
@@ -74,7 +76,8 @@ impl TargetShard {
             }
             _ => (LogoutResponseCode::RECOVERY_NOT_SUPPORTED, Vec::new()),
         };
-        self.abort_where(|task| ended.contains(&task.connection()), &Aborted::default(), env);
+        let which = |task: &Task| ended.contains(&task.connection());
+        self.abort_where(Whose::Session(own), which, &Aborted::default(), env);
         let itt = request.itt;
         self.sessions.send(connection, |to, window| to.logout_response(itt, response, times, window));
         for other in ended {

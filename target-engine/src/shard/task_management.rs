@@ -5,6 +5,7 @@ use iscsi_proto::pdu::{self, Bhs, RejectReason, TaskFunction, TaskManagementRequ
 use scsi_core::lun::Lun;
 
 use super::TargetShard;
+use super::abort::Whose;
 use super::driver::Env;
 use super::functions::{Deferred, Then};
 use super::session::HeldPdu;
@@ -36,8 +37,8 @@ impl TargetShard {
             (TaskFunction::ABORT_TASK, _) => self.abort_task(connection, &request, then(false), env),
             (TaskFunction::ABORT_TASK_SET | TaskFunction::CLEAR_TASK_SET, Some(lun)) => {
                 // Each nexus has its own task set (TST 001b): clearing it is aborting it.
-                let which = move |task: &Task| task.session() == session && task.is_of(lun);
-                self.abort_and_wait(which, then(false), (0, issuer), env);
+                let which = move |task: &Task| task.is_of(lun);
+                self.abort_and_wait(Whose::Session(session), which, then(false), (0, issuer), env);
             }
             (TaskFunction::LOGICAL_UNIT_RESET, Some(lun)) => {
                 self.reset_unit(lun, then(false), issuer, env);
@@ -81,11 +82,12 @@ impl TargetShard {
         let Some(referenced) = request.referenced_task else {
             return self.answer_function(connection, request, TaskResponse::NO_TASK);
         };
-        let is_it = |task: &&Task| task.session() == session && task.itt() == referenced;
-        let found = self.tasks.iter().find(is_it).map(Task::key);
-        match found {
+        // The oldest, should there be several with the tag.
+        let found = self.tasks.of_session(session).filter(|task| task.itt() == referenced).last();
+        match found.map(Task::key) {
             Some(found) => {
-                self.abort_and_wait(move |task| task.key() == found, then, (0, None), env);
+                let which = move |task: &Task| task.key() == found;
+                self.abort_and_wait(Whose::Session(session), which, then, (0, None), env);
             }
             None => {
                 let unseen = self.forget_unseen(session, request, env);

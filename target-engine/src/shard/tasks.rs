@@ -1,4 +1,4 @@
-//! The running commands of a shard by their keys.
+//! The running commands of a shard by their keys, and those of each session.
 
 use std::ops::{Index, IndexMut};
 
@@ -6,29 +6,76 @@ use iscsi_proto::ids::Ttt;
 use slab::Slab;
 
 use super::task::Task;
-use crate::keys::TaskKey;
+use crate::keys::{SessionIndex, TaskKey};
 
 /// All tasks of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     slab: Slab<Task>,
     generation: u16,
+    /// By index of a task: its neighbours in the list of its session.
+    links: Vec<Links>,
+    /// By index of a session: its newest task.
+    newest: Vec<u32>,
 }
 
+/// The neighbours of a task in the list of its session.
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    newer: u32,
+    older: u32,
+}
+
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+
 impl Tasks {
-    /// Adds the task that `make` makes for its key.
+    /// Adds the task of a session that `make` makes for its key.
     #[inline]
-    pub(super) fn insert(&mut self, make: impl FnOnce(TaskKey) -> Task) -> TaskKey {
+    pub(super) fn insert(&mut self, session: SessionIndex, make: impl FnOnce(TaskKey) -> Task) -> TaskKey {
         self.generation = self.generation.wrapping_add(1);
         let key = TaskKey::new(self.slab.vacant_key(), self.generation);
         self.slab.insert(make(key));
+        self.link(key.index(), session);
         key
+    }
+
+    /// Adds a task to the list of its session.
+    #[inline]
+    fn link(&mut self, index: usize, session: SessionIndex) {
+        if self.links.len() <= index {
+            self.links.resize(index + 1, Links { newer: NONE, older: NONE });
+        }
+        if self.newest.len() <= session.get() {
+            self.newest.resize(session.get() + 1, NONE);
+        }
+        let older = std::mem::replace(&mut self.newest[session.get()], index as u32);
+        self.links[index] = Links { newer: NONE, older };
+        if let Some(links) = self.links.get_mut(older as usize) {
+            links.newer = index as u32;
+        }
     }
 
     /// Removes a task.
     #[inline]
     pub(super) fn remove(&mut self, key: TaskKey) -> Task {
+        let session = self[key].session();
+        let Links { newer, older } = self.links[key.index()];
+        match self.links.get_mut(newer as usize) {
+            Some(links) => links.older = older,
+            None => self.newest[session.get()] = older,
+        }
+        if let Some(links) = self.links.get_mut(older as usize) {
+            links.newer = newer;
+        }
         self.slab.remove(key.index())
+    }
+
+    /// The tasks of a session, the newest first.
+    pub(super) fn of_session(&self, session: SessionIndex) -> impl Iterator<Item = &Task> {
+        let newest = self.newest.get(session.get()).copied();
+        let older = |index: &u32| self.links.get(*index as usize).map(|links| links.older);
+        std::iter::successors(newest, older).map_while(|index| self.slab.get(index as usize))
     }
 
     /// The task, if it has not ended.
