@@ -32,9 +32,7 @@ impl TargetShard {
             if transfer.begun == transfer.len {
                 return transfer.over(Ok(IoDone::Done));
             }
-            // Pieces that completed before one that is late count, too: they hold memory and numbers.
-            let pieces = usize::from(transfer.in_flight) + transfer.early.len();
-            if pieces >= usize::from(IN_FLIGHT_MAX) || transfer.begun - transfer.done >= READ_BYTES_MAX {
+            if transfer.has_enough_out() {
                 return Progress::Waits;
             }
             if !connection.has_space_for(key, transfer.begun == 0) {
@@ -102,6 +100,14 @@ impl TargetShard {
 }
 
 impl Transfer {
+    /// Whether a read must not begin another piece. Pieces that completed before one that is late count, too: they hold
+    /// memory and numbers.
+    #[inline(always)]
+    fn has_enough_out(&self) -> bool {
+        let pieces = usize::from(self.in_flight) + self.early.len();
+        pieces >= usize::from(IN_FLIGHT_MAX) || self.begun - self.done >= READ_BYTES_MAX
+    }
+
     /// Begins the next piece of a read: how much of it is sent, and how much is read for that, in bytes.
     #[inline(always)]
     fn begin_read(&mut self, max_burst: u32, segment_len: usize, alignment: usize) -> (usize, usize) {
