@@ -4,12 +4,13 @@
 //! - [`receive`]: from bytes to complete PDUs
 //! - [`data_out`]: the sequence of one command's Data-Out and R2Ts
 //! - [`respond`]: response PDUs with their numbers
-//! - `socket`: bytes that the driver receives and sends
+//! - `socket`, `unread`: bytes that the driver receives and sends
 
 pub mod data_out;
 pub mod receive;
 pub mod respond;
 mod socket;
+mod unread;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use iscsi_proto::pdu::TextRequest;
 use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
-use self::socket::Unread;
+use self::unread::Unread;
 use crate::buffers::Pool;
 use crate::iscsi::login::TargetList;
 use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};

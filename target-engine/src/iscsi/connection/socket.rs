@@ -3,32 +3,12 @@
 use std::io::IoSlice;
 
 use iscsi_proto::frame::FrameError;
-use scsi_core::store::Block;
 
 use super::Connection;
 use super::receive::Incoming;
+use super::unread::Unread;
 use crate::buffers::Pool;
 use crate::limits::TRANSMIT_BYTES_MAX;
-
-/// Received bytes that wait for a later turn, in a block of the pool.
-#[derive(Debug)]
-pub(crate) struct Unread {
-    block: Block,
-    /// Where they begin in the block.
-    start: usize,
-}
-
-impl Unread {
-    /// The bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.block[self.start..]
-    }
-
-    /// Gives the block back to the pool.
-    pub(crate) fn give_back(self, pool: &mut Pool) {
-        pool.give(self.block);
-    }
-}
 
 impl Connection {
     /// Whether the driver must not read from its socket now: it is not open, or too many responses wait to be sent.
@@ -72,9 +52,7 @@ impl Connection {
 
     /// Keeps received bytes for a later turn, at most [`SEGMENT_LEN_MAX`](crate::limits::SEGMENT_LEN_MAX).
     pub(crate) fn keep_unread(&mut self, bytes: &[u8], pool: &mut Pool) {
-        let mut block = pool.take(bytes.len());
-        block.copy_from_slice(bytes);
-        self.unread = Some(Unread { block, start: 0 });
+        self.unread = Some(Unread::copy(bytes, pool));
     }
 
     /// Takes out the bytes that waited.
@@ -83,9 +61,8 @@ impl Connection {
     }
 
     /// Keeps the last `len` of the bytes that were taken out.
-    pub(crate) fn put_back_unread(&mut self, mut unread: Unread, len: usize) {
-        unread.start = unread.block.len() - len;
-        self.unread = Some(unread);
+    pub(crate) fn put_back_unread(&mut self, unread: Unread, len: usize) {
+        self.unread = Some(unread.last(len));
     }
 
     /// Takes the next complete PDU from the beginning of `input`, see [`Receiver::next`].
