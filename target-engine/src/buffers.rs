@@ -1,32 +1,90 @@
 //! The payload buffers of a loop: page-aligned blocks by size class. The block freed last is used first, so that used blocks
 //! stay in the cache. Once warm, nothing is allocated.
+//!
+//! Every session has an [`Account`] of the bytes that it holds. [`Pool::may_take`] is the one rule by which a session gets
+//! more of them.
 
 use scsi_core::store::Block;
 
-use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX};
+use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX, SESSION_BYTES_MIN};
 
-/// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes are in use.
+/// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes are in use, by whom.
 #[derive(Debug, Default)]
 pub struct Pool {
     classes: [Vec<Block>; CLASSES],
     idle_bytes: usize,
     used_bytes: usize,
     reserved_bytes: usize,
+    /// Bytes in use for what was received and not executed. They do not count against the budget.
+    unexecuted_bytes: usize,
     /// Bytes in use at stores that hang. They do not count against the budget.
     written_off: usize,
+    /// Bytes that each account holds, by its index. They may be negative for a moment, while an account is written off.
+    accounts: Vec<isize>,
+    /// Indices of closed accounts.
+    closed: Vec<u16>,
+    /// Accounts that hold something.
+    holders: usize,
+}
+
+/// The bytes that one session holds: its blocks, and what is set aside for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Account(u16);
+
+impl Account {
+    /// No account: what a connection has received and not executed. It has at most two such blocks: the data of a PDU that
+    /// is still arriving, and bytes that wait for a later turn.
+    pub const NONE: Self = Self(u16::MAX);
 }
 
 const SMALLEST_SHIFT: u32 = 12;
 const CLASSES: usize = (SEGMENT_LEN_MAX.ilog2() - SMALLEST_SHIFT + 1) as usize;
 
 impl Pool {
-    /// Takes a block with a length of `len` bytes. It holds data of its last use, so every byte must be written before it
-    /// is sent.
+    /// Opens an account for a session.
+    pub fn open(&mut self) -> Account {
+        if let Some(index) = self.closed.pop() {
+            return Account(index);
+        }
+        // More sessions than indices cannot be: their handles have 16 bits, too.
+        let index = self.accounts.len().min(usize::from(u16::MAX - 1)) as u16;
+        self.accounts.resize(usize::from(index) + 1, 0);
+        Account(index)
+    }
+
+    /// Closes the account of a session that holds nothing any more.
+    pub fn close(&mut self, account: Account) {
+        debug_assert_eq!(self.held_by(account), 0, "a session gives everything back before it ends");
+        self.count(account, -self.held_by(account));
+        self.closed.push(account.0);
+    }
+
+    /// Whether a session may hold so many bytes more.
+    ///
+    /// Half of the budget is for whoever comes. Of the other half a session gets what its share allows: the budget divided
+    /// by the sessions that hold something. Whatever others hold, a session has [`SESSION_BYTES_MIN`].
+    #[inline]
+    #[must_use]
+    pub fn may_take(&self, account: Account, bytes: usize) -> bool {
+        let all = self.counted_bytes() + self.reserved_bytes + bytes;
+        all <= PAYLOAD_BYTES_MAX / 2 || self.may_take_when_short(account, bytes, all)
+    }
+
+    #[cold]
+    fn may_take_when_short(&self, account: Account, bytes: usize, all: usize) -> bool {
+        let held = usize::try_from(self.held_by(account)).unwrap_or(0);
+        let own = held + bytes;
+        let share = PAYLOAD_BYTES_MAX / (self.holders + usize::from(held == 0)).max(1);
+        own <= SESSION_BYTES_MIN || all <= PAYLOAD_BYTES_MAX && own <= share
+    }
+
+    /// Takes a block with a length of `len` bytes, which counts for the account. It holds data of its last use, so every
+    /// byte must be written before it is sent.
     ///
     /// # Panics
     /// `len` is above [`SEGMENT_LEN_MAX`].
     #[inline]
-    pub fn take(&mut self, len: usize) -> Block {
+    pub fn take(&mut self, len: usize, account: Account) -> Block {
         let class = class_of(len);
         let mut block = match self.classes[class].pop() {
             Some(block) => {
@@ -37,6 +95,8 @@ impl Pool {
         };
         self.used_bytes += block.capacity();
         block.set_len(len);
+        block.set_owner(account.0);
+        self.count(account, block.capacity() as isize);
         block
     }
 
@@ -44,6 +104,7 @@ impl Pool {
     #[inline(always)]
     pub fn give(&mut self, block: Block) {
         self.used_bytes = self.used_bytes.saturating_sub(block.capacity());
+        self.count(Account(block.owner()), -(block.capacity() as isize));
         let class = class_of(block.capacity());
         if self.idle_bytes < POOL_IDLE_BYTES_MAX && block.capacity() == 1 << (class as u32 + SMALLEST_SHIFT) {
             self.idle_bytes += block.capacity();
@@ -51,47 +112,74 @@ impl Pool {
         }
     }
 
-    /// Stops counting `bytes` of blocks that were taken and will not be given back.
-    pub fn lose(&mut self, bytes: usize) {
-        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+    /// Counts a block of [`Account::NONE`] for an account: its data has arrived.
+    #[inline]
+    pub fn assign(&mut self, block: &mut Block, account: Account) {
+        self.count(Account(block.owner()), -(block.capacity() as isize));
+        block.set_owner(account.0);
+        self.count(account, block.capacity() as isize);
     }
 
-    /// Sets `bytes` of the budget aside for data to be asked for. Returns false if the budget has not enough left; but if
+    #[inline]
+    fn count(&mut self, account: Account, bytes: isize) {
+        match self.accounts.get_mut(usize::from(account.0)) {
+            Some(held) => {
+                self.holders -= usize::from(*held > 0);
+                *held += bytes;
+                self.holders += usize::from(*held > 0);
+            }
+            None => self.unexecuted_bytes = self.unexecuted_bytes.saturating_add_signed(bytes),
+        }
+    }
+
+    /// Stops counting `bytes` of blocks that were taken and will not be given back.
+    pub fn lose(&mut self, bytes: usize, account: Account) {
+        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+        self.count(account, -(bytes as isize));
+    }
+
+    /// Sets `bytes` of the budget aside for data to be asked for. Returns false if the session may not take them; but if
     /// nothing else is set aside, any number is granted.
-    pub fn reserve(&mut self, bytes: usize) -> bool {
-        let wanted = self.counted_bytes() + self.reserved_bytes + bytes;
-        let fits = wanted <= PAYLOAD_BYTES_MAX || self.reserved_bytes == 0;
+    pub fn reserve(&mut self, bytes: usize, account: Account) -> bool {
+        let fits = self.reserved_bytes == 0 || self.may_take(account, bytes);
         if fits {
             self.reserved_bytes += bytes;
+            self.count(account, bytes as isize);
         }
         fits
     }
 
     /// Sets `bytes` aside even beyond the budget.
-    pub fn reserve_anyway(&mut self, bytes: usize) {
+    pub fn reserve_anyway(&mut self, bytes: usize, account: Account) {
         self.reserved_bytes += bytes;
+        self.count(account, bytes as isize);
     }
 
     /// Releases bytes that were set aside, because their data has arrived or will not arrive.
-    pub fn release(&mut self, bytes: usize) {
+    pub fn release(&mut self, bytes: usize, account: Account) {
         debug_assert!(bytes <= self.reserved_bytes, "released bytes were reserved");
         self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+        self.count(account, -(bytes as isize));
     }
 
-    /// Stops counting bytes at a store that hangs against the budget. Bytes beyond a second budget still count.
-    pub fn write_off(&mut self, bytes: usize) {
+    /// Stops counting bytes at a store that hangs. Bytes beyond a second budget still count against the budget.
+    pub fn write_off(&mut self, bytes: usize, account: Account) {
         self.written_off += bytes;
+        self.count(account, -(bytes as isize));
     }
 
     /// Reverses `write_off`: the store has answered.
-    pub fn count_again(&mut self, bytes: usize) {
+    pub fn count_again(&mut self, bytes: usize, account: Account) {
         self.written_off = self.written_off.saturating_sub(bytes);
+        self.count(account, bytes as isize);
     }
 
     /// Bytes of taken blocks that count against the budget.
+    #[inline]
     #[must_use]
     pub fn counted_bytes(&self) -> usize {
-        self.used_bytes.saturating_sub(self.written_off.min(PAYLOAD_BYTES_MAX))
+        let written_off = self.written_off.min(PAYLOAD_BYTES_MAX);
+        self.used_bytes.saturating_sub(written_off + self.unexecuted_bytes)
     }
 
     /// Bytes of taken blocks.
@@ -104,6 +192,12 @@ impl Pool {
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes
+    }
+
+    /// Bytes that an account holds.
+    #[must_use]
+    pub fn held_by(&self, account: Account) -> isize {
+        self.accounts.get(usize::from(account.0)).copied().unwrap_or_default()
     }
 }
 
@@ -118,15 +212,21 @@ fn class_of(len: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn pool() -> (Pool, Account) {
+        let mut pool = Pool::default();
+        let account = pool.open();
+        (pool, account)
+    }
+
     #[test]
     fn the_block_freed_last_is_taken_first() {
-        let mut pool = Pool::default();
-        let (one, two) = (pool.take(4096), pool.take(3000));
+        let (mut pool, account) = pool();
+        let (one, two) = (pool.take(4096, account), pool.take(3000, account));
         let at = two.as_ptr();
         assert_eq!((two.len(), two.capacity(), pool.used_bytes()), (3000, 4096, 8192));
         pool.give(one);
         pool.give(two);
-        assert_eq!(pool.take(1).as_ptr(), at);
+        assert_eq!(pool.take(1, account).as_ptr(), at);
     }
 
     #[test]
@@ -134,31 +234,66 @@ mod tests {
         for (len, capacity) in
             [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (SEGMENT_LEN_MAX, SEGMENT_LEN_MAX)]
         {
-            assert_eq!(Pool::default().take(len).capacity(), capacity, "{len}");
+            assert_eq!(Pool::default().take(len, Account::NONE).capacity(), capacity, "{len}");
         }
     }
 
     #[test]
     fn reservations_are_bounded_by_the_budget() {
-        let mut pool = Pool::default();
-        assert!(pool.reserve(PAYLOAD_BYTES_MAX));
-        assert!(!pool.reserve(1));
-        pool.release(PAYLOAD_BYTES_MAX);
-        assert!(pool.reserve(1));
+        let (mut pool, account) = pool();
+        assert!(pool.reserve(PAYLOAD_BYTES_MAX, account));
+        assert!(!pool.reserve(1, account));
+        pool.release(PAYLOAD_BYTES_MAX, account);
+        assert!(pool.reserve(1, account));
+    }
+
+    #[test]
+    fn a_session_gets_its_share_and_always_its_minimum() {
+        let (mut pool, first) = pool();
+        let (second, third) = (pool.open(), pool.open());
+        pool.reserve_anyway(PAYLOAD_BYTES_MAX / 2, first);
+        assert!(pool.may_take(first, PAYLOAD_BYTES_MAX / 2), "nobody else holds anything");
+        pool.reserve_anyway(1, second);
+        assert!(!pool.may_take(first, 1), "half of the budget is its share");
+        assert!(pool.may_take(second, PAYLOAD_BYTES_MAX / 2 - 1));
+        pool.reserve_anyway(PAYLOAD_BYTES_MAX / 2 - 1, second);
+        assert!(!pool.may_take(second, 1));
+        assert!(pool.may_take(third, SESSION_BYTES_MIN) && !pool.may_take(third, SESSION_BYTES_MIN + 1));
+        pool.release(PAYLOAD_BYTES_MAX / 2, first);
+        assert!(
+            pool.may_take(third, PAYLOAD_BYTES_MAX / 2) && !pool.may_take(third, PAYLOAD_BYTES_MAX / 2 + 1)
+        );
+        pool.close(first);
+        assert_eq!(pool.open(), first, "its index is used again");
+    }
+
+    #[test]
+    fn data_that_is_still_arriving_leaves_the_budget_to_others() {
+        let (mut pool, account) = pool();
+        let arriving: Vec<_> = (0..2 * PAYLOAD_BYTES_MAX / SEGMENT_LEN_MAX)
+            .map(|_| pool.take(SEGMENT_LEN_MAX, Account::NONE))
+            .collect();
+        assert!(pool.may_take(account, PAYLOAD_BYTES_MAX / 2));
+        for mut block in arriving {
+            pool.assign(&mut block, account);
+            assert_eq!(pool.held_by(account), SEGMENT_LEN_MAX as isize);
+            pool.give(block);
+        }
+        assert_eq!((pool.used_bytes(), pool.counted_bytes(), pool.held_by(account)), (0, 0, 0));
     }
 
     #[test]
     fn written_off_bytes_do_not_count_up_to_a_second_budget() {
-        let mut pool = Pool::default();
+        let (mut pool, account) = pool();
         let blocks: Vec<_> =
-            (0..PAYLOAD_BYTES_MAX / SEGMENT_LEN_MAX).map(|_| pool.take(SEGMENT_LEN_MAX)).collect();
-        assert!(pool.reserve(0) && pool.reserve(1), "the first reservation is never refused");
-        assert!(!pool.reserve(1));
-        pool.write_off(SEGMENT_LEN_MAX);
-        assert!(pool.reserve(SEGMENT_LEN_MAX - 1) && !pool.reserve(1));
-        pool.write_off(2 * PAYLOAD_BYTES_MAX);
+            (0..PAYLOAD_BYTES_MAX / SEGMENT_LEN_MAX).map(|_| pool.take(SEGMENT_LEN_MAX, account)).collect();
+        assert!(pool.reserve(1, account), "the first reservation is never refused");
+        assert!(!pool.reserve(1, account));
+        pool.write_off(SEGMENT_LEN_MAX, account);
+        assert!(pool.reserve(SEGMENT_LEN_MAX - 1, account) && !pool.reserve(1, account));
+        pool.write_off(2 * PAYLOAD_BYTES_MAX, account);
         assert_eq!(pool.counted_bytes(), 0);
-        pool.count_again(2 * PAYLOAD_BYTES_MAX + SEGMENT_LEN_MAX);
+        pool.count_again(2 * PAYLOAD_BYTES_MAX + SEGMENT_LEN_MAX, account);
         assert_eq!(pool.counted_bytes(), PAYLOAD_BYTES_MAX);
         blocks.into_iter().for_each(|block| pool.give(block));
     }

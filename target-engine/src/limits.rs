@@ -230,11 +230,17 @@ pub const SEGMENT_LEN_MAX: usize = 256 * 1024;
 /// Hit by: initiator. Scope: PDU. Over it: cannot be exceeded. Seen: nowhere.
 pub const AHS_LEN_MAX: u32 = 255 * 4;
 
-/// The budget of a loop for payload: bytes in use and asked for, beyond which no more is asked for.
+/// The budget of a loop for payload: bytes in use and asked for. While half of it is in use, a session that holds more than
+/// the budget divided by the sessions that hold something gets no more.
 ///
-/// Hit by: initiator. Scope: loop. Over it: writes wait for memory; from twice as much on a command with immediate data
+/// Hit by: initiator. Scope: loop. Over it: writes and reads of the session wait for memory; its command with immediate data
 /// gets TASK SET FULL. Seen: log if a connection is closed because of data ahead of its turn.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a session may hold whatever others hold, in bytes. Beyond it the data of one R2T is always asked for.
+///
+/// Hit by: initiator. Scope: session. Over it: see [`PAYLOAD_BYTES_MAX`]. Seen: nowhere.
+pub const SESSION_BYTES_MIN: usize = 256 * 1024;
 
 /// Free buffers that one loop keeps, in bytes.
 ///

@@ -144,7 +144,7 @@ impl Bare {
         let mut env = Env { engines: &mut engines, pool: &mut pool, now };
         let lun = Lun::new(1).expect("1 is a LUN");
         shard.add_unit(lun, unit, &mut env).expect("a store of this kind can always be attached");
-        let connection = Self::connect(&mut shard, now);
+        let connection = Self::connect(&mut shard, &mut env);
         let mut bare = Self { shard, pool, engines, now, connection, cmd_sn: FIRST, done: Vec::new() };
         // The first command reports the power-on attention.
         bare.put(&mut Batch::reads(BLOCK_LEN));
@@ -152,7 +152,7 @@ impl Bare {
         bare
     }
 
-    fn connect(shard: &mut TargetShard, now: Instant) -> ConnectionIndex {
+    fn connect(shard: &mut TargetShard, env: &mut Env<'_>) -> ConnectionIndex {
         let session = SessionParams { initial_r2t: false, ..SessionParams::default() };
         let connection = ConnectionParams {
             max_recv_data_segment_len: 256 << 10,
@@ -173,7 +173,7 @@ impl Bare {
             stats: Arc::default(),
         };
         let session = Session::new(Tsih(1), nexus, &session, FIRST, BATCH, Arc::default());
-        shard.open(session, new, now)
+        shard.open(session, new, env)
     }
 
     /// Receives a batch and takes all of its responses.

@@ -8,7 +8,9 @@ pub struct IoTag(pub u64);
 #[derive(Debug)]
 pub struct Block {
     bytes: Box<[u8]>,
-    start: u32,
+    start: u16,
+    /// The account of its pool that it counts for.
+    owner: u16,
     /// Length of the block when it was submitted.
     lent_len: u32,
     len: usize,
@@ -24,8 +26,8 @@ impl Block {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let bytes = vec![0; capacity + BLOCK_ALIGNMENT].into_boxed_slice();
-        let start = bytes.as_ptr().align_offset(BLOCK_ALIGNMENT).min(BLOCK_ALIGNMENT) as u32;
-        Self { bytes, start, lent_len: 0, len: capacity, lent_for: 0 }
+        let start = bytes.as_ptr().align_offset(BLOCK_ALIGNMENT).min(BLOCK_ALIGNMENT) as u16;
+        Self { bytes, start, owner: 0, lent_len: 0, len: capacity, lent_for: 0 }
     }
 
     /// Capacity in bytes.
@@ -43,6 +45,19 @@ impl Block {
     pub fn set_len(&mut self, len: usize) {
         assert!(len <= self.capacity(), "a block's length is within its capacity");
         self.len = len;
+    }
+
+    /// Notes the account of its pool that the block counts for. Layers must not call it.
+    #[inline]
+    pub fn set_owner(&mut self, owner: u16) {
+        self.owner = owner;
+    }
+
+    /// The account that was set with [`Block::set_owner`]; 0 for a new block.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self) -> u16 {
+        self.owner
     }
 
     /// Notes the operation that the block is submitted with, for [`Block::is_lent_for`]. Layers must not call it.
@@ -64,14 +79,14 @@ impl std::ops::Deref for Block {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start as usize..self.start as usize + self.len]
+        &self.bytes[usize::from(self.start)..usize::from(self.start) + self.len]
     }
 }
 
 impl std::ops::DerefMut for Block {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start as usize..self.start as usize + self.len]
+        &mut self.bytes[usize::from(self.start)..usize::from(self.start) + self.len]
     }
 }
 

@@ -179,9 +179,10 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffers::Account;
 
     fn block(pool: &mut Pool, fill: u8, len: usize) -> Payload {
-        let mut block = pool.take(len);
+        let mut block = pool.take(len, Account::NONE);
         block.fill(fill);
         Payload::Block(block)
     }

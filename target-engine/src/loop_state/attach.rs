@@ -86,7 +86,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let depth = shard.settings().max_queue_cmd;
         let stats = Arc::clone(&attach.session_stats);
         let session = Session::new(attach.tsih, nexus, &login.session, login.next_cmd_sn, depth, stats);
-        Some(shard.open(session, new, self.resources.now))
+        Some(shard.open(session, new, &mut self.resources.env()))
     }
 
     /// Refuses a login whose target or session has ended meanwhile, or whose socket cannot be watched. The response is

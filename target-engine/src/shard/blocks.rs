@@ -2,7 +2,7 @@
 
 use scsi_core::store::Block;
 
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::limits::SEGMENT_LEN_MAX;
 
 /// Data-Out in the order of arrival, without gaps. Nearly all commands have one block.
@@ -26,13 +26,20 @@ impl Blocks {
         self.count += 1;
     }
 
-    /// Copies `data` behind the other data. New blocks are made for up to `remaining` bytes, `data` included.
-    pub(super) fn append(&mut self, mut data: &[u8], mut remaining: usize, pool: &mut Pool) {
+    /// Copies `data` behind the other data. New blocks, which count for `account`, are made for up to `remaining` bytes,
+    /// `data` included.
+    pub(super) fn append(
+        &mut self,
+        mut data: &[u8],
+        mut remaining: usize,
+        account: Account,
+        pool: &mut Pool,
+    ) {
         while !data.is_empty() {
             let has_space = self.last_mut().is_some_and(|last| last.len() < last.capacity());
             if !has_space {
                 let len = remaining.clamp(data.len().min(SEGMENT_LEN_MAX), SEGMENT_LEN_MAX);
-                let mut block = pool.take(len);
+                let mut block = pool.take(len, account);
                 block.set_len(0);
                 self.push(block);
             }
@@ -130,10 +137,11 @@ mod tests {
     #[test]
     fn appended_data_is_contiguous_and_comes_back_in_order() {
         let mut pool = Pool::default();
+        let account = pool.open();
         let mut blocks = Blocks::default();
         let data: Vec<u8> = (0..SEGMENT_LEN_MAX + 5000).map(|n| (n % 251) as u8).collect();
         for chunk in data.chunks(1000) {
-            blocks.append(chunk, data.len(), &mut pool);
+            blocks.append(chunk, data.len(), account, &mut pool);
         }
         assert_eq!(blocks.front().len(), SEGMENT_LEN_MAX);
         let mut at = 0;
@@ -151,8 +159,9 @@ mod tests {
     #[test]
     fn short_data_gets_a_small_block() {
         let mut pool = Pool::default();
+        let account = pool.open();
         let mut blocks = Blocks::default();
-        blocks.append(&[1; 24], 24, &mut pool);
+        blocks.append(&[1; 24], 24, account, &mut pool);
         assert_eq!(blocks.next().unwrap().capacity(), 4096);
         blocks.clear(&mut pool);
         assert_eq!(pool.used_bytes(), 0);

@@ -12,7 +12,7 @@ use crate::direction::{self, Direction};
 use crate::iscsi::connection::data_out::{DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::keys::{ConnectionIndex, TaskKey};
-use crate::limits::{DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{DATA_OUT_LEN_MAX, IMMEDIATE_TASKS_MAX, PARAMETER_LIST_LEN_MAX};
 
 impl TargetShard {
     /// A SCSI Command whose turn it is.
@@ -43,7 +43,8 @@ impl TargetShard {
             Ok(progress) => (progress, None),
             Err(fault) => (DataOutProgress::broken(last), Some(fault)),
         };
-        let ids = (connection, own.session());
+        let account = session.account();
+        let ids = (connection, own.session(), account);
         let direction = Direction::of(&command);
         let key = self
             .tasks
@@ -57,8 +58,8 @@ impl TargetShard {
             incoming.data.discard(env.pool);
             return self.finish(key, direction::refusal(), env);
         }
-        if data_len > 0 && env.pool.counted_bytes() >= 2 * PAYLOAD_BYTES_MAX {
-            // No budget bounds the data that many commands send unasked; this does.
+        if data_len > 0 && !env.pool.may_take(account, 0) {
+            // Data that comes unasked is refused only to a session that has more than its share.
             incoming.data.discard(env.pool);
             let full = Outcome { status: Status::TaskSetFull, sense: None, data_in: Vec::new() };
             return self.finish(key, full, env);

@@ -1,6 +1,6 @@
 //! Sessions and connections: how they begin and end, and how much time an initiator gets for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::pdu::AsyncEvent;
@@ -16,10 +16,16 @@ use crate::keys::{ConnectionIndex, SessionIndex};
 
 impl TargetShard {
     /// Begins a session with its first connection.
-    pub fn open(&mut self, session: Session, connection: NewConnection<'_>, now: Instant) -> ConnectionIndex {
+    pub fn open(
+        &mut self,
+        mut session: Session,
+        connection: NewConnection<'_>,
+        env: &mut Env<'_>,
+    ) -> ConnectionIndex {
+        session.set_account(env.pool.open());
         let index = self.sessions.insert(session);
         self.units.attach(index, &self.sessions[index]);
-        self.sessions.connect(index, connection, now)
+        self.sessions.connect(index, connection, env.now)
     }
 
     /// Adds a connection to a session. A connection with the same CID is closed with its commands (RFC 7143 6.3.4).
@@ -96,7 +102,7 @@ impl TargetShard {
         own.remove_connection(connection);
         own.drop_held(connection, env.pool);
         let tsih = own.tsih();
-        self.reap_session(session);
+        self.reap_session(session, env);
         // The session goes on if it has other connections, or commands that are still at a store.
         if self.sessions.get(session).is_some() {
             self.events.push(ShardEvent::ConnectionEnded(tsih, cid));
@@ -121,11 +127,12 @@ impl TargetShard {
     }
 
     /// Removes a session that is closing and has no commands.
-    pub(super) fn reap_session(&mut self, session: SessionIndex) {
+    pub(super) fn reap_session(&mut self, session: SessionIndex, env: &mut Env<'_>) {
         if !self.sessions.get(session).is_some_and(Session::is_over) {
             return;
         }
         let ended = self.sessions.remove(session);
+        env.pool.close(ended.account());
         self.units.detach(session);
         self.events.push(ShardEvent::SessionEnded(ended.tsih(), ended.nexus().id));
     }

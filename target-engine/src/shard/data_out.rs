@@ -35,7 +35,7 @@ impl TargetShard {
         let session = &mut self.sessions[task.session()];
         let was_unsolicited = task.awaits_unsolicited();
         match task.receive(&pdu, len, session.rules()) {
-            Ok(released) => env.pool.release(released as usize),
+            Ok(released) => env.pool.release(released as usize, task.account()),
             Err(fault) => {
                 incoming.data.discard(env.pool);
                 self.skip_data_out(key, pdu.last, env);

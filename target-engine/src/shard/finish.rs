@@ -71,7 +71,7 @@ impl TargetShard {
         for waiter in task.into_waiters() {
             self.wait_ended(waiter);
         }
-        self.reap_session(session);
+        self.reap_session(session, env);
     }
 
     /// Takes a task out of its task set and its session's command window, and gives back its memory.
@@ -108,7 +108,7 @@ impl TargetShard {
         let task = &self.tasks[key];
         let (lun, nexus) = (task.lun(), task.session().nexus());
         if let Some(bytes) = task.hung_bytes() {
-            self.hung_task_ended(lun, bytes, env);
+            self.hung_task_ended(key, bytes, env);
         }
         let Some(lun) = lun else { return };
         let Some(unit) = self.units.get_mut(lun) else { return };

@@ -108,7 +108,7 @@ impl Fuzzed {
             let lun = Lun::new(1).expect("1 is a unit's number");
             shard.add_unit(lun, unit, env).expect("the store can be attached");
         });
-        fuzzed.connection = open(&mut fuzzed.shard, &session, &connection, fuzzed.now);
+        fuzzed.connection = fuzzed.with_env(|shard, env| open(shard, &session, &connection, env));
         fuzzed
     }
 
@@ -214,7 +214,7 @@ fn open(
     shard: &mut TargetShard,
     session: &SessionParams,
     connection: &ConnectionParams,
-    now: Instant,
+    env: &mut Env<'_>,
 ) -> ConnectionIndex {
     let name = IscsiName::parse(TARGET).expect("a good name");
     let address = SocketAddr::from(([192, 0, 2, 1], 3260));
@@ -229,7 +229,7 @@ fn open(
         stats: Arc::default(),
     };
     let nexus = Nexus { id: NexusId(1), initiator_port: "fuzzer".into(), target_port: 1 };
-    shard.open(Session::new(Tsih(1), nexus, session, CmdSn(1), 8, Arc::default()), new, now)
+    shard.open(Session::new(Tsih(1), nexus, session, CmdSn(1), 8, Arc::default()), new, env)
 }
 
 /// A store that completes late, or with an error.

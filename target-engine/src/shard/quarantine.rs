@@ -10,7 +10,7 @@ use scsi_core::lun::Lun;
 use super::TargetShard;
 use super::driver::Env;
 use super::task::Task;
-use crate::keys::ConnectionIndex;
+use crate::keys::{ConnectionIndex, TaskKey};
 use crate::limits::HANG_AFTER;
 
 impl TargetShard {
@@ -34,7 +34,7 @@ impl TargetShard {
         for task in self.tasks.iter_mut() {
             let Some(bytes) = task.hang_at(lun) else { continue };
             hung += 1;
-            env.pool.write_off(bytes as usize);
+            env.pool.write_off(bytes as usize, task.account());
             if !task.is_immediate() {
                 self.sessions[task.session()].commands().finished();
                 connections.push(task.connection());
@@ -64,8 +64,10 @@ impl TargetShard {
 
     /// A command that hung has ended.
     #[cold]
-    pub(super) fn hung_task_ended(&mut self, lun: Option<Lun>, bytes: u32, env: &mut Env<'_>) {
-        env.pool.count_again(bytes as usize);
+    pub(super) fn hung_task_ended(&mut self, key: TaskKey, bytes: u32, env: &mut Env<'_>) {
+        let task = &self.tasks[key];
+        env.pool.count_again(bytes as usize, task.account());
+        let lun = task.lun();
         let Some(lun) = lun else { return };
         let Some(unit) = self.units.get_mut(lun) else { return };
         if unit.hangs().task_ended() {

@@ -18,7 +18,7 @@ impl TargetShard {
         let rules = *self.sessions[session].rules();
         while let Some(wanted) = self.tasks[key].memory_for_r2t(&rules) {
             let task = &mut self.tasks[key];
-            if wanted > 0 && !env.pool.reserve(wanted as usize) {
+            if wanted > 0 && !env.pool.reserve(wanted as usize, task.account()) {
                 let alone = self.sessions[session].others_reserving(task.has_sent_r2t()) == 0;
                 let modest = alone && !task.has_memory() && wanted <= BURST_LEN_MAX;
                 if !modest {
@@ -26,7 +26,7 @@ impl TargetShard {
                     return false;
                 }
                 // A session that has no memory at all gets enough for one burst, whatever other sessions hold.
-                env.pool.reserve_anyway(wanted as usize);
+                env.pool.reserve_anyway(wanted as usize, task.account());
             }
             if !task.has_sent_r2t() {
                 self.sessions[session].begin_reserving();

@@ -9,12 +9,12 @@ use scsi_core::store::Block;
 use super::TargetShard;
 use super::driver::Env;
 use super::session::HeldPdu;
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::iscsi::connection::Connection;
 use crate::iscsi::connection::receive::{Data, Incoming};
 use crate::iscsi::session::Arrival;
 use crate::keys::{ConnectionIndex, SessionIndex};
-use crate::limits::{PAYLOAD_BYTES_MAX, PDU_COST};
+use crate::limits::PDU_COST;
 
 /// What one call of [`TargetShard::receive`] has done.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -98,7 +98,10 @@ impl TargetShard {
     }
 
     #[inline]
-    fn take_pdu(&mut self, connection: ConnectionIndex, pdu: Incoming<'_>, env: &mut Env<'_>) {
+    fn take_pdu(&mut self, connection: ConnectionIndex, mut pdu: Incoming<'_>, env: &mut Env<'_>) {
+        if let Data::Owned(block) = &mut pdu.data {
+            env.pool.assign(block, self.sessions.with_session(connection).0.account());
+        }
         if !pdu.intact {
             return self.digest_error(connection, pdu, env);
         }
@@ -121,21 +124,25 @@ impl TargetShard {
                 self.execute(connection, pdu, env);
                 self.execute_early(session, env);
             }
-            Arrival::Early
-                if !pdu.data.as_slice().is_empty() && env.pool.counted_bytes() >= PAYLOAD_BYTES_MAX =>
-            {
+            Arrival::Early if !self.may_hold(session, &pdu.data, env.pool) => {
                 let peer = self.sessions[connection].peer();
                 self.warnings.warn(env.now, format_args!("{peer}: no memory for early data, closed"));
                 pdu.data.discard(env.pool);
                 self.close_connection(connection, env);
             }
             Arrival::Early => {
-                let block = owned(pdu.data, env.pool);
+                let block = owned(pdu.data, self.sessions[session].account(), env.pool);
                 let held = HeldPdu { connection, bhs: pdu.bhs, ahs: pdu.ahs, block };
                 self.sessions[session].commands().hold(cmd_sn, held);
             }
             Arrival::Ignored => pdu.data.discard(env.pool),
         }
+    }
+
+    /// Whether a session may hold the data of a PDU that is not in its turn.
+    fn may_hold(&self, session: SessionIndex, data: &Data<'_>, pool: &Pool) -> bool {
+        let len = if let Data::Borrowed(bytes) = data { bytes.len() } else { 0 };
+        data.as_slice().is_empty() || pool.may_take(self.sessions[session].account(), len)
     }
 
     /// A PDU that an initiator must not send now.
@@ -222,12 +229,12 @@ impl TargetShard {
     }
 }
 
-/// The data in a block of its own, if there is any.
-fn owned(data: Data<'_>, pool: &mut Pool) -> Option<Block> {
+/// The data in a block of its own, which counts for `account`, if there is any.
+fn owned(data: Data<'_>, account: Account, pool: &mut Pool) -> Option<Block> {
     match data {
         Data::Borrowed([]) => None,
         Data::Borrowed(bytes) => {
-            let mut block = pool.take(bytes.len());
+            let mut block = pool.take(bytes.len(), account);
             block.copy_from_slice(bytes);
             Some(block)
         }

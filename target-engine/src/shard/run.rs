@@ -60,7 +60,8 @@ impl TargetShard {
         if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
             unit.hangs().completed();
         }
-        let block = task.transfer_mut().complete(chunk, completion, env.pool);
+        let account = task.account();
+        let block = task.transfer_mut().complete(chunk, completion, account, env.pool);
         let aborted = task.is_aborted();
         let is_wanted = !aborted && task.transfer().error().is_none();
         match block {

@@ -10,7 +10,7 @@ use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::iscsi::connection::data_out::DataOutRules;
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::whole_blocks;
@@ -26,6 +26,8 @@ pub struct Session {
     nexus: Nexus,
     rules: DataOutRules,
     times: (u16, u16),
+    /// What its connections and tasks hold.
+    account: Account,
     commands: CommandWindow<HeldPdu>,
     connections: Vec<ConnectionIndex>,
     /// Tasks that wait for unsolicited Data-Out, which names its task only by the initiator's tag.
@@ -90,6 +92,7 @@ impl Session {
             tsih,
             nexus,
             rules,
+            account: Account::NONE,
             times: (params.default_time2wait, params.default_time2retain),
             commands: CommandWindow::new(expected, depth),
             connections: Vec::new(),
@@ -121,6 +124,17 @@ impl Session {
     /// Time2Wait and Time2Retain, in seconds.
     pub(super) fn times(&self) -> (u16, u16) {
         self.times
+    }
+
+    /// The account of what its connections and tasks hold.
+    #[inline]
+    pub(super) fn account(&self) -> Account {
+        self.account
+    }
+
+    /// It begins: what its connections and tasks hold counts for this account.
+    pub(super) fn set_account(&mut self, account: Account) {
+        self.account = account;
     }
 
     /// The counters of what it did to each unit.

@@ -103,7 +103,7 @@ impl TargetShard {
     fn fail_lost_task(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let task = &mut self.tasks[key];
         let changing = task.transfer().changing();
-        env.pool.lose(task.transfer_mut().abandon());
+        env.pool.lose(task.transfer_mut().abandon(), task.account());
         let fence = task.take_fence();
         if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
             let fence = fence.or_else(|| changing.map(|range| unit.unit().fence(range)));

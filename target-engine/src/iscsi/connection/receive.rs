@@ -6,7 +6,7 @@ use iscsi_proto::frame::{self, Crc32c, Cut, Digests, FrameError, Limits};
 use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 
 /// The receiving side of one connection.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Receiver {
         self.payload = Some(Collecting {
             bhs: *header.bhs,
             ahs: if header.ahs.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(header.ahs) },
-            block: pool.take(header.data_len),
+            block: pool.take(header.data_len, Account::NONE),
             got: 0,
             tail: [0; TAIL_MAX],
             tail_len,

@@ -2,7 +2,7 @@
 
 use scsi_core::store::Block;
 
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 
 /// Received bytes that wait for a later turn, in a block of the pool.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Unread {
 impl Unread {
     /// Copies bytes, at most [`SEGMENT_LEN_MAX`](crate::limits::SEGMENT_LEN_MAX), to a block.
     pub(super) fn copy(bytes: &[u8], pool: &mut Pool) -> Self {
-        let mut block = pool.take(bytes.len());
+        let mut block = pool.take(bytes.len(), Account::NONE);
         block.copy_from_slice(bytes);
         Self { block, start: 0 }
     }

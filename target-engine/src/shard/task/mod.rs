@@ -27,6 +27,7 @@ use super::blocks::Blocks;
 use super::functions::WaitIndex;
 use super::transfer::Transfer;
 use super::units::LunList;
+use crate::buffers::Account;
 use crate::direction::{self, Direction};
 use crate::iscsi::connection::data_out::DataOutProgress;
 use crate::keys::{ConnectionIndex, SessionIndex, TaskKey};
@@ -40,6 +41,8 @@ pub(super) struct Task {
     /// The connection of the command and of its response (RFC 7143 4.2.2).
     connection: ConnectionIndex,
     session: SessionIndex,
+    /// The account of its session.
+    account: Account,
     /// The initiator's tag.
     itt: Itt,
     /// The unit; `None`: there is no such unit.
@@ -122,12 +125,12 @@ struct PendingEnd {
 }
 
 impl Task {
-    /// A command that has arrived with its PDU. `ids` are its connection and its session, `ahs` its additional header
-    /// segments.
+    /// A command that has arrived with its PDU. `ids` are its connection, its session and the account of that, `ahs` its
+    /// additional header segments.
     #[inline(always)]
     pub(super) fn new(
         key: TaskKey,
-        ids: (ConnectionIndex, SessionIndex),
+        ids: (ConnectionIndex, SessionIndex, Account),
         command: &ScsiCommand,
         ahs: &Bytes,
         (direction, data_out): (Direction, DataOutProgress),
@@ -136,6 +139,7 @@ impl Task {
             key,
             connection: ids.0,
             session: ids.1,
+            account: ids.2,
             itt: command.itt,
             lun: Lun::from_wire(command.lun),
             lun_wire: command.lun,
@@ -176,6 +180,12 @@ impl Task {
     #[inline]
     pub(super) fn session(&self) -> SessionIndex {
         self.session
+    }
+
+    /// The account of its session.
+    #[inline]
+    pub(super) fn account(&self) -> Account {
+        self.account
     }
 
     /// The initiator's tag.

@@ -129,7 +129,7 @@ impl Task {
             }
             data => {
                 let to_come = if self.is_put_off() { 0 } else { self.data_out.left() };
-                self.blocks.append(data.as_slice(), len + to_come as usize, pool);
+                self.blocks.append(data.as_slice(), len + to_come as usize, self.account, pool);
                 data.discard(pool);
             }
         }
@@ -143,7 +143,7 @@ impl Task {
             Data::Borrowed(bytes) if is_plain_write(self.cdb[0]) || bytes.is_empty() => return bytes,
             Data::Owned(block) if !block.is_empty() => self.blocks.push(block),
             data => {
-                self.blocks.append(data.as_slice(), data.as_slice().len(), pool);
+                self.blocks.append(data.as_slice(), data.as_slice().len(), self.account, pool);
                 data.discard(pool);
             }
         }
@@ -191,7 +191,7 @@ impl Task {
         self.blocks.clear(pool);
         self.transfer.clear(pool);
         if self.reserved > 0 {
-            pool.release(std::mem::take(&mut self.reserved) as usize);
+            pool.release(std::mem::take(&mut self.reserved) as usize, self.account);
         }
     }
 }

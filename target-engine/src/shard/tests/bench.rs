@@ -230,7 +230,13 @@ impl Bench {
         let nexus =
             Nexus { id: NexusId(number.into()), initiator_port: format!("i{number}").into(), target_port: 1 };
         let session = Session::new(Tsih(number), nexus, params, CmdSn(1), 32, Arc::default());
-        self.shard.open(session, new, self.now)
+        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+        self.shard.open(session, new, &mut env)
+    }
+
+    /// The account of the first session.
+    pub(super) fn account(&mut self) -> crate::buffers::Account {
+        self.shard.sessions.with_session(self.connection).0.account()
     }
 
     pub(super) fn feed(&mut self, place: ConnectionIndex, bytes: &[u8]) {

@@ -238,32 +238,40 @@ fn a_refused_long_write_asks_for_no_data() {
 
 #[test]
 fn commands_without_memory_ask_for_their_data_in_turn() {
+    const LEN: usize = crate::limits::SESSION_BYTES_MIN;
     let mut bench = Bench::new();
-    bench.pool.reserve(1);
-    let rest = crate::limits::PAYLOAD_BYTES_MAX - 1;
-    assert!(bench.pool.reserve(rest));
+    let other = bench.pool.open();
+    let rest = crate::limits::PAYLOAD_BYTES_MAX;
+    assert!(bench.pool.reserve(rest, other));
     for _ in 0..3 {
-        bench.command(&write10(0, 8), Expect::Out(4096, &[], true));
+        bench.command(&write10(0, (LEN / 512) as u16), Expect::Out(LEN as u32, &[], true));
     }
     assert_eq!(bench.drain().len(), 1, "no memory, no R2T, but for one of each session");
-    bench.pool.release(rest - 4096);
-    bench.now += TICK * 2;
     let tick = |bench: &mut Bench| {
+        assert!(bench.shard.poll_timeout(bench.now).is_some());
+        bench.now += TICK * 2;
         let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
-        assert!(bench.shard.poll_timeout(env.now).is_some());
-        env.now += TICK * 2;
-        bench.now = env.now;
         bench.shard.handle_timeout(&mut env);
     };
-    bench.pool.release(4096);
-    assert!(bench.pool.reserve(crate::limits::PAYLOAD_BYTES_MAX - 1 - 2 * 4096), "room for one more");
+    bench.pool.release(2 * LEN, other);
     tick(&mut bench);
     let first: Vec<_> = bench.drain().iter().map(|(bhs, _)| R2t::decode(bhs).unwrap()).collect();
     assert_eq!(
         first.iter().map(|r2t| r2t.itt).collect::<Vec<_>>(),
-        [iscsi_proto::ids::Itt(bench.cmd_sn - 2)]
+        [iscsi_proto::ids::Itt(bench.cmd_sn - 2)],
+        "there is room for one more"
     );
-    bench.data_out(first[0].itt, Some(&first[0]), 0, 0, &[1; 4096], true);
+    for (sn, data) in [[1; 65536]; LEN / 65536].iter().enumerate() {
+        let offset = sn * data.len();
+        bench.data_out(
+            first[0].itt,
+            Some(&first[0]),
+            sn as u32,
+            offset as u32,
+            data,
+            offset + data.len() == LEN,
+        );
+    }
     let opcodes: Vec<u8> = bench.drain().iter().map(|(bhs, _)| bhs[0]).collect();
     assert!(opcodes.contains(&R2t::OPCODE), "the second has its turn: {opcodes:02x?}");
 }

@@ -14,7 +14,7 @@ use scsi_core::store::{Block, BlockOp, Completed, Completion, IoError, IoTag};
 
 use self::kind::TransferKind;
 use super::blocks::Blocks;
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::keys::TaskKey;
 
 /// How far a step got.
@@ -161,14 +161,20 @@ impl Transfer {
     }
 
     /// Takes in the completion of the operation with this number, which is at the store. Returns its block if it is the
-    /// one that was lent; blocks that do not come back are lost to the pool.
+    /// one that was lent; blocks that do not come back are lost to the pool and to `account`.
     #[inline]
-    pub(super) fn complete(&mut self, chunk: u8, completion: Completion, pool: &mut Pool) -> Option<Block> {
+    pub(super) fn complete(
+        &mut self,
+        chunk: u8,
+        completion: Completion,
+        account: Account,
+        pool: &mut Pool,
+    ) -> Option<Block> {
         self.in_flight -= 1;
         self.out.remove(chunk);
         let (block, result) = self.check(completion);
         if self.in_flight == 0 && self.lent > 0 {
-            pool.lose(std::mem::take(&mut self.lent) as usize);
+            pool.lose(std::mem::take(&mut self.lent) as usize, account);
         }
         match result {
             Ok(Completed::Done) => {}

@@ -29,9 +29,10 @@ impl TargetShard {
             if !self.queues.has_bytes_left() {
                 return self.yield_turn(key);
             }
+            let account = self.tasks[key].account();
             let len = left.min(SEGMENT_LEN_MAX as u64) as usize;
             let offset = transfer.offset + transfer.done;
-            let mut block = env.pool.take(len);
+            let mut block = env.pool.take(len, account);
             match env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }) {
                 Some(Ok(now)) => {
                     if now == Now::Zeroes {
@@ -71,14 +72,14 @@ impl TargetShard {
             if !self.queues.has_bytes_left() {
                 return self.yield_turn(key);
             }
-            let data = task.first_data();
+            let (account, data) = (task.account(), task.first_data());
             let pattern = &data[..data.len().min(pattern_len as usize)];
             if pattern.len() < pattern_len as usize {
                 return Progress::Over(Err(IoError::UNSUPPORTED));
             }
             let unit = pattern.len().max(1);
             let len = left.min((SEGMENT_LEN_MAX - SEGMENT_LEN_MAX % unit) as u64) as usize;
-            let mut block = env.pool.take(len);
+            let mut block = env.pool.take(len, account);
             repeat(pattern, &mut block);
             let offset = transfer.offset + transfer.done;
             let op = InlineOp::Write { offset, from: &block };

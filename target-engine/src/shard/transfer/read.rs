@@ -23,7 +23,7 @@ impl TargetShard {
         env: &mut Env<'_>,
     ) -> Progress {
         let task = &self.tasks[key];
-        let index = task.connection();
+        let (index, account) = (task.connection(), task.account());
         let max_burst = self.sessions[task.session()].rules().max_burst_len;
         loop {
             let connection = &mut self.sessions[index];
@@ -47,7 +47,7 @@ impl TargetShard {
             let (len, block_len) =
                 transfer.begin_read(max_burst, connection.segment_len(), alignment as usize);
             self.extra_cost += len;
-            let mut block = env.pool.take(block_len);
+            let mut block = env.pool.take(block_len, account);
             let done = match transfer.in_flight {
                 0 => env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }),
                 _ => None,

@@ -21,7 +21,9 @@ impl TargetShard {
         borrowed: &[u8],
         env: &mut Env<'_>,
     ) -> Progress {
-        let (transfer, blocks) = self.tasks[key].transfer_with_data();
+        let task = &mut self.tasks[key];
+        let account = task.account();
+        let (transfer, blocks) = task.transfer_with_data();
         let mut may_be_inline = !fua;
         if !borrowed.is_empty() && transfer.begun == 0 {
             let data = &borrowed[..borrowed.len().min(transfer.len as usize)];
@@ -32,7 +34,7 @@ impl TargetShard {
                 }
                 may_be_inline = false;
             }
-            blocks.append(data, data.len(), env.pool);
+            blocks.append(data, data.len(), account, env.pool);
         }
         self.write_blocks(key, store, (fua, may_be_inline), env)
     }
@@ -49,7 +51,7 @@ impl TargetShard {
         let keep = is_write_and_verify(self.tasks[key].opcode());
         loop {
             let task = &mut self.tasks[key];
-            let more_to_come = task.awaits_stream();
+            let (account, more_to_come) = (task.account(), task.awaits_stream());
             let (transfer, blocks) = task.transfer_with_data();
             if transfer.begun == transfer.len {
                 return transfer.over(Ok(IoDone::Done));
@@ -78,7 +80,7 @@ impl TargetShard {
                 }
                 None => {
                     let from = if keep {
-                        let mut copy = env.pool.take(count as usize);
+                        let mut copy = env.pool.take(count as usize, account);
                         copy.copy_from_slice(&block[..count as usize]);
                         blocks.pass_next();
                         copy

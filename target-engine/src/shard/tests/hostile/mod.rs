@@ -1,4 +1,8 @@
 //! Initiators that break the rules, and stores that do not complete their operations.
+//!
+//! - `memory`: initiators that make the target hold memory
+
+mod memory;
 
 use std::time::Duration;
 
@@ -21,7 +25,6 @@ const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0];
 const WRITE_NEXT: [u8; 10] = [0x2a, 0, 0, 0, 0, 8, 0, 0, 8, 0];
 const BUSY: u8 = 8;
-const TASK_SET_FULL: u8 = 0x28;
 
 fn status(out: &[Out]) -> Vec<u8> {
     out.iter().map(|(bhs, _)| ScsiResponse::decode(bhs).unwrap().status).collect()
@@ -245,28 +248,4 @@ fn reads_are_cut_at_multiples_that_direct_io_can_do() {
         let lens: Vec<usize> = bench.drain().iter().map(|(_, data)| data.len()).collect();
         assert_eq!(lens, vec![longest; 3 * 4096 / longest], "{declared}");
     }
-}
-
-#[test]
-fn unsolicited_data_is_bounded() {
-    let mut bench = Bench::new();
-    let mut blocks = Vec::new();
-    let mut spend = |bench: &mut Bench, most: usize| {
-        while bench.pool.used_bytes() < most {
-            blocks.push(bench.pool.take(crate::limits::SEGMENT_LEN_MAX));
-        }
-    };
-    spend(&mut bench, PAYLOAD_BYTES_MAX);
-    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
-    assert_eq!(status(&bench.drain()), [0]);
-    spend(&mut bench, 2 * PAYLOAD_BYTES_MAX);
-    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
-    assert_eq!(status(&bench.drain()), [TASK_SET_FULL]);
-    bench.command(&READ, Expect::In(4096));
-    assert_eq!(bench.drain()[0].1.len(), 4096);
-    bench.cmd_sn += 1;
-    bench.command(&[0], Expect::Nothing);
-    assert!(!bench.shard.is_receive_paused(bench.connection), "without data it may come early");
-    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
-    assert!(bench.shard.is_receive_paused(bench.connection), "closed");
 }

@@ -1,0 +1,101 @@
+//! Initiators that make the target hold memory, beside a session that must not notice.
+
+use super::*;
+use crate::keys::ConnectionIndex;
+use crate::limits::{SEGMENT_LEN_MAX, SESSION_BYTES_MIN};
+
+const TASK_SET_FULL: u8 = 0x28;
+
+/// Sends as the session of this connection, whose next CmdSN is given.
+fn as_session(bench: &mut Bench, (connection, cmd_sn): (ConnectionIndex, u32), act: impl FnOnce(&mut Bench)) {
+    let own = std::mem::replace(&mut bench.connection, connection);
+    let own_sn = std::mem::replace(&mut bench.cmd_sn, cmd_sn);
+    act(bench);
+    (bench.connection, bench.cmd_sn) = (own, own_sn);
+}
+
+/// A session whose first command has reported the power-on attention; its next CmdSN is 2.
+fn session(bench: &mut Bench, number: u16, params: &SessionParams) -> ConnectionIndex {
+    let connection = bench.connect(number, params);
+    as_session(bench, (connection, 1), |bench| {
+        bench.command(&[0], Expect::Nothing);
+        bench.drain();
+    });
+    connection
+}
+
+/// A write with immediate data and a read of the bench's own session.
+fn victim_is_served(bench: &mut Bench) {
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert_eq!(status(&bench.drain()), [0], "a write with immediate data");
+    bench.command(&READ, Expect::In(4096));
+    assert_eq!(bench.drain()[0].1.len(), 4096, "a read");
+}
+
+#[test]
+fn unsolicited_data_that_does_not_end_is_refused_only_to_its_session() {
+    let mut bench = Bench::new();
+    let params = SessionParams { initial_r2t: false, first_burst_len: 256 << 10, ..SessionParams::default() };
+    let hogs: Vec<_> = (0..66).map(|number| session(&mut bench, 10 + number, &params)).collect();
+    let mut full = 0;
+    for &hog in &hogs {
+        as_session(&mut bench, (hog, 2), |bench| {
+            for _ in 0..31 {
+                bench.command(&[0x2a, 0, 0, 0, 0, 0, 0, 2, 0, 0], Expect::Out(256 << 10, &[1; 512], false));
+            }
+            full += status(&bench.drain()).iter().filter(|status| **status == TASK_SET_FULL).count();
+        });
+    }
+    let bound = PAYLOAD_BYTES_MAX + hogs.len() * (SESSION_BYTES_MIN + SEGMENT_LEN_MAX);
+    assert!(bench.pool.used_bytes() <= bound, "{}", bench.pool.used_bytes());
+    assert!(bench.pool.used_bytes() > PAYLOAD_BYTES_MAX / 2);
+    victim_is_served(&mut bench);
+    assert_eq!(full, 0, "refused once all of their unsolicited data has arrived");
+}
+
+#[test]
+fn announced_data_that_does_not_come_takes_nothing_from_others() {
+    let mut bench = Bench::new();
+    for number in 0..8300 {
+        let hog = bench.connect(10 + number, &SessionParams::default());
+        let mut bhs = [0; 48];
+        bench.pdu(&WRITE, Expect::Out(65536, &[], true)).encode(&mut bhs);
+        iscsi_proto::pdu::set_lengths(&mut bhs, 0, 65536);
+        bench.feed(hog, &[&bhs[..], &[1]].concat());
+    }
+    assert!(bench.pool.used_bytes() > 2 * PAYLOAD_BYTES_MAX);
+    victim_is_served(&mut bench);
+    let other = bench.pool.open();
+    assert!(bench.pool.may_take(other, PAYLOAD_BYTES_MAX / 2), "the budget is free");
+}
+
+#[test]
+fn a_session_over_its_share_is_refused_data_that_it_sends_unasked() {
+    let mut bench = Bench::new();
+    let account = bench.account();
+    bench.pool.reserve_anyway(PAYLOAD_BYTES_MAX, account);
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert_eq!(status(&bench.drain()), [0], "nobody else holds anything");
+    let other = bench.pool.open();
+    bench.pool.reserve_anyway(1, other);
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert_eq!(status(&bench.drain()), [TASK_SET_FULL]);
+    bench.command(&[0], Expect::Nothing);
+    assert_eq!(status(&bench.drain()), [0], "a command without data");
+}
+
+#[test]
+fn data_ahead_of_its_turn_is_bounded() {
+    let mut bench = Bench::new();
+    let other = bench.pool.open();
+    bench.pool.reserve_anyway(PAYLOAD_BYTES_MAX, other);
+    bench.cmd_sn += 1;
+    for _ in 0..SESSION_BYTES_MIN / 65536 {
+        bench.command(&WRITE, Expect::Out(65536, &[1; 65536], true));
+    }
+    bench.command(&[0], Expect::Nothing);
+    assert!(!bench.shard.is_receive_paused(bench.connection), "without data it may come early");
+    bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
+    assert!(bench.shard.is_receive_paused(bench.connection), "closed");
+    assert_eq!(bench.pool.used_bytes(), 0);
+}
