@@ -14,6 +14,8 @@ pub struct Pool {
     classes: [Vec<Block>; CLASSES],
     idle_bytes: usize,
     used_bytes: usize,
+    /// Bytes of transmit rings that are not in blocks.
+    queued_bytes: usize,
     reserved_bytes: usize,
     /// Bytes in use for what was received and not executed. They do not count against the budget.
     unexecuted_bytes: usize,
@@ -132,6 +134,13 @@ impl Pool {
         }
     }
 
+    /// Counts what a transmit ring holds beside blocks: `now` bytes, `before` at the last call.
+    #[inline]
+    pub fn count_queued(&mut self, before: usize, now: usize, account: Account) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(before) + now;
+        self.count(account, now as isize - before as isize);
+    }
+
     /// Stops counting `bytes` of blocks that were taken and will not be given back.
     pub fn lose(&mut self, bytes: usize, account: Account) {
         self.used_bytes = self.used_bytes.saturating_sub(bytes);
@@ -174,12 +183,12 @@ impl Pool {
         self.count(account, bytes as isize);
     }
 
-    /// Bytes of taken blocks that count against the budget.
+    /// Bytes in use that count against the budget.
     #[inline]
     #[must_use]
     pub fn counted_bytes(&self) -> usize {
         let written_off = self.written_off.min(PAYLOAD_BYTES_MAX);
-        self.used_bytes.saturating_sub(written_off + self.unexecuted_bytes)
+        (self.used_bytes + self.queued_bytes).saturating_sub(written_off + self.unexecuted_bytes)
     }
 
     /// Bytes of taken blocks.

@@ -285,11 +285,12 @@ pub const IMMEDIATE_TASKS_MAX: usize = 8;
 /// Hit by: initiator. Scope: connection. Over it: its reads wait until it has taken data. Seen: nowhere.
 pub const TRANSMIT_BYTES_LOW: usize = 256 * 1024;
 
-/// Nothing is received from a connection while its transmit ring has more bytes.
+/// No request of a connection is executed while its transmit ring holds more bytes; from [`TRANSMIT_BYTES_LOW`] on if its
+/// session may hold no more.
 ///
 /// Hit by: initiator. Scope: connection. Over it: nothing more is received from it until it has taken data. Seen:
 /// nowhere.
-pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const TRANSMIT_BYTES_MAX: usize = 1024 * 1024;
 
 /// A write from this length on goes to the store while its data is still arriving, in bytes; a shorter one starts when all
 /// of its data has arrived.

@@ -9,7 +9,7 @@ use iscsi_proto::frame::{self, Digests};
 use iscsi_proto::pdu::Bhs;
 use scsi_core::store::Block;
 
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::limits::SEGMENT_LEN_MAX;
 
 /// The transmit ring of one connection.
@@ -20,6 +20,10 @@ pub struct Transmit {
     sent: usize,
     /// Bytes in the ring, sent ones included.
     bytes: usize,
+    /// Bytes of memory that the ring holds beside blocks.
+    heap_bytes: usize,
+    /// As many of them as the pool knows of.
+    counted: usize,
 }
 
 /// The payload of a PDU to be sent.
@@ -70,6 +74,7 @@ impl Transmit {
             head_len = HEAD_LEN;
         }
         self.bytes += head_len + data_len + tail_len;
+        self.heap_bytes += payload.heap_len();
         self.ring.push_back(Outgoing {
             head,
             head_len: head_len as u8,
@@ -119,6 +124,22 @@ impl Transmit {
         filled
     }
 
+    /// Bytes of memory that it holds: payloads and headers.
+    #[inline]
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.bytes + self.ring.len() * size_of::<Outgoing>()
+    }
+
+    /// Counts what it holds beside blocks for this account.
+    #[inline]
+    pub fn count(&mut self, account: Account, pool: &mut Pool) {
+        if self.heap_bytes != self.counted {
+            pool.count_queued(self.counted, self.heap_bytes, account);
+            self.counted = self.heap_bytes;
+        }
+    }
+
     /// The socket took `count` bytes.
     #[inline]
     pub fn advance(&mut self, count: usize, pool: &mut Pool) {
@@ -130,6 +151,7 @@ impl Transmit {
             }
             self.sent -= len;
             self.bytes -= len;
+            self.heap_bytes -= front.payload.heap_len();
             if let Some(Outgoing { payload: Payload::Block(block), .. }) = self.ring.pop_front() {
                 pool.give(block);
             }
@@ -143,7 +165,8 @@ impl Transmit {
                 pool.give(block);
             }
         }
-        (self.sent, self.bytes) = (0, 0);
+        (self.sent, self.bytes, self.heap_bytes) = (0, 0, 0);
+        self.ring = VecDeque::new();
     }
 }
 
@@ -153,6 +176,13 @@ impl Payload {
     #[allow(clippy::len_without_is_empty)] // An empty one is `Empty`.
     pub fn len(&self) -> u64 {
         self.as_slice().len() as u64
+    }
+
+    /// Bytes of memory that its PDU takes beside blocks.
+    #[inline]
+    fn heap_len(&self) -> usize {
+        let payload_len = if let Self::Bytes(bytes) = self { bytes.len() } else { 0 };
+        size_of::<Outgoing>() + payload_len
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -179,7 +209,6 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffers::Account;
 
     fn block(pool: &mut Pool, fill: u8, len: usize) -> Payload {
         let mut block = pool.take(len, Account::NONE);

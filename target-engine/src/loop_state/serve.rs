@@ -30,7 +30,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let mut closed = ready.broken && !ready.readable;
         let mut taken = 0;
         let mut more = ready.readable;
-        while taken < self.share && !served.shard.is_receive_paused(place) {
+        while taken < self.share && !served.shard.is_receive_paused(place, &self.resources.pool) {
             let Some(connection) = served.shard.connection(place) else { return };
             connection.set_ring_len(self.share.min(TRANSMIT_BYTES_LOW));
             if taken > 0 && connection.is_ring_full() {
@@ -60,7 +60,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
                 Received::Closed => closed = true,
             }
         }
-        closed |= ready.broken && taken == 0 && served.shard.is_receive_paused(place);
+        closed |= ready.broken && taken == 0 && served.shard.is_receive_paused(place, &self.resources.pool);
         if closed {
             served.shard.close_connection(place, &mut self.resources.env());
         }
@@ -116,11 +116,15 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
                 return;
             }
             connection.set_ring_len(ring_len);
-            if !stream.blocked {
+            let sends = !stream.blocked && connection.unsent() > 0;
+            if sends {
                 alive = stream.send(connection, &mut self.resources.pool);
             }
-            let blocked = stream.blocked;
-            if !alive || !connection.has_paused_reads() {
+            let (blocked, has_reads) = (stream.blocked, connection.has_paused_reads());
+            if sends {
+                served.shard.memory_freed();
+            }
+            if !alive || !has_reads {
                 more = false;
                 break;
             }
@@ -147,13 +151,13 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             return;
         }
         // No event announces what the last round queued.
-        let unread = connection.has_unread() && !connection.is_receive_paused();
+        let unread = connection.has_unread() && !connection.is_receive_paused(&self.resources.pool);
         if more || unread || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
             self.unfinished.push_back(index);
         }
         let state = connection.state();
-        let wanted = stream.wanted(served.shard.is_receive_paused(stream.place), state);
+        let wanted = stream.wanted(served.shard.is_receive_paused(stream.place, &self.resources.pool), state);
         if wanted != stream.watch {
             stream.watch = wanted;
             self.effects.push_back(Effect::Watch(index, wanted));

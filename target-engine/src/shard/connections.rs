@@ -10,6 +10,7 @@ use super::abort::Whose;
 use super::driver::{Env, ShardEvent};
 use super::session::Session;
 use super::task::{Aborted, Task};
+use crate::buffers::Pool;
 use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::{Connection, NewConnection, PingDue};
 use crate::keys::{ConnectionIndex, SessionIndex};
@@ -65,8 +66,8 @@ impl TargetShard {
     /// Whether the driver must not read from the connection's socket now: the connection is not open, or too many of
     /// its responses wait to be sent.
     #[must_use]
-    pub fn is_receive_paused(&self, connection: ConnectionIndex) -> bool {
-        self.sessions.connection(connection).is_none_or(Connection::is_receive_paused)
+    pub fn is_receive_paused(&self, connection: ConnectionIndex, pool: &Pool) -> bool {
+        self.sessions.connection(connection).is_none_or(|own| own.is_receive_paused(pool))
     }
 
     /// Ends a session with all its connections and commands. `SessionEnded` follows when the last command has ended.
@@ -92,6 +93,7 @@ impl TargetShard {
             return;
         }
         own.close(env.pool);
+        self.queues.memory_freed();
         let (session, cid) = (own.session(), own.cid());
         self.events.push(ShardEvent::ConnectionClosed(connection));
         self.functions.forget_connection(connection);

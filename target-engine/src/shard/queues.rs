@@ -15,7 +15,7 @@ pub(super) struct Queues {
     yielded: VecDeque<TaskKey>,
     /// Bytes that the long steps may move in this turn.
     bytes_left: usize,
-    /// Tasks that wait for memory to ask for their data.
+    /// Tasks that wait for memory, to ask for their data or to go on with a step.
     waiting_for_memory: VecDeque<TaskKey>,
     /// Memory came back since `waiting_for_memory` was last served.
     is_memory_freed: bool,

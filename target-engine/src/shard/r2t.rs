@@ -2,7 +2,7 @@
 
 use super::TargetShard;
 use super::driver::Env;
-use super::task::Task;
+use super::task::{State, Task};
 use crate::keys::TaskKey;
 use crate::limits::BURST_LEN_MAX;
 
@@ -38,12 +38,16 @@ impl TargetShard {
         true
     }
 
-    /// Asks for the data of tasks that wait for memory, each in its turn.
+    /// Resumes the steps that wait for memory, and asks for the data of tasks that wait for it, each in its turn.
     pub(super) fn serve_waiting_for_memory(&mut self, env: &mut Env<'_>) {
         let mut spent = false;
         // The whole queue goes round once: a task that must wait again goes to its end.
         for _ in 0..self.queues.begin_serving_memory() {
             let Some(key) = self.queues.pop_waiting_for_memory() else { return };
+            if self.tasks.get(key).is_some_and(|task| task.state() == State::Yielded) {
+                self.run_queued(key, env);
+                continue;
+            }
             let still_waits = |task: &&Task| !task.is_ending() && !task.has_all_data();
             let Some(task) = self.tasks.get(key).filter(still_waits) else { continue };
             if spent && self.sessions[task.session()].others_reserving(task.has_sent_r2t()) > 0 {

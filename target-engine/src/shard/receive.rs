@@ -77,7 +77,7 @@ impl TargetShard {
             if !own.is_open() {
                 break 0;
             }
-            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.has_too_much_to_send() {
+            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.must_send_first(env.pool) {
                 break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {
@@ -94,6 +94,9 @@ impl TargetShard {
             }
         };
         self.run_enabled(env);
+        if let Some(own) = self.sessions.connection_mut(connection) {
+            own.count_queued(env.pool);
+        }
         (Work { pdus, cost: pdus * PDU_COST + len - rest + self.extra_cost }, rest)
     }
 

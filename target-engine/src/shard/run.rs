@@ -143,6 +143,12 @@ impl TargetShard {
         self.queues.has_ready()
     }
 
+    /// Memory of the loop has come back: a connection has sent what it had queued.
+    #[inline]
+    pub fn memory_freed(&mut self) {
+        self.queues.memory_freed();
+    }
+
     /// Runs what was left for this turn: long steps as far as they may go in one turn, commands whose turn in their
     /// task set has come, and commands that waited for memory. Call it once a turn.
     pub fn run_ready(&mut self, env: &mut Env<'_>) {
@@ -164,7 +170,7 @@ impl TargetShard {
         }
     }
 
-    fn run_queued(&mut self, key: TaskKey, env: &mut Env<'_>) {
+    pub(super) fn run_queued(&mut self, key: TaskKey, env: &mut Env<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         match task.state() {
             State::Held => self.start(key, Data::Borrowed(&[]), env),

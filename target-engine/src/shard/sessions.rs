@@ -44,7 +44,7 @@ impl Sessions {
         new: NewConnection<'_>,
         now: Instant,
     ) -> ConnectionIndex {
-        let connection = Connection::new(session, new, now);
+        let connection = Connection::new(session, self[session].account(), new, now);
         let connection = ConnectionIndex::new(self.connections.insert(connection));
         self[session].add_connection(connection);
         connection

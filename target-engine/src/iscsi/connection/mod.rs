@@ -27,7 +27,7 @@ use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
 use self::unread::Unread;
-use crate::buffers::Pool;
+use crate::buffers::{Account, Pool};
 use crate::iscsi::login::TargetList;
 use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};
 use crate::iscsi::transmit::{Payload, Transmit};
@@ -40,6 +40,8 @@ use crate::stats::{ConnectionCounts, ConnectionStats};
 pub struct Connection {
     /// Its session.
     session: SessionIndex,
+    /// The account of its session.
+    account: Account,
     /// Its number in the session.
     cid: Cid,
     /// The initiator's address.
@@ -106,11 +108,12 @@ pub enum PingDue {
 impl Connection {
     /// A connection whose login is complete but for its final response.
     #[must_use]
-    pub fn new(session: SessionIndex, from: NewConnection<'_>, now: Instant) -> Self {
+    pub fn new(session: SessionIndex, account: Account, from: NewConnection<'_>, now: Instant) -> Self {
         let digests = Digests { header: from.params.header_digest, data: from.params.data_digest };
         let limits = Limits { max_data_len: from.params.max_recv_data_segment_len, max_ahs_len: AHS_LEN_MAX };
         Self {
             session,
+            account,
             cid: from.cid,
             peer: from.peer,
             local: from.local,
@@ -341,6 +344,7 @@ impl Connection {
         self.receiver.clear(pool);
         self.unread.take().into_iter().for_each(|unread| unread.give_back(pool));
         self.transmit.clear(pool);
+        self.count_queued(pool);
         self.reads.clear();
     }
 
@@ -406,7 +410,7 @@ mod tests {
             next_stat_sn: StatSn(1),
             stats: Arc::default(),
         };
-        Connection::new(SessionIndex::new(0), new, now)
+        Connection::new(SessionIndex::new(0), Account::NONE, new, now)
     }
 
     #[test]

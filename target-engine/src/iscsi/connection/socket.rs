@@ -8,19 +8,37 @@ use super::Connection;
 use super::receive::Incoming;
 use super::unread::Unread;
 use crate::buffers::Pool;
-use crate::limits::TRANSMIT_BYTES_MAX;
+use crate::limits::{TRANSMIT_BYTES_LOW, TRANSMIT_BYTES_MAX};
 
 impl Connection {
     /// Whether the driver must not read from its socket now: it is not open, or too many responses wait to be sent.
     #[must_use]
-    pub fn is_receive_paused(&self) -> bool {
-        !self.is_open() || self.has_too_much_to_send()
+    pub fn is_receive_paused(&self, pool: &Pool) -> bool {
+        !self.is_open() || self.has_too_much_to_send(pool)
     }
 
-    /// Whether so many responses wait to be sent that no further request is executed.
+    /// Whether so many responses wait to be sent that no further request is executed: [`TRANSMIT_BYTES_MAX`], or more than
+    /// [`TRANSMIT_BYTES_LOW`] if its session may hold no more.
     #[inline]
-    pub(crate) fn has_too_much_to_send(&self) -> bool {
-        self.transmit.len() > TRANSMIT_BYTES_MAX
+    fn has_too_much_to_send(&self, pool: &Pool) -> bool {
+        let held = self.transmit.held_bytes();
+        held > TRANSMIT_BYTES_LOW && (held > TRANSMIT_BYTES_MAX || !pool.may_take(self.account, 0))
+    }
+
+    /// Counts what waits to be sent if that is much. Returns whether no further request is executed now.
+    #[inline]
+    pub(crate) fn must_send_first(&mut self, pool: &mut Pool) -> bool {
+        if self.transmit.held_bytes() <= TRANSMIT_BYTES_LOW {
+            return false;
+        }
+        self.count_queued(pool);
+        self.has_too_much_to_send(pool)
+    }
+
+    /// Counts what waits to be sent for the account of its session.
+    #[inline]
+    pub(crate) fn count_queued(&mut self, pool: &mut Pool) {
+        self.transmit.count(self.account, pool);
     }
 
     /// See [`Receiver::expects_bulk`](super::receive::Receiver::expects_bulk).
@@ -103,6 +121,7 @@ impl Connection {
     pub fn sent(&mut self, count: usize, pool: &mut Pool) {
         self.stats.sent(count);
         self.transmit.advance(count, pool);
+        self.count_queued(pool);
     }
 
     /// Sets how many bytes, a multiple of 4 KiB, may wait to be sent before reads have to wait.

@@ -234,6 +234,11 @@ impl Bench {
         self.shard.open(session, new, &mut env)
     }
 
+    /// Whether nothing is received from the first session's connection.
+    pub(super) fn is_paused(&self) -> bool {
+        self.shard.is_receive_paused(self.connection, &self.pool)
+    }
+
     /// The account of the first session.
     pub(super) fn account(&mut self) -> crate::buffers::Account {
         self.shard.sessions.with_session(self.connection).0.account()

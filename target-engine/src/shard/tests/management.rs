@@ -121,7 +121,7 @@ fn a_logout_is_answered_and_then_the_connection_drains() {
     bench.send(&bhs, &[]);
     let out = bench.drain();
     assert_eq!(LogoutResponse::decode(&out[0].0).unwrap().itt, Itt(77));
-    assert!(bench.shard.is_receive_paused(bench.connection));
+    assert!(bench.is_paused());
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.close_connection(bench.connection, &mut env);
     let ended: Vec<bool> =

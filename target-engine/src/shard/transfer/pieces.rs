@@ -31,6 +31,9 @@ impl TargetShard {
             }
             let account = self.tasks[key].account();
             let len = left.min(SEGMENT_LEN_MAX as u64) as usize;
+            if !env.pool.may_take(account, len) {
+                return self.wait_for_memory(key);
+            }
             let offset = transfer.offset + transfer.done;
             let mut block = env.pool.take(len, account);
             match env.engines.try_now(store, InlineOp::Read { offset, into: &mut block }) {
@@ -79,6 +82,9 @@ impl TargetShard {
             }
             let unit = pattern.len().max(1);
             let len = left.min((SEGMENT_LEN_MAX - SEGMENT_LEN_MAX % unit) as u64) as usize;
+            if !env.pool.may_take(account, len) {
+                return self.wait_for_memory(key);
+            }
             let mut block = env.pool.take(len, account);
             repeat(pattern, &mut block);
             let offset = transfer.offset + transfer.done;
@@ -112,6 +118,17 @@ impl TargetShard {
             return Progress::Over(Ok(IoDone::Done));
         };
         self.submit(key, store, op, env.engines);
+        Progress::Waits
+    }
+
+    /// Queues a step for the time when memory comes back, unless operations are out whose end resumes it.
+    #[cold]
+    pub(in crate::shard) fn wait_for_memory(&mut self, key: TaskKey) -> Progress {
+        let task = &mut self.tasks[key];
+        if !task.transfer().is_out() {
+            task.yield_turn();
+            self.queues.push_waiting_for_memory(key);
+        }
         Progress::Waits
     }
 

@@ -43,6 +43,10 @@ impl TargetShard {
                 }
                 return Progress::Waits;
             }
+            let wanted = (transfer.len - transfer.begun).min(connection.segment_len() as u64);
+            if !env.pool.may_take(account, wanted as usize) {
+                return self.wait_for_memory(key);
+            }
             let offset = transfer.offset + transfer.begun;
             let (len, block_len) =
                 transfer.begin_read(max_burst, connection.segment_len(), alignment as usize);

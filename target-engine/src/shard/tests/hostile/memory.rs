@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::keys::ConnectionIndex;
-use crate::limits::{SEGMENT_LEN_MAX, SESSION_BYTES_MIN};
+use crate::limits::{SEGMENT_LEN_MAX, SESSION_BYTES_MIN, TRANSMIT_BYTES_LOW, TRANSMIT_BYTES_MAX};
 
 const TASK_SET_FULL: u8 = 0x28;
 
@@ -94,8 +94,84 @@ fn data_ahead_of_its_turn_is_bounded() {
         bench.command(&WRITE, Expect::Out(65536, &[1; 65536], true));
     }
     bench.command(&[0], Expect::Nothing);
-    assert!(!bench.shard.is_receive_paused(bench.connection), "without data it may come early");
+    assert!(!bench.is_paused(), "without data it may come early");
     bench.command(&WRITE, Expect::Out(4096, &[1; 4096], true));
-    assert!(bench.shard.is_receive_paused(bench.connection), "closed");
+    assert!(bench.is_paused(), "closed");
     assert_eq!(bench.pool.used_bytes(), 0);
+}
+
+#[test]
+fn reads_wait_for_the_memory_of_their_session() {
+    let mut bench = Bench::new();
+    let params = SessionParams::default();
+    let hogs: Vec<_> = (0..9).map(|number| session(&mut bench, 10 + number, &params)).collect();
+    bench.set_mode(Mode::Hang);
+    for &hog in &hogs {
+        as_session(&mut bench, (hog, 2), |bench| {
+            for _ in 0..31 {
+                bench.command(&[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], Expect::In(1 << 20));
+            }
+        });
+    }
+    let used = bench.pool.used_bytes();
+    assert!(
+        used > PAYLOAD_BYTES_MAX / 2 && used <= PAYLOAD_BYTES_MAX + hogs.len() * SESSION_BYTES_MIN,
+        "{used}"
+    );
+    bench.set_mode(Mode::Inline);
+    victim_is_served(&mut bench);
+    bench.set_mode(Mode::Later);
+    let mut left = hogs.len() * 31;
+    while left > 0 {
+        let before = left;
+        bench.settle();
+        for &hog in &hogs {
+            bench.shard.memory_freed();
+            left -= bench.drain_of(hog).iter().filter(|(bhs, _)| bhs[1] & 1 != 0).count();
+        }
+        assert!(left < before, "{left} make no progress");
+    }
+    assert_eq!(
+        (left, bench.shard.running(), bench.pool.used_bytes()),
+        (0, 0, 0),
+        "all end with their status"
+    );
+}
+
+#[test]
+fn requests_wait_while_their_answers_are_not_read() {
+    let mut bench = Bench::new();
+    let ping = |bench: &Bench, number| {
+        let ping = NopOut {
+            immediate: true,
+            lun: [0; 8],
+            itt: Some(Itt(number)),
+            ttt: None,
+            cmd_sn: CmdSn(bench.cmd_sn),
+            exp_stat_sn: StatSn(0),
+        };
+        let mut bhs = [0; 48];
+        ping.encode(&mut bhs);
+        bhs
+    };
+    let held = |bench: &mut Bench| {
+        let mut pings = Vec::new();
+        (0..SEGMENT_LEN_MAX / 48).for_each(|number| pings.extend_from_slice(&ping(bench, number as u32)));
+        let connection = bench.connection;
+        while !bench.shard.connection(connection).unwrap().has_unread() {
+            assert!(!bench.is_paused());
+            bench.feed(connection, &pings);
+        }
+        assert!(bench.is_paused());
+        bench.pool.counted_bytes() + bench.shard.connection(connection).unwrap().unsent()
+    };
+    let alone = held(&mut bench);
+    assert!((TRANSMIT_BYTES_MAX..TRANSMIT_BYTES_MAX + 1024).contains(&alone), "{alone}");
+
+    // A second session while others hold the budget.
+    let mut bench = Bench::new();
+    let other = bench.pool.open();
+    bench.pool.reserve_anyway(PAYLOAD_BYTES_MAX, other);
+    let short = held(&mut bench);
+    assert!((TRANSMIT_BYTES_LOW..2 * TRANSMIT_BYTES_LOW).contains(&short), "{short}");
 }

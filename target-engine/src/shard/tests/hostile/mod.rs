@@ -9,8 +9,8 @@ use std::time::Duration;
 use iscsi_proto::ids::Itt;
 use iscsi_proto::params::SessionParams;
 use iscsi_proto::pdu::{
-    LogoutReason, LogoutRequest, LogoutResponse, R2t, ScsiResponse, TaskAttribute, TaskManagementResponse,
-    TaskResponse,
+    LogoutReason, LogoutRequest, LogoutResponse, NopOut, R2t, ScsiResponse, TaskAttribute,
+    TaskManagementResponse, TaskResponse,
 };
 use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::store::Completion;
