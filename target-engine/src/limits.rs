@@ -335,10 +335,21 @@ pub const ABORT_WAIT: Duration = Duration::from_secs(10);
 /// Hit by: initiator. Scope: command. Over it: the task is aborted without the data. Seen: nowhere.
 pub const ABORT_DATA_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a command that has ended waits for the next Data-Out that it asked for before its connection is closed.
+/// How long the commands of a connection wait for the next Data-Out before it is closed, and a command that has ended for
+/// the next of its own.
 ///
-/// Hit by: initiator. Scope: command. Over it: its connection is closed. Seen: log, `no Data-Out`.
+/// Hit by: initiator. Scope: connection; command. Over it: the connection is closed. Seen: log, `no Data-Out`.
 pub const DATA_OUT_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a PDU that has begun may be incomplete.
+///
+/// Hit by: initiator. Scope: connection. Over it: it is closed. Seen: log, `a PDU is incomplete`.
+pub const PDU_WAIT: Duration = Duration::from_secs(30);
+
+/// How long commands that arrived before their turn wait for the command before them.
+///
+/// Hit by: initiator. Scope: session. Over it: its connections are closed. Seen: log, `is missing`.
+pub const COMMAND_WAIT: Duration = Duration::from_secs(60);
 
 /// A store that completes nothing for so long, although data is out, hangs: its unit takes no more commands. Initiators wait
 /// longer before they abort.

@@ -71,6 +71,12 @@ impl<T> CommandWindow<T> {
         Some(command)
     }
 
+    /// Whether commands that arrived before their turn are held.
+    #[must_use]
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// Whether commands with smaller numbers than this are missing; false for a number outside the window.
     #[must_use]
     pub fn misses_before(&self, cmd_sn: CmdSn) -> bool {

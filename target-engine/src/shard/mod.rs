@@ -13,6 +13,7 @@
 //!
 //! - `receive`, `requests`, `connections`: PDUs, sessions and connections
 //! - `command`, `data_out`, `r2t`, `run`, `transfer`, `data_in`, `finish`, `early_end`: the path of a command
+//! - `waits`: what initiators must send in time
 //! - `task_management`, `abort`: how commands are aborted
 //! - `closing`, `quarantine`, `store_errors`: units that are removed, hang, or fail
 
@@ -49,6 +50,7 @@ mod tasks;
 mod tests;
 mod transfer;
 mod units;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -213,7 +215,7 @@ impl TargetShard {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let pings = !self.settings.nop_interval.is_zero() && self.sessions.has_connections();
         let ends = self.sessions.is_draining() || !self.deadlines.is_empty() || self.units.has_due_work();
-        let ends = ends || self.warnings.due().is_some();
+        let ends = ends || self.warnings.due().is_some() || self.sessions.awaits_pdus();
         if !pings && !ends && self.functions.is_empty() && self.tasks.is_empty() {
             self.next_tick = None;
             return None;
@@ -229,6 +231,7 @@ impl TargetShard {
         }
         self.next_tick = Some(env.now + TICK);
         self.expire_data_out(env);
+        self.close_late(env);
         self.expire_functions(env);
         self.check_hangs(env);
         self.log_late_failures(env.now);

@@ -8,7 +8,7 @@ use scsi_core::store::Block;
 
 use super::TargetShard;
 use super::driver::Env;
-use super::session::HeldPdu;
+use super::session::{Held, HeldPdu};
 use crate::buffers::{Account, Pool};
 use crate::iscsi::connection::Connection;
 use crate::iscsi::connection::receive::{Data, Incoming};
@@ -96,6 +96,9 @@ impl TargetShard {
         self.run_enabled(env);
         if let Some(own) = self.sessions.connection_mut(connection) {
             own.count_queued(env.pool);
+            if own.begins_wait(env.now) {
+                self.sessions.list_incomplete(connection);
+            }
         }
         (Work { pdus, cost: pdus * PDU_COST + len - rest + self.extra_cost }, rest)
     }
@@ -136,7 +139,7 @@ impl TargetShard {
             Arrival::Early => {
                 let block = owned(pdu.data, self.sessions[session].account(), env.pool);
                 let held = HeldPdu { connection, bhs: pdu.bhs, ahs: pdu.ahs, block };
-                self.sessions[session].commands().hold(cmd_sn, held);
+                self.hold(session, cmd_sn, Held::Pdu(held), env);
             }
             Arrival::Ignored => pdu.data.discard(env.pool),
         }
@@ -164,6 +167,10 @@ impl TargetShard {
         while let Some(held) =
             self.sessions.get_mut(session).and_then(|session| session.commands().next_early())
         {
+            let Held::Pdu(held) = held else {
+                self.sessions[session].commands().finished();
+                continue;
+            };
             let data = held.block.map_or(Data::Borrowed(&[]), Data::Owned);
             if !self.sessions.is_open(held.connection) {
                 // Its connection has logged out since.

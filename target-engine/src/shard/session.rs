@@ -1,12 +1,13 @@
 //! A session: its nexus, its command window, its connections, and counts of its tasks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use iscsi_proto::ids::Tsih;
 use iscsi_proto::params::SessionParams;
-use iscsi_proto::pdu::{Bhs, NopOut};
-use iscsi_proto::sn::{CmdSn, StatSn};
+use iscsi_proto::pdu::Bhs;
+use iscsi_proto::sn::CmdSn;
 use scsi_core::device::Nexus;
 use scsi_core::store::Block;
 
@@ -16,7 +17,7 @@ use crate::iscsi::connection::respond::Window;
 use crate::iscsi::connection::whole_blocks;
 use crate::iscsi::session::CommandWindow;
 use crate::keys::{ConnectionIndex, TaskKey};
-use crate::limits::{BURST_LEN_MAX, OUTSTANDING_R2T_MAX};
+use crate::limits::{BURST_LEN_MAX, COMMAND_WAIT, OUTSTANDING_R2T_MAX};
 use crate::stats::SessionStats;
 
 /// One session of a shard.
@@ -28,7 +29,9 @@ pub struct Session {
     times: (u16, u16),
     /// What its connections and tasks hold.
     account: Account,
-    commands: CommandWindow<HeldPdu>,
+    commands: CommandWindow<Held>,
+    /// Since when the next command has been missing while others wait for it.
+    gap: Option<Gap>,
     connections: Vec<ConnectionIndex>,
     /// Tasks that wait for unsolicited Data-Out, which names its task only by the initiator's tag.
     unsolicited: Vec<TaskKey>,
@@ -43,6 +46,23 @@ pub struct Session {
     stats: Arc<SessionStats>,
 }
 
+/// The command that a session waits for.
+#[derive(Debug)]
+struct Gap {
+    expected: CmdSn,
+    since: Instant,
+}
+
+/// What holds a command number whose turn has not come.
+#[derive(Debug)]
+pub enum Held {
+    /// A PDU that arrived before its turn.
+    Pdu(HeldPdu),
+    /// A command that was aborted before its turn, or before it arrived. The number belongs to the session: it is held
+    /// whatever connections end.
+    Aborted,
+}
+
 /// A numbered PDU that arrived before its turn.
 #[derive(Debug)]
 pub struct HeldPdu {
@@ -52,20 +72,12 @@ pub struct HeldPdu {
     pub(super) block: Option<Block>,
 }
 
-impl HeldPdu {
-    /// Stands for a command that must not run: a NOP-Out that asks for no answer.
-    pub(super) fn nop(connection: ConnectionIndex) -> Self {
-        let nop = NopOut {
-            immediate: false,
-            lun: [0; 8],
-            itt: None,
-            ttt: None,
-            cmd_sn: CmdSn(0),
-            exp_stat_sn: StatSn(0),
-        };
-        let mut bhs = [0; 48];
-        nop.encode(&mut bhs);
-        Self { connection, bhs, ahs: Bytes::new(), block: None }
+impl Held {
+    /// Gives its data back to the pool.
+    pub(super) fn discard(self, pool: &mut Pool) {
+        if let Self::Pdu(HeldPdu { block: Some(block), .. }) = self {
+            pool.give(block);
+        }
     }
 }
 
@@ -95,6 +107,7 @@ impl Session {
             account: Account::NONE,
             times: (params.default_time2wait, params.default_time2retain),
             commands: CommandWindow::new(expected, depth),
+            gap: None,
             connections: Vec::new(),
             unsolicited: Vec::new(),
             tasks: 0,
@@ -145,7 +158,7 @@ impl Session {
 
     /// The commands that have arrived, in order or early.
     #[inline]
-    pub(super) fn commands(&mut self) -> &mut CommandWindow<HeldPdu> {
+    pub(super) fn commands(&mut self) -> &mut CommandWindow<Held> {
         &mut self.commands
     }
 
@@ -160,12 +173,32 @@ impl Session {
         Window { expected: self.commands.expected(), max: self.commands.advertise() }
     }
 
+    /// Commands wait for one that has not arrived. Returns true unless this was noted before.
+    pub(super) fn begin_gap(&mut self, now: Instant) -> bool {
+        let is_new = self.gap.is_none();
+        self.gap.get_or_insert(Gap { expected: self.commands.expected(), since: now });
+        is_new
+    }
+
+    /// Whether the next command has been missing for [`COMMAND_WAIT`] while others wait for it; `None`: none waits.
+    pub(super) fn is_gap_late(&mut self, now: Instant) -> Option<bool> {
+        let expected = self.commands.expected();
+        let gap = self.gap.as_mut()?;
+        if !self.commands.has_early() {
+            self.gap = None;
+            return None;
+        }
+        if gap.expected != expected {
+            *gap = Gap { expected, since: now };
+        }
+        Some(now.saturating_duration_since(gap.since) >= COMMAND_WAIT)
+    }
+
     /// Drops the held PDUs of a connection.
     pub(super) fn drop_held(&mut self, connection: ConnectionIndex, pool: &mut Pool) {
-        for held in self.commands.drop_early(|held| held.connection == connection) {
-            if let Some(block) = held.block {
-                pool.give(block);
-            }
+        let is_its = |held: &Held| matches!(held, Held::Pdu(pdu) if pdu.connection == connection);
+        for held in self.commands.drop_early(is_its) {
+            held.discard(pool);
         }
     }
 

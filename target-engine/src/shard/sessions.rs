@@ -21,6 +21,10 @@ pub(super) struct Sessions {
     /// Connections with `touched` set, each once.
     touched: Vec<ConnectionIndex>,
     draining: Vec<Draining>,
+    /// Connections that had an incomplete PDU at the last check, or have one since.
+    incomplete: Vec<ConnectionIndex>,
+    /// Sessions whose commands waited at the last check for one that has not arrived, or do since.
+    gaps: Vec<SessionIndex>,
 }
 
 /// A connection that is closed once all responses are sent.
@@ -167,6 +171,32 @@ impl Sessions {
                 into.push(connection);
             }
         }
+    }
+
+    /// Lists a connection with an incomplete PDU.
+    pub(super) fn list_incomplete(&mut self, connection: ConnectionIndex) {
+        self.incomplete.push(connection);
+    }
+
+    /// Takes out the list of connections with incomplete PDUs.
+    pub(super) fn take_incomplete(&mut self) -> Vec<ConnectionIndex> {
+        std::mem::take(&mut self.incomplete)
+    }
+
+    /// Lists a session whose commands wait for one that has not arrived.
+    pub(super) fn list_gap(&mut self, session: SessionIndex) {
+        self.gaps.push(session);
+    }
+
+    /// Takes out the list of sessions whose commands wait for one that has not arrived.
+    pub(super) fn take_gaps(&mut self) -> Vec<SessionIndex> {
+        std::mem::take(&mut self.gaps)
+    }
+
+    /// Whether an initiator is to send the rest of a PDU or a missing command.
+    #[inline]
+    pub(super) fn awaits_pdus(&self) -> bool {
+        !self.incomplete.is_empty() || !self.gaps.is_empty()
     }
 
     /// Stops receiving on an open connection; it is closed once all is sent.

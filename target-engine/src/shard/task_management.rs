@@ -8,7 +8,7 @@ use super::TargetShard;
 use super::abort::Whose;
 use super::driver::Env;
 use super::functions::{Deferred, Then};
-use super::session::HeldPdu;
+use super::session::Held;
 use super::task::Task;
 use crate::iscsi::connection::receive::Data;
 use crate::iscsi::session::Arrival;
@@ -102,7 +102,7 @@ impl TargetShard {
     /// up, and the command is ignored should it still arrive. Returns false if it has ended or never existed.
     fn forget_unseen(
         &mut self,
-        session: SessionIndex,
+        index: SessionIndex,
         request: &TaskManagementRequest,
         env: &mut Env<'_>,
     ) -> bool {
@@ -110,23 +110,18 @@ impl TargetShard {
         if !cmd_sn.is_before(request.cmd_sn) {
             return false;
         }
-        let session = &mut self.sessions[session];
-        let first = session.connections().first().copied();
+        let session = &mut self.sessions[index];
         let commands = session.commands();
         if let Some(held) = commands.held(cmd_sn) {
-            if pdu::itt(&held.bhs) != request.referenced_task {
+            if !matches!(held, Held::Pdu(held) if pdu::itt(&held.bhs) == request.referenced_task) {
                 return false;
             }
-            let aborted = std::mem::replace(held, HeldPdu::nop(held.connection));
-            aborted.block.into_iter().for_each(|block| env.pool.give(block));
+            std::mem::replace(held, Held::Aborted).discard(env.pool);
             return true;
         }
         match commands.arrive(cmd_sn) {
             Arrival::InOrder => commands.finished(),
-            Arrival::Early => {
-                let Some(first) = first else { return false };
-                commands.hold(cmd_sn, HeldPdu::nop(first));
-            }
+            Arrival::Early => self.hold(index, cmd_sn, Held::Aborted, env),
             Arrival::Ignored => return false,
         }
         true
@@ -146,7 +141,7 @@ impl TargetShard {
         match request.function {
             TaskFunction::TARGET_WARM_RESET | TaskFunction::TARGET_COLD_RESET => {
                 for held in own.commands().plug(request.cmd_sn) {
-                    held.block.into_iter().for_each(|block| env.pool.give(block));
+                    held.discard(env.pool);
                 }
                 false
             }

@@ -5,12 +5,14 @@
 //! - [`data_out`]: the sequence of one command's Data-Out and R2Ts
 //! - [`respond`]: response PDUs with their numbers
 //! - `socket`, `unread`: bytes that the driver receives and sends
+//! - `waits`: since when it waits for its initiator
 
 pub mod data_out;
 pub mod receive;
 pub mod respond;
 mod socket;
 mod unread;
+mod waits;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ use iscsi_proto::sn::StatSn;
 
 use self::receive::Receiver;
 use self::unread::Unread;
+use self::waits::Waits;
 use crate::buffers::{Account, Pool};
 use crate::iscsi::login::TargetList;
 use crate::iscsi::text_exchange::{TextExchange, TextPiece, TextStep};
@@ -72,6 +75,7 @@ pub struct Connection {
     max_xmit_len: usize,
     next_stat_sn: StatSn,
     ping: Ping,
+    waits: Waits,
 }
 
 /// The state of a connection.
@@ -131,6 +135,7 @@ impl Connection {
             max_xmit_len: xmit_len(from.params.max_xmit_data_segment_len),
             next_stat_sn: from.next_stat_sn,
             ping: Ping { last_received_at: now, asked: now, unanswered: 0, next_ttt: 0 },
+            waits: Waits::default(),
         }
     }
 
@@ -216,7 +221,8 @@ impl Connection {
 
     /// Counts a Data-Out PDU.
     #[inline]
-    pub(crate) fn count_data_out(&self) {
+    pub(crate) fn count_data_out(&mut self) {
+        self.waits.data_out_arrived();
         self.stats.data_out();
     }
 
@@ -278,6 +284,26 @@ impl Connection {
     pub(crate) fn received_at(&mut self, now: Instant) {
         self.ping.last_received_at = now;
         self.ping.unanswered = 0;
+        self.waits.pdu_arrived();
+    }
+
+    /// Notes whether a PDU is incomplete now. Returns true if the connection is to be checked for it from now on.
+    #[inline]
+    pub(crate) fn begins_wait(&mut self, now: Instant) -> bool {
+        self.receiver.is_incomplete() && self.waits.begin_pdu(now)
+    }
+
+    /// Whether a PDU has been incomplete for [`PDU_WAIT`](crate::limits::PDU_WAIT); `None`: none is, and the connection is
+    /// not to be checked any more.
+    pub(crate) fn is_pdu_late(&mut self, pool: &Pool, now: Instant) -> Option<bool> {
+        let paused = self.is_receive_paused(pool);
+        self.waits.is_pdu_late(self.is_open() && self.receiver.is_incomplete(), paused, now)
+    }
+
+    /// A command waits for Data-Out: whether none has arrived for [`DATA_OUT_WAIT`](crate::limits::DATA_OUT_WAIT).
+    pub(crate) fn is_data_out_late(&mut self, pool: &Pool, now: Instant) -> bool {
+        let paused = self.is_receive_paused(pool);
+        self.waits.is_data_out_late(paused, now)
     }
 
     /// Whether reads wait for space in `transmit`.

@@ -132,6 +132,13 @@ impl Receiver {
         }
     }
 
+    /// Whether a PDU has begun and is not complete.
+    #[inline]
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.payload.is_some() || !self.held.is_empty()
+    }
+
     /// Gives the block back to the pool: the connection ends.
     pub fn clear(&mut self, pool: &mut Pool) {
         if let Some(collecting) = self.payload.take() {

@@ -209,7 +209,13 @@ impl Bench {
         bench
     }
 
+    /// Opens a session with one connection.
     pub(super) fn connect(&mut self, number: u16, params: &SessionParams) -> ConnectionIndex {
+        self.connect_as(number, 0, params)
+    }
+
+    /// Opens a session with a connection with this CID, or joins it.
+    pub(super) fn connect_as(&mut self, number: u16, cid: u16, params: &SessionParams) -> ConnectionIndex {
         let target_name = IscsiName::parse("iqn.2001-04.com.example:t").unwrap();
         let params_connection = ConnectionParams {
             max_recv_data_segment_len: 65536,
@@ -218,7 +224,7 @@ impl Bench {
         };
         let address = "127.0.0.1:3260".parse().unwrap();
         let new = NewConnection {
-            cid: Cid(0),
+            cid: Cid(cid),
             peer: address,
             local: address,
             params: &params_connection,
@@ -227,10 +233,13 @@ impl Bench {
             next_stat_sn: StatSn(1),
             stats: Arc::default(),
         };
+        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
+        if cid > 0 {
+            return self.shard.join(Tsih(number), new, &mut env).unwrap();
+        }
         let nexus =
             Nexus { id: NexusId(number.into()), initiator_port: format!("i{number}").into(), target_port: 1 };
         let session = Session::new(Tsih(number), nexus, params, CmdSn(1), 32, Arc::default());
-        let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
         self.shard.open(session, new, &mut env)
     }
 

@@ -1,8 +1,10 @@
 //! Initiators that break the rules, and stores that do not complete their operations.
 //!
 //! - `memory`: initiators that make the target hold memory
+//! - `waits`: initiators that do not send what they must send
 
 mod memory;
+mod waits;
 
 use std::time::Duration;
 
