@@ -13,6 +13,10 @@ use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX, SES
 pub struct Pool {
     classes: [Vec<Block>; CLASSES],
     idle_bytes: usize,
+    /// The fewest idle bytes since the last [`Pool::trim`].
+    idle_low: usize,
+    /// Bytes that went back to the allocator since [`Pool::take_freed`] was called.
+    freed_bytes: usize,
     used_bytes: usize,
     /// Bytes of transmit rings that are not in blocks.
     queued_bytes: usize,
@@ -38,6 +42,9 @@ impl Account {
     /// is still arriving, and bytes that wait for a later turn.
     pub const NONE: Self = Self(u16::MAX);
 }
+
+/// The allocator is asked to give memory back to the system when so many bytes went back to it.
+const FREED_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 const SMALLEST_SHIFT: u32 = 12;
 const CLASSES: usize = (SEGMENT_LEN_MAX.ilog2() - SMALLEST_SHIFT + 1) as usize;
@@ -91,6 +98,7 @@ impl Pool {
         let mut block = match self.classes[class].pop() {
             Some(block) => {
                 self.idle_bytes -= block.capacity();
+                self.idle_low = self.idle_low.min(self.idle_bytes);
                 block
             }
             None => Block::new(1 << (class as u32 + SMALLEST_SHIFT)),
@@ -111,7 +119,40 @@ impl Pool {
         if self.idle_bytes < POOL_IDLE_BYTES_MAX && block.capacity() == 1 << (class as u32 + SMALLEST_SHIFT) {
             self.idle_bytes += block.capacity();
             self.classes[class].push(block);
+        } else {
+            self.freed_bytes += block.capacity();
         }
+    }
+
+    /// Frees as many idle blocks as were never used since the last call, those that were idle longest first.
+    pub fn trim(&mut self) {
+        let mut unused = self.idle_low;
+        for blocks in self.classes.iter_mut().rev() {
+            let Some(capacity) = blocks.first().map(Block::capacity) else { continue };
+            let count = blocks.len().min(unused / capacity);
+            blocks.drain(..count);
+            blocks.shrink_to(2 * blocks.len());
+            unused -= count * capacity;
+            self.idle_bytes -= count * capacity;
+            self.freed_bytes += count * capacity;
+        }
+        self.idle_low = self.idle_bytes;
+    }
+
+    /// Whether [`Pool::trim`] or [`Pool::take_freed`] may have something to do later.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        self.idle_bytes > 0 || self.freed_bytes >= FREED_BYTES_MIN
+    }
+
+    /// Whether so much memory went back to the allocator, and so little is in use, that the allocator should give it back to
+    /// the system. Returns true once.
+    pub fn take_freed(&mut self) -> bool {
+        let is_much = self.freed_bytes >= FREED_BYTES_MIN && self.used_bytes <= POOL_IDLE_BYTES_MAX;
+        if is_much {
+            self.freed_bytes = 0;
+        }
+        is_much
     }
 
     /// Counts a block of [`Account::NONE`] for an account: its data has arrived.
@@ -138,6 +179,7 @@ impl Pool {
     #[inline]
     pub fn count_queued(&mut self, before: usize, now: usize, account: Account) {
         self.queued_bytes = self.queued_bytes.saturating_sub(before) + now;
+        self.freed_bytes += before.saturating_sub(now);
         self.count(account, now as isize - before as isize);
     }
 
@@ -245,6 +287,34 @@ mod tests {
         {
             assert_eq!(Pool::default().take(len, Account::NONE).capacity(), capacity, "{len}");
         }
+    }
+
+    #[test]
+    fn blocks_that_were_not_used_since_the_last_trim_are_freed() {
+        let (mut pool, account) = pool();
+        let blocks: Vec<_> = (0..4).map(|_| pool.take(SEGMENT_LEN_MAX, account)).collect();
+        blocks.into_iter().for_each(|block| pool.give(block));
+        pool.trim();
+        assert_eq!(pool.idle_bytes, 4 * SEGMENT_LEN_MAX, "all were used lately");
+        let block = pool.take(SEGMENT_LEN_MAX, account);
+        pool.give(block);
+        pool.trim();
+        assert_eq!(pool.idle_bytes, SEGMENT_LEN_MAX);
+        assert!(pool.has_excess());
+        pool.trim();
+        assert_eq!((pool.idle_bytes, pool.has_excess()), (0, false));
+    }
+
+    #[test]
+    fn the_allocator_is_trimmed_once_after_much_was_freed() {
+        let (mut pool, account) = pool();
+        let count = (POOL_IDLE_BYTES_MAX + FREED_BYTES_MIN) / SEGMENT_LEN_MAX;
+        let mut blocks: Vec<_> = (0..count).map(|_| pool.take(SEGMENT_LEN_MAX, account)).collect();
+        let last = blocks.pop();
+        blocks.into_iter().for_each(|block| pool.give(block));
+        assert!(!pool.take_freed());
+        last.into_iter().for_each(|block| pool.give(block));
+        assert!(pool.has_excess() && pool.take_freed() && !pool.take_freed());
     }
 
     #[test]

@@ -247,6 +247,11 @@ pub const SESSION_BYTES_MIN: usize = 256 * 1024;
 /// Hit by: engine. Scope: loop. Over it: a freed buffer goes back to the system. Seen: nowhere.
 pub const POOL_IDLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// How often a loop gives memory back that it has not used since the last time.
+///
+/// Hit by: engine. Scope: loop. Over it: the memory goes back to the system. Seen: nowhere.
+pub const TRIM_EVERY: Duration = Duration::from_secs(10);
+
 /// R2Ts that one command may have outstanding, whatever was negotiated.
 ///
 /// Hit by: initiator. Scope: command. Over it: further R2Ts are sent when data has arrived. Seen: nowhere.

@@ -48,6 +48,9 @@ struct Outgoing {
     payload: Payload,
 }
 
+/// PDUs that an idle ring keeps space for: the responses of a turn.
+const PDUS_KEPT: usize = 256;
+
 /// A basic header and its digest.
 const HEAD_LEN: usize = 52;
 
@@ -82,6 +85,11 @@ impl Transmit {
             tail,
             payload,
         });
+    }
+
+    /// Gives back the memory of a ring that is much longer than what it holds.
+    pub fn shrink(&mut self) {
+        self.ring.shrink_to(PDUS_KEPT.max(2 * self.ring.len()));
     }
 
     /// Bytes still to be sent.

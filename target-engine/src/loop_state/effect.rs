@@ -18,6 +18,8 @@ pub enum Effect<S, A> {
     Watch(StreamIndex, Watch),
     /// Close a socket; no other effect names it any more.
     Close(S),
+    /// Much memory went back to the allocator: have it give the memory back to the system.
+    FreeHeap,
     /// Engines have failed ([`Engines::failure`](scsi_core::store::Engines::failure)): do not wait for their events.
     EnginesFailed,
 }

@@ -26,7 +26,7 @@ use self::stream::{ByteStream, Stream, StreamIndex};
 use crate::buffers::Pool;
 use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
 use crate::keys::{ConnectionIndex, shard_of};
-use crate::limits::{REAPS_PER_TURN, SCRATCH_LEN, SHARE_LEN_MIN, TURN_BYTES_MAX};
+use crate::limits::{REAPS_PER_TURN, SCRATCH_LEN, SHARE_LEN_MIN, TRIM_EVERY, TURN_BYTES_MAX};
 use crate::model::Tid;
 use crate::shard::{Env, ShardEvent, TargetShard};
 use crate::warnings::Warnings;
@@ -95,6 +95,8 @@ pub struct LoopState<S, A> {
     /// When the timeouts of the targets are to be checked, and when they were last.
     due: Option<Instant>,
     asked: Instant,
+    /// When memory that is not used any more is given back next.
+    trim_at: Instant,
 }
 
 /// What a loop lends to its shards.
@@ -137,6 +139,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             more_done: false,
             due: None,
             asked: now,
+            trim_at: now + TRIM_EVERY,
         }
     }
 
@@ -173,7 +176,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     /// When the next turn is due; `None`: not before an event.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).min()
+        let trim = self.resources.pool.has_excess().then_some(self.trim_at);
+        self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).chain(trim).min()
     }
 
     /// Commands received in this turn.
@@ -332,6 +336,9 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     fn expire(&mut self) {
         let now = self.resources.now;
         self.warnings.tick(now);
+        if self.trim_at <= now {
+            self.trim();
+        }
         if self.due.is_none_or(|due| due > now) {
             return;
         }
@@ -344,6 +351,19 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             } else {
                 self.note(index);
             }
+        }
+    }
+
+    /// Gives back memory that was not used lately.
+    #[cold]
+    fn trim(&mut self) {
+        self.trim_at = self.resources.now + TRIM_EVERY;
+        self.resources.pool.trim();
+        for (_, served) in &mut self.targets {
+            served.shard.shrink();
+        }
+        if self.resources.pool.take_freed() {
+            self.effects.push_back(Effect::FreeHeap);
         }
     }
 

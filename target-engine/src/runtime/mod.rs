@@ -2,6 +2,7 @@
 
 pub mod control_loop;
 mod guarded;
+mod heap;
 pub mod mailbox;
 pub mod message;
 pub mod open_store;

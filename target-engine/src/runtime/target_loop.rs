@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use iscsi_proto::login::LoginStatus;
 use scsi_core::store::EngineIndex;
 
+use super::heap;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::message::LoopMessage;
 use super::poller::{Interest, Key, Poller, Ready, interest};
@@ -265,6 +266,7 @@ impl DataLoop {
                     // Shut down first, so that no reset overtakes the last response.
                     let _ = socket.socket.shutdown(Shutdown::Write);
                 }
+                Effect::FreeHeap => heap::give_back(),
                 Effect::EnginesFailed => self.forget_failed(),
             }
         }

@@ -210,6 +210,12 @@ impl TargetShard {
         std::mem::take(&mut self.submitted)
     }
 
+    /// Gives back memory that ended commands and sent responses leave. Call it now and then.
+    pub fn shrink(&mut self) {
+        self.tasks.shrink();
+        self.sessions.shrink();
+    }
+
     /// When `handle_timeout` must be called; `None`: not before the shard is fed again.
     #[must_use]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {

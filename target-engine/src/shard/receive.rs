@@ -77,7 +77,8 @@ impl TargetShard {
             if !own.is_open() {
                 break 0;
             }
-            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.must_send_first(env.pool) {
+            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.must_send_first(env.pool)
+            {
                 break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {

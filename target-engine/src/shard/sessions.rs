@@ -173,6 +173,15 @@ impl Sessions {
         }
     }
 
+    /// Gives back the memory of sessions that have ended and of responses that were sent.
+    pub(super) fn shrink(&mut self) {
+        if self.connections.len() < self.connections.capacity() / 2 {
+            self.sessions.shrink_to_fit();
+            self.connections.shrink_to_fit();
+        }
+        self.connections.iter_mut().for_each(|(_, own)| own.shrink());
+    }
+
     /// Lists a connection with an incomplete PDU.
     pub(super) fn list_incomplete(&mut self, connection: ConnectionIndex) {
         self.incomplete.push(connection);

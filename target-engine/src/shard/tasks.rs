@@ -107,6 +107,13 @@ impl Tasks {
         self.slab.iter_mut().map(|(_, task)| task)
     }
 
+    /// Gives back the memory of tasks that have ended.
+    pub(super) fn shrink(&mut self) {
+        if self.slab.len() < self.slab.capacity() / 2 {
+            self.slab.shrink_to_fit();
+        }
+    }
+
     /// How many tasks there are.
     pub(super) fn len(&self) -> usize {
         self.slab.len()

@@ -200,8 +200,8 @@ impl World {
                     }
                 }
                 Effect::Close(wire) => wire.close(),
-                // No engine is watched: each turn reaps.
-                Effect::EnginesFailed => {}
+                // No engine is watched: each turn reaps. The allocator is left alone.
+                Effect::EnginesFailed | Effect::FreeHeap => {}
             }
         }
     }

@@ -364,6 +364,12 @@ impl Connection {
         PingDue::Send(Ttt(self.ping.next_ttt))
     }
 
+    /// Gives back memory that it needed for more than it has to send now.
+    pub(crate) fn shrink(&mut self) {
+        self.transmit.shrink();
+        self.reads.shrink_to(READS_KEPT.max(2 * self.reads.len()));
+    }
+
     /// Closes it and gives its blocks back to the pool. The driver closes the socket.
     pub fn close(&mut self, pool: &mut Pool) {
         self.state = ConnectionState::Closed;
@@ -399,6 +405,9 @@ pub struct NewConnection<'a> {
     /// Its counters.
     pub stats: Arc<ConnectionStats>,
 }
+
+/// Waiting reads that the list keeps space for.
+const READS_KEPT: usize = 128;
 
 fn xmit_len(declared: u32) -> usize {
     whole_blocks(declared).min(SEGMENT_LEN_MAX as u32) as usize
