@@ -8,7 +8,7 @@ use scsi_core::store::Block;
 
 use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX, SESSION_BYTES_MIN};
 
-/// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes are in use, by whom.
+/// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes each account has in use.
 #[derive(Debug, Default)]
 pub struct Pool {
     classes: [Vec<Block>; CLASSES],

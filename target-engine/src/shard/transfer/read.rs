@@ -5,6 +5,7 @@ use scsi_core::device::IoDone;
 use scsi_core::store::{Block, BlockOp, InlineOp, Now, Port};
 
 use super::{Progress, Transfer};
+use crate::buffers::Pool;
 use crate::iscsi::connection::respond::burst_left;
 use crate::iscsi::transmit::Payload;
 use crate::keys::TaskKey;
@@ -58,16 +59,7 @@ impl TargetShard {
             };
             match done {
                 Some(Ok(now)) => {
-                    let payload = match now {
-                        Now::Moved => {
-                            block.set_len(len);
-                            Payload::Block(block)
-                        }
-                        Now::Zeroes => {
-                            env.pool.give(block);
-                            Payload::Zeroes(len)
-                        }
-                    };
+                    let payload = payload(now, block, len, env.pool);
                     self.send_read(key, len, payload, env);
                 }
                 Some(Err(error)) => {
@@ -125,6 +117,21 @@ impl Transfer {
         }
         self.begun += len as u64;
         (len, block_len)
+    }
+}
+
+/// What is sent of a piece that was read at once.
+#[inline(always)]
+fn payload(now: Now, mut block: Block, len: usize, pool: &mut Pool) -> Payload {
+    match now {
+        Now::Moved => {
+            block.set_len(len);
+            Payload::Block(block)
+        }
+        Now::Zeroes => {
+            pool.give(block);
+            Payload::Zeroes(len)
+        }
     }
 }
 
