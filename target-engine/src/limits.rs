@@ -44,6 +44,11 @@ pub const ACCOUNTS_MAX: usize = 4096;
 /// Hit by: operator. Scope: account. Over it: the account is refused. Seen: the reply.
 pub const ACCOUNT_FIELD_LEN_MAX: usize = 255;
 
+/// Initiator names to which an account is bound at a target.
+///
+/// Hit by: operator. Scope: account of a target. Over it: a further one is refused. Seen: the reply.
+pub const ACCOUNT_NAMES_MAX: usize = 64;
+
 /// Targets of the daemon.
 ///
 /// Hit by: operator. Scope: daemon. Over it: a further one is refused. Seen: the reply.

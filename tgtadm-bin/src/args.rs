@@ -31,7 +31,9 @@ pub struct Order {
     pub control_port: u16,
     /// Whether to print on standard error how much is sent.
     pub debug: bool,
-    /// The form of the answer.
+    /// The form of the answer that is printed. The request that binds an account to an initiator name travels in the JSON
+    /// form in any case: a daemon that does not support it would ignore the name in the text form, and bind the account
+    /// for any initiator.
     pub form: Form,
 }
 
@@ -43,7 +45,8 @@ impl Order {
         if given.header.device_type == TAPE {
             given.strings.bstype = Some("ssc".to_owned());
         }
-        if given.form == Form::Json {
+        let has_name = mode == Mode::Account && given.strings.initiator_name.is_some();
+        if given.form == Form::Json || has_name {
             let driver = std::mem::take(&mut given.header.lld);
             let name = if driver.is_empty() { JSON_LLD.to_owned() } else { format!("{JSON_LLD}/{driver}") };
             given.header.lld = name;

@@ -70,31 +70,41 @@ fn exchange_at(path: &Path, order: &Order) -> Result<Vec<u8>, Refusal> {
     let announced = header.text_len();
     let read = socket.take(announced as u64).read_to_end(&mut text);
     if header.error != 0 {
-        return Err(refused(header.error, up_to_nul(&text), order.form));
+        return Err(refused(header.error, up_to_nul(&text), order));
     }
     read.map_err(|error| broken(&error))?;
     if text.len() < announced {
         return Err(Refusal::named(EIO, "a partial response"));
     }
-    text.truncate(up_to_nul(&text).len());
+    // The text form reports nothing where the JSON form is sent for it.
+    let is_printed = Form::of(&order.record.header.lld).0 == order.form;
+    text.truncate(if is_printed { up_to_nul(&text).len() } else { 0 });
     Ok(text)
 }
 
 /// The line of tgt's tgtadm, and below it, indented, the reason that our daemon sends. With JSON the document has it.
-fn refused(number: u32, payload: &[u8], form: Form) -> Refusal {
+fn refused(number: u32, payload: &[u8], order: &Order) -> Refusal {
     let refusal = Refusal { error: number, ..Refusal::named(EINVAL, error::text(number)) };
-    let reason = match form {
-        Form::Json if !payload.is_empty() => return Refusal { document: payload.to_vec(), ..refusal },
+    let sent = Form::of(&order.record.header.lld).0;
+    let reason = match (sent, order.form) {
+        (Form::Text, _) if payload.is_empty() => return refusal,
+        (Form::Text, _) => payload.to_vec(),
         // A daemon without JSON sends no payload.
-        Form::Json => NO_JSON.as_bytes(),
-        Form::Text if payload.is_empty() => return refusal,
-        Form::Text => payload,
+        (Form::Json, Form::Json) if payload.is_empty() => NO_JSON.into(),
+        (Form::Json, Form::Json) => return Refusal { document: payload.to_vec(), ..refusal },
+        (Form::Json, Form::Text) if payload.is_empty() => NO_NAMES.into(),
+        (Form::Json, Form::Text) => {
+            let document: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
+            document["error"]["reason"].as_str().unwrap_or_default().into()
+        }
     };
-    let text = [&refusal.text, &b"  "[..], reason, b"\n"].concat();
+    let text = [&refusal.text, &b"  "[..], &reason, b"\n"].concat();
     Refusal { text, ..refusal }
 }
 
 const NO_JSON: &str = "--json: this daemon does not speak it; ask without";
+const NO_NAMES: &str =
+    "--initiator-name: this daemon does not bind accounts to initiator names; nothing was changed";
 
 fn up_to_nul(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
@@ -154,7 +164,7 @@ const EIO: u8 = 5;
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use target_engine::control::wire::{Record, RequestHeader};
+    use target_engine::control::wire::{JSON_LLD, Record, RequestHeader};
 
     use super::*;
 
@@ -214,12 +224,23 @@ mod tests {
 
     #[test]
     fn a_refusal_in_a_document_goes_to_standard_output() {
-        let document = refused(17, b"{}\n", Form::Json);
+        let order = |form| {
+            let header = RequestHeader { lld: JSON_LLD.to_owned(), ..RequestHeader::default() };
+            Order { record: Record::new(header, Vec::new()), form, ..order() }
+        };
+        let document = refused(17, b"{}\n", &order(Form::Json));
         assert_eq!((document.exit, document.document.as_slice()), (22, &b"{}\n"[..]));
         assert_eq!(document.text, b"tgtadm: invalid request\n");
-        let tgt = refused(3, b"", Form::Json);
-        let text = format!("tgtadm: can't find the driver\n  {NO_JSON}\n");
-        assert_eq!((tgt.document.as_slice(), tgt.text.as_slice()), (&b""[..], text.as_bytes()));
+        let why = refused(17, b"{\"error\":{\"reason\":\"why\"}}", &order(Form::Text));
+        assert_eq!(
+            (why.document.as_slice(), why.text.as_slice()),
+            (&b""[..], &b"tgtadm: invalid request\n  why\n"[..])
+        );
+        for (form, reason) in [(Form::Json, NO_JSON), (Form::Text, NO_NAMES)] {
+            let tgt = refused(3, b"", &order(form));
+            let text = format!("tgtadm: can't find the driver\n  {reason}\n");
+            assert_eq!((tgt.document.as_slice(), tgt.text.as_slice()), (&b""[..], text.as_bytes()));
+        }
     }
 
     #[test]

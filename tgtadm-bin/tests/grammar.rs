@@ -53,6 +53,8 @@ const CASES: &[(&str, Expected)] = &[
     ("-m lu -o stat -t 1 -l 1",                                   Sends("logicalunit stat tid=1 lun=1")),
     ("-o bind -m account -u a --outgoing",                        Sends("account bind outgoing [user=a]")),
     ("-o bind -m account -u a --outgoing -t 3",                   Sends("account bind tid=3 outgoing [user=a]")),
+    ("-o bind -m account -u a,b -t 3 -Q iqn.i",                   Sends("account bind lld=json.1 tid=3 [initiator-name=iqn.i,user=a,b]")),
+    ("-L iscsi -o unbind -m account -u a -t 3 -Q ''",             Sends("account unbind lld=json.1/iscsi tid=3 [initiator-name=,user=a]")),
     ("-o new -m account -u a -p b -f x",                          Sends("account new [bsoflags=x,user=a,password=b]")),
     ("-o update -m account -u a -p b",                            Sends("account update [user=a,password=b]")),
     ("-o delete -m account",                                      Sends("account delete")),
@@ -349,9 +351,11 @@ fn value_with_comma_is_refused_and_nothing_is_sent() {
 #[test]
 fn tgt_agrees_on_the_table() {
     require_tgt();
-    // tgt has no --drain, no --json, no force for units, and no update of accounts.
+    // tgt has no --drain, no --json, no force for units, no update of accounts, and no names for them.
     let ours = ["--drain", "-D ", "--json", "-j ", "-o update -m account"];
-    let is_ours = |line: &str| ours.iter().any(|word| line.contains(word));
+    let is_ours = |line: &str| {
+        ours.iter().any(|word| line.contains(word)) || line.contains("-m account") && line.contains("-Q")
+    };
     for (line, _) in CASES.iter().filter(|(line, _)| !is_ours(line)) {
         // The message of the debug option has line numbers of tgt's source.
         let line: Vec<String> = words(line).into_iter().map(|word| word.replace("-dt2", "-t2")).collect();
@@ -376,7 +380,11 @@ fn tgt_agrees_on_each_option_of_each_operation() {
             let base = [format!("-m{}", mode.word()), format!("-o{}", op.word())];
             assert_alike(&base);
             for letter in letters {
-                if (mode, op, letter) == (Mode::LogicalUnit, Op::Delete, "--force") {
+                if matches!(
+                    (mode, op, letter),
+                    (Mode::LogicalUnit, Op::Delete, "--force")
+                        | (Mode::Account, Op::Bind | Op::Unbind, "-Qx")
+                ) {
                     continue;
                 }
                 let mut line = [base.as_slice(), &[letter.to_owned()]].concat();

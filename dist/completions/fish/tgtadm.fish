@@ -92,9 +92,9 @@ function __tgtadm_letters
         case account,delete
             echo dLomuC
         case account,bind
-            echo dLomtuOC
+            echo dLomtQuOC
         case account,unbind
-            echo dLomtuOC
+            echo dLomtQuOC
         case '*'
             echo djhVLomtsclnvbESfyTIQupHFDPBYOC
     end

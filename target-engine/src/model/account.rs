@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 pub use iscsi_proto::chap::Algorithm;
+pub use iscsi_proto::name::IscsiName;
 
-use super::error::ModelError;
+use super::error::{AccountNameError, ModelError, NameRefusal};
 use super::secret::Secret;
 pub use super::state::Direction;
-use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX};
+use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNT_NAMES_MAX, ACCOUNTS_MAX};
 
 /// All accounts of the daemon.
 #[derive(Debug, Default)]
@@ -31,11 +32,20 @@ pub struct Account {
 /// The accounts that a target or discovery uses, by name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BoundAccounts {
-    /// Initiators authenticate with any of these; empty: without authentication. The numbers are those of the bindings.
-    incoming: HashMap<String, u64>,
+    /// Initiators authenticate with any of these; empty: without authentication.
+    incoming: HashMap<String, Binding>,
     last: u64,
     /// The target authenticates with this one.
     outgoing: Option<String>,
+}
+
+/// An account with which initiators authenticate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Binding {
+    /// Its place in the order in which the bindings were made.
+    number: u64,
+    /// The initiators that may use it, oldest first; empty: any. It never becomes empty.
+    names: Vec<IscsiName>,
 }
 
 impl Accounts {
@@ -108,7 +118,7 @@ impl BoundAccounts {
             }
             Direction::Incoming => {
                 self.last += 1;
-                self.incoming.insert(user.to_owned(), self.last);
+                self.incoming.insert(user.to_owned(), Binding { number: self.last, names: Vec::new() });
             }
             Direction::Outgoing => {
                 if let Some(known) = &self.outgoing {
@@ -132,6 +142,45 @@ impl BoundAccounts {
         found.then_some(()).ok_or_else(|| ModelError::AccountNotBound { user: user.to_owned(), direction })
     }
 
+    /// Binds an incoming account to an initiator name, in addition to its other ones. An account that is bound to no
+    /// name, and so admits any, admits only this one from now on.
+    ///
+    /// # Errors
+    /// It is bound to this name already, or to [`ACCOUNT_NAMES_MAX`] names.
+    pub fn bind_name(&mut self, user: &str, name: IscsiName) -> Result<(), ModelError> {
+        let names = self.incoming.get(user).map_or(&[][..], |binding| &binding.names);
+        if names.contains(&name) {
+            return Err(refused_name(user, name, NameRefusal::Bound));
+        }
+        if names.len() >= ACCOUNT_NAMES_MAX {
+            return Err(refused_name(user, name, NameRefusal::TooMany));
+        }
+        if !self.has_incoming(user) {
+            self.bind(user, Direction::Incoming)?;
+        }
+        if let Some(binding) = self.incoming.get_mut(user) {
+            binding.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Unbinds an incoming account from an initiator name.
+    ///
+    /// # Errors
+    /// The account is not bound, or not to this name, or to no other one: without names it would admit any.
+    pub fn unbind_name(&mut self, user: &str, name: IscsiName) -> Result<(), ModelError> {
+        let Some(binding) = self.incoming.get_mut(user) else {
+            let direction = Direction::Incoming;
+            return Err(ModelError::AccountNotBound { user: user.to_owned(), direction });
+        };
+        match binding.names.iter().position(|known| *known == name) {
+            None => return Err(refused_name(user, name, NameRefusal::NotBound)),
+            Some(_) if binding.names.len() == 1 => return Err(refused_name(user, name, NameRefusal::Last)),
+            Some(at) => drop(binding.names.remove(at)),
+        }
+        Ok(())
+    }
+
     /// Removes the bindings of a removed account.
     pub fn forget(&mut self, user: &str) {
         self.incoming.remove(user);
@@ -141,7 +190,7 @@ impl BoundAccounts {
     /// Returns the accounts with which initiators authenticate, the binding that was made first coming first.
     pub fn incoming(&self) -> impl Iterator<Item = &str> {
         let mut bound: Vec<_> = self.incoming.iter().collect();
-        bound.sort_by_key(|(_, number)| **number);
+        bound.sort_by_key(|(_, binding)| binding.number);
         bound.into_iter().map(|(user, _)| user.as_str())
     }
 
@@ -155,6 +204,19 @@ impl BoundAccounts {
     #[must_use]
     pub fn has_incoming(&self, user: &str) -> bool {
         self.incoming.contains_key(user)
+    }
+
+    /// Returns the initiator names to which an account is bound, oldest first; none if it admits any or is not bound.
+    #[must_use]
+    pub fn names(&self, user: &str) -> &[IscsiName] {
+        self.incoming.get(user).map_or(&[], |binding| &binding.names)
+    }
+
+    /// Returns whether an initiator that has proven an account may have this name. Names are compared without case.
+    #[must_use]
+    pub fn admits(&self, user: &str, name: &IscsiName) -> bool {
+        let names = self.names(user);
+        names.is_empty() || names.contains(name)
     }
 
     /// Returns the account with which the target authenticates.
@@ -178,6 +240,10 @@ fn is_long(text: &str) -> bool {
 /// Rejects an empty secret, which tgt accepts.
 fn reject_empty(password: &Secret) -> Result<(), ModelError> {
     if password.reveal().is_empty() { Err(ModelError::SecretEmpty) } else { Ok(()) }
+}
+
+fn refused_name(user: &str, name: IscsiName, reason: NameRefusal) -> ModelError {
+    ModelError::AccountName(AccountNameError { user: user.to_owned(), name, reason })
 }
 
 /// The error for an unknown account.
@@ -257,6 +323,49 @@ mod tests {
         assert_eq!(bound.unbind("mike", Outgoing), Ok(()));
         assert_eq!(bound.unbind("mike", Outgoing), not_bound("mike", Outgoing));
         assert!(bound.is_empty());
+    }
+
+    #[test]
+    fn account_with_names_admits_only_these() {
+        let name = |text: &str| IscsiName::parse(text).unwrap();
+        let (one, two) = (name("iqn.2026-01.org.example:one"), name("iqn.2026-01.org.example:two"));
+        let mut bound = BoundAccounts::default();
+        bound.bind("open", Incoming).unwrap();
+        assert_eq!(bound.bind_name("mike", one.clone()), Ok(()), "it binds the account");
+        assert!(bound.admits("open", &two) && bound.admits("mike", &one) && !bound.admits("mike", &two));
+        assert!(bound.admits("mike", &name("IQN.2026-01.org.example:ONE")));
+        let user = || "mike".to_owned();
+        let again = refused_name("mike", one.clone(), NameRefusal::Bound);
+        assert_eq!(bound.bind_name("mike", one.clone()), Err(again));
+        assert_eq!(
+            bound.bind("mike", Incoming),
+            Err(ModelError::AccountBound(user())),
+            "it stays bound to names"
+        );
+        let unknown = refused_name("mike", two.clone(), NameRefusal::NotBound);
+        assert_eq!(bound.unbind_name("mike", two.clone()), Err(unknown));
+        assert_eq!(bound.bind_name("mike", two.clone()), Ok(()));
+        assert_eq!(bound.names("mike"), [one.clone(), two.clone()]);
+        assert_eq!(bound.unbind_name("mike", one.clone()), Ok(()));
+        let last = refused_name("mike", two.clone(), NameRefusal::Last);
+        assert_eq!(bound.unbind_name("mike", two.clone()), Err(last));
+        assert!(bound.admits("mike", &two) && !bound.admits("mike", &one));
+        assert_eq!(bound.bind_name("open", one.clone()), Ok(()));
+        assert!(!bound.admits("open", &two), "an account that admitted any admits the first name only");
+        assert_eq!(bound.unbind("mike", Incoming), Ok(()));
+        let not_bound = ModelError::AccountNotBound { user: user(), direction: Incoming };
+        assert_eq!(bound.unbind_name("mike", one), Err(not_bound));
+        assert!(bound.bind("mike", Incoming).is_ok() && bound.names("mike").is_empty());
+    }
+
+    #[test]
+    fn names_of_an_account_are_bounded() {
+        let mut bound = BoundAccounts::default();
+        let name = |number: usize| IscsiName::parse(&format!("iqn.2026-01.org.example:{number}")).unwrap();
+        (0..ACCOUNT_NAMES_MAX).for_each(|number| bound.bind_name("mike", name(number)).unwrap());
+        let more = name(ACCOUNT_NAMES_MAX);
+        let refused = refused_name("mike", more.clone(), NameRefusal::TooMany);
+        assert_eq!(bound.bind_name("mike", more), Err(refused));
     }
 
     /// After this tgt ends when a report is requested.

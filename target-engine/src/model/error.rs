@@ -1,10 +1,34 @@
 //! Why the model refuses a change. The numbers and sentences for these errors are in `control::report::errors`.
 
-use iscsi_proto::name::NameError;
+use iscsi_proto::name::{IscsiName, NameError};
 use scsi_core::device::unit::UpdateError;
 
 use super::state::Direction;
 use super::tid::Tid;
+
+/// Why an account is not bound to an initiator name, or not unbound from it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountNameError {
+    /// The account.
+    pub user: String,
+    /// The name.
+    pub name: IscsiName,
+    /// The reason.
+    pub reason: NameRefusal,
+}
+
+/// The reason of an [`AccountNameError`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NameRefusal {
+    /// The account is bound to the name.
+    Bound,
+    /// The account is not bound to the name.
+    NotBound,
+    /// It is the only name of the account, which would admit any without it.
+    Last,
+    /// The account is bound to `ACCOUNT_NAMES_MAX` names.
+    TooMany,
+}
 
 /// Why the model refuses a change.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -60,6 +84,8 @@ pub enum ModelError {
         /// As what it is not bound.
         direction: Direction,
     },
+    /// An initiator name of an account cannot be bound or unbound.
+    AccountName(AccountNameError),
     /// The target has this access rule.
     RuleExists(Rule),
     /// The target does not have this access rule.

@@ -136,7 +136,7 @@ impl Management {
                 let secret = Secret::new("a good secret".to_owned());
                 self.ask(Request::AccountNew { user: USER.to_owned(), password: secret });
                 let (tid, user) = (Some(tid), USER.to_owned());
-                self.ask(Request::AccountBind { tid, user, direction: Direction::Incoming });
+                self.ask(Request::AccountBind { tid, user, direction: Direction::Incoming, name: None });
             }
             21 | 22 => self.ask(Request::AccountDelete { user: USER.to_owned() }),
             _ => {

@@ -1,5 +1,7 @@
 //! CHAP accounts: made, bound and removed. What tgt accepts is accepted; weaknesses are logged.
 
+use iscsi_proto::name::IscsiName;
+
 use super::state::{Control, done};
 use crate::control::report::{Reply, Report};
 use crate::model::Tid;
@@ -39,12 +41,22 @@ impl Control {
         Ok(Report::Secret { user: user.to_owned(), same: account.password == *password })
     }
 
-    /// Binds an account. It takes effect with the next login; sessions stay.
-    pub(super) fn account_bind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
+    /// Binds an account, or an incoming one to an initiator name. It takes effect with the next login; sessions stay.
+    pub(super) fn account_bind(
+        &mut self,
+        tid: Option<Tid>,
+        user: &str,
+        direction: Direction,
+        name: Option<IscsiName>,
+    ) -> Reply {
         self.model.accounts_of(tid)?;
         let account = self.model.accounts.find(user).ok_or_else(|| no_account(user))?;
         let is_weak = account.password.is_weak();
-        self.model.bound_accounts(tid)?.bind(user, direction)?;
+        let bound = self.model.bound_accounts(tid)?;
+        match name {
+            None => bound.bind(user, direction)?,
+            Some(name) => bound.bind_name(user, name)?,
+        }
         if is_weak {
             warn_of_weakness(user);
         }
@@ -52,8 +64,18 @@ impl Control {
         Ok(Report::Done)
     }
 
-    pub(super) fn account_unbind(&mut self, tid: Option<Tid>, user: &str, direction: Direction) -> Reply {
+    /// Unbinds an account, or an incoming one from an initiator name.
+    pub(super) fn account_unbind(
+        &mut self,
+        tid: Option<Tid>,
+        user: &str,
+        direction: Direction,
+        name: Option<IscsiName>,
+    ) -> Reply {
         let bound = self.model.bound_accounts(tid)?;
+        if let Some(name) = name {
+            return done(bound.unbind_name(user, name));
+        }
         let asked_for_proof = bound.requires_proof();
         bound.unbind(user, direction)?;
         if asked_for_proof && !bound.requires_proof() {

@@ -38,6 +38,8 @@ enum Objection {
     TargetRemoved,
     #[error("session {sid} belongs to account {owner:?}, which is bound to the target; proven: {proven}")]
     Account { sid: u16, owner: String, proven: String },
+    #[error("account {0:?} is bound to other initiator names at the target")]
+    InitiatorName(String),
     #[error("{0}")]
     NoRoomForSession(Full),
     #[error("{0}")]
@@ -55,7 +57,7 @@ impl Objection {
     fn status(&self) -> LoginStatus {
         match self {
             Self::TargetRemoved => LoginStatus::TargetRemoved,
-            Self::Account { .. } => LoginStatus::AuthorizationFailure,
+            Self::Account { .. } | Self::InitiatorName(_) => LoginStatus::AuthorizationFailure,
             Self::NoRoomForSession(_) | Self::NoHandle => LoginStatus::OutOfResources,
             Self::NoRoomToJoin(_) | Self::MaxConnections => LoginStatus::TooManyConnections,
             Self::NoSession => LoginStatus::SessionDoesNotExist,
@@ -64,7 +66,7 @@ impl Objection {
 
     fn count(&self, counts: &mut LoginCounts) {
         let counter = match self {
-            Self::Account { .. } => &mut counts.refused_accounts,
+            Self::Account { .. } | Self::InitiatorName(_) => &mut counts.refused_accounts,
             Self::NoRoomForSession(full) | Self::NoRoomToJoin(full) => match full.holder {
                 Holder::Daemon => &mut counts.refused_in_all,
                 Holder::Target => &mut counts.refused_per_target,
@@ -139,6 +141,7 @@ impl Control {
         let key = session_key(login.initiator_name.normalized(), login.isid, tid);
         let known = self.sessions.find(&key);
         let target = self.model.target(tid).map_err(|_| Objection::TargetRemoved)?;
+        check_name(login, target)?;
         if let Some(session) = known {
             check_account(session, login, target)?;
         }
@@ -227,6 +230,13 @@ impl Control {
 /// Whether a login with this CID replaces a connection of the session.
 fn has_connection(session: &Session, cid: Cid) -> bool {
     session.connections.iter().any(|connection| connection.cid == cid)
+}
+
+/// Whether the account that a login has proven may be used under its initiator name.
+fn check_name(login: &LoggedIn, target: &Target) -> Result<(), Objection> {
+    let user = login.chap_user.as_ref();
+    let refused = user.filter(|user| !target.accounts.admits(user, &login.initiator_name));
+    refused.map_or(Ok(()), |user| Err(Objection::InitiatorName(user.clone())))
 }
 
 /// Whether the account that a login has proven may join or reinstate a session. CHAP proves an account, not the

@@ -118,8 +118,12 @@ impl Control {
             Request::AccountCompare { user, password } => self.account_compare(&user, &password),
             Request::AccountDelete { user } => self.account_delete(&user),
             Request::AccountShow => self.account_show(),
-            Request::AccountBind { tid, user, direction } => self.account_bind(tid, &user, direction),
-            Request::AccountUnbind { tid, user, direction } => self.account_unbind(tid, &user, direction),
+            Request::AccountBind { tid, user, direction, name } => {
+                self.account_bind(tid, &user, direction, name)
+            }
+            Request::AccountUnbind { tid, user, direction, name } => {
+                self.account_unbind(tid, &user, direction, name)
+            }
         })
     }
 

@@ -92,7 +92,7 @@ fn written<'a>(
 ) -> TargetList {
     let user = seeker.user.as_deref().filter(|user| is_of_targets(model, user));
     TargetList::new(targets.into_iter().filter_map(|target| {
-        let is_visible = target.acl.allows(seeker.peer, name) && is_open_to(target, user);
+        let is_visible = target.acl.allows(seeker.peer, name) && is_open_to(target, user, name);
         let name = IscsiName::parse_any(&target.name).ok().filter(|_| is_visible)?;
         Some(TargetRecord { name, addresses: seeker.address.into_iter().collect() })
     }))
@@ -103,10 +103,11 @@ fn is_of_targets(model: &Model, user: &str) -> bool {
     model.targets().any(|target| target.accounts.has_incoming(user))
 }
 
-/// Whether an initiator that authenticated as this user in discovery can log in to a target.
-fn is_open_to(target: &Target, user: Option<&str>) -> bool {
+/// Whether an initiator of this name that authenticated as this user in discovery can log in to a target.
+fn is_open_to(target: &Target, user: Option<&str>, name: &IscsiName) -> bool {
     let accounts = &target.accounts;
-    user.is_none_or(|user| !accounts.requires_proof() || accounts.has_incoming(user))
+    let admits = |user| accounts.has_incoming(user) && accounts.admits(user, name);
+    user.is_none_or(|user| !accounts.requires_proof() || admits(user))
 }
 
 #[cfg(test)]

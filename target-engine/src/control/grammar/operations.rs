@@ -35,6 +35,7 @@ const INITIATORS: StringsForm = Keys(&[], &[Key::InitiatorAddress, Key::Initiato
 const STORES: StringsForm = Keys(&[], &[Key::Path, Key::Bstype, Key::Bsopts, Key::Bsoflags, Key::Blocksize]);
 const DRAIN: StringsForm = Keys(&[], &[Key::Drain]);
 const USERS: StringsForm = Keys(&[Key::User], &[]);
+const USERS_AND_NAMES: StringsForm = Keys(&[Key::User], &[Key::InitiatorName]);
 
 /// An operation with the numbers it needs and takes.
 const fn row(
@@ -131,9 +132,9 @@ pub const OPERATIONS: &[Operation] = &[
     row(Mode::Account, Op::Show,   (&[], &[]), MaybeAccount, parse::account_show),
     // The name is all that there is.
     row(Mode::Account, Op::Delete, (&[], &[]), USERS, parse::account_delete).with_commas(&[Key::User]),
-    row(Mode::Account, Op::Bind,   (&[], &[Tid, Outgoing]), USERS, parse::account_bind).demands(USER)
+    row(Mode::Account, Op::Bind,   (&[], &[Tid, Outgoing]), USERS_AND_NAMES, parse::account_bind).demands(USER)
         .with_commas(&[Key::User]),
-    row(Mode::Account, Op::Unbind, (&[], &[Tid, Outgoing]), USERS, parse::account_unbind).demands(USER)
+    row(Mode::Account, Op::Unbind, (&[], &[Tid, Outgoing]), USERS_AND_NAMES, parse::account_unbind).demands(USER)
         .with_commas(&[Key::User]),
 ];
 

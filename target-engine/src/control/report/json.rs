@@ -133,7 +133,12 @@ fn parameters(report: &ParametersReport) -> Map<String, Value> {
 }
 
 fn accounts(report: &AccountsReport) -> Value {
-    json!({ "incoming": report.incoming, "outgoing": report.outgoing })
+    let names = |(user, names): &(String, Vec<String>)| json!({ "user": user, "names": names });
+    json!({
+        "incoming": report.incoming,
+        "outgoing": report.outgoing,
+        "initiator_names": list(&report.initiator_names, names),
+    })
 }
 
 fn acl(report: &AclReport) -> Value {

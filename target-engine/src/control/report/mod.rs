@@ -17,6 +17,7 @@ use iscsi_proto::params::{ConnectionParams, SessionParams};
 use scsi_core::device::unit::{DeviceType, UnitConfig};
 use scsi_core::lun::Lun;
 
+use crate::model::account::BoundAccounts;
 use crate::model::acl::Matching;
 use crate::model::parameters::Value;
 use crate::model::portal::PortalSpec;
@@ -98,10 +99,12 @@ pub struct SystemReport {
 /// Accounts that are used somewhere.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AccountsReport {
-    /// Initiators' names.
+    /// Those of initiators, by name.
     pub incoming: Vec<String>,
     /// The target's own.
     pub outgoing: Option<String>,
+    /// The initiator names, in lower case, of each incoming account that is bound to names.
+    pub initiator_names: Vec<(String, Vec<String>)>,
 }
 
 /// A target in `target show`.
@@ -231,11 +234,20 @@ pub fn system(model: &Model, stores: Vec<StoreKind>) -> SystemReport {
         drivers: Driver::ALL.map(|driver| (driver, model.driver(driver))).to_vec(),
         stores,
         device_types: DEVICE_TYPES.to_vec(),
-        accounts: AccountsReport {
-            incoming: model.discovery_accounts.incoming().map(str::to_owned).collect(),
-            outgoing: model.discovery_accounts.outgoing().map(str::to_owned),
-        },
+        accounts: accounts(&model.discovery_accounts),
         isns: model.isns.clone(),
+    }
+}
+
+fn accounts(bound: &BoundAccounts) -> AccountsReport {
+    let names = |user: &str| {
+        let names = bound.names(user).iter().map(|name| name.normalized().to_owned()).collect::<Vec<_>>();
+        (!names.is_empty()).then(|| (user.to_owned(), names))
+    };
+    AccountsReport {
+        incoming: bound.incoming().map(str::to_owned).collect(),
+        outgoing: bound.outgoing().map(str::to_owned),
+        initiator_names: bound.incoming().filter_map(names).collect(),
     }
 }
 
@@ -251,10 +263,7 @@ pub fn target(target: &Target, sessions: &SessionDirectory) -> TargetReport {
         parameters: parameters(target),
         sessions: sessions.of_target(target.tid).filter(|session| !session.pending).map(session).collect(),
         units: target.units.iter().map(|(lun, entry)| unit(*lun, entry)).collect(),
-        accounts: AccountsReport {
-            incoming: target.accounts.incoming().map(str::to_owned).collect(),
-            outgoing: target.accounts.outgoing().map(str::to_owned),
-        },
+        accounts: accounts(&target.accounts),
         acl: AclReport {
             matching: target.acl.matching(),
             addresses: target.acl.addresses().map(str::to_owned).collect(),

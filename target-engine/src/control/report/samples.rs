@@ -91,7 +91,14 @@ pub(super) fn target() -> TargetReport {
         },
         sessions: vec![session()],
         units: vec![unit(0), disk(3)],
-        accounts: AccountsReport { incoming: vec!["fujita".to_owned()], outgoing: Some("mike".to_owned()) },
+        accounts: AccountsReport {
+            incoming: vec!["fujita".to_owned()],
+            outgoing: Some("mike".to_owned()),
+            initiator_names: vec![(
+                "fujita".to_owned(),
+                vec!["iqn.1993-08.org.debian:01:abc".to_owned(), "eui.02004567a425678d".to_owned()],
+            )],
+        },
         acl: AclReport {
             matching: Matching::Any,
             addresses: ["ALL", "192.168.0.0/24"].map(str::to_owned).to_vec(),

@@ -36,7 +36,7 @@ pub struct ConnectionRow {
 /// Logins that were refused since the daemon started.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoginCounts {
-    /// Another account than the session's (0x0202).
+    /// Another account than the session's, or an account that is bound to other initiator names (0x0202).
     pub refused_accounts: u64,
     /// The daemon has no further connections (0x0302, 0x0206).
     pub refused_in_all: u64,

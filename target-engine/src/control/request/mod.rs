@@ -14,6 +14,8 @@ pub use unit::UnitStrings;
 
 use std::time::Duration;
 
+use iscsi_proto::name::IscsiName;
+
 use super::error::ControlError;
 use super::wire::{Form, RequestHeader};
 use crate::model::Tid;
@@ -211,6 +213,8 @@ pub enum Request {
         user: String,
         /// Which side is authenticated by it.
         direction: Direction,
+        /// The only initiator, or one of those, that may use the account; `None`: any may.
+        name: Option<IscsiName>,
     },
     /// Unbind an account.
     AccountUnbind {
@@ -220,6 +224,8 @@ pub enum Request {
         user: String,
         /// Which side is authenticated by it.
         direction: Direction,
+        /// Only this initiator may not use the account any more; `None`: it is unbound.
+        name: Option<IscsiName>,
     },
 }
 

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use iscsi_proto::name::IscsiName;
+
 use super::super::error::{ControlError, TgtadmError};
 use super::super::wire::{Form, REQUEST_HEADER_LEN, RequestHeader};
 use super::strings::{after, pairs, whole_values};
 use super::{Asked, Binding, Direction, Key, Request, Secret, UnitStrings, settings, unit};
 use crate::limits::DRAIN_MAX;
 use crate::model::Tid;
+use crate::model::error::ModelError;
 use crate::model::number::c_number;
 use crate::model::portal::PortalOptions;
 
@@ -217,12 +220,36 @@ pub(in crate::control) fn account_delete(asked: &Asked<'_>) -> Answer {
 
 pub(in crate::control) fn account_bind(asked: &Asked<'_>) -> Answer {
     let (tid, user, direction) = account_scope(asked)?;
-    Ok(Request::AccountBind { tid, user, direction })
+    let name = name_of_account(asked, &user)?;
+    Ok(Request::AccountBind { tid, user, direction, name })
 }
 
 pub(in crate::control) fn account_unbind(asked: &Asked<'_>) -> Answer {
     let (tid, user, direction) = account_scope(asked)?;
-    Ok(Request::AccountUnbind { tid, user, direction })
+    let name = name_of_account(asked, &user)?;
+    Ok(Request::AccountUnbind { tid, user, direction, name })
+}
+
+/// The initiator name of an account's binding. It comes before `user=`: everything after that belongs to the account's
+/// name.
+fn name_of_account(asked: &Asked<'_>, user: &str) -> Result<Option<IscsiName>, ControlError> {
+    if asked.form == Form::Json && user.contains(',') {
+        return Err(wrong(
+            "initiator-name= after user= is not possible; accepted: initiator-name=IQN,user=NAME",
+        ));
+    }
+    let before = asked.text.split_once("user=").map_or("", |(before, _)| before);
+    let Some(name) = after(before, "initiator-name=") else { return Ok(None) };
+    // A name that is cut here is not the whole value.
+    let name = name.strip_suffix(',').unwrap_or_default();
+    let parsed =
+        IscsiName::parse(name).map_err(|error| ModelError::NameRule { rule: name.to_owned(), error })?;
+    if asked.header.tid == -1 || asked.header.ac_dir != 0 {
+        return Err(wrong(
+            "--initiator-name needs --tid and goes without --outgoing: only a target checks the names of its incoming accounts",
+        ));
+    }
+    Ok(Some(parsed))
 }
 
 /// The target, or none for discovery; the account; and who is authenticated by it.

@@ -248,10 +248,33 @@ fn accounts() {
     assert_eq!(no_password, Err(TgtadmError::InvalidRequest.into()));
     let mut bind = record(Mode::Account, Op::Bind, b"user=u\0");
     bind.header.ac_dir = 1;
-    let expected = |tid| Request::AccountBind { tid, user: "u".to_owned(), direction: Direction::Outgoing };
+    let direction = Direction::Outgoing;
+    let expected = |tid| Request::AccountBind { tid, user: "u".to_owned(), direction, name: None };
     assert_eq!(reasoned(&bind), Ok(expected(Some(tid(1)))));
     bind.header.tid = -1;
     assert_eq!(reasoned(&bind), Ok(expected(None)));
+}
+
+#[test]
+fn account_of_a_target_is_bound_to_a_name() {
+    const PAYLOAD: &[u8] = b"initiator-name=iqn.2026-01.a:b,user=u,initiator-name=c\0";
+    let name = IscsiName::parse("iqn.2026-01.a:b").ok();
+    let (user, direction) = ("u,initiator-name=c".to_owned(), Direction::Incoming);
+    let bound = Request::AccountBind { tid: Some(tid(1)), user: user.clone(), direction, name: name.clone() };
+    assert_eq!(parse(Mode::Account, Op::Bind, PAYLOAD), Ok(bound));
+    let unbound = Request::AccountUnbind { tid: Some(tid(1)), user, direction, name };
+    assert_eq!(parse(Mode::Account, Op::Unbind, PAYLOAD), Ok(unbound));
+    for wrong in ["", "iqn", "secret", "iqn.2026-01.a:b c", "iqn.2026-01.a:user=x"] {
+        let payload = format!("initiator-name={wrong},user=u\0");
+        let refused = parse(Mode::Account, Op::Bind, payload.as_bytes());
+        assert_eq!(refused, Err(TgtadmError::InvalidRequest.into()), "{wrong:?}");
+    }
+    for (tid, ac_dir) in [(-1, 0), (1, 1)] {
+        let mut record = record(Mode::Account, Op::Bind, b"initiator-name=iqn.2026-01.a:b,user=u\0");
+        (record.header.tid, record.header.ac_dir) = (tid, ac_dir);
+        let reason = reasoned(&record).unwrap_err().reason;
+        assert!(reason.contains("--initiator-name needs --tid"), "{reason}");
+    }
 }
 
 #[test]

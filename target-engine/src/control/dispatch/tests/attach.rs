@@ -110,13 +110,25 @@ impl Bench {
     }
 
     fn bind_account(&mut self, user: &str) {
-        let (tid, direction) = (Some(tid(1)), Direction::Incoming);
-        assert_eq!(self.ask(Request::AccountBind { tid, user: user.to_owned(), direction }), DONE);
+        let (tid, direction, user) = (Some(tid(1)), Direction::Incoming, user.to_owned());
+        assert_eq!(self.ask(Request::AccountBind { tid, user, direction, name: None }), DONE);
     }
 
     fn unbind_account(&mut self, user: &str) {
-        let (tid, direction) = (Some(tid(1)), Direction::Incoming);
-        assert_eq!(self.ask(Request::AccountUnbind { tid, user: user.to_owned(), direction }), DONE);
+        let (tid, direction, user) = (Some(tid(1)), Direction::Incoming, user.to_owned());
+        assert_eq!(self.ask(Request::AccountUnbind { tid, user, direction, name: None }), DONE);
+    }
+
+    fn bind_name(&mut self, user: &str, name: &str) {
+        let (tid, direction, user) = (Some(tid(1)), Direction::Incoming, user.to_owned());
+        let name = Some(IscsiName::parse(name).unwrap());
+        assert_eq!(self.ask(Request::AccountBind { tid, user, direction, name }), DONE);
+    }
+
+    fn unbind_name(&mut self, user: &str, name: &str) -> Option<Said> {
+        let (tid, direction, user) = (Some(tid(1)), Direction::Incoming, user.to_owned());
+        let name = Some(IscsiName::parse(name).unwrap());
+        self.ask(Request::AccountUnbind { tid, user, direction, name })
     }
 }
 
@@ -164,6 +176,40 @@ fn session_of_an_account_that_is_not_bound_any_more_is_open_to_the_next() {
     bench.account("bob");
     assert_eq!(bench.attach(bob).unwrap_err().0, LoginStatus::AuthorizationFailure);
     assert_eq!(bench.attach(alice).unwrap().1, AttachMode::Reinstate(second));
+}
+
+/// The names that an account is bound to decide at login; a session that runs goes on.
+#[test]
+fn account_is_used_only_under_the_names_it_is_bound_to() {
+    let [one, two, three] =
+        ["iqn.2026-01.org.example:one", "iqn.2026-01.org.example:two", "iqn.2026-01.org.example:three"];
+    let mut bench = Bench::attaching();
+    bench.account("alice");
+    bench.account("bob");
+    let alice = |name| LogIn { name, user: Some("alice"), ..PLAIN };
+    bench.attach(alice(three)).unwrap();
+    bench.bind_name("alice", one);
+    bench.bind_name("alice", two);
+    let (tsih, _) = bench.attach(alice(one)).unwrap();
+    bench.attach(alice("IQN.2026-01.org.example:TWO")).unwrap();
+    let (status, why) = bench.attach(alice(three)).unwrap_err();
+    assert_eq!(status, LoginStatus::AuthorizationFailure);
+    assert_eq!(why, "account \"alice\" is bound to other initiator names at the target");
+    assert_eq!(bench.control.login_counts.refused_accounts, 1);
+    assert!(
+        bench.attach(LogIn { name: "iqn.third", user: Some("bob"), ..PLAIN }).is_ok(),
+        "bob has no names"
+    );
+
+    assert_eq!(bench.unbind_name("alice", one), DONE);
+    assert!(bench.control.sessions.get(tsih).is_some(), "the session continues");
+    assert!(bench.attach(alice(one)).is_err(), "nor is it reinstated");
+    let Some(Err(refused)) = bench.unbind_name("alice", two) else { panic!("the last name is removed") };
+    assert!(refused.reason.contains("unbind the account"), "{}", refused.reason);
+    assert!(bench.attach(alice(three)).is_err());
+    bench.unbind_account("alice");
+    bench.bind_account("alice");
+    assert!(bench.attach(alice(three)).is_ok(), "bound without names it admits any");
 }
 
 #[test]

@@ -113,6 +113,7 @@ fn discovery_with_an_account_hides_targets_of_other_accounts() {
         tid: Some(tid(number)),
         user: user.to_owned(),
         direction: Direction::Incoming,
+        name: None,
     };
     bench.ask(bind(1, "one"));
     bench.ask(bind(2, "two"));
@@ -136,6 +137,33 @@ fn discovery_with_an_account_hides_targets_of_other_accounts() {
     let all = ["iqn.x:one", "iqn.x:two", "iqn.x:open"];
     assert_eq!(seen_by(Some("seeker")), all);
     assert_eq!(seen_by(None), all);
+}
+
+#[test]
+fn discovery_hides_targets_whose_account_is_bound_to_other_names() {
+    let mut bench = Bench::with_target();
+    bench.open_to("ALL");
+    let password = Secret::new("twelve bytes".to_owned());
+    bench.ask(Request::AccountNew { user: "one".to_owned(), password });
+    bench.ask(Request::AccountBind {
+        tid: Some(tid(1)),
+        user: "one".to_owned(),
+        direction: Direction::Incoming,
+        name: IscsiName::parse("iqn.2026-01.org.example:own").ok(),
+    });
+    let mut seen_by = |name: &str| {
+        let question = SendTargetsQuestion {
+            initiator_name: IscsiName::parse_any(name).unwrap(),
+            chap_user: Some("one".to_owned()),
+            scope: SendTargetsScope::All,
+        };
+        match bench.consult(Question::SendTargets(Box::new(question))) {
+            Some(Answer::Targets(targets)) => shown(&targets).len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(seen_by("iqn.2026-01.org.example:own"), 1);
+    assert_eq!(seen_by("iqn.2026-01.org.example:other"), 0);
 }
 
 #[test]
@@ -175,7 +203,7 @@ fn accounts_require_authentication() {
     };
     assert!(matches!(terms(&mut bench, question("iqn.x:one")), AuthRequirement::None));
     for (user, direction) in [("in", Direction::Incoming), ("out", Direction::Outgoing)] {
-        bench.ask(Request::AccountBind { tid: Some(tid(1)), user: user.to_owned(), direction });
+        bench.ask(Request::AccountBind { tid: Some(tid(1)), user: user.to_owned(), direction, name: None });
     }
     let AuthRequirement::Chap(chap) = terms(&mut bench, question("iqn.x:one")) else {
         panic!("no authentication")
@@ -202,7 +230,8 @@ fn accounts_require_authentication() {
     assert_ne!(next.challenge, chap.challenge);
     assert!(next.challenger.has_made(&chap.challenge), "one login knows the challenges of the others");
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::None));
-    bench.ask(Request::AccountBind { tid: None, user: "in".to_owned(), direction: Direction::Incoming });
+    let direction = Direction::Incoming;
+    bench.ask(Request::AccountBind { tid: None, user: "in".to_owned(), direction, name: None });
     assert!(matches!(terms(&mut bench, discovery()), AuthRequirement::Chap(_)));
     assert!(secret(&mut bench, None, "in") && !secret(&mut bench, None, "out"));
 }

@@ -332,7 +332,7 @@ fn accounts_are_made_bound_and_deleted() {
     let mut bench = Bench::with_target();
     let user = || "mike".to_owned();
     let new = || Request::AccountNew { user: user(), password: Secret::new("pw".to_owned()) };
-    let bind = |tid| Request::AccountBind { tid, user: user(), direction: Incoming };
+    let bind = |tid| Request::AccountBind { tid, user: user(), direction: Incoming, name: None };
     assert_eq!(bench.ask(bind(Some(tid(1)))), Some(Err(TgtadmError::NoUser.into())));
     assert_eq!(bench.ask(new()), Some(Ok(String::new())));
     assert_eq!(bench.ask(new()), Some(Err(TgtadmError::UserExists.into())));

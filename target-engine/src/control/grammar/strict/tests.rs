@@ -72,6 +72,7 @@ const WHOLE: &[(Mode, Op, &str, &[u8])] = &[
     (Mode::Account, Op::Update, "", b"user=u,password=p,q=r\0"),
     (Mode::Account, Op::Delete, "", b"user=u\0"),
     (Mode::Account, Op::Bind, "t1 O1", b"user=u\0"),
+    (Mode::Account, Op::Bind, "t1", b"initiator-name=iqn.2026-01.a:b,user=u\0"),
     (Mode::Account, Op::Unbind, "", b"user=u\0"),
     (Mode::Account, Op::Show, "", b""),
 ];
@@ -227,6 +228,8 @@ fn unknown_repeated_and_empty_strings_are_refused() {
         (Account, Show, "", b"user=u\0", "--password"),
         (Account, Show, "", b"password=p\0", "--user"),
         (Account, Delete, "", b"user=u,password=p\0", "--password does not belong"),
+        (Account, Bind, "t1", b"user=u,initiator-name=iqn.2026-01.a:b\0", "initiator-name=IQN,user=NAME"),
+        (Account, Bind, "t1", b"initiator-name=,user=u\0", "initiator-name has no value"),
     ];
     for (mode, op, given, payload, expected) in cases {
         let answer = strict(*mode, *op, given, payload).unwrap_err();

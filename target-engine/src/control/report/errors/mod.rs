@@ -7,9 +7,11 @@ use std::fmt::{Display, Formatter, Result};
 use scsi_core::device::unit::UpdateError;
 
 use super::super::error::{ControlError, TgtadmError};
-use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNTS_MAX, TARGETS_MAX};
+use crate::limits::{ACCOUNT_FIELD_LEN_MAX, ACCOUNT_NAMES_MAX, ACCOUNTS_MAX, TARGETS_MAX};
 use crate::model::account::Direction;
-use crate::model::error::{AddressRuleError, ModelError, ParameterError, Rule};
+use crate::model::error::{
+    AccountNameError, AddressRuleError, ModelError, NameRefusal, ParameterError, Rule,
+};
 use crate::model::unit_parameters::UnitParameter;
 
 /// An error with a number of tgtadm.
@@ -52,6 +54,11 @@ impl Numbered for ModelError {
             Self::OutgoingAccountBound(_) => TgtadmError::OutgoingAccountExists,
             Self::RuleExists(_) => TgtadmError::AclExists,
             Self::NoRule(_) => TgtadmError::AclNotFound,
+            Self::AccountName(error) => match error.reason {
+                NameRefusal::Bound => TgtadmError::AclExists,
+                NameRefusal::NotBound => TgtadmError::AclNotFound,
+                NameRefusal::Last | NameRefusal::TooMany => TgtadmError::InvalidRequest,
+            },
             Self::Parameter(error) => error.number(),
             Self::Unit(UpdateError::RemovalPrevented) => TgtadmError::PreventRemoval,
             Self::AccountFields
@@ -106,6 +113,7 @@ impl Display for ModelError {
                 };
                 write!(out, "--user {user:?}: it is not bound here as {as_what} account{how}")
             }
+            Self::AccountName(error) => error.fmt(out),
             Self::RuleExists(rule) => write!(out, "{rule}: the target has this rule already"),
             Self::NoRule(rule) => write!(out, "{rule}: the target has no rule that is written so"),
             Self::AddressRule { rule, error } => write!(out, "--initiator-address {rule:?}: {error}"),
@@ -118,6 +126,25 @@ impl Display for ModelError {
             }
             Self::Parameter(error) => error.fmt(out),
             Self::Unit(error) => error.fmt(out),
+        }
+    }
+}
+
+impl Display for AccountNameError {
+    fn fmt(&self, out: &mut Formatter<'_>) -> Result {
+        let Self { user, name, reason } = self;
+        write!(out, "--initiator-name {:?}: ", name.as_str())?;
+        match reason {
+            NameRefusal::Bound => write!(out, "account {user:?} is bound to this name already"),
+            NameRefusal::NotBound => write!(out, "account {user:?} is not bound to this name"),
+            NameRefusal::Last => write!(
+                out,
+                "it is the last name of account {user:?}, which would admit any initiator without it; to remove it, \
+                 unbind the account (without --initiator-name)"
+            ),
+            NameRefusal::TooMany => {
+                write!(out, "account {user:?} is bound to {ACCOUNT_NAMES_MAX} names, and no more can be")
+            }
         }
     }
 }

@@ -204,7 +204,11 @@ iSNS:
     report.remark = Some("I/O: by hand".to_owned());
     report.state = State::Offline;
     report.drivers[0].1 = DriverState::Stopped;
-    report.accounts = AccountsReport { incoming: vec!["zed".to_owned()], outgoing: Some("mike".to_owned()) };
+    report.accounts = AccountsReport {
+        incoming: vec!["zed".to_owned()],
+        outgoing: Some("mike".to_owned()),
+        ..AccountsReport::default()
+    };
     report.isns = Isns { on: true, server: "10.9.9.9".to_owned(), port: 99, access_control: true };
     let expected = expected
         .replace("State: ready", "State: offline")
