@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod account_names;
 mod admin;
 mod attentions;
 mod audit;

@@ -204,6 +204,11 @@ impl Commands {
         }
     }
 
+    /// Asks for a report that has more in JSON.
+    pub(super) fn show_in_json(&self, mode: &str) -> Command {
+        self.start(None).words("--json --op show --mode").words(mode)
+    }
+
     pub(super) fn isns(&self, name: &str, value: &str) -> Command {
         self.start(None).words("--op update --mode sys --name").words(name).words("-v").value("", value)
     }
@@ -332,6 +337,27 @@ impl Commands {
             .value("--tid=", &tid.to_string())
             .value("--user=", user);
         if direction == Direction::Outgoing { command.words("--outgoing") } else { command }
+    }
+
+    /// Binds an incoming account to an initiator name at a target or unbinds it from the name.
+    pub(super) fn account_name(&self, driver: &str, op: &str, tid: u32, user: &str, name: &str) -> Command {
+        let command = self.target_account(driver, op, tid, user, Direction::Incoming);
+        command.words("--initiator-name").value("", name)
+    }
+
+    /// The commands that bind an account to a target: an incoming one to each of its initiator names, if it has any.
+    pub(super) fn bind_account(
+        &self,
+        driver: &str,
+        tid: u32,
+        user: &str,
+        names: &[String],
+        direction: Direction,
+    ) -> Vec<Command> {
+        if names.is_empty() {
+            return vec![self.target_account(driver, "bind", tid, user, direction)];
+        }
+        names.iter().map(|name| self.account_name(driver, "bind", tid, user, name)).collect()
     }
 
     /// Binds an account to discovery or unbinds it.

@@ -235,8 +235,9 @@ fn block(target: &Target) -> String {
         text.push_str("\t</backing-store>\n");
     }
     for (key, accounts) in [("incominguser", &target.incoming), ("outgoinguser", &target.outgoing)] {
-        for Account { user, password, .. } in accounts {
-            line(&mut text, "\t", key, &format!("{user} {password}"));
+        for Account { user, password, names, .. } in accounts {
+            let words = [&[user.clone(), password.clone()][..], names].concat();
+            line(&mut text, "\t", key, &words.join(" "));
         }
     }
     target.addresses.iter().for_each(|address| line(&mut text, "\t", "initiator-address", address));

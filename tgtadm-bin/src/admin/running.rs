@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Commands, Rule};
-use crate::Refusal;
+use serde_json::Value;
+
+use super::command::{Command, Commands, Rule};
+use crate::{EINVAL, Refusal};
 
 /// Targets, accounts and settings of a daemon.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,6 +41,8 @@ pub struct RunningTarget {
     pub units: Vec<RunningUnit>,
     /// Accounts that initiators must use.
     pub incoming: Vec<String>,
+    /// The initiator names, in lower case, of the incoming accounts that are bound to names.
+    pub account_names: BTreeMap<String, Vec<String>>,
     /// Accounts with which the target authenticates.
     pub outgoing: Vec<String>,
     /// ACL rules.
@@ -63,9 +67,31 @@ impl Running {
     pub(super) fn ask(commands: &Commands) -> Result<Self, Refusal> {
         let mut running =
             Self { targets: targets(&commands.show("target", None).send()?), ..Self::default() };
+        if running.targets.iter().any(|target| !target.incoming.is_empty()) {
+            running.read_account_names(&commands.show_in_json("target"))?;
+        }
         running.accounts = accounts(&commands.show("account", None).send()?);
         running.read_system(&commands.show("sys", None).send()?);
         Ok(running)
+    }
+
+    /// Reads the initiator names of accounts, which only the JSON report has. A daemon without JSON has none.
+    fn read_account_names(&mut self, ask: &Command) -> Result<(), Refusal> {
+        let text = match ask.send() {
+            Ok(text) => text,
+            Err(Refusal { exit: EINVAL, document, .. }) if document.is_empty() => return Ok(()),
+            Err(refusal) => return Err(refusal),
+        };
+        let report: Value = serde_json::from_str(&text).unwrap_or_default();
+        for shown in list(&report["targets"]) {
+            let target = self.targets.iter_mut().find(|target| shown["name"] == *target.name);
+            let accounts = list(&shown["accounts"]["initiator_names"]).map(|account| {
+                let names = list(&account["names"]).map(word).collect();
+                (word(&account["user"]), names)
+            });
+            target.into_iter().for_each(|target| target.account_names = accounts.clone().collect());
+        }
+        Ok(())
     }
 
     /// The target with this name.
@@ -204,6 +230,11 @@ impl RunningTarget {
         }
     }
 
+    /// The initiator names to which an incoming account is bound; none if any initiator may use it.
+    pub(super) fn names_of(&self, user: &str) -> &[String] {
+        self.account_names.get(user).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether initiators are logged in.
     #[must_use]
     pub fn in_use(&self) -> bool {
@@ -221,6 +252,15 @@ fn rule(text: &str) -> Rule {
         .iter()
         .any(|start| text.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start)));
     if is_address || !is_name { Rule::Address(text.to_owned()) } else { Rule::Name(text.to_owned()) }
+}
+
+/// The items of a list in a document; none where there is no list.
+fn list(value: &Value) -> impl Iterator<Item = &Value> + Clone {
+    value.as_array().into_iter().flatten()
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn sort_account(line: &str, incoming: &mut Vec<String>, outgoing: &mut Vec<String>) {

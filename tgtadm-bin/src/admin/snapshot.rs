@@ -15,6 +15,7 @@ pub(super) fn snapshot(target: &RunningTarget, parameters: &BTreeMap<String, Str
     let account = |user: &String| Account {
         user: user.clone(),
         password: PASSWORD.to_owned(),
+        names: target.names_of(user).to_vec(),
         location: no_location(),
     };
     let rules =
@@ -35,7 +36,7 @@ pub(super) fn snapshot(target: &RunningTarget, parameters: &BTreeMap<String, Str
         stores: target.units.iter().map(|unit| store(target, unit)).collect(),
         allow_in_use: false,
         incoming: target.incoming.iter().map(account).collect(),
-        outgoing: target.outgoing.iter().map(account).collect(),
+        outgoing: target.outgoing.iter().map(|user| Account { names: Vec::new(), ..account(user) }).collect(),
         addresses,
         names: rules(|rule| match rule {
             Rule::Name(name) => Some(name),

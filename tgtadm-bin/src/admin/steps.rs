@@ -86,8 +86,8 @@ impl TargetSteps<'_> {
         let mut account = |account: &super::config::Account, direction| {
             let fresh = known.insert(account.user.clone());
             let new = fresh.then(|| commands.new_account(Some(driver), &account.user, &account.password));
-            let bind = commands.target_account(driver, "bind", tid, &account.user, direction);
-            new.into_iter().chain([bind]).map(Step::Run).collect::<Vec<_>>()
+            let bind = commands.bind_account(driver, tid, &account.user, &account.names, direction);
+            new.into_iter().chain(bind).map(Step::Run).collect::<Vec<_>>()
         };
         for incoming in &self.target.incoming {
             steps.extend(account(incoming, Direction::Incoming));

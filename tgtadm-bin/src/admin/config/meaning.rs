@@ -137,10 +137,10 @@ impl Config {
                 self.isns.insert(name.to_owned(), required_value(name, given)?.1);
             }
             Global::IncomingDiscoveryUser => {
-                self.incoming_discovery = Some(parse_account(name, given, &mut self.warnings)?);
+                self.incoming_discovery = Some(parse_account(name, given, false, &mut self.warnings)?);
             }
             Global::OutgoingDiscoveryUser => {
-                self.outgoing_discovery = Some(parse_account(name, given, &mut self.warnings)?);
+                self.outgoing_discovery = Some(parse_account(name, given, false, &mut self.warnings)?);
             }
             Global::Target => {}
         }

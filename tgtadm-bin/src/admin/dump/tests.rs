@@ -104,6 +104,18 @@ fn target_that_loses_its_accounts_is_closed_in_the_file() {
 }
 
 #[test]
+fn account_reads_back_with_its_names() {
+    let names = ["eui.02004567a425678d", "iqn.1993-08.org.debian:01:abc"].map(str::to_owned).to_vec();
+    let mut target = shown(&[], &["alice", "bob", "alice (outgoing)"], &["ALL"]);
+    target.account_names.insert("alice".to_owned(), names.clone());
+    let (targets, text, missing) = dumped(vec![target]);
+    let line = "\tincominguser alice PLEASE_CORRECT_THE_PASSWORD eui.02004567a425678d iqn.1993-08.org.debian:01:abc\n";
+    assert!(text.contains(line) && missing.is_empty(), "{text}{missing:?}");
+    assert_eq!(targets[0].incoming[0].names, names);
+    assert!(targets[0].incoming[1].names.is_empty() && targets[0].outgoing[0].names.is_empty());
+}
+
+#[test]
 fn stores_without_files_read_back_without_unreported_options() {
     let units = [(1, "null", "nothing"), (2, "null", "None"), (3, "memory", "m")];
     let (targets, text, missing) = dumped(vec![shown(&units, &[], &["ALL"])]);

@@ -276,14 +276,11 @@ impl Admin {
         let unbind = |rule| self.commands.unbind(target_steps.tid, rule);
         let change = |command, undo| Change { command, undo: vec![undo], disruptive: false };
         let outgoing = &target_steps.target.outgoing[..target_steps.target.outgoing.len().min(1)];
-        let outgoing =
-            self.account_changes(target_steps, outgoing, &now.outgoing, Direction::Outgoing, accounts);
+        let outgoing = self.account_changes(target_steps, outgoing, now, Direction::Outgoing, accounts);
         let wanted = &target_steps.target.incoming;
-        let incoming =
-            self.account_changes(target_steps, wanted, &now.incoming, Direction::Incoming, accounts);
-        let stays = |user: &String| wanted.iter().any(|account| account.user == *user);
-        let all_accounts_change =
-            !wanted.is_empty() && now.incoming.first().is_some_and(|first| !stays(first));
+        let incoming = self.account_changes(target_steps, wanted, now, Direction::Incoming, accounts);
+        let all_accounts_change = !wanted.is_empty()
+            && now.incoming.first().is_some_and(|first| !stays(wanted, first, now.names_of(first)));
         let rules = target_steps.rules();
         // Compared by text, because a report does not say which rules are names.
         let lacks = |rules: &[Rule], rule: &Rule| !rules.iter().any(|other| other.text() == rule.text());
@@ -312,28 +309,80 @@ impl Admin {
         &self,
         target_steps: &TargetSteps<'_>,
         wanted: &[config::Account],
-        bound: &[String],
+        now: &RunningTarget,
         direction: Direction,
         accounts: &mut BTreeSet<String>,
     ) -> Vec<Change> {
         let (commands, driver, tid) = (&self.commands, target_steps.driver, target_steps.tid);
-        let change = |command, undo| Change { command, undo: vec![undo], disruptive: false };
-        let bind = |op: &str, user: &str| commands.target_account(driver, op, tid, user, direction);
-        let kept =
-            bound.iter().take_while(|user| wanted.iter().any(|account| account.user == **user)).count();
-        let taken = bound[kept..].iter().rev().map(|user| change(bind("unbind", user), bind("bind", user)));
+        let change = |command, undo| Change { command, undo, disruptive: false };
+        let bind = |user: &str, names: &[String]| commands.bind_account(driver, tid, user, names, direction);
+        let unbind = |user: &str| commands.target_account(driver, "unbind", tid, user, direction);
+        let (bound, names) = match direction {
+            Direction::Incoming => (&now.incoming, &now.account_names),
+            Direction::Outgoing => (&now.outgoing, &BTreeMap::new()),
+        };
+        let names_of = |user: &String| names.get(user).map_or(&[][..], Vec::as_slice);
+        let kept = bound.iter().take_while(|user| stays(wanted, user, names_of(user))).count();
+        let taken = bound[kept..].iter().rev().map(|user| change(unbind(user), bind(user, names_of(user))));
         let mut changes: Vec<Change> = taken.collect();
-        for config::Account { user, password, .. } in
+        for user in &bound[..kept] {
+            changes.extend(self.name_changes(
+                target_steps,
+                user,
+                &wanted_names(wanted, user),
+                names_of(user),
+            ));
+        }
+        for config::Account { user, password, names, .. } in
             wanted.iter().filter(|one| !bound[..kept].contains(&one.user))
         {
             if accounts.insert(user.clone()) {
                 let new = commands.new_account(Some(driver), user, password);
-                changes.push(change(new, commands.delete_account(user)));
+                changes.push(change(new, vec![commands.delete_account(user)]));
             }
-            changes.push(change(bind("bind", user), bind("unbind", user)));
+            // The undo of the first one unbinds the account from all of its names.
+            let mut undo = vec![unbind(user)];
+            changes.extend(bind(user, names).into_iter().map(|bind| change(bind, std::mem::take(&mut undo))));
         }
         changes
     }
+
+    /// The changes to the initiator names of an account that stays bound. Old names go first, but for the last one, which
+    /// goes when the account has another: without names it would admit any initiator.
+    fn name_changes(
+        &self,
+        target_steps: &TargetSteps<'_>,
+        user: &str,
+        wanted: &[&String],
+        now: &[String],
+    ) -> Vec<Change> {
+        let (driver, tid) = (target_steps.driver, target_steps.tid);
+        let command = |op: &str, name: &str| self.commands.account_name(driver, op, tid, user, name);
+        let change = |[op, undo]: [&str; 2], name: &str| Change {
+            command: command(op, name),
+            undo: vec![command(undo, name)],
+            disruptive: false,
+        };
+        let mut old: Vec<&String> = now.iter().filter(|name| !wanted.contains(name)).collect();
+        let last = if old.len() == now.len() { old.pop() } else { None };
+        let new = wanted.iter().filter(|name| !now.contains(name));
+        let unbind = |name: &String| change(["unbind", "bind"], name);
+        let changes = old.into_iter().map(unbind).chain(new.map(|name| change(["bind", "unbind"], name)));
+        changes.chain(last.into_iter().map(unbind)).collect()
+    }
+}
+
+/// The initiator names of an account in the file: those of all its lines, each once.
+fn wanted_names<'a>(wanted: &'a [config::Account], user: &str) -> Vec<&'a String> {
+    let lines = wanted.iter().filter(|account| account.user == user);
+    lines.flat_map(|account| &account.names).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether an account that is bound to these names now stays bound. One that gets its first names, or loses all of them,
+/// is unbound and bound again.
+fn stays(wanted: &[config::Account], user: &str, names: &[String]) -> bool {
+    let is_wanted = wanted.iter().any(|account| account.user == user);
+    is_wanted && wanted_names(wanted, user).is_empty() == names.is_empty()
 }
 
 /// Whether a store of the target matches this unit.

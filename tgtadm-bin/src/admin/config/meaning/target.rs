@@ -165,8 +165,8 @@ impl TargetDraft {
         warnings: &mut Vec<ConfigError>,
     ) -> Result<(), ConfigError> {
         match what {
-            TargetKey::IncomingUser => self.incoming.push(parse_account(key, given, warnings)?),
-            TargetKey::OutgoingUser => self.outgoing.push(parse_account(key, given, warnings)?),
+            TargetKey::IncomingUser => self.incoming.push(parse_account(key, given, true, warnings)?),
+            TargetKey::OutgoingUser => self.outgoing.push(parse_account(key, given, false, warnings)?),
             TargetKey::InitiatorAddress | TargetKey::InitiatorName => {
                 let (location, value) = required_value(key, given)?;
                 check_no_comma(key, &location, &value)?;

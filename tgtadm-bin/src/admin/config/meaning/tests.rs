@@ -59,7 +59,7 @@ fn global_directives_are_interpreted() {
     );
     let account = |user: &str, password: &str, line| {
         let location = Location { file: Path::new("f").into(), line };
-        Some(Account { user: user.into(), password: password.into(), location })
+        Some(Account { user: user.into(), password: password.into(), names: Vec::new(), location })
     };
     assert_eq!(
         (config.incoming_discovery, config.outgoing_discovery),
@@ -156,6 +156,7 @@ fn errors_within_a_target_reject_that_target() {
     #[rustfmt::skip]
     let cases = [
         ("incominguser a",                                        "2: Option incominguser has a missing value! Write 'incominguser NAME PASSWORD'."),
+        ("incominguser a secretpass12 iqn.2026-01.a:b secret",    "2: 'incominguser a' takes iSCSI names of initiators after the password; 'secret': name is neither iqn., eui. nor naa. as RFC 7143 defines them"),
         ("incominguser a \"\"\noutgoinguser b ''",              "2: 'incominguser a' has an empty password|3: 'outgoinguser b' has an empty password"),
         ("initiator-address\ninitiator-name \"\"",                "2: Option initiator-address has a missing value!|3: Option initiator-name has a missing value!"),
         ("vendor_id a\nvendor_id b",                              "3: Multiple 'vendor_id' definitions not allowed!"),

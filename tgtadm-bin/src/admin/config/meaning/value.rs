@@ -1,5 +1,7 @@
 //! Values of directives and the checks on them.
 
+use target_engine::model::account::IscsiName;
+
 use crate::admin::config::{ConfigError, EntryItem, Location, PASSWORD_PLACEHOLDER, directives};
 
 /// The value of a directive and the line that has it; `None` for a directive without a value.
@@ -16,14 +18,16 @@ pub struct Account {
     pub user: String,
     /// The password in clear text, as in the file.
     pub password: String,
+    /// The initiators that may use it, as iSCSI names; empty: any.
+    pub names: Vec<String>,
     /// The line that has the account.
     pub location: Location,
 }
 
-/// Compares name and password; the location does not matter.
+/// Compares everything but the location.
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
-        (&self.user, &self.password) == (&other.user, &other.password)
+        (&self.user, &self.password, &self.names) == (&other.user, &other.password, &other.names)
     }
 }
 
@@ -94,13 +98,16 @@ pub(super) fn check_no_comma(key: &str, location: &Location, value: &str) -> Res
     Err(ConfigError { location: location.clone(), text })
 }
 
-/// Parses `NAME PASSWORD`. Further words are ignored with a warning.
+/// Parses `NAME PASSWORD`, and further words as the names of initiators where `takes_names`; elsewhere they are ignored
+/// with a warning.
 ///
 /// # Errors
-/// The name or the password is missing, the name contains a comma, or the password is empty.
+/// The name or the password is missing, the name contains a comma, the password is empty, or a further word is not an
+/// iSCSI name.
 pub(super) fn parse_account(
     key: &str,
     given: DirectiveValue,
+    takes_names: bool,
     warnings: &mut Vec<ConfigError>,
 ) -> Result<Account, ConfigError> {
     let (location, value) = required_value(key, given)?;
@@ -117,9 +124,20 @@ pub(super) fn parse_account(
         let text = format!("'{key} {user}' has the placeholder of --dump as its password, which is public");
         warnings.push(ConfigError { location: location.clone(), text });
     }
-    if words.next().is_some() {
+    let mut names = Vec::new();
+    if takes_names {
+        for name in words {
+            let wrong = |error| ConfigError {
+                location: location.clone(),
+                text: format!(
+                    "'{key} {user}' takes iSCSI names of initiators after the password; '{name}': {error}"
+                ),
+            };
+            names.push(IscsiName::parse(name).map_err(wrong)?.normalized().to_owned());
+        }
+    } else if words.next().is_some() {
         let text = format!("'{key}' takes a name and a password; the words after them are ignored");
         warnings.push(ConfigError { location: location.clone(), text });
     }
-    Ok(Account { user: user.to_owned(), password: password.to_owned(), location })
+    Ok(Account { user: user.to_owned(), password: password.to_owned(), names, location })
 }
