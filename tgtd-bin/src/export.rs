@@ -154,12 +154,15 @@ pub(crate) fn instructions(
         );
     }
     let number = if control_port == 0 { String::new() } else { format!(" -C {control_port}") };
+    let tgtadm = format!("TGT_IPC_SOCKET={} tgtadm{number}", socket_base.display());
     let _ = writeln!(
         text,
         "List it:     iscsi-ls -s iscsi://{portal}\n\
-         Administer:  TGT_IPC_SOCKET={} tgtadm{number} --mode target --op show\n\
-         Only this machine may attach it; tgtadm --mode target --op bind admits others. Ctrl-C ends it.",
-        socket_base.display()
+         Administer:  {tgtadm} --mode target --op show\n\
+         Only this machine may attach it. Others need a portal that they can reach and a rule that admits them:\n\
+         \n  {tgtadm} --mode portal --op new --params portal=ADDRESS:PORT\n  \
+         {tgtadm} --mode target --op bind --tid 1 --initiator-address INITIATOR\n\n\
+         Ctrl-C ends it."
     );
     text
 }
@@ -268,6 +271,8 @@ mod tests {
             "  iscsiadm -m node -T iqn.x:disk -p [::1]:3261 --login",
             "List it:     iscsi-ls -s iscsi://[::1]:3261",
             "TGT_IPC_SOCKET=/run/s tgtadm -C 7 --mode target --op show",
+            "  TGT_IPC_SOCKET=/run/s tgtadm -C 7 --mode portal --op new --params portal=ADDRESS:PORT",
+            "  TGT_IPC_SOCKET=/run/s tgtadm -C 7 --mode target --op bind --tid 1 --initiator-address INITIATOR",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
