@@ -126,9 +126,10 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// Hit by: engine. Scope: daemon. Over it: only messages that must not be lost are queued. Seen: nowhere.
 pub const CONTROL_MESSAGES_MAX: usize = 65_536;
 
-/// Threads that open and close stores.
+/// Threads of each of the three pools for jobs that may block: one opens stores, flushes them and resolves names, one closes
+/// stores, one runs redirect commands.
 ///
-/// Hit by: store. Scope: daemon. Over it: further jobs are queued. Seen: nowhere.
+/// Hit by: store. Scope: pool. Over it: further jobs are queued. Seen: nowhere.
 pub const OPENER_THREADS: usize = 16;
 
 /// Jobs queued for the openers.

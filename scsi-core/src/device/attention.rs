@@ -44,7 +44,7 @@ pub(super) struct Pending {
 ///
 /// Hit by: initiator. Scope: unit. Over it: the oldest is dropped; a nexus that has not seen it gets POWER ON
 /// OCCURRED. Seen: nowhere.
-const EVENTS_MAX: usize = 64;
+const UNIT_EVENTS_MAX: usize = 64;
 /// Unit attention conditions that wait for a nexus.
 ///
 /// Hit by: initiator. Scope: nexus and unit. Over it: all are replaced by one POWER ON OCCURRED. Seen:
@@ -66,7 +66,7 @@ impl AttentionLog {
     }
 
     fn add(&mut self, event: Event) {
-        if self.events.len() == EVENTS_MAX {
+        if self.events.len() == UNIT_EVENTS_MAX {
             self.events.pop_front();
         }
         self.events.push_back(event);
@@ -197,7 +197,7 @@ mod tests {
         let mut log = AttentionLog::default();
         let mut pending = Pending::power_on(&log);
         drain(&mut pending);
-        for _ in 0..=EVENTS_MAX {
+        for _ in 0..=UNIT_EVENTS_MAX {
             log.push(MODE, None);
         }
         pending.catch_up(&log, &nexus());

@@ -164,9 +164,11 @@ fn bounds(path: &str, text: &str) -> (Vec<Bound>, Vec<String>) {
                 .push(format!("{path}: {name}: {by:?} is not one of {GROUPS:?}, or its value is not known"));
             continue;
         };
-        let what = paragraphs.join(" ").replace(['[', ']'], "").trim().to_owned();
+        // The page has no items that links could lead to.
+        let unlinked = |text: &str| text.replace(['[', ']'], "");
+        let what = unlinked(paragraphs.join(" ").trim());
         let path = if path == LIMITS { String::new() } else { path.to_owned() };
-        let cells = [scope, over, seen].map(str::to_owned);
+        let cells = [scope, over, seen].map(unlinked);
         found.push(Bound { value: shown(&name, value), name, path, what, group, cells });
     }
     (found, faults)
@@ -213,7 +215,7 @@ fn page_of_limits_matches_the_constants() {
 #[test]
 fn bounds_are_read_from_documentation_and_value() {
     let text = "/// Peers of [`TARGETS_MAX`].\n/// In all.\n///\n/// Hit by: initiator. Scope: daemon. Over it: a, b.c;\n\
-                /// d. Seen: log, `e`.\nconst PEERS_MAX: usize = 2 * OTHERS;";
+                /// [`D_MAX`]. Seen: log, `e`.\nconst PEERS_MAX: usize = 2 * OTHERS;";
     let others = "/// Not a bound.\nconst OTHERS: usize = 1 << 4;\n";
     let bound = Bound {
         name: "PEERS_MAX".to_owned(),
@@ -221,7 +223,7 @@ fn bounds_are_read_from_documentation_and_value() {
         value: "32".to_owned(),
         what: "Peers of `TARGETS_MAX`. In all.".to_owned(),
         group: 1,
-        cells: ["daemon", "a, b.c; d", "log, `e`"].map(str::to_owned),
+        cells: ["daemon", "a, b.c; `D_MAX`", "log, `e`"].map(str::to_owned),
     };
     assert_eq!(bounds("a/src/b.rs", &format!("{others}{text}")), (vec![bound], Vec::new()));
     let faults = |text: &str| bounds(LIMITS, text).1.len();
