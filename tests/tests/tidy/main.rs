@@ -65,7 +65,7 @@ fn every_file_has_a_head() {
     none("no `//!` head", &silent.map(|(path, _)| path).collect::<Vec<_>>());
 }
 
-/// The crates of the workspace, and which of the others each may depend on.
+/// The crates of the workspace, and which of the others each may depend on; ARCHITECTURE.md draws it.
 const DEPENDENCIES: [(&str, &[&str]); 7] = [
     ("iscsi-proto", &[]),
     ("scsi-core", &[]),
