@@ -40,7 +40,7 @@ fn settings(dump: &mut Dump, running: &Running) {
         if read(&text).as_ref().is_some_and(is_read) {
             dump.text += &text;
         } else {
-            dump.missing.push(format!("'{key} {}' cannot be written", value.escape_debug()));
+            dump.missing.push(cannot_write(&format!("{key} {value}")));
         }
     };
     if running.isns.get("iSNS").is_some_and(|value| value == "On") {
@@ -80,13 +80,7 @@ fn allow_shared(targets: &mut [Target]) {
 
 /// Messages for what the report of a target does not show completely.
 fn unreported_parts(target: &RunningTarget) -> Vec<String> {
-    let mut missing: Vec<String> = target
-        .unparsed_lines
-        .iter()
-        .map(|line| {
-            format!("a value with a line break is not shown whole: it goes on with '{}'", line.escape_debug())
-        })
-        .collect();
+    let mut missing = Vec::new();
     for unit in &target.units {
         let kind = unit.get("Backing store type");
         let has_size = kind == "memory" || kind == "null" && !unit.get("Size").starts_with(NULL_SIZE);
@@ -116,26 +110,52 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
         ..target.clone()
     };
     if !round_trips(&block(&kept), &kept) {
-        missing.push("its name cannot be written".to_owned());
+        missing.push(format!("its name {}", cannot_write(&kept.name)));
         return String::new();
     }
-    let mut say = |what: &str, value: &str| {
-        missing.push(format!("{what} '{}' cannot be written", value.escape_debug()));
-    };
+    let mut say = |what: &str, text: String| missing.push(format!("{what} {text}"));
     for parameter in target.parameters {
         let value = format!("{} {}", parameter.name, parameter.value);
-        keep(&mut kept, |target| &mut target.parameters, parameter, |_| say("parameter", &value));
+        keep(
+            &mut kept,
+            |target| &mut target.parameters,
+            parameter,
+            |_| {
+                say("parameter", cannot_write(&value));
+            },
+        );
     }
     for store in target.stores {
-        let what = format!("LUN {}: path", store.lun.unwrap_or_default());
-        keep(&mut kept, |target| &mut target.stores, store, |store| say(&what, &store.path));
+        let paths: Vec<String> = kept.stores.iter().map(|store| store.path.clone()).collect();
+        keep(
+            &mut kept,
+            |target| &mut target.stores,
+            store,
+            |store| {
+                say(&format!("LUN {}:", store.lun.unwrap_or_default()), lost_unit(store, &paths));
+            },
+        );
     }
     let had_accounts = !target.incoming.is_empty();
     for account in target.incoming {
-        keep(&mut kept, |target| &mut target.incoming, account, |account| say("account", &account.user));
+        keep(
+            &mut kept,
+            |target| &mut target.incoming,
+            account,
+            |account| {
+                say("account", cannot_write(&account.user));
+            },
+        );
     }
     for account in target.outgoing {
-        keep(&mut kept, |target| &mut target.outgoing, account, |account| say("account", &account.user));
+        keep(
+            &mut kept,
+            |target| &mut target.outgoing,
+            account,
+            |account| {
+                say("account", cannot_write(&account.user));
+            },
+        );
     }
     if had_accounts && kept.incoming.is_empty() {
         kept.addresses = vec![NO_ADDRESS.to_owned()];
@@ -145,15 +165,43 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
         return block(&kept);
     }
     for address in target.addresses {
-        keep(&mut kept, |target| &mut target.addresses, address, |rule| say("rule", rule));
+        keep(&mut kept, |target| &mut target.addresses, address, |rule| say("rule", cannot_write(rule)));
     }
     for name in target.names {
-        keep(&mut kept, |target| &mut target.names, name, |rule| say("rule", rule));
+        keep(&mut kept, |target| &mut target.names, name, |rule| say("rule", cannot_write(rule)));
     }
     if kept.addresses.is_empty() {
         kept.addresses.push(NO_ADDRESS.to_owned());
     }
     block(&kept)
+}
+
+/// The message for a unit that is left out: the value that cannot be written, and why.
+fn lost_unit(store: &Store, paths_before: &[String]) -> String {
+    if paths_before.contains(&store.path) {
+        let path = store.path.escape_debug();
+        return format!(
+            "path '{path}' cannot be written: an earlier unit of the target has it, and a target of the file has a path once"
+        );
+    }
+    let mut parameters = store.parameters.iter().map(|(name, value)| (name.as_str(), value));
+    let broken = parameters.find(|(_, value)| value.contains(UNWRITABLE));
+    let (what, value) = broken.filter(|_| !store.path.contains(UNWRITABLE)).unwrap_or(("path", &store.path));
+    let cut = if what == "path" { ["#", ","].iter().find(|sign| value.contains(**sign)) } else { None };
+    match cut {
+        Some(sign) => format!("{what} '{}' cannot be written: it has '{sign}'", value.escape_debug()),
+        None => format!("{what} {}", cannot_write(value)),
+    }
+}
+
+/// Says that a value is left out of the file, and why if no value can have such a character.
+fn cannot_write(value: &str) -> String {
+    let why = match value.find(UNWRITABLE).and_then(|at| value[at..].chars().next()) {
+        Some('\n') => ": it has a line break",
+        Some(_) => ": it has bytes that are not UTF-8",
+        None => "",
+    };
+    format!("'{}' cannot be written{why}", value.escape_debug())
 }
 
 /// Adds a part to a target if the target then still reads back equal; else calls `lost`.
@@ -267,6 +315,8 @@ fn quoted(name: &str) -> String {
 
 /// Characters that are escaped with a backslash. The backslash is first because the others add backslashes.
 const ESCAPED: [char; 4] = ['\\', '"', '$', '#'];
+/// Characters that no value in the file can have; the second replaces bytes that are not UTF-8.
+const UNWRITABLE: [char; 2] = ['\n', char::REPLACEMENT_CHARACTER];
 const DEFAULT_DRIVER: &str = "iscsi";
 /// The size that a report shows for a null store without a size option: 1 TiB.
 const NULL_SIZE: &str = "1099512 MB";

@@ -47,8 +47,6 @@ pub struct RunningTarget {
     pub outgoing: Vec<String>,
     /// ACL rules.
     pub rules: Vec<Rule>,
-    /// Lines of the report that do not parse, because a value contains a line break.
-    pub unparsed_lines: Vec<String>,
 }
 
 /// A logical unit: the lines of its report by name, such as `Type` or `Backing store path`.
@@ -57,6 +55,8 @@ pub struct RunningUnit {
     /// The logical unit number.
     pub lun: u64,
     lines: BTreeMap<String, String>,
+    /// The name of the last line.
+    last: String,
 }
 
 impl Running {
@@ -108,18 +108,20 @@ impl Running {
 
     fn read_system(&mut self, text: &str) {
         let mut part = "";
+        let mut isns = Vec::new();
         for line in text.lines() {
             let content = line.trim();
             if content.ends_with(':') {
                 part = content;
-            } else if let (true, Some((name, value))) = (part == "iSNS:", content.split_once('=')) {
-                self.isns.insert(name.to_owned(), value.to_owned());
+            } else if part == "iSNS:" {
+                isns.push(line.strip_prefix("    ").unwrap_or(line));
             } else if let (true, Some(state)) = (part == "System:", content.strip_prefix("State: ")) {
                 state.clone_into(&mut self.state);
             } else if part == "Account information:" && !content.is_empty() {
                 sort_account(content, &mut self.incoming_discovery, &mut self.outgoing_discovery);
             }
         }
+        self.isns = parameters(&isns.join("\n"));
     }
 }
 
@@ -159,15 +161,18 @@ impl RunningUnit {
     }
 }
 
-/// Parses the report of all targets.
+/// Parses the report of all targets. A line that does not belong where it is continues the value before it, which
+/// contains a line break.
 #[must_use]
 pub fn targets(text: &str) -> Vec<RunningTarget> {
     let mut found: Vec<RunningTarget> = Vec::new();
     let mut part = "";
-    for line in text.lines() {
-        let content = line.trim_start();
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        let content = line.trim_start_matches(' ');
         let depth = line.len() - content.len();
-        if let (0, Some((tid, name))) =
+        if let Some(target) = found.last_mut().filter(|target| target.is_within_path(depth, content)) {
+            target.continue_value(part, line);
+        } else if let (0, Some((tid, name))) =
             (depth, content.strip_prefix("Target ").and_then(|rest| rest.split_once(": ")))
         {
             let tid = tid.parse().unwrap_or_default();
@@ -176,8 +181,8 @@ pub fn targets(text: &str) -> Vec<RunningTarget> {
         } else if depth == TAB && PARTS.contains(&content) {
             part = content;
         } else if let Some(target) = found.last_mut() {
-            if is_unparsed(part, depth, content) {
-                target.unparsed_lines.push(line.to_owned());
+            if is_continuation(part, depth, content) {
+                target.continue_value(part, line);
             } else {
                 target.read(part, depth, content);
             }
@@ -185,12 +190,15 @@ pub fn targets(text: &str) -> Vec<RunningTarget> {
     }
     for target in &mut found {
         target.units.retain(|unit| unit.device_type() != "controller");
+        for line in std::mem::take(&mut target.incoming) {
+            sort_account(&line, &mut target.incoming, &mut target.outgoing);
+        }
     }
     found
 }
 
 /// Whether a line does not belong where it is.
-fn is_unparsed(part: &str, depth: usize, content: &str) -> bool {
+fn is_continuation(part: &str, depth: usize, content: &str) -> bool {
     if depth == TAB {
         return true;
     }
@@ -217,14 +225,15 @@ impl RunningTarget {
             ("I_T nexus information:", DEEPER) => self.sessions.extend(value.parse::<u64>()),
             ("LUN information:", DEEPER) => {
                 let lun = value.parse().unwrap_or_default();
-                self.units.push(RunningUnit { lun, lines: BTreeMap::new() });
+                self.units.push(RunningUnit { lun, ..RunningUnit::default() });
             }
             ("LUN information:", DEEPEST) => {
                 if let Some(unit) = self.units.last_mut() {
                     unit.lines.insert(name.to_owned(), value.to_owned());
+                    name.clone_into(&mut unit.last);
                 }
             }
-            ("Account information:", DEEPER) => sort_account(line, &mut self.incoming, &mut self.outgoing),
+            ("Account information:", DEEPER) => self.incoming.push(line.to_owned()),
             ("ACL information:", DEEPER) => self.rules.push(rule(line)),
             _ => {}
         }
@@ -233,6 +242,29 @@ impl RunningTarget {
     /// The initiator names to which an incoming account is bound; none if any initiator may use it.
     pub(super) fn names_of(&self, user: &str) -> &[String] {
         self.account_names.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this line belongs to the path of the last unit: the flags follow a path at once.
+    fn is_within_path(&self, depth: usize, content: &str) -> bool {
+        let ends = depth == DEEPEST && content.starts_with("Backing store flags:");
+        self.units.last().is_some_and(|unit| unit.last == "Backing store path" && !ends)
+    }
+
+    /// Appends a line to the last value of a part.
+    fn continue_value(&mut self, part: &str, line: &str) {
+        let value = match part {
+            "" => Some(&mut self.name),
+            "LUN information:" => self.units.last_mut().and_then(|unit| unit.lines.get_mut(&unit.last)),
+            "Account information:" => self.incoming.last_mut(),
+            "ACL information:" => self.rules.last_mut().map(|rule| match rule {
+                Rule::Address(text) | Rule::Name(text) => text,
+            }),
+            _ => None,
+        };
+        if let Some(value) = value {
+            value.push('\n');
+            value.push_str(line);
+        }
     }
 
     /// Whether initiators are logged in.
@@ -274,10 +306,20 @@ fn accounts(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
 }
 
-/// Parses `NAME=VALUE` lines: the parameters of a target.
+/// Parses `NAME=VALUE` lines: the parameters of a target. Another line continues the value before it.
 pub(super) fn parameters(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let mut found = BTreeMap::new();
+    let mut last = "";
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        if let Some((name, value)) = line.split_once('=') {
+            found.insert(name.to_owned(), value.to_owned());
+            last = name;
+        } else if let Some(value) = found.get_mut(last) {
+            value.push('\n');
+            value.push_str(line);
+        }
+    }
+    found
 }
 
 /// Parses the connections of a target: numbers of session and connection.
@@ -330,6 +372,7 @@ Target 1: iqn.a:1
         LUN: 0
             Type: controller
             Backing store path: None
+            Backing store flags: 
         LUN: 3
             Type: cd/dvd
             SCSI ID: IET     00010003

@@ -173,14 +173,16 @@ fn dump_reports_values_it_cannot_write() {
         let messages: Vec<&str> = dump.lines().filter(|line| line.starts_with("tgt-admin: ")).collect();
         let of = |tid| format!("tgt-admin: target {}: ", target_name(tid));
         let expected = [
-            of(1) + "a value with a line break is not shown whole: it goes on with 'b'",
-            of(1) + "LUN 21: path '@/a#b' cannot be written",
-            of(1) + "LUN 23: path '@/twice' cannot be written",
+            of(1) + "LUN 21: path '@/a#b' cannot be written: it has '#'",
+            of(1) + "LUN 22: path '@/a\\nb' cannot be written: it has a line break",
+            of(1)
+                + "LUN 23: path '@/twice' cannot be written: an earlier unit of the target has it, and a target of the file has a path once",
             of(2) + "account 'a b' cannot be written",
             of(2) + "it has no account in the file, so its rules are left out and it is closed there",
         ];
         assert_eq!(messages, expected, "{dump}");
         assert!(dump.contains("\tinitiator-address none\n"), "{dump}");
+        assert!(!dump.contains("/a>"), "no unit with the path before the line break: {dump}");
     }
 }
 

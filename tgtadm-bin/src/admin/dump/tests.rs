@@ -45,21 +45,53 @@ fn path_reads_back_or_is_reported() {
         let (targets, text, missing) = dumped(vec![shown(&[(1, "rdwr", path)], &[], &["ALL"])]);
         assert_eq!((targets[0].stores[0].path.as_str(), missing.as_slice()), (path, &[][..]), "{text}");
     }
-    for path in ["/a#b", "/a /*b*/", "/a,b", "/a\u{fffd}b"] {
+    for (path, why) in [
+        ("/a#b", ": it has '#'"),
+        ("/a /*b*/", ""),
+        ("/a,b", ": it has ','"),
+        ("/a\u{fffd}b", ": it has bytes that are not UTF-8"),
+        ("/a\nb", ": it has a line break"),
+        ("/a\n", ": it has a line break"),
+        ("/a\r\n\nb", ": it has a line break"),
+        ("/a\n            Online: No", ": it has a line break"),
+        ("/a\n        LUN: 9", ": it has a line break"),
+        ("/a\nTarget 9: iqn.a:c", ": it has a line break"),
+        ("/a\n    ACL information:", ": it has a line break"),
+    ] {
         let units = [(1, "rdwr", path), (2, "rdwr", "/whole")];
         let (targets, text, missing) = dumped(vec![shown(&units, &[], &["ALL"])]);
         let paths: Vec<&str> = targets[0].stores.iter().map(|store| store.path.as_str()).collect();
         assert_eq!(paths, ["/whole"], "{text}");
-        let said = format!("target iqn.a:b: LUN 1: path '{}' cannot be written", path.escape_debug());
+        let said = format!("target iqn.a:b: LUN 1: path '{}' cannot be written{why}", path.escape_debug());
         assert_eq!(missing, [said]);
     }
 }
 
 #[test]
-fn value_with_line_break_is_reported() {
-    let (_, _, missing) = dumped(vec![shown(&[(1, "rdwr", "/a\nb")], &[], &["ALL"])]);
-    let said = "target iqn.a:b: a value with a line break is not shown whole: it goes on with 'b'";
-    assert_eq!(missing, [said]);
+fn other_values_with_a_line_break_are_reported() {
+    let (targets, text, missing) =
+        dumped(vec![shown(&[], &["ali\nce", "bob"], &["10.0.0.1\n2", "iqn.a\nb"])]);
+    assert_eq!(targets[0].incoming.len(), 1, "{text}");
+    assert_eq!(targets[0].incoming[0].user, "bob");
+    assert!(targets[0].admitted().is_empty() && targets[0].names.is_empty(), "{text}");
+    let why = "cannot be written: it has a line break";
+    assert_eq!(
+        missing,
+        ["account 'ali\\nce'", "rule '10.0.0.1\\n2'", "rule 'iqn.a\\nb'"]
+            .map(|what| format!("target iqn.a:b: {what} {why}"))
+    );
+
+    let (_, text, missing) = dumped(running::targets("Target 1: iqn.a:\nb\n    System information:\n"));
+    assert_eq!(missing, [format!("target iqn.a:\nb: its name 'iqn.a:\\nb' {why}")]);
+    assert!(!text.contains("<target"), "{text}");
+
+    let report = "Target 7: iqn.a:b\n    LUN information:\n        LUN: 1\n            SCSI SN: be\naf\n\
+                      \u{20}           Type: disk\n            Backing store path: /a\n            Backing store flags: \n";
+    let units = running::targets(report).remove(0).units;
+    let unit = RunningTarget { units, ..shown(&[], &[], &["ALL"]) };
+    let (targets, text, missing) = dumped(vec![unit]);
+    assert!(targets[0].stores.is_empty(), "{text}");
+    assert_eq!(missing, [format!("target iqn.a:b: LUN 1: scsi_sn 'be\\naf' {why}")]);
 }
 
 #[test]
@@ -67,7 +99,8 @@ fn shared_file_is_reported_within_a_target_and_allowed_between_targets() {
     let twice = shown(&[(1, "rdwr", "/a"), (2, "rdwr", "/a")], &[], &["ALL"]);
     let (targets, text, missing) = dumped(vec![twice]);
     assert_eq!((targets[0].stores.len(), targets[0].stores[0].lun), (1, Some(1)), "{text}");
-    assert_eq!(missing, ["target iqn.a:b: LUN 2: path '/a' cannot be written"]);
+    let why = "an earlier unit of the target has it, and a target of the file has a path once";
+    assert_eq!(missing, [format!("target iqn.a:b: LUN 2: path '/a' cannot be written: {why}")]);
 
     let once = |name: &str, path| RunningTarget {
         name: name.to_owned(),
