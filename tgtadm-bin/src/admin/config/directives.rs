@@ -137,6 +137,19 @@ const TARGETS: [(&str, TargetKey); 9] = [
     ("initiator-name", TargetKey::InitiatorName),
 ];
 
+/// Directives of which the beginning of a value is another valid value: a path, an account or an initiator.
+pub(super) const CUT_MATTERS: [&str; 9] = [
+    "backing-store",
+    "direct-store",
+    "path",
+    "incomingdiscoveryuser",
+    "outgoingdiscoveryuser",
+    "incominguser",
+    "outgoinguser",
+    "initiator-address",
+    "initiator-name",
+];
+
 /// Parameters that tgt's `tgt-admin` sends to the daemon.
 const TGT_PARAMETERS: [&str; 20] = [
     "DataDigest",

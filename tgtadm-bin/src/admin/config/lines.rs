@@ -10,6 +10,8 @@
 pub(super) struct Line {
     pub(super) number: u32,
     pub(super) statement: Statement,
+    /// Whether a `#` directly after another character than white space cut the text off.
+    pub(super) is_cut: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +39,7 @@ pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, LineError> {
     let mut raw = text.split(|byte| *byte == b'\n').zip(1..);
     let mut found = Vec::new();
     while let Some((line, mut number)) = raw.next() {
+        let mut is_cut = is_cut_by_comment(line);
         let mut line = uncomment(line);
         if line.trim_ascii_start().starts_with(b"/*") {
             (line, number) = skip_comment(number, line.trim_ascii_start(), &mut raw).ok_or_else(|| {
@@ -49,6 +52,7 @@ pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, LineError> {
             let Some((next, _)) = raw.next() else {
                 return Err(line_error(number, "the last line ends in a backslash, but nothing follows it"));
             };
+            is_cut |= is_cut_by_comment(next);
             whole.extend_from_slice(uncomment(next).trim_ascii_start());
         }
         let statement = String::from_utf8(whole.trim_ascii().to_vec())
@@ -61,9 +65,10 @@ pub(super) fn lines(text: &[u8]) -> Result<Vec<Line>, LineError> {
                 line_error(number, format!("the text of '{key}' does not end; end it with a line '{end}'"))
             })?;
             let value = String::from_utf8(value).map_err(|_| line_error(number, "the text is not UTF-8"))?;
-            found.push(Line { number, statement: Statement::Here { key: key.to_owned(), value } });
+            let statement = Statement::Here { key: key.to_owned(), value };
+            found.push(Line { number, statement, is_cut: false });
         } else if !statement.is_empty() {
-            found.push(Line { number, statement: Statement::Text(statement) });
+            found.push(Line { number, statement: Statement::Text(statement), is_cut });
         }
     }
     Ok(found)
@@ -79,6 +84,12 @@ fn uncomment(line: &[u8]) -> &[u8] {
     let marks = line.iter().enumerate().filter(|(_, byte)| **byte == b'#').map(|(at, _)| at);
     let first = marks.into_iter().find(|at| *at == 0 || line[at - 1] != b'\\');
     first.map_or(line, |at| &line[..at])
+}
+
+/// Whether a comment of the line begins directly after another character than white space.
+fn is_cut_by_comment(line: &[u8]) -> bool {
+    let text = uncomment(line);
+    line.get(text.len()) == Some(&b'#') && text.last().is_some_and(|byte| !byte.is_ascii_whitespace())
 }
 
 /// Skips a comment that begins with `/*`, including comments within it. Returns the text after `*/` and the number of

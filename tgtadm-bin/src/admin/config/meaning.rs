@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::directives::{self, Global};
 use super::{Block, ConfigError, Entry, EntryItem, Location};
-use value::{DirectiveValue, parse_account, required_value, single_value, unknown_directive};
+use value::{DirectiveValue, cut_value, parse_account, required_value, single_value, unknown_directive};
 
 /// A configuration file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -57,7 +57,8 @@ pub fn interpret(entries: Vec<Entry>) -> Result<Config, Vec<ConfigError>> {
     let mut errors = Vec::new();
     let mut singles: BTreeMap<&'static str, Location> = BTreeMap::new();
     let mut targets: BTreeMap<String, (Location, Vec<Entry>)> = BTreeMap::new();
-    for Entry { key, location, item } in entries {
+    for Entry { key, location, item, is_cut } in entries {
+        config.warnings.extend(cut_value(&key, &location).filter(|_| is_cut));
         let Some((name, what)) = directives::global(&key) else {
             config.warnings.push(unknown_directive(&key, location));
             continue;

@@ -39,6 +39,8 @@ pub struct Entry {
     pub location: Location,
     /// The value or the contents of the block.
     pub item: EntryItem,
+    /// Whether a `#` directly after another character than white space cut the value off.
+    pub is_cut: bool,
 }
 
 /// The value of an option, or a block.
@@ -109,12 +111,13 @@ impl Reader<'_> {
         let location = |line| Location { file: Rc::clone(&file), line };
         let lines = lines(&text)
             .map_err(|LineError { line, text }| ConfigError { location: location(line), text })?;
-        for Line { number, statement } in lines {
+        for Line { number, statement, is_cut } in lines {
             let location = location(number);
             match statement {
-                Statement::Text(text) => self.statement(&text, location)?,
+                Statement::Text(text) => self.statement(&text, location, is_cut)?,
                 Statement::Here { key, value } => {
-                    self.add(Entry { key, location, item: EntryItem::Value(Some(unescape(&value))) });
+                    let item = EntryItem::Value(Some(unescape(&value)));
+                    self.add(Entry { key, location, item, is_cut });
                 }
             }
         }
@@ -125,7 +128,7 @@ impl Reader<'_> {
         self.open.last_mut().map_or(&mut self.top, |open| &mut open.block.entries).push(entry);
     }
 
-    fn statement(&mut self, text: &str, location: Location) -> Result<(), ConfigError> {
+    fn statement(&mut self, text: &str, location: Location, is_cut: bool) -> Result<(), ConfigError> {
         if text.starts_with("</") {
             return self.close(text, &location);
         }
@@ -145,7 +148,12 @@ impl Reader<'_> {
         if key.is_empty() {
             return Err(error_at(&location, "no key before the '='; write 'KEY VALUE'"));
         }
-        self.add(Entry { key: key.to_owned(), location, item: EntryItem::Value(value.map(unquoted)) });
+        self.add(Entry {
+            key: key.to_owned(),
+            location,
+            item: EntryItem::Value(value.map(unquoted)),
+            is_cut,
+        });
         Ok(())
     }
 
@@ -165,7 +173,7 @@ impl Reader<'_> {
         let name = (!name.is_empty()).then(|| unquote(name).to_owned());
         let block = Block { name, entries: Vec::new() };
         if empty {
-            self.add(Entry { key: key.to_owned(), location, item: EntryItem::Block(block) });
+            self.add(Entry { key: key.to_owned(), location, item: EntryItem::Block(block), is_cut: false });
         } else if self.open.len() == BLOCKS_MAX {
             return Err(error_at(&location, format!("blocks are nested more than {BLOCKS_MAX} deep")));
         } else {
@@ -184,7 +192,7 @@ impl Reader<'_> {
         let Some(Open { key, location, block }) = self.open.pop() else {
             return Err(error_at(location, format!("</{name}> has no matching <{name}>")));
         };
-        self.add(Entry { key, location, item: EntryItem::Block(block) });
+        self.add(Entry { key, location, item: EntryItem::Block(block), is_cut: false });
         Ok(())
     }
 

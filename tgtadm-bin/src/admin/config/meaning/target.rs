@@ -7,7 +7,8 @@ use target_engine::model::error::ModelError;
 
 use super::store::{Store, StoreKind, StoreOptions};
 use super::value::{
-    Account, DirectiveValue, check_no_comma, parse_account, required_value, single_value, unknown_directive,
+    Account, DirectiveValue, check_no_comma, cut_value, parse_account, required_value, single_value,
+    unknown_directive,
 };
 use crate::admin::config::directives::{self, StoreKey, TargetKey};
 use crate::admin::config::{ConfigError, Entry, EntryItem, Location, NO_ADDRESS, NO_MEDIUM};
@@ -63,7 +64,8 @@ impl Target {
     ) -> Result<Self, Vec<ConfigError>> {
         let mut draft = TargetDraft::default();
         draft.errors.extend(check_no_comma("<target>", &location, &name).err());
-        for Entry { key, location, item } in entries {
+        for Entry { key, location, item, is_cut } in entries {
+            warnings.extend(cut_value(&key, &location).filter(|_| is_cut));
             if let Err(error) = draft.add(&key, location, item, warnings) {
                 draft.errors.push(error);
             }
@@ -217,7 +219,8 @@ impl TargetDraft {
         }
         let map = if what == TargetKey::BackingStore { &mut self.backing } else { &mut self.direct };
         let (_, options) = map.entry(path).or_insert_with(|| (location, StoreOptions::default()));
-        for Entry { key, location, item } in entries {
+        for Entry { key, location, item, is_cut } in entries {
+            warnings.extend(cut_value(&key, &location).filter(|_| is_cut));
             match directives::store(&key) {
                 Some(what) => options.add(&key, what, single_value(&key, location, item)?)?,
                 None => warnings.push(unknown_directive(&key, location)),

@@ -202,6 +202,38 @@ fn misleading_lines_are_warned_of() {
 }
 
 #[test]
+fn value_that_a_comment_cuts_off_is_warned_of() {
+    for (text, line) in [
+        ("incomingdiscoveryuser a sec#ret12345678", 1),
+        ("<target t>\nincominguser alice sec#ret12345678\n</target>", 2),
+        ("<target t>\noutgoinguser alice \\\nsec#ret12345678\n</target>", 2),
+        ("<target t>\ninitiator-address 10.0.0.1#ret\n</target>", 2),
+        ("<target t>\ninitiator-address none\ninitiator-name iqn.x#ret\n</target>", 3),
+        ("<target t>\n\nbacking-store /sec#ret\n</target>", 3),
+        ("<target t>\ndirect-store \"/sec#ret\"\n</target>", 2),
+        ("<target t>\n<backing-store /a>\npath /sec#ret\n</backing-store>\n</target>", 3),
+    ] {
+        let said = warnings(text);
+        assert!(
+            said.starts_with(&format!("f:{line}: '")) && said.contains("the '#' begins a comment"),
+            "{said}"
+        );
+        assert!(!said.contains("sec") && !said.contains("ret"), "{said}");
+    }
+    for text in [
+        "incomingdiscoveryuser a secret # it",
+        "incomingdiscoveryuser a secret\t#it",
+        "incomingdiscoveryuser a sec\\#ret",
+        "<target t>\nwrite-cache off#it\n</target>",
+        "#a#b",
+        "<target t>#it\n</target>",
+        "incomingdiscoveryuser <<E\na b#c\nE",
+    ] {
+        assert_eq!(warnings(text), "", "{text}");
+    }
+}
+
+#[test]
 fn address_none_admits_no_address() {
     assert_eq!(target("").admitted(), ["ALL"]);
     assert_eq!(target("initiator-name x").admitted(), ["ALL"]);

@@ -57,6 +57,15 @@ pub(super) fn unknown_directive(key: &str, location: Location) -> ConfigError {
     ConfigError { location, text: format!("'{key}' is not a directive here and is ignored{suggestion}") }
 }
 
+/// The warning for a value that a `#` directly after a character cut off, if another file, account or initiator results.
+/// It does not repeat the value, which may be a password.
+pub(super) fn cut_value(key: &str, location: &Location) -> Option<ConfigError> {
+    let text = format!(
+        "'{key}': the '#' begins a comment though no space precedes it, and the value ends there; write '\\#' for a '#'"
+    );
+    directives::CUT_MATTERS.contains(&key).then(|| ConfigError { location: location.clone(), text })
+}
+
 /// The value of a directive that is not a block.
 ///
 /// # Errors
