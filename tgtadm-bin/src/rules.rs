@@ -6,7 +6,7 @@ use target_engine::control::grammar::{
     Demand, Field, ModeRule, Number, OPTIONS, Operation, OptionRow, Wording,
 };
 use target_engine::control::request::Key;
-use target_engine::control::wire::{Mode, Op};
+use target_engine::control::wire::{Form, Mode, Op};
 
 use crate::given::Given;
 use crate::options::with_letters;
@@ -17,6 +17,9 @@ use crate::{EINVAL, Refusal, options};
 /// # Errors
 /// The message of tgt's tgtadm for the first thing that is wrong, what is accepted, and exit code 22.
 pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
+    if given.form == Form::Json {
+        check_repeated(given)?;
+    }
     if !ModeRule::of(mode).is_checked {
         return Ok(());
     }
@@ -36,6 +39,22 @@ pub(crate) fn check(mode: Mode, op: Op, given: &Given) -> Result<(), Refusal> {
     }
     check_password(operation, given)?;
     check_commas(operation, given)
+}
+
+/// Refuses an option given twice. In the text form the last one counts, as with tgt.
+fn check_repeated(given: &Given) -> Result<(), Refusal> {
+    let options = &given.options;
+    let again = options
+        .iter()
+        .enumerate()
+        .find(|(index, option)| options[..*index].iter().any(|other| other.short == option.short));
+    match again {
+        Some((_, option)) => refuse(
+            format!("--{} is given twice", option.long),
+            "accepted with --json: each option once; --params takes several parameters as K=V,K=V",
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a missing number. `show` does without.

@@ -349,6 +349,28 @@ fn value_with_comma_is_refused_and_nothing_is_sent() {
 }
 
 #[test]
+fn json_form_refuses_an_option_given_twice() {
+    for (line, option) in [
+        ("-m target -o show -t 1 -t 2", "tid"),
+        ("-m target -o show -t 1 --tid 1", "tid"),
+        ("-m target -o new -t 1 -T iqn.a -T iqn.b", "targetname"),
+        ("-m lu -o update -t 1 -l 1 -P online=1 -P readonly=1", "params"),
+        ("-m target -o delete -t 1 --force --force", "force"),
+        ("-m target -m target -o show", "mode"),
+        ("-m sess -o show -t 1 -C 0 -C 0", "control-port"),
+    ] {
+        for words in [words(&format!("{line} --json")), words(&format!("-j {line}"))] {
+            let outcome = run(OURS, &words, &[0, 0, 0, 0, 8, 0, 0, 0]);
+            let stderr = String::from_utf8(outcome.stderr).unwrap();
+            assert_eq!((outcome.exit, outcome.record), (Some(22), None), "{words:?}: {stderr}");
+            assert!(stderr.starts_with(&format!("tgtadm: --{option} is given twice\n")), "{stderr}");
+        }
+    }
+    let text = run(OURS, &words("-m target -o show -t 1 -t 2"), &[0, 0, 0, 0, 8, 0, 0, 0]);
+    assert!(text.exit == Some(0) && text.record.is_some(), "the text form takes the last: {text:?}");
+}
+
+#[test]
 fn tgt_agrees_on_the_table() {
     require_tgt();
     // tgt has no --drain, no --json, no force for units, no update of accounts, and no names for them.

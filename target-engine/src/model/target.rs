@@ -179,7 +179,7 @@ const OWN_ROWS: [OwnRow; 9] = [
     LOOPS,
     own("acl-match", Words("any, all"), Updated::Configuration, |t, v| { t.acl.set_matching(Matching::from_word(v)?); Some(()) }),
     redirect("RedirectAddress", Words(""), |t, v| { v.clone_into(&mut t.redirect.address); Some(()) }),
-    redirect("RedirectPort", Words(""), |t, v| { v.clone_into(&mut t.redirect.port); Some(()) }),
+    redirect("RedirectPort", Numbers(1, u16::MAX as u64), |t, v| { v.clone_into(&mut t.redirect.port); Some(()) }),
     redirect("RedirectReason", Words("Temporary, Permanent"), |t, v| { t.redirect.reason = Some(RedirectReason::parse(v)?); Some(()) }),
     redirect("RedirectCallback", Words(""), |t, v| { v.clone_into(&mut t.redirect.callback); Some(()) }),
 ];
@@ -223,12 +223,16 @@ pub fn check_exact(name: &str, value: &str) -> Result<(), ParameterError> {
         let accepted = names.collect::<Vec<_>>().join(", ");
         return Err(ParameterError::Unknown { name: name.to_owned(), accepted });
     };
-    let Words(words) = row.accepted else { return Ok(()) };
-    if words.is_empty() || words.split(", ").any(|word| word == value) {
-        return Ok(());
-    }
-    let (value, accepted) = (value.to_owned(), words.to_owned());
-    Err(ParameterError::Value { name: name.to_owned(), value, accepted })
+    let is_exact = match row.accepted {
+        Words(words) => words.is_empty() || words.split(", ").any(|word| word == value),
+        Numbers(low, high) => {
+            let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit());
+            // An empty value is that of a target without redirection.
+            value.is_empty()
+                || is_decimal && value.parse().is_ok_and(|port: u64| (low..=high).contains(&port))
+        }
+    };
+    if is_exact { Ok(()) } else { Err(row.refused(name, value)) }
 }
 
 impl RedirectReason {

@@ -132,6 +132,10 @@ const fn number(max: u64, get: fn(&UnitConfig) -> Option<u64>, set: fn(&mut Unit
 }
 
 const U8: u64 = u8::MAX as u64;
+/// READ CAPACITY (16) has four bits for the exponent of the physical block and 14 for the lowest aligned LBA (SBC-3
+/// 5.17.2). tgt accepts more bits and announces these.
+const LBPPBE_MAX: u64 = 0x0f;
+const LA_LBA_MAX: u64 = 0x3fff;
 const U16: u64 = u16::MAX as u64;
 const U32: u64 = u32::MAX as u64;
 
@@ -151,8 +155,8 @@ const ROWS: [Row; 18] = [
     row(UnitParameter::Readonly, "readonly", switch(|c| c.read_only, |c, v| c.read_only = v), MODE),
     row(UnitParameter::Online, "online", switch(|c| c.online, |c, v| c.online = v), MEDIUM),
     row(UnitParameter::Lbppbe, "lbppbe",
-        number(U8, |c| c.lbppbe.map(u64::from), |c, v| c.lbppbe = u8::try_from(v).ok()), CAPACITY),
-    row(UnitParameter::LaLba, "la_lba", number(U16, |c| Some(c.la_lba.into()), |c, v| c.la_lba = v as u16), CAPACITY),
+        number(U8, |c| c.lbppbe.map(u64::from), |c, v| c.lbppbe = Some((v & LBPPBE_MAX) as u8)), CAPACITY),
+    row(UnitParameter::LaLba, "la_lba", number(U16, |c| Some(c.la_lba.into()), |c, v| c.la_lba = (v & LA_LBA_MAX) as u16), CAPACITY),
     row(UnitParameter::OptimalXferGran, "optimal_xfer_gran",
         number(U16, |c| Some(c.optimal_xfer_gran.into()), |c, v| c.optimal_xfer_gran = v as u16), INQUIRY),
     row(UnitParameter::OptimalXferLen, "optimal_xfer_len",
@@ -208,6 +212,15 @@ impl UnitParameter {
     #[must_use]
     pub fn is_switch(name: &str) -> bool {
         ROWS.iter().any(|row| row.name == name && matches!(row.kind, Kind::Switch { .. }))
+    }
+
+    /// The highest value that initiators see unchanged, if the text form accepts higher ones.
+    #[must_use]
+    pub fn exact_max(name: &str) -> Option<u64> {
+        [("lbppbe", LBPPBE_MAX), ("la_lba", LA_LBA_MAX)]
+            .into_iter()
+            .find(|row| row.0 == name)
+            .map(|row| row.1)
     }
 
     /// Whether initiators tell units apart by it.

@@ -169,6 +169,11 @@ fn parameters(text: &str) -> Result<(), ControlError> {
         if UnitParameter::is_switch(key) && !["0", "1"].contains(&value) {
             return Err(wrong(format!("--params {key}={value:?} is not possible; accepted: 0, 1")));
         }
+        if let Some(max) = UnitParameter::exact_max(key)
+            && c_number(value).is_some_and(|number| number > max)
+        {
+            return Err(wrong(format!("--params {key}={value:?} is not possible; accepted: 0 to {max}")));
+        }
         seen.push(key);
     }
     Ok(())

@@ -42,7 +42,7 @@ fn a_change_is_read_back() {
         ("readonly", "1", switch(true)),
         ("online", "0", switch(false)),
         ("lbppbe", "3", number(3)),
-        ("la_lba", "0xffff", number(65535)),
+        ("la_lba", "0xffff", number(0x3fff)),
         ("optimal_xfer_gran", "8", number(8)),
         ("optimal_xfer_len", "4294967295", number(u32::MAX.into())),
         ("thin_provisioning", "1", switch(true)),
@@ -52,7 +52,8 @@ fn a_change_is_read_back() {
         assert_eq!(set(&mut config, name, value), expected, "{name}");
     }
     assert!(config.sense_descriptor && config.read_only && !config.online && config.thin_provisioning);
-    assert_eq!((config.lbppbe, config.la_lba, config.rotation_rate), (Some(3), 65535, 7200));
+    assert_eq!((config.lbppbe, config.la_lba, config.rotation_rate), (Some(3), 0x3fff, 7200));
+    assert_eq!(set(&mut config, "lbppbe", "99"), number(3), "READ CAPACITY has four bits");
     assert_eq!(set(&mut config, "scsi_sn", &format!("{}é", "y".repeat(35))), text(&"y".repeat(35)));
     assert_eq!(set(&mut config, "mode_page", "8:0:1:0x10"), None);
     assert!(!config.write_cache, "the caching page is obeyed");
