@@ -274,6 +274,10 @@ mod tests {
         assert!(args.stays() && !args.logs_to_stderr());
         assert_eq!(args.control_port, 32767);
 
+        let args = read("-f -D").unwrap();
+        assert!(args.stays() && !args.logs_to_stderr());
+        assert!(include_str!("../../docs/man/tgtd.8").contains(".Op Fl f\n.Op Fl D\n"));
+
         assert!(read("-p x.pid").unwrap().pid_file.is_some_and(|path| path.is_absolute()));
         assert_eq!(read("-C 1 -C 2").unwrap().control_port, 2, "the last one is used");
     }

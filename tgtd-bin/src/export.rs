@@ -66,6 +66,12 @@ impl Export {
         Ok(Self { path, size })
     }
 
+    /// Whether the path ends in a colon and a text that begins as a number, which was probably meant as a size.
+    fn ends_in_wrong_size(&self) -> bool {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        name.rsplit_once(':').is_some_and(|(_, end)| end.starts_with(|sign: char| sign.is_ascii_digit()))
+    }
+
     /// Creates the file if a size is given and the file does not exist; otherwise checks that it exists and has the
     /// size.
     ///
@@ -74,7 +80,11 @@ impl Export {
     pub(crate) fn prepare(&self) -> Result<(), ExportError> {
         let unusable = |source, hint| ExportError::Unusable { path: self.path.clone(), source, hint };
         let Some(asked) = self.size else {
-            let hint = "; give a size to create it, for example disk.img:1G";
+            let hint = if self.ends_in_wrong_size() {
+                "; the text after the last colon is not a size: accepted are bytes, or a number with K, M, G or T, below 16777216T"
+            } else {
+                "; give a size to create it, for example disk.img:1G"
+            };
             return std::fs::metadata(&self.path).map(drop).map_err(|source| unusable(source, hint));
         };
         match std::fs::File::create_new(&self.path) {
@@ -224,6 +234,29 @@ mod tests {
         let other = sized(Some(8192)).prepare();
         assert!(matches!(other, Err(ExportError::OtherSize { found: 4096, asked: 8192, .. })));
         assert_eq!(std::fs::read(&path).unwrap(), [7; 4096]);
+    }
+
+    #[test]
+    fn missing_file_with_a_wrong_size_is_not_asked_for_a_size() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, is_wrong) in [
+            ("new.img:1000000P", true),
+            ("disk.img:1T5", true),
+            ("a:b:1.5G", true),
+            ("new.img", false),
+            ("a:b", false),
+        ] {
+            let path = directory.path().join(name);
+            let refused = Export::parse(path.to_str().unwrap()).unwrap().prepare().unwrap_err().to_string();
+            assert_eq!(refused.contains("is not a size: accepted are bytes"), is_wrong, "{refused}");
+            assert_eq!(refused.contains("give a size to create it"), !is_wrong, "{refused}");
+        }
+        let path = directory.path().join("pci-0000:00:1f.2");
+        std::fs::write(&path, [0; 512]).unwrap();
+        Export::parse(path.to_str().unwrap())
+            .unwrap()
+            .prepare()
+            .expect("a colon belongs to an existing path");
     }
 
     #[test]
