@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::config::{self, Account, Config, Files, NO_ADDRESS, NO_MEDIUM, Store, Target};
+use super::config::{self, Account, Config, Files, NO_ADDRESS, NO_MEDIUM, Parameter, Store, Target};
 use super::running::{Running, RunningTarget};
 use super::snapshot::PASSWORD;
 use super::steps::canonical_path;
@@ -113,50 +113,19 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
         missing.push(format!("its name {}", cannot_write(&kept.name)));
         return String::new();
     }
-    let mut say = |what: &str, text: String| missing.push(format!("{what} {text}"));
-    for parameter in target.parameters {
-        let value = format!("{} {}", parameter.name, parameter.value);
-        keep(
-            &mut kept,
-            |target| &mut target.parameters,
-            parameter,
-            |_| {
-                say("parameter", cannot_write(&value));
-            },
-        );
-    }
-    for store in target.stores {
-        let paths: Vec<String> = kept.stores.iter().map(|store| store.path.clone()).collect();
-        keep(
-            &mut kept,
-            |target| &mut target.stores,
-            store,
-            |store| {
-                say(&format!("LUN {}:", store.lun.unwrap_or_default()), lost_unit(store, &paths));
-            },
-        );
-    }
+    let parameter = |parameter: &Parameter, _: &Target| {
+        format!("parameter {}", cannot_write(&format!("{} {}", parameter.name, parameter.value)))
+    };
+    let unit = |store: &Store, kept: &Target| {
+        format!("LUN {}: {}", store.lun.unwrap_or_default(), lost_unit(store, kept))
+    };
+    let account = |account: &Account, _: &Target| format!("account {}", cannot_write(&account.user));
+    let rule = |rule: &String, _: &Target| format!("rule {}", cannot_write(rule));
     let had_accounts = !target.incoming.is_empty();
-    for account in target.incoming {
-        keep(
-            &mut kept,
-            |target| &mut target.incoming,
-            account,
-            |account| {
-                say("account", cannot_write(&account.user));
-            },
-        );
-    }
-    for account in target.outgoing {
-        keep(
-            &mut kept,
-            |target| &mut target.outgoing,
-            account,
-            |account| {
-                say("account", cannot_write(&account.user));
-            },
-        );
-    }
+    keep(&mut kept, |kept| &mut kept.parameters, target.parameters, missing, parameter);
+    keep(&mut kept, |kept| &mut kept.stores, target.stores, missing, unit);
+    keep(&mut kept, |kept| &mut kept.incoming, target.incoming, missing, account);
+    keep(&mut kept, |kept| &mut kept.outgoing, target.outgoing, missing, account);
     if had_accounts && kept.incoming.is_empty() {
         kept.addresses = vec![NO_ADDRESS.to_owned()];
         missing.push(
@@ -164,12 +133,8 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
         );
         return block(&kept);
     }
-    for address in target.addresses {
-        keep(&mut kept, |target| &mut target.addresses, address, |rule| say("rule", cannot_write(rule)));
-    }
-    for name in target.names {
-        keep(&mut kept, |target| &mut target.names, name, |rule| say("rule", cannot_write(rule)));
-    }
+    keep(&mut kept, |kept| &mut kept.addresses, target.addresses, missing, rule);
+    keep(&mut kept, |kept| &mut kept.names, target.names, missing, rule);
     if kept.addresses.is_empty() {
         kept.addresses.push(NO_ADDRESS.to_owned());
     }
@@ -177,8 +142,8 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
 }
 
 /// The message for a unit that is left out: the value that cannot be written, and why.
-fn lost_unit(store: &Store, paths_before: &[String]) -> String {
-    if paths_before.contains(&store.path) {
+fn lost_unit(store: &Store, kept: &Target) -> String {
+    if kept.stores.iter().any(|other| other.path == store.path) {
         let path = store.path.escape_debug();
         return format!(
             "path '{path}' cannot be written: an earlier unit of the target has it, and a target of the file has a path once"
@@ -204,13 +169,21 @@ fn cannot_write(value: &str) -> String {
     format!("'{}' cannot be written{why}", value.escape_debug())
 }
 
-/// Adds a part to a target if the target then still reads back equal; else calls `lost`.
-fn keep<T>(target: &mut Target, list: impl Fn(&mut Target) -> &mut Vec<T>, part: T, lost: impl FnOnce(&T)) {
-    list(target).push(part);
-    if !round_trips(&block(target), target)
-        && let Some(part) = list(target).pop()
-    {
-        lost(&part);
+/// Adds each part to a target if the target then still reads back equal; else adds what `lost` says of it to `missing`.
+fn keep<T>(
+    target: &mut Target,
+    list: impl Fn(&mut Target) -> &mut Vec<T>,
+    parts: Vec<T>,
+    missing: &mut Vec<String>,
+    lost: impl Fn(&T, &Target) -> String,
+) {
+    for part in parts {
+        list(target).push(part);
+        if !round_trips(&block(target), target)
+            && let Some(part) = list(target).pop()
+        {
+            missing.push(lost(&part, target));
+        }
     }
 }
 

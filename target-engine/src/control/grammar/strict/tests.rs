@@ -213,7 +213,6 @@ fn unknown_repeated_and_empty_strings_are_refused() {
         (LogicalUnit, Update, "t1 l1", b"targetOps online=2,\0", "accepted: 0, 1"),
         (LogicalUnit, Update, "t1 l1", b"targetOps online,\0", "\"online\" is not key=value"),
         (LogicalUnit, Update, "t1 l1", b"targetOps readonly=1,colour=red,\0", "\"colour\" is not a parameter of a unit"),
-        (LogicalUnit, Update, "t1 l1", b"targetOps lbppbe=256,\0", "accepted: 0 to 15"),
         (LogicalUnit, Update, "t1 l1", b"targetOps lbppbe=16,\0", "accepted: 0 to 15"),
         (LogicalUnit, Update, "t1 l1", b"targetOps la_lba=0x4000,\0", "accepted: 0 to 16383"),
         (System, Update, "", b"", "is not name=value"),
