@@ -1,22 +1,36 @@
-//! Readiness of descriptors, by epoll in level mode. A key is an index and a generation: an event of a previous
-//! generation is dropped, so that a registration never gets an event of the one that had its index before.
+//! Readiness of descriptors, in level mode. A key is an index and a generation: an event of a previous generation is
+//! dropped, so that a registration never gets an event of the one that had its index before.
 //!
-//! Only the events of an [`Interest`] are watched. Urgent data (`EPOLLPRI`) is not, since nothing reads it: as in tgt the
-//! kernel skips the urgent byte. An event that nothing consumes would end every wait.
+//! Descriptors are registered through `polling`. The wait itself is `epoll_wait` on the poller's descriptor:
+//! `Poller::wait` would re-arm its timer and its notifier with four more system calls each time.
+//!
+//! `polling` watches urgent data (`EPOLLPRI`) with every interest in data, and an event that nothing consumes ends every
+//! wait. So a socket that is registered must deliver urgent data among the other data: see [`take_urgent_data`].
+#![allow(unsafe_code)] // `polling` asks the caller to deregister what it registered.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use polling::{Event, PollMode};
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::limits::EVENTS_MAX;
 
+/// Has a socket deliver urgent data among the other data, so that reading consumes it. iSCSI has no urgent data.
+///
+/// # Errors
+/// The descriptor is no socket.
+pub fn take_urgent_data(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_out_of_band_inline(true)
+}
+
 /// A set of descriptors, each with a `T` that identifies it.
 pub struct Poller<T> {
-    epoll: OwnedFd,
+    poller: polling::Poller,
     entries: Slab<Entry<T>>,
     generation: u32,
 }
@@ -76,8 +90,7 @@ impl<T: Copy> Poller<T> {
     /// # Errors
     /// No descriptors are left.
     pub fn new() -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, entries: Slab::new(), generation: 0 })
+        Ok(Self { poller: polling::Poller::new()?, entries: Slab::new(), generation: 0 })
     }
 
     /// Watches `source` until `deregister`, in level mode.
@@ -88,8 +101,11 @@ impl<T: Copy> Poller<T> {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let entry = self.entries.vacant_entry();
         let key = Key(u64::from(self.generation) << 32 | entry.key() as u64);
-        // The kernel forgets the descriptor when it is closed; pending events are dropped by their generation.
-        epoll::add(&self.epoll, source, epoll::EventData::new_u64(key.0), interest.flags())?;
+        // SAFETY: the descriptor is open here, and epoll forgets it by itself when it is closed; an event of a
+        // closed one is dropped by its generation.
+        unsafe {
+            self.poller.add_with_mode(source.as_fd().as_raw_fd(), event(key, interest), PollMode::Level)?;
+        }
         entry.insert(Entry { what, generation: self.generation });
         Ok(key)
     }
@@ -99,7 +115,7 @@ impl<T: Copy> Poller<T> {
     /// # Errors
     /// The kernel refuses.
     pub fn modify(&self, key: Key, source: &impl AsFd, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(key.0), interest.flags())?)
+        self.poller.modify_with_mode(source.as_fd(), event(key, interest), PollMode::Level)
     }
 
     /// Stops watching; its pending events are dropped.
@@ -107,7 +123,7 @@ impl<T: Copy> Poller<T> {
         if self.find(key.0).is_some() {
             self.entries.remove(key.index());
             // The descriptor is open here, even if the peer has closed the connection.
-            let _ = epoll::delete(&self.epoll, source);
+            let _ = self.poller.delete(source.as_fd());
         }
     }
 
@@ -122,7 +138,7 @@ impl<T: Copy> Poller<T> {
             tv_nsec: time.subsec_nanos().into(),
         });
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
-        let events = match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
+        let events = match epoll::wait(&self.poller, &mut buffer, timeout.as_ref()) {
             Ok((events, _)) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -131,7 +147,7 @@ impl<T: Copy> Poller<T> {
             let flags = raw.flags;
             let Some(what) = self.find(raw.data.u64()) else { continue };
             let broken = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            let readable = broken || flags.contains(epoll::EventFlags::IN);
+            let readable = broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP);
             ready.push(Ready {
                 key: Key(raw.data.u64()),
                 what,
@@ -155,15 +171,13 @@ impl Key {
     }
 }
 
-impl Interest {
-    fn flags(self) -> epoll::EventFlags {
-        use epoll::EventFlags;
-        match self {
-            Self::None => EventFlags::empty(),
-            Self::Read => EventFlags::IN,
-            Self::Write => EventFlags::OUT,
-            Self::Both => EventFlags::IN | EventFlags::OUT,
-        }
+fn event(key: Key, interest: Interest) -> Event {
+    let key = key.0 as usize;
+    match interest {
+        Interest::None => Event::none(key),
+        Interest::Read => Event::readable(key),
+        Interest::Write => Event::writable(key),
+        Interest::Both => Event::all(key),
     }
 }
 
@@ -173,7 +187,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
-    use rustix::net::{RecvFlags, SendFlags};
+    use rustix::net::SendFlags;
 
     use super::*;
 
@@ -222,28 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn urgent_data_is_no_event() {
+    fn urgent_data_is_read_with_the_other_data_and_is_no_event_after_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut theirs, _) = listener.accept().unwrap();
-        theirs.set_nonblocking(true).unwrap();
+        take_urgent_data(&theirs).unwrap();
         let mut poller = Poller::new().unwrap();
         let key = poller.register(&theirs, 7, Interest::Read).unwrap();
-        rustix::net::send(&ours, b"!", SendFlags::OOB).unwrap();
-        // The segment has arrived when the urgent byte can be read.
-        while rustix::net::recv(&theirs, &mut [0; 1][..], RecvFlags::OOB | RecvFlags::PEEK).is_err() {}
-        assert_eq!(wait(&mut poller), []);
-        rustix::net::send(&ours, b"data", SendFlags::empty()).unwrap();
+        rustix::net::send(&ours, b"urgent!", SendFlags::OOB).unwrap();
+        let mut received = [0; 7];
+        theirs.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"urgent!");
+        assert_eq!(wait(&mut poller), [], "nothing is left");
+        rustix::net::send(&ours, b"more", SendFlags::empty()).unwrap();
         let read = Ready { key, what: 7, readable: true, writable: false, broken: false };
         while wait(&mut poller) != [read] {}
-        let mut received = Vec::new();
-        while received.len() < 4 {
-            let mut bytes = [0; 8];
-            if let Ok(count) = theirs.read(&mut bytes) {
-                received.extend_from_slice(&bytes[..count]);
-            }
-        }
-        assert_eq!(received, b"data", "the urgent byte is skipped");
-        assert_eq!(wait(&mut poller), []);
     }
 }

@@ -17,7 +17,7 @@ use crate::control::report::{self, Reply};
 use crate::control::request::Request;
 use crate::control::wire::{Form, RecordReader};
 use crate::limits::{ACCEPTS_PER_TURN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE, CONTROL_REPLY, DRAIN_MAX};
-use crate::runtime::poller::Ready;
+use crate::runtime::poller::{Ready, take_urgent_data};
 
 impl World {
     /// Accepts admin connections. Only processes of the daemon's own user and group are served, as in tgt.
@@ -65,6 +65,7 @@ impl World {
         let id = ClientId(self.last_client);
         let registered = stream
             .set_nonblocking(true)
+            .and_then(|()| take_urgent_data(&stream))
             .and_then(|()| self.poller.register(&stream, Source::Client(id), interest(true, false)));
         match registered {
             Ok(key) => {

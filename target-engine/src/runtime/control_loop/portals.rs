@@ -11,7 +11,7 @@ use super::world::{ControlLoop, Listener, Source, World, open_spare};
 use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
 use crate::model::PortalId;
 use crate::model::state::State;
-use crate::runtime::poller::Interest;
+use crate::runtime::poller::{Interest, take_urgent_data};
 
 impl World {
     pub(super) fn open_portal(&mut self, id: PortalId, address: SocketAddr) -> io::Result<SocketAddr> {
@@ -124,6 +124,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn set_options(socket: &TcpStream) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
+    take_urgent_data(socket)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1800))
         .with_interval(Duration::from_secs(300))
