@@ -43,15 +43,7 @@
 //!     fn capabilities(&self) -> Capabilities {
 //!         Capabilities {
 //!             read_only: true,
-//!             volatile_cache: false,
-//!             fua: false,
-//!             discard: false,
-//!             discard_zeroes: false,
-//!             write_zeroes: false,
-//!             allocation: false,
-//!             may_shrink: false,
-//!             alignment: 1,
-//!             discard_granularity: 0,
+//!             ..Capabilities::NONE
 //!         }
 //!     }
 //!

@@ -60,18 +60,7 @@ impl Backstore for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: false,
-            fua: true,
-            discard: true,
-            discard_zeroes: true,
-            write_zeroes: true,
-            allocation: true,
-            may_shrink: false,
-            alignment: 1,
-            discard_granularity: CHUNK_LEN as u32,
-        }
+        Capabilities { discard_granularity: CHUNK_LEN as u32, ..Capabilities::ALL_OPERATIONS }
     }
 
     fn refresh(&self) -> Result<Geometry, IoError> {

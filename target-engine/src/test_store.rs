@@ -29,18 +29,7 @@ impl TestStore {
     ) -> Self {
         Self {
             geometry: Geometry { size, physical_block_len: 512 },
-            capabilities: Capabilities {
-                read_only: false,
-                volatile_cache: true,
-                fua: true,
-                discard: true,
-                discard_zeroes: true,
-                write_zeroes: true,
-                allocation: true,
-                may_shrink: false,
-                alignment: 1,
-                discard_granularity: 0,
-            },
+            capabilities: Capabilities { volatile_cache: true, ..Capabilities::ALL_OPERATIONS },
             has_lost_writes: false,
             attach: Box::new(attach),
             flush: Box::new(|| Ok(())),

@@ -189,16 +189,9 @@ impl Backstore for BadStore {
         state.capabilities += 1;
         assert!(state.fault != Fault::PanicCapabilities || state.capabilities == 1, "capabilities panics");
         Capabilities {
-            read_only: false,
-            volatile_cache: false,
             fua: true,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            may_shrink: false,
             alignment: u32::from(state.fault != Fault::NoAlignment),
-            discard_granularity: 0,
+            ..Capabilities::NONE
         }
     }
 

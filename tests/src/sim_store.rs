@@ -56,18 +56,7 @@ impl SimStore {
     /// `size` zeroes with [`Behaviour::INLINE`].
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
-        let capabilities = Capabilities {
-            read_only: false,
-            volatile_cache: true,
-            fua: true,
-            discard: true,
-            discard_zeroes: true,
-            write_zeroes: true,
-            allocation: true,
-            may_shrink: false,
-            alignment: 1,
-            discard_granularity: 0,
-        };
+        let capabilities = Capabilities { volatile_cache: true, ..Capabilities::ALL_OPERATIONS };
         Self(Arc::new(Mutex::new(Inner {
             bytes: vec![0; size],
             behaviour: Behaviour::INLINE,

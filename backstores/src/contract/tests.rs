@@ -61,18 +61,7 @@ impl Backstore for Toy {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read_only: false,
-            volatile_cache: false,
-            fua: true,
-            discard: false,
-            discard_zeroes: false,
-            write_zeroes: false,
-            allocation: false,
-            may_shrink: false,
-            alignment: u32::from(self.flaw != Flaw::NoAlignment),
-            discard_granularity: 0,
-        }
+        Capabilities { fua: true, alignment: u32::from(self.flaw != Flaw::NoAlignment), ..Capabilities::NONE }
     }
 
     fn refresh(&self) -> Result<Geometry, IoError> {

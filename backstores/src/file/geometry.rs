@@ -163,6 +163,7 @@ pub(crate) fn capabilities(fd: BorrowedFd<'_>, medium: Medium, mode: Mode, size:
         may_shrink: writable,
         alignment,
         discard_granularity: granularity,
+        ..Capabilities::NONE
     }
 }
 

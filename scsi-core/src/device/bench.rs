@@ -19,16 +19,10 @@ pub(super) const BLOCK_LEN: u64 = 512;
 
 /// Capabilities of a file on a common file system.
 pub(super) const FILE: Capabilities = Capabilities {
-    read_only: false,
     volatile_cache: true,
-    fua: true,
-    discard: true,
-    discard_zeroes: true,
-    write_zeroes: true,
-    allocation: true,
     may_shrink: true,
-    alignment: 1,
     discard_granularity: 4096,
+    ..Capabilities::ALL_OPERATIONS
 };
 
 /// A store that only reports its properties; the bench holds the bytes.

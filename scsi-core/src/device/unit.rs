@@ -471,16 +471,5 @@ fn attentions_due((config, medium): &(UnitConfig, Medium), now: &UnitState) -> V
 /// Properties of a unit without a store.
 const NO_STORE: StoreProperties = StoreProperties {
     geometry: Geometry { size: 0, physical_block_len: 512 },
-    capabilities: Capabilities {
-        read_only: false,
-        volatile_cache: false,
-        fua: false,
-        discard: false,
-        discard_zeroes: false,
-        write_zeroes: false,
-        allocation: false,
-        may_shrink: false,
-        alignment: 1,
-        discard_granularity: 0,
-    },
+    capabilities: Capabilities::NONE,
 };

@@ -119,6 +119,14 @@ impl Geometry {
 pub const SIZE_MAX: u64 = (1 << 63) - 512;
 
 /// Capabilities of a store. Operations without their capability are refused before they reach the store.
+///
+/// A store states what it has and takes the rest from [`Capabilities::NONE`], so that it compiles and means the same when a
+/// capability is added:
+///
+/// ```
+/// # use scsi_core::store::Capabilities;
+/// let capabilities = Capabilities { fua: true, write_zeroes: true, ..Capabilities::NONE };
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Capabilities {
     /// The store refuses writes.
@@ -144,6 +152,36 @@ pub struct Capabilities {
     pub alignment: u32,
     /// Granularity of a discard in bytes; 0 if unknown.
     pub discard_granularity: u32,
+    /// The store may be attached by one loop only, because another loop might not see the writes of this one.
+    pub one_loop: bool,
+}
+
+impl Capabilities {
+    /// A store that is written without a cache, and has no other capability. A capability that is added later has the
+    /// value here that means "no".
+    pub const NONE: Self = Self {
+        read_only: false,
+        volatile_cache: false,
+        fua: false,
+        discard: false,
+        discard_zeroes: false,
+        write_zeroes: false,
+        allocation: false,
+        may_shrink: false,
+        alignment: 1,
+        discard_granularity: 0,
+        one_loop: false,
+    };
+
+    /// A store that supports every operation, as one in memory, and has no other capability.
+    pub const ALL_OPERATIONS: Self = Self {
+        fua: true,
+        discard: true,
+        discard_zeroes: true,
+        write_zeroes: true,
+        allocation: true,
+        ..Self::NONE
+    };
 }
 
 #[cfg(test)]
