@@ -15,8 +15,8 @@ pub(super) enum Access {
     Write,
 }
 
-/// Sense data for a failed step; `None`: the command ends with BUSY. The logical block length is 2 to the power of
-/// `block_shift`.
+/// Sense data for a failed step (keys: SPC-4 4.5.6, codes: SPC-4 annex E.2); `None`: the command ends with BUSY. The logical
+/// block length is 2 to the power of `block_shift`.
 pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Option<Sense> {
     let code = match access {
         Access::Read => AdditionalSense::UNRECOVERED_READ_ERROR,
@@ -38,9 +38,15 @@ pub(super) fn io_sense(error: IoError, access: Access, block_shift: u32) -> Opti
         IoErrorKind::NoSpace => protect(AdditionalSense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
         IoErrorKind::ReadOnly => protect(AdditionalSense::WRITE_PROTECTED),
         IoErrorKind::Unsupported => Sense::illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE),
-        IoErrorKind::NotReady => {
+        IoErrorKind::NotReady | IoErrorKind::Unreachable => {
             Sense::not_ready(AdditionalSense::LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE)
         }
+        IoErrorKind::Fenced => Sense::not_ready(AdditionalSense::MANUAL_INTERVENTION_REQUIRED),
+        IoErrorKind::InDoubt => {
+            Sense::new(SenseKey::AbortedCommand, AdditionalSense::LOGICAL_UNIT_COMMUNICATION_TIME_OUT)
+        }
+        // Unlike MEDIUM ERROR, initiators do not retry it. The lost blocks are unknown.
+        IoErrorKind::Forgotten => Sense::new(SenseKey::HardwareError, AdditionalSense::WRITE_ERROR),
         IoErrorKind::Cancelled => Sense::new(SenseKey::AbortedCommand, AdditionalSense::NO_ADDITIONAL_SENSE),
         IoErrorKind::Abandoned | IoErrorKind::Misbehaved => {
             Sense::new(SenseKey::HardwareError, AdditionalSense::INTERNAL_TARGET_FAILURE)
@@ -84,6 +90,10 @@ mod tests {
             (IoError::OUT_OF_RANGE, Write, MediumError,    (0x0c, 0x00), None),
             (IoError::UNSUPPORTED,  Write, IllegalRequest, (0x20, 0x00), None),
             (IoError::NOT_READY,     Read,  NotReady,       (0x04, 0x00), None),
+            (IoError::UNREACHABLE,  Read,  NotReady,       (0x04, 0x00), None),
+            (IoError::FENCED,       Write, NotReady,       (0x04, 0x03), None),
+            (IoError::IN_DOUBT,     Write, AbortedCommand, (0x08, 0x01), None),
+            (IoError::FORGOTTEN.at(4096), Read, HardwareError, (0x0c, 0x00), None),
             (IoError::CANCELLED,    Read,  AbortedCommand, (0x00, 0x00), None),
             (IoError::ABANDONED,    Read,  HardwareError,  (0x44, 0x00), None),
             (IoError::MISBEHAVED,   Read,  HardwareError,  (0x44, 0x00), None),

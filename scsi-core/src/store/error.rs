@@ -41,6 +41,23 @@ pub enum IoErrorKind {
     /// The store is not accessible.
     #[error("the store is not ready")]
     NotReady,
+    /// The store cannot be reached over the network, and the operation had no effect: it is a read, or it was never sent.
+    /// Initiators get NOT READY, with which multipath software uses another path.
+    #[error("the store cannot be reached")]
+    Unreachable,
+    /// The operation was sent to a store that cannot be reached any more: it may have had its effect, or have it later.
+    /// Initiators get ABORTED COMMAND, which they retry with the same data.
+    #[error("the store cannot be reached, and whether it has done the operation is unknown")]
+    InDoubt,
+    /// The store lost its connection, and acknowledged writes that no flush had covered may be lost with it. Reported once,
+    /// by the next flush or write with `fua`; unlike [`IoErrorKind::Lost`], later writes are accepted. Initiators get
+    /// HARDWARE ERROR, which they do not retry, because the retry would succeed and hide the loss.
+    #[error("acknowledged writes may be lost with a connection of the store")]
+    Forgotten,
+    /// The store refuses this client until it is opened again, as when another client took over. Its method
+    /// [`has_lost_writes`](super::Backstore::has_lost_writes) returns `true` then.
+    #[error("the store refuses this client until it is opened again")]
+    Fenced,
     /// The store cannot do the operation now, and a retry may succeed. Initiators get BUSY.
     #[error("the store is busy")]
     Busy,
@@ -70,6 +87,14 @@ impl IoError {
     pub const READ_ONLY: Self = Self::new(IoErrorKind::ReadOnly);
     /// [`IoErrorKind::NotReady`].
     pub const NOT_READY: Self = Self::new(IoErrorKind::NotReady);
+    /// [`IoErrorKind::Unreachable`].
+    pub const UNREACHABLE: Self = Self::new(IoErrorKind::Unreachable);
+    /// [`IoErrorKind::InDoubt`].
+    pub const IN_DOUBT: Self = Self::new(IoErrorKind::InDoubt);
+    /// [`IoErrorKind::Forgotten`].
+    pub const FORGOTTEN: Self = Self::new(IoErrorKind::Forgotten);
+    /// [`IoErrorKind::Fenced`].
+    pub const FENCED: Self = Self::new(IoErrorKind::Fenced);
     /// [`IoErrorKind::Busy`].
     pub const BUSY: Self = Self::new(IoErrorKind::Busy);
     /// [`IoErrorKind::Cancelled`].
