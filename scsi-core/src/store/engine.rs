@@ -2,11 +2,29 @@
 
 use std::any::Any;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use super::block::{Block, IoTag};
 use super::error::IoError;
 
 /// The engine of one loop for all stores of one type. No method blocks.
+///
+/// # When the methods are called
+///
+/// * A store of the engine gets a command: `try_now`, and if it declines, `submit`. After the last submission of a batch:
+///   `kick`, then `reap`.
+/// * The descriptor of `event_fd` is readable: `event_ready`, `notices`, then `reap`. `reap` is also called at other times
+///   while operations are submitted and not completed. So an engine that has sockets reads them in `event_ready` and writes
+///   them in `event_ready` and `kick`; `reap` only returns what these have completed, without a system call.
+/// * The time of `poll_timeout` has come: `handle_timeout`, `notices`, then `reap`.
+/// * `poll_timeout` is called after `reap`. An engine that was not called needs no new timeout.
+///
+/// # Time
+///
+/// An engine must not read a clock. It gets the time only as the argument of `handle_timeout`, which is called once when the
+/// engine is new, before its first completions are taken. An engine that needs the present time, as for the deadline of an
+/// operation that was just submitted, returns from `poll_timeout` a time that has passed, such as the last that it got:
+/// `handle_timeout` is then called at once.
 ///
 /// # How the target handles violations of this contract
 ///
@@ -30,8 +48,29 @@ pub trait IoEngine: Any {
     /// Appends completions to `done`. Every submitted tag completes exactly once, with its block if it had one.
     fn reap(&mut self, done: &mut Vec<Completion>);
 
-    /// A descriptor that is readable while `reap` has completions; `None` if all operations complete at `kick`.
+    /// A descriptor that is readable while `reap` has completions, or `event_ready` has something to do. It is the same as
+    /// long as the engine lives. `None` if all operations complete at `kick`.
     fn event_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The descriptor of `event_fd` was reported readable. By default nothing is done.
+    fn event_ready(&mut self) {}
+
+    /// When `handle_timeout` is due; `None`, the default: never.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of `poll_timeout` has come, or the engine is new; `now` never decreases. Afterwards `poll_timeout` returns a
+    /// later time or `None`; if it does not, the next call is a millisecond later. By default nothing is done.
+    fn handle_timeout(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Appends what happened to stores that completes no operation, oldest first. Called after `event_ready` and after
+    /// `handle_timeout`. By default there is nothing.
+    fn notices(&mut self, into: &mut Vec<(Slot, Notice)>) {
+        let _ = into;
+    }
 
     /// Requests that an operation end early. It still completes by `reap`, with its actual result.
     fn cancel(&mut self, tag: IoTag);
@@ -46,6 +85,22 @@ pub trait IoEngine: Any {
     /// Detaches a store after its last operation has completed. The slot may be reused then. The method must not block:
     /// the [`Backstore`](super::Backstore) outlives the call.
     fn detach(&mut self, slot: Slot);
+}
+
+/// What happened to a store that completes no operation.
+///
+/// Every loop that the store is attached to may report the same; what is reported for a slot without a store is ignored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The size may have changed. The server calls [`Backstore::refresh`](super::Backstore::refresh) on a thread that may
+    /// block, and if the size differs, initiators get the unit attention CAPACITY DATA HAS CHANGED (SPC-4 annex E.2: 2Ah 09h).
+    Resized,
+    /// The store cannot be reached from this loop, so its operations wait or fail. The server logs it and shows it in its
+    /// reports. Commands are not refused because of it.
+    Unreachable,
+    /// The store can be reached again, after [`Notice::Unreachable`] on the same loop.
+    Back,
 }
 
 /// Address of a store on one loop.
