@@ -39,6 +39,13 @@ pub(super) struct Failure {
     pub(super) error: IoError,
 }
 
+/// I/O succeeds again after a failure that was logged.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// The line for the failures that were not logged; it comes before that of the recovery.
+    pub(super) left_out: Option<FailureLine>,
+}
+
 /// A line for failures that were not logged when they happened.
 #[derive(Debug)]
 pub(super) struct LateLine {
@@ -74,8 +81,14 @@ impl Health {
         if self.was_logged_lately(now) {
             return None;
         }
-        let (count, failure) = self.left_out.take()?;
+        let line = self.take_left_out()?;
         (self.logged_at, self.is_logged) = (Some(now), self.failing);
+        Some(line)
+    }
+
+    /// Takes the line for the failures that were not logged.
+    fn take_left_out(&mut self) -> Option<FailureLine> {
+        let (count, failure) = self.left_out.take()?;
         Some(FailureLine { failure, others: count - 1 })
     }
 
@@ -84,10 +97,10 @@ impl Health {
         self.left_out.is_some()
     }
 
-    /// An operation has succeeded after a failure. Returns true if that is to be logged.
-    pub(super) fn succeeded(&mut self) -> bool {
+    /// An operation has succeeded after a failure. Returns what to log now, if the failure was logged.
+    pub(super) fn succeeded(&mut self) -> Option<Recovery> {
         self.failing = false;
-        std::mem::take(&mut self.is_logged)
+        std::mem::take(&mut self.is_logged).then(|| Recovery { left_out: self.take_left_out() })
     }
 
     /// The engine has panicked. Returns true the first time.
@@ -172,11 +185,12 @@ mod tests {
         let start = Instant::now();
         assert_eq!(others(health.failed(READ, start)), Some(0));
         assert!((0..5).all(|_| health.failed(READ, start).is_none()));
-        assert!(health.succeeded() && !health.succeeded(), "once");
+        assert_eq!(others(health.succeeded().unwrap().left_out), Some(4), "before the recovery");
+        assert!(health.succeeded().is_none(), "once");
         assert!(health.failed(READ, start).is_none());
-        assert!(!health.succeeded(), "the failure before it was not logged");
+        assert!(health.succeeded().is_none(), "the failure before it was not logged");
         assert!(health.late_line(start).is_none());
-        assert_eq!(others(health.failed(READ, start + WARNINGS_PERIOD)), Some(6));
+        assert_eq!(others(health.failed(READ, start + WARNINGS_PERIOD)), Some(1));
     }
 
     #[test]
@@ -188,7 +202,7 @@ mod tests {
         health.failed(READ, start);
         assert_eq!(others(health.late_line(start + WARNINGS_PERIOD)), Some(1));
         assert!(health.late_line(start + 3 * WARNINGS_PERIOD).is_none());
-        assert!(health.succeeded());
+        assert!(health.succeeded().unwrap().left_out.is_none());
     }
 
     #[test]

@@ -37,8 +37,9 @@ impl TargetShard {
             return;
         }
         let Some(unit) = self.units.get_mut(lun) else { return };
-        if unit.health().succeeded() {
+        if let Some(recovery) = unit.health().succeeded() {
             let name = unit.store_name();
+            recovery.left_out.into_iter().for_each(|line| self.log_failure(lun, &name, line));
             self.log_recovery(lun, &name);
         }
     }
