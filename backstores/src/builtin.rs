@@ -7,7 +7,7 @@ impl Registry {
     #[must_use]
     pub fn builtin() -> Self {
         let mut registry = Self::new();
-        for kind in [crate::null::KIND, crate::memory::KIND, crate::file::RDWR, crate::file::AIO] {
+        for kind in [crate::null::kind(), crate::memory::kind(), crate::file::rdwr(), crate::file::aio()] {
             registry.add(kind);
         }
         registry

@@ -26,7 +26,7 @@
 //! use std::os::fd::BorrowedFd;
 //! use std::sync::Arc;
 //!
-//! use backstores::registry::{Kind, OpenOptions, Registry};
+//! use backstores::registry::{Kind, OpenOptions, PathUse, Registry};
 //! use scsi_core::store::*;
 //!
 //! struct Zeroes;
@@ -109,9 +109,9 @@
 //!     summary: "a read-only disk of zeroes",
 //!     sync: false,
 //!     direct: false,
-//!     needs_path: false,
+//!     path: PathUse::Unused,
 //!     options: &[],
-//!     open: |_| Ok(Arc::new(Zeroes)),
+//!     open: Arc::new(|_| Ok(Arc::new(Zeroes))),
 //! });
 //! assert!(registry.open("zeroes", &OpenOptions::default()).is_ok());
 //! ```

@@ -14,18 +14,23 @@ use scsi_core::store::{
 use slab::Slab;
 
 use crate::done::DoneQueue;
-use crate::registry::{Kind, OpenError, OpenOptions};
+use crate::registry::{Kind, OpenError, OpenOptions, PathUse};
 
 /// The kind `memory`.
-pub const KIND: Kind = Kind {
-    name: "memory",
-    summary: "memory of the daemon: fast, sparse, lost when the daemon ends",
-    sync: false,
-    direct: false,
-    needs_path: false,
-    options: &["size"],
-    open,
-};
+#[must_use]
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        summary: "memory of the daemon: fast, sparse, lost when the daemon ends",
+        sync: false,
+        direct: false,
+        path: PathUse::Unused,
+        options: &["size"],
+        open: Arc::new(open),
+    }
+}
+
+const NAME: &str = "memory";
 
 /// A store in memory.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ impl Memory {
 
 impl Backstore for Memory {
     fn kind(&self) -> &'static str {
-        KIND.name
+        NAME
     }
 
     fn geometry(&self) -> Geometry {

@@ -9,21 +9,26 @@ use scsi_core::store::{
 };
 
 use crate::done::DoneQueue;
-use crate::registry::{Kind, OpenError, OpenOptions};
+use crate::registry::{Kind, OpenError, OpenOptions, PathUse};
 
 /// Size of a null store without the option `size`, in bytes: 1 TiB.
 pub const DEFAULT_SIZE: u64 = 1 << 40;
 
 /// The kind `null`.
-pub const KIND: Kind = Kind {
-    name: "null",
-    summary: "no medium: writes are dropped, reads return zeroes",
-    sync: false,
-    direct: false,
-    needs_path: false,
-    options: &["size"],
-    open,
-};
+#[must_use]
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        summary: "no medium: writes are dropped, reads return zeroes",
+        sync: false,
+        direct: false,
+        path: PathUse::Unused,
+        options: &["size"],
+        open: Arc::new(open),
+    }
+}
+
+const NAME: &str = "null";
 
 /// A store without a medium.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ impl Null {
 
 impl Backstore for Null {
     fn kind(&self) -> &'static str {
-        KIND.name
+        NAME
     }
 
     fn geometry(&self) -> Geometry {

@@ -1,5 +1,6 @@
 //! Kinds of stores by name, and the options that stores are opened with (`bsopts`, `bsoflags`).
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ pub struct Registry {
 }
 
 /// One kind of store: its name, the options it accepts, and the function that opens a store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Kind {
     /// The name, as in `--bstype`.
     pub name: &'static str,
@@ -22,18 +23,34 @@ pub struct Kind {
     pub sync: bool,
     /// Whether the kind accepts the open flag `direct`.
     pub direct: bool,
-    /// Whether a path is required.
-    pub needs_path: bool,
+    /// What the path of a store is.
+    pub path: PathUse,
     /// The keys that the kind accepts in `bsopts`.
     pub options: &'static [&'static str],
-    /// Opens a store. [`Registry::open`] has checked path, options and flags against the fields above. May block.
-    pub open: fn(&OpenOptions) -> Result<Arc<dyn Backstore>, OpenError>,
+    /// Opens a store. It may keep state of its product, which all stores of the kind share.
+    pub open: Arc<Opener>,
+}
+
+/// The function of a [`Kind`] that opens a store. [`Registry::open`] has checked path, options and flags against the fields
+/// of the kind. It may block, and is called on several threads at a time.
+pub type Opener = dyn Fn(&OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> + Send + Sync;
+
+/// What the path of a store (`--backing-store`) is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PathUse {
+    /// The kind ignores it.
+    Unused,
+    /// A file or device of this machine.
+    File,
+    /// A name that only the kind understands, such as a URI. It passes through the control plane unchanged, and no file of
+    /// that name needs to exist. It cannot contain a comma, because `tgtadm` separates its options by commas.
+    Name,
 }
 
 /// The parameters of opening a store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenOptions {
-    /// The file or device; empty if the kind needs none.
+    /// The path as the operator wrote it; see [`Kind::path`]. [`OpenOptions::name`] returns it as text.
     pub path: PathBuf,
     /// Options of the kind: `key=value;key=value`.
     pub bsopts: String,
@@ -110,6 +127,14 @@ pub enum OpenError {
         path: PathBuf,
         /// The error of the system call.
         source: std::io::Error,
+    },
+    /// The store refuses to be opened, for a reason that its kind gives.
+    #[error("{name}: {why}")]
+    Refused {
+        /// The path as the operator wrote it.
+        name: String,
+        /// What failed, and what is accepted.
+        why: String,
     },
     /// The path is neither a regular file nor a block device.
     #[error("{path}: neither a regular file nor a block device, but {what}")]
@@ -192,6 +217,20 @@ impl Registry {
     }
 }
 
+impl OpenError {
+    /// The reason `why` for which the store at `path` is not opened.
+    #[must_use]
+    pub fn refused(path: &Path, why: impl Into<String>) -> Self {
+        Self::Refused { name: path.display().to_string(), why: why.into() }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Kind {
     /// Returns the flags that the kind accepts, as `sync:direct`; empty if it accepts none.
     #[must_use]
@@ -201,7 +240,7 @@ impl Kind {
 
     /// Checks path, flags and keys of options.
     fn check(&self, options: &OpenOptions) -> Result<(), OpenError> {
-        if self.needs_path && options.path.as_os_str().is_empty() {
+        if self.path != PathUse::Unused && options.path.as_os_str().is_empty() {
             return Err(OpenError::PathMissing(self.name));
         }
         for (flag, asked, known) in
@@ -227,6 +266,14 @@ impl OpenOptions {
     #[must_use]
     pub fn for_path(path: &Path) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Returns the path of a store whose kind uses it as a [`PathUse::Name`].
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn name(&self) -> Result<&str, OpenError> {
+        self.path.to_str().ok_or_else(|| OpenError::refused(&self.path, "expected UTF-8"))
     }
 
     /// Returns the last value of a key in `bsopts`.
@@ -382,5 +429,30 @@ mod tests {
         assert!(refusal("null", &with("size=7", "")).contains("multiple of the block length"));
         assert!(refusal("aio", &with("", "direct")).contains("'aio' has no open flag 'direct'"));
         assert!(refusal("rdwr", &with("", "")).contains("/nowhere"));
+    }
+
+    #[test]
+    fn kind_keeps_the_state_of_its_product_and_gets_the_name_as_written() {
+        let opened = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let names = Arc::clone(&opened);
+        let mut registry = Registry::new();
+        registry.add(Kind {
+            name: "product",
+            summary: "a store of a product",
+            sync: false,
+            direct: false,
+            path: PathUse::Name,
+            options: &[],
+            open: Arc::new(move |options| {
+                names.lock().push(options.name()?.to_owned());
+                Err(OpenError::refused(&options.path, "no such volume; accepted: volume1"))
+            }),
+        });
+        let options = OpenOptions::for_path(Path::new("proto://host:1/a%2Cb?x=/y"));
+        let refused = registry.open("product", &options).err().unwrap();
+        assert_eq!(refused.to_string(), "proto://host:1/a%2Cb?x=/y: no such volume; accepted: volume1");
+        assert_eq!(*opened.lock(), ["proto://host:1/a%2Cb?x=/y"]);
+        let missing = registry.open("product", &OpenOptions::default()).err().unwrap();
+        assert!(matches!(missing, OpenError::PathMissing("product")));
     }
 }

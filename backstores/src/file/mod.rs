@@ -44,7 +44,7 @@ use scsi_core::store::{BlockOp, Capabilities, IoError};
 pub use self::engine::{FileEngine, ring_refused};
 use self::flush::Flushes;
 use self::geometry::{Medium, Mode};
-pub use self::open::{AIO, RDWR};
+pub use self::open::{aio, rdwr};
 use self::short::ShortEnd;
 pub use self::store::File;
 use crate::workers::Unit;

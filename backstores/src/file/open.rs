@@ -13,30 +13,36 @@ use super::flush::Flushes;
 use super::geometry::{self, Medium, MediumError, Mode};
 use super::short::ShortEnd;
 use super::{File, OpenFile};
-use crate::registry::{Kind, OpenError, OpenOptions};
+use crate::registry::{Kind, OpenError, OpenOptions, PathUse};
 use crate::workers::Workers;
 
 /// The kind `rdwr`: files and block devices through the page cache.
-pub const RDWR: Kind = Kind {
-    name: "rdwr",
-    summary: "a file or block device, through the page cache unless the flag 'direct' is set",
-    sync: true,
-    direct: true,
-    needs_path: true,
-    options: &[],
-    open: |options| open("rdwr", options, options.bsoflags.direct),
-};
+#[must_use]
+pub fn rdwr() -> Kind {
+    Kind {
+        name: "rdwr",
+        summary: "a file or block device, through the page cache unless the flag 'direct' is set",
+        sync: true,
+        direct: true,
+        path: PathUse::File,
+        options: &[],
+        open: Arc::new(|options| open("rdwr", options, options.bsoflags.direct)),
+    }
+}
 
 /// The kind `aio`: files and block devices with direct I/O.
-pub const AIO: Kind = Kind {
-    name: "aio",
-    summary: "a file or block device, with direct I/O (O_DIRECT)",
-    sync: false,
-    direct: false,
-    needs_path: true,
-    options: &[],
-    open: |options| open("aio", options, true),
-};
+#[must_use]
+pub fn aio() -> Kind {
+    Kind {
+        name: "aio",
+        summary: "a file or block device, with direct I/O (O_DIRECT)",
+        sync: false,
+        direct: false,
+        path: PathUse::File,
+        options: &[],
+        open: Arc::new(|options| open("aio", options, true)),
+    }
+}
 
 fn open(kind: &'static str, options: &OpenOptions, direct: bool) -> Result<Arc<dyn Backstore>, OpenError> {
     Ok(Arc::new(open_file(kind, options, direct, Workers::shared())?))

@@ -16,21 +16,26 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use backstores::layer::delay::Delay;
-use backstores::registry::{Kind, OpenError, OpenOptions, Registry};
+use backstores::registry::{Kind, OpenError, OpenOptions, PathUse, Registry};
 use scsi_core::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 use target_engine::model::portal::PortalOptions;
 use target_engine::model::store::{StoreKind, StoreOpener, StoreSpec};
 use target_engine::runtime::server::Server;
 
-const HANG: Kind = Kind {
-    name: "hang",
-    summary: "memory whose operations hang on request",
-    sync: false,
-    direct: false,
-    needs_path: false,
-    options: &[],
-    open,
-};
+/// The kind of these stores.
+const NAME: &str = "hang";
+
+fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        summary: "memory whose operations hang on request",
+        sync: false,
+        direct: false,
+        path: PathUse::Unused,
+        options: &[],
+        open: Arc::new(open),
+    }
+}
 
 /// Size of each store in bytes.
 const SIZE: u64 = 16 << 20;
@@ -46,7 +51,7 @@ struct Hanging(Arc<Delay>);
 
 impl Backstore for Hanging {
     fn kind(&self) -> &'static str {
-        HANG.name
+        NAME
     }
 
     fn geometry(&self) -> Geometry {
@@ -145,7 +150,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut registry = Registry::builtin();
-    registry.add(HANG);
+    registry.add(kind());
     let portals = match PortalOptions::parse(&format!("portal={portal}")) {
         Ok(portals) => portals,
         Err(error) => {
