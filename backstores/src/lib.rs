@@ -124,6 +124,7 @@ pub mod file;
 pub mod layer;
 pub mod memory;
 pub mod null;
+pub mod outbox;
 pub mod registry;
 pub mod waiting;
 pub mod workers;

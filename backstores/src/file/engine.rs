@@ -10,10 +10,11 @@ use scsi_core::store::{BlockOp, Completion, InlineOp, IoEngine, IoError, IoError
 use slab::Slab;
 
 use super::geometry::Medium;
-use super::outbox::{FileJob, Outbox, Returned};
+use super::job::{FileJob, Returned};
 use super::uring::{Ring, RingKey};
 use super::{OpenFile, blocking};
 use crate::layer::into_block;
+use crate::outbox::Outbox;
 use crate::workers::JobId;
 
 /// The engine of one loop for all files.
@@ -22,7 +23,7 @@ pub struct FileEngine {
     ops: Slab<Op>,
     /// The operations by their tags.
     tags: HashMap<IoTag, usize>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<Outbox<Returned>>,
     /// `None` if io_uring is not permitted.
     ring: Option<Ring>,
     /// Number of operations at the workers.
@@ -107,8 +108,8 @@ impl FileEngine {
     /// # Errors
     /// [`IoError::NOT_READY`] if the event descriptor cannot be created.
     pub fn without_ring() -> Result<Self, IoError> {
-        let outbox = Outbox::new().map_err(|errno| {
-            log::error!("cannot create an event descriptor for the I/O of files: {errno}");
+        let outbox = Outbox::new().map_err(|error| {
+            log::error!("cannot create an event descriptor for the I/O of files: {error}");
             IoError::NOT_READY
         })?;
         Ok(Self {
@@ -248,7 +249,7 @@ fn still_waits(ops: &Slab<Op>, (key, tag): (usize, IoTag)) -> bool {
 }
 
 /// Queues an operation at the workers.
-fn to_workers(key: usize, file: &Arc<OpenFile>, outbox: &Arc<Outbox>, op: BlockOp) -> JobId {
+fn to_workers(key: usize, file: &Arc<OpenFile>, outbox: &Arc<Outbox<Returned>>, op: BlockOp) -> JobId {
     let queue = if matches!(op, BlockOp::Flush) { &file.flushes.queue } else { &file.workers };
     let (flush, outbox) = (file.flushes.number(), outbox.clone());
     queue.push(Box::new(FileJob { key, outbox, work: Some((file.clone(), op)), flush }))

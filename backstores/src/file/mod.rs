@@ -10,7 +10,7 @@
 //! | `short` | the end of a file that was truncated while it is open |
 //! | `size_check` | how that end is found while the file is written |
 //! | `uring` | the io_uring of one loop: reads and writes |
-//! | `blocking`, `outbox` | operations as system calls that block, for workers; the queue of their results |
+//! | `blocking`, `job` | operations as system calls that block; the jobs of workers that make them |
 //! | `ioctl`, `error` | BLKDISCARD; errors of system calls |
 
 mod blocking;
@@ -23,8 +23,8 @@ mod error;
 mod flush;
 mod geometry;
 mod ioctl;
+mod job;
 mod open;
-mod outbox;
 mod short;
 #[cfg(test)]
 mod short_tests;

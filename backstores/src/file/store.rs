@@ -8,8 +8,9 @@ use rustix::event::{PollFd, PollFlags};
 use scsi_core::store::{Backstore, BlockOp, Capabilities, Engines, Geometry, IoError, Port};
 
 use super::engine::FileEngine;
-use super::outbox::{FileJob, Outbox};
+use super::job::FileJob;
 use super::{OpenFile, error, geometry};
+use crate::outbox::Outbox;
 
 /// A file or block device.
 #[derive(Debug)]
@@ -63,7 +64,10 @@ impl Backstore for File {
         if self.file.mode.read_only {
             return Ok(());
         }
-        let outbox = Arc::new(Outbox::new().map_err(|errno| error::from_errno(errno, 0))?);
+        let outbox = Arc::new(
+            Outbox::new()
+                .map_err(|error| IoError::NOT_READY.with_errno(error.raw_os_error().unwrap_or(0)))?,
+        );
         self.file.flushes.queue.push(Box::new(FileJob {
             key: 0,
             outbox: outbox.clone(),

@@ -23,7 +23,8 @@ use slab::Slab;
 
 use super::OpenFile;
 use super::error::PAUSES;
-use super::outbox::{Outbox, Returned};
+use super::job::Returned;
+use crate::outbox::Outbox;
 
 /// The ring of one loop.
 pub(crate) struct Ring {
@@ -39,7 +40,7 @@ pub(crate) struct Ring {
     /// Number of requests of all kinds whose completion is not reaped.
     requests: usize,
     requests_max: usize,
-    outbox: Arc<Outbox>,
+    outbox: Arc<Outbox<Returned>>,
     /// Whether the kernel has a poll request on the event of the outbox.
     watching: bool,
     /// The generation of the request that was pushed last.
@@ -76,7 +77,7 @@ impl Ring {
     ///
     /// # Errors
     /// The kernel permits none, or does not support the requests.
-    pub(crate) fn new(outbox: Arc<Outbox>) -> io::Result<Self> {
+    pub(crate) fn new(outbox: Arc<Outbox<Returned>>) -> io::Result<Self> {
         let build = |coop: bool| {
             let mut builder = IoUring::builder();
             builder.setup_clamp().setup_cqsize(COMPLETIONS);

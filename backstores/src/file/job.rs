@@ -1,23 +1,20 @@
-//! The queue of results from the workers to the loop that submitted the operations.
+//! Operations at the workers, whose results come back by the outbox of the engine that submitted them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-use rustix::event::EventfdFlags;
 use scsi_core::store::{BlockOp, Completed, IoError};
 
 use super::error::retry_busy;
 use super::flush::FlushNumber;
 use super::{OpenFile, blocking};
+use crate::outbox::Outbox;
 use crate::workers::Job;
 
 /// An operation at the workers. It is put into the outbox exactly once, also if it is cancelled or abandoned.
 pub(crate) struct FileJob {
     /// The key of the operation in the engine.
     pub(crate) key: usize,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox<Returned>>,
     /// The file and the operation; `None` when the operation is in the outbox, after which the file may be closed.
     pub(crate) work: Option<(Arc<OpenFile>, BlockOp)>,
     /// Its number if it is a flush.
@@ -29,47 +26,6 @@ pub(crate) struct Returned {
     pub(crate) key: usize,
     pub(crate) op: BlockOp,
     pub(crate) result: Result<Completed, IoError>,
-}
-
-/// The results for one engine, with an eventfd that is readable while there are any.
-pub(crate) struct Outbox {
-    returned: Mutex<Vec<Returned>>,
-    /// Whether there are results; read without the lock.
-    filled: AtomicBool,
-    event: OwnedFd,
-}
-
-impl Outbox {
-    pub(crate) fn new() -> rustix::io::Result<Self> {
-        let event = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { returned: Mutex::default(), filled: AtomicBool::new(false), event })
-    }
-
-    /// Readable while there are results.
-    pub(crate) fn event_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
-    }
-
-    /// Appends all results.
-    pub(crate) fn take(&self, into: &mut Vec<Returned>) {
-        if !self.filled.load(Ordering::Acquire) {
-            return;
-        }
-        let mut returned = self.returned.lock();
-        into.append(&mut returned);
-        self.filled.store(false, Ordering::Release);
-        let _ = rustix::io::read(&self.event, &mut [0; 8]);
-    }
-
-    /// Adds a result. The event is signalled and cleared under the lock, so that it is readable only while there are
-    /// results; the call does not block.
-    fn put(&self, result: Returned) {
-        let mut returned = self.returned.lock();
-        returned.push(result);
-        if !self.filled.swap(true, Ordering::AcqRel) {
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
-    }
 }
 
 impl FileJob {
@@ -122,16 +78,16 @@ mod tests {
             work: Some((store.file.clone(), BlockOp::Flush)),
             flush,
         };
-        // The worker cannot add the result while the lock is held.
-        let results = outbox.returned.lock();
-        let worker = std::thread::spawn(move || Box::new(job).run());
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while Arc::strong_count(&store.file) > 1 {
-            assert!(Instant::now() < deadline, "the worker keeps the file open");
-            std::thread::yield_now();
-        }
-        drop(results);
-        worker.join().unwrap();
+        let mut worker = None;
+        outbox.while_locked(|| {
+            worker = Some(std::thread::spawn(move || Box::new(job).run()));
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while Arc::strong_count(&store.file) > 1 {
+                assert!(Instant::now() < deadline, "the worker keeps the file open");
+                std::thread::yield_now();
+            }
+        });
+        worker.unwrap().join().unwrap();
         let mut returned = Vec::new();
         outbox.take(&mut returned);
         assert!(returned[0].result.is_ok());
