@@ -45,8 +45,9 @@ impl Direction {
     }
 
     /// Whether a command that writes was announced as a read: it would end with GOOD and have written nothing. That follows
-    /// from its first step and the transfer length of its CDB. A read that was announced as a write, or a command with an
-    /// expected length of 0, is not refused: its residual shows the difference.
+    /// from its first step and the transfer length of its CDB. A command with an expected length of 0, or one that sends
+    /// data and was announced as a write, is not refused: its residual shows that nothing was transferred (RFC 7143
+    /// 11.4.5.1), and libiscsi's test `Read10Invalid` expects GOOD.
     #[inline]
     pub(crate) fn denies_a_write(self, expected_len: u32, step: &Step, transfer_len: u64) -> bool {
         let writes = match step {

@@ -230,6 +230,42 @@ fn read_command_with_w_bit_takes_no_data() {
 }
 
 #[test]
+fn write_command_with_r_bit_is_refused() {
+    for command in COMMANDS {
+        let (cdb, transfer) = row(command).expect("a row");
+        if !matches!(transfer, Transfer::Nothing | Transfer::In) {
+            let reply = Bench::new(command).session.run(&cdb, Io::Read(512));
+            let answered = (reply.status, reply.residual, reply.data.len());
+            assert_eq!(answered, (CHECK, Residual::Underflow(512), 0), "{}", command.name);
+        }
+    }
+}
+
+/// Only complete blocks are written; the residual is that of the transfer length of the CDB.
+#[test]
+fn write_of_a_part_of_a_block_writes_the_blocks_before_it() {
+    for command in COMMANDS {
+        let Some((cdb, Transfer::Out(_))) = row(command) else { continue };
+        for (expected, written, residual) in [
+            (1, 0, Residual::Overflow(1023)),
+            (511, 0, Residual::Overflow(513)),
+            (700, 512, Residual::Overflow(324)),
+            (1023, 512, Residual::Overflow(1)),
+            (1025, 1024, Residual::Underflow(1)),
+            (1500, 1024, Residual::Underflow(476)),
+        ] {
+            let (setup, store) = Setup::sim();
+            let mut session = Initiator::login(&Pair::new(setup));
+            let _ = session.run(&[0; 6], Io::None);
+            let reply = session.run(&cdb, Io::Write(&vec![7; expected]));
+            assert_eq!((reply.status, reply.residual), (GOOD, residual), "{}: {expected}", command.name);
+            let expected_blocks = [vec![7; written], vec![0; 2048 - written]].concat();
+            assert_eq!(store.bytes(0, 2048), expected_blocks, "{}: {expected}", command.name);
+        }
+    }
+}
+
+#[test]
 fn reservation_conflict_has_an_underflow_of_all_expected_bytes() {
     let register = &COMMANDS.iter().find(|command| command.opcode == 0x5f).expect("PERSISTENT RESERVE OUT");
     let mut bench = Bench::new(register);
