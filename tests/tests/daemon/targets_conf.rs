@@ -219,6 +219,28 @@ fn dump_restores_the_configuration() {
     }
 }
 
+#[test]
+fn skipped_device_is_a_difference_of_the_plan() {
+    let daemon = with_files(Daemon::start());
+    let conf = "<target iqn.x:one>\n backing-store @/a.img\n backing-store @/absent.img\n</target>\n\
+                <target iqn.x:two>\n backing-store @/a.img\n</target>\n";
+    let text = ends(3, Brand::Ours, &daemon, conf, &["--plan"]);
+    assert!(text.contains("# Targets: 2 to make, 0 to delete, 0 to change, 0 as the file has them."), "{text}");
+    ends(0, Brand::Ours, &daemon, conf, &["--update", "ALL"]);
+    let text = ends(3, Brand::Ours, &daemon, conf, &["--plan"]);
+    for line in [
+        "# Skipping device: @/absent.img\n",
+        "# Skipping device @/a.img - it is in use.\n",
+        "# Targets: 0 to make, 0 to delete, 0 to change, 0 as the file has them. \
+         2 without the units of skipped devices.\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    fs::File::create(daemon.path("absent.img")).unwrap().set_len(LEN).unwrap();
+    ends(0, Brand::Ours, &daemon, conf, &["--update", "iqn.x:one"]);
+    ends(0, Brand::Ours, &daemon, conf, &["--plan", "iqn.x:one"]);
+}
+
 /// The command as `--plan` prints it.
 fn without_password(command: &str) -> String {
     command

@@ -37,7 +37,7 @@ impl Admin {
         }
         self.print_unknown_secrets(&plan.secrets);
         say(plan.summary(self.force));
-        match (plan.has_changes(), config.refused.is_empty()) {
+        match (plan.has_differences(), config.refused.is_empty()) {
             (_, false) => Err(FAILURE),
             (true, true) => Err(DIFFERENCE),
             (false, true) => Ok(()),

@@ -53,11 +53,11 @@ pub(in crate::admin) struct Plan {
 }
 
 impl Plan {
-    /// Whether the daemon differs from the file.
-    pub(in crate::admin) fn has_changes(&self) -> bool {
+    /// Whether the daemon differs from the file. A unit that is not made because its device is skipped is a difference.
+    pub(in crate::admin) fn has_differences(&self) -> bool {
         !self.settings.is_empty()
             || !self.secrets.different.is_empty()
-            || self.targets.iter().any(|target| !target.changes.is_empty())
+            || self.targets.iter().any(|target| !target.changes.is_empty() || !target.skipped.is_empty())
     }
 
     /// The line that `--plan` ends with.
@@ -65,7 +65,9 @@ impl Plan {
         let count = |action| {
             self.targets.iter().filter(|target| target.action == action && !target.changes.is_empty()).count()
         };
-        let unchanged = self.targets.iter().filter(|target| target.changes.is_empty()).count();
+        let is_equal = |target: &&TargetPlan| target.changes.is_empty() && target.skipped.is_empty();
+        let unchanged = self.targets.iter().filter(is_equal).count();
+        let incomplete = self.targets.iter().filter(|target| !target.skipped.is_empty()).count();
         let deferred = self.targets.iter().filter(|target| target.is_deferred(force)).count();
         let mut text = format!(
             "# Targets: {} to make, {} to delete, {} to change, {unchanged} as the file has them.",
@@ -75,6 +77,9 @@ impl Plan {
         );
         if deferred > 0 {
             text += &format!(" {deferred} in use, left as they are without --force.");
+        }
+        if incomplete > 0 {
+            text += &format!(" {incomplete} without the units of skipped devices.");
         }
         match self.secrets.different.len() {
             0 => {}
