@@ -159,13 +159,31 @@ impl Strings {
 /// The payload up to its first NUL, or to its end where it has none.
 ///
 /// # Errors
-/// It is not UTF-8, which no name, path or number of ours can be.
+/// It is not UTF-8, which no name, path or number of ours can be, or a value other than a password has control
+/// characters: values appear in lines of reports, of the log and of PDUs.
 pub(in crate::control) fn text(payload: &[u8]) -> Result<&str, ControlError> {
     let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
-    std::str::from_utf8(&payload[..end]).map_err(|error| {
+    let text = std::str::from_utf8(&payload[..end]).map_err(|error| {
         let reason = format!("the strings of the request are not UTF-8 from byte {} on", error.valid_up_to());
         TgtadmError::InvalidRequest.because(reason)
-    })
+    })?;
+    check_control(text).map(|()| text)
+}
+
+/// Refuses control characters in all items but the password.
+fn check_control(text: &str) -> Result<(), ControlError> {
+    let is_password = |item: &str| item.split_once('=').map_or(item, |(key, _)| key) == Key::Password.word();
+    let Some(item) = text.split(',').find(|item| item.contains(char::is_control) && !is_password(item))
+    else {
+        return Ok(());
+    };
+    let lists = ["targetOps ", "portalOps "];
+    let item = lists.into_iter().find_map(|list| item.strip_prefix(list)).unwrap_or(item);
+    // An item that follows a password may be the rest of it.
+    let shown = if text.split(',').any(is_password) { "a value".to_owned() } else { format!("{item:?}") };
+    Err(TgtadmError::InvalidRequest.because(format!(
+        "{shown} has control characters; accepted: text without line breaks and other control characters"
+    )))
 }
 
 /// What follows the first `marker`, to the end.
@@ -225,6 +243,30 @@ mod tests {
         assert!(!format!("{account:?}").contains("hush"));
         let portal = Strings { portal_ops: some("portal=1.2.3.4"), user: some("u"), ..Strings::default() };
         assert_eq!(portal.payload(), b"user=u,portalOps portal=1.2.3.4,\0");
+    }
+
+    #[test]
+    fn control_characters_are_refused_except_in_passwords() {
+        for accepted in ["", "path=/a b", "user=é", "password=a\tb", "user=u,password=a\nb,drain=1\0\n"] {
+            assert!(text(accepted.as_bytes()).is_ok(), "{accepted:?}");
+        }
+        for (refused, shown) in [
+            ("path=/a\nb", r#""path=/a\nb""#),
+            ("targetOps scsi_id=a\rb,", r#""scsi_id=a\rb""#),
+            ("RedirectAddress=a\tb", r#""RedirectAddress=a\tb""#),
+            ("iSNSServerIP=\u{7f}", r#""iSNSServerIP=\u{7f}""#),
+            ("portalOps portal=a\x1b,", r#""portal=a\u{1b}""#),
+            ("user=u\u{85},password=p", "a value"),
+            ("password=p,q\n", "a value"),
+        ] {
+            let error = text(refused.as_bytes()).unwrap_err();
+            assert_eq!(error.kind, TgtadmError::InvalidRequest, "{refused:?}");
+            assert!(
+                error.reason.starts_with(&format!("{shown} has control")),
+                "{refused:?}: {}",
+                error.reason
+            );
+        }
     }
 
     #[test]
