@@ -30,7 +30,8 @@ pub fn kind() -> Kind {
     }
 }
 
-const NAME: &str = "memory";
+/// The name of the kind.
+pub const NAME: &str = "memory";
 
 /// A store in memory.
 #[derive(Debug)]
@@ -243,10 +244,10 @@ fn chunk_mut(region: &mut Region, chunk: usize) -> &mut [u8] {
 }
 
 fn open(options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
-    let size = options.size_option()?.or(options.size).ok_or(OpenError::BadOption {
+    let size = options.size_option()?.or(options.size).ok_or(OpenError::OptionMissing {
+        kind: NAME,
         key: "size",
-        value: String::new(),
-        why: "a size is required, for example size=64M",
+        example: "size=64M",
     })?;
     Ok(Arc::new(Memory::new(size)))
 }

@@ -109,6 +109,16 @@ pub enum OpenError {
         /// What is accepted.
         why: &'static str,
     },
+    /// The kind needs an option in `bsopts` and it is not given.
+    #[error("backing store '{kind}' needs the option '{key}' in bsopts, for example {example}")]
+    OptionMissing {
+        /// The name of the kind.
+        kind: &'static str,
+        /// The key in `bsopts`.
+        key: &'static str,
+        /// The option with a value.
+        example: &'static str,
+    },
     /// The open flag does not exist.
     #[error("unknown open flag '{0}'; valid: sync, direct")]
     UnknownFlag(String),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backstores::registry::{OpenFlags, OpenOptions, Registry};
+use backstores::registry::{Kind, OpenFlags, OpenOptions, Registry};
 use backstores::workers::{Limits, Workers};
 use scsi_core::store::Backstore;
 use target_engine::control::request::{Binding, Request, UnitStrings};
@@ -30,7 +30,12 @@ pub(crate) struct Stores(pub(crate) Registry);
 impl StoreOpener for Stores {
     fn kinds(&self) -> Vec<StoreKind> {
         let kinds = self.0.kinds().iter();
-        kinds.map(|kind| StoreKind { name: kind.name, takes_flags: kind.sync && kind.direct }).collect()
+        let kind = |kind: &Kind| StoreKind {
+            name: kind.name,
+            takes_flags: kind.sync && kind.direct,
+            needs_medium: kind.name == backstores::memory::NAME,
+        };
+        kinds.map(kind).collect()
     }
 
     fn remark(&self) -> Option<String> {

@@ -30,6 +30,9 @@ pub struct StoreKind {
     pub name: &'static str,
     /// Whether it accepts the flags `sync` and `direct`.
     pub takes_flags: bool,
+    /// Whether a unit of it is refused without a path. A unit of another kind is a drive without a medium then, as with
+    /// tgt.
+    pub needs_medium: bool,
 }
 
 /// Describes a store.

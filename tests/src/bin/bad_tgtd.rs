@@ -23,7 +23,7 @@ struct Stores;
 
 impl StoreOpener for Stores {
     fn kinds(&self) -> Vec<StoreKind> {
-        ["bad", "memory"].map(|name| StoreKind { name, takes_flags: false }).to_vec()
+        ["bad", "memory"].map(|name| StoreKind { name, takes_flags: false, needs_medium: false }).to_vec()
     }
 
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {

@@ -97,7 +97,7 @@ struct Stores(Registry);
 impl StoreOpener for Stores {
     fn kinds(&self) -> Vec<StoreKind> {
         let kinds = self.0.kinds().iter();
-        kinds.map(|kind| StoreKind { name: kind.name, takes_flags: false }).collect()
+        kinds.map(|kind| StoreKind { name: kind.name, takes_flags: false, needs_medium: false }).collect()
     }
 
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {

@@ -283,7 +283,7 @@ impl Outside for World {
     }
 
     fn store_kinds(&self) -> Vec<StoreKind> {
-        vec![StoreKind { name: "rdwr", takes_flags: true }]
+        vec![StoreKind { name: "rdwr", takes_flags: true, needs_medium: false }]
     }
 
     fn note(&mut self, _: std::fmt::Arguments<'_>) {}

@@ -225,7 +225,10 @@ fn skipped_device_is_a_difference_of_the_plan() {
     let conf = "<target iqn.x:one>\n backing-store @/a.img\n backing-store @/absent.img\n</target>\n\
                 <target iqn.x:two>\n backing-store @/a.img\n</target>\n";
     let text = ends(3, Brand::Ours, &daemon, conf, &["--plan"]);
-    assert!(text.contains("# Targets: 2 to make, 0 to delete, 0 to change, 0 as the file has them."), "{text}");
+    assert!(
+        text.contains("# Targets: 2 to make, 0 to delete, 0 to change, 0 as the file has them."),
+        "{text}"
+    );
     ends(0, Brand::Ours, &daemon, conf, &["--update", "ALL"]);
     let text = ends(3, Brand::Ours, &daemon, conf, &["--plan"]);
     for line in [

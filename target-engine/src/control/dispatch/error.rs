@@ -169,6 +169,8 @@ pub enum StoreError {
         /// The kind.
         kind: String,
     },
+    /// The kind of store needs a path.
+    NoPath(String),
 }
 
 /// Why a medium is not exchanged or measured.

@@ -58,6 +58,9 @@ pub(super) fn store_spec(strings: UnitStrings, kinds: &[StoreKind]) -> Result<St
     if !flags.is_empty() && !known.takes_flags {
         return Err(StoreError::Flags { flags: flags.word(), kind }.into());
     }
+    if known.needs_medium && strings.path.is_none() {
+        return Err(StoreError::NoPath(kind).into());
+    }
     Ok(StoreSpec {
         kind,
         path: strings.path.unwrap_or_default(),

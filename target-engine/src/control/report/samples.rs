@@ -115,9 +115,9 @@ pub(super) fn system() -> SystemReport {
         remark: None,
         drivers: vec![(Driver::Iscsi, DriverState::Ready)],
         stores: vec![
-            StoreKind { name: "null", takes_flags: false },
-            StoreKind { name: "rdwr", takes_flags: true },
-            StoreKind { name: "aio", takes_flags: false },
+            StoreKind { name: "null", takes_flags: false, needs_medium: false },
+            StoreKind { name: "rdwr", takes_flags: true, needs_medium: false },
+            StoreKind { name: "aio", takes_flags: false, needs_medium: false },
         ],
         device_types: DEVICE_TYPES.to_vec(),
         accounts: AccountsReport::default(),

@@ -57,7 +57,7 @@ pub fn system(report: &SystemReport) -> String {
         out.line(1, format_args!("{}: {}", driver.name(), state.word()));
     }
     out.line(0, "Backing stores:");
-    for StoreKind { name, takes_flags } in &report.stores {
+    for StoreKind { name, takes_flags, needs_medium: _ } in &report.stores {
         let flags = if *takes_flags { " (bsoflags sync:direct)" } else { "" };
         out.line(1, format_args!("{name}{flags}"));
     }

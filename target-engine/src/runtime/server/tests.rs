@@ -21,7 +21,7 @@ struct NoStores;
 
 impl StoreOpener for NoStores {
     fn kinds(&self) -> Vec<StoreKind> {
-        vec![StoreKind { name: "rdwr", takes_flags: true }]
+        vec![StoreKind { name: "rdwr", takes_flags: true, needs_medium: false }]
     }
 
     fn open(&self, _: &StoreSpec) -> Result<Arc<dyn Backstore>, String> {

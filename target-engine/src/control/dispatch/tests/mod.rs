@@ -137,7 +137,9 @@ impl Outside for Recorder {
     }
 
     fn store_kinds(&self) -> Vec<StoreKind> {
-        vec![StoreKind { name: "rdwr", takes_flags: true }, StoreKind { name: "aio", takes_flags: false }]
+        let kinds = [("rdwr", true, false), ("aio", false, false), ("memory", false, true)];
+        let kind = |(name, takes_flags, needs_medium)| StoreKind { name, takes_flags, needs_medium };
+        kinds.map(kind).to_vec()
     }
 
     fn note(&mut self, text: std::fmt::Arguments<'_>) {

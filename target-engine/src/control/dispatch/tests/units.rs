@@ -34,6 +34,21 @@ fn unit_is_shown_once_its_loop_serves_it() {
 }
 
 #[test]
+fn kind_without_a_path_is_refused_if_it_has_no_drive() {
+    for (kind, refused) in [("aio", false), ("memory", true)] {
+        let mut bench = Bench::with_target();
+        let strings = UnitStrings { bstype: Some(kind.to_owned()), ..UnitStrings::default() };
+        let answer = bench.ask(Request::UnitNew { tid: tid(1), lun: 1, device_type: 0, strings });
+        assert_eq!(matches!(answer, Some(Err(_))), refused, "{kind}");
+        if let Some(Err(error)) = answer {
+            let begin =
+                "--backing-store is missing: --bstype memory needs a name, which is only shown, and a size";
+            assert!(error.reason.starts_with(begin), "{}", error.reason);
+        }
+    }
+}
+
+#[test]
 fn invalid_requests_open_no_store() {
     let mut bench = Bench::with_unit();
     let strings = |kind: Option<&str>, flags: Option<&str>| UnitStrings {

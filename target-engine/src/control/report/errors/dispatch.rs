@@ -185,7 +185,9 @@ impl Numbered for StoreError {
     fn number(&self) -> TgtadmError {
         match self {
             Self::StillOpen(_) => TgtadmError::LunActive,
-            Self::NotOpened(_) | Self::Kind { .. } | Self::Flags { .. } => TgtadmError::InvalidRequest,
+            Self::NotOpened(_) | Self::Kind { .. } | Self::Flags { .. } | Self::NoPath(_) => {
+                TgtadmError::InvalidRequest
+            }
         }
     }
 }
@@ -205,6 +207,11 @@ impl Display for StoreError {
             Self::Flags { flags, kind } => {
                 write!(out, "--bsoflags {flags:?}: stores of the kind {kind} take none")
             }
+            Self::NoPath(kind) => write!(
+                out,
+                "--backing-store is missing: --bstype {kind} needs a name, which is only shown, and a size, as in \
+                 -b NAME --bsopts size=64M"
+            ),
         }
     }
 }
