@@ -46,11 +46,6 @@ impl Algorithm {
     /// All algorithms, strongest first: the default list to offer and to accept.
     pub const ALL: [Self; 4] = [Self::Sha3_256, Self::Sha256, Self::Sha1, Self::Md5];
 
-    /// The algorithm with this number in CHAP_A.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.number() == number)
-    }
-
     /// The number of the algorithm in CHAP_A.
     pub fn number(self) -> u8 {
         self as u8

@@ -69,9 +69,6 @@ impl Acl {
         }
         let parsed = AddressRule::parse(rule)
             .map_err(|error| ModelError::AddressRule { rule: rule.to_owned(), error })?;
-        if parsed == AddressRule::Host {
-            log::warn!("initiator-address {rule:?}: names of hosts are not looked up, this lets nobody in");
-        }
         self.addresses.push((rule.to_owned(), parsed));
         Ok(())
     }
@@ -181,7 +178,11 @@ impl AddressRule {
         };
         let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
         let Ok(address) = address.parse::<IpAddr>() else {
-            return if is_host(text) { Ok(Self::Host) } else { Err(AddressRuleError::Form) };
+            if !is_host(text) {
+                return Err(AddressRuleError::Form);
+            }
+            log::warn!("initiator-address {text:?}: names of hosts are not looked up, this lets nobody in");
+            return Ok(Self::Host);
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         // `parse` accepts a sign.
