@@ -37,6 +37,14 @@ impl Block {
         self.bytes.len() - BLOCK_ALIGNMENT
     }
 
+    /// The length in use, in bytes.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // The slice has `is_empty`.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Sets the length in use, in bytes.
     ///
     /// # Panics

@@ -20,9 +20,9 @@ pub struct Transmit {
     sent: usize,
     /// Bytes in the ring, sent ones included.
     bytes: usize,
-    /// Bytes of memory that the ring holds beside blocks.
-    heap_bytes: usize,
-    /// As many of them as the pool knows of.
+    /// Bytes of the payloads in the ring that are [`Payload::Bytes`].
+    text_bytes: usize,
+    /// Bytes of memory that the ring held beside blocks when the pool counted them.
     counted: usize,
 }
 
@@ -54,6 +54,30 @@ const PDUS_KEPT: usize = 256;
 /// A basic header and its digest.
 const HEAD_LEN: usize = 52;
 
+/// The slices that are offered for one write.
+struct Offered<'a, 'b> {
+    slices: &'b mut [IoSlice<'a>],
+    filled: usize,
+    /// Bytes to leave out: they are sent.
+    skip: usize,
+}
+
+impl<'a> Offered<'a, '_> {
+    /// Adds the part of a PDU that is not sent. Returns false if there is no slice for it.
+    #[inline(always)]
+    fn add(&mut self, part: &'a [u8]) -> bool {
+        if self.skip >= part.len() {
+            self.skip -= part.len();
+            return true;
+        }
+        let Some(slice) = self.slices.get_mut(self.filled) else { return false };
+        *slice = IoSlice::new(&part[self.skip..]);
+        self.filled += 1;
+        self.skip = 0;
+        true
+    }
+}
+
 static ZEROES: [u8; SEGMENT_LEN_MAX] = [0; SEGMENT_LEN_MAX];
 
 impl Transmit {
@@ -77,7 +101,7 @@ impl Transmit {
             head_len = HEAD_LEN;
         }
         self.bytes += head_len + data_len + tail_len;
-        self.heap_bytes += payload.heap_len();
+        self.text_bytes += payload.text_len();
         self.ring.push_back(Outgoing {
             head,
             head_len: head_len as u8,
@@ -113,23 +137,16 @@ impl Transmit {
     /// Fills `slices` with the first bytes to be sent. Returns how many slices are filled.
     #[inline]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut skip = self.sent;
-        let mut filled = 0;
+        let mut offered = Offered { slices, filled: 0, skip: self.sent };
         for pdu in &self.ring {
-            for part in pdu.parts() {
-                if skip >= part.len() {
-                    skip -= part.len();
-                    continue;
-                }
-                if filled == slices.len() {
-                    return filled;
-                }
-                slices[filled] = IoSlice::new(&part[skip..]);
-                filled += 1;
-                skip = 0;
+            let fits = offered.add(&pdu.head[..pdu.head_len.into()])
+                && offered.add(pdu.payload.as_slice())
+                && (pdu.tail_len == 0 || offered.add(&pdu.tail[..pdu.tail_len.into()]));
+            if !fits {
+                break;
             }
         }
-        filled
+        offered.filled
     }
 
     /// Bytes of memory that it holds: payloads and headers.
@@ -142,9 +159,10 @@ impl Transmit {
     /// Counts what it holds beside blocks for this account.
     #[inline]
     pub fn count(&mut self, account: Account, pool: &mut Pool) {
-        if self.heap_bytes != self.counted {
-            pool.count_queued(self.counted, self.heap_bytes, account);
-            self.counted = self.heap_bytes;
+        let held = self.text_bytes + self.ring.len() * size_of::<Outgoing>();
+        if held != self.counted {
+            pool.count_queued(self.counted, held, account);
+            self.counted = held;
         }
     }
 
@@ -159,7 +177,7 @@ impl Transmit {
             }
             self.sent -= len;
             self.bytes -= len;
-            self.heap_bytes -= front.payload.heap_len();
+            self.text_bytes -= front.payload.text_len();
             if let Some(Outgoing { payload: Payload::Block(block), .. }) = self.ring.pop_front() {
                 pool.give(block);
             }
@@ -173,26 +191,32 @@ impl Transmit {
                 pool.give(block);
             }
         }
-        (self.sent, self.bytes, self.heap_bytes) = (0, 0, 0);
+        (self.sent, self.bytes, self.text_bytes) = (0, 0, 0);
         self.ring = VecDeque::new();
     }
 }
 
 impl Payload {
     /// Its length in bytes.
+    #[inline]
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // An empty one is `Empty`.
-    pub fn len(&self) -> u64 {
-        self.as_slice().len() as u64
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Block(block) => block.len(),
+            Self::Zeroes(len) => *len,
+            Self::Bytes(bytes) => bytes.len(),
+        }
     }
 
-    /// Bytes of memory that its PDU takes beside blocks.
+    /// Bytes of memory that it takes beside its PDU and blocks.
     #[inline]
-    fn heap_len(&self) -> usize {
-        let payload_len = if let Self::Bytes(bytes) = self { bytes.len() } else { 0 };
-        size_of::<Outgoing>() + payload_len
+    fn text_len(&self) -> usize {
+        if let Self::Bytes(bytes) = self { bytes.len() } else { 0 }
     }
 
+    #[inline]
     fn as_slice(&self) -> &[u8] {
         match self {
             Self::Empty => &[],
@@ -204,13 +228,8 @@ impl Payload {
 }
 
 impl Outgoing {
-    fn parts(&self) -> [&[u8]; 3] {
-        let head = &self.head[..self.head_len.into()];
-        [head, self.payload.as_slice(), &self.tail[..self.tail_len.into()]]
-    }
-
     fn len(&self) -> usize {
-        usize::from(self.head_len) + self.payload.as_slice().len() + usize::from(self.tail_len)
+        usize::from(self.head_len) + self.payload.len() + usize::from(self.tail_len)
     }
 }
 

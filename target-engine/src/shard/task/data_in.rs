@@ -39,7 +39,7 @@ impl DataIn {
 
     /// Bytes queued so far and those of the last segment.
     pub(super) fn len(&self) -> u64 {
-        u64::from(self.sent) + self.last.as_ref().map_or(0, Payload::len)
+        u64::from(self.sent) + self.last.as_ref().map_or(0, Payload::len) as u64
     }
 
     /// PDUs queued so far.
