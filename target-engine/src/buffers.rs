@@ -4,12 +4,14 @@
 //! Every session has an [`Account`] of the bytes that it holds. [`Pool::may_take`] is the one rule by which a session gets
 //! more of them.
 
+use std::cell::Cell;
+
 use scsi_core::store::Block;
 
 use crate::limits::{PAYLOAD_BYTES_MAX, POOL_IDLE_BYTES_MAX, SEGMENT_LEN_MAX, SESSION_BYTES_MIN};
 
 /// Free blocks of 4 KiB to [`SEGMENT_LEN_MAX`], and how many bytes each account has in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
     classes: [Vec<Block>; CLASSES],
     idle_bytes: usize,
@@ -21,16 +23,15 @@ pub struct Pool {
     /// Bytes of transmit rings that are not in blocks.
     queued_bytes: usize,
     reserved_bytes: usize,
-    /// Bytes in use for what was received and not executed. They do not count against the budget.
-    unexecuted_bytes: usize,
     /// Bytes in use at stores that hang. They do not count against the budget.
     written_off: usize,
     /// Bytes that each account holds, by its index. They may be negative for a moment, while an account is written off.
+    /// Those of [`Account::NONE`] do not count against the budget.
     accounts: Vec<isize>,
     /// Indices of closed accounts.
     closed: Vec<u16>,
-    /// Accounts that hold something.
-    holders: usize,
+    /// Accounts that hold something; counted only while memory is short.
+    holders: Cell<Option<usize>>,
 }
 
 /// The bytes that one session holds: its blocks, and what is set aside for it.
@@ -40,7 +41,7 @@ pub struct Account(u16);
 impl Account {
     /// No account: what a connection has received and not executed. It has at most two such blocks: the data of a PDU that
     /// is still arriving, and bytes that wait for a later turn.
-    pub const NONE: Self = Self(u16::MAX);
+    pub const NONE: Self = Self(0);
 }
 
 /// The allocator is asked to give memory back to the system when so many bytes went back to it.
@@ -49,6 +50,24 @@ const FREED_BYTES_MIN: usize = 8 * 1024 * 1024;
 const SMALLEST_SHIFT: u32 = 12;
 const CLASSES: usize = (SEGMENT_LEN_MAX.ilog2() - SMALLEST_SHIFT + 1) as usize;
 
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            classes: Default::default(),
+            idle_bytes: 0,
+            idle_low: 0,
+            freed_bytes: 0,
+            used_bytes: 0,
+            queued_bytes: 0,
+            reserved_bytes: 0,
+            written_off: 0,
+            accounts: vec![0],
+            closed: Vec::new(),
+            holders: Cell::new(None),
+        }
+    }
+}
+
 impl Pool {
     /// Opens an account for a session.
     pub fn open(&mut self) -> Account {
@@ -56,9 +75,9 @@ impl Pool {
             return Account(index);
         }
         // More sessions than indices cannot be: their handles have 16 bits, too.
-        let index = self.accounts.len().min(usize::from(u16::MAX - 1)) as u16;
-        self.accounts.resize(usize::from(index) + 1, 0);
-        Account(index)
+        let index = self.accounts.len().min(usize::from(u16::MAX));
+        self.accounts.resize(index + 1, 0);
+        Account(index as u16)
     }
 
     /// Closes the account of a session that holds nothing any more.
@@ -83,8 +102,18 @@ impl Pool {
     fn may_take_when_short(&self, account: Account, bytes: usize, all: usize) -> bool {
         let held = usize::try_from(self.held_by(account)).unwrap_or(0);
         let own = held + bytes;
-        let share = PAYLOAD_BYTES_MAX / (self.holders + usize::from(held == 0)).max(1);
+        let share = PAYLOAD_BYTES_MAX / (self.holders() + usize::from(held == 0)).max(1);
         own <= SESSION_BYTES_MIN || all <= PAYLOAD_BYTES_MAX && own <= share
+    }
+
+    /// How many accounts hold something.
+    fn holders(&self) -> usize {
+        let holders = self
+            .holders
+            .get()
+            .unwrap_or_else(|| self.accounts.iter().skip(1).filter(|&&held| held > 0).count());
+        self.holders.set(Some(holders));
+        holders
     }
 
     /// Takes a block with a length of `len` bytes, which counts for the account. It holds data of its last use, so every
@@ -115,12 +144,14 @@ impl Pool {
     pub fn give(&mut self, block: Block) {
         self.used_bytes = self.used_bytes.saturating_sub(block.capacity());
         self.count(Account(block.owner()), -(block.capacity() as isize));
-        let class = class_of(block.capacity());
-        if self.idle_bytes < POOL_IDLE_BYTES_MAX && block.capacity() == 1 << (class as u32 + SMALLEST_SHIFT) {
-            self.idle_bytes += block.capacity();
-            self.classes[class].push(block);
-        } else {
-            self.freed_bytes += block.capacity();
+        let shift = block.capacity().trailing_zeros();
+        let blocks = self.classes.get_mut(shift.wrapping_sub(SMALLEST_SHIFT) as usize);
+        match blocks.filter(|_| self.idle_bytes < POOL_IDLE_BYTES_MAX && block.capacity() == 1 << shift) {
+            Some(blocks) => {
+                self.idle_bytes += block.capacity();
+                blocks.push(block);
+            }
+            None => self.freed_bytes += block.capacity(),
         }
     }
 
@@ -163,16 +194,27 @@ impl Pool {
         self.count(account, block.capacity() as isize);
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, account: Account, bytes: isize) {
-        match self.accounts.get_mut(usize::from(account.0)) {
-            Some(held) => {
-                self.holders -= usize::from(*held > 0);
-                *held += bytes;
-                self.holders += usize::from(*held > 0);
+        if let Some(held) = self.accounts.get_mut(usize::from(account.0)) {
+            *held += bytes;
+            if self.holders.get_mut().is_some() {
+                self.count_holder(account, bytes);
             }
-            None => self.unexecuted_bytes = self.unexecuted_bytes.saturating_add_signed(bytes),
         }
+    }
+
+    /// An account has got so many bytes. Accounts that hold something are counted until little memory is in use.
+    #[cold]
+    fn count_holder(&mut self, account: Account, bytes: isize) {
+        let now = self.held_by(account);
+        let is_short = self.counted_bytes() + self.reserved_bytes > PAYLOAD_BYTES_MAX / 4;
+        self.holders.set(match self.holders.get() {
+            Some(holders) if is_short && account != Account::NONE => {
+                Some(holders + usize::from(now > 0) - usize::from(now - bytes > 0))
+            }
+            holders => holders.filter(|_| is_short),
+        });
     }
 
     /// Counts what a transmit ring holds beside blocks: `now` bytes, `before` at the last call.
@@ -230,7 +272,8 @@ impl Pool {
     #[must_use]
     pub fn counted_bytes(&self) -> usize {
         let written_off = self.written_off.min(PAYLOAD_BYTES_MAX);
-        (self.used_bytes + self.queued_bytes).saturating_sub(written_off + self.unexecuted_bytes)
+        let unexecuted = self.accounts[0].max(0) as usize;
+        (self.used_bytes + self.queued_bytes).saturating_sub(written_off + unexecuted)
     }
 
     /// Bytes of taken blocks.
@@ -344,6 +387,24 @@ mod tests {
         );
         pool.close(first);
         assert_eq!(pool.open(), first, "its index is used again");
+    }
+
+    #[test]
+    fn holders_are_counted_while_memory_is_short_and_again_when_it_is_short_again() {
+        let (mut pool, first) = pool();
+        let others: Vec<_> = (0..3).map(|_| pool.open()).collect();
+        for _ in 0..2 {
+            pool.reserve_anyway(PAYLOAD_BYTES_MAX / 2, first);
+            assert!(pool.may_take(first, 1));
+            others.iter().for_each(|&other| pool.reserve_anyway(1, other));
+            let share = PAYLOAD_BYTES_MAX / 4 - 1;
+            assert!(pool.may_take(others[0], share) && !pool.may_take(others[0], share + 1));
+            pool.release(1, others[2]);
+            assert!(pool.may_take(others[0], PAYLOAD_BYTES_MAX / 3 - 1), "three hold something");
+            pool.release(PAYLOAD_BYTES_MAX / 2, first);
+            assert_eq!(pool.holders.get(), None, "memory is not short");
+            others[..2].iter().for_each(|&other| pool.release(1, other));
+        }
     }
 
     #[test]
