@@ -64,6 +64,9 @@ impl ConnectionIndex {
 }
 
 impl TaskKey {
+    /// The key of no task.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+
     #[inline]
     pub(crate) fn new(index: usize, generation: u16) -> Self {
         debug_assert!(index as u64 <= INDEX_MASK, "the command windows bound the number of tasks");

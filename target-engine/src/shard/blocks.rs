@@ -115,6 +115,15 @@ impl Blocks {
         }
     }
 
+    /// Its command has ended, and its blocks were given back.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        debug_assert!(self.first.is_none(), "blocks are given back to the pool");
+        if self.count > 0 {
+            *self = Self::default();
+        }
+    }
+
     fn give_all(&mut self, pool: &mut Pool) {
         for block in self.first.take().into_iter().chain(self.rest.drain(..).flatten()) {
             pool.give(block);

@@ -7,7 +7,7 @@ use scsi_core::status::Status;
 
 use super::TargetShard;
 use super::driver::Env;
-use super::task::{Task, has_medium_data};
+use super::task::has_medium_data;
 use crate::direction::{self, Direction};
 use crate::iscsi::connection::data_out::{DataOutProgress, DataOutRules};
 use crate::iscsi::connection::receive::{Data, Incoming};
@@ -46,9 +46,9 @@ impl TargetShard {
         let account = session.account();
         let ids = (connection, own.session(), account);
         let direction = Direction::of(&command);
-        let key = self
-            .tasks
-            .insert(ids.1, |key| Task::new(key, ids, &command, &incoming.ahs, (direction, data_out)));
+        let key = self.tasks.insert(ids.1, |task, key| {
+            task.begin_command(key, ids, &command, &incoming.ahs, (direction, data_out));
+        });
         let admitted = self.admit(key, command.attribute);
         if let Some(fault) = fault {
             incoming.data.discard(env.pool);

@@ -30,9 +30,9 @@ impl TargetShard {
             self.send_parameter_data(key, std::mem::take(&mut outcome.data_in));
         }
         self.leave(key, env);
-        let mut task = self.tasks.remove(key);
+        let task = &mut self.tasks[key];
         if !task.has_left_unit() {
-            count(&self.sessions[task.session()], &task, outcome.status);
+            count(&self.sessions[task.session()], task, outcome.status);
         }
         let residual = task.residual(outcome.status, parameter_len as u64);
         let good = outcome.status == Status::Good;
@@ -52,6 +52,7 @@ impl TargetShard {
             let ending = Ending { status: outcome.status as u8, residual, sense: &sense, exp_data_sn };
             connection.scsi_response(task.itt(), &ending, window);
         }
+        self.tasks.remove(key);
     }
 
     /// Ends an aborted command without a response.
@@ -65,10 +66,11 @@ impl TargetShard {
             return;
         }
         self.leave(key, env);
-        let mut task = self.tasks.remove(key);
+        let task = &mut self.tasks[key];
         task.clear_data_in(env.pool);
-        let session = task.session();
-        for waiter in task.into_waiters() {
+        let (session, waiters) = (task.session(), task.take_waiters());
+        self.tasks.remove(key);
+        for waiter in waiters {
             self.wait_ended(waiter);
         }
         self.reap_session(session, env);

@@ -87,9 +87,9 @@ impl Task {
         before - aborted.waiters.len()
     }
 
-    /// The functions that wait for its end.
-    pub(in crate::shard) fn into_waiters(self) -> Vec<WaitIndex> {
-        self.aborted.unwrap_or_default().waiters
+    /// Takes out the functions that wait for its end.
+    pub(in crate::shard) fn take_waiters(&mut self) -> Vec<WaitIndex> {
+        self.aborted.take().unwrap_or_default().waiters
     }
 
     /// Ends it with this outcome once its store has returned all of its data, unless it already has one.

@@ -125,30 +125,22 @@ struct PendingEnd {
 }
 
 impl Task {
-    /// A command that has arrived with its PDU. `ids` are its connection, its session and the account of that, `ahs` its
-    /// additional header segments.
-    #[inline(always)]
-    pub(super) fn new(
-        key: TaskKey,
-        ids: (ConnectionIndex, SessionIndex, Account),
-        command: &ScsiCommand,
-        ahs: &Bytes,
-        (direction, data_out): (Direction, DataOutProgress),
-    ) -> Self {
+    /// A task that no command has begun.
+    pub(super) fn unused() -> Self {
         Self {
-            key,
-            connection: ids.0,
-            session: ids.1,
-            account: ids.2,
-            itt: command.itt,
-            lun: Lun::from_wire(command.lun),
-            lun_wire: command.lun,
-            cdb: command.cdb,
-            long_cdb: if ahs.is_empty() { None } else { long_cdb(&command.cdb, ahs) },
-            immediate: command.immediate,
-            direction,
-            expected_len: command.expected_len,
-            data_out,
+            key: TaskKey::NONE,
+            connection: ConnectionIndex::new(0),
+            session: SessionIndex::new(0),
+            account: Account::NONE,
+            itt: Itt(0),
+            lun: None,
+            lun_wire: [0; 8],
+            cdb: [0; 16],
+            long_cdb: None,
+            immediate: false,
+            direction: Direction::None,
+            expected_len: 0,
+            data_out: DataOutProgress::NONE,
             blocks: Blocks::default(),
             enabled: false,
             streaming: false,
@@ -162,6 +154,43 @@ impl Task {
             aborted: None,
             pending_end: None,
         }
+    }
+
+    /// A command has arrived with its PDU: begins it in a task that is unused or has ended. `ids` are its connection, its
+    /// session and the account of that, `ahs` its additional header segments.
+    #[inline(always)]
+    pub(super) fn begin_command(
+        &mut self,
+        key: TaskKey,
+        ids: (ConnectionIndex, SessionIndex, Account),
+        command: &ScsiCommand,
+        ahs: &Bytes,
+        (direction, data_out): (Direction, DataOutProgress),
+    ) {
+        self.key = key;
+        (self.connection, self.session, self.account) = ids;
+        self.itt = command.itt;
+        (self.lun, self.lun_wire) = (Lun::from_wire(command.lun), command.lun);
+        self.cdb = command.cdb;
+        if !ahs.is_empty() {
+            self.long_cdb = long_cdb(&command.cdb, ahs);
+        }
+        self.immediate = command.immediate;
+        (self.direction, self.expected_len, self.data_out) = (direction, command.expected_len, data_out);
+        (self.enabled, self.streaming, self.state) = (false, false, State::Collecting);
+    }
+
+    /// It has ended: all but what [`Self::begin_command`] sets is as in an unused task.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        self.key = TaskKey::NONE;
+        self.long_cdb = None;
+        self.blocks.reset();
+        (self.reserved, self.r2ts, self.hung_bytes) = (0, 0, None);
+        self.device = DeviceTask::default();
+        self.transfer.reset();
+        self.data_in = DataIn::default();
+        (self.aborted, self.pending_end) = (None, None);
     }
 
     /// Its key in the shard.

@@ -74,8 +74,16 @@ impl Transfer {
             TransferKind::Write { .. } => len.min(received),
             _ => len,
         };
-        let early = std::mem::take(&mut self.early);
-        *self = Self { kind, offset, len, early, ..Self::default() };
+        self.reset();
+        (self.kind, self.offset, self.len) = (kind, offset, len);
+    }
+
+    /// No step is in progress. Space for early reads is kept.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        let mut early = std::mem::take(&mut self.early);
+        early.clear();
+        *self = Self { early, ..Self::default() };
     }
 
     /// What it does.
