@@ -1,10 +1,12 @@
 //! Blocking access to a store: for tests, for tools, and for the layers that tests use.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use scsi_core::store::{
     Backstore, Block, BlockOp, Completed, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port,
+    Slot,
 };
 
 /// A store that is attached to engines of its own.
@@ -12,6 +14,8 @@ pub struct Waiting {
     engines: Engines,
     port: Port,
     next_tag: u64,
+    /// The latest time that the engine got.
+    now: Instant,
 }
 
 impl Waiting {
@@ -29,12 +33,24 @@ impl Waiting {
     /// Returns the error of [`Backstore::attach`].
     pub fn with_engines(store: &dyn Backstore, mut engines: Engines) -> Result<Self, IoError> {
         let port = store.attach(&mut engines)?;
-        Ok(Self { engines, port, next_tag: 0 })
+        Ok(Self { engines, port, next_tag: 0, now: Instant::now() })
     }
 
     /// Returns the engine of the store, for several operations at a time.
     pub fn engine(&mut self) -> &mut dyn IoEngine {
         self.engines.engine(self.port.engine)
+    }
+
+    /// Calls [`IoEngine::event_fd`].
+    #[must_use]
+    pub fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.engines.iter().nth(self.port.engine.0)?.event_fd()
+    }
+
+    /// Calls [`IoEngine::poll_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.engines.iter().nth(self.port.engine.0)?.poll_timeout()
     }
 
     /// Returns engine and slot of the store.
@@ -63,20 +79,27 @@ impl Waiting {
     /// Returns the completions so far if there are fewer after that time.
     pub fn wait_for(&mut self, count: usize, patience: Duration) -> Result<Vec<Completion>, Vec<Completion>> {
         let deadline = Instant::now() + patience;
-        let engine = self.engine();
         let mut done = Vec::new();
-        engine.kick();
-        loop {
-            engine.reap(&mut done);
-            if done.len() >= count {
-                return Ok(done);
-            }
+        self.engine().kick();
+        self.handle_timeout(Instant::now());
+        self.engine().reap(&mut done);
+        while done.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(done);
             }
-            wait_readable(engine, left);
+            wait(self.engine(), left);
+            self.handle_timeout(Instant::now());
+            self.engine().reap(&mut done);
         }
+        Ok(done)
+    }
+
+    /// Gives the engine the time. It never gets an earlier one than before.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        self.engine().handle_timeout(now);
     }
 
     /// Submits an operation and waits for its completion; returns its block and result.
@@ -122,6 +145,42 @@ impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Waiting").field("port", &self.port).finish_non_exhaustive()
     }
+}
+
+/// Waits until the engine's event is readable or its timeout is due, at most for `patience`, and calls
+/// [`IoEngine::event_ready`]. Returns whether the event is readable.
+pub(crate) fn wait(engine: &mut dyn IoEngine, patience: Duration) -> bool {
+    let due = engine.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+    let ready = wait_readable(engine, due.map_or(patience, |due| due.min(patience)));
+    if ready {
+        engine.event_ready();
+    }
+    ready
+}
+
+/// Submits operations, kicks and waits until all have completed. The event must be readable for each that completes later,
+/// unless a timeout completes it.
+///
+/// # Panics
+/// They do not complete.
+#[cfg(any(test, feature = "contract"))]
+pub(crate) fn run_all(engine: &mut dyn IoEngine, ops: Vec<(Slot, IoTag, BlockOp)>) -> Vec<Completion> {
+    let count = ops.len();
+    ops.into_iter().for_each(|(slot, tag, op)| engine.submit(slot, tag, op));
+    engine.kick();
+    let mut done = Vec::new();
+    engine.handle_timeout(Instant::now());
+    engine.reap(&mut done);
+    while done.len() < count {
+        let has_timeout = engine.poll_timeout().is_some();
+        assert!(
+            wait(engine, PATIENCE) || has_timeout,
+            "the event is readable when an operation completes after kick"
+        );
+        engine.handle_timeout(Instant::now());
+        engine.reap(&mut done);
+    }
+    done
 }
 
 /// Waits until the engine's event is readable, at most for `patience`; returns whether it is. An engine without an

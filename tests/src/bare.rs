@@ -216,7 +216,7 @@ impl Bare {
             return;
         }
         self.engines.kick();
-        self.engines.reap(&mut self.done);
+        self.engines.reap(self.now, &mut self.done);
         for completion in self.done.drain(..) {
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             self.shard.complete(completion, &mut env);

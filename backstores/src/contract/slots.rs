@@ -3,7 +3,7 @@
 use scsi_core::store::{Block, BlockOp, Completion, Engines, InlineOp, IoTag, Now, Port};
 
 use super::{Subject, pattern, unit};
-use crate::waiting::{PATIENCE, wait_readable};
+use crate::waiting::run_all;
 
 /// The message when the contents of one store are found in the other.
 const SAME: &str = "a store's operation reached the other store of its engine, or `make` gave the same store twice \
@@ -79,21 +79,9 @@ fn read_now(engines: &mut Engines, port: Port, len: usize) -> Vec<u8> {
 
 /// Submits operations in one batch and returns their completions in the order of submission.
 fn run(engines: &mut Engines, ops: Vec<(Port, BlockOp)>) -> Vec<Completion> {
-    let (count, index) = (ops.len(), ops[0].0.engine);
-    let engine = engines.engine(index);
-    for (number, (port, op)) in ops.into_iter().enumerate() {
-        engine.submit(port.slot, IoTag(number as u64), op);
-    }
-    engine.kick();
-    let mut done = Vec::new();
-    engine.reap(&mut done);
-    while done.len() < count {
-        assert!(
-            wait_readable(engine, PATIENCE),
-            "the event is readable when an operation completes after kick"
-        );
-        engine.reap(&mut done);
-    }
+    let engine = engines.engine(ops[0].0.engine);
+    let tagged = |(number, (port, op)): (usize, (Port, BlockOp))| (port.slot, IoTag(number as u64), op);
+    let mut done = run_all(engine, ops.into_iter().enumerate().map(tagged).collect());
     done.sort_by_key(|completion: &Completion| completion.tag.0);
     for Completion { tag, result, .. } in &done {
         assert!(result.is_ok(), "{tag:?}: {result:?}");

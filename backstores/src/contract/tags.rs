@@ -6,7 +6,7 @@ use std::time::Duration;
 use scsi_core::store::{Block, BlockOp, Completion, IoError, IoTag};
 
 use super::{AREA, Random, Subject, pattern, read, unit};
-use crate::waiting::{PATIENCE, wait_readable};
+use crate::waiting::{PATIENCE, run_all, wait};
 
 pub(super) fn check(subject: &Subject) {
     check_reads(subject);
@@ -29,8 +29,8 @@ pub(super) fn check_reads(subject: &Subject) {
     event_becomes_unreadable(&mut store);
 }
 
-/// When all operations have completed, the event may stay readable for some more calls of `reap`, but not for ever: the
-/// loop would spin.
+/// When all operations have completed, the event may stay readable for some more calls of `event_ready` and `reap`, but not
+/// for ever: the loop would spin.
 fn event_becomes_unreadable(store: &mut crate::waiting::Waiting) {
     let engine = store.engine();
     if engine.event_fd().is_none() {
@@ -41,7 +41,7 @@ fn event_becomes_unreadable(store: &mut crate::waiting::Waiting) {
         engine.kick();
         engine.reap(&mut done);
         assert!(done.is_empty(), "no operation completes twice: {done:?}");
-        if !wait_readable(engine, Duration::from_millis(1)) {
+        if !wait(engine, Duration::from_millis(1)) {
             return;
         }
     }
@@ -134,17 +134,8 @@ fn slots_are_reused(subject: &Subject) {
         let engine = engines.engine(port.engine);
         let mut from = Block::new(unit);
         from.copy_from_slice(&data);
-        engine.submit(port.slot, IoTag(1), BlockOp::Write { offset: 0, from, fua: false });
-        engine.kick();
-        let mut done = Vec::new();
-        engine.reap(&mut done);
-        while done.is_empty() {
-            assert!(
-                wait_readable(engine, PATIENCE),
-                "the event is readable when an operation completes after kick"
-            );
-            engine.reap(&mut done);
-        }
+        let write = BlockOp::Write { offset: 0, from, fua: false };
+        let done = run_all(engine, vec![(port.slot, IoTag(1), write)]);
         assert_eq!(done.len(), 1);
         assert!(done[0].result.is_ok(), "{:?}", done[0].result);
         engine.detach(port.slot);

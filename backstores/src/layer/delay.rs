@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use rustix::event::EventfdFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use scsi_core::store::{
-    Backstore, BlockOp, Capabilities, Completion, Engines, Geometry, InlineOp, IoEngine, IoError, IoTag, Now,
-    Port, Slot,
+    Backstore, BlockOp, Capabilities, Completion, Engines, Geometry, InlineOp, IoEngine, IoError, IoTag,
+    Notice, Now, Port, Slot,
 };
 use slab::Slab;
 
@@ -214,6 +214,23 @@ impl IoEngine for DelayEngine {
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.below.event_fd())
+    }
+
+    fn event_ready(&mut self) {
+        self.below.event_ready();
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.below.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.below.handle_timeout(now);
+    }
+
+    fn notices(&mut self, into: &mut Vec<(Slot, Notice)>) {
+        let slots = self.slots.iter().map(|(slot, (_, port))| (slot, *port));
+        self.below.notices(slots, into);
     }
 
     fn cancel(&mut self, tag: IoTag) {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use scsi_core::store::{
-    Backstore, BlockOp, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port, Slot,
+    Backstore, BlockOp, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Notice, Now, Port, Slot,
 };
 use slab::Slab;
 
@@ -111,6 +112,23 @@ impl<H: Hook> IoEngine for HookEngine<H> {
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.below.event_fd())
+    }
+
+    fn event_ready(&mut self) {
+        self.below.event_ready();
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.below.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.below.handle_timeout(now);
+    }
+
+    fn notices(&mut self, into: &mut Vec<(Slot, Notice)>) {
+        let slots = self.slots.iter().map(|(slot, (_, port))| (slot, *port));
+        self.below.notices(slots, into);
     }
 
     fn cancel(&mut self, tag: IoTag) {

@@ -4,16 +4,18 @@
 //! The layer blocks: it does one operation of the store below at a time, under the lock of the cache.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use scsi_core::store::{
     Backstore, Block, BlockOp, Capabilities, Completed, Completion, Engines, Geometry, InlineOp, IoEngine,
-    IoError, IoTag, Now, Port, Slot,
+    IoError, IoTag, Notice, Now, Port, Slot,
 };
 use slab::Slab;
 
+use super::below::{new_events, watch};
 use super::into_block;
 use crate::done::DoneQueue;
 use crate::waiting::Waiting;
@@ -82,8 +84,11 @@ impl Backstore for Volatile {
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, layer) = engines.of_kind(|| Ok(VolatileEngine::default()))?;
+        let (engine, layer) = engines.of_kind(VolatileEngine::new)?;
         let below = Waiting::new(&*self.below)?;
+        if let Some(fd) = below.event_fd() {
+            watch(&layer.events, fd)?;
+        }
         let read_only = self.below.capabilities().read_only;
         let slot = layer.slots.insert(Attached { cache: self.cache.clone(), below, read_only });
         Ok(Port { engine, slot: Slot(slot as u32) })
@@ -111,10 +116,17 @@ struct Cache {
 }
 
 /// The engine of one loop for all volatile layers.
-#[derive(Default)]
 struct VolatileEngine {
     slots: Slab<Attached>,
     done: DoneQueue,
+    /// An epoll descriptor: readable when the event of an engine below is.
+    events: OwnedFd,
+}
+
+impl VolatileEngine {
+    fn new() -> Result<Self, IoError> {
+        Ok(Self { slots: Slab::new(), done: DoneQueue::default(), events: new_events()? })
+    }
 }
 
 struct Attached {
@@ -152,7 +164,27 @@ impl IoEngine for VolatileEngine {
     }
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        Some(self.events.as_fd())
+    }
+
+    fn event_ready(&mut self) {
+        self.slots.iter_mut().for_each(|(_, attached)| attached.below.engine().event_ready());
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|(_, attached)| attached.below.poll_timeout()).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.slots.iter_mut().for_each(|(_, attached)| attached.below.handle_timeout(now));
+    }
+
+    fn notices(&mut self, into: &mut Vec<(Slot, Notice)>) {
+        for (slot, attached) in &mut self.slots {
+            let mut below = Vec::new();
+            attached.below.engine().notices(&mut below);
+            into.extend(below.into_iter().map(|(_, notice)| (Slot(slot as u32), notice)));
+        }
     }
 
     fn cancel(&mut self, _tag: IoTag) {}

@@ -17,7 +17,8 @@ use super::error::IoError;
 ///   while operations are submitted and not completed. So an engine that has sockets reads them in `event_ready` and writes
 ///   them in `event_ready` and `kick`; `reap` only returns what these have completed, without a system call.
 /// * The time of `poll_timeout` has come: `handle_timeout`, `notices`, then `reap`.
-/// * `poll_timeout` is called after `reap`. An engine that was not called needs no new timeout.
+/// * `poll_timeout` is called after `reap`, and `reap` follows every other method but `try_now`, which therefore starts no
+///   timeout.
 ///
 /// # Time
 ///
@@ -52,7 +53,7 @@ pub trait IoEngine: Any {
     /// long as the engine lives. `None` if all operations complete at `kick`.
     fn event_fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// The descriptor of `event_fd` was reported readable. By default nothing is done.
+    /// The descriptor of `event_fd` was reported readable. It may not be any more. By default nothing is done.
     fn event_ready(&mut self) {}
 
     /// When `handle_timeout` is due; `None`, the default: never.
@@ -60,8 +61,9 @@ pub trait IoEngine: Any {
         None
     }
 
-    /// The time of `poll_timeout` has come, or the engine is new; `now` never decreases. Afterwards `poll_timeout` returns a
-    /// later time or `None`; if it does not, the next call is a millisecond later. By default nothing is done.
+    /// The time of `poll_timeout` has come, or the engine is new. It may also be called earlier; `now` never decreases.
+    /// Afterwards `poll_timeout` returns a later time or `None`; if it does not, the next call is a millisecond later. By
+    /// default nothing is done.
     fn handle_timeout(&mut self, now: Instant) {
         let _ = now;
     }

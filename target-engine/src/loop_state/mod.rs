@@ -4,6 +4,7 @@
 //! - [`stream`]: how a loop reads from and writes to a connection
 //! - [`effect`]: what a loop asks of its driver, and messages between the loops of a target
 //! - `served`: a target on the loop
+//! - `stores`: completions and timeouts of the engines
 //! - `messages`, `attach`, `events`, `serve`: the loop's methods, by topic
 
 mod attach;
@@ -12,12 +13,13 @@ mod events;
 mod messages;
 mod serve;
 mod served;
+mod stores;
 pub mod stream;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use scsi_core::store::{Completion, EngineIndex, Engines};
+use scsi_core::store::{Completion, Engines};
 use slab::Slab;
 
 use self::effect::Effect;
@@ -25,8 +27,8 @@ use self::served::Served;
 use self::stream::{ByteStream, Stream, StreamIndex};
 use crate::buffers::Pool;
 use crate::control::messages::{LoopError, LoopId, Ticket, ToControl};
-use crate::keys::{ConnectionIndex, shard_of};
-use crate::limits::{REAPS_PER_TURN, SCRATCH_LEN, SHARE_LEN_MIN, TRIM_EVERY, TURN_BYTES_MAX};
+use crate::keys::ConnectionIndex;
+use crate::limits::{SCRATCH_LEN, SHARE_LEN_MIN, TRIM_EVERY, TURN_BYTES_MAX};
 use crate::model::Tid;
 use crate::shard::{Env, ShardEvent, TargetShard};
 use crate::warnings::Warnings;
@@ -48,7 +50,8 @@ fn share(connections: usize) -> usize {
 ///
 /// No method blocks, and none calls back except [`ByteStream::read`] and [`ByteStream::write`]. A turn is
 ///
-/// 1. [`begin_turn`](Self::begin_turn), with the time and the connections that are ready.
+/// 1. [`begin_turn`](Self::begin_turn), with the time and the connections that are ready, and
+///    [`engine_ready`](Self::engine_ready) for each engine whose event descriptor is readable.
 /// 2. The messages that have arrived: [`handle_control`](Self::handle_control), [`attach`](Self::attach),
 ///    [`set_siblings`](Self::set_siblings), [`reset`](Self::reset), [`reset_done`](Self::reset_done). They may also come
 ///    between turns; their time is that of the last turn.
@@ -177,7 +180,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let trim = self.resources.pool.has_excess().then_some(self.trim_at);
-        self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).chain(trim).min()
+        let engines = self.resources.engines.poll_timeout();
+        self.due.into_iter().chain(self.end_by).chain(self.warnings.due()).chain(trim).chain(engines).min()
     }
 
     /// Commands received in this turn.
@@ -211,20 +215,6 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         StreamIndex(self.streams.vacant_key())
     }
 
-    /// The engines of the stores. New ones appear with their first store.
-    #[must_use]
-    pub fn engines(&self) -> &Engines {
-        &self.resources.engines
-    }
-
-    /// A descriptor that is readable when this engine has completions; see [`Engines::event_fd`].
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn event_fd(&mut self, engine: EngineIndex) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
-        self.resources.engines.event_fd(engine)
-    }
-
     /// The buffers of the loop.
     #[must_use]
     pub fn pool(&self) -> &Pool {
@@ -241,62 +231,6 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     fn find(&self, tid: Tid) -> Option<usize> {
         let services = self.targets.iter().filter(|(_, served)| served.tid == tid);
         services.min_by_key(|(_, served)| served.is_leaving()).map(|(index, _)| index)
-    }
-
-    /// Handles completions, until there are none or other connections must have their turn. Returns their number.
-    fn reap(&mut self) -> usize {
-        let mut count = 0;
-        self.more_done = false;
-        for _ in 0..REAPS_PER_TURN {
-            let mut done = std::mem::take(&mut self.done);
-            self.resources.engines.reap(&mut done);
-            if done.is_empty() {
-                self.done = done;
-                if self.resources.engines.take_lost() {
-                    self.fail_lost();
-                }
-                return count;
-            }
-            count += done.len();
-            for completion in done.drain(..) {
-                let index = usize::from(shard_of(completion.tag));
-                let Some(served) = self.targets.get_mut(index) else {
-                    let (id, tag) = (self.id.0, completion.tag.0);
-                    let text =
-                        format_args!("loop {id}: a store completed an unknown operation, tag {tag:#x}");
-                    self.warnings.log(self.resources.now, log::Level::Error, text);
-                    continue;
-                };
-                served.shard.complete(completion, &mut self.resources.env());
-                if !std::mem::replace(&mut served.completed, true) {
-                    self.completed.push(index);
-                }
-            }
-            self.done = done;
-            let mut completed = std::mem::take(&mut self.completed);
-            for index in completed.drain(..) {
-                if let Some(served) = self.targets.get_mut(index) {
-                    served.completed = false;
-                }
-                self.after(index, None);
-            }
-            self.completed = completed;
-        }
-        self.more_done = true;
-        count
-    }
-
-    /// Engines have panicked: fails their operations.
-    #[cold]
-    fn fail_lost(&mut self) {
-        self.effects.push_back(Effect::EnginesFailed);
-        for index in 0..self.targets.capacity() {
-            let Some(served) = self.targets.get_mut(index) else { continue };
-            served.shard.fail_lost(&mut self.resources.env());
-            self.after(index, None);
-        }
-        // The commands that follow may be lost, too.
-        self.more_done = true;
     }
 
     /// Continues what the last turn left: its unfinished streams and the ready targets.

@@ -141,6 +141,11 @@ impl DataLoop {
             Source::Messages | Source::Engine(_) => None,
         });
         self.state.begin_turn(self.now, streams);
+        for ready in &self.ready {
+            if let Source::Engine(index) = ready.what {
+                self.state.engine_ready(index);
+            }
+        }
         self.read_messages();
         for at in 0..self.ready.len() {
             let ready = self.ready[at];

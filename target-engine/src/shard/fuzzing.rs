@@ -161,7 +161,7 @@ impl Fuzzed {
     fn complete(&mut self) {
         let mut done = Vec::new();
         self.engines.kick();
-        self.engines.reap(&mut done);
+        self.engines.reap(self.now, &mut done);
         for completion in done {
             self.with_env(|shard, env| shard.complete(completion, env));
         }

@@ -326,7 +326,7 @@ impl Bench {
         loop {
             let mut done = Vec::new();
             self.engines.kick();
-            self.engines.reap(&mut done);
+            self.engines.reap(self.now, &mut done);
             let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
             if done.is_empty() && !self.shard.has_ready() {
                 return;

@@ -137,7 +137,7 @@ fn a_session_ends_only_when_its_last_operation_has_completed() {
     bench.command(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 8, 0], Expect::Out(4096, &[5; 4096], true));
     // The store does not cancel the operation in time: the data is written.
     let mut done = Vec::new();
-    bench.engines.reap(&mut done);
+    bench.engines.reap(bench.now, &mut done);
     let mut env = Env { engines: &mut bench.engines, pool: &mut bench.pool, now: bench.now };
     bench.shard.close_connection(bench.connection, &mut env);
     let gone = events(&mut bench);

@@ -35,7 +35,7 @@ fn status(out: &[Out]) -> Vec<u8> {
 /// The completions of the engines, without feeding them to the shard.
 fn done(bench: &mut Bench) -> Vec<Completion> {
     let mut done = Vec::new();
-    bench.engines.reap(&mut done);
+    bench.engines.reap(bench.now, &mut done);
     done
 }
 
