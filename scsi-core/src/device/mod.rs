@@ -19,6 +19,7 @@ mod error;
 pub mod fence;
 mod persist;
 pub mod port;
+pub mod reports;
 mod request;
 mod reservation;
 mod spc;

@@ -12,6 +12,7 @@ use super::answer::Refusal;
 use super::attention::{AttentionLog, Pending};
 pub use super::config::{DeviceType, ModePage, UnitConfig};
 use super::fence::{FenceId, Fences};
+use super::reports::StoreReports;
 use super::reservation::{Effects, Persistent, Reservations, Restriction, Unchanged};
 use super::{ByteRange, Nexus, NexusId, Step};
 use crate::sense::{AdditionalSense, Sense};
@@ -25,6 +26,7 @@ pub struct Unit {
     fences: Fences,
     /// See `set_broken`.
     broken: AtomicBool,
+    reports: StoreReports,
 }
 
 impl std::fmt::Debug for Unit {
@@ -128,6 +130,7 @@ impl Unit {
             generation: AtomicU64::new(0),
             fences: Fences::default(),
             broken: AtomicBool::new(false),
+            reports: StoreReports::default(),
         })
     }
 
@@ -222,6 +225,12 @@ impl Unit {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    /// What the loops report of the store.
+    #[must_use]
+    pub fn reports(&self) -> &StoreReports {
+        &self.reports
     }
 
     /// Raises a unit attention for every nexus.

@@ -100,6 +100,9 @@ pub enum ToControl {
     ConnectionEnded(LoopId, Tid, Tsih, Cid),
     /// A session has ended with all its commands.
     SessionEnded(LoopId, Tid, Tsih, NexusId),
+    /// The size of the unit's store may have changed. Read it, then call
+    /// [`resize_handled`](scsi_core::device::reports::StoreReports::resize_handled).
+    StoreResized(Tid, Lun, Arc<Unit>),
     /// The loop was asked to end and has ended.
     LoopEnded(LoopId),
     /// The loop has ended unasked.

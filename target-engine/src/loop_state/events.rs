@@ -47,6 +47,11 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             ShardEvent::UnitIdle(lun) => {
                 self.answer_pending(index, |pending| matches!(*pending, Pending::Stop(of, _) if of == lun));
             }
+            ShardEvent::StoreResized(lun) => {
+                if let Some(unit) = self.targets[index].shard.unit(lun) {
+                    self.notify(ToControl::StoreResized(tid, lun, unit));
+                }
+            }
             ShardEvent::ResetSiblings(reach, id) => self.reset_siblings(index, &reach, id),
             ShardEvent::ResetDone(id) => {
                 let served = &mut self.targets[index];

@@ -4,7 +4,7 @@
 //! - [`stream`]: how a loop reads from and writes to a connection
 //! - [`effect`]: what a loop asks of its driver, and messages between the loops of a target
 //! - `served`: a target on the loop
-//! - `stores`: completions and timeouts of the engines
+//! - `stores`: completions, timeouts and notices of the engines
 //! - `messages`, `attach`, `events`, `serve`: the loop's methods, by topic
 
 mod attach;
@@ -161,7 +161,11 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         self.go_on();
         self.expire();
         // Last: completions of `kick` and `submit` themselves are not announced by any descriptor.
-        self.reap()
+        let count = self.reap();
+        if self.resources.engines.has_notices() {
+            self.forward_notices();
+        }
+        count
     }
 
     /// The next effect.

@@ -1,4 +1,4 @@
-//! What a loop does for the engines of its stores: it takes completions, and calls them when their descriptors
+//! What a loop does for the engines of its stores: it takes completions and notices, and calls them when their descriptors
 //! are readable and their timeouts are due.
 
 use scsi_core::store::{EngineIndex, Engines};
@@ -83,5 +83,17 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         }
         // The commands that follow may be lost, too.
         self.more_done = true;
+    }
+
+    /// Gives each notice of a store to the units of the store.
+    #[cold]
+    pub(super) fn forward_notices(&mut self) {
+        for (port, notice) in self.resources.engines.take_notices() {
+            for index in 0..self.targets.capacity() {
+                let Some(served) = self.targets.get_mut(index) else { continue };
+                served.shard.notice(port, notice, self.resources.now);
+                self.after(index, None);
+            }
+        }
     }
 }

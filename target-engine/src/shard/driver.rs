@@ -34,6 +34,9 @@ pub enum ShardEvent {
     UnitGone(Lun),
     /// `stop_unit` is done: no command runs on the unit.
     UnitIdle(Lun),
+    /// The size of the unit's store may have changed; see
+    /// [`StoreReports::resized`](scsi_core::device::reports::StoreReports::resized).
+    StoreResized(Lun),
     /// Call `sibling_reset` with this reach on each of the target's other loops, and `sibling_reset_done` with this
     /// number once for each of them when it is done.
     ResetSiblings(Reach, u64),

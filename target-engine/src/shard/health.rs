@@ -12,6 +12,7 @@ use scsi_core::store::{IoError, IoErrorKind};
 
 use super::transfer::kind::TransferKind;
 use crate::limits::WARNINGS_PERIOD;
+use crate::warnings::Warnings;
 
 /// The health of one unit's store, as seen by one loop.
 #[derive(Debug, Default)]
@@ -28,6 +29,10 @@ pub(super) struct Health {
     broken: bool,
     /// Fences around what the engine that panicked may still write.
     fences: Vec<FenceId>,
+    /// The engine reports that it cannot reach the store.
+    unreachable: bool,
+    /// Limits the lines on that.
+    reach_lines: Warnings,
 }
 
 /// A failed operation.
@@ -113,8 +118,30 @@ impl Health {
         self.fences.extend(fence);
     }
 
+    /// The engine reports whether it can reach the store. Returns the text of the line to log, if that changes for the
+    /// unit.
+    pub(super) fn set_reached(&mut self, reached: bool, unit: &Unit, now: Instant) -> Option<String> {
+        if std::mem::replace(&mut self.unreachable, !reached) != reached {
+            return None;
+        }
+        if !reached {
+            return unit.reports().unreachable(now).then(|| "the store cannot be reached".to_owned());
+        }
+        let since = unit.reports().back()?;
+        let seconds = now.saturating_duration_since(since).as_secs();
+        Some(format!("the store can be reached again, after {seconds} s"))
+    }
+
+    /// Limits the lines on reaching the store.
+    pub(super) fn reach_lines(&mut self) -> &mut Warnings {
+        &mut self.reach_lines
+    }
+
     /// Another store is in use: forgets everything and removes the fences.
     pub(super) fn reset(&mut self, unit: &Unit) {
+        if self.unreachable {
+            unit.reports().back();
+        }
         self.fences.drain(..).for_each(|fence| unit.remove_fence(fence));
         *self = Self::default();
     }

@@ -89,6 +89,7 @@ use crate::warnings::Warnings;
 /// - [`handle_timeout`](Self::handle_timeout): when [`poll_timeout`](Self::poll_timeout) is due
 /// - [`close_connection`](Self::close_connection): when a socket has ended, or a draining connection has sent everything
 /// - [`fail_lost`](Self::fail_lost): when an engine has panicked
+/// - [`notice`](Self::notice): each notice of the engines
 /// - calls of management: `open`, `join`, `add_unit`, `remove_unit`, `stop_unit`, `end`, `set_settings`, …
 ///
 /// After any of them, and in this order, the driver
@@ -169,6 +170,12 @@ impl TargetShard {
         let entry = UnitEntry::new(unit, env.engines)?;
         self.units.insert(lun, entry, self.sessions.iter());
         Ok(())
+    }
+
+    /// A unit, as all loops share it.
+    #[must_use]
+    pub fn unit(&self, lun: Lun) -> Option<Arc<Unit>> {
+        self.units.get(lun).map(|unit| Arc::clone(unit.unit()))
     }
 
     /// How many commands run at a unit; `None`: there is no such unit.

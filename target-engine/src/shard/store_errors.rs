@@ -1,12 +1,14 @@
-//! Stores that fail: what is logged of that, and what becomes of the units of an engine that has panicked.
+//! Stores that fail: what is logged of that, and what becomes of the units of an engine that has panicked. What stores
+//! report unasked.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use scsi_core::lun::Lun;
-use scsi_core::store::{Completion, IoError};
+use scsi_core::store::{Completion, IoError, Notice, Port};
 
 use super::TargetShard;
-use super::driver::Env;
+use super::driver::{Env, ShardEvent};
 use super::health::{Failure, FailureLine, LateLine};
 use super::task::Task;
 use super::transfer::kind::TransferKind;
@@ -51,6 +53,36 @@ impl TargetShard {
             if recovered {
                 self.log_recovery(lun, &store_name);
             }
+        }
+    }
+
+    /// A store has reported something unasked.
+    #[cold]
+    pub fn notice(&mut self, from: Port, notice: Notice, now: Instant) {
+        let tid = self.settings.tid;
+        let mut has_left_out = false;
+        for (lun, unit) in self.units.iter_mut().filter(|(_, unit)| unit.store() == Some(from)) {
+            let shared = Arc::clone(unit.unit());
+            let line = match notice {
+                Notice::Resized => {
+                    if shared.reports().resized() {
+                        self.events.push(ShardEvent::StoreResized(lun));
+                    }
+                    continue;
+                }
+                Notice::Unreachable => unit.health().set_reached(false, &shared, now),
+                Notice::Back => unit.health().set_reached(true, &shared, now),
+                _ => None,
+            };
+            if let Some(line) = line {
+                let name = unit.store_name();
+                let lines = unit.health().reach_lines();
+                lines.warn(now, format_args!("target {tid} LUN {lun}: {name}: {line}"));
+                has_left_out |= lines.due().is_some();
+            }
+        }
+        if has_left_out {
+            self.units.expect_late_line();
         }
     }
 

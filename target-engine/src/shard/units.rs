@@ -207,7 +207,8 @@ impl Units {
                 let recovered = !unit.health.is_failing();
                 lines.push(LateLine { lun, store_name: unit.store_name(), line, recovered });
             }
-            left |= unit.health.has_left_out();
+            unit.health.reach_lines().tick(now);
+            left |= unit.health.has_left_out() || unit.health.reach_lines().due().is_some();
         }
         self.has_late_lines = left;
         lines

@@ -37,6 +37,9 @@ impl Control {
             (JobDone::Refreshed(_, answer), Work::UpdateUnit(update)) => {
                 self.size_read(waiting, update, answer, env);
             }
+            (JobDone::Refreshed(_, answer), Work::Resized(resized)) => {
+                self.resize_read(resized, answer, env);
+            }
             (JobDone::Flushed(_, answer), Work::UpdateUnit(update)) => {
                 self.medium_flushed(waiting, update, answer, env);
             }
@@ -68,6 +71,7 @@ impl Control {
             | Work::UpdateUnit(_)
             | Work::Close(_)
             | Work::Listen(_)
+            | Work::Resized(_)
             | Work::Redirect(_) => return,
         };
         self.reply_when_closed(waiting, ended, env);
@@ -91,6 +95,7 @@ impl Control {
                 | Work::UpdateUnit(_)
                 | Work::CloseConnection
                 | Work::Listen(_)
+                | Work::Resized(_)
                 | Work::Redirect(_) => Err(OperationError::Overdue.into()),
             };
             env.out.reply(client, reply);

@@ -26,6 +26,7 @@ mod portal;
 mod proofs;
 mod redirect;
 mod redirects;
+mod resize;
 mod services;
 mod show;
 mod stat;
@@ -96,8 +97,8 @@ impl Control {
             Request::SystemDelete => self.system_delete(env),
             Request::SystemStat | Request::TargetStat(None) => self.system_stat(env),
             Request::TargetNew { tid, name } => self.target_new(tid, &name, env),
-            Request::TargetShowAll => self.target_show_all(),
-            Request::TargetShow(tid) => self.target_show(tid),
+            Request::TargetShowAll => self.target_show_all(env),
+            Request::TargetShow(tid) => self.target_show(tid, env),
             Request::TargetStat(Some(tid)) => self.target_stat(tid),
             Request::TargetBind { tid, rule } => self.target_bind(tid, rule),
             Request::TargetUnbind { tid, rule } => self.target_unbind(tid, rule),
@@ -111,7 +112,7 @@ impl Control {
             Request::ConnectionStat { sid, cid } => self.connection_stat(sid, cid),
             Request::SessionShow { tid, sid } => self.session_show(tid, sid),
             Request::SessionStat { sid } => self.session_stat(sid),
-            Request::UnitShow { tid, lun } => self.unit_show(tid, lun),
+            Request::UnitShow { tid, lun } => self.unit_show(tid, lun, env),
             Request::UnitStat { tid, lun, sid } => self.unit_stat(tid, lun, sid),
             Request::AccountNew { user, password } => self.account_new(user, password),
             Request::AccountUpdate { user, password } => self.account_update(&user, password),
@@ -141,6 +142,7 @@ impl Control {
             ToControl::ConnectionEnded(_, _, tsih, cid) => self.connection_ended(tsih, cid),
             ToControl::AttachFailed(_, _, tsih, nexus, cid) => self.attach_failed(tsih, nexus, cid),
             ToControl::SessionEnded(_, tid, tsih, nexus) => self.session_ended(tid, tsih, nexus, env),
+            ToControl::StoreResized(tid, lun, unit) => self.store_resized(tid, lun, unit, env),
             ToControl::LoopEnded(id) => self.loop_ended(id, env),
             ToControl::LoopFailed(id) => {
                 self.loop_ended(id, env);
@@ -159,7 +161,9 @@ impl Control {
 
     /// Takes the result of a job.
     pub fn job_done(&mut self, result: JobDone, now: Instant, out: &mut dyn Outside) {
-        self.finish_job(result, &mut Env { now, out });
+        let env = &mut Env { now, out };
+        self.finish_job(result, env);
+        self.retry_resized(env);
     }
 
     /// Returns when [`Self::handle_timeout`] is due.

@@ -9,13 +9,14 @@ impl Control {
         Ok(Report::System(report::system(&self.model, env.out.store_kinds())))
     }
 
-    pub(super) fn target_show_all(&self) -> Reply {
-        let targets = self.model.targets().map(|target| report::target(target, &self.sessions));
+    pub(super) fn target_show_all(&self, env: &Env<'_>) -> Reply {
+        let targets = self.model.targets().map(|target| report::target(target, &self.sessions, env.now));
         Ok(Report::Targets(targets.collect()))
     }
 
-    pub(super) fn target_show(&self, tid: Tid) -> Reply {
-        Ok(Report::Target(Box::new(report::target(self.model.target(tid)?, &self.sessions))))
+    pub(super) fn target_show(&self, tid: Tid, env: &Env<'_>) -> Reply {
+        let target = report::target(self.model.target(tid)?, &self.sessions, env.now);
+        Ok(Report::Target(Box::new(target)))
     }
 
     pub(super) fn portal_show(&self) -> Reply {

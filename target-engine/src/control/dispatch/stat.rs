@@ -15,14 +15,16 @@ use crate::model::target::Target;
 impl Control {
     pub(super) fn system_stat(&self, env: &Env<'_>) -> Reply {
         let rows = self.model.targets().flat_map(|target| self.rows(target)).collect();
+        let stores = self.model.targets().flat_map(stat::stores).collect();
         let (failed_proofs, failed_proofs_by_address) =
             (self.failed_proofs.all(), self.failed_proofs.by_address());
         let logins = LoginCounts { failed_proofs, failed_proofs_by_address, ..self.login_counts.clone() };
-        Ok(Report::SystemCounts(rows, logins, env.out.admission_counts()))
+        Ok(Report::SystemCounts(rows, stores, logins, env.out.admission_counts()))
     }
 
     pub(super) fn target_stat(&self, tid: Tid) -> Reply {
-        Ok(Report::UnitCounts(self.rows(self.model.target(tid)?).collect()))
+        let target = self.model.target(tid)?;
+        Ok(Report::UnitCounts(self.rows(target).collect(), stat::stores(target).collect()))
     }
 
     /// Counters of one unit, for every session, or for session `sid` if it is not 0.
@@ -35,7 +37,8 @@ impl Control {
         }
         let rows: Vec<_> =
             self.rows_of(target, lun).filter(|row| sid == 0 || u64::from(row.sid) == sid).collect();
-        Ok(Report::UnitCounts(rows))
+        let stores = stat::stores(target).filter(|row| row.lun == lun.number()).collect();
+        Ok(Report::UnitCounts(rows, stores))
     }
 
     /// Sessions, newest first: of one target or of all; only session `sid` if it is not 0.
@@ -53,14 +56,15 @@ impl Control {
     }
 
     /// The units of a target, or one of them.
-    pub(super) fn unit_show(&self, tid: Tid, lun: u64) -> Reply {
+    pub(super) fn unit_show(&self, tid: Tid, lun: u64, env: &Env<'_>) -> Reply {
         let units = &self.model.target(tid)?.units;
         if lun == u64::MAX {
-            return Ok(Report::Units(units.iter().map(|(lun, entry)| report::unit(*lun, entry)).collect()));
+            let units = units.iter().map(|(lun, entry)| report::unit(*lun, entry, env.now));
+            return Ok(Report::Units(units.collect()));
         }
         let known = super::unit::lun(lun).and_then(|lun| Some((lun, units.get(&lun)?)));
         let (lun, entry) = known.ok_or_else(|| no_unit(tid, lun))?;
-        Ok(Report::Units(vec![report::unit(lun, entry)]))
+        Ok(Report::Units(vec![report::unit(lun, entry, env.now)]))
     }
 
     /// Counters of a session's units, the highest number first, and of its connections. No target is given: session

@@ -1,5 +1,6 @@
 //! The state of the control plane.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use iscsi_proto::chap::Challenger;
 use super::outside::Outside;
 use super::proofs::FailedProofs;
 use super::redirects::Redirects;
+use super::resize::Resized;
 use super::services::Services;
 use super::stores::OpenStores;
 use super::target_lists::TargetLists;
@@ -30,6 +32,8 @@ pub struct Control {
     pub(super) portals: Portals,
     pub(super) pending: Pending<Work>,
     pub(super) redirects: Redirects,
+    /// Units whose sizes wait to be read, each once: there were too many jobs.
+    pub(super) resized: VecDeque<Resized>,
     pub(super) login_counts: LoginCounts,
     pub(super) target_lists: TargetLists,
     pub(super) failed_proofs: FailedProofs,

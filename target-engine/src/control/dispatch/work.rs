@@ -9,6 +9,7 @@ use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
 use scsi_core::store::Backstore;
 
+use super::resize::Resized;
 use crate::control::error::ControlError;
 use crate::control::messages::{LoginId, LoopId, ServiceId};
 use crate::control::pending::{ClientId, Operation};
@@ -41,6 +42,8 @@ pub(super) enum Work {
     CloseConnection,
     /// The name of a portal is being resolved.
     Listen(Listen),
+    /// A store that reported another size is asked for it.
+    Resized(Resized),
     /// The redirect command of a login runs.
     Redirect(Redirecting),
 }

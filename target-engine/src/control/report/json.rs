@@ -5,7 +5,7 @@ use iscsi_proto::params::{ConnectionParams, SessionParams, TaskReporting};
 use scsi_core::device::unit::DeviceType;
 use serde_json::{Map, Value, json};
 
-use super::stat::{ConnectionRow, LoginCounts, UnitRow};
+use super::stat::{ConnectionRow, LoginCounts, StoreRow, UnitRow};
 use super::text::device_type_word;
 use super::{
     AccountsReport, AclReport, ConnectionReport, DriverReport, ParametersReport, Reply, Report,
@@ -43,9 +43,13 @@ pub fn report(report: &Report) -> Value {
         Report::Secret { user, same } => json!({ "user": user, "same_secret": same }),
         Report::Sessions(reports) => json!({ "sessions": list(reports, session) }),
         Report::Units(reports) => json!({ "units": list(reports, unit) }),
-        Report::UnitCounts(rows) => json!({ "unit_counters": list(rows, unit_counters) }),
-        Report::SystemCounts(rows, logins, admission) => json!({
+        Report::UnitCounts(rows, stores) => json!({
             "unit_counters": list(rows, unit_counters),
+            "store_counters": list(stores, store_counters),
+        }),
+        Report::SystemCounts(rows, stores, logins, admission) => json!({
+            "unit_counters": list(rows, unit_counters),
+            "store_counters": list(stores, store_counters),
             "login_counters": login_counters(logins),
             "admission_counters": admission_counters(admission),
         }),
@@ -232,6 +236,7 @@ fn unit(report: &UnitReport) -> Value {
         "optimal_xfer_gran_blocks": set(UnitParameter::OptimalXferGran),
         "optimal_xfer_len_blocks": set(UnitParameter::OptimalXferLen),
         "lost_writes": report.lost_writes,
+        "unreachable_seconds": report.unreachable_seconds,
         "backing_store": {
             "type": store.kind,
             "path": has_medium.then_some(&store.path),
@@ -271,6 +276,10 @@ fn unit_counters(row: &UnitRow) -> Value {
         "write_done": moved(write_done),
         "errors": errors,
     })
+}
+
+fn store_counters(row: &StoreRow) -> Value {
+    json!({ "tid": row.tid, "lun": row.lun, "losses": row.losses })
 }
 
 fn login_counters(counts: &LoginCounts) -> Value {

@@ -11,6 +11,7 @@ pub mod text;
 pub use encode::encode;
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use iscsi_proto::ids::Isid;
 use iscsi_proto::params::{ConnectionParams, SessionParams};
@@ -30,7 +31,7 @@ use crate::model::{DriverState, Isns, Model};
 use super::admission::AdmissionCounts;
 use super::error::ControlError;
 use super::request::{Driver, State};
-use stat::{ConnectionRow, LoginCounts, UnitRow};
+use stat::{ConnectionRow, LoginCounts, StoreRow, UnitRow};
 
 /// The answer to a request: a report or a refusal.
 pub type Reply = Result<Report, ControlError>;
@@ -64,9 +65,9 @@ pub enum Report {
     /// `logicalunit show`, by number; tgt's tgtadm does not have it.
     Units(Vec<UnitReport>),
     /// `stat` of target and logical unit.
-    UnitCounts(Vec<UnitRow>),
+    UnitCounts(Vec<UnitRow>, Vec<StoreRow>),
     /// `stat` of the system; only the JSON form has the logins and the connections that are not part of a normal session.
-    SystemCounts(Vec<UnitRow>, LoginCounts, AdmissionCounts),
+    SystemCounts(Vec<UnitRow>, Vec<StoreRow>, LoginCounts, AdmissionCounts),
     /// `session stat`: its units, its connections.
     SessionCounts(Vec<UnitRow>, Vec<ConnectionRow>),
     /// `conn stat`.
@@ -192,6 +193,8 @@ pub struct UnitReport {
     pub removal_prevented: bool,
     /// Its store lost writes that were acknowledged.
     pub lost_writes: bool,
+    /// For how many seconds its store could not be reached; `None`: it can be.
+    pub unreachable_seconds: Option<u64>,
     /// How its store was opened; the path is empty where there is no medium.
     pub store: StoreSpec,
 }
@@ -253,7 +256,7 @@ fn accounts(bound: &BoundAccounts) -> AccountsReport {
 
 /// One target of `target show`.
 #[must_use]
-pub fn target(target: &Target, sessions: &SessionDirectory) -> TargetReport {
+pub fn target(target: &Target, sessions: &SessionDirectory, now: Instant) -> TargetReport {
     TargetReport {
         tid: target.tid.number(),
         name: target.name.clone(),
@@ -262,7 +265,7 @@ pub fn target(target: &Target, sessions: &SessionDirectory) -> TargetReport {
         loops: target.loops,
         parameters: parameters(target),
         sessions: sessions.of_target(target.tid).filter(|session| !session.pending).map(session).collect(),
-        units: target.units.iter().map(|(lun, entry)| unit(*lun, entry)).collect(),
+        units: target.units.iter().map(|(lun, entry)| unit(*lun, entry, now)).collect(),
         accounts: accounts(&target.accounts),
         acl: AclReport {
             matching: target.acl.matching(),
@@ -320,9 +323,10 @@ fn connection(connection: &Connection) -> ConnectionReport {
 
 /// A unit in `target show`.
 #[must_use]
-pub fn unit(lun: Lun, entry: &TargetUnit) -> UnitReport {
+pub fn unit(lun: Lun, entry: &TargetUnit, now: Instant) -> UnitReport {
     let store = entry.unit.store();
     let geometry = store.as_ref().map(|store| store.geometry());
+    let unreachable_since = entry.unit.reports().reach().unreachable_since;
     UnitReport {
         lun: lun.number(),
         config: entry.unit.config(),
@@ -330,6 +334,7 @@ pub fn unit(lun: Lun, entry: &TargetUnit) -> UnitReport {
         physical_block_len: geometry.map(|geometry| geometry.physical_block_len),
         removal_prevented: entry.unit.removal_prevented(),
         lost_writes: store.is_some_and(|store| store.has_lost_writes()),
+        unreachable_seconds: unreachable_since.map(|since| now.saturating_duration_since(since).as_secs()),
         store: entry.store.clone(),
     }
 }

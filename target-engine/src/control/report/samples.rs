@@ -36,6 +36,7 @@ pub(super) fn unit(lun: u16) -> UnitReport {
         physical_block_len: None,
         removal_prevented: false,
         lost_writes: false,
+        unreachable_seconds: None,
         store,
     }
 }

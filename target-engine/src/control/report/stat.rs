@@ -7,6 +7,7 @@ use scsi_core::lun::Lun;
 
 use crate::model::Tid;
 use crate::model::sessions::{Connection, Session};
+use crate::model::target::Target;
 use crate::stats::{ConnectionCounts, UnitCounts};
 
 /// One row of the table of units: a unit as one session sees it.
@@ -20,6 +21,17 @@ pub struct UnitRow {
     pub sid: u16,
     /// What the session read and wrote.
     pub counts: UnitCounts,
+}
+
+/// The counters of the store of a unit; only the JSON form has them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StoreRow {
+    /// The target's number.
+    pub tid: u32,
+    /// The unit's number.
+    pub lun: u16,
+    /// How often the store has become unreachable.
+    pub losses: u64,
 }
 
 /// One row of the table of connections.
@@ -57,6 +69,15 @@ pub struct LoginCounts {
 pub fn unit(tid: Tid, lun: Lun, session: &Session) -> UnitRow {
     let counts = session.stats.unit(lun).map(|unit| unit.counts()).unwrap_or_default();
     UnitRow { tid: tid.number(), lun: lun.number(), sid: session.tsih.0, counts }
+}
+
+/// The counters of the stores of a target's units, as they are now.
+pub fn stores(target: &Target) -> impl Iterator<Item = StoreRow> + '_ {
+    let with_stores = target.units.iter().filter(|(_, entry)| entry.unit.store().is_some());
+    with_stores.map(|(lun, entry)| {
+        let losses = entry.unit.reports().reach().losses;
+        StoreRow { tid: target.tid.number(), lun: lun.number(), losses }
+    })
 }
 
 /// A connection's counters, as they are now.

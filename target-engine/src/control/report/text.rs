@@ -36,7 +36,7 @@ pub fn report(report: &Report) -> String {
         Report::Secret { user, same } => format!("{user}: {}\n", if *same { "Yes" } else { "No" }),
         Report::Sessions(reports) => connections(reports),
         Report::Units(reports) => units(reports),
-        Report::UnitCounts(rows) | Report::SystemCounts(rows, ..) => stat::units(rows),
+        Report::UnitCounts(rows, _) | Report::SystemCounts(rows, ..) => stat::units(rows),
         Report::SessionCounts(units, connections) => stat::session(units, connections),
         Report::ConnectionCounts(rows) => stat::connections(rows),
     }

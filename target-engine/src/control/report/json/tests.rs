@@ -70,9 +70,20 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("accounts", Report::Accounts(["mike", "fujita"].map(str::to_owned).to_vec())),
         ("secret", Report::Secret { user: "mike".to_owned(), same: true }),
         ("sessions", Report::Sessions(vec![session()])),
-        ("units", Report::Units(vec![unit_sample(0), disk(3)])),
-        ("unit_counters", Report::UnitCounts(vec![unit_row])),
-        ("system_counters", Report::SystemCounts(vec![unit_row], login_counts(), admission_counts())),
+        (
+            "units",
+            Report::Units(vec![unit_sample(0), UnitReport { unreachable_seconds: Some(42), ..disk(3) }]),
+        ),
+        ("unit_counters", Report::UnitCounts(vec![unit_row], vec![StoreRow { tid: 1, lun: 3, losses: 2 }])),
+        (
+            "system_counters",
+            Report::SystemCounts(
+                vec![unit_row],
+                vec![StoreRow { tid: 1, lun: 3, losses: 2 }],
+                login_counts(),
+                admission_counts(),
+            ),
+        ),
         ("session_counters", Report::SessionCounts(vec![unit_row], vec![connection_row])),
         ("connection_counters", Report::ConnectionCounts(vec![connection_row])),
     ]
