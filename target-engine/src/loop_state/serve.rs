@@ -2,11 +2,10 @@
 //! turn.
 
 use super::effect::Effect;
-#[cfg(all(test, feature = "runtime"))]
-use super::stream::Stream;
-use super::stream::{ByteStream, Readiness, Received, StreamIndex};
-use super::{LoopState, share};
+use super::stream::{ByteStream, Readiness, Received, Stream, StreamIndex};
+use super::{LoopState, Resources, share};
 use crate::limits::TRANSMIT_BYTES_LOW;
+use crate::shard::TargetShard;
 
 impl<S: ByteStream, A: Clone> LoopState<S, A> {
     /// Serves a connection that is ready. One that continues what the last turn left is served by
@@ -100,69 +99,74 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         self.handle_events(target);
     }
 
-    /// Sends the responses of a connection, continues its waiting reads, and sends again, up to its share. A connection
-    /// that continues in the next turn is skipped.
+    /// Sends a connection's share of the turn, closes a drained or failed connection, and updates the interest of its
+    /// socket. A connection that continues in the next turn is skipped.
     pub(super) fn flush(&mut self, index: StreamIndex) {
-        let mut alive = true;
-        let mut more = true;
-        let ring_len = self.share.min(TRANSMIT_BYTES_LOW);
-        for _ in 0..self.share / ring_len {
-            let Some(stream) = self.streams.get_mut(index.0).filter(|stream| !stream.unfinished) else {
-                return;
-            };
-            let Some(served) = self.targets.get_mut(stream.target) else { return };
-            let Some(connection) = served.shard.connection(stream.place) else { return };
-            if connection.is_closed() {
-                return;
-            }
-            connection.set_ring_len(ring_len);
-            let sends = !stream.blocked && connection.unsent() > 0;
-            if sends {
-                alive = stream.send(connection, &mut self.resources.pool);
-            }
-            let (blocked, has_reads) = (stream.blocked, connection.has_paused_reads());
-            if sends {
-                served.shard.memory_freed();
-            }
-            if !alive || !has_reads {
-                more = false;
-                break;
-            }
-            more = served.shard.resume_reads(stream.place, &mut self.resources.env());
-            if blocked {
-                more = false;
-                break;
-            }
-        }
-        self.settle(index, alive, more);
-    }
-
-    /// Follows each flush: closes a drained or failed connection, and updates the interest of its socket.
-    fn settle(&mut self, index: StreamIndex, alive: bool, more: bool) {
-        let Some(stream) = self.streams.get_mut(index.0) else { return };
+        let Some(stream) = self.streams.get_mut(index.0).filter(|stream| !stream.unfinished) else { return };
         let Some(served) = self.targets.get_mut(stream.target) else { return };
-        if served.shard.take_submitted() {
+        let shard = &mut served.shard;
+        let Some(Sent { alive, more }) = send_share(stream, shard, self.share, &mut self.resources) else {
+            return;
+        };
+        if shard.take_submitted() {
             self.resources.engines.kick();
         }
-        let Some(connection) = served.shard.connection(stream.place) else { return };
-        let drained = connection.is_drained();
-        if !alive || drained {
-            served.shard.close_connection(stream.place, &mut self.resources.env());
-            return;
+        let Some(connection) = shard.connection(stream.place) else { return };
+        if !alive || connection.is_drained() {
+            return shard.close_connection(stream.place, &mut self.resources.env());
         }
+        let paused = connection.is_receive_paused(&self.resources.pool);
         // No event announces what the last round queued.
-        let unread = connection.has_unread() && !connection.is_receive_paused(&self.resources.pool);
+        let unread = connection.has_unread() && !paused;
         if more || unread || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
             self.unfinished.push_back(index);
         }
-        let state = connection.state();
-        let wanted = stream.wanted(served.shard.is_receive_paused(stream.place, &self.resources.pool), state);
+        let wanted = stream.wanted(paused, connection.state());
         if wanted != stream.watch {
             stream.watch = wanted;
             self.effects.push_back(Effect::Watch(index, wanted));
         }
     }
+}
+
+/// What [`send_share`] has done.
+struct Sent {
+    /// The connection has not failed.
+    alive: bool,
+    /// Reads are left for another turn.
+    more: bool,
+}
+
+/// Sends the responses of a connection, continues its waiting reads, and sends again, up to its share. `None`: it is
+/// closed.
+#[inline]
+fn send_share<S: ByteStream>(
+    stream: &mut Stream<S>,
+    shard: &mut TargetShard,
+    share: usize,
+    resources: &mut Resources,
+) -> Option<Sent> {
+    let ring_len = share.min(TRANSMIT_BYTES_LOW);
+    let mut more = true;
+    for _ in 0..share / ring_len {
+        let connection = shard.connection(stream.place).filter(|connection| !connection.is_closed())?;
+        connection.set_ring_len(ring_len);
+        let sends = !stream.blocked && connection.unsent() > 0;
+        let alive = !sends || stream.send(connection, &mut resources.pool);
+        let has_reads = connection.has_paused_reads();
+        if sends {
+            shard.memory_freed();
+        }
+        if !alive || !has_reads {
+            return Some(Sent { alive, more: false });
+        }
+        more = shard.resume_reads(stream.place, &mut resources.env());
+        if stream.blocked {
+            return Some(Sent { alive, more: false });
+        }
+    }
+    Some(Sent { alive: true, more })
 }
 
 /// For the tests of drivers.

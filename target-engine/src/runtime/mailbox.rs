@@ -80,9 +80,16 @@ impl<T> Mailbox<T> {
 }
 
 impl<T> Inbox<T> {
+    /// Whether no message waits.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.shared.waiting.load(Ordering::Acquire)
+    }
+
     /// Moves all messages to the end of `into`.
     pub fn drain(&mut self, into: &mut Vec<T>) {
-        if !self.shared.waiting.load(Ordering::Acquire) {
+        if self.is_empty() {
             return;
         }
         let mut queue = self.shared.queue.lock();

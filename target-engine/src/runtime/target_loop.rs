@@ -146,7 +146,13 @@ impl DataLoop {
                 self.state.engine_ready(index);
             }
         }
-        self.read_messages();
+        if !self.inbox.is_empty() {
+            self.read_messages();
+        }
+        // They appear with a message, or when a unit's exchanged medium is noticed.
+        if self.engine_events.len() < self.state.engines().len() {
+            self.watch_engines();
+        }
         for at in 0..self.ready.len() {
             let ready = self.ready[at];
             // A message may have closed it, and another connection may have its index.
@@ -196,6 +202,7 @@ impl DataLoop {
         Some(due.saturating_duration_since(Instant::now()))
     }
 
+    #[cold]
     fn read_messages(&mut self) {
         let mut messages = std::mem::take(&mut self.messages);
         self.inbox.drain(&mut messages);
@@ -213,7 +220,6 @@ impl DataLoop {
             self.act();
         }
         self.messages = messages;
-        self.watch_engines();
     }
 
     /// Watches the socket of a connection that has logged in, and hands it over.
@@ -230,6 +236,7 @@ impl DataLoop {
     }
 
     /// Watches new engines, which appear with their first store: their completions must wake the loop.
+    #[cold]
     fn watch_engines(&mut self) {
         while self.engine_events.len() < self.state.engines().len() {
             let index = EngineIndex(self.engine_events.len());
@@ -246,34 +253,39 @@ impl DataLoop {
     }
 
     /// Acts on the effects of the state.
+    #[inline]
     fn act(&mut self) {
         while let Some(effect) = self.state.poll_effect() {
-            match effect {
-                Effect::ToControl(message) => {
-                    if self.control.send_reserved(message).is_err() {
-                        log::debug!("loop {}: the control thread has ended", self.id.0);
-                    }
+            self.act_on(effect);
+        }
+    }
+
+    fn act_on(&mut self, effect: Effect<Socket, Mailbox<LoopMessage>>) {
+        match effect {
+            Effect::ToControl(message) => {
+                if self.control.send_reserved(message).is_err() {
+                    log::debug!("loop {}: the control thread has ended", self.id.0);
                 }
-                Effect::Reset(to, reset) => {
-                    // Reserved: a reset that is not delivered would count as done.
-                    if let Err(LoopMessage::Reset(reset)) = to.send_reserved(LoopMessage::Reset(reset)) {
-                        self.state.reset_done(reset.service, reset.id);
-                    }
-                }
-                Effect::ResetDone(to, service, id) => {
-                    let _ = to.send_reserved(LoopMessage::ResetDone(service, id));
-                }
-                Effect::Watch(index, watch) => self.watch(index, watch),
-                Effect::Close(socket) => {
-                    if let Some(key) = socket.key {
-                        self.poller.deregister(key, &socket);
-                    }
-                    // Shut down first, so that no reset overtakes the last response.
-                    let _ = socket.socket.shutdown(Shutdown::Write);
-                }
-                Effect::FreeHeap => heap::give_back(),
-                Effect::EnginesFailed => self.forget_failed(),
             }
+            Effect::Reset(to, reset) => {
+                // Reserved: a reset that is not delivered would count as done.
+                if let Err(LoopMessage::Reset(reset)) = to.send_reserved(LoopMessage::Reset(reset)) {
+                    self.state.reset_done(reset.service, reset.id);
+                }
+            }
+            Effect::ResetDone(to, service, id) => {
+                let _ = to.send_reserved(LoopMessage::ResetDone(service, id));
+            }
+            Effect::Watch(index, watch) => self.watch(index, watch),
+            Effect::Close(socket) => {
+                if let Some(key) = socket.key {
+                    self.poller.deregister(key, &socket);
+                }
+                // Shut down first, so that no reset overtakes the last response.
+                let _ = socket.socket.shutdown(Shutdown::Write);
+            }
+            Effect::FreeHeap => heap::give_back(),
+            Effect::EnginesFailed => self.forget_failed(),
         }
     }
 
