@@ -46,6 +46,11 @@ impl Algorithm {
     /// All algorithms, strongest first: the default list to offer and to accept.
     pub const ALL: [Self; 4] = [Self::Sha3_256, Self::Sha256, Self::Sha1, Self::Md5];
 
+    /// The algorithm with this number in CHAP_A.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.number() == number)
+    }
+
     /// The number of the algorithm in CHAP_A.
     pub fn number(self) -> u8 {
         self as u8
@@ -280,6 +285,16 @@ mod tests {
 
     fn challenge() -> Challenge {
         Challenge::new(IDENTIFIER, (0..16).collect()).unwrap()
+    }
+
+    #[test]
+    fn algorithms_have_the_numbers_of_chap_a() {
+        let numbers = [(5, Some(Algorithm::Md5)), (6, Some(Algorithm::Sha1)), (7, Some(Algorithm::Sha256))];
+        for (number, algorithm) in
+            numbers.into_iter().chain([(8, Some(Algorithm::Sha3_256)), (4, None), (9, None)])
+        {
+            assert_eq!(Algorithm::from_number(number), algorithm, "{number}");
+        }
     }
 
     #[test]
