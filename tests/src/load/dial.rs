@@ -48,6 +48,8 @@ pub struct InitiatorPort {
     pub from: Option<IpAddr>,
     /// Size of the socket's receive buffer in bytes; `None`: as the system sets it.
     pub receive_buffer: Option<usize>,
+    /// Size of the socket's send buffer in bytes; `None`: as the system sets it.
+    pub send_buffer: Option<usize>,
     /// Most time to wait for one response.
     pub timeout: Duration,
 }
@@ -61,7 +63,7 @@ impl InitiatorPort {
     /// A port that connects from any address.
     #[must_use]
     pub fn new(name: String, number: u32) -> Self {
-        Self { name, number, from: None, receive_buffer: None, timeout: RESPONSE_TIMEOUT }
+        Self { name, number, from: None, receive_buffer: None, send_buffer: None, timeout: RESPONSE_TIMEOUT }
     }
 
     /// Connects to a portal.
@@ -76,6 +78,9 @@ impl InitiatorPort {
         }
         if let Some(len) = self.receive_buffer {
             sockopt::set_socket_recv_buffer_size(&socket, len)?;
+        }
+        if let Some(len) = self.send_buffer {
+            sockopt::set_socket_send_buffer_size(&socket, len)?;
         }
         rustix::net::connect(&socket, &portal)?;
         let socket = TcpStream::from(socket);

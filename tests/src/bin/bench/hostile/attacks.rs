@@ -29,6 +29,8 @@ pub(super) struct Attack {
     /// The connections send nothing after they have begun, so the daemon must be idle without the victim.
     pub(super) holds: bool,
     pub(super) needs: Needs,
+    /// Loops of the target.
+    pub(super) loops: usize,
 }
 
 /// What the daemon is configured with besides the usual.
@@ -73,6 +75,7 @@ const FLOOD: Attack = Attack {
     honest: READS,
     holds: false,
     needs: Needs::Nothing,
+    loops: 1,
 };
 const HELD: Attack = Attack { honest: Honest::Idle(0), holds: true, ..FLOOD };
 
@@ -95,6 +98,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack { name: "abort", what: "16 sessions, ABORT TASK", open: aborts, ..FLOOD },
     Attack { name: "full-status", what: "16 sessions, READ FULL STATUS with 256 registrants", connections: REGISTRANTS, open: full_statuses, ..FLOOD },
     Attack { name: "unread-status", what: "the same, not read", connections: REGISTRANTS, open: unread_statuses, ..FLOOD },
+    Attack { name: "inquiry-loops", what: "as inquiry, the target on two loops", open: inquiries, loops: 2, ..FLOOD },
+    Attack { name: "abort-loops", what: "as abort, the target on two loops", open: aborts, loops: 2, ..FLOOD },
+    Attack { name: "full-status-loops", what: "as full-status, the target on two loops", connections: REGISTRANTS, open: full_statuses, loops: 2, ..FLOOD },
     Attack { name: "restarts", what: "4 sessions that start 128 direct reads of 8 MiB and close", connections: 4, threads: 4, open: restarts, honest: Honest::Reads { sessions: 4, transfer_len: 1 << 20, depth: 8 }, ..FLOOD },
     Attack { name: "proofs", what: "16 logins at a time with a wrong proof", threads: FLOODERS, open: proofs, honest: Honest::Idle(0), ..FLOOD },
     Attack { name: "accounts", what: "the same, at a target with 4000 accounts", threads: FLOODERS, open: proofs, honest: Honest::Idle(0), needs: Needs::Accounts, ..FLOOD },

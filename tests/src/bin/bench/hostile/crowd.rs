@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use rustix::process::setpriority_process;
 use tgt_tests::load::{InitiatorPort, LoadError};
 
 use super::Field;
 use super::attacks::Attack;
+use super::priority::be_idle;
 
-/// Niceness of everything beside the victim, so that the victim and the new logins do not wait for a CPU of the generator.
-pub(super) const CROWD_NICENESS: i32 = 10;
+/// Send buffer of an attacking connection in bytes: memory and time of the generator are not those of the daemon.
+const SEND_BUFFER: usize = 64 << 10;
 /// How long a thread sleeps when none of its connections can go on.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Most time until every connection was tried once.
@@ -43,7 +43,12 @@ impl Place<'_> {
     pub(super) fn port_named(&self, name: &str) -> InitiatorPort {
         let name = format!("iqn.2001-04.com.example:{name}");
         let port = InitiatorPort::new(name, self.number as u32);
-        InitiatorPort { from: Some(self.from), timeout: RESPONSE_TIMEOUT, ..port }
+        InitiatorPort {
+            from: Some(self.from),
+            send_buffer: Some(SEND_BUFFER),
+            timeout: RESPONSE_TIMEOUT,
+            ..port
+        }
     }
 }
 
@@ -136,7 +141,7 @@ impl<'a> Crowd<'a> {
     }
 
     fn run(&self, thread: usize) {
-        be_nice();
+        be_idle();
         let mut scratch = vec![0; RECEIVE_LEN];
         let numbers = (thread..self.connections).step_by(self.attack.threads);
         let mut scripts: Vec<(usize, bool, Option<Script>)> =
@@ -172,12 +177,6 @@ impl<'a> Crowd<'a> {
         let place = Place { field: self.field, number, from, name: self.attack.name };
         (self.attack.open)(place)
     }
-}
-
-/// Gives the calling thread a lower priority than the victim's.
-pub(super) fn be_nice() {
-    // With a higher niceness already, it stays as it is.
-    let _ = setpriority_process(None, CROWD_NICENESS);
 }
 
 /// Local addresses of the connections of an attack.

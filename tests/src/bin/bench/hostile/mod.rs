@@ -5,6 +5,7 @@
 
 mod attacks;
 mod crowd;
+mod priority;
 mod report;
 mod soak;
 
@@ -54,6 +55,12 @@ const LOGIN_PAUSE: Duration = Duration::from_millis(20);
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time over which the CPU time of a daemon with silent attackers is measured.
 const IDLE_TIME: Duration = Duration::from_millis(500);
+/// Time within which the daemon gives memory back when the attackers have gone.
+const SETTLE_TIME: Duration = Duration::from_secs(60);
+/// Resident memory that the daemon may keep of an attack, in bytes.
+const KEPT_MAX: u64 = 16 << 20;
+/// Time between two looks at the memory of the daemon.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Open files that the largest attack needs.
 const FILES: u64 = 18_000;
 
@@ -113,7 +120,7 @@ pub(super) fn run(options: &Options, start: Start<'_>, site: &Site) -> Result<()
     raise_file_limit()?;
     let bounds = Bounds { rss_max: options.rss_max << 20 };
     if let Some(minutes) = options.soak {
-        let field = Field::new(start, site, Needs::Targets)?;
+        let field = Field::new(start, site, Needs::Targets, 1)?;
         let time = Duration::try_from_secs_f64(minutes * 60.0)?;
         return soak::run(&field, &attacks, time, &bounds);
     }
@@ -122,7 +129,7 @@ pub(super) fn run(options: &Options, start: Start<'_>, site: &Site) -> Result<()
         eprintln!("{}: {}", attack.name, attack.what);
         let mut best: Option<Row> = None;
         for _ in 0..options.tries {
-            let field = Field::new(start, site, attack.needs)?;
+            let field = Field::new(start, site, attack.needs, attack.loops)?;
             let row = measure(&field, attack, options)?;
             eprintln!("  {}", row.summary(&bounds));
             let faults = row.faults(&bounds).len();
@@ -152,7 +159,12 @@ fn raise_file_limit() -> io::Result<()> {
 }
 
 impl Field {
-    fn new((programs, cpus): Start<'_>, site: &Site, needs: Needs) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        (programs, cpus): Start<'_>,
+        site: &Site,
+        needs: Needs,
+        loops: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let peer = Peer::start(programs.clone(), site)?;
         let plan = peer.plan(&VICTIM);
         let unit = plan.units[0].clone();
@@ -165,6 +177,9 @@ impl Field {
             redirecting: target_name(REDIRECTING_TID),
             peer,
         };
+        if loops > 1 {
+            field.set_loops(loops)?;
+        }
         field.add_direct_unit(site.image(Backing::File, 0))?;
         field.add_chap_target()?;
         field.add_redirecting_target()?;
@@ -190,6 +205,13 @@ impl Field {
         self.ask(Mode::Target, Op::New, &header, &name)?;
         let all = Strings { initiator_address: Some("ALL".to_owned()), ..Strings::default() };
         self.ask(Mode::Target, Op::Bind, &header, &all)
+    }
+
+    /// Has several loops serve the target of the victim.
+    fn set_loops(&self, loops: usize) -> io::Result<()> {
+        let header = RequestHeader { tid: self.peer.tid_of(VICTIM.backing, 0), ..RequestHeader::default() };
+        let name = Some(("loops".to_owned(), Some(loops.to_string())));
+        self.ask(Mode::Target, Op::Update, &header, &Strings { name, ..Strings::default() })
     }
 
     fn add_direct_unit(&self, image: PathBuf) -> Result<(), Box<dyn Error>> {
@@ -239,6 +261,23 @@ impl Field {
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         Ok(kib.ok_or(io::ErrorKind::InvalidData)? << 10)
     }
+
+    /// The resident memory in bytes.
+    fn resident(&self) -> u64 {
+        process_cost(&[self.peer.process()]).resident
+    }
+
+    /// Bytes of resident memory beyond those `before` that are left when nobody has been there for a while.
+    fn kept(&self, before: u64) -> u64 {
+        let begin = Instant::now();
+        loop {
+            let kept = self.resident().saturating_sub(before);
+            if kept <= KEPT_MAX || begin.elapsed() > SETTLE_TIME {
+                return kept;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
 }
 
 fn target_name(tid: i32) -> String {
@@ -250,21 +289,25 @@ fn measure(field: &Field, attack: &'static Attack, options: &Options) -> Result<
     let plan = field.victim(options);
     let honest = beside_honest(field, attack.honest, &plan)?;
     field.reset_peak()?;
+    let resident = field.resident();
     let victim = Generator::log_in(&plan)?;
     let over = AtomicBool::new(false);
     let crowd = Crowd::new(field, attack, attack.connections, &over);
-    let (outcome, logins, idle_cores) = thread::scope(|scope| {
+    let (outcome, delay, logins, idle_cores) = thread::scope(|scope| {
         let logins = scope.spawn(|| log_in_repeatedly(field, &over));
         crowd.spawn(scope);
         crowd.wait_until_tried();
+        let (before, begin) = (priority::delay(), Instant::now());
         let outcome = victim.run();
+        let delay = (priority::delay() - before).as_secs_f64() / begin.elapsed().as_secs_f64();
         let idle_cores = attack.holds.then(|| cores_while_idle(field));
         over.store(true, Ordering::Relaxed);
-        (outcome, logins.join(), idle_cores)
+        (outcome, delay, logins.join(), idle_cores)
     });
     let logins = logins.map_err(|_| "the thread of new initiators panicked")?;
     let outcome = outcome.map_err(|error| error.to_string());
-    Ok(Row { attack, honest, outcome, logins, idle_cores, peak: field.peak()? })
+    let (peak, kept) = (field.peak()?, field.kept(resident));
+    Ok(Row { attack, honest, outcome, delay, logins, idle_cores, peak, kept })
 }
 
 /// The victim's outcome beside honest sessions, while new initiators log in.
@@ -280,7 +323,7 @@ fn beside_honest(field: &Field, honest: Honest, plan: &Plan) -> Result<Outcome, 
     let peers = Generator::log_in(&peers)?;
     thread::scope(|scope| {
         scope.spawn(|| {
-            crowd::be_nice();
+            priority::be_idle();
             if let Err(error) = peers.run_until(&over) {
                 eprintln!("  honest sessions: {error}");
             }

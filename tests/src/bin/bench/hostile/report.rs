@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tgt_tests::load::Outcome;
 
-use super::Logins;
 use super::attacks::Attack;
+use super::{KEPT_MAX, Logins};
 
 /// Most time of a new login.
 pub(super) const LOGIN_MAX: Duration = Duration::from_secs(1);
@@ -16,6 +16,8 @@ const RATE_MIN: f64 = 0.5;
 const P99_MAX: Duration = Duration::from_millis(20);
 /// Most CPUs that the daemon uses while attackers are silent and nobody else is there.
 const IDLE_CORES_MAX: f64 = 0.2;
+/// Largest [`Row::delay`]: beyond it the row measures the generator.
+const DELAY_MAX: f64 = 0.3;
 
 /// Bounds that the caller chooses.
 pub(super) struct Bounds {
@@ -30,10 +32,14 @@ pub(super) struct Row {
     pub(super) honest: Outcome,
     /// The victim beside the attackers, or why one of its commands failed.
     pub(super) outcome: Result<Outcome, String>,
+    /// The part of the time that the victim was ready to run and had no CPU, beside the attackers.
+    pub(super) delay: f64,
     pub(super) logins: Logins,
     pub(super) idle_cores: Option<f64>,
     /// Largest resident memory of the daemon in bytes.
     pub(super) peak: u64,
+    /// Bytes of resident memory that the daemon has kept when the attackers have gone.
+    pub(super) kept: u64,
 }
 
 impl Row {
@@ -66,8 +72,14 @@ impl Row {
         if self.peak > bounds.rss_max {
             faults.push(format!("RSS {} MiB", self.peak >> 20));
         }
+        if self.kept > KEPT_MAX {
+            faults.push(format!("{} MiB kept", self.kept >> 20));
+        }
         if self.idle_cores.is_some_and(|cores| cores > IDLE_CORES_MAX) {
             faults.push("not idle".to_owned());
+        }
+        if self.delay > DELAY_MAX {
+            faults.push(format!("the generator waits, {:.0} %", self.delay * 100.0));
         }
         faults
     }
@@ -95,8 +107,8 @@ pub(super) fn markdown(rows: &[Row], bounds: &Bounds) -> String {
         "Bounds: a new login within {} ms, {:.0} % of the rate beside honest sessions, p99 below {} ms, resident memory \
          below {} MiB.\n\n\
          | attack | what | new login p50 ms | max ms | failed | rate % | p99 ms | beside honest p99 ms | idle CPU % \
-         | peak RSS MiB | breaks |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
+         | peak RSS MiB | kept MiB | breaks |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
         LOGIN_MAX.as_millis(),
         RATE_MIN * 100.0,
         P99_MAX.as_millis(),
@@ -117,7 +129,7 @@ fn line(row: &Row, bounds: &Bounds) -> String {
         Err(_) => ("0".to_owned(), "-".to_owned()),
     };
     format!(
-        "| {} | {} | {:.1} | {:.0} | {} of {} | {rate} | {p99} | {:.2} | {} | {} | {} |",
+        "| {} | {} | {:.1} | {:.0} | {} of {} | {rate} | {p99} | {:.2} | {} | {} | {} | {} |",
         attack.name,
         attack.what,
         ms(logins.times.percentile(0.5)),
@@ -127,6 +139,7 @@ fn line(row: &Row, bounds: &Bounds) -> String {
         ms(honest.latency.percentile(0.99)),
         row.idle_cores.map_or("-".to_owned(), percent),
         row.peak >> 20,
+        row.kept >> 20,
         row.faults(bounds).join("; "),
     )
 }
@@ -168,9 +181,11 @@ mod tests {
             attack: &ATTACKS[0],
             honest: fast,
             outcome: beside,
+            delay: 0.1,
             logins,
             idle_cores: Some(0.0),
             peak: 1 << 20,
+            kept: 0,
         }
     }
 
@@ -186,7 +201,9 @@ mod tests {
             Row { outcome: Ok(outcome(600, Duration::from_millis(30))), ..row() },
             Row { outcome: Err("TASK SET FULL".to_owned()), ..row() },
             Row { peak: 600 << 20, ..row() },
+            Row { kept: 100 << 20, ..row() },
             Row { idle_cores: Some(1.0), ..row() },
+            Row { delay: 0.5, ..row() },
         ];
         for row in &rows {
             assert_eq!(row.faults(&BOUNDS).len(), 1, "{}", row.summary(&BOUNDS));
@@ -198,6 +215,6 @@ mod tests {
     fn lines_have_as_many_cells_as_the_heading() {
         let text = markdown(&[row()], &BOUNDS);
         let cells: Vec<_> = text.lines().skip(2).map(|line| line.matches('|').count()).collect();
-        assert_eq!(cells, [12; 3]);
+        assert_eq!(cells, [13; 3]);
     }
 }
