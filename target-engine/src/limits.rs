@@ -436,6 +436,11 @@ pub const END_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the final replies and the loops may take after [`END_GRACE`].
 ///
+/// How long a redirect command counts as running at least, so that few are started in a second.
+///
+/// Hit by: any peer. Scope: redirect command. Over it: see [`REDIRECTS_MAX`]. Seen: nowhere.
+pub const REDIRECT_TIME_MIN: Duration = Duration::from_millis(20);
+
 /// Hit by: operator. Scope: daemon. Over it: the replies are lost. Seen: nowhere.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 

@@ -169,12 +169,13 @@ impl Control {
     /// Returns when [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.pending.next_deadline()
+        self.pending.next_deadline().into_iter().chain(self.redirects.next_deadline()).min()
     }
 
-    /// Replies to the clients whose reply is due.
+    /// Replies to the clients whose reply is due, and runs redirect commands whose time has come.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut dyn Outside) {
         self.reply_overdue(&mut Env { now, out });
+        self.run_waiting_redirects(&mut Env { now, out });
     }
 
     /// Forgets a client: it takes no reply any more. What it asked for goes on.

@@ -1,7 +1,7 @@
 //! Login redirection (RFC 7143 13.8): to a fixed address, or to the one that a command prints.
 //!
-//! The command runs before access is checked, as in tgt, so any peer can cause it: few run at a time, one for each address,
-//! and other logins wait.
+//! The command runs before access is checked, as in tgt, so any peer can cause it: few run at a time and in a second, one for
+//! each address, and other logins wait.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,6 +32,7 @@ impl Control {
             target_name: target.name.clone(),
             initiator: peer.ip().to_canonical(),
         };
+        self.run_waiting_redirects(env);
         let waiting = &mut self.redirects.waiting;
         if waiting.len() >= LOGINS_MAX {
             // Logins that have ended do not need theirs any more.
@@ -41,7 +42,7 @@ impl Control {
             return Some(busy());
         }
         let redirecting = Redirecting { login, question, peer };
-        if self.redirects.has_room(network(peer.ip())) {
+        if self.redirects.has_room(network(peer.ip()), env.now) {
             return self.run_redirect(redirecting, command, env);
         }
         self.redirects.waiting.push_back((redirecting, command));
@@ -62,14 +63,13 @@ impl Control {
             self.pending.take(ticket);
             return Some(busy());
         }
-        self.redirects.running.push(address);
+        self.redirects.begin(address, env.now);
         None
     }
 
-    /// Runs the commands of logins that waited for the one of this peer.
-    fn redirect_ended(&mut self, peer: IpAddr, env: &mut Env<'_>) {
-        self.redirects.running.retain(|running| *running != network(peer));
-        while let Some((redirecting, command)) = self.redirects.next() {
+    /// Runs the commands of logins that waited, as far as there is room.
+    pub(super) fn run_waiting_redirects(&mut self, env: &mut Env<'_>) {
+        while let Some((redirecting, command)) = self.redirects.next(env.now) {
             let login = redirecting.login;
             if env.out.is_login_waiting(login)
                 && let Some(answer) = self.run_redirect(redirecting, command, env)
@@ -98,7 +98,8 @@ impl Control {
             Err(why) => Answer::Refuse(Refusal::because(LoginStatus::TargetError, why)),
         };
         env.out.answer_login(login, answer);
-        self.redirect_ended(peer.ip(), env);
+        self.redirects.end(network(peer.ip()));
+        self.run_waiting_redirects(env);
     }
 }
 

@@ -6,7 +6,7 @@ use iscsi_proto::name::IscsiName;
 
 use super::*;
 use crate::iscsi::login::{Question, SessionType, TargetQuestion};
-use crate::limits::{LOGINS_MAX, REDIRECTS_MAX};
+use crate::limits::{LOGINS_MAX, REDIRECT_TIME_MIN, REDIRECTS_MAX};
 
 /// A bench with a target that redirects by a command, and the commands that run.
 struct Redirecting {
@@ -52,13 +52,24 @@ impl Redirecting {
         }
     }
 
-    /// The first command ends; returns the login that it was for.
+    /// The first command has taken its time and ends; returns the login that it was for.
     fn end_first(&mut self) -> LoginId {
+        self.bench.now += REDIRECT_TIME_MIN;
+        self.end_first_now()
+    }
+
+    fn end_first_now(&mut self) -> LoginId {
         let (ticket, _) = self.running.remove(0);
         let done = JobDone::Redirected(ticket, Ok("10.0.0.9:3260:Temporary".to_owned()));
         self.bench.control.job_done(done, self.bench.now, &mut self.bench.out);
         self.take_jobs();
         self.bench.out.answers.remove(0).0
+    }
+
+    fn time_passes(&mut self, time: Duration) {
+        self.bench.now += time;
+        self.bench.control.handle_timeout(self.bench.now, &mut self.bench.out);
+        self.take_jobs();
     }
 
     fn running(&self) -> Vec<&str> {
@@ -84,6 +95,25 @@ fn few_commands_run_and_one_of_each_address() {
     let ended: Vec<_> = (0..7).map(|_| redirecting.end_first()).collect();
     assert_eq!(ended, [4, 6, 7, 2, 5, 8, 3].map(LoginId), "every login is answered");
     assert!(redirecting.running.is_empty() && redirecting.bench.control.pending.works().count() == 0);
+}
+
+#[test]
+fn commands_that_end_at_once_are_not_started_one_after_the_other() {
+    let mut redirecting = Redirecting::new();
+    for address in ["10.0.0.5", "10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9"] {
+        assert!(redirecting.log_in(address).1.is_none());
+    }
+    let begun = redirecting.bench.now;
+    for _ in 0..REDIRECTS_MAX {
+        redirecting.end_first_now();
+    }
+    assert!(redirecting.running.is_empty());
+    assert!(redirecting.log_in("10.0.0.10").1.is_none() && redirecting.running.is_empty());
+    assert_eq!(redirecting.bench.control.next_deadline(), Some(begun + REDIRECT_TIME_MIN));
+    redirecting.time_passes(REDIRECT_TIME_MIN - Duration::from_millis(1));
+    assert!(redirecting.running.is_empty());
+    redirecting.time_passes(Duration::from_millis(1));
+    assert_eq!(redirecting.running(), ["10.0.0.5", "10.0.0.9", "10.0.0.10"]);
 }
 
 #[test]
