@@ -36,6 +36,10 @@ use crate::warnings::Warnings;
 /// The minimum time between two checks of all timeouts.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
+/// Unfinished connections that continue in one turn: as many as have a share of it. Further ones continue in the next turns,
+/// so that connections with little to do are not behind all that have much.
+const CONTINUING_MAX: usize = TURN_BYTES_MAX / SHARE_LEN_MIN;
+
 /// Bytes that each of this many connections may receive in a turn, and send.
 fn share(connections: usize) -> usize {
     let fair = TURN_BYTES_MAX / connections.max(1);
@@ -150,7 +154,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     pub fn begin_turn(&mut self, now: Instant, ready: impl Iterator<Item = StreamIndex>) {
         self.resources.now = now;
         self.commands = 0;
-        self.continuing = self.unfinished.len();
+        self.continuing = self.unfinished.len().min(CONTINUING_MAX);
         let alone = |index: &StreamIndex| self.streams.get(index.0).is_some_and(|stream| !stream.unfinished);
         self.share = share(ready.filter(alone).count() + self.continuing);
     }

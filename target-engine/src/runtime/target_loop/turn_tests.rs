@@ -125,7 +125,7 @@ fn loop_with(store: Zeroes) -> (DataLoop, UnixStream) {
 
 /// The same with several sessions.
 fn loop_with_sessions(store: Zeroes, sessions: u16) -> (DataLoop, Vec<UnixStream>) {
-    let (own, inbox) = mailbox(64).unwrap();
+    let (own, inbox) = mailbox(2 + usize::from(sessions)).unwrap();
     let (control, _) = mailbox(8).unwrap();
     let poller = poller_of(&inbox).unwrap();
     let mut data_loop = DataLoop::new(LoopId(1), inbox, own.clone(), control, poller);
@@ -388,4 +388,22 @@ fn reads_that_a_turn_submits_are_bounded() {
         }
     }
     assert_eq!(before, 4 * 6 * 32, "all are done");
+}
+
+#[test]
+fn connection_with_little_to_do_waits_for_a_mebibyte_of_others() {
+    const SESSIONS: usize = 65;
+    let (mut data_loop, mut sockets) = loop_with_sessions(Zeroes::default(), SESSIONS as u16);
+    for socket in &mut sockets[1..] {
+        send_nops(socket, 2000, 0);
+    }
+    // All that have become ready are served once.
+    assert!(data_loop.turn());
+    let most = crate::limits::TURN_BYTES_MAX / crate::limits::PDU_COST;
+    for number in 1..=32 {
+        send(&mut sockets[0], number, &[0], 0);
+        assert!(data_loop.turn());
+        assert!(read_all(&mut sockets[0]) > 0, "it is served in each turn");
+        assert!((2..=most + 1).contains(&data_loop.state.commands()), "{}", data_loop.state.commands());
+    }
 }
