@@ -209,6 +209,18 @@ pub const DISCOVERY_TRANSMIT_BYTES_MAX: usize = 16 * 1024;
 /// Hit by: any peer. Scope: discovery session. Over it: responses wait until it has read. Seen: nowhere.
 pub const DISCOVERY_SEND_BUFFER_LEN: usize = 64 * 1024;
 
+/// The unsent bytes in the kernel's send buffer of a connection from which on it takes no more. Bytes under way to the peer
+/// do not count, so that the buffer still grows with the bandwidth and the delay of the network.
+///
+/// Hit by: any peer. Scope: connection. Over it: responses wait until it has read. Seen: nowhere.
+pub const UNSENT_LEN_MAX: u32 = 64 * 1024;
+
+/// Connections of sessions without [`UNSENT_LEN_MAX`], those that come while there are so few: the kernel's bound
+/// (`net.ipv4.tcp_wmem`) lets one connection use a fast network alone.
+///
+/// Hit by: initiator. Scope: daemon. Over it: see [`UNSENT_LEN_MAX`]. Seen: nowhere.
+pub const UNSENT_FREE_CONNECTIONS: usize = 16;
+
 /// Requests of discovery sessions handled in one turn of the control loop, one of each session: logins are served in each
 /// turn.
 ///
@@ -424,6 +436,11 @@ pub const REDIRECT_TIME: Duration = Duration::from_millis(100);
 /// wait it is refused with 0301, service unavailable. Seen: log.
 pub const REDIRECTS_MAX: usize = 4;
 
+/// How long a redirect command counts as running at least, so that few are started in a second.
+///
+/// Hit by: any peer. Scope: redirect command. Over it: see [`REDIRECTS_MAX`]. Seen: nowhere.
+pub const REDIRECT_TIME_MIN: Duration = Duration::from_millis(20);
+
 /// Bytes of a redirect command's answer.
 ///
 /// Hit by: store. Scope: redirect command. Over it: the rest is not read. Seen: log, if the answer is not valid.
@@ -436,11 +453,6 @@ pub const END_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the final replies and the loops may take after [`END_GRACE`].
 ///
-/// How long a redirect command counts as running at least, so that few are started in a second.
-///
-/// Hit by: any peer. Scope: redirect command. Over it: see [`REDIRECTS_MAX`]. Seen: nowhere.
-pub const REDIRECT_TIME_MIN: Duration = Duration::from_millis(20);
-
 /// Hit by: operator. Scope: daemon. Over it: the replies are lost. Seen: nowhere.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 

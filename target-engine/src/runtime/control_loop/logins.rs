@@ -14,7 +14,7 @@ use super::net::{interest, is_temporary, network};
 use super::world::{ControlLoop, Source, World};
 use crate::control::messages::{Addresses, Attach, LoginId};
 use crate::iscsi::login::{CloseReason, LoggedIn, Login, LoginConfig};
-use crate::limits::{DISCOVERY_REQUESTS_PER_TURN, DISCOVERY_SEND_BUFFER_LEN};
+use crate::limits::{DISCOVERY_REQUESTS_PER_TURN, DISCOVERY_SEND_BUFFER_LEN, UNSENT_FREE_CONNECTIONS};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::message::LoopMessage;
 use crate::runtime::poller::{Interest, Ready};
@@ -225,6 +225,10 @@ impl ControlLoop {
     fn hand_over(&mut self, id: LoginId, entry: LoginEntry, logged_in: Box<LoggedIn>, now: Instant) {
         let (peer, local) = (entry.peer, entry.local);
         let addresses = Addresses { peer, local };
+        if self.control.sessions().connections() < UNSENT_FREE_CONNECTIONS {
+            // 0 is the kernel's default. A failure leaves the bound.
+            let _ = SockRef::from(&entry.socket).set_tcp_notsent_lowat(0);
+        }
         self.world.logins.insert(id, entry);
         let names = logged_in.names();
         if let Err(refused) = self.control.attach(id, logged_in, addresses, &mut self.world) {

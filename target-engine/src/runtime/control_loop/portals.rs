@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::net::{interest, is_rejected};
 use super::world::{ControlLoop, Listener, Source, World, open_spare};
-use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
+use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, UNSENT_LEN_MAX};
 use crate::model::PortalId;
 use crate::model::state::State;
 use crate::runtime::poller::{Interest, take_urgent_data};
@@ -120,14 +120,36 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Sets the options that tgt sets: no delay, and keepalive to detect dead peers.
+/// Sets the options that tgt sets: no delay, and keepalive to detect dead peers. Bounds the memory that the kernel holds for
+/// a peer that does not read.
 fn set_options(socket: &TcpStream) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     take_urgent_data(socket)?;
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_LEN_MAX)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1800))
         .with_interval(Duration::from_secs(300))
         .with_retries(6);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn kernel_takes_little_for_a_peer_that_does_not_read() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let theirs = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        theirs.set_recv_buffer_size(4096).unwrap();
+        theirs.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let (mut ours, _) = listener.accept().unwrap();
+        set_options(&ours).unwrap();
+        let block = vec![0; UNSENT_LEN_MAX as usize / 4];
+        let taken: usize = std::iter::from_fn(|| ours.write(&block).ok()).sum();
+        assert!(taken <= 4 * UNSENT_LEN_MAX as usize, "{taken}");
+    }
 }
