@@ -1,11 +1,14 @@
-//! A store in memory that completes operations as configured: inline or later, reordered, failing, or never.
+//! A store in memory that completes operations as configured: inline or later, reordered, failing, or never; and that
+//! reports what a store behind a network does.
 
-use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, eventfd};
 use scsi_core::store::{
     Backstore, Block, BlockOp, Capabilities, Completed, Completion, Engines, Geometry, InlineOp, IoEngine,
-    IoError, IoTag, Now, Port, Slot,
+    IoError, IoTag, Notice, Now, Port, Slot,
 };
 
 use crate::random::Random;
@@ -27,11 +30,20 @@ pub struct Behaviour {
     pub hang: u32,
     /// Operations that hang cannot be cancelled either.
     pub uncancellable: bool,
+    /// The time from the submission of an operation to its completion.
+    pub latency: Duration,
 }
 
 impl Behaviour {
     /// All operations complete inline.
-    pub const INLINE: Self = Self { inline: 1000, reorder: false, fail: 0, hang: 0, uncancellable: false };
+    pub const INLINE: Self = Self {
+        inline: 1000,
+        reorder: false,
+        fail: 0,
+        hang: 0,
+        uncancellable: false,
+        latency: Duration::ZERO,
+    };
     /// All operations are submitted and complete in order.
     pub const LATER: Self = Self { inline: 0, ..Self::INLINE };
     /// All operations hang until they are released or cancelled.
@@ -50,6 +62,10 @@ struct Inner {
     /// Calls of `release`: operations submitted before the last call complete.
     releases: u64,
     error: IoError,
+    /// All notices, oldest first.
+    notices: Vec<Notice>,
+    /// The events of the engines.
+    events: Vec<Weak<OwnedFd>>,
 }
 
 impl SimStore {
@@ -65,6 +81,8 @@ impl SimStore {
             log: Vec::new(),
             releases: 0,
             error: IoError::medium(0),
+            notices: Vec::new(),
+            events: Vec::new(),
         })))
     }
 
@@ -94,6 +112,18 @@ impl SimStore {
     /// Lets all operations that hang complete.
     pub fn release(&self) {
         self.lock().releases += 1;
+    }
+
+    /// Has the engines of all loops report this.
+    ///
+    /// # Panics
+    /// An event cannot be signalled.
+    pub fn notice(&self, notice: Notice) {
+        let mut inner = self.lock();
+        inner.notices.push(notice);
+        for event in inner.events.iter().filter_map(Weak::upgrade) {
+            rustix::io::write(&*event, &1u64.to_ne_bytes()).expect("an eventfd");
+        }
     }
 
     /// `len` stored bytes from offset `from`.
@@ -141,17 +171,26 @@ impl Backstore for SimStore {
     }
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
-        let (engine, sim) = engines.of_kind(|| Ok(SimEngine::default()))?;
+        let (engine, sim) = engines.of_kind(SimEngine::new)?;
+        let mut inner = self.lock();
+        inner.events.retain(|event| event.strong_count() > 0);
+        inner.events.push(Arc::downgrade(&sim.event));
+        sim.seen.push(inner.notices.len());
+        drop(inner);
         sim.stores.push(self.clone());
         Ok(Port { engine, slot: Slot(sim.stores.len() as u32 - 1) })
     }
 }
 
-#[derive(Default)]
 struct SimEngine {
     stores: Vec<SimStore>,
+    /// Notices of each store that were reported.
+    seen: Vec<usize>,
     waiting: Vec<Waiting>,
     cancelled: Vec<Completion>,
+    event: Arc<OwnedFd>,
+    /// The latest time that it got.
+    now: Option<Instant>,
 }
 
 struct Waiting {
@@ -160,6 +199,30 @@ struct Waiting {
     op: BlockOp,
     /// Hangs until the count of releases exceeds this one; `None`: does not hang.
     hangs_since: Option<u64>,
+    due: Due,
+}
+
+/// When an operation completes at the earliest.
+#[derive(Clone, Copy)]
+enum Due {
+    Now,
+    /// This long after the present time, which the engine does not know yet.
+    After(Duration),
+    At(Instant),
+}
+
+impl SimEngine {
+    fn new() -> Result<Self, IoError> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        Ok(Self {
+            stores: Vec::new(),
+            seen: Vec::new(),
+            waiting: Vec::new(),
+            cancelled: Vec::new(),
+            event: Arc::new(event.map_err(|_| IoError::NOT_READY)?),
+            now: None,
+        })
+    }
 }
 
 impl IoEngine for SimEngine {
@@ -167,7 +230,8 @@ impl IoEngine for SimEngine {
         let mut inner = self.stores[slot.0 as usize].lock();
         let inner = &mut *inner;
         // As with direct I/O, nothing completes inline.
-        if inner.capabilities.alignment > 1 || !inner.random.permille(inner.behaviour.inline) {
+        let declines = inner.capabilities.alignment > 1 || !inner.behaviour.latency.is_zero();
+        if declines || !inner.random.permille(inner.behaviour.inline) {
             return None;
         }
         if inner.random.permille(inner.behaviour.fail) {
@@ -187,11 +251,12 @@ impl IoEngine for SimEngine {
 
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp) {
         let mut inner = self.stores[slot.0 as usize].lock();
-        let hang = inner.behaviour.hang;
+        let Behaviour { hang, latency, .. } = inner.behaviour;
         let hangs = inner.random.permille(hang);
         let hangs_since = hangs.then_some(inner.releases);
         drop(inner);
-        self.waiting.push(Waiting { slot, tag, op, hangs_since });
+        let due = if latency.is_zero() { Due::Now } else { Due::After(latency) };
+        self.waiting.push(Waiting { slot, tag, op, hangs_since, due });
     }
 
     fn kick(&mut self) {}
@@ -201,7 +266,12 @@ impl IoEngine for SimEngine {
         let (stores, waiting) = (&self.stores, std::mem::take(&mut self.waiting));
         let (mut due, held): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| {
             let releases = stores[waiting.slot.0 as usize].lock().releases;
-            waiting.hangs_since.is_none_or(|since| releases > since)
+            let is_due = match waiting.due {
+                Due::Now => true,
+                Due::After(_) => false,
+                Due::At(at) => self.now.is_some_and(|now| at <= now),
+            };
+            is_due && waiting.hangs_since.is_none_or(|since| releases > since)
         });
         self.waiting = held;
         let Some(first) = due.first() else { return };
@@ -220,7 +290,37 @@ impl IoEngine for SimEngine {
     }
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        Some(self.event.as_fd())
+    }
+
+    fn event_ready(&mut self) {
+        let _ = rustix::io::read(&*self.event, &mut [0; 8]);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let due = |waiting: &Waiting| match waiting.due {
+            Due::Now => None,
+            Due::After(_) => self.now,
+            Due::At(at) => Some(at).filter(|at| self.now.is_none_or(|now| now < *at)),
+        };
+        self.waiting.iter().filter_map(due).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.now = Some(now);
+        for waiting in &mut self.waiting {
+            if let Due::After(time) = waiting.due {
+                waiting.due = Due::At(now + time);
+            }
+        }
+    }
+
+    fn notices(&mut self, into: &mut Vec<(Slot, Notice)>) {
+        for (slot, (store, seen)) in self.stores.iter().zip(&mut self.seen).enumerate() {
+            let inner = store.lock();
+            into.extend(inner.notices[*seen..].iter().map(|notice| (Slot(slot as u32), *notice)));
+            *seen = inner.notices.len();
+        }
     }
 
     fn cancel(&mut self, tag: IoTag) {

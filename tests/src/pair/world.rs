@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Bound;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use scsi_core::device::unit::Unit;
 use scsi_core::lun::Lun;
+use scsi_core::store::EngineIndex;
 use target_engine::control::admission::AdmissionCounts;
 use target_engine::control::dispatch::{LoopGone, Outside};
 use target_engine::control::jobs::Job;
@@ -55,8 +58,30 @@ struct Loop {
     inbox: VecDeque<Message>,
     watched: BTreeMap<StreamIndex, Watch>,
     ready: Vec<(StreamIndex, Readiness)>,
+    /// The event descriptors of the engines, by engine index.
+    engine_events: Vec<Option<OwnedFd>>,
     /// It has ended, and the control plane is not yet informed.
     ended: bool,
+}
+
+impl Loop {
+    /// Looks which engines have an event. Returns whether one has.
+    fn poll_engines(&mut self) -> bool {
+        while self.engine_events.len() < self.state.engines().len() {
+            let index = EngineIndex(self.engine_events.len());
+            self.engine_events.push(self.state.event_fd(index).expect("a descriptor"));
+        }
+        let mut any = false;
+        for (index, event) in self.engine_events.iter().enumerate() {
+            let Some(event) = event else { continue };
+            let mut ready = [PollFd::new(event, PollFlags::IN)];
+            if poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1) {
+                self.state.engine_ready(EngineIndex(index));
+                any = true;
+            }
+        }
+        any
+    }
 }
 
 enum Message {
@@ -138,6 +163,7 @@ impl World {
             true
         });
         entry.state.begin_turn(now, ready.iter().map(|(index, _)| *index));
+        moved |= whole && entry.poll_engines();
         while let Some(message) = self.loops.get_mut(&id).and_then(|entry| entry.inbox.pop_front()) {
             moved = true;
             self.message(id, message);
@@ -200,8 +226,16 @@ impl World {
                     }
                 }
                 Effect::Close(wire) => wire.close(),
-                // No engine is watched: each turn reaps. The allocator is left alone.
-                Effect::EnginesFailed | Effect::FreeHeap => {}
+                Effect::EnginesFailed => {
+                    if let Some(entry) = self.loops.get_mut(&id) {
+                        let state = &entry.state;
+                        for (index, event) in entry.engine_events.iter_mut().enumerate() {
+                            event.take_if(|_| state.engines().failure(EngineIndex(index)).is_some());
+                        }
+                    }
+                }
+                // The allocator is left alone.
+                Effect::FreeHeap => {}
             }
         }
     }
@@ -225,8 +259,9 @@ impl Outside for World {
 
     fn spawn_loop(&mut self, id: LoopId, _: String) -> io::Result<()> {
         let state = LoopState::new(id, id, self.now);
-        let (inbox, watched, ready) = (VecDeque::new(), BTreeMap::new(), Vec::new());
-        self.loops.insert(id, Loop { state, inbox, watched, ready, ended: false });
+        let (inbox, watched) = (VecDeque::new(), BTreeMap::new());
+        let (ready, engine_events) = (Vec::new(), Vec::new());
+        self.loops.insert(id, Loop { state, inbox, watched, ready, engine_events, ended: false });
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Several initiators, targets and operators under faults: stores that complete late or out of order, fail or hang,
-//! connections that break anywhere, resets, reinstatements, and management requests meanwhile. One seed determines the
+//! are resized or report that they cannot be reached, connections that break anywhere, resets, reinstatements, and management requests meanwhile. One seed determines the
 //! whole run and is printed when it fails: `SEED=17 cargo test -p tgt-tests --test simulation` repeats it, `SEEDS=1000`
 //! runs that many seeds.
 //!
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use iscsi_proto::pdu::{TaskFunction, TaskResponse, set_lengths};
 use iscsi_proto::text::negotiate::DigestChoice;
+use scsi_core::store::{Backstore, Notice};
 use tgt_tests::initiator::{Initiator, Io, LoginOptions};
 use tgt_tests::pair::Pair;
 use tgt_tests::random::Random;
@@ -81,7 +82,8 @@ impl World {
             64..66 => self.log_in(host),
             66..70 => self.stall(host),
             70..77 => self.misbehave(host),
-            77..82 => self.release(),
+            77..79 => self.notice(host),
+            79..82 => self.release(),
             82..86 => self.advance(),
             86..96 => self.management.step(&mut self.random),
             _ => self.flush(host),
@@ -257,15 +259,34 @@ impl World {
     }
 
     fn misbehave(&mut self, host: usize) {
-        let behaviour = match self.random.below(6) {
+        let behaviour = match self.random.below(7) {
             0 => Behaviour::INLINE,
             1 => Behaviour::LATER,
             2 => Behaviour { inline: 300, reorder: true, ..Behaviour::INLINE },
-            3 => Behaviour { inline: 200, reorder: true, fail: 100, hang: 0, uncancellable: false },
-            4 => Behaviour { inline: 0, reorder: true, fail: 20, hang: 300, uncancellable: false },
-            _ => Behaviour { inline: 500, reorder: true, fail: 0, hang: 300, uncancellable: true },
+            3 => Behaviour { inline: 200, reorder: true, fail: 100, ..Behaviour::INLINE },
+            4 => Behaviour { reorder: true, fail: 20, hang: 300, ..Behaviour::LATER },
+            5 => {
+                Behaviour { inline: 500, reorder: true, hang: 300, uncancellable: true, ..Behaviour::INLINE }
+            }
+            _ => {
+                Behaviour { latency: Duration::from_millis(1 + self.random.below(3000)), ..Behaviour::LATER }
+            }
         };
         self.stores[self.hosts[host].target as usize - 1].behave(behaviour);
+    }
+
+    /// A store grows, or reports something that need not be true.
+    fn notice(&mut self, host: usize) {
+        let store = &self.stores[self.hosts[host].target as usize - 1];
+        let notice = match self.random.below(3) {
+            0 => Notice::Unreachable,
+            1 => Notice::Back,
+            _ => {
+                store.resize(store.geometry().size as usize + BLOCK);
+                Notice::Resized
+            }
+        };
+        store.notice(notice);
     }
 
     /// Waits until every command and request is answered, then checks the contents of all blocks and that nothing is
