@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use scsi_core::store::{
     Backstore, Block, BlockOp, Completed, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port,
-    Slot,
 };
 
 /// A store that is attached to engines of its own.
@@ -164,7 +163,10 @@ pub(crate) fn wait(engine: &mut dyn IoEngine, patience: Duration) -> bool {
 /// # Panics
 /// They do not complete.
 #[cfg(any(test, feature = "contract"))]
-pub(crate) fn run_all(engine: &mut dyn IoEngine, ops: Vec<(Slot, IoTag, BlockOp)>) -> Vec<Completion> {
+pub(crate) fn run_all(
+    engine: &mut dyn IoEngine,
+    ops: Vec<(scsi_core::store::Slot, IoTag, BlockOp)>,
+) -> Vec<Completion> {
     let count = ops.len();
     ops.into_iter().for_each(|(slot, tag, op)| engine.submit(slot, tag, op));
     engine.kick();
