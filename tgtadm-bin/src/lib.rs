@@ -19,6 +19,7 @@ mod refusal;
 mod retries;
 pub mod rules;
 pub mod setup_lun;
+mod store_kinds;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -16,6 +16,7 @@ use target_engine::control::error::TgtadmError;
 use crate::args::{self, Invocation};
 use crate::client;
 use crate::retries::Retries;
+use crate::store_kinds::has_file;
 use crate::{NO_DAEMON, Refusal};
 
 /// Creates a target with one logical unit and admits initiators to it.
@@ -61,7 +62,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(exit) => return exit,
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let path = match absolute(&args.device) {
+    let found =
+        if has_file(args.bstype.as_deref()) { absolute(&args.device) } else { Ok(args.device.clone()) };
+    let path = match found {
         Ok(path) => path,
         Err(why) => {
             say(&format!("Error: {why}"));

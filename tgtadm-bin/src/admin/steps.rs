@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::command::{Command, Commands, Direction, NewUnit, Rule};
 use super::config::{Config, NO_MEDIUM, Parameter, Store, StoreKind, Target, WriteCache};
 use super::device::{self, PathStatus};
+use crate::store_kinds::has_file;
 
 /// One step.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -201,8 +202,7 @@ impl DevicePolicy {
     /// Returns the messages that say why not.
     pub(super) fn check(&self, target: &Target, store: &Store) -> Result<(), Vec<String>> {
         let path = &store.path;
-        let has_no_file = store.bs_type.as_deref().is_some_and(|kind| STORES_WITHOUT_FILES.contains(&kind));
-        if has_no_file || path.starts_with(NO_MEDIUM) {
+        if !has_file(store.bs_type.as_deref()) || path.starts_with(NO_MEDIUM) {
             return Ok(());
         }
         let found = device::probe(Path::new(path), self.ignored_process);
@@ -228,6 +228,3 @@ impl DevicePolicy {
 pub(super) fn canonical_path(path: &str) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
 }
-
-/// Types of backing store whose paths are not files of this machine.
-const STORES_WITHOUT_FILES: [&str; 6] = ["curve", "glfs", "memory", "null", "rbd", "sheepdog"];
