@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backstores::registry::{Kind, OpenFlags, OpenOptions, Registry};
+use backstores::registry::{Kind, OpenFlags, OpenOptions, PathUse, Registry};
 use backstores::workers::{Limits, Workers};
 use scsi_core::store::Backstore;
 use target_engine::control::request::{Binding, Request, UnitStrings};
@@ -33,7 +33,7 @@ impl StoreOpener for Stores {
         let kind = |kind: &Kind| StoreKind {
             name: kind.name,
             takes_flags: kind.sync && kind.direct,
-            needs_medium: kind.name == backstores::memory::NAME,
+            needs_medium: kind.path == PathUse::Name || kind.name == backstores::memory::NAME,
         };
         kinds.map(kind).collect()
     }

@@ -162,6 +162,8 @@ pub enum StoreError {
         /// The kinds that there are.
         known: Vec<&'static str>,
     },
+    /// tgt's kind for Sheepdog, which this daemon reaches by NBD.
+    Sheepdog,
     /// The kind of store takes no flags.
     Flags {
         /// The flags.

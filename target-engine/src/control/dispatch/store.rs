@@ -51,6 +51,9 @@ pub(super) fn not_opened(why: &str) -> ControlError {
 pub(super) fn store_spec(strings: UnitStrings, kinds: &[StoreKind]) -> Result<StoreSpec, ControlError> {
     let kind = strings.bstype.unwrap_or_else(|| DEFAULT_KIND.to_owned());
     let known = kinds.iter().find(|known| known.name == kind).ok_or_else(|| {
+        if kind == "sheepdog" {
+            return StoreError::Sheepdog;
+        }
         let known = kinds.iter().map(|known| known.name).collect();
         StoreError::Kind { kind: kind.clone(), known }
     })?;

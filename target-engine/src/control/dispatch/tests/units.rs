@@ -82,6 +82,16 @@ fn invalid_requests_open_no_store() {
 }
 
 #[test]
+fn refusal_of_sheepdog_points_to_nbd() {
+    let mut bench = Bench::with_target();
+    let strings = UnitStrings { bstype: Some("sheepdog".to_owned()), ..UnitStrings::default() };
+    let answer = bench.ask(Request::UnitNew { tid: tid(1), lun: 1, device_type: 0, strings });
+    let Some(Err(error)) = answer else { panic!("{answer:?}") };
+    let begin = "--bstype \"sheepdog\": sheepdog volumes are reached by NBD: ";
+    assert!(error.reason.starts_with(begin) && error.reason.ends_with("--bstype nbd"), "{}", error.reason);
+}
+
+#[test]
 fn failed_open_frees_the_number() {
     let mut bench = Bench::with_target();
     assert_eq!(bench.ask(unit_new(1, 1)), None);

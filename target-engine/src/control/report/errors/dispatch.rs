@@ -185,9 +185,11 @@ impl Numbered for StoreError {
     fn number(&self) -> TgtadmError {
         match self {
             Self::StillOpen(_) => TgtadmError::LunActive,
-            Self::NotOpened(_) | Self::Kind { .. } | Self::Flags { .. } | Self::NoPath(_) => {
-                TgtadmError::InvalidRequest
-            }
+            Self::NotOpened(_)
+            | Self::Kind { .. }
+            | Self::Sheepdog
+            | Self::Flags { .. }
+            | Self::NoPath(_) => TgtadmError::InvalidRequest,
         }
     }
 }
@@ -204,14 +206,20 @@ impl Display for StoreError {
             Self::Kind { kind, known } => {
                 write!(out, "--bstype {kind:?} is not known; accepted: {}", known.join(", "))
             }
+            Self::Sheepdog => out.write_str(
+                "--bstype \"sheepdog\": sheepdog volumes are reached by NBD: serve the volume with qemu-nbd of a QEMU that \
+                 has the sheepdog driver, then use --bstype nbd",
+            ),
             Self::Flags { flags, kind } => {
                 write!(out, "--bsoflags {flags:?}: stores of the kind {kind} take none")
             }
-            Self::NoPath(kind) => write!(
-                out,
-                "--backing-store is missing: --bstype {kind} needs a name, which is only shown, and a size, as in \
-                 -b NAME --bsopts size=64M"
+            Self::NoPath(kind) if kind == "memory" => out.write_str(
+                "--backing-store is missing: --bstype memory needs a name, which is only shown, and a size, as in \
+                 -b NAME --bsopts size=64M",
             ),
+            Self::NoPath(kind) => {
+                write!(out, "--backing-store is missing: --bstype {kind} needs the name of a volume")
+            }
         }
     }
 }
