@@ -1,18 +1,19 @@
 //! Tests of all commands: unit attentions, reservations, supported commands, bounds.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 
 use proptest::prelude::*;
 
 use super::bench::*;
 use super::task::DeviceTask;
-use super::unit::{Capacity, UnitConfig, UpdateError};
+use super::unit::{Capacity, Unit, UnitConfig, UpdateError};
 use super::{Command, NexusIndex};
 use crate::cdb::table::COMMANDS;
 use crate::page::supported::{decode_all, decode_one};
 use crate::sense::{AdditionalSense, Sense, SenseKey};
 use crate::status::Status;
-use crate::store::Capabilities;
+use crate::store::{Backstore, Capabilities, Engines, Geometry, IoError, Port};
 
 const TUR: &[u8] = &[0; 6];
 const POWER_ON: Verdict = Some((6, 0x29, 0));
@@ -123,6 +124,52 @@ fn medium_change_raises_attention() {
     assert_eq!(verdict(&bench.run(TUR, &[])), Some((6, 0x28, 0)));
     assert_eq!(bench.unit.update(|config| config.block_len = 1000), Err(UpdateError::BlockLength));
     assert_eq!(bench.unit.capacity(), Capacity { blocks: 64, block_len: 512 });
+}
+
+/// Records whether the unit was locked when the store was dropped.
+struct DropProbe {
+    unit: OnceLock<Weak<Unit>>,
+    was_locked: Arc<OnceLock<bool>>,
+}
+
+impl Backstore for DropProbe {
+    fn kind(&self) -> &'static str {
+        "probe"
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry { size: 4096, physical_block_len: 512 }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        FILE
+    }
+
+    fn refresh(&self) -> Result<Geometry, IoError> {
+        Ok(self.geometry())
+    }
+
+    fn attach(&self, _: &mut Engines) -> Result<Port, IoError> {
+        Err(IoError::UNSUPPORTED)
+    }
+}
+
+impl Drop for DropProbe {
+    fn drop(&mut self) {
+        let unit = self.unit.get().and_then(Weak::upgrade).unwrap();
+        self.was_locked.set(unit.is_locked()).unwrap();
+    }
+}
+
+#[test]
+fn last_handle_of_a_store_is_dropped_without_the_lock_of_its_unit() {
+    let was_locked = Arc::new(OnceLock::new());
+    let store = Arc::new(DropProbe { unit: OnceLock::new(), was_locked: Arc::clone(&was_locked) });
+    let unit = Unit::new(UnitConfig::disk(1, 1), Some(store.clone()));
+    store.unit.set(Arc::downgrade(&unit)).unwrap();
+    drop(store);
+    unit.set_store(None);
+    assert_eq!(was_locked.get(), Some(&false));
 }
 
 #[test]

@@ -312,9 +312,18 @@ impl Unit {
         let mut state = self.state.lock();
         let mut next = UnitState::clone(&state);
         let answer = change(&mut next)?;
-        *state = Arc::new(next);
+        let previous = std::mem::replace(&mut *state, Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
+        drop(state);
+        // It may have the last handle of a store, which takes locks when it is dropped.
+        drop(previous);
         Ok(answer)
+    }
+
+    /// Whether a thread changes the state.
+    #[cfg(test)]
+    pub(super) fn is_locked(&self) -> bool {
+        self.state.is_locked()
     }
 
     fn change(&self, change: impl FnOnce(&mut UnitState)) {
