@@ -141,8 +141,8 @@ mod tests {
             let (done, inbox) = mailbox(64).unwrap();
             let flushes = Arc::new(AtomicUsize::new(0));
             let opener = Arc::new(TestOpener(Arc::new(Mutex::new(wait)), Arc::clone(&flushes)));
-            let closers = Openers::new(opener.clone(), done.clone(), None);
-            let openers = Openers::new(opener, done, Some(&closers));
+            let closers = Openers::new("tgt/closer", opener.clone(), done.clone(), None);
+            let openers = Openers::new("tgt/opener", opener, done, Some(&closers));
             Self { openers, _closers: closers, inbox, release, done: Vec::new(), flushes }
         }
 
@@ -237,8 +237,8 @@ mod tests {
         let Bench { openers, _closers, .. } = &mut bench;
         let (done, _) = mailbox(1).unwrap();
         let opener = Arc::new(TestOpener(Arc::new(Mutex::new(channel().1)), Arc::default()));
-        *openers = Openers::new(opener.clone(), done.clone(), None);
-        *_closers = Openers::new(opener, done, None);
+        *openers = Openers::new("tgt/opener", opener.clone(), done.clone(), None);
+        *_closers = Openers::new("tgt/closer", opener, done, None);
         drop(store);
         bench.assert_closed(1);
     }

@@ -37,6 +37,8 @@ struct Shared {
     more: Condvar,
     opener: Arc<dyn StoreOpener>,
     done: Mailbox<JobDone>,
+    /// The name of its threads, at most 15 bytes: the kernel keeps no more.
+    name: &'static str,
     /// The threads that close what is opened here; `None`: these.
     closers: Option<Arc<Self>>,
 }
@@ -50,12 +52,17 @@ struct Queue {
 }
 
 impl Openers {
-    /// Makes a pool without threads: they are started as jobs come. Results are sent to `done`. Stores that are opened
+    /// Makes a pool without threads: they are started with this name as jobs come. Results are sent to `done`. Stores that are opened
     /// here are closed by `closers`, so that opens that hang do not delay a close; `None`: by the same threads.
-    pub fn new(opener: Arc<dyn StoreOpener>, done: Mailbox<JobDone>, closers: Option<&Self>) -> Self {
+    pub fn new(
+        name: &'static str,
+        opener: Arc<dyn StoreOpener>,
+        done: Mailbox<JobDone>,
+        closers: Option<&Self>,
+    ) -> Self {
         let (queue, more) = (Mutex::new(Queue::default()), Condvar::new());
         let closers = closers.map(|closers| Arc::clone(&closers.shared));
-        Self { shared: Arc::new(Shared { queue, more, opener, done, closers }) }
+        Self { shared: Arc::new(Shared { queue, more, opener, done, name, closers }) }
     }
 
     /// Queues a job.
@@ -108,7 +115,7 @@ impl Shared {
             return true;
         }
         let shared = Arc::clone(self);
-        let started = std::thread::Builder::new().name("tgt/opener".to_owned()).spawn(move || shared.run());
+        let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || shared.run());
         let Err(error) = started else { return true };
         log::error!("no thread to open or close stores: {error}");
         let mut queue = self.queue.lock();
@@ -214,7 +221,7 @@ fn run_redirect(redirect: &RedirectCommand, time: Duration) -> Result<String, St
             // It may have ended just now.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("redirect command {name:?} took more than {time:?}"));
+            return Err(format!("redirect command {name:?} took more than {} ms", time.as_millis()));
         }
     }
     let mut answer = String::new();
@@ -289,7 +296,7 @@ mod tests {
     fn openers() -> (Openers, Inbox<JobDone>, mpsc::Sender<()>) {
         let (release, wait) = mpsc::channel();
         let (done, inbox) = mailbox(16).unwrap();
-        (Openers::new(Arc::new(Refuser(Mutex::new(wait))), done, None), inbox, release)
+        (Openers::new("tgt/opener", Arc::new(Refuser(Mutex::new(wait))), done, None), inbox, release)
     }
 
     #[test]
@@ -347,7 +354,7 @@ mod tests {
             ["/bin/sh -c sleep${IFS}600", "/bin/sh -c echo${IFS}10.0.0.9:3260:Temporary;sleep${IFS}600"]
         {
             let refusal = run_for(REDIRECT_TIME, command).unwrap_err();
-            assert!(refusal.contains("took more than 100ms"), "{command}: {refusal}");
+            assert!(refusal.contains("took more than 100 ms"), "{command}: {refusal}");
         }
         // No shell interprets the words.
         assert_eq!(run("/bin/echo $HOME;a `b` \"c d\"").as_deref(), Ok("$HOME;a `b` \"c d\" iqn.x 10.0.0.1"));

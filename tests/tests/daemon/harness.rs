@@ -309,8 +309,11 @@ impl Daemon {
     /// Sorted names of the threads of its loops.
     pub(crate) fn loops(&self) -> Vec<String> {
         let names = self.threads().into_iter().map(|thread| thread.name);
-        let mut names: Vec<_> =
-            names.filter(|name| name.starts_with("tgt/") && name != "tgt/opener").collect();
+        let is_loop = |name: &String| {
+            let rest = name.strip_prefix("tgt/");
+            rest.is_some_and(|rest| rest.trim_start_matches('s').starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let mut names: Vec<_> = names.filter(is_loop).collect();
         names.sort_unstable();
         names
     }

@@ -98,7 +98,7 @@ fn failed_or_hung_redirect_callback_refuses_only_its_login() {
     let commands = [
         ("exit 3", "failed: exit status: 3"),
         ("echo nonsense", "expected address:port:Temporary or address:port:Permanent, not \"nonsense\""),
-        ("echo 10.0.0.9:3260:Temporary; exec sleep 1000", "took more than 100ms"),
+        ("echo 10.0.0.9:3260:Temporary; exec sleep 1000", "took more than 100 ms"),
     ];
     for (lines, reason) in commands {
         set(&daemon, "RedirectCallback", &script(&daemon, lines));

@@ -3,8 +3,8 @@
 //! The test uses the kernel's counters of each thread. Blocks just written are in the page cache, and the thread that
 //! serves a READ reads them from there itself, so its counter includes their bytes.
 
-use crate::client::Client;
-use crate::harness::{Brand, DISK, Daemon, Thread, wait_until};
+use crate::client::{Client, LOCALHOST, next_name};
+use crate::harness::{Brand, DISK, Daemon, Thread, target_name, wait_until};
 use crate::load::{LOADED_DISK_LEN, Load, SLOTS, WRITE_LEN};
 
 /// Rounds of a load during a measurement.
@@ -82,6 +82,20 @@ fn loops_of_one_target_share_its_sessions() {
     for outcome in loads.map(Load::finish) {
         outcome.assert_in(&file);
     }
+}
+
+#[test]
+fn threads_for_blocking_jobs_are_named_by_their_work() {
+    let daemon = Daemon::start();
+    daemon.disk(1, LOADED_DISK_LEN);
+    let has = |name: &str| daemon.threads().iter().any(|thread| thread.name == name);
+    assert!(has("tgt/opener") && !has("tgt/closer") && !has("tgt/redirector"));
+    daemon.adm(&["--mode", "logicalunit", "--op", "delete", "--tid", "1", "--lun", "1"]);
+    assert!(has("tgt/closer") && !has("tgt/redirector"));
+    let callback = ["-n", "RedirectCallback", "-v", "/bin/false"];
+    daemon.adm(&[&["--mode", "target", "--op", "update", "--tid", "1"][..], &callback].concat());
+    assert!(Client::try_login(daemon.portal, LOCALHOST, &next_name(), &target_name(1), DISK).is_err());
+    assert!(has("tgt/redirector"));
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl World {
         let (done, jobs) = mailbox(CONTROL_MESSAGES_MAX)?;
         poller.register(&messages, Source::Messages, Interest::Read)?;
         poller.register(&jobs, Source::Jobs, Interest::Read)?;
-        let closers = Openers::new(Arc::clone(&opener), done.clone(), None);
+        let closers = Openers::new("tgt/closer", Arc::clone(&opener), done.clone(), None);
         Ok(Self {
             poller,
             admin: None,
@@ -120,8 +120,8 @@ impl World {
             messages,
             to_control,
             jobs,
-            openers: Openers::new(Arc::clone(&opener), done.clone(), Some(&closers)),
-            redirectors: Openers::new(Arc::clone(&opener), done, None),
+            openers: Openers::new("tgt/opener", Arc::clone(&opener), done.clone(), Some(&closers)),
+            redirectors: Openers::new("tgt/redirector", Arc::clone(&opener), done, None),
             _closers: closers,
             kinds: opener.kinds(),
             shutdown: None,
