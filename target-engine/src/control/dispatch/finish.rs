@@ -35,13 +35,13 @@ impl Control {
                 self.medium_opened(waiting, update, opened(ticket, store), env);
             }
             (JobDone::Refreshed(_, answer), Work::UpdateUnit(update)) => {
-                self.size_read(waiting, update, answer, env);
+                self.store_answered(waiting, update, answer, MediumError::Size, env);
             }
             (JobDone::Refreshed(_, answer), Work::Resized(resized)) => {
                 self.resize_read(resized, answer, env);
             }
             (JobDone::Flushed(_, answer), Work::UpdateUnit(update)) => {
-                self.medium_flushed(waiting, update, answer, env);
+                self.store_answered(waiting, update, answer, MediumError::Flush, env);
             }
             (JobDone::Resolved(_, addresses), Work::Listen(listen)) => {
                 self.name_resolved(waiting, listen, &addresses, env);

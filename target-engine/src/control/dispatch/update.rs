@@ -227,35 +227,20 @@ impl Control {
         self.reply_when_changed(waiting, update, env);
     }
 
-    /// The size of the store was read.
-    pub(super) fn size_read(
+    /// The store has answered a query of its size or a flush; `failed` makes the error of the request.
+    pub(super) fn store_answered(
         &mut self,
         waiting: Waiting,
         mut update: UpdateUnit,
         answer: Result<(), IoError>,
+        failed: fn(IoError) -> MediumError,
         env: &mut Env<'_>,
     ) {
-        let answer = answer.map_err(|error| {
-            log::error!("{}: size: {error}", update.key);
-            ControlError::from(MediumError::Size(error))
-        });
-        update.error = answer.err().or(update.error);
-        self.reply_when_changed(waiting, update, env);
-    }
-
-    /// The store of a unit that went offline was flushed.
-    pub(super) fn medium_flushed(
-        &mut self,
-        waiting: Waiting,
-        mut update: UpdateUnit,
-        answer: Result<(), IoError>,
-        env: &mut Env<'_>,
-    ) {
-        let answer = answer.map_err(|error| {
-            log::error!("{}: offline, but its flush failed: {error}", update.key);
-            ControlError::from(MediumError::Flush(error))
-        });
-        update.error = answer.err().or(update.error);
+        if let Err(error) = answer {
+            let error = ControlError::from(failed(error));
+            log::error!("{}: {}", update.key, error.reason);
+            update.error = Some(error);
+        }
         self.reply_when_changed(waiting, update, env);
     }
 
