@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use target_engine::control::error;
 use target_engine::control::request::Strings;
@@ -11,7 +12,8 @@ use target_engine::control::wire::{Mode, Op, REPLY_HEADER_LEN, Record, ReplyHead
 /// Sends a request to a daemon, ours or tgt's, and returns the text of its reply.
 ///
 /// # Errors
-/// The socket fails, the reply is cut or not UTF-8, or the daemon refuses the request.
+/// The socket fails, the reply does not come within a minute, is cut or not UTF-8, or the daemon refuses the request
+/// ([`io::ErrorKind::Other`]).
 pub fn ask(
     socket: &Path,
     mode: Mode,
@@ -21,6 +23,8 @@ pub fn ask(
 ) -> io::Result<String> {
     let header = RequestHeader { mode: mode as u32, op: op as u32, ..header.clone() };
     let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))?;
     stream.write_all(&Record::new(header, strings.payload()).encode())?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
@@ -37,3 +41,6 @@ pub fn ask(
         }
     }
 }
+
+/// Most time to wait for an answer; only a failure takes this long.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
