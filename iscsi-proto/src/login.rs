@@ -1,5 +1,7 @@
 //! Login stages, their transitions, and login statuses (RFC 7143 6.3, 11.12.3, 11.13.5).
 
+use std::fmt;
+
 /// Stage of a connection, as encoded in CSG and NSG (RFC 7143 11.12.3).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
@@ -35,9 +37,20 @@ impl Stage {
     }
 }
 
-/// Declares the statuses, with class and detail.
+/// The name in RFC 7143 11.12.3.
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::SecurityNegotiation => "SecurityNegotiation",
+            Self::OperationalNegotiation => "LoginOperationalNegotiation",
+            Self::FullFeature => "FullFeaturePhase",
+        })
+    }
+}
+
+/// Declares the statuses, with class and detail, and their names in RFC 7143 11.13.5.
 macro_rules! login_statuses {
-    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $words:literal,)*) => {
         /// Status-Class and Status-Detail of a Login Response (RFC 7143 11.13.5).
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum LoginStatus {
@@ -66,46 +79,55 @@ macro_rules! login_statuses {
                 }
             }
         }
+
+        impl fmt::Display for LoginStatus {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$name => out.write_str($words),)*
+                    Self::Other(code) => write!(out, "status {code:#06x}"),
+                }
+            }
+        }
     };
 }
 
 login_statuses! {
     /// The login proceeds or is complete.
-    Success = 0x0000,
+    Success = 0x0000 "success",
     /// The target has moved temporarily to the TargetAddress in the response.
-    TargetMovedTemporarily = 0x0101,
+    TargetMovedTemporarily = 0x0101 "target moved temporarily",
     /// The target has moved permanently to the TargetAddress in the response.
-    TargetMovedPermanently = 0x0102,
+    TargetMovedPermanently = 0x0102 "target moved permanently",
     /// Miscellaneous initiator error, as a protocol error.
-    InitiatorError = 0x0200,
+    InitiatorError = 0x0200 "initiator error",
     /// Authentication of the initiator failed.
-    AuthenticationFailure = 0x0201,
+    AuthenticationFailure = 0x0201 "authentication failure",
     /// The initiator is not authorized for the target.
-    AuthorizationFailure = 0x0202,
+    AuthorizationFailure = 0x0202 "authorization failure",
     /// The target does not exist.
-    NotFound = 0x0203,
+    NotFound = 0x0203 "not found",
     /// The target was removed, and no forwarding address is known.
-    TargetRemoved = 0x0204,
+    TargetRemoved = 0x0204 "target removed",
     /// Initiator and target support no common protocol version.
-    UnsupportedVersion = 0x0205,
+    UnsupportedVersion = 0x0205 "unsupported version",
     /// The session has too many connections.
-    TooManyConnections = 0x0206,
+    TooManyConnections = 0x0206 "too many connections",
     /// A required key is missing, as InitiatorName or TargetName.
-    MissingParameter = 0x0207,
+    MissingParameter = 0x0207 "missing parameter",
     /// The target cannot include this connection in the session.
-    CannotIncludeInSession = 0x0208,
+    CannotIncludeInSession = 0x0208 "can't include in session",
     /// The session type is not supported.
-    SessionTypeNotSupported = 0x0209,
+    SessionTypeNotSupported = 0x0209 "session type not supported",
     /// The session does not exist.
-    SessionDoesNotExist = 0x020a,
+    SessionDoesNotExist = 0x020a "session does not exist",
     /// The request is invalid during a login.
-    InvalidDuringLogin = 0x020b,
+    InvalidDuringLogin = 0x020b "invalid during login",
     /// Hardware or software error of the target.
-    TargetError = 0x0300,
+    TargetError = 0x0300 "target error",
     /// The target is temporarily not available.
-    ServiceUnavailable = 0x0301,
+    ServiceUnavailable = 0x0301 "service unavailable",
     /// The target has insufficient session, connection or other resources.
-    OutOfResources = 0x0302,
+    OutOfResources = 0x0302 "out of resources",
 }
 
 /// Status-Class: how the initiator has to react to a Login Response.
@@ -185,5 +207,7 @@ mod tests {
         assert_eq!(LoginStatus::OutOfResources.class(), StatusClass::TargetError);
         assert_eq!(LoginStatus::Other(0x0400).class(), StatusClass::Reserved);
         assert!(!LoginStatus::Other(0x0400).is_success());
+        assert_eq!(LoginStatus::AuthenticationFailure.to_string(), "authentication failure");
+        assert_eq!(LoginStatus::Other(0x0400).to_string(), "status 0x0400");
     }
 }

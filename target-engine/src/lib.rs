@@ -17,5 +17,6 @@ pub mod model;
 pub mod runtime;
 pub mod shard;
 pub mod stats;
+pub mod system_text;
 mod test_store;
 mod warnings;

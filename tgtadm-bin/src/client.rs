@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use target_engine::control::error;
 use target_engine::control::wire::{Form, REPLY_HEADER_LEN, ReplyHeader};
+use target_engine::system_text::without_numbers;
 
 use crate::args::Order;
 use crate::{EINVAL, Refusal};
@@ -125,13 +126,16 @@ fn connect(path: &Path) -> Result<UnixStream, Refusal> {
 }
 
 fn not_sent(errno: i32, why: &str) -> Refusal {
-    let why = why.split(" (os error").next().unwrap_or(why);
+    let why = without_numbers(why);
     Refusal::named(exit_code(errno), format!("failed to send request hdr to tgt daemon, {why}"))
 }
 
 fn broken(error: &std::io::Error) -> Refusal {
     let errno = error.raw_os_error().unwrap_or(EIO.into());
-    Refusal::named(exit_code(errno), format!("failed to read the response: {error}"))
+    Refusal::named(
+        exit_code(errno),
+        format!("failed to read the response: {}", without_numbers(&error.to_string())),
+    )
 }
 
 fn exit_code(errno: i32) -> u8 {

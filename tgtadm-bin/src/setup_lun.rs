@@ -9,9 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::builder::RangedU64ValueParser;
 
 use target_engine::control::error::TgtadmError;
+use target_engine::model::number::number_within;
+use target_engine::system_text::without_numbers;
 
 use crate::args::{self, Invocation};
 use crate::client;
@@ -46,7 +47,7 @@ pub struct Args {
     transport: String,
 
     /// The number of the daemon's control socket, 0 to 32767
-    #[arg(short = 'C', value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
+    #[arg(short = 'C', value_name = "N", value_parser = |text: &str| number_within(text, 0_u16, 32767))]
     control_port: Option<u16>,
 
     /// Addresses, networks (a.b.c.d/n) or ALL that may use the target; ALL by default
@@ -212,7 +213,7 @@ impl Setup {
 /// Prints a step or an error to standard output, where scripts expect both.
 fn say(line: &str) {
     // A closed output is ignored so that a run is not left half done.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(std::io::stdout(), "{}", without_numbers(line));
 }
 
 /// Prints what failed, and the reason to standard error. Returns the exit code.
@@ -314,7 +315,7 @@ mod tests {
             ("-d a",                   "-n <NAME>"),
             ("-n a -d x,y",            "no comma"),
             ("-n a -d x -B 1000",      "a power of two from 512"),
-            ("-n a -d x -C 40000",     "0..=32767"),
+            ("-n a -d x -C 40000",     "expected a number from 0 to 32767"),
             ("-n a -d x -z",           "-z"),
         ];
         for (line, mention) in cases {

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use target_engine::limits::{SHARED_LOOPS_MAX, TARGET_LOOPS_MAX};
 use target_engine::model::account::Algorithm;
 use target_engine::model::connections::{ConnectionBound, ConnectionBounds};
+use target_engine::model::number::number_within;
 use target_engine::model::portal::PortalOptions;
 
 use crate::export::Export;
@@ -38,12 +38,12 @@ pub(crate) struct Args {
 
     /// The number of the control socket, 0 to 32767; each daemon needs its own
     #[arg(short = 'C', long, value_name = "N", default_value_t = 0,
-          value_parser = RangedU64ValueParser::<u16>::new().range(0..=32767))]
+          value_parser = |text: &str| number_within(text, 0_u16, 32767))]
     pub(crate) control_port: u16,
 
     /// Maximum number of I/O threads for each unit whose store blocks, 1 or more
     #[arg(short = 't', long = "nr_iothreads", value_name = "N",
-          value_parser = RangedU64ValueParser::<u16>::new().range(1..))]
+          value_parser = |text: &str| number_within(text, 1, u16::MAX))]
     pub(crate) io_threads: Option<u16>,
 
     /// Write the process ID of the daemon to this file; only if it runs in the background
@@ -52,7 +52,7 @@ pub(crate) struct Args {
 
     /// 1 logs details
     #[arg(short, long, value_name = "0|1", default_value_t = 0,
-          value_parser = RangedU64ValueParser::<u8>::new().range(0..=1))]
+          value_parser = |text: &str| number_within(text, 0_u8, 1))]
     debug: u8,
 
     /// The portals to listen on, and the NOP-In pings.
@@ -96,15 +96,15 @@ pub(crate) struct Args {
     pub(crate) chap_algorithms: Vec<Algorithm>,
 
     /// Connections to one target at most, 0 for any number; by default half of those that are free
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number_within(text, 0, usize::MAX))]
     max_connections_per_target: Option<usize>,
 
     /// Connections from one address at most, 0 for any number; by default half of what the target may still have
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number_within(text, 0, usize::MAX))]
     max_connections_per_address: Option<usize>,
 
     /// Connections of one initiator name at most, 0 for any number; by default half of what its address may still have
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number_within(text, 0, usize::MAX))]
     max_connections_per_initiator: Option<usize>,
 
     /// Derive the SCSI IDs and serial numbers of units that are given none from this UUID, or from the one in this
@@ -219,10 +219,7 @@ fn parse_loops(text: &str, max: usize) -> Result<usize, String> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         return Ok((processors / 2).clamp(1, max));
     }
-    match text.parse() {
-        Ok(loops) if (1..=max).contains(&loops) => Ok(loops),
-        _ => Err(format!("expected a number from 1 to {max}, or auto")),
-    }
+    number_within(text, 1, max).map_err(|expected| expected + ", or auto")
 }
 
 fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
@@ -307,17 +304,17 @@ mod tests {
             ("-z",                         1,  "-z"),
             ("extra",                      1,  "extra"),
             ("-p",                         1,  "--pid-file <FILE>"),
-            ("-C 40000",                   22, "0..=32767"),
-            ("-C abc",                     22, "--control-port <N>"),
-            ("-t 0",                       22, "--nr_iothreads <N>"),
-            ("-d 2",                       22, "0..=1"),
+            ("-C 40000",                   22, "expected a number from 0 to 32767"),
+            ("-C abc",                     22, "expected a number from 0 to 32767"),
+            ("-t 0",                       22, "expected a number from 1 to 65535"),
+            ("-d 2",                       22, "expected a number from 0 to 1"),
             ("--iscsi bogus=1",            22, "bogus"),
             ("--iscsi portal=1.2.3.4:x",   22, "1.2.3.4:x"),
             ("--target-loops 0",           22, "1 to 64, or auto"),
             ("--loops 0",                  22, "1 to 256, or auto"),
             ("--chap-algorithms sha256,",  22, "sha3-256, sha256, sha1, md5"),
             ("--chap-algorithms sha-256",  22, "sha3-256, sha256, sha1, md5"),
-            ("--max-connections-per-address x", 22, "--max-connections-per-address <N>"),
+            ("--max-connections-per-address x", 22, "expected a number from 0 to"),
             ("--iser port=x",              22, "1 to 65535"),
             ("--identity me",              22, "a UUID, or the path of a file"),
             ("--compat-ids --identity /x", 1,  "--identity <UUID|FILE>"),

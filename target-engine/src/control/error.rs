@@ -1,5 +1,7 @@
 //! The error numbers of replies, the texts that `tgtadm` prints for them, and the reasons beside them.
 
+use crate::system_text::without_numbers;
+
 /// Why a management request was refused. The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[repr(u32)]
@@ -105,10 +107,12 @@ impl From<TgtadmError> for ControlError {
 }
 
 impl TgtadmError {
-    /// Makes a refusal with a reason. Control characters in the reason are replaced.
+    /// Makes a refusal with a reason. Control characters in the reason are replaced, and error numbers of the system
+    /// removed.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> ControlError {
-        let mut reason: String = reason.into();
+        let reason: String = reason.into();
+        let mut reason = without_numbers(&reason).into_owned();
         if reason.contains(char::is_control) {
             reason = reason.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         }
@@ -172,7 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_of_a_reason_are_replaced() {
+    fn error_numbers_of_a_reason_are_removed_and_control_characters_replaced() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(TgtadmError::NoLun.because(error.to_string()).reason, "No such file or directory");
         let refusal = TgtadmError::NoTarget.because("\"a\n\u{1b}[31mb\" is no target");
         assert_eq!(refusal.reason, "\"a??[31mb\" is no target");
         assert_eq!(refusal, TgtadmError::NoTarget.into());

@@ -187,7 +187,7 @@ pub enum LoadError {
     #[error("the target closed the connection")]
     Closed,
     /// The login was refused.
-    #[error("login refused: {0:?}")]
+    #[error("login refused: {0}")]
     Refused(LoginStatus),
     /// The target sent bytes that are not a PDU.
     #[error("framing: {0}")]

@@ -149,9 +149,9 @@ fn reason_of_a_refused_login_is_in_the_log() {
     daemon.adm(&["--mode", "target", "--op", "update", "--tid", "1", "-n", "state", "-v", "offline"]);
     fail("qemu-img", ["info", &daemon.url(1)]);
     for reason in [
-        "iqn.2026-01.org.example:stranger to iqn.2026-01.org.example:target1: login refused: NotFound (no rule of access",
-        "to iqn.2026-01.org.example:none: login refused: NotFound (there is no such target)",
-        "login refused: TargetError (the target is offline)",
+        "iqn.2026-01.org.example:stranger to iqn.2026-01.org.example:target1: login refused: not found (no rule of access",
+        "to iqn.2026-01.org.example:none: login refused: not found (there is no such target)",
+        "login refused: target error (the target is offline)",
     ] {
         wait_until(reason, || daemon.log().contains(reason));
     }

@@ -44,7 +44,7 @@ fn case(text: impl Into<String>, status: LoginStatus, line: &str) -> Case {
         next: Some(Stage::FullFeature),
         ..LOGIN_REQUEST
     };
-    Case { request, text: text.into(), status, line: format!("login refused: {status:?} ({line})") }
+    Case { request, text: text.into(), status, line: format!("login refused: {status} ({line})") }
 }
 
 impl Case {
@@ -86,6 +86,7 @@ fn cases(joining: Tsih) -> Vec<Case> {
         SessionDoesNotExist, SessionTypeNotSupported, TooManyConnections, UnsupportedVersion,
     };
     let operational = LoginRequest { stage: Stage::OperationalNegotiation, ..LOGIN_REQUEST };
+    let last = LoginRequest { next: Some(Stage::FullFeature), ..operational };
     let (name, target) = (names(), target_name(1));
     let unknown = name.replace("target1", "none");
     let discovery = format!("InitiatorName={HOST}\0SessionType=Discovery\0");
@@ -124,10 +125,10 @@ fn cases(joining: Tsih) -> Vec<Case> {
         )
         .named(),
         case(&name, SessionDoesNotExist, "TSIH: the initiator port has no such session")
-            .with(LoginRequest { tsih: Tsih(joining.0.wrapping_add(1)), ..operational })
+            .with(LoginRequest { tsih: Tsih(joining.0.wrapping_add(1)), ..last })
             .named(),
         case(&name, TooManyConnections, "the session has MaxConnections connections")
-            .with(LoginRequest { tsih: joining, cid: Cid(1), ..operational })
+            .with(LoginRequest { tsih: joining, cid: Cid(1), ..last })
             .named(),
         Case {
             request: LOGIN_REQUEST,
@@ -177,7 +178,7 @@ fn login_to_a_target_that_is_deleted_meanwhile_is_refused_and_logged() {
     let end = client.ask(Stage::OperationalNegotiation, Some(Stage::FullFeature), b"");
     assert!(matches!(end, Err(End::Refused(LoginStatus::TargetRemoved))), "{end:?}");
     let line = format!(
-        "{}: {name} to {}: login refused: TargetRemoved (the target was deleted during the login)",
+        "{}: {name} to {}: login refused: target removed (the target was deleted during the login)",
         client.local(),
         target_name(1)
     );

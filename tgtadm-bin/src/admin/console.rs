@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use target_engine::system_text::without_numbers;
+
 use super::command::Command;
 use crate::Refusal;
 
@@ -28,7 +30,7 @@ pub(super) fn say(line: impl Display) {
 
 /// Prints a line to standard error.
 pub(super) fn print_error(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", without_numbers(&line.to_string()));
 }
 
 /// Prints a message of `tgt-admin` itself to standard error.

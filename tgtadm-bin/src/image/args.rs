@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use scsi_core::tape_image::BARCODE_LEN_MAX;
+use target_engine::model::number::number_within;
 
 /// Creates the image file of a tape, a disc or a disk, or lists the contents of a tape.
 #[derive(Clone, Debug, Parser)]
@@ -23,7 +23,7 @@ pub struct Args {
     pub(super) barcode: Option<String>,
 
     /// The size of a new tape or disk in MiB, from 1
-    #[arg(short, long, value_name = "MIB", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MIB_MAX))]
+    #[arg(short, long, value_name = "MIB", value_parser = |text: &str| number_within(text, 1, MIB_MAX))]
     pub(super) size: Option<u32>,
 
     /// The medium of a new file: data, clean or WORM for tapes, dvd+r for discs, disk for disks
@@ -100,7 +100,7 @@ pub(super) const UNWRITABLE: u8 = 2;
 /// Exit code: an option is wrong.
 pub(super) const EINVAL: u8 = 22;
 /// The largest size of an image: the tape format stores MiB in 31 bits.
-const MIB_MAX: u64 = i32::MAX as u64;
+const MIB_MAX: u32 = i32::MAX as u32;
 const AFTER_HELP: &str = "\
 Examples:
   tgtimg --op new --device-type tape --barcode A00001 --size 1024 --type data --file /srv/a00001.img

@@ -9,6 +9,8 @@ mod show;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use target_engine::system_text::without_numbers;
+
 pub use args::Args;
 use args::{EINVAL, Op};
 
@@ -26,7 +28,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("tgtimg: {}", failure.message);
+            eprintln!("tgtimg: {}", without_numbers(&failure.message));
             ExitCode::from(failure.exit)
         }
     }

@@ -15,6 +15,7 @@ use std::{io, panic, thread};
 
 use clap::builder::StyledStr;
 use log::{Level, LevelFilter};
+use target_engine::system_text::without_numbers;
 
 use crate::failure::Failure;
 use stderr::{FLUSH_TIMEOUT, Format, StderrLog};
@@ -48,9 +49,11 @@ pub(crate) fn start(to_stderr: bool, debug: bool) -> Result<(), Failure> {
 
 /// Prints an error to standard error, without time and level.
 pub(crate) fn print_error(text: &dyn Display) {
+    let text = text.to_string();
+    let text = without_numbers(&text);
     match stderr_log() {
-        Ok(log) => log.print(Level::Error, &text.to_string()),
-        Err(_) => stderr::print_at_once(&text.to_string()),
+        Ok(log) => log.print(Level::Error, &text),
+        Err(_) => stderr::print_at_once(&text),
     }
 }
 

@@ -15,6 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use simplelog::{ConfigBuilder, WriteLogger};
+use target_engine::system_text::without_numbers;
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -202,7 +203,7 @@ impl Log for StderrLog {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let line = self.format.line(record.level(), &record.args().to_string());
+            let line = self.format.line(record.level(), &without_numbers(&record.args().to_string()));
             self.queue.push(line, self.format);
         }
     }

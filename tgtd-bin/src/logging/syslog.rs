@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{Level, Log, Metadata, Record};
+use target_engine::system_text::without_numbers;
 
 use super::stderr::priority;
 
@@ -52,7 +53,8 @@ impl Log for Syslog {
         {
             lost = 0;
         }
-        lost += u64::from(!self.send(record.level(), *record.args()));
+        let text = record.args().to_string();
+        lost += u64::from(!self.send(record.level(), format_args!("{}", without_numbers(&text))));
         self.lost.fetch_add(lost, Ordering::Relaxed);
     }
 
@@ -88,7 +90,7 @@ mod tests {
         log::set_max_level(LevelFilter::Info);
         let expected = |priority: u8, text: &str| format!("<{priority}>tgtd[{}]: {text}", std::process::id());
         for (level, priority) in [(Level::Error, 27), (Level::Warn, 28), (Level::Info, 30)] {
-            log_line(&syslog, level, "text");
+            log_line(&syslog, level, "text (os error 2)");
             assert_eq!(received(&listener), expected(priority, "text"));
         }
         log_line(&syslog, Level::Debug, "not wanted");

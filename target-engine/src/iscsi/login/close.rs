@@ -7,7 +7,7 @@ use iscsi_proto::login::LoginStatus;
 #[non_exhaustive]
 pub enum CloseReason {
     /// A response has refused the login.
-    #[error("login refused: {0:?}")]
+    #[error("login refused: {0}")]
     Refused(LoginStatus),
     /// The first PDU was no Login Request.
     #[error("opcode {0:#04x} before login")]

@@ -201,7 +201,7 @@ impl Phase {
                 return Err(Refusal::because(LoginStatus::UnsupportedVersion, why));
             }
             return if request.stage == Stage::FullFeature {
-                broken("CSG: a login begins in an earlier stage than FullFeature")
+                broken("CSG: a login begins in an earlier stage than FullFeaturePhase")
             } else {
                 legal_transit(&request)
             };
@@ -212,7 +212,7 @@ impl Phase {
             return broken(format!("{field} changes during login"));
         }
         if request.stage != self.stage {
-            return broken(format!("CSG {:?}: expected {:?}", request.stage, self.stage));
+            return broken(format!("CSG {}: expected {}", request.stage, self.stage));
         }
         self.request = Some(request);
         legal_transit(&request)
@@ -394,7 +394,7 @@ fn parse(text: &[u8]) -> Result<Vec<(&str, &str)>, Refusal> {
 fn legal_transit(request: &LoginRequest) -> Result<(), Refusal> {
     match request.next {
         Some(next) if !request.stage.may_transit_to(next) => {
-            broken(format!("NSG {next:?} does not follow CSG {:?}", request.stage))
+            broken(format!("NSG {next} does not follow CSG {}", request.stage))
         }
         _ => Ok(()),
     }

@@ -88,6 +88,7 @@ pub(super) const CRATES: &[Layers] = &[
         name: "target-engine",
         modules: &[
             module("crate", &[]),
+            module("system_text", &[]),
             module("limits", &[]),
             module("warnings", &["limits"]),
             module("test_store", &[]),
@@ -108,7 +109,7 @@ pub(super) const CRATES: &[Layers] = &[
             module("shard::settings", &[]),
             module("shard", &["limits", "warnings", "test_store", "direction", "stats", "keys", "buffers", "iscsi::session", "iscsi::transmit", "iscsi::login::question", "iscsi::text_exchange", "iscsi::connection", "shard::settings"]),
             module("control", &[]),
-            module("control::error", &[]),
+            module("control::error", &["system_text"]),
             module("control::wire", &["limits"]),
             module("control::dispatch::error", &["model"]),
             module("control::request", &["limits", "model", "control::error", "control::wire"]),

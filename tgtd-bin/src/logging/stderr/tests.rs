@@ -58,7 +58,7 @@ fn lines_are_written_in_their_format() {
     for (format, expected) in cases {
         let (mut reader, writer) = pipe();
         let log = StderrLog::start(writer, format).unwrap();
-        log_line(&log, Level::Warn, "one\ntwo");
+        log_line(&log, Level::Warn, "one (os error 2)\ntwo");
         log.flush_within(WAIT_MAX);
         let mut bytes = [0; 1000];
         let len = reader.read(&mut bytes).unwrap();

@@ -202,7 +202,7 @@ fn what_must_stay_the_same_through_a_login() {
         // The stage is the operational one by now.
         (
             LoginRequest { stage: SECURITY, ..second },
-            "CSG SecurityNegotiation: expected OperationalNegotiation",
+            "CSG SecurityNegotiation: expected LoginOperationalNegotiation",
         ),
     ];
     for (request, why) in changed {
