@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use iscsi_proto::chap::{Algorithm, Challenge, Secret};
+use iscsi_proto::ids::{Cid, Tsih};
 use iscsi_proto::login::{LoginStatus, Stage};
+use iscsi_proto::pdu::LoginRequest;
 
-use crate::client::{Client, End, LOCALHOST, next_name};
+use crate::client::{Client, End, LOCALHOST, LOGIN_REQUEST, next_name};
 use crate::harness::{Brand, CONTROL_PORT, DISK, Daemon, fail, run, succeed, target_name, wait_until};
 
 const LEN: u64 = 1 << 20;
@@ -106,6 +108,23 @@ fn login(daemon: &Daemon, credentials: &Credentials<'_>) -> Result<(Client, Algo
         != Some(Stage::FullFeature)
     {}
     Ok((client, algorithm))
+}
+
+#[test]
+fn initiator_that_has_not_authenticated_learns_of_no_session() {
+    let daemon = with_accounts(&[]);
+    let name = next_name();
+    let (session, _) = login(&daemon, &Credentials { name: Some(&name), ..ONE_WAY }).unwrap();
+    let unknown = Tsih(session.tsih.0.wrapping_add(1).max(1));
+    let text =
+        format!("InitiatorName={name}\0TargetName={}\0SessionType=Normal\0AuthMethod=CHAP\0", target_name(1));
+    for (tsih, cid) in [(session.tsih, 0), (session.tsih, 1), (unknown, 0), (unknown, 1)] {
+        let request =
+            LoginRequest { stage: Stage::SecurityNegotiation, tsih, cid: Cid(cid), ..LOGIN_REQUEST };
+        let mut client = Client::connect(daemon.portal, LOCALHOST, DISK).unwrap();
+        let (_, answer) = client.ask_by(request, text.as_bytes()).expect("the login goes on");
+        assert_eq!((client.tsih, value(&answer, "AuthMethod")), (tsih, "CHAP"), "{tsih:?} {cid}");
+    }
 }
 
 #[track_caller]

@@ -46,9 +46,9 @@ enum Objection {
     NoRoomToJoin(Full),
     #[error("all session handles are in use")]
     NoHandle,
-    #[error("{NO_SESSION}")]
+    #[error("TSIH: the initiator port has no such session")]
     NoSession,
-    #[error("{TOO_MANY_CONNECTIONS}")]
+    #[error("the session has MaxConnections connections")]
     MaxConnections,
 }
 
@@ -162,7 +162,6 @@ impl Control {
         }
         let known = known.filter(|session| session.tsih == login.tsih);
         let session = known.ok_or(Objection::NoSession)?;
-        // Others may have joined during the login.
         if !accepts(session, login.cid) {
             return Err(Objection::MaxConnections);
         }
@@ -253,19 +252,16 @@ fn check_account(session: &Session, login: &LoggedIn, target: &Target) -> Result
 
 /// Whether a session accepts one more connection by the MaxConnections that its first login negotiated (RFC 7143 13.2), or
 /// one that replaces another of the same CID (RFC 7143 6.3.4).
-pub(super) fn accepts(session: &Session, cid: Cid) -> bool {
+fn accepts(session: &Session, cid: Cid) -> bool {
     let others =
         session.connections.iter().chain(&session.joining).filter(|connection| connection.cid != cid);
     others.count() < usize::from(session.params.max_connections)
 }
 
-pub(super) fn session_key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
+fn session_key(initiator_name: &str, isid: Isid, tid: Tid) -> SessionKey {
     SessionKey { initiator_name: initiator_name.to_owned(), isid, tid, portal_group: PORTAL_GROUP_TAG }
 }
 
 fn refused(login: &LoggedIn, status: LoginStatus, why: impl Into<Cow<'static, str>>) -> Refused {
     Refused { response: login.refusal(status), status, why: why.into() }
 }
-
-pub(super) const NO_SESSION: &str = "TSIH: the initiator port has no such session";
-pub(super) const TOO_MANY_CONNECTIONS: &str = "the session has MaxConnections connections";

@@ -9,7 +9,6 @@ use iscsi_proto::login::LoginStatus;
 use iscsi_proto::params::{SessionParams, SessionType};
 use iscsi_proto::text::negotiate::Preferences;
 
-use super::attach::{NO_SESSION, TOO_MANY_CONNECTIONS, accepts, session_key};
 use super::outside::Outside;
 use super::redirect::fixed_redirect;
 use super::state::{Control, Env};
@@ -74,7 +73,8 @@ impl Control {
         Answer::Target(Box::new(TargetAnswer { keys, auth, portal_group_tag: PORTAL_GROUP_TAG }))
     }
 
-    /// Checks access, state and session, in this order; returns the authentication and keys.
+    /// Checks access and state, in this order; returns the authentication and keys. The session that the initiator wants
+    /// to join is checked by [`Self::attach`] only: an initiator that has not authenticated learns nothing of sessions.
     pub(super) fn terms(&mut self, question: &TargetQuestion, peer: SocketAddr) -> Answer {
         let name = question.target_name.as_ref().map_or("", |name| name.as_str());
         let Some(target) = self.model.find_target(name) else {
@@ -86,15 +86,6 @@ impl Control {
         }
         if target.state == State::Offline {
             return refuse_because(LoginStatus::TargetError, "the target is offline");
-        }
-        if !question.tsih.is_new() {
-            let key = session_key(question.initiator_name.normalized(), question.isid, target.tid);
-            let session = self.sessions.find(&key).filter(|session| session.tsih == question.tsih);
-            match session.map(|session| accepts(session, question.cid)) {
-                None => return refuse_because(LoginStatus::SessionDoesNotExist, NO_SESSION),
-                Some(false) => return refuse_because(LoginStatus::TooManyConnections, TOO_MANY_CONNECTIONS),
-                Some(true) => {}
-            }
         }
         let (tid, keys) = (target.tid, keys(&target.parameters));
         match self.authentication(Some(tid)) {

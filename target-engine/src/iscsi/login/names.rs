@@ -93,9 +93,6 @@ impl Names {
         Ok(Question::Target(Box::new(TargetQuestion {
             initiator_name: self.initiator_name.clone(),
             initiator_alias: self.initiator_alias.clone(),
-            isid: request.isid,
-            tsih: request.tsih,
-            cid: request.cid,
             session_type: self.session_type,
             target_name: self.target_name.clone(),
         })))

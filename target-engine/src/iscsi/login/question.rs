@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use iscsi_proto::chap::{Algorithm, Challenge, Challenger, NONCE_LEN, Secret};
-use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::SessionType;
@@ -28,19 +27,14 @@ pub enum Question {
     SendTargets(Box<SendTargetsQuestion>),
 }
 
-/// Who wants to log in, and where. It is asked once in a login, before anything is negotiated.
+/// Who wants to log in, and where. It is asked once in a login, before anything is negotiated. It does not name the session
+/// that the connection joins: that is looked up after the login, so that only an authenticated initiator learns of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TargetQuestion {
     /// InitiatorName.
     pub initiator_name: IscsiName,
     /// InitiatorAlias, as the peer wrote it; escape it before it is shown.
     pub initiator_alias: Option<String>,
-    /// The initiator's part of the session identifier.
-    pub isid: Isid,
-    /// The session that this connection joins; [`Tsih::NEW`] asks for a new one.
-    pub tsih: Tsih,
-    /// The connection's number within the session.
-    pub cid: Cid,
     /// Whether it is a normal or a discovery session.
     pub session_type: SessionType,
     /// TargetName; `None` only in a discovery session.

@@ -239,6 +239,32 @@ fn session_without_account_is_open_to_accounts_and_to_none() {
     assert!(bench.attach(PLAIN).is_ok(), "the target has no accounts any more");
 }
 
+#[test]
+fn session_is_joined_by_its_own_initiator_port_only() {
+    let mut bench = Bench::attaching();
+    let status = |result: Result<_, (LoginStatus, String)>| {
+        result.map_or_else(|(status, _)| status, |_| LoginStatus::Success)
+    };
+    assert_eq!(status(bench.attach(LogIn { tsih: Tsih(1), ..PLAIN })), LoginStatus::SessionDoesNotExist);
+    let (tsih, _) = bench.attach(PLAIN).unwrap();
+    let join = LogIn { tsih, ..PLAIN };
+    for other in [
+        LogIn { tsih: Tsih(tsih.0 + 1), ..join },
+        LogIn { isid: Isid([4; 6]), ..join },
+        LogIn { name: "iqn.other", ..join },
+    ] {
+        assert_eq!(status(bench.attach(other)), LoginStatus::SessionDoesNotExist);
+    }
+    assert_eq!(status(bench.attach(join)), LoginStatus::Success, "in place of its only connection");
+    assert_eq!(status(bench.attach(LogIn { cid: 1, ..join })), LoginStatus::Success);
+    bench.ask(Request::TargetUpdate { tid: tid(1), name: "MaxConnections".into(), value: "8".into() });
+    assert_eq!(
+        status(bench.attach(LogIn { cid: 2, ..join })),
+        LoginStatus::TooManyConnections,
+        "2 were negotiated"
+    );
+}
+
 /// The largest share by default of an initiator name that is alone: half of what its address may still have.
 const NAME_MAX: usize = CONNECTIONS_MAX / 8;
 

@@ -1,11 +1,9 @@
 //! Logins: access, authentication, keys, redirection.
 
-use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::SessionType;
 
-use super::targets::log_in;
 use super::*;
 use crate::control::request::{Binding, Direction, Secret, State};
 use crate::iscsi::login::{
@@ -21,9 +19,6 @@ fn question(target: &str) -> TargetQuestion {
     TargetQuestion {
         initiator_name: IscsiName::parse_any("iqn.i").unwrap(),
         initiator_alias: None,
-        isid: Isid([3; 6]),
-        tsih: Tsih::NEW,
-        cid: Cid(0),
         session_type: SessionType::Normal,
         target_name: Some(IscsiName::parse_any(target).unwrap()),
     }
@@ -164,24 +159,6 @@ fn discovery_hides_targets_whose_account_is_bound_to_other_names() {
     };
     assert_eq!(seen_by("iqn.2026-01.org.example:own"), 1);
     assert_eq!(seen_by("iqn.2026-01.org.example:other"), 0);
-}
-
-#[test]
-fn session_is_joined_by_its_own_initiator_only() {
-    let mut bench = Bench::with_target();
-    bench.open_to("ALL");
-    let joining = |tsih, isid| TargetQuestion { tsih, isid: Isid([isid; 6]), ..question("iqn.x:one") };
-    let further = |tsih| TargetQuestion { tsih, cid: Cid(1), ..question("iqn.x:one") };
-    assert_eq!(bench.status(joining(Tsih(1), 3)), LoginStatus::SessionDoesNotExist);
-    let (tsih, _) = log_in(&mut bench, 1);
-    assert_eq!(bench.status(joining(tsih, 3)), LoginStatus::Success, "in place of its only connection");
-    assert_eq!(bench.status(further(tsih)), LoginStatus::TooManyConnections);
-    bench.set("MaxConnections", "2");
-    assert_eq!(bench.status(further(tsih)), LoginStatus::TooManyConnections, "it was negotiated before");
-    bench.control.sessions.get_mut(tsih, None).unwrap().params.max_connections = 2;
-    assert_eq!(bench.status(further(tsih)), LoginStatus::Success);
-    assert_eq!(bench.status(joining(tsih, 4)), LoginStatus::SessionDoesNotExist);
-    assert_eq!(bench.status(joining(Tsih(tsih.0 + 1), 3)), LoginStatus::SessionDoesNotExist);
 }
 
 #[test]

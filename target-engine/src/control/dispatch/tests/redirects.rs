@@ -1,6 +1,5 @@
 //! Redirect commands of many logins.
 
-use iscsi_proto::ids::{Cid, Isid, Tsih};
 use iscsi_proto::login::LoginStatus;
 use iscsi_proto::name::IscsiName;
 
@@ -30,9 +29,6 @@ impl Redirecting {
         let question = TargetQuestion {
             initiator_name: IscsiName::parse_any("iqn.i").unwrap(),
             initiator_alias: None,
-            isid: Isid([3; 6]),
-            tsih: Tsih::NEW,
-            cid: Cid(0),
             session_type: SessionType::Normal,
             target_name: Some(IscsiName::parse_any("iqn.x:one").unwrap()),
         };

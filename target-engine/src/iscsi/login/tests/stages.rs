@@ -25,7 +25,6 @@ fn assert_question(question: &TargetQuestion) {
     assert_eq!(question.initiator_name.as_str(), "iqn.2026-01.org.example:host");
     assert_eq!(question.initiator_alias.as_deref(), Some("my host"));
     assert_eq!(question.target_name.as_ref().unwrap().as_str(), "iqn.2026-01.org.example:disk");
-    assert_eq!((question.isid, question.tsih, question.cid), (REQUEST.isid, Tsih::NEW, Cid(3)));
     assert_eq!(question.session_type, SessionType::Normal);
 }
 
@@ -173,7 +172,7 @@ fn a_connection_may_join_a_session_whose_commands_go_on_meanwhile() {
     let mut peer = Peer::new(49, LoginConfig::default());
     let join = LoginRequest { tsih: Tsih(4), ..REQUEST };
     peer.send(LoginRequest { next: Some(OPERATIONAL), ..join }, &[INITIATOR, TARGET, "AuthMethod=None"]);
-    assert_eq!(peer.question().tsih, Tsih(4));
+    let _ = peer.question();
     peer.login.answer(Answer::Target(Box::new(open())));
     assert_eq!(peer.recv().0.tsih, Tsih(4));
     peer.send(
