@@ -123,7 +123,10 @@ fn checked_block(target: Target, missing: &mut Vec<String>) -> String {
     let rule = |rule: &String, _: &Target| format!("rule {}", cannot_write(rule));
     let had_accounts = !target.incoming.is_empty();
     keep(&mut kept, |kept| &mut kept.parameters, target.parameters, missing, parameter);
-    keep(&mut kept, |kept| &mut kept.stores, target.stores, missing, unit);
+    // The options of a store without a block must not become those of another one.
+    let mut stores = target.stores;
+    stores.sort_by_key(|store| is_cut(&store.path));
+    keep(&mut kept, |kept| &mut kept.stores, stores, missing, unit);
     keep(&mut kept, |kept| &mut kept.incoming, target.incoming, missing, account);
     keep(&mut kept, |kept| &mut kept.outgoing, target.outgoing, missing, account);
     if had_accounts && kept.incoming.is_empty() {
@@ -152,11 +155,14 @@ fn lost_unit(store: &Store, kept: &Target) -> String {
     let mut parameters = store.parameters.iter().map(|(name, value)| (name.as_str(), value));
     let broken = parameters.find(|(_, value)| value.contains(UNWRITABLE));
     let (what, value) = broken.filter(|_| !store.path.contains(UNWRITABLE)).unwrap_or(("path", &store.path));
-    let cut = if what == "path" { ["#", ","].iter().find(|sign| value.contains(**sign)) } else { None };
-    match cut {
-        Some(sign) => format!("{what} '{}' cannot be written: it has '{sign}'", value.escape_debug()),
-        None => format!("{what} {}", cannot_write(value)),
-    }
+    let why = match what {
+        "path" if value.contains(',') => "it has ','",
+        "path" if is_cut(value) && !value.contains(UNWRITABLE) => {
+            "it has '#', so its options are those of the whole target, which has other units"
+        }
+        _ => return format!("{what} {}", cannot_write(value)),
+    };
+    format!("{what} '{}' cannot be written: {why}", value.escape_debug())
 }
 
 /// Says that a value is left out of the file, and why if no value can have such a character.
@@ -241,19 +247,14 @@ fn block(target: &Target) -> String {
     }
     target.parameters.iter().for_each(|parameter| line(&mut text, "\t", &parameter.name, &parameter.value));
     for store in &target.stores {
-        let _ = writeln!(text, "\t<backing-store {}>", quoted(&store.path));
-        store.lun.iter().for_each(|lun| line(&mut text, "\t\t", "lun", &lun.to_string()));
-        for (key, value) in [
-            ("device-type", &store.device_type),
-            ("bs-type", &store.bs_type),
-            ("bsoflags", &store.bso_flags),
-            ("block-size", &store.block_size),
-        ] {
-            value.iter().for_each(|value| line(&mut text, "\t\t", key, value));
+        if is_cut(&store.path) {
+            line(&mut text, "\t", "backing-store", &store.path);
+            options(&mut text, "\t", store);
+        } else {
+            let _ = writeln!(text, "\t<backing-store {}>", quoted(&store.path));
+            options(&mut text, "\t\t", store);
+            text.push_str("\t</backing-store>\n");
         }
-        store.parameters.iter().for_each(|(key, value)| line(&mut text, "\t\t", key, value));
-        store.params.iter().for_each(|value| line(&mut text, "\t\t", "params", value));
-        text.push_str("\t</backing-store>\n");
     }
     for (key, accounts) in [("incominguser", &target.incoming), ("outgoinguser", &target.outgoing)] {
         for Account { user, password, names, .. } in accounts {
@@ -265,6 +266,26 @@ fn block(target: &Target) -> String {
     target.names.iter().for_each(|name| line(&mut text, "\t", "initiator-name", name));
     text.push_str("</target>\n\n");
     text
+}
+
+/// The options of a store: in its block, or as those of all stores of its target.
+fn options(text: &mut String, indent: &str, store: &Store) {
+    store.lun.iter().for_each(|lun| line(text, indent, "lun", &lun.to_string()));
+    for (key, value) in [
+        ("device-type", &store.device_type),
+        ("bs-type", &store.bs_type),
+        ("bsoflags", &store.bso_flags),
+        ("block-size", &store.block_size),
+    ] {
+        value.iter().for_each(|value| line(text, indent, key, value));
+    }
+    store.parameters.iter().for_each(|(key, value)| line(text, indent, key, value));
+    store.params.iter().for_each(|value| line(text, indent, "params", value));
+}
+
+/// Whether a `#` would cut off the path as the name of a block, which has no escapes.
+fn is_cut(path: &str) -> bool {
+    path.replace("\\#", "").contains('#')
 }
 
 fn line(text: &mut String, indent: &str, key: &str, value: &str) {

@@ -139,8 +139,8 @@ fn sorted(text: &str) -> Vec<&str> {
 #[test]
 fn dump_reports_values_it_cannot_write() {
     for daemon in daemons() {
-        let whole = ["a b", "a\"b", "a\\", "a<b", "ä", " a", "a$b", "a'b"];
-        for name in whole.iter().chain(&["a#b", "a\nb", "twice"]) {
+        let whole = ["a b", "a\"b", "a\\", "a<b", "ä", " a", "a$b", "a'b", "a#b"];
+        for name in whole.iter().chain(&["a\nb", "twice"]) {
             fs::File::create(daemon.path(name)).unwrap().set_len(LEN).unwrap();
         }
         daemon.target(1);
@@ -164,22 +164,24 @@ fn dump_reports_values_it_cannot_write() {
         assert_eq!(shown(&daemon), before, "{dump}");
         ends(0, Brand::Ours, &daemon, &dump, &["--plan"]);
 
-        unit("1", 21, &path("a#b"), &[]);
-        unit("1", 22, &path("a\nb"), &[]);
+        let broken = path("a\nb");
+        let new = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "22", "-b", &broken];
+        // Our daemon refuses it.
+        let has_broken = daemon.try_adm(&new).status.success();
         unit("1", 23, &path("twice"), &[]);
         daemon.adm(&["--mode", "account", "--op", "new", "--user", "a b", "--password", "secretpass12"]);
         daemon.adm(&["--mode", "account", "--op", "bind", "--tid", "2", "--user", "a b"]);
         let dump = ends(1, Brand::Ours, &daemon, "", &["--dump"]);
         let messages: Vec<&str> = dump.lines().filter(|line| line.starts_with("tgt-admin: ")).collect();
         let of = |tid| format!("tgt-admin: target {}: ", target_name(tid));
+        let broken = of(1) + "LUN 22: path '@/a\\nb' cannot be written: it has a line break";
         let expected = [
-            of(1) + "LUN 21: path '@/a#b' cannot be written: it has '#'",
-            of(1) + "LUN 22: path '@/a\\nb' cannot be written: it has a line break",
             of(1)
                 + "LUN 23: path '@/twice' cannot be written: an earlier unit of the target has it, and a target of the file has a path once",
             of(2) + "account 'a b' cannot be written",
             of(2) + "it has no account in the file, so its rules are left out and it is closed there",
         ];
+        let expected: Vec<String> = has_broken.then_some(broken).into_iter().chain(expected).collect();
         assert_eq!(messages, expected, "{dump}");
         assert!(dump.contains("\tinitiator-address none\n"), "{dump}");
         assert!(!dump.contains("/a>"), "no unit with the path before the line break: {dump}");

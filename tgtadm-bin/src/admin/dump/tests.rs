@@ -39,14 +39,32 @@ fn dumped(targets: Vec<RunningTarget>) -> (Vec<Target>, String, Vec<String>) {
 #[test]
 fn path_reads_back_or_is_reported() {
     for path in [
-        "/a b", "/a\"b", "\"a\"", "/a\\", "/a<b>", "<<a", "/a/", "/ä", "/a'b", "/a$b", "/a*", "/a  b", "=a",
-        "/a ", " a", "/a\\#b",
+        "/a b",
+        "/a\"b",
+        "\"a\"",
+        "/a\\",
+        "/a<b>",
+        "<<a",
+        "/a/",
+        "/ä",
+        "/a'b",
+        "/a$b",
+        "/a*",
+        "/a  b",
+        "=a",
+        "/a ",
+        " a",
+        "/a\\#b",
+        "/a#b",
+        "#a",
+        "/a #b\\#c",
+        "/a \"#\"",
     ] {
         let (targets, text, missing) = dumped(vec![shown(&[(1, "rdwr", path)], &[], &["ALL"])]);
         assert_eq!((targets[0].stores[0].path.as_str(), missing.as_slice()), (path, &[][..]), "{text}");
     }
     for (path, why) in [
-        ("/a#b", ": it has '#'"),
+        ("/a#\nb", ": it has a line break"),
         ("/a /*b*/", ""),
         ("/a,b", ": it has ','"),
         ("/a\u{fffd}b", ": it has bytes that are not UTF-8"),
@@ -64,6 +82,29 @@ fn path_reads_back_or_is_reported() {
         assert_eq!(paths, ["/whole"], "{text}");
         let said = format!("target iqn.a:b: LUN 1: path '{}' cannot be written{why}", path.escape_debug());
         assert_eq!(missing, [said]);
+    }
+}
+
+#[test]
+fn options_of_a_unit_whose_path_has_a_number_sign_do_not_become_those_of_others() {
+    let lost = |lun: u64, path: &str| {
+        let why = "it has '#', so its options are those of the whole target, which has other units";
+        format!("target iqn.a:b: LUN {lun}: path '{path}' cannot be written: {why}")
+    };
+    // LUN, SCSI ID and serial number are given for each unit; a type is not.
+    let cases: [(&[_], &[u64], Vec<String>); 4] = [
+        (&[(3, "rdwr", "/a#b")], &[3], vec![]),
+        (&[(3, "rdwr", "/a#b"), (1, "rdwr", "/c")], &[3, 1], vec![]),
+        (&[(3, "aio", "/a#b"), (1, "rdwr", "/c")], &[1], vec![lost(3, "/a#b")]),
+        (&[(3, "rdwr", "/a#b"), (1, "rdwr", "/c#d")], &[3], vec![lost(1, "/c#d")]),
+    ];
+    for (units, luns, expected) in cases {
+        let (targets, text, missing) = dumped(vec![shown(units, &[], &["ALL"])]);
+        let mut found: Vec<u64> = targets[0].stores.iter().filter_map(|store| store.lun).collect();
+        found.sort_unstable();
+        let mut luns = luns.to_vec();
+        luns.sort_unstable();
+        assert_eq!((found, missing), (luns, expected), "{text}");
     }
 }
 
