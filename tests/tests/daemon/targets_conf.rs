@@ -316,7 +316,11 @@ fn sessions_go_on_unless_what_they_use_must_change() {
             client.read(0, 1).expect("the session continues");
             assert!(shown(&daemon).contains("a.img"));
         }
-        ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
+        let text = ends(0, Brand::Ours, &daemon, &conf, &["--delete", "ALL"]);
+        let kept = format!("Target with tid 1 ({name}) is in use, it won't be deleted");
+        assert_eq!(text, format!("tgt-admin: {kept} without --force\n"));
+        let text = ends(0, Brand::Ours, &daemon, &conf, &["--delete", &name, "-v"]);
+        assert_eq!(text, format!("# {kept}.\n"), "as tgt prints it");
         assert!(shown(&daemon).contains(&name), "in use");
 
         ends(0, Brand::Ours, &daemon, &more.replace("a.img", "c.img"), &["--update", &name, "-f"]);

@@ -314,13 +314,20 @@ impl Admin {
         }
     }
 
+    /// Reports a target that is left as it is because it is in use: to standard error, or with `--verbose` as tgt does.
+    pub(super) fn say_kept(&self, tid: u32, name: &str, what: &str) {
+        let line = format!("Target with tid {tid} ({name}) is in use, it won't be {what}");
+        if self.verbose {
+            say(format_args!("# {line}."));
+        } else {
+            warn(format_args!("{line} without --force"));
+        }
+    }
+
     /// Deletes a target. A target in use is deleted only with `--force`.
     fn remove(&self, target: &RunningTarget) -> Result<(), Stop> {
         if target.in_use() && !self.force {
-            self.print_verbose(&format!(
-                "# Target with tid {} ({}) is in use, it won't be deleted.",
-                target.tid, target.name
-            ));
+            self.say_kept(target.tid, &target.name, "deleted");
             return Ok(());
         }
         self.print_verbose(&format!("# Removing target: {}", target.name));

@@ -138,10 +138,7 @@ impl Admin {
         self.skip(&target.skipped);
         if target.is_deferred(self.force) {
             let kept = if target.action == TargetAction::Delete { "deleted" } else { "updated" };
-            self.skip(&[format!(
-                "# Target with tid {} ({}) is in use, it won't be {kept}.",
-                target.tid, target.name
-            )]);
+            self.say_kept(target.tid, &target.name, kept);
             return Vec::new();
         }
         self.announce(target);
