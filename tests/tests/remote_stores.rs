@@ -1,5 +1,7 @@
 //! Stores behind a network, on the simulated clock: operations that take time, and what a store reports unasked.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! How engines are called, in the order of their contract.
+
 use super::*;
 use crate::store::{Block, Completed};
 

@@ -1,26 +1,16 @@
 //! Stores that report another size: a job reads it, as for `--params disksize=auto`, but no client waits. Each unit has at
 //! most one such job.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use scsi_core::device::unit::{Capacity, Unit};
 use scsi_core::lun::Lun;
 use scsi_core::store::IoError;
 
 use super::state::{Control, Env};
-use super::work::Work;
+use super::work::{Resized, Work};
 use crate::control::jobs::Job;
 use crate::model::Tid;
-
-/// A unit whose store has reported another size.
-#[derive(Clone, Debug)]
-pub(super) struct Resized {
-    tid: Tid,
-    lun: Lun,
-    /// Weak: it must not keep a store open.
-    unit: Weak<Unit>,
-    before: Capacity,
-}
 
 impl Control {
     /// Reads the size of a unit's store again.

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use scsi_core::device::unit::Unit;
+use scsi_core::device::unit::{Capacity, Unit};
 use scsi_core::lun::Lun;
 use scsi_core::store::Backstore;
 
-use super::resize::Resized;
 use crate::control::error::ControlError;
 use crate::control::messages::{LoginId, LoopId, ServiceId};
 use crate::control::pending::{ClientId, Operation};
@@ -46,6 +45,16 @@ pub(super) enum Work {
     Resized(Resized),
     /// The redirect command of a login runs.
     Redirect(Redirecting),
+}
+
+/// A unit whose store has reported another size.
+#[derive(Clone, Debug)]
+pub(super) struct Resized {
+    pub(super) tid: Tid,
+    pub(super) lun: Lun,
+    /// Weak: it must not keep a store open.
+    pub(super) unit: Weak<Unit>,
+    pub(super) before: Capacity,
 }
 
 /// Who waits for the reply of an operation, and until when.
