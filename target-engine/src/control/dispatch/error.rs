@@ -31,6 +31,8 @@ pub enum LoopsError {
     },
     /// The target has sessions, or units that are being created or removed.
     InUse,
+    /// The store of a unit may be attached by one loop only.
+    OneLoop(Lun),
     /// A thread was not started.
     Thread(io::Error),
 }
@@ -164,6 +166,8 @@ pub enum StoreError {
     },
     /// tgt's kind for Sheepdog, which this daemon reaches by NBD.
     Sheepdog,
+    /// The store may be attached by one loop only, and the target has several. Its path.
+    OneLoop(String),
     /// The kind of store takes no flags.
     Flags {
         /// The flags.

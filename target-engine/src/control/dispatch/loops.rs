@@ -6,7 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::{LoopsError, TargetError};
+use scsi_core::store::Backstore;
+
+use super::error::{LoopsError, StoreError, TargetError};
 use super::outside::Outside;
 use super::state::{Control, Env};
 use super::work::{EndService, Ended, Waiting, Work};
@@ -18,6 +20,7 @@ use crate::model::Tid;
 use crate::model::parameters::Key;
 use crate::model::state::State;
 use crate::model::target::Target;
+use crate::model::unit::TargetUnit;
 
 impl Control {
     /// Starts this many loops that serve all targets, which then have no loops of their own; 0 changes nothing. To be
@@ -52,6 +55,13 @@ impl Control {
         let busy = !self.model.target(tid)?.busy_units.is_empty();
         if busy || self.sessions.of_target(tid).next().is_some() {
             return Err(LoopsError::InUse.into());
+        }
+        let one_loop = |entry: &&TargetUnit| entry.unit.store().is_some_and(|store| is_one_loop(&*store));
+        let units = &self.model.target(tid)?.units;
+        if count > 1
+            && let Some((lun, _)) = units.iter().find(|(_, entry)| one_loop(entry))
+        {
+            return Err(LoopsError::OneLoop(*lun).into());
         }
         let loops = self.choose_loops(tid, count, env)?;
         // A loop of both services removes the target first.
@@ -187,11 +197,27 @@ impl Control {
         }
     }
 
+    /// Checks that the loops of a target can serve this store.
+    ///
+    /// # Errors
+    /// It may be attached by one loop only, and the target has several.
+    pub(super) fn check_loops(&self, tid: Tid, store: &dyn Backstore) -> Result<(), ControlError> {
+        if self.services.loops_of(tid).len() > 1 && is_one_loop(store) {
+            return Err(StoreError::OneLoop(store.name().into_owned()).into());
+        }
+        Ok(())
+    }
+
     /// Returns the loops that serve a target.
     #[must_use]
     pub fn loops_of(&self, tid: Tid) -> &[LoopId] {
         self.services.loops_of(tid)
     }
+}
+
+/// Whether a store may be attached by one loop only.
+pub(super) fn is_one_loop(store: &dyn Backstore) -> bool {
+    store.capabilities().one_loop
 }
 
 /// `tgt/<tid>`, or `tgt/<tid>.<index>` if there are several.

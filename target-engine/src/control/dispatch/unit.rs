@@ -69,10 +69,18 @@ impl Control {
             Ok(store) => {
                 let current = self.is_current(&new.key);
                 self.stores.add(store.id, new.spec.path.clone(), current.then_some(new.key.tid));
-                if current {
-                    return self.add_unit(waiting, new, Some(store), env);
+                let checked = if current {
+                    self.check_loops(new.key.tid, &*store.store)
+                } else {
+                    Err(TargetError::Gone.into())
+                };
+                match checked {
+                    Ok(()) => return self.add_unit(waiting, new, Some(store), env),
+                    Err(error) => {
+                        self.free(&new.key);
+                        Ended { reply: Err(error), closing: vec![store.id] }
+                    }
                 }
-                Ended { reply: Err(TargetError::Gone.into()), closing: vec![store.id] }
             }
             Err(why) => {
                 log::error!("{}: {}: {why}", new.key, new.spec.path);

@@ -185,7 +185,13 @@ impl Control {
 
     /// No command runs on the present medium any more: the other one is inserted.
     pub(super) fn medium_idle(&mut self, waiting: Waiting, swap: Swap, env: &mut Env<'_>) {
-        let Swap { mut update, spec, store } = swap;
+        let Swap { mut update, spec, mut store } = swap;
+        if let Some(opened) = &store
+            && let Err(error) = self.check_loops(update.key.tid, &*opened.store)
+        {
+            update.error = Some(error);
+            update.closing.extend(store.take().map(|store| store.id));
+        }
         let Some(entry) = self.entry_mut(&update) else {
             return self.give_up(waiting, update, store.map(|store| store.id), env);
         };

@@ -51,6 +51,8 @@ struct Recorder {
     loops: BTreeMap<LoopId, Vec<ToLoop>>,
     names: Vec<String>,
     jobs: Vec<Job>,
+    /// Takes no further jobs.
+    full: bool,
     listening: BTreeMap<PortalId, SocketAddr>,
     answers: Vec<(LoginId, Answer)>,
     ended_loops: Vec<LoopId>,
@@ -104,6 +106,9 @@ impl Outside for Recorder {
     }
 
     fn job(&mut self, job: Job) -> Result<(), Job> {
+        if self.full {
+            return Err(job);
+        }
         self.jobs.push(job);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Logical units: made, changed, deleted.
 
+use scsi_core::lun::Lun;
+
 use super::*;
 use crate::control::request::UnitChange;
 use crate::limits::CONTROL_REPLY;
@@ -79,6 +81,64 @@ fn invalid_requests_open_no_store() {
         assert_eq!(bench.ask(request), Some(Err(error.into())), "{shown}");
     }
     assert!(bench.out.jobs.is_empty());
+}
+
+#[test]
+fn store_for_one_loop_is_refused_where_there_are_several() {
+    let refused = || Err(TgtadmError::InvalidRequest.into());
+    let loops = |count: &str| Request::TargetUpdate {
+        tid: tid(1),
+        name: "loops".to_owned(),
+        value: count.to_owned(),
+    };
+    let mut bench = Bench::with_target();
+    let one_loop = |bench: &mut Bench| {
+        let Some(Job::Open(ticket, _)) = bench.out.jobs.pop() else { panic!("no store is to be opened") };
+        let mut store = blocks(MIB);
+        store.capabilities.one_loop = true;
+        let store = bench.store(ticket, store);
+        bench.control.job_done(JobDone::Opened(ticket, Ok(store)), bench.now, &mut bench.out);
+        Ticket(ticket.0 + 1)
+    };
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    let ticket = one_loop(&mut bench);
+    assert_eq!(bench.answer(LoopId(1), ticket, Ok(())), [Ok(String::new())]);
+    assert_eq!(bench.ask(loops("2")), Some(refused()));
+    assert_eq!(bench.ask(loops("1")), Some(Ok(String::new())));
+
+    let mut bench = Bench::with_target();
+    assert_eq!(bench.ask(loops("2")), Some(Ok(String::new())));
+    assert_eq!(bench.ask(unit_new(1, 1)), None);
+    one_loop(&mut bench);
+    assert_eq!(bench.closed(), [refused()]);
+    assert_eq!(bench.ask(unit_new(1, 1)), None, "its number is free");
+}
+
+#[test]
+fn job_that_reads_a_reported_size_waits_for_another_job() {
+    let mut bench = Bench::with_unit();
+    let unit = Arc::clone(&bench.control.model.target(tid(1)).unwrap().units[&Lun::new(1).unwrap()].unit);
+    let report = |bench: &mut Bench| {
+        if unit.reports().resized() {
+            let message = ToControl::StoreResized(tid(1), Lun::new(1).unwrap(), Arc::clone(&unit));
+            bench.control.message(message, bench.now, &mut bench.out);
+        }
+    };
+    bench.out.full = true;
+    report(&mut bench);
+    report(&mut bench);
+    assert!(bench.out.jobs.is_empty());
+    bench.out.full = false;
+    bench.control.job_done(JobDone::Closed(StoreId(99)), bench.now, &mut bench.out);
+    let mut refresh = |answer| {
+        let Some(Job::Refresh(ticket, _)) = bench.out.jobs.pop() else { panic!("no size is read") };
+        bench.control.job_done(JobDone::Refreshed(ticket, answer), bench.now, &mut bench.out);
+    };
+    refresh(Err(IoError::UNREACHABLE));
+    refresh(Ok(()));
+    assert!(bench.out.jobs.is_empty());
+    report(&mut bench);
+    assert_eq!(bench.out.jobs.len(), 1);
 }
 
 #[test]
@@ -223,9 +283,7 @@ fn medium_changes_while_offline_only() {
 fn medium_with_lost_writes_is_opened_again_when_set_online() {
     let mut bench = Bench::with_unit();
     let online = |on: bool| update(1, vec![Ok(changed("online", if on { "1" } else { "0" }))]);
-    let unit = Arc::clone(
-        &bench.control.model.target(tid(1)).unwrap().units[&scsi_core::lun::Lun::new(1).unwrap()].unit,
-    );
+    let unit = Arc::clone(&bench.control.model.target(tid(1)).unwrap().units[&Lun::new(1).unwrap()].unit);
     let (done, failed) = (Some(Ok(String::new())), Err(TgtadmError::InvalidRequest.into()));
     for request in [online(false), online(true)] {
         assert_eq!(bench.ask(request), done);

@@ -35,7 +35,7 @@ impl Display for OperationError {
 impl Numbered for LoopsError {
     fn number(&self) -> TgtadmError {
         match self {
-            Self::Shared { .. } => TgtadmError::InvalidRequest,
+            Self::Shared { .. } | Self::OneLoop(_) => TgtadmError::InvalidRequest,
             Self::InUse => TgtadmError::TargetActive,
             Self::Thread(_) => TgtadmError::NoMemory,
         }
@@ -51,6 +51,11 @@ impl Display for LoopsError {
             ),
             Self::InUse => out.write_str(
                 "--name loops: only without sessions, and while no logical unit is being made or removed",
+            ),
+            Self::OneLoop(lun) => write!(
+                out,
+                "--name loops: accepted: 1, because the store of LUN {lun} shows one connection the writes of another only \
+                 later"
             ),
             Self::Thread(error) => write!(out, "no thread for the target: {error}"),
         }
@@ -188,6 +193,7 @@ impl Numbered for StoreError {
             Self::NotOpened(_)
             | Self::Kind { .. }
             | Self::Sheepdog
+            | Self::OneLoop(_)
             | Self::Flags { .. }
             | Self::NoPath(_) => TgtadmError::InvalidRequest,
         }
@@ -209,6 +215,10 @@ impl Display for StoreError {
             Self::Sheepdog => out.write_str(
                 "--bstype \"sheepdog\": sheepdog volumes are reached by NBD: serve the volume with qemu-nbd of a QEMU that \
                  has the sheepdog driver, then use --bstype nbd",
+            ),
+            Self::OneLoop(path) => write!(
+                out,
+                "--backing-store {path}: the store can serve a target on one loop only: set --name loops --value 1 first"
             ),
             Self::Flags { flags, kind } => {
                 write!(out, "--bsoflags {flags:?}: stores of the kind {kind} take none")
