@@ -27,6 +27,7 @@ pub mod task;
 pub mod task_set;
 #[cfg(test)]
 mod tests;
+mod unflushed;
 pub mod unit;
 
 use std::sync::Arc;
@@ -202,7 +203,7 @@ pub struct Outcome {
 }
 
 /// Index of an I_T nexus at a port, dense from 0. It is the same at all ports of a target on one loop.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct NexusIndex(pub u32);
 
 /// Identifies a nexus in the process; never reused.

@@ -9,12 +9,14 @@ use super::request::Request;
 use super::reservation::Restriction;
 use super::task::DeviceTask;
 use super::task_set::{Admit, TaskAttribute, TaskKey, TaskSet};
+use super::unflushed::{CacheUse, Unflushed};
 use super::unit::{Unit, UnitState};
 use super::{Command, IoDone, IoResult, Nexus, NexusIndex, Outcome, Step, TargetView};
 use super::{controller, disk, spc};
 use crate::cdb::table;
 use crate::sense::{AdditionalSense, Sense};
 use crate::status::Status;
+use crate::store::IoError;
 
 /// A unit on one loop: the latest snapshot of its state, and the state of the nexuses of that loop.
 pub struct UnitPort {
@@ -31,6 +33,7 @@ struct NexusState {
     restriction: Restriction,
     pending: Pending,
     tasks: TaskSet,
+    unflushed: Unflushed,
 }
 
 /// Operation codes that neither report nor are ended by a pending unit attention (SAM-5 5.14.1).
@@ -69,7 +72,8 @@ impl UnitPort {
         }
         let pending = self.state.pending_at_power_on();
         let restriction = self.state.restriction(&nexus);
-        self.nexuses[slot] = Some(NexusState { nexus, restriction, pending, tasks: TaskSet::default() });
+        let (tasks, unflushed) = (TaskSet::default(), Unflushed::default());
+        self.nexuses[slot] = Some(NexusState { nexus, restriction, pending, tasks, unflushed });
     }
 
     /// Removes a nexus (I_T nexus loss, SAM-5 6.3.4). Its RESERVE (6) and its prevention of medium removal end.
@@ -124,7 +128,11 @@ impl UnitPort {
             task,
         };
         match begin(&mut request, nexus.restriction, view) {
-            Ok(step) => step,
+            Ok(step) => {
+                task.set_nexus(command.nexus);
+                task.cache_use = begin_use(&mut nexus.unflushed, &step);
+                step
+            }
             Err(refusal) => {
                 task.refused();
                 refuse(&self.state, refusal)
@@ -134,7 +142,10 @@ impl UnitPort {
 
     /// Continues a command after its step.
     #[inline]
-    pub fn io_done(&mut self, task: &mut DeviceTask, result: IoResult) -> Step {
+    pub fn io_done(&mut self, task: &mut DeviceTask, mut result: IoResult) -> Step {
+        if task.cache_use != CacheUse::None {
+            result = self.end_use(task, result);
+        }
         match result {
             Ok(IoDone::Done) if task.is_last_step() => good(),
             Ok(done) => self.go_on(task, done),
@@ -145,6 +156,7 @@ impl UnitPort {
     /// Ends a command without a result. The I/O of its last step must have completed or be fenced. Do not call `io_done`
     /// for it.
     pub fn abort(&mut self, task: &mut DeviceTask) {
+        let _ = self.end_use(task, Err(IoError::CANCELLED));
         *task = DeviceTask::default();
     }
 
@@ -155,9 +167,38 @@ impl UnitPort {
         self.unit.reset(AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED);
     }
 
+    /// Writes that were acknowledged on this loop and not flushed may be lost ([`Notice::Forgotten`]). Returns the number of
+    /// nexuses whose next flush fails because of it.
+    ///
+    /// [`Notice::Forgotten`]: crate::store::Notice::Forgotten
     #[cold]
-    fn go_on(&self, task: &mut DeviceTask, done: IoDone) -> Step {
-        task.advance(done).unwrap_or_else(|sense| refuse(&self.state, sense.into()))
+    pub fn forget_writes(&mut self) -> usize {
+        self.nexuses.iter_mut().flatten().map(|nexus| usize::from(nexus.unflushed.forget())).sum()
+    }
+
+    #[cold]
+    fn go_on(&mut self, task: &mut DeviceTask, done: IoDone) -> Step {
+        match task.advance(done) {
+            Ok(step) => {
+                if let Some(Some(nexus)) = self.nexuses.get_mut(task.nexus().0 as usize) {
+                    task.cache_use = begin_use(&mut nexus.unflushed, &step);
+                }
+                step
+            }
+            Err(sense) => refuse(&self.state, sense.into()),
+        }
+    }
+
+    /// The running step of a command has ended.
+    #[inline]
+    fn end_use(&mut self, task: &mut DeviceTask, result: IoResult) -> IoResult {
+        let Some(Some(nexus)) = self.nexuses.get_mut(task.nexus().0 as usize) else { return result };
+        match std::mem::take(&mut task.cache_use) {
+            CacheUse::Write { durable } => nexus.unflushed.write_ends(durable && result.is_ok()),
+            CacheUse::Flush(number) if result.is_ok() => nexus.unflushed.flush_ends(number)?,
+            CacheUse::Flush(_) | CacheUse::None => {}
+        }
+        result
     }
 
     /// Gets the latest snapshot of the unit if there is a new one.
@@ -181,6 +222,24 @@ impl UnitPort {
     fn tasks(&mut self, nexus: NexusIndex) -> Option<&mut TaskSet> {
         self.nexuses.get_mut(nexus.0 as usize)?.as_mut().map(|state| &mut state.tasks)
     }
+}
+
+/// A step begins. Returns what it does to the cache of the store.
+#[inline]
+fn begin_use(unflushed: &mut Unflushed, step: &Step) -> CacheUse {
+    let durable = match step {
+        Step::Write { fua, .. } | Step::Fill { fua, .. } => *fua,
+        Step::WriteZeroes { .. } | Step::Discard { .. } => false,
+        Step::Flush => return CacheUse::Flush(unflushed.flush_begins()),
+        Step::Read { .. }
+        | Step::Compare { .. }
+        | Step::Probe { .. }
+        | Step::Allocation { .. }
+        | Step::AbortTasks(_)
+        | Step::Done(_) => return CacheUse::None,
+    };
+    unflushed.write_begins();
+    CacheUse::Write { durable }
 }
 
 /// Looks the command up, checks reservations, and dispatches it to the commands of the device type.

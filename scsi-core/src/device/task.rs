@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use super::answer::{Refusal, good};
 use super::error::{Access, io_sense};
-use super::{IoDone, Step};
+use super::unflushed::CacheUse;
+use super::{IoDone, NexusIndex, Step};
 use crate::sense::{AdditionalSense, Sense, SenseKey};
 use crate::store::IoError;
 
@@ -15,6 +16,10 @@ pub struct DeviceTask {
     transfer_len: u64,
     /// Selects the sense data if the running step fails.
     access: Access,
+    /// The nexus that sent the command, once it has made a step.
+    nexus: NexusIndex,
+    /// What the running step does to the cache of the store.
+    pub(super) cache_use: CacheUse,
     then: Then,
 }
 
@@ -113,6 +118,18 @@ impl DeviceTask {
     /// Whether the running step writes through a cache that is flushed afterwards.
     pub(super) fn flushes_next(&self) -> bool {
         matches!(self.then, Then::Flush)
+    }
+
+    /// Sets the nexus that sent the command.
+    #[inline]
+    pub(super) fn set_nexus(&mut self, nexus: NexusIndex) {
+        self.nexus = nexus;
+    }
+
+    /// The nexus that sent the command.
+    #[inline]
+    pub(super) fn nexus(&self) -> NexusIndex {
+        self.nexus
     }
 
     /// Whether the command ends with GOOD after the running step.

@@ -292,6 +292,14 @@ fn self_test_passes_and_diagnostic_pages_are_refused() {
     assert_eq!(verdict(&disk().run(&[0x1d, 0x10, 0, 0, 8, 0], &[0; 8])), BAD_FIELD);
 }
 
+struct NoLuns;
+
+impl super::TargetView for NoLuns {
+    fn luns(&self) -> &[crate::lun::Lun] {
+        &[]
+    }
+}
+
 #[test]
 fn aborted_task_can_be_reused() {
     let mut bench = Bench::disk(|config| config.write_cache = false, Capabilities { fua: false, ..FILE });
@@ -299,18 +307,42 @@ fn aborted_task_can_be_reused() {
     let mut cdb = [0; 16];
     cdb[..10].copy_from_slice(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
     let command = Command { nexus: NexusIndex(0), cdb: &cdb, data_out_len: 512, data_out: &[0; 512] };
-    struct NoLuns;
-    impl super::TargetView for NoLuns {
-        fn luns(&self) -> &[crate::lun::Lun] {
-            &[]
-        }
-    }
     let _ = bench.port.start(&mut task, &command, &NoLuns);
     assert_eq!(task.transfer_len(), 512);
     bench.port.abort(&mut task);
     assert_eq!(task.transfer_len(), 0);
     let done = bench.port.io_done(&mut task, Ok(super::IoDone::Done));
     assert!(matches!(done, super::Step::Done(_)), "nothing is left of the write's flush");
+}
+
+#[test]
+fn one_flush_of_each_nexus_fails_whose_writes_were_forgotten() {
+    let mut bench = disk();
+    let forgotten = Some((0x04, 0x0c, 0x00));
+    let write = |bench: &mut Bench, nexus| {
+        let cdb = [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        assert_eq!(verdict(&bench.command(nexus, &cdb, &[7; 512])), GOOD);
+    };
+    let flush =
+        |bench: &mut Bench, nexus| verdict(&bench.command(nexus, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]));
+    write(&mut bench, 0);
+    assert_eq!(bench.port.forget_writes(), 1);
+    // Nexus 1 has written nothing before.
+    write(&mut bench, 1);
+    assert_eq!([flush(&mut bench, 1), flush(&mut bench, 0), flush(&mut bench, 0)], [GOOD, forgotten, GOOD]);
+    assert_eq!(bench.port.forget_writes(), 0);
+    // A write with FUA that the store performs needs no flush.
+    assert_eq!(verdict(&bench.command(0, &[0x2a, 8, 0, 0, 0, 0, 0, 0, 1, 0], &[7; 512])), GOOD);
+    assert_eq!(bench.port.forget_writes(), 0);
+    // An aborted write may have been performed.
+    let mut task = DeviceTask::default();
+    let mut cdb = [0; 16];
+    cdb[..10].copy_from_slice(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    let command = Command { nexus: NexusIndex(1), cdb: &cdb, data_out_len: 512, data_out: &[0; 512] };
+    let _ = bench.port.start(&mut task, &command, &NoLuns);
+    bench.port.abort(&mut task);
+    assert_eq!(bench.port.forget_writes(), 1);
+    assert_eq!([flush(&mut bench, 1), flush(&mut bench, 1)], [forgotten, GOOD]);
 }
 
 #[test]

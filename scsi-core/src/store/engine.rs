@@ -103,6 +103,10 @@ pub enum Notice {
     Unreachable,
     /// The store can be reached again, after [`Notice::Unreachable`] on the same loop.
     Back,
+    /// Writes that this loop completed before, and that no flush covered, may be lost: the connection over which they were
+    /// acknowledged is lost, and with it perhaps the server and its cache. The next flush of each I_T nexus that has written
+    /// on this loop since its last flush fails with [`IoErrorKind::Forgotten`](super::IoErrorKind::Forgotten), once.
+    Forgotten,
 }
 
 /// Address of a store on one loop.

@@ -49,9 +49,10 @@ pub enum IoErrorKind {
     /// Initiators get ABORTED COMMAND, which they retry with the same data.
     #[error("the store cannot be reached, and whether it has done the operation is unknown")]
     InDoubt,
-    /// The store lost its connection, and acknowledged writes that no flush had covered may be lost with it. Reported once,
-    /// by the next flush or write with `fua`; unlike [`IoErrorKind::Lost`], later writes are accepted. Initiators get
-    /// HARDWARE ERROR, which they do not retry, because the retry would succeed and hide the loss.
+    /// The store lost its connection, and acknowledged writes that no flush had covered may be lost with it. The device server
+    /// fails one flush of each nexus with it after [`Notice::Forgotten`](super::Notice::Forgotten); unlike
+    /// [`IoErrorKind::Lost`], later writes are accepted. Initiators get HARDWARE ERROR, which they do not retry, because the
+    /// retry would succeed and hide the loss.
     #[error("acknowledged writes may be lost with a connection of the store")]
     Forgotten,
     /// The store refuses this client until it is opened again, as when another client took over. Its method

@@ -163,7 +163,9 @@ impl TargetShard {
         };
         if tries {
             if !matches!(step, Step::Done(_)) {
-                task.unstart();
+                if let Some(unit) = task.lun().and_then(|lun| self.units.get_mut(lun)) {
+                    task.unstart(unit.port());
+                }
                 return false;
             }
             task.begin(stats);

@@ -70,6 +70,13 @@ impl TargetShard {
                     }
                     continue;
                 }
+                Notice::Forgotten => match unit.port().forget_writes() {
+                    0 => None,
+                    nexuses => Some(format!(
+                        "writes that were acknowledged and not flushed may be lost with a connection: the next flush of \
+                         {nexuses} sessions fails"
+                    )),
+                },
                 Notice::Unreachable => unit.health().set_reached(false, &shared, now),
                 Notice::Back => unit.health().set_reached(true, &shared, now),
                 _ => None,

@@ -315,8 +315,8 @@ impl Task {
     }
 
     /// It is started again, with its data.
-    pub(super) fn unstart(&mut self) {
-        self.device = DeviceTask::default();
+    pub(super) fn unstart(&mut self, port: &mut UnitPort) {
+        port.abort(&mut self.device);
     }
 
     /// Begins a step.
