@@ -398,7 +398,8 @@ pub const EVENTS_MAX: usize = 256;
 
 /// Bytes that all connections of a loop together receive in a turn, and that they send. Several long writes fit, and their
 /// responses are sent together. Each received PDU counts as [`PDU_COST`] bytes more, and as many as the data of reads and of
-/// parameters that it asks for.
+/// parameters that it asks for. While others have more to do than their shares, a connection whose requests are all there
+/// has one of them executed, and a quarter of the others, for each [`SHARE_LEN_MIN`] of its share.
 ///
 /// Hit by: initiator. Scope: loop and turn. Over it: the connection continues in the next turn. Seen:
 /// nowhere.

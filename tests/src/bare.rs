@@ -24,6 +24,7 @@ use target_engine::buffers::Pool;
 use target_engine::iscsi::connection::NewConnection;
 use target_engine::iscsi::text_exchange::{TextExchange, TextSession};
 use target_engine::keys::ConnectionIndex;
+use target_engine::shard::receive::WorkLimit;
 use target_engine::shard::session::Session;
 use target_engine::shard::settings::TargetSettings;
 use target_engine::shard::{Env, TargetShard};
@@ -190,7 +191,7 @@ impl Bare {
     fn put(&mut self, batch: &mut Batch) {
         self.cmd_sn = batch.number(self.cmd_sn);
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        self.shard.receive(self.connection, &batch.bytes, usize::MAX, &mut env);
+        self.shard.receive(self.connection, &batch.bytes, WorkLimit::of_cost(usize::MAX), &mut env);
     }
 
     /// Takes all responses and returns their length in bytes.

@@ -14,6 +14,7 @@ use crate::iscsi::connection::NewConnection;
 use crate::iscsi::login::CloseReason;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::keys::ConnectionIndex;
+use crate::shard::receive::WorkLimit;
 use crate::shard::session::Session;
 
 impl<S: ByteStream, A: Clone> LoopState<S, A> {
@@ -54,7 +55,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         {
             connection.send_raw(&login.final_response(tsih, window.max));
         }
-        served.shard.receive(place, &login.unread, self.share, &mut self.resources.env());
+        let limit = WorkLimit::of_cost(self.share);
+        served.shard.receive(place, &login.unread, limit, &mut self.resources.env());
         self.after(index, None);
     }
 

@@ -93,6 +93,10 @@ pub struct LoopState<S, A> {
     continuing: usize,
     /// See [`share`].
     share: usize,
+    /// Since the turn began, a connection has had more to do than its share.
+    is_exhausted: bool,
+    /// One had in the turn before. See [`Stream::allowed_bytes`].
+    is_contended: bool,
     /// Targets with commands that are ready to run.
     ready_targets: VecDeque<usize>,
     /// Targets that have got completions.
@@ -141,6 +145,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             unfinished: VecDeque::new(),
             continuing: 0,
             share: share(1),
+            is_exhausted: false,
+            is_contended: false,
             ready_targets: VecDeque::new(),
             completed: Vec::new(),
             more_done: false,
@@ -155,6 +161,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         self.resources.now = now;
         self.commands = 0;
         self.continuing = self.unfinished.len().min(CONTINUING_MAX);
+        self.is_contended = std::mem::take(&mut self.is_exhausted);
         let alone = |index: &StreamIndex| self.streams.get(index.0).is_some_and(|stream| !stream.unfinished);
         self.share = share(ready.filter(alone).count() + self.continuing);
     }

@@ -6,6 +6,7 @@ use super::stream::{ByteStream, Readiness, Received, Stream, StreamIndex};
 use super::{LoopState, Resources, share};
 use crate::limits::TRANSMIT_BYTES_LOW;
 use crate::shard::TargetShard;
+use crate::shard::receive::WorkLimit;
 
 impl<S: ByteStream, A: Clone> LoopState<S, A> {
     /// Serves a connection that is ready. One that continues what the last turn left is served by
@@ -27,18 +28,22 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             stream.blocked = false;
         }
         let mut closed = ready.broken && !ready.readable;
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         let mut more = ready.readable;
-        while taken < self.share && !served.shard.is_receive_paused(place, &self.resources.pool) {
+        let mut allowed = stream.allowed_bytes(self.share, self.is_contended);
+        while taken < self.share
+            && bytes <= allowed
+            && !served.shard.is_receive_paused(place, &self.resources.pool)
+        {
             let Some(connection) = served.shard.connection(place) else { return };
             connection.set_ring_len(self.share.min(TRANSMIT_BYTES_LOW));
             if taken > 0 && connection.is_ring_full() {
                 break;
             }
             if connection.has_unread() {
-                let left = self.share - taken;
-                let done = served.shard.receive_unread(place, left, &mut self.resources.env());
-                taken += done.cost;
+                let limit = WorkLimit { cost: self.share - taken, bytes: allowed - bytes };
+                let done = served.shard.receive_unread(place, limit, &mut self.resources.env());
+                (taken, bytes) = (taken + done.cost, bytes + done.bytes);
                 self.commands += done.pdus;
                 continue;
             }
@@ -49,16 +54,20 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
                 Received::Bytes { scratch, all, full } => {
                     more = full;
                     taken += all - scratch;
-                    let left = self.share.saturating_sub(taken).max(1);
-                    let (bytes, mut env) = (&self.scratch[..scratch], self.resources.env());
-                    let done = served.shard.receive(place, bytes, left, &mut env);
-                    taken += done.cost;
+                    stream.at_hand = if full { None } else { Some(bytes + scratch) };
+                    allowed = stream.allowed_bytes(self.share, self.is_contended);
+                    let cost = self.share.saturating_sub(taken).max(1);
+                    let limit = WorkLimit { cost, bytes: allowed.saturating_sub(bytes) };
+                    let (input, mut env) = (&self.scratch[..scratch], self.resources.env());
+                    let done = served.shard.receive(place, input, limit, &mut env);
+                    (taken, bytes) = (taken + done.cost, bytes + done.bytes);
                     self.commands += done.pdus;
                 }
                 Received::Nothing => {}
                 Received::Closed => closed = true,
             }
         }
+        stream.held_back = bytes > allowed;
         closed |= ready.broken && taken == 0 && served.shard.is_receive_paused(place, &self.resources.pool);
         if closed {
             served.shard.close_connection(place, &mut self.resources.env());
@@ -121,6 +130,7 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         if more || unread || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
             self.unfinished.push_back(index);
+            self.is_exhausted |= more || !stream.held_back;
         }
         let wanted = stream.wanted(paused, connection.state());
         if wanted != stream.watch {

@@ -20,6 +20,7 @@ use scsi_core::store::{
     Block, BlockOp, Completed, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Now, Port, Slot,
 };
 
+use super::receive::WorkLimit;
 use super::session::Session;
 use super::settings::TargetSettings;
 use super::{Env, ShardEvent, TargetShard};
@@ -119,7 +120,7 @@ impl Fuzzed {
 
     fn feed(&mut self, bytes: &[u8]) {
         let place = self.connection;
-        self.with_env(|shard, env| shard.receive(place, bytes, usize::MAX, env));
+        self.with_env(|shard, env| shard.receive(place, bytes, WorkLimit::of_cost(usize::MAX), env));
     }
 
     /// A header of 12 bytes of the input, which say opcode, flags, tags and CDB, and up to 255 · 4 bytes of data.

@@ -23,23 +23,42 @@ pub struct Work {
     pub pdus: usize,
     /// Their bytes, those of the parameter data and of the reads that they asked for, and [`PDU_COST`] for each PDU.
     pub cost: usize,
+    /// Bytes of the input that were taken.
+    pub bytes: usize,
+}
+
+/// How much a call of [`TargetShard::receive`] may do: it begins no PDU after one of the bounds is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WorkLimit {
+    /// Bound of [`Work::cost`].
+    pub cost: usize,
+    /// More bytes of the input than this are taken.
+    pub bytes: usize,
+}
+
+impl WorkLimit {
+    /// So much work, whatever part of the input it is.
+    #[must_use]
+    pub fn of_cost(cost: usize) -> Self {
+        Self { cost, bytes: usize::MAX }
+    }
 }
 
 impl TargetShard {
     /// Takes in bytes of the connection's socket, at most [`SCRATCH_LEN`](crate::limits::SCRATCH_LEN), those that were
     /// received into the `space` of its receiver excepted. Call it after `filled`, too, with no bytes.
     ///
-    /// Executes PDUs until `most` work is done or the connection has too much to send. The bytes after the last executed
+    /// Executes PDUs until work up to `limit` is done or the connection has too much to send. The bytes after the last executed
     /// PDU stay with the connection, which then [`has_unread`](crate::iscsi::connection::Connection::has_unread), until
     /// `receive_unread`.
     pub fn receive(
         &mut self,
         connection: ConnectionIndex,
         input: &[u8],
-        most: usize,
+        limit: WorkLimit,
         env: &mut Env<'_>,
     ) -> Work {
-        let (work, rest) = self.execute_all(connection, input, most, env);
+        let (work, rest) = self.execute_all(connection, input, limit, env);
         if rest > 0
             && let Some(own) = self.sessions.connection_mut(connection)
         {
@@ -49,10 +68,15 @@ impl TargetShard {
     }
 
     /// Goes on with bytes that were received before, as [`receive`](Self::receive) does.
-    pub fn receive_unread(&mut self, connection: ConnectionIndex, most: usize, env: &mut Env<'_>) -> Work {
+    pub fn receive_unread(
+        &mut self,
+        connection: ConnectionIndex,
+        limit: WorkLimit,
+        env: &mut Env<'_>,
+    ) -> Work {
         let unread = self.sessions.connection_mut(connection).and_then(Connection::take_unread);
         let Some(unread) = unread else { return Work::default() };
-        let (work, rest) = self.execute_all(connection, unread.bytes(), most, env);
+        let (work, rest) = self.execute_all(connection, unread.bytes(), limit, env);
         match self.sessions.connection_mut(connection) {
             Some(own) if rest > 0 => own.put_back_unread(unread, rest),
             _ => unread.give_back(env.pool),
@@ -66,7 +90,7 @@ impl TargetShard {
         &mut self,
         connection: ConnectionIndex,
         mut input: &[u8],
-        most: usize,
+        limit: WorkLimit,
         env: &mut Env<'_>,
     ) -> (Work, usize) {
         let len = input.len();
@@ -77,8 +101,9 @@ impl TargetShard {
             if !own.is_open() {
                 break 0;
             }
-            if pdus * PDU_COST + len - input.len() + self.extra_cost >= most || own.must_send_first(env.pool)
-            {
+            let taken = len - input.len();
+            let is_enough = pdus * PDU_COST + taken + self.extra_cost >= limit.cost || taken > limit.bytes;
+            if is_enough || own.must_send_first(env.pool) {
                 break input.len();
             }
             match own.next_pdu(&mut input, env.pool) {
@@ -101,7 +126,8 @@ impl TargetShard {
                 self.sessions.list_incomplete(connection);
             }
         }
-        (Work { pdus, cost: pdus * PDU_COST + len - rest + self.extra_cost }, rest)
+        let bytes = len - rest;
+        (Work { pdus, cost: pdus * PDU_COST + bytes + self.extra_cost, bytes }, rest)
     }
 
     #[inline]

@@ -279,6 +279,39 @@ fn connection_sends_its_share_of_a_turn_at_most() {
     }
 }
 
+#[test]
+fn few_commands_are_spread_over_turns_while_others_have_more_than_their_shares() {
+    const READ_LEN: usize = 4096;
+    for (others_have_more, per_turn) in [(false, 4), (true, 2)] {
+        let store = Zeroes { at_once: true, ..Zeroes::default() };
+        let (mut data_loop, mut sockets) = loop_with_sessions(store, 16);
+        for socket in &mut sockets {
+            send(socket, 1, &[0], 0);
+        }
+        assert!(data_loop.turn());
+        sockets.iter_mut().for_each(|socket| _ = read_all(socket));
+        let (few, others) = sockets.split_first_mut().unwrap();
+        if others_have_more {
+            // READ of 8 MiB.
+            others.iter_mut().for_each(|other| {
+                send(other, 2, &[0x28, 0, 0, 0, 0, 0, 0, 0x40, 0, 0], 8 << 20);
+            });
+            assert!(data_loop.turn());
+        }
+        let (mut sent, mut answered) = (0, 0);
+        for turn in 1..=8 {
+            for _ in sent - answered..4 {
+                sent += 1;
+                send(few, 1 + sent, &[0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0], READ_LEN as u32);
+            }
+            assert!(data_loop.turn());
+            others.iter_mut().for_each(|other| _ = read_all(other));
+            answered += (read_all(few) / (48 + READ_LEN)) as u32;
+            assert_eq!(answered, turn * per_turn, "others have more: {others_have_more}");
+        }
+    }
+}
+
 /// Sends so many NOP-Outs that want no answer.
 fn send_nops(socket: &mut UnixStream, count: usize, payload: usize) {
     let mut bhs = [0; 48];

@@ -21,6 +21,7 @@ use crate::buffers::Pool;
 use crate::iscsi::connection::NewConnection;
 use crate::iscsi::text_exchange::{TextExchange, TextSession};
 use crate::keys::ConnectionIndex;
+use crate::shard::receive::WorkLimit;
 use crate::shard::session::Session;
 use crate::shard::settings::TargetSettings;
 use crate::shard::{Env, TargetShard};
@@ -255,7 +256,7 @@ impl Bench {
 
     pub(super) fn feed(&mut self, place: ConnectionIndex, bytes: &[u8]) {
         let mut env = Env { engines: &mut self.engines, pool: &mut self.pool, now: self.now };
-        self.shard.receive(place, bytes, usize::MAX, &mut env);
+        self.shard.receive(place, bytes, WorkLimit::of_cost(usize::MAX), &mut env);
     }
 
     pub(super) fn send(&mut self, bhs: &Bhs, data: &[u8]) {
