@@ -62,9 +62,9 @@ pub(crate) fn with_letters(letters: &[u8]) -> impl Fn(&OptionRow) -> bool {
 #[must_use]
 pub fn help() -> String {
     let mut text = format!(
-        "tgtadm {}: administers a running tgtd\n\n\
+        "tgtadm {}: manages a running tgtd\n\n\
          Usage: tgtadm --mode MODE --op OP [OPTION]...\n\n\
-         Options (a long one may be abbreviated while it stays unique):\n",
+         Options (long ones may be abbreviated if unambiguous):\n",
         env!("CARGO_PKG_VERSION")
     );
     for row in OPTIONS {
@@ -75,8 +75,8 @@ pub fn help() -> String {
     text.push('\n');
     text.push_str(EXAMPLES);
     text.push_str(
-        "\nTGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).\n\
-         Exit codes: 0 done; 22 refused; 1 unknown mode or operation; 107 no daemon.\n",
+        "\nTGT_IPC_SOCKET is the path of the control socket without its suffix .N; default /var/run/tgtd/socket.\n\
+         Exit codes: 0 success; 22 invalid or refused request; 1 unknown mode or operation; 107 no daemon.\n",
     );
     text
 }

@@ -282,7 +282,7 @@ Examples:
   tgt-setup-lun -n disk1 -d /dev/sdb1 192.0.2.7 192.0.2.8
   tgt-setup-lun -n iqn.2001-04.com.example:disk2 -d /srv/disk2.img -b aio -B 4096
 
-TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).
+TGT_IPC_SOCKET is the path of the control socket without its suffix .N; default /var/run/tgtd/socket.
 Exit codes: 0 success; 1 failed, no target is left; 2 failed, a target is left; 107 no daemon.";
 
 #[cfg(test)]

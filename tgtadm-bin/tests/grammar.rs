@@ -209,7 +209,7 @@ fn error_has_the_option_and_accepted_values() {
         ("-m xx",                           modes),
         ("-Y xx",                           "--device-type TYPE: disk (default), tape, ssc, cd, changer, osd or pt"),
         ("--bs x",                          "accepted: --bstype, --bsopts, --bsoflags"),
-        ("--json=1",                        "--json: be answered in JSON, and strict about what is asked"),
+        ("--json=1",                        "--json: print the answer as JSON, and refuse requests that are not exact"),
         ("-t x",                            "--tid; accepted: 0 to 2147483647"),
         ("-c 4294967296",                   "--cid; accepted: 0 to 4294967295"),
         ("-H -1",                           "--host; accepted: 0 to 4294967295"),
@@ -222,16 +222,16 @@ fn error_has_the_option_and_accepted_values() {
         ("-m lu -o new -t 0",               "--tid N: the target's number, 1 or more"),
         ("-m lu -o new -t 1",               "--lun N: the logical unit's number"),
         ("-m tgt -o new -t 1",              "--targetname IQN: the new target's name"),
-        ("-m tgt -o update -t 1 -n x",      "--name NAME: the parameter to update; --value VALUE: its new value"),
+        ("-m tgt -o update -t 1 -n x",      "--name NAME: the name of the parameter to change; --value VALUE: the new value of the parameter"),
         ("-m tgt -o start -t 1",            "--op; accepted with --mode target: new, delete, show, stat, bind, unbind, update"),
         ("-m lu -o show -t 1 -l 1",         "--op; accepted with --mode logicalunit: new, delete, stat, update"),
         ("-m lld -o new",                   "--op; accepted with --mode lld: start, stop, show"),
         ("-m tgt -o new -t 1 -b x",         "accepted with --mode target --op new: --lld, --op, --mode, --tid, --targetname, --control-port"),
         ("-m pt -o show -t 1",              "accepted with --mode portal --op show: --lld, --op, --mode, --control-port"),
         ("-m pt -o new",                    "--params portal=ADDRESS[:PORT], behind --mode portal"),
-        ("-m lu -o new -t 1 -l 1 -Y osd",   "--backing-store PATH: the file or block device behind a new logical unit"),
+        ("-m lu -o new -t 1 -l 1 -Y osd",   "--backing-store PATH: the file or block device of a new logical unit"),
         ("-m account -o bind",              user),
-        ("-m account -o new",               &format!("{user}; --password SECRET: its secret")),
+        ("-m account -o new",               &format!("{user}; --password SECRET: the secret (password) of the account")),
     ];
     for (line, expected) in cases {
         assert_eq!(accepted_line(words(line).into_iter().map(String::into_bytes)), expected, "{line}");

@@ -8,7 +8,7 @@ complete -c tgt-admin -l offline -d 'refuse new logins' -r -f -a "ALL\t''
 help\t''"
 complete -c tgt-admin -l ready -d 'accept logins again' -r -f -a "ALL\t''
 help\t''"
-complete -c tgt-admin -s C -l control-port -d 'the control port of the daemon: 0 (default) to 32767' -r -f
+complete -c tgt-admin -s C -l control-port -d 'the number of the daemon\'s control socket, 0 (default) to 32767' -r -f
 complete -c tgt-admin -s c -l conf -d 'the configuration file (default /etc/tgt/targets.conf)' -r -F
 complete -c tgt-admin -s e -l execute -d 'create the targets of the file that the daemon lacks, and delete those that the file lacks'
 complete -c tgt-admin -s s -l show -d 'show all targets'
@@ -17,4 +17,5 @@ complete -c tgt-admin -l ignore-errors -d 'continue after errors of the daemon'
 complete -c tgt-admin -s f -l force -d 'also change targets with sessions and export devices in use'
 complete -c tgt-admin -s p -l pretend -d 'print the commands and send none'
 complete -c tgt-admin -s v -l verbose -d 'print the commands that are sent'
+complete -c tgt-admin -s V -l version -d 'print the version'
 complete -c tgt-admin -s h -l help -d 'print this help'

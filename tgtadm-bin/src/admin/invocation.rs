@@ -31,6 +31,7 @@ pub struct Invocation {
 #[allow(missing_docs, reason = "the options, by their names")]
 pub enum Action {
     Help,
+    Version,
     Show,
     Plan(String),
     Execute,
@@ -52,7 +53,7 @@ struct Row {
 }
 
 #[rustfmt::skip]
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     Row { short: Some('e'), long: "execute", value: "", about: "create the targets of the file that the daemon lacks, and delete those that the file lacks" },
     Row { short: None, long: "update", value: "X", about: "make the daemon equal to the file, changing only what differs; a failed target is rolled back" },
     Row { short: None, long: "plan", value: "[X]", about: "print what --update would do; exit code 3 if there are differences, else 0" },
@@ -61,12 +62,13 @@ const ROWS: [Row; 15] = [
     Row { short: None, long: "ready", value: "X", about: "accept logins again" },
     Row { short: Some('s'), long: "show", value: "", about: "show all targets" },
     Row { short: None, long: "dump", value: "", about: "print the daemon's targets as a file for --execute, without passwords" },
-    Row { short: Some('C'), long: "control-port", value: "N", about: "the control port of the daemon: 0 (default) to 32767" },
+    Row { short: Some('C'), long: "control-port", value: "N", about: "the number of the daemon's control socket, 0 (default) to 32767" },
     Row { short: Some('c'), long: "conf", value: "FILE", about: "the configuration file (default /etc/tgt/targets.conf)" },
     Row { short: None, long: "ignore-errors", value: "", about: "continue after errors of the daemon" },
     Row { short: Some('f'), long: "force", value: "", about: "also change targets with sessions and export devices in use" },
     Row { short: Some('p'), long: "pretend", value: "", about: "print the commands and send none" },
     Row { short: Some('v'), long: "verbose", value: "", about: "print the commands that are sent" },
+    Row { short: Some('V'), long: "version", value: "", about: "print the version" },
     Row { short: Some('h'), long: "help", value: "", about: "print this help" },
 ];
 
@@ -146,6 +148,7 @@ impl Invocation {
             "show" => return Some(Action::Show),
             "dump" => return Some(Action::Dump),
             "help" => return Some(Action::Help),
+            "version" => return Some(Action::Version),
             "control-port" => self.control_port = Some(value),
             "conf" => self.conf = Some(value),
             "ignore-errors" => self.ignore_errors = true,
@@ -166,9 +169,9 @@ fn find(name: &str) -> Result<&'static Row, String> {
     if let Some(row) = exact {
         return Ok(row);
     }
-    // An abbreviation that is unambiguous for tgt stays so although `--plan` exists here.
-    let mut like: Vec<&Row> =
-        ROWS.iter().filter(|row| row.long != "plan" && row.long.starts_with(name)).collect();
+    // An abbreviation that is unambiguous for tgt stays so although `--plan` and `--version` exist here.
+    let is_own = |row: &&Row| matches!(row.long, "plan" | "version");
+    let mut like: Vec<&Row> = ROWS.iter().filter(|row| !is_own(row) && row.long.starts_with(name)).collect();
     like.sort_by_key(|row| row.long);
     match like.as_slice() {
         [] => Err(format!("Unknown option: {name}")),
@@ -194,7 +197,7 @@ pub fn help() -> String {
         "\nX is ALL, tid=N, a target's name, or 'help'.\n\
          Exit codes: 0 success; 1 an error in the file, no such target, or --dump left something out; 2 no file, or a\n\
          wrong option; 3 --plan found differences; 22 the daemon refused a request; 107 no daemon.\n\
-         TGT_IPC_SOCKET names the daemon's socket without its suffix .N (default /var/run/tgtd/socket).\n\
+         TGT_IPC_SOCKET is the path of the control socket without its suffix .N; default /var/run/tgtd/socket.\n\
          targets.conf(5) describes the file.\n",
     );
     text
@@ -237,6 +240,9 @@ mod tests {
             ("--delete=tid=1",              Some(Action::Delete("tid=1".into()))),
             ("--delete -f",                 Some(Action::Delete("-f".into()))),
             ("--p -s",                      Some(Action::Show)),
+            ("--version -e",                Some(Action::Version)),
+            ("-V",                          Some(Action::Version)),
+            ("--ver -s",                    Some(Action::Show)),
             ("--up x",                      Some(Action::Update("x".into()))),
             ("--plan",                      Some(Action::Plan("ALL".into()))),
             ("--plan -v",                   Some(Action::Plan("ALL".into()))),

@@ -79,6 +79,7 @@ impl Admin {
     fn act(&mut self, action: &Action) -> Result<(), Stop> {
         match action {
             Action::Help => say(help()),
+            Action::Version => say(env!("CARGO_PKG_VERSION")),
             Action::Update(which) if which == "help" => say(help_on("update")),
             Action::Plan(which) if which == "help" => say(help_on("plan")),
             Action::Delete(which) if which == "help" => say(help_on("delete")),
