@@ -125,6 +125,14 @@ pub struct TargetShard {
     next_tick: Option<Instant>,
 }
 
+#[cfg(test)]
+impl TargetShard {
+    /// How many tasks the walks of its tasks have looked at.
+    pub(crate) fn looked_at_tasks(&self) -> usize {
+        self.tasks.looked_at.get()
+    }
+}
+
 impl TargetShard {
     /// A target without units and sessions. `id` is part of the tags of its operations.
     #[must_use]

@@ -20,6 +20,9 @@ pub(super) struct Tasks {
     generation: u16,
     /// By index of a session: its newest task.
     newest: Vec<u32>,
+    /// How many tasks its walks have looked at.
+    #[cfg(test)]
+    pub(super) looked_at: std::cell::Cell<usize>,
 }
 
 /// A task, and its neighbours in the list of its session.
@@ -35,7 +38,15 @@ const NONE: u32 = u32::MAX;
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { slots: Vec::new(), vacant: NONE, len: 0, generation: 0, newest: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            vacant: NONE,
+            len: 0,
+            generation: 0,
+            newest: Vec::new(),
+            #[cfg(test)]
+            looked_at: std::cell::Cell::default(),
+        }
     }
 }
 
@@ -98,7 +109,7 @@ impl Tasks {
     pub(super) fn of_session(&self, session: SessionIndex) -> impl Iterator<Item = &Task> {
         let slot = |index: u32| self.slots.get(index as usize);
         let newest = self.newest.get(session.get()).and_then(|&index| slot(index));
-        std::iter::successors(newest, move |newer| slot(newer.older)).map(|slot| &slot.task)
+        std::iter::successors(newest, move |newer| slot(newer.older)).map(|slot| self.look(slot))
     }
 
     /// The task, if it has not ended.
@@ -122,7 +133,15 @@ impl Tasks {
 
     /// All tasks.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
-        self.slots.iter().map(|slot| &slot.task).filter(|task| task.key() != TaskKey::NONE)
+        self.slots.iter().map(|slot| self.look(slot)).filter(|task| task.key() != TaskKey::NONE)
+    }
+
+    /// The task of a slot to which a walk has come.
+    #[inline]
+    fn look<'a>(&self, slot: &'a Slot) -> &'a Task {
+        #[cfg(test)]
+        self.looked_at.set(self.looked_at.get() + 1);
+        &slot.task
     }
 
     /// All tasks.

@@ -13,7 +13,7 @@ use iscsi_proto::ids::{Cid, Isid, Itt, Tsih};
 use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::name::IscsiName;
 use iscsi_proto::params::{ConnectionParams, SessionParams};
-use iscsi_proto::pdu::{LoginResponse, ScsiCommand, TaskAttribute};
+use iscsi_proto::pdu::{LoginResponse, ScsiCommand, TaskAttribute, TaskFunction, TaskManagementRequest};
 use iscsi_proto::sn::{CmdSn, StatSn};
 use scsi_core::device::NexusId;
 use scsi_core::device::unit::{Unit, UnitConfig};
@@ -32,6 +32,9 @@ const SIZE: u64 = 1 << 30;
 #[derive(Clone, Default)]
 struct Zeroes {
     at_once: bool,
+    /// No operation ends before it is cancelled.
+    hangs: bool,
+    kicks: Arc<AtomicUsize>,
     reads: Arc<AtomicUsize>,
     /// Bytes that were moved at once.
     moved: Arc<AtomicUsize>,
@@ -39,13 +42,15 @@ struct Zeroes {
 
 struct ZeroesEngine {
     store: Zeroes,
+    hanging: Vec<(IoTag, Block)>,
     done: VecDeque<Completion>,
 }
 
 impl Zeroes {
     fn store(self) -> TestStore {
         let attach = move |engines: &mut Engines| {
-            let make = || Ok(ZeroesEngine { store: self.clone(), done: VecDeque::new() });
+            let make =
+                || Ok(ZeroesEngine { store: self.clone(), hanging: Vec::new(), done: VecDeque::new() });
             let (engine, _) = engines.of_kind(make)?;
             Ok(Port { engine, slot: Slot(0) })
         };
@@ -64,16 +69,25 @@ impl IoEngine for ZeroesEngine {
     fn submit(&mut self, _: Slot, tag: IoTag, op: BlockOp) {
         let BlockOp::Read { into, .. } = op else { unreachable!("it is read only") };
         self.store.reads.fetch_add(1, Ordering::Relaxed);
+        if self.store.hangs {
+            return self.hanging.push((tag, into));
+        }
         self.done.push_back(Completion { tag, block: Some(into), result: Ok(Completed::Done) });
     }
-    fn kick(&mut self) {}
+    fn kick(&mut self) {
+        self.store.kicks.fetch_add(1, Ordering::Relaxed);
+    }
     fn reap(&mut self, done: &mut Vec<Completion>) {
         done.extend(self.done.pop_front());
     }
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-    fn cancel(&mut self, _: IoTag) {}
+    fn cancel(&mut self, tag: IoTag) {
+        for (tag, block) in self.hanging.extract_if(.., |(hanging, _)| *hanging == tag) {
+            self.done.push_back(Completion { tag, block: Some(block), result: Err(IoError::CANCELLED) });
+        }
+    }
     fn detach(&mut self, _: Slot) {}
 }
 
@@ -439,4 +453,73 @@ fn connection_with_little_to_do_waits_for_a_mebibyte_of_others() {
         assert!(read_all(&mut sockets[0]) > 0, "it is served in each turn");
         assert!((2..=most + 1).contains(&data_loop.state.commands()), "{}", data_loop.state.commands());
     }
+}
+
+/// Sessions that have so many reads of 1 MiB each at a store that hangs.
+fn loop_with_hanging_reads(sessions: u16, reads: u32) -> (DataLoop, Vec<UnixStream>, Arc<AtomicUsize>) {
+    let store = Zeroes { hangs: true, ..Zeroes::default() };
+    let (kicks, begun) = (Arc::clone(&store.kicks), Arc::clone(&store.reads));
+    let (mut data_loop, mut sockets) = loop_with_sessions(store, sessions);
+    for socket in &mut sockets {
+        send(socket, 1, &[0], 0);
+        (2..2 + reads).for_each(|number| send(socket, number, &[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], 1 << 20));
+    }
+    while begun.load(Ordering::Relaxed) < usize::from(sessions) * reads as usize * 4 {
+        assert!(data_loop.turn());
+    }
+    (data_loop, sockets, kicks)
+}
+
+/// Sends ABORT TASK; `next` is the number of the next command.
+fn abort(socket: &mut UnixStream, number: u32, referenced: u32, next: u32) {
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskFunction::ABORT_TASK,
+        lun: Lun::new(1).unwrap().to_wire(),
+        itt: Itt(1000 + number),
+        referenced_task: Some(Itt(referenced)),
+        cmd_sn: CmdSn(next),
+        exp_stat_sn: StatSn(0),
+        ref_cmd_sn: CmdSn(referenced),
+        exp_data_sn: 0,
+    };
+    let mut bhs = [0; 48];
+    request.encode(&mut bhs);
+    socket.write_all(&bhs).unwrap();
+}
+
+#[test]
+fn engine_is_kicked_once_for_all_cancelled_operations_of_a_turn() {
+    for closes in [true, false] {
+        let (mut data_loop, mut sockets, kicks) = loop_with_hanging_reads(1, 7);
+        let before = kicks.load(Ordering::Relaxed);
+        if closes {
+            sockets.clear();
+        } else {
+            (2..9).for_each(|number| abort(&mut sockets[0], number, number, 9));
+        }
+        assert!(data_loop.turn());
+        assert_eq!(
+            kicks.load(Ordering::Relaxed) - before,
+            1,
+            "28 operations are cancelled; closes: {closes}"
+        );
+    }
+}
+
+#[test]
+fn abort_looks_at_the_tasks_of_its_session_only() {
+    const READS: u32 = 4;
+    let (mut data_loop, mut sockets, _) = loop_with_hanging_reads(16, READS);
+    let looked_at =
+        |data_loop: &DataLoop| data_loop.state.target(Tid::new(1).unwrap()).unwrap().looked_at_tasks();
+    let before = looked_at(&data_loop);
+    read_all(&mut sockets[0]);
+    (0..8).for_each(|number| abort(&mut sockets[0], number, 9999, 2 + READS));
+    abort(&mut sockets[0], 8, 2, 2 + READS);
+    while read_all(&mut sockets[0]) == 0 {
+        assert!(data_loop.turn());
+    }
+    let count = looked_at(&data_loop) - before;
+    assert!((1..=10 * READS as usize).contains(&count), "{count}");
 }
