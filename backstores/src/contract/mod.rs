@@ -81,13 +81,34 @@ impl Subject {
         Waiting::with_engines(store, (self.engines)()).expect("the store can be attached")
     }
 
-    fn open(&self) -> Waiting {
-        self.attach(&*self.store())
+    fn open(&self) -> Opened {
+        let store = self.store();
+        Opened { waiting: self.attach(&*store), _store: store }
     }
 
     /// The expected contents of a range after `data` was written there.
     fn kept<'a>(&self, data: &'a [u8], zeroes: &'a [u8]) -> &'a [u8] {
         if self.keeps_data { data } else { &zeroes[..data.len()] }
+    }
+}
+
+/// A store that is attached. It outlives its engine, as the target ensures.
+struct Opened {
+    waiting: Waiting,
+    _store: Arc<dyn Backstore>,
+}
+
+impl std::ops::Deref for Opened {
+    type Target = Waiting;
+
+    fn deref(&self) -> &Waiting {
+        &self.waiting
+    }
+}
+
+impl std::ops::DerefMut for Opened {
+    fn deref_mut(&mut self) -> &mut Waiting {
+        &mut self.waiting
     }
 }
 
