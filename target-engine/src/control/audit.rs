@@ -88,10 +88,14 @@ fn strings(payload: &[u8]) -> String {
     without_secret(payload.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
-/// Cuts the text at a password: everything after `password=` may belong to it, commas included.
+/// Cuts the text at a secret: everything after `password=` may belong to it, commas included.
 fn without_secret(bytes: &[u8]) -> String {
-    let secret = bytes.windows(SECRET.len()).position(|window| window == SECRET);
-    let shown = secret.map_or(bytes.len(), |at| at + SECRET.len());
+    let end_of = |key: &&[u8]| {
+        let at = bytes.windows(key.len()).position(|window| window == *key)?;
+        Some(at + key.len())
+    };
+    let secret = SECRETS.iter().filter_map(end_of).min();
+    let shown = secret.unwrap_or(bytes.len());
     let mut text = String::from_utf8_lossy(&bytes[..shown]).into_owned();
     if secret.is_some() {
         text.push_str("***");
@@ -99,7 +103,8 @@ fn without_secret(bytes: &[u8]) -> String {
     text
 }
 
-const SECRET: &[u8] = b"password=";
+/// The keys of secrets: of an account, and of a client of a Ceph cluster in `bsopts`.
+const SECRETS: [&[u8]; 2] = [b"password=", b"cephx_key="];
 
 #[cfg(test)]
 mod tests {
@@ -167,7 +172,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_password_is_logged(
+        fn no_secret_is_logged(
+            key in "password|cephx_key",
             mode in 0u32..9,
             op in 0u32..10,
             before in "[a-z=, ]{0,30}",
@@ -175,7 +181,7 @@ mod tests {
             after in "(,[a-z=]{0,10}){0,2}",
         ) {
             let header = RequestHeader { mode, op, ..RequestHeader::default() };
-            let payload = format!("{before}password={secret}{after}\0");
+            let payload = format!("{before}{key}={secret}{after}\0");
             if let Some(line) = line(header, payload.as_bytes(), None) {
                 proptest::prop_assert!(!line.contains(&secret), "{line}");
             }
