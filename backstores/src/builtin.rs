@@ -7,7 +7,9 @@ impl Registry {
     #[must_use]
     pub fn builtin() -> Self {
         let mut registry = Self::new();
-        for kind in [crate::null::kind(), crate::memory::kind(), crate::file::rdwr(), crate::file::aio()] {
+        let remote = [crate::rbd::kind()];
+        let local = [crate::null::kind(), crate::memory::kind(), crate::file::rdwr(), crate::file::aio()];
+        for kind in remote.into_iter().chain(local) {
             registry.add(kind);
         }
         registry

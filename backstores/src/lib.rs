@@ -9,6 +9,7 @@
 //! | `aio` | a file or block device, with direct I/O (`O_DIRECT`) |
 //! | `null` | none: writes are dropped, reads return zeroes |
 //! | `memory` | memory of the process |
+//! | `rbd` | an image of a Ceph cluster, by librbd |
 //!
 //! # Writing a store
 //!
@@ -122,9 +123,11 @@ pub mod contract;
 mod done;
 pub mod file;
 pub mod layer;
+mod library;
 pub mod memory;
 pub mod null;
 pub mod outbox;
+pub mod rbd;
 pub mod registry;
 pub mod waiting;
 pub mod workers;
