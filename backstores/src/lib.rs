@@ -10,6 +10,7 @@
 //! | `null` | none: writes are dropped, reads return zeroes |
 //! | `memory` | memory of the process |
 //! | `rbd` | an image of a Ceph cluster, by librbd |
+//! | `glfs` | a file on a GlusterFS volume, by libgfapi |
 //!
 //! # Writing a store
 //!
@@ -122,6 +123,7 @@ mod builtin;
 pub mod contract;
 mod done;
 pub mod file;
+pub mod glfs;
 pub mod layer;
 mod library;
 pub mod memory;
