@@ -8,6 +8,7 @@
 //! - [`sim_store`]: a store that delays, reorders, fails or hangs operations
 //! - [`bad_store`]: a store that violates the contract of stores
 //! - [`lossy_store`]: a store that reports writes as durable that are not
+//! - [`servers`]: storage servers, for remote stores
 //! - [`trace`]: PDUs formatted as lines; [`log_lines`]: the log of a thread
 //! - [`clock`], [`random`]: simulated time and seeded numbers
 //!
@@ -24,6 +25,7 @@ pub mod log_lines;
 pub mod lossy_store;
 pub mod pair;
 pub mod random;
+pub mod servers;
 pub mod setup;
 pub mod sim_store;
 pub mod trace;

@@ -10,7 +10,8 @@ use iscsi_proto::frame::{Digests, Limits, PduReader, encode_pdu};
 use iscsi_proto::ids::{Cid, Isid, Itt, Tsih, Ttt};
 use iscsi_proto::login::{LoginStatus, Stage};
 use iscsi_proto::pdu::{
-    AsyncEvent, DataOut, LoginRequest, NopOut, Pdu, ScsiCommand, ScsiResponse, TaskAttribute,
+    AsyncEvent, DataOut, LoginRequest, NopOut, Pdu, ScsiCommand, ScsiResponse, TaskAttribute, TaskFunction,
+    TaskManagementRequest, TaskResponse,
 };
 use iscsi_proto::sn::{CmdSn, DataSn, StatSn};
 use rustix::net::{AddressFamily, SocketType};
@@ -235,6 +236,32 @@ impl Client {
                 (other, _) => panic!("unexpected {other:?}"),
             }
         }
+    }
+
+    /// Requests LOGICAL UNIT RESET and returns the response.
+    #[allow(dead_code, reason = "tests of remote stores use it")]
+    pub(crate) fn reset_unit(&mut self) -> Result<TaskResponse, End> {
+        let request = TaskManagementRequest {
+            immediate: true,
+            function: TaskFunction::LOGICAL_UNIT_RESET,
+            lun: Lun::new(self.lun).expect("a valid LUN").to_wire(),
+            itt: Itt(u32::MAX - 1),
+            referenced_task: None,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            ref_cmd_sn: CmdSn(0),
+            exp_data_sn: 0,
+        };
+        self.send(request, &[])?;
+        let (Pdu::TaskManagementResponse(response), _) = self.receive()? else { panic!("no response") };
+        self.exp_stat_sn = response.stat_sn.next();
+        Ok(response.response)
+    }
+
+    /// A handle with which another thread can close the connection.
+    #[allow(dead_code, reason = "tests of remote stores use it")]
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.socket.try_clone().expect("a descriptor")
     }
 
     /// Local address of the connection.

@@ -1,0 +1,5 @@
+//! Storage servers for tests of remote stores, on loopback.
+
+pub mod ceph;
+pub mod gluster;
+mod process;
