@@ -8,8 +8,7 @@ use parking_lot::Mutex;
 use rustix::event::EventfdFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use scsi_core::store::{
-    Backstore, BlockOp, Capabilities, Completion, Engines, Geometry, InlineOp, IoEngine, IoError, IoTag,
-    Notice, Now, Port, Slot,
+    Backstore, BlockOp, Completion, Engines, InlineOp, IoEngine, IoError, IoTag, Notice, Now, Port, Slot,
 };
 use slab::Slab;
 
@@ -52,29 +51,7 @@ impl Delay {
 }
 
 impl Backstore for Delay {
-    fn kind(&self) -> &'static str {
-        self.below.kind()
-    }
-
-    fn geometry(&self) -> Geometry {
-        self.below.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.below.capabilities()
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        self.below.refresh()
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        self.below.has_lost_writes()
-    }
-
-    fn flush(&self) -> Result<(), IoError> {
-        self.below.flush()
-    }
+    pass_below!();
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         let (engine, layer) = engines.of_kind(DelayEngine::new)?;

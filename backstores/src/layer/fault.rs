@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, IoError, IoTag, Now, Port};
+use scsi_core::store::{Backstore, Completion, Engines, IoError, IoTag, Now, Port};
 
 use super::hook::{self, Hook};
 use super::{OpKind, What};
@@ -88,29 +88,7 @@ impl Rule {
 }
 
 impl Backstore for Fault {
-    fn kind(&self) -> &'static str {
-        self.below.kind()
-    }
-
-    fn geometry(&self) -> Geometry {
-        self.below.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.below.capabilities()
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        self.below.refresh()
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        self.below.has_lost_writes()
-    }
-
-    fn flush(&self) -> Result<(), IoError> {
-        self.below.flush()
-    }
+    pass_below!();
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.rules, &*self.below, engines)

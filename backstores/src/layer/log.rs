@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use scsi_core::store::{Backstore, Capabilities, Completion, Engines, Geometry, IoError, IoTag, Now, Port};
+use scsi_core::store::{Backstore, Completion, Engines, IoError, IoTag, Now, Port};
 
 use super::What;
 use super::hook::{self, Hook};
@@ -93,29 +93,7 @@ impl Journal {
 }
 
 impl Backstore for Log {
-    fn kind(&self) -> &'static str {
-        self.below.kind()
-    }
-
-    fn geometry(&self) -> Geometry {
-        self.below.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.below.capabilities()
-    }
-
-    fn refresh(&self) -> Result<Geometry, IoError> {
-        self.below.refresh()
-    }
-
-    fn has_lost_writes(&self) -> bool {
-        self.below.has_lost_writes()
-    }
-
-    fn flush(&self) -> Result<(), IoError> {
-        self.below.flush()
-    }
+    pass_below!();
 
     fn attach(&self, engines: &mut Engines) -> Result<Port, IoError> {
         hook::attach(&self.journal, &*self.below, engines)

@@ -9,6 +9,35 @@
 //!
 //! Layers can be stacked, up to three: each nests one more epoll descriptor, and the kernel limits the depth.
 
+/// The functions of a [`Backstore`](scsi_core::store::Backstore) that a layer passes unchanged to the store `below`.
+macro_rules! pass_below {
+    () => {
+        fn kind(&self) -> &'static str {
+            self.below.kind()
+        }
+
+        fn geometry(&self) -> scsi_core::store::Geometry {
+            self.below.geometry()
+        }
+
+        fn capabilities(&self) -> scsi_core::store::Capabilities {
+            self.below.capabilities()
+        }
+
+        fn refresh(&self) -> Result<scsi_core::store::Geometry, IoError> {
+            self.below.refresh()
+        }
+
+        fn has_lost_writes(&self) -> bool {
+            self.below.has_lost_writes()
+        }
+
+        fn flush(&self) -> Result<(), IoError> {
+            self.below.flush()
+        }
+    };
+}
+
 pub mod delay;
 pub mod fault;
 pub mod log;

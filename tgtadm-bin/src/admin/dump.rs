@@ -4,10 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::config::{self, Account, Config, Files, NO_ADDRESS, NO_MEDIUM, Parameter, Store, Target};
+use super::config::{self, Account, Config, NO_ADDRESS, NO_MEDIUM, OneText, Parameter, Store, Target};
 use super::running::{Running, RunningTarget};
 use super::snapshot::PASSWORD;
 use super::steps::canonical_path;
@@ -211,29 +210,8 @@ fn round_trips(text: &str, target: &Target) -> bool {
 }
 
 fn read(text: &str) -> Option<Config> {
-    let entries = config::read(Path::new("dump"), &Text(text)).ok()?;
+    let entries = config::read(Path::new("dump"), &OneText(text)).ok()?;
     config::interpret(entries).ok()
-}
-
-/// Provides one text as every file.
-struct Text<'text>(&'text str);
-
-impl Files for Text<'_> {
-    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.0.as_bytes().to_vec())
-    }
-
-    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
-        None
-    }
-
-    fn matching(&self, _: &str) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
 }
 
 fn block(target: &Target) -> String {

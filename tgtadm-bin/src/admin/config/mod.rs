@@ -9,7 +9,7 @@ mod meaning;
 mod tree;
 
 pub use meaning::{Account, Config, Parameter, Refused, Store, StoreKind, Target, WriteCache, interpret};
-pub use tree::{Block, Entry, EntryItem, Files, read};
+pub use tree::{Block, Entry, EntryItem, Files, OneText, read};
 
 use std::fmt;
 use std::path::Path;

@@ -30,6 +30,27 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
 }
 
+/// A text that is every file; it includes none.
+pub struct OneText<'text>(pub &'text str);
+
+impl Files for OneText<'_> {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
+        None
+    }
+
+    fn matching(&self, _: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+}
+
 /// An option or a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {

@@ -1,30 +1,12 @@
 //! Tests of the interpretation: lists and single values, options of stores and targets, errors and warnings.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::*;
-use crate::admin::config::{Files, read};
-
-struct OneFile(String);
-
-impl Files for OneFile {
-    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.0.clone().into_bytes())
-    }
-    fn directory(&self, _: &Path) -> Option<Vec<PathBuf>> {
-        None
-    }
-    fn matching(&self, _: &str) -> Vec<PathBuf> {
-        Vec::new()
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
+use crate::admin::config::{OneText, read};
 
 fn config(text: &str) -> Result<Config, Vec<String>> {
-    let entries = read(Path::new("f"), &OneFile(text.to_owned())).unwrap();
+    let entries = read(Path::new("f"), &OneText(text)).unwrap();
     interpret(entries).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
