@@ -54,10 +54,17 @@ pub(super) fn retry_busy<T>(
     operation()
 }
 
-/// Nanoseconds before each repetition of an operation that the file answers with EAGAIN: from 1 ms to half a second,
-/// one second in all. After the last one the operation fails with [`IoErrorKind::Busy`].
-pub(super) const PAUSES: [u32; 10] = {
-    let mut pauses = [1_000_000; 10];
+/// How often an operation is repeated that the file answers with EAGAIN, after pauses from 1 ms to half a second, one second
+/// in all.
+///
+/// Hit by: store. Scope: operation of a store. Over it: the command gets BUSY. Seen: log, `failed`; the unit's `errors` of
+/// `stat`.
+pub(super) const BUSY_REPEATS_MAX: usize = 10;
+
+/// Nanoseconds before each repetition of an operation that the file answers with EAGAIN. After the last one the operation
+/// fails with [`IoErrorKind::Busy`].
+pub(super) const PAUSES: [u32; BUSY_REPEATS_MAX] = {
+    let mut pauses = [1_000_000; BUSY_REPEATS_MAX];
     let mut at = 1;
     while at < pauses.len() {
         pauses[at] = pauses[at - 1] * 2;
