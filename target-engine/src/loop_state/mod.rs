@@ -91,11 +91,16 @@ pub struct LoopState<S, A> {
     unfinished: VecDeque<StreamIndex>,
     /// How many of them continue in this turn.
     continuing: usize,
+    /// Streams whose other requests wait for the next turn because of [`Stream::allowed_bytes`], each once. All of them
+    /// continue in each turn.
+    held_back: VecDeque<StreamIndex>,
+    /// How many of them continue in this turn.
+    continuing_held_back: usize,
     /// See [`share`].
     share: usize,
     /// Since the turn began, a connection has had more to do than its share.
     is_exhausted: bool,
-    /// One had in the turn before. See [`Stream::allowed_bytes`].
+    /// One had in the turn before, or has to wait for the next turn. See [`Stream::allowed_bytes`].
     is_contended: bool,
     /// Targets with commands that are ready to run.
     ready_targets: VecDeque<usize>,
@@ -144,6 +149,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             commands: 0,
             unfinished: VecDeque::new(),
             continuing: 0,
+            held_back: VecDeque::new(),
+            continuing_held_back: 0,
             share: share(1),
             is_exhausted: false,
             is_contended: false,
@@ -161,9 +168,11 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         self.resources.now = now;
         self.commands = 0;
         self.continuing = self.unfinished.len().min(CONTINUING_MAX);
-        self.is_contended = std::mem::take(&mut self.is_exhausted);
+        let is_exhausted = std::mem::take(&mut self.is_exhausted);
+        self.is_contended = is_exhausted || self.unfinished.len() > self.continuing;
         let alone = |index: &StreamIndex| self.streams.get(index.0).is_some_and(|stream| !stream.unfinished);
-        self.share = share(ready.filter(alone).count() + self.continuing);
+        self.continuing_held_back = self.held_back.len();
+        self.share = share(ready.filter(alone).count() + self.continuing + self.continuing_held_back);
     }
 
     /// Continues what the last turn left, handles timeouts, and takes the completions of the engines. Returns the number
@@ -188,7 +197,8 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
     /// Whether the next turn must not wait.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.unfinished.is_empty() || !self.ready_targets.is_empty() || self.more_done
+        let continues = !self.unfinished.is_empty() || !self.held_back.is_empty();
+        continues || !self.ready_targets.is_empty() || self.more_done
     }
 
     /// When the next turn is due; `None`: not before an event.
@@ -250,15 +260,13 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
 
     /// Continues what the last turn left: its unfinished streams and the ready targets.
     fn go_on(&mut self) {
+        for _ in 0..std::mem::take(&mut self.continuing_held_back) {
+            let Some(index) = self.held_back.pop_front() else { break };
+            self.go_on_with(index);
+        }
         for _ in 0..std::mem::take(&mut self.continuing) {
             let Some(index) = self.unfinished.pop_front() else { break };
-            // It may be closed, and its index used by another.
-            let Some(stream) = self.streams.get_mut(index.0).filter(|stream| stream.unfinished) else {
-                continue;
-            };
-            stream.unfinished = false;
-            let ready = std::mem::take(&mut stream.ready);
-            self.serve(index, ready);
+            self.go_on_with(index);
         }
         for _ in 0..self.ready_targets.len() {
             let Some(index) = self.ready_targets.pop_front() else { return };
@@ -266,6 +274,15 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
             served.is_ready = false;
             served.shard.run_ready(&mut self.resources.env());
             self.after(index, None);
+        }
+    }
+
+    fn go_on_with(&mut self, index: StreamIndex) {
+        // It may be closed, and its index used by another.
+        if let Some(stream) = self.streams.get_mut(index.0).filter(|stream| stream.unfinished) {
+            stream.unfinished = false;
+            let ready = std::mem::take(&mut stream.ready);
+            self.serve(index, ready);
         }
     }
 

@@ -129,8 +129,12 @@ impl<S: ByteStream, A: Clone> LoopState<S, A> {
         let unread = connection.has_unread() && !paused;
         if more || unread || !stream.blocked && connection.unsent() > 0 {
             stream.unfinished = true;
-            self.unfinished.push_back(index);
-            self.is_exhausted |= more || !stream.held_back;
+            if stream.held_back && !more {
+                self.held_back.push_back(index);
+            } else {
+                self.unfinished.push_back(index);
+                self.is_exhausted = true;
+            }
         }
         let wanted = stream.wanted(paused, connection.state());
         if wanted != stream.watch {
