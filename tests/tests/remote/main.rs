@@ -1,5 +1,7 @@
 //! Stores on servers, over real servers.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 #[allow(dead_code, unused_imports, reason = "the tests of the daemon use the rest")]
 #[path = "../daemon"]
 mod daemon {
