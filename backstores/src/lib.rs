@@ -18,11 +18,12 @@
 //!    of its kind among the loop's [`Engines`](scsi_core::store::Engines), or adds it, and takes a slot of it.
 //! 2. Implement [`IoEngine`](scsi_core::store::IoEngine), of which each loop has one for all its stores. No method
 //!    may block. Operations that block go to a [`workers::Workers`] pool or to the kernel; `event_fd` is readable when
-//!    they have ended.
+//!    they have ended. Threads of the store, or of a library that it uses, return results by an [`outbox::Outbox`].
 //! 3. Check it with [`contract::check`] (feature `contract`).
 //! 4. Describe it by a [`registry::Kind`] and add that to the registry of the server.
 //!
-//! A read-only store of zeroes, whose operations all finish in `submit`:
+//! `examples/product_store.rs` has a store whose operations are done by a thread of its product, and which reports a
+//! resize and a server that does not answer. A read-only store of zeroes, whose operations all finish in `submit`:
 //!
 //! ```
 //! use std::os::fd::BorrowedFd;

@@ -43,14 +43,15 @@ pub trait IoEngine: Any {
     /// Submits an operation, which may start now or at `kick`. Errors are reported by its completion.
     fn submit(&mut self, slot: Slot, tag: IoTag, op: BlockOp);
 
-    /// Starts the submitted operations, with one system call for all of them.
+    /// Starts the submitted operations, with one system call for all of them. Only called after `submit` or `cancel`.
     fn kick(&mut self);
 
     /// Appends completions to `done`. Every submitted tag completes exactly once, with its block if it had one.
     fn reap(&mut self, done: &mut Vec<Completion>);
 
-    /// A descriptor that is readable while `reap` has completions, or `event_ready` has something to do. It is the same as
-    /// long as the engine lives. `None` if all operations complete at `kick`.
+    /// A descriptor that is readable while `reap` has completions, or `event_ready` has something to do; what completes in
+    /// `submit`, `kick` and `cancel` need not make it readable. It is the same as long as the engine lives. `None` if all
+    /// operations complete at `kick`.
     fn event_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// The descriptor of `event_fd` was reported readable. It may not be any more. By default nothing is done.
