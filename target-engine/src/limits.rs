@@ -457,10 +457,10 @@ pub const END_GRACE: Duration = Duration::from_secs(5);
 /// Hit by: operator. Scope: daemon. Over it: the replies are lost. Seen: nowhere.
 pub const END_REPLIES: Duration = Duration::from_secs(2);
 
-/// How long stores may take to close after [`END_REPLIES`].
+/// How long stores may take to close after [`END_REPLIES`]. A library of a network store may need ten seconds.
 ///
 /// Hit by: store. Scope: daemon. Over it: the daemon exits. Seen: log, `has not closed in time`.
-pub const END_CLOSE: Duration = Duration::from_secs(5);
+pub const END_CLOSE: Duration = Duration::from_secs(12);
 
 /// How long a connection may take to send its final responses before it is closed.
 ///
