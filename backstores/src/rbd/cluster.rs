@@ -47,7 +47,8 @@ impl Cluster {
             code => return Err(failed("the variable CEPH_ARGS", code)),
         }
         made.read_conf(settings.conf.as_deref())?;
-        made.set("rbd_non_blocking_aio", "true")?;
+        // A loop must not wait in librbd. A version that does not know the option never waits.
+        let _ = made.set("rbd_non_blocking_aio", "true");
         match &settings.key {
             Key::Keyring => {}
             Key::File(path) => {
