@@ -102,6 +102,10 @@ impl Gluster {
         let brick = self.brick().expect("a brick");
         rustix::process::kill_process(brick, Signal::KILL).expect("a brick");
         wait_until("the brick ends", || !runs(brick));
+        // The management daemon takes a process that nobody has waited for as running.
+        if let Some(path) = self.brick_pid_file() {
+            std::fs::remove_file(path).expect("a file");
+        }
     }
 
     /// Starts the brick again.
@@ -131,16 +135,20 @@ impl Gluster {
 
     /// The process of the brick, which the management daemon has started.
     fn brick(&self) -> Option<Pid> {
-        let file = |directory: PathBuf| {
-            let mut files =
-                std::fs::read_dir(directory).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-            files.find(|path| path.extension().is_some_and(|extension| extension == "pid"))
-        };
-        let path = file(self.path("run/gluster/vols/vol0")).or_else(|| file(self.path("run/vols/vol0")))?;
-        let pid = Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)?;
+        let text = std::fs::read_to_string(self.brick_pid_file()?).ok()?;
+        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
         let command = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
         let ours = String::from_utf8_lossy(&command).contains(&self.path("").display().to_string());
         (ours && runs(pid)).then_some(pid)
+    }
+
+    fn brick_pid_file(&self) -> Option<PathBuf> {
+        ["run/gluster/vols/vol0", "run/vols/vol0"].into_iter().find_map(|directory| {
+            let files = std::fs::read_dir(self.path(directory)).ok()?.filter_map(Result::ok);
+            files
+                .map(|entry| entry.path())
+                .find(|path| path.extension().is_some_and(|extension| extension == "pid"))
+        })
     }
 }
 
