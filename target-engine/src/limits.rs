@@ -265,6 +265,18 @@ pub const SESSION_BYTES_MIN: usize = 256 * 1024;
 /// Hit by: engine. Scope: loop. Over it: a freed buffer goes back to the system. Seen: nowhere.
 pub const POOL_IDLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// The most bytes that peers can have a loop hold, with so many sessions and connections: the budget, as much again at stores
+/// that hang, one command whose data must be complete before it starts, the buffers of the loop itself, and what each session
+/// and each connection may hold beyond these. It is the sum of bounds that are enforced one by one.
+#[must_use]
+pub const fn loop_bytes_max(sessions: usize, connections: usize) -> usize {
+    // The transmit ring when the session may hold no more, with the response that fills it.
+    let of_connection = 2 * SEGMENT_LEN_MAX + 2 * TRANSMIT_BYTES_LOW;
+    let of_session = SESSION_BYTES_MIN + BURST_LEN_MAX as usize;
+    let of_loop = 2 * PAYLOAD_BYTES_MAX + DATA_OUT_LEN_MAX as usize + POOL_IDLE_BYTES_MAX + SCRATCH_LEN;
+    of_loop + sessions * of_session + connections * of_connection
+}
+
 /// How often a loop gives memory back that it has not used since the last time.
 ///
 /// Hit by: engine. Scope: loop. Over it: the memory goes back to the system. Seen: nowhere.

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::keys::ConnectionIndex;
-use crate::limits::{SEGMENT_LEN_MAX, SESSION_BYTES_MIN, TRANSMIT_BYTES_LOW, TRANSMIT_BYTES_MAX};
+use crate::limits::{
+    DATA_OUT_LEN_MAX, SEGMENT_LEN_MAX, SESSION_BYTES_MIN, TRANSMIT_BYTES_LOW, TRANSMIT_BYTES_MAX,
+    loop_bytes_max,
+};
 
 const TASK_SET_FULL: u8 = 0x28;
 
@@ -138,10 +141,9 @@ fn reads_wait_for_the_memory_of_their_session() {
     );
 }
 
-#[test]
-fn requests_wait_while_their_answers_are_not_read() {
-    let mut bench = Bench::new();
-    let ping = |bench: &Bench, number| {
+/// As many pings as one read of a socket returns.
+fn pings(bench: &Bench) -> Vec<u8> {
+    let ping = |number| {
         let ping = NopOut {
             immediate: true,
             lun: [0; 8],
@@ -154,9 +156,66 @@ fn requests_wait_while_their_answers_are_not_read() {
         ping.encode(&mut bhs);
         bhs
     };
+    (0..SEGMENT_LEN_MAX as u32 / 48).flat_map(ping).collect()
+}
+
+/// What an initiator has the target hold.
+#[derive(Clone, Copy)]
+enum Hog {
+    /// Reads at a store that hangs.
+    Reads,
+    /// Unsolicited data that does not end.
+    Writes,
+    /// Answers that it does not read.
+    Pings,
+    /// A PDU of which one byte is missing.
+    Pdu,
+}
+
+#[test]
+fn all_that_peers_can_have_a_loop_hold_is_within_the_sum_of_the_bounds() {
+    let mut bench = Bench::new();
+    bench.set_mode(Mode::Hang);
+    let params = SessionParams { initial_r2t: false, first_burst_len: 256 << 10, ..SessionParams::default() };
+    let kinds = [Hog::Reads, Hog::Writes, Hog::Pings, Hog::Pdu];
+    let hogs: Vec<_> = (0..120).map(|number| session(&mut bench, 10 + number, &params)).collect();
+    for (&hog, kind) in hogs.iter().zip(kinds.into_iter().cycle()) {
+        as_session(&mut bench, (hog, 2), |bench| match kind {
+            Hog::Reads => (0..31).for_each(|_| {
+                bench.command(&[0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0], Expect::In(1 << 20));
+            }),
+            Hog::Writes => (0..31).for_each(|_| {
+                bench.command(&[0x2a, 0, 0, 0, 0, 0, 0, 2, 0, 0], Expect::Out(256 << 10, &[1; 512], false));
+            }),
+            Hog::Pings => {
+                let pings = pings(bench);
+                while !bench.shard.connection(hog).unwrap().has_unread() {
+                    bench.feed(hog, &pings);
+                }
+            }
+            Hog::Pdu => {
+                let mut bhs = [0; 48];
+                bench.pdu(&WRITE, Expect::Out(65536, &[], true)).encode(&mut bhs);
+                iscsi_proto::pdu::set_lengths(&mut bhs, 0, 65536);
+                bench.feed(hog, &[&bhs[..], &[1; 65535]].concat());
+            }
+        });
+    }
+    let unsent =
+        |hog: &ConnectionIndex| bench.shard.connection(*hog).map_or(0, |connection| connection.unsent());
+    let unsent: usize = hogs.iter().map(unsent).sum();
+    let held = bench.pool.used_bytes() + bench.pool.reserved_bytes() + unsent;
+    assert!(held > PAYLOAD_BYTES_MAX / 2, "{held}");
+    // No store counts as hanging yet, and no command needs its data complete.
+    let bound =
+        loop_bytes_max(hogs.len() + 1, hogs.len() + 1) - PAYLOAD_BYTES_MAX - DATA_OUT_LEN_MAX as usize;
+    assert!(held <= bound, "{held} of {bound}");
+}
+
+#[test]
+fn requests_wait_while_their_answers_are_not_read() {
     let held = |bench: &mut Bench| {
-        let mut pings = Vec::new();
-        (0..SEGMENT_LEN_MAX / 48).for_each(|number| pings.extend_from_slice(&ping(bench, number as u32)));
+        let pings = pings(bench);
         let connection = bench.connection;
         while !bench.shard.connection(connection).unwrap().has_unread() {
             assert!(!bench.is_paused());
@@ -165,6 +224,7 @@ fn requests_wait_while_their_answers_are_not_read() {
         assert!(bench.is_paused());
         bench.pool.counted_bytes() + bench.shard.connection(connection).unwrap().unsent()
     };
+    let mut bench = Bench::new();
     let alone = held(&mut bench);
     assert!((TRANSMIT_BYTES_MAX..TRANSMIT_BYTES_MAX + 1024).contains(&alone), "{alone}");
 
