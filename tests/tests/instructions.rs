@@ -13,7 +13,7 @@ use std::process::Command;
 use tgt_tests::bare::BATCH;
 
 /// Most percent by which a count may exceed the recorded one.
-const MARGIN: u64 = 10;
+const MARGIN: u64 = 2;
 /// Batches of the shorter run; the longer run has twice as many.
 const BATCHES: u64 = 100;
 /// Environment variable that makes the test record the counts instead of checking them.
