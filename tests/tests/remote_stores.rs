@@ -104,6 +104,27 @@ fn operation_completes_when_its_latency_has_passed() {
     pair.assert_clean();
 }
 
+/// WRITE AND VERIFY reads when its write has completed: nothing but the timeouts of the engine wakes the loop between them.
+#[test]
+fn loop_turns_when_the_timeout_of_an_engine_is_due() {
+    const WRITE_AND_VERIFY: [u8; 10] = [0x2e, 2, 0, 0, 0, 0, 0, 0, 4, 0];
+    let (setup, store) = Setup::sim();
+    let pair = Pair::new(setup);
+    let mut session = log_in(&pair, 1);
+    store.behave(Behaviour { latency: LATENCY, ..Behaviour::LATER });
+    let itt = session.begin(&WRITE_AND_VERIFY, Io::Write(&[7; 2048]));
+    pair.advance(LATENCY);
+    session.poll();
+    assert!(session.take_reply(itt).is_none(), "it takes two operations");
+    pair.advance(LATENCY);
+    session.poll();
+    session.take_reply(itt).expect("both have completed").good();
+    let itt = session.begin(&WRITE_AND_VERIFY, Io::Write(&[8; 2048]));
+    pair.advance(LATENCY * 4);
+    session.poll();
+    session.take_reply(itt).expect("it is done").good();
+}
+
 #[test]
 fn resized_store_raises_the_attention_without_a_request() {
     let (setup, store) = Setup::sim();
