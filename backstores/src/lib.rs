@@ -11,6 +11,7 @@
 //! | `memory` | memory of the process |
 //! | `rbd` | an image of a Ceph cluster, by librbd |
 //! | `glfs` | a file on a GlusterFS volume, by libgfapi |
+//! | `nbd` | the export of an NBD server |
 //!
 //! # Writing a store
 //!
@@ -128,9 +129,11 @@ pub mod glfs;
 pub mod layer;
 mod library;
 pub mod memory;
+pub mod nbd;
 pub mod null;
 pub mod outbox;
 pub mod rbd;
 pub mod registry;
+mod remote;
 pub mod waiting;
 pub mod workers;

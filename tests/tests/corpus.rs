@@ -28,6 +28,8 @@ fn targets() -> Vec<Target> {
         ("management_request", management_request),
         ("access_rules", access_rules),
         ("targets_conf", targets_conf),
+        ("nbd_handshake", backstores::nbd::fuzzing::handshake),
+        ("nbd_reply", backstores::nbd::fuzzing::reply),
     ]);
     targets
 }

@@ -2,4 +2,6 @@
 
 pub mod ceph;
 pub mod gluster;
+pub mod nbd;
 mod process;
+pub mod scripted_nbd;

@@ -9,7 +9,9 @@ mod daemon {
     pub(crate) mod harness;
 }
 mod glfs;
+mod nbd;
 mod rbd;
+mod scripted_nbd;
 
 use daemon::{client, harness};
 
