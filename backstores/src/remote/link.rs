@@ -24,6 +24,8 @@ pub(crate) struct Link<P> {
     pub(super) became_ready: Option<Resized>,
     /// Number of requests that are queued or sent here.
     pub(super) load: usize,
+    /// Order of the latest operation of which a request was answered.
+    pub(super) answered: u64,
     /// Requests of which no byte was sent. Those whose operation has ended meanwhile are skipped.
     queue: VecDeque<Cookie>,
     /// What the protocol sends by itself.
@@ -166,6 +168,7 @@ impl<P: Protocol> Link<P> {
             ready,
             became_ready: ready.then_some(Resized(false)),
             load: 0,
+            answered: 0,
             queue: VecDeque::new(),
             own,
             batch: Batch::default(),
@@ -367,6 +370,20 @@ impl<P: Protocol> Link<P> {
         Ok(())
     }
 
+    /// Whether a request is sent in part, or its answer is received in part.
+    pub(super) fn is_between(&self, cookie: Cookie) -> bool {
+        self.batch.cuts.front().is_some_and(|cut| cut.cookie == cookie)
+            || self.payload.as_ref().is_some_and(|payload| payload.cookie == cookie)
+    }
+
+    /// Sends a request once more that was sent completely.
+    pub(super) fn repeat(&mut self, cookie: Cookie, context: &mut Context<'_, P::Progress>) {
+        let Some(operation) = context.operations.get(cookie) else { return };
+        operation.repeated = true;
+        let at = operation.piece.offset;
+        self.go_on(cookie, at, context);
+    }
+
     /// A piece has ended: the operation ends, too, or its next piece is queued.
     fn end_piece(
         &mut self,
@@ -374,11 +391,13 @@ impl<P: Protocol> Link<P> {
         result: Result<Completed, IoError>,
         context: &mut Context<'_, P::Progress>,
     ) {
-        if result.is_ok()
-            && let Some(operation) = context.operations.get(cookie)
-            && let Some(next) = operation.next_offset()
-        {
-            return self.go_on(cookie, next, context);
+        if let Some(operation) = context.operations.get(cookie) {
+            self.answered = self.answered.max(operation.order);
+            if result.is_ok()
+                && let Some(next) = operation.next_offset()
+            {
+                return self.go_on(cookie, next, context);
+            }
         }
         self.finish(cookie, result, context);
     }

@@ -34,6 +34,8 @@ pub(crate) struct Operation<T> {
     pub(crate) cancelled: bool,
     /// A byte of a piece was sent at any time.
     pub(crate) was_sent: bool,
+    /// See [`Protocol::passes_over_requests`](super::Protocol::passes_over_requests).
+    pub(crate) repeated: bool,
     /// Count of the session's clock ticks when it was submitted.
     pub(crate) tick: u32,
 }
@@ -83,6 +85,7 @@ impl<T: Default> Operations<T> {
             location: Location::Waiting,
             cancelled: false,
             was_sent: false,
+            repeated: false,
             tick,
         });
         cookie(key, self.requests)

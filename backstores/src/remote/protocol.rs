@@ -67,6 +67,13 @@ pub(crate) trait Protocol: Send + 'static {
         false
     }
 
+    /// Whether the server may pass over a request while it answers later ones on the connection. Such a request is sent once
+    /// more after half of its timeout, and the connection stays when the operation ends without an answer. The protocol must
+    /// ignore late answers: requests that are not among `requests` in [`received`](Self::received).
+    fn passes_over_requests(&self) -> bool {
+        false
+    }
+
     /// Appends the message that ends the connection; by default there is none.
     fn end(&mut self, out: &mut Vec<u8>) {
         let _ = out;

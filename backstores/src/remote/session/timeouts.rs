@@ -72,33 +72,32 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Ends operations whose timeout has passed. A connection that owes such an answer is closed: the server may not answer
-    /// at all, and the buffer of a read must not be filled later.
+    /// Ends operations whose timeout has passed. A connection that owes such an answer is closed, unless its protocol expects
+    /// that: the server may not answer at all, and the buffer of a read must not be filled later.
     fn expire(&mut self, resources: &mut Resources<'_, P::Progress>) {
         let (Some(timeout), Some(next)) = (self.server.settings.timeout, self.next_tick) else { return };
         if next > resources.now {
             return;
         }
         self.ticks = self.ticks.wrapping_add(1);
-        let mine =
-            |operation: &super::super::operations::Operation<P::Progress>| operation.session == self.index;
-        let operations = &mut *resources.context.operations;
-        let any = operations.iter().any(|(_, operation)| mine(operation));
+        let operations = &*resources.context.operations;
+        let any = operations.iter().any(|(_, operation)| operation.session == self.index);
         self.next_tick = any.then(|| resources.now + timeout / TICKS_PER_TIMEOUT);
-        let expired = operations.iter().filter(|(_, operation)| {
-            mine(operation) && self.ticks.wrapping_sub(operation.tick) > TICKS_PER_TIMEOUT
-        });
-        let expired: Vec<_> = expired.map(|(cookie, operation)| (cookie, operation.location)).collect();
+        let expired = self.older_than(TICKS_PER_TIMEOUT, operations);
+        let late = self.older_than(TICKS_PER_TIMEOUT / 2, operations);
         let mut silent = Vec::new();
         for (cookie, location) in expired {
             match location {
                 Location::Waiting => {}
-                Location::Queued(link) => {
-                    if let Some(link) = self.link_mut(link) {
+                Location::Queued(id) | Location::Sent(id) => {
+                    if let Some(link) = self.link_mut(id) {
                         link.load -= 1;
+                        let stays = link.protocol.passes_over_requests() && !link.is_between(cookie);
+                        if matches!(location, Location::Sent(_)) && !stays {
+                            silent.push(id);
+                        }
                     }
                 }
-                Location::Sent(link) => silent.push(link),
             }
             let Context { operations, done } = &mut resources.context;
             done.extend(operations.remove(cookie).map(|operation| {
@@ -106,6 +105,7 @@ impl<P: Protocol> Session<P> {
                 operation.fail(error)
             }));
         }
+        self.repeat(&late, resources);
         for at in 0..self.connections.len() {
             if let State::Open { link, .. } = &self.connections[at].state
                 && silent.contains(&link.id)
@@ -113,6 +113,31 @@ impl<P: Protocol> Session<P> {
                 self.lose(at, &Broken::Socket(rustix::io::Errno::TIMEDOUT), resources);
             }
         }
+    }
+
+    /// The operations that were submitted before so many eighths of the timeout.
+    fn older_than(&self, ticks: u32, operations: &Operations<P::Progress>) -> Vec<(Cookie, Location)> {
+        let old = operations.iter().filter(|(_, operation)| {
+            operation.session == self.index && self.ticks.wrapping_sub(operation.tick) > ticks
+        });
+        old.map(|(cookie, operation)| (cookie, operation.location)).collect()
+    }
+
+    /// Sends those of these operations once more that their server has passed over.
+    fn repeat(&mut self, late: &[(Cookie, Location)], resources: &mut Resources<'_, P::Progress>) {
+        for (cookie, location) in late {
+            let Location::Sent(id) = *location else { continue };
+            let Some(link) = self.link_mut(id).filter(|link| link.protocol.passes_over_requests()) else {
+                continue;
+            };
+            let passed_over = resources.context.operations.get(*cookie).is_some_and(|operation| {
+                operation.order < link.answered && !operation.repeated && !operation.cancelled
+            });
+            if passed_over && !link.is_between(*cookie) {
+                link.repeat(*cookie, &mut resources.context);
+            }
+        }
+        self.kick(resources);
     }
 
     /// Queries the size from time to time, while the server can be reached.
