@@ -12,6 +12,7 @@
 //! | `rbd` | an image of a Ceph cluster, by librbd |
 //! | `glfs` | a file on a GlusterFS volume, by libgfapi |
 //! | `nbd` | the export of an NBD server |
+//! | `curve` | a volume of CurveBS, by nebd-server |
 //!
 //! # Writing a store
 //!
@@ -130,6 +131,7 @@ pub mod layer;
 mod library;
 pub mod memory;
 pub mod nbd;
+pub mod nebd;
 pub mod null;
 pub mod outbox;
 pub mod rbd;

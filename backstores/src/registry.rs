@@ -392,7 +392,7 @@ mod tests {
     fn builtin_kinds_and_their_flags_are_listed_in_order() {
         let listed: Vec<_> =
             Registry::builtin().kinds().iter().map(|kind| (kind.name, kind.flags())).collect();
-        let remote = [("rbd", "sync:direct"), ("glfs", "sync:direct"), ("nbd", "")];
+        let remote = [("rbd", "sync:direct"), ("glfs", "sync:direct"), ("curve", "sync:direct"), ("nbd", "")];
         let local = [("null", ""), ("memory", ""), ("rdwr", "sync:direct"), ("aio", "")];
         assert_eq!(listed, [&remote[..], &local].concat());
     }
@@ -434,7 +434,9 @@ mod tests {
             bsoflags: flags.parse().unwrap(),
             ..OpenOptions::default()
         };
-        assert!(refusal("sheepdog", &with("", "")).contains("rbd, glfs, nbd, null, memory, rdwr, aio"));
+        assert!(
+            refusal("sheepdog", &with("", "")).contains("rbd, glfs, curve, nbd, null, memory, rdwr, aio")
+        );
         assert!(refusal("rdwr", &OpenOptions::default()).contains("needs a path"));
         assert!(refusal("null", &with("speed=9", "")).contains("it accepts: size"));
         assert!(refusal("rdwr", &with("speed=9", "")).contains("it accepts: none"));

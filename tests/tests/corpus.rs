@@ -30,6 +30,7 @@ fn targets() -> Vec<Target> {
         ("targets_conf", targets_conf),
         ("nbd_handshake", backstores::nbd::fuzzing::handshake),
         ("nbd_reply", backstores::nbd::fuzzing::reply),
+        ("nebd_frames", backstores::nebd::fuzzing::frames),
     ]);
     targets
 }

@@ -43,7 +43,7 @@ pub mod fault;
 pub mod log;
 pub mod volatile;
 
-mod below;
+pub(crate) mod below;
 mod hook;
 
 use scsi_core::store::{Block, BlockOp, InlineOp};

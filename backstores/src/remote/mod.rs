@@ -10,6 +10,7 @@
 //! | `backoff` | when a lost connection is established again |
 //! | `link`, `stream`, `tls`, `socket` | one connection: sending and receiving; its bytes, with or without TLS |
 //! | `operations` | the table of operations |
+//! | `testing` | a connection without a socket, for tests and fuzzing of protocols |
 //! | `watch` | the epoll descriptor of an engine |
 //!
 //! A kind of store implements [`Protocol`], opens with [`Server::open`] and attaches with [`Engine::attach`]:
@@ -35,6 +36,7 @@ mod server;
 mod session;
 mod socket;
 mod stream;
+pub(crate) mod testing;
 #[cfg(feature = "nbd-tls")]
 mod tls;
 mod watch;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod curve;
 #[allow(dead_code, unused_imports, reason = "the tests of the daemon use the rest")]
 #[path = "../daemon"]
 mod daemon {
