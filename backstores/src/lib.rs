@@ -13,6 +13,7 @@
 //! | `glfs` | a file on a GlusterFS volume, by libgfapi |
 //! | `nbd` | the export of an NBD server |
 //! | `curve` | a volume of CurveBS, by nebd-server |
+//! | `longhorn` | a volume of Longhorn, by its engine |
 //!
 //! # Writing a store
 //!
@@ -129,6 +130,7 @@ pub mod file;
 pub mod glfs;
 pub mod layer;
 mod library;
+pub mod longhorn;
 pub mod memory;
 pub mod nbd;
 pub mod nebd;

@@ -392,7 +392,13 @@ mod tests {
     fn builtin_kinds_and_their_flags_are_listed_in_order() {
         let listed: Vec<_> =
             Registry::builtin().kinds().iter().map(|kind| (kind.name, kind.flags())).collect();
-        let remote = [("rbd", "sync:direct"), ("glfs", "sync:direct"), ("curve", "sync:direct"), ("nbd", "")];
+        let remote = [
+            ("rbd", "sync:direct"),
+            ("glfs", "sync:direct"),
+            ("curve", "sync:direct"),
+            ("longhorn", ""),
+            ("nbd", ""),
+        ];
         let local = [("null", ""), ("memory", ""), ("rdwr", "sync:direct"), ("aio", "")];
         assert_eq!(listed, [&remote[..], &local].concat());
     }
@@ -435,7 +441,8 @@ mod tests {
             ..OpenOptions::default()
         };
         assert!(
-            refusal("sheepdog", &with("", "")).contains("rbd, glfs, curve, nbd, null, memory, rdwr, aio")
+            refusal("sheepdog", &with("", ""))
+                .contains("rbd, glfs, curve, longhorn, nbd, null, memory, rdwr, aio")
         );
         assert!(refusal("rdwr", &OpenOptions::default()).contains("needs a path"));
         assert!(refusal("null", &with("speed=9", "")).contains("it accepts: size"));

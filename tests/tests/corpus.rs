@@ -31,6 +31,7 @@ fn targets() -> Vec<Target> {
         ("nbd_handshake", backstores::nbd::fuzzing::handshake),
         ("nbd_reply", backstores::nbd::fuzzing::reply),
         ("nebd_frames", backstores::nebd::fuzzing::frames),
+        ("longhorn_messages", backstores::longhorn::fuzzing::messages),
     ]);
     targets
 }

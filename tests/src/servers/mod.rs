@@ -3,6 +3,7 @@
 
 pub mod ceph;
 pub mod gluster;
+pub mod longhorn;
 pub mod nbd;
 pub mod nebd;
 mod process;

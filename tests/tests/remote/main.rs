@@ -10,6 +10,7 @@ mod daemon {
     pub(crate) mod harness;
 }
 mod glfs;
+mod longhorn;
 mod nbd;
 mod rbd;
 mod scripted_nbd;
