@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scsi_core::lun::Lun;
 use scsi_core::sense::AdditionalSense;
 use scsi_core::store::Notice;
 use target_engine::control::jobs::{Job, JobDone};
+use target_engine::control::messages::ToLoop;
 use target_engine::control::pending::ClientId;
 use target_engine::control::report::{Report, UnitReport};
 use target_engine::control::request::{Request, UnitStrings};
@@ -203,6 +205,24 @@ fn lines_on_a_store_that_comes_and_goes_are_limited() {
     let is_count = |line: &String| line.ends_with("lines like the last ones were left out");
     assert!(left_out.len() == 2 && left_out.iter().all(is_count), "one of each loop: {left_out:?}");
     assert_eq!((unreachable_seconds(&pair), shown(&pair).1), (None, 200), "each loop reports both");
+}
+
+#[test]
+fn replaced_store_does_not_count_as_unreachable() {
+    let (setup, store) = Setup::sim();
+    let unit = setup.unit(DISK);
+    let pair = Pair::with_loops(setup, 2);
+    store.notice(Notice::Unreachable);
+    pair.settle();
+    assert!(unit.reports().reach().unreachable_since.is_some());
+    unit.set_store(Some(Arc::new(SimStore::new(MIB, 2))));
+    let lun = Lun::new(DISK).unwrap();
+    pair.side().send(|tid, _| ToLoop::ChangeMedium(tid, lun));
+    assert_eq!(unit.reports().reach().unreachable_since, None);
+    // What the engines still report of the previous store reaches nobody.
+    store.notice(Notice::Unreachable);
+    pair.settle();
+    assert_eq!(unit.reports().reach().unreachable_since, None);
 }
 
 #[test]
