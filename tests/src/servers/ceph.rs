@@ -87,7 +87,9 @@ impl Ceph {
         format!("rbd:rbd/{image}:id=admin:conf={}", self.conf())
     }
 
-    /// Stops the OSD, or lets it go on. Connections to it stay open, and nothing is answered.
+    /// Stops the OSD, or lets it go on. Connections to it stay open, and nothing is answered. It must go on within 20 seconds:
+    /// after a third of the grace for heartbeats its lease for reads may have ended, and a single OSD then delays all requests
+    /// for ever.
     pub fn pause_osd(&self, paused: bool) {
         self.osd.signal(if paused { Signal::STOP } else { Signal::CONT });
     }
@@ -104,6 +106,23 @@ impl Ceph {
     }
 }
 
+/// Shows the ends of the logs of a cluster whose test fails.
+impl Drop for Ceph {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for name in ["mon.a.log", "osd.0.log", "client.admin.log"] {
+            let log = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("last lines of {name}:\n{}", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
+        }
+    }
+}
+
+/// Lines of a log that are shown.
+const LOG_LINES: usize = 30;
+
 fn configuration(path: &Path, fsid: &str, [v2, v1]: [u16; 2]) -> String {
     let path = path.display();
     format!(
@@ -116,7 +135,7 @@ public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 run dir = {path}/run
 admin socket = {path}/run/$name.$pid.asok
-log file = {path}/$name.log
+log file = {path}/$type.$id.log
 pid file =
 crash dir = {path}/run
 ms async op threads = 1
@@ -124,6 +143,7 @@ osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
+osd heartbeat grace = 60
 mon allow pool size one = true
 [mon]
 mon data = {path}/mon
