@@ -6,7 +6,7 @@ mod register;
 mod report;
 mod reserve;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::restriction::Restriction;
 use crate::cdb::persist::{PersistOut, ReservationType};
@@ -34,6 +34,17 @@ pub(in crate::device) struct Persistent {
     /// In the order of registration. Each nexus is registered once, with a key other than 0.
     registrants: Vec<Registrant>,
     reservation: Option<Reservation>,
+    full_status: KeptStatus,
+}
+
+/// READ FULL STATUS data, if a nexus has asked for it. A copy is made to be changed, so it begins without.
+#[derive(Debug, Default)]
+struct KeptStatus(OnceLock<Vec<u8>>);
+
+impl Clone for KeptStatus {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[derive(Clone, Debug)]

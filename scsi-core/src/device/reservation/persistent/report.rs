@@ -37,7 +37,12 @@ impl Persistent {
         persist::read_reservation(self.generation, reservation)
     }
 
+    /// With many registrations it takes longer to encode than to send, so it is encoded once after a change.
     fn full_status(&self) -> Vec<u8> {
+        self.full_status.0.get_or_init(|| self.encode_full_status()).clone()
+    }
+
+    fn encode_full_status(&self) -> Vec<u8> {
         let registrations = self.registrants.iter().map(|registrant| {
             let held = self.reservation.as_ref().filter(|held| held.is_held_by(&registrant.nexus));
             FullStatus {
