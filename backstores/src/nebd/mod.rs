@@ -7,13 +7,13 @@
 //! | --- | --- |
 //! | `name` | names of volumes |
 //! | `protobuf`, `wire` | frames and messages |
-//! | `protocol` | [`Nebd`]: a volume on a connection of a loop |
+//! | `protocol` | `Nebd`: a volume on a connection of a loop |
 //! | `client` | requests that block |
 //! | `conf` | the configuration file of NEBD's clients |
 //! | `fuzzing` | a fuzz target |
 //! | `lock` | the lock files of volumes |
 //! | `volumes` | the open volumes of the process, and heartbeats |
-//! | `whole_blocks` | [`WholeBlocks`]: a layer for units with smaller blocks than their volume |
+//! | `whole_blocks` | `WholeBlocks`: a layer for units with smaller blocks than their volume |
 
 mod client;
 mod conf;

@@ -125,7 +125,7 @@ pub struct TargetShard {
     next_tick: Option<Instant>,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "runtime"))]
 impl TargetShard {
     /// How many tasks the walks of its tasks have looked at.
     pub(crate) fn looked_at_tasks(&self) -> usize {
