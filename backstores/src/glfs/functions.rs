@@ -51,7 +51,6 @@ functions! {
         glfs_set_volfile_server(VolumeHandle, *const c_char, *const c_char, c_int) -> c_int;
         glfs_set_logging(VolumeHandle, *const c_char, c_int) -> c_int;
         glfs_init(VolumeHandle) -> c_int;
-        glfs_fini(VolumeHandle) -> c_int;
         glfs_open(VolumeHandle, *const c_char, c_int) -> FileHandle;
         glfs_close(FileHandle) -> c_int;
         glfs_lseek(FileHandle, i64, c_int) -> i64;

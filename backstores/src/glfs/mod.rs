@@ -16,7 +16,7 @@ mod name;
 mod store;
 mod volume;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use scsi_core::store::Backstore;
 
@@ -30,7 +30,6 @@ use crate::registry::{Kind, OpenError, OpenOptions, PathUse};
 /// The kind `glfs`.
 #[must_use]
 pub fn kind() -> Kind {
-    let volumes = Arc::new(Shared::default());
     Kind {
         name: name::NAME,
         summary: "a file on a GlusterFS volume, by libgfapi",
@@ -38,21 +37,25 @@ pub fn kind() -> Kind {
         direct: true,
         path: PathUse::Name,
         options: name::OPTIONS,
-        open: Arc::new(move |options| open(&volumes, options)),
+        open: Arc::new(open),
     }
 }
 
-fn open(
-    volumes: &Arc<Shared<Settings, Volume>>,
-    options: &OpenOptions,
-) -> Result<Arc<dyn Backstore>, OpenError> {
+/// The volumes of the process.
+static VOLUMES: LazyLock<Shared<Settings, Volume>> = LazyLock::new(Shared::default);
+
+fn open(options: &OpenOptions) -> Result<Arc<dyn Backstore>, OpenError> {
     let refused = |why: String| OpenError::refused(&options.path, why);
     let (settings, file) = name::parse(options)?;
     let deadline = file.open_timeout;
     let functions = Functions::load().map_err(|why| refused(format!("libgfapi is not available: {why}")))?;
-    let (volumes, options) = (volumes.clone(), options.clone());
+    let options = options.clone();
     let opened = wait_for(deadline, move || {
-        let volume = volumes.get(&settings, |_| true, || Volume::open(functions, &settings))?;
+        let volume = VOLUMES.get(&settings, |_| true, || Volume::open(functions, &settings))?;
+        if Arc::strong_count(&volume) == 1 {
+            // The table must find it again.
+            std::mem::forget(volume.clone());
+        }
         Glfs::open(volume, functions, file, &options)
     });
     match opened {

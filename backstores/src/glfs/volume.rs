@@ -3,15 +3,23 @@
 
 use std::ffi::CString;
 use std::io::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::functions::{Functions, VolumeHandle};
 use super::name::Settings;
 
-/// A volume. Dropping it takes seconds.
+/// A volume. It stays open until the process ends: threads of gfapi go on for a moment after `glfs_fini` has freed what
+/// they use, in version 10.3.
 pub(super) struct Volume {
-    functions: &'static Functions,
     handle: VolumeHandle,
 }
+
+/// Volumes that were opened, or could not be: one for each volume, hosts and options. Each failure counts too.
+///
+/// Hit by: operator. Scope: daemon. Over it: the store is not opened. Seen: reply to the request.
+const VOLUMES_MAX: usize = 64;
+
+static VOLUMES: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: gfapi permits calls with one handle from several threads.
 unsafe impl Send for Volume {}
@@ -25,12 +33,18 @@ impl Volume {
     /// The text says what gfapi refuses.
     pub(super) fn open(functions: &'static Functions, settings: &Settings) -> Result<Self, String> {
         let name = c_text(&settings.volume)?;
+        if VOLUMES.fetch_add(1, Ordering::Relaxed) >= VOLUMES_MAX {
+            VOLUMES.fetch_sub(1, Ordering::Relaxed);
+            return Err(format!(
+                "libgfapi has opened {VOLUMES_MAX} volumes, those that failed included; restart the daemon to open others"
+            ));
+        }
         // SAFETY: the text ends with a zero byte.
         let handle = unsafe { (functions.glfs_new)(name.as_ptr()) };
         if handle.is_null() {
             return Err(format!("volume '{}': {}", settings.volume, Error::last_os_error()));
         }
-        let volume = Self { functions, handle };
+        let volume = Self { handle };
         let (transport, log) = (c_text(settings.transport)?, c_text(&settings.logfile)?);
         // SAFETY: the handle is new, and the texts end with a zero byte.
         if unsafe { (functions.glfs_set_logging)(handle, log.as_ptr(), settings.loglevel) } < 0 {
@@ -56,13 +70,6 @@ impl Volume {
 
     pub(super) fn handle(&self) -> VolumeHandle {
         self.handle
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open, and every file of it is closed, because each keeps the volume.
-        unsafe { (self.functions.glfs_fini)(self.handle) };
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use super::process::{Server, require, try_run, wait_until};
+use super::process::{Server, require, send, try_run, wait_until};
 
 /// A volume `vol0`; killed when dropped.
 pub struct Gluster {
@@ -91,7 +91,7 @@ impl Gluster {
     /// It does not run.
     pub fn pause_brick(&self, paused: bool) {
         let signal = if paused { Signal::STOP } else { Signal::CONT };
-        rustix::process::kill_process(self.brick().expect("a brick"), signal).expect("a brick");
+        send(self.brick().expect("a brick"), signal);
     }
 
     /// Kills the brick.
@@ -100,7 +100,7 @@ impl Gluster {
     /// It does not run.
     pub fn kill_brick(&self) {
         let brick = self.brick().expect("a brick");
-        rustix::process::kill_process(brick, Signal::KILL).expect("a brick");
+        send(brick, Signal::KILL);
         wait_until("the brick ends", || !runs(brick));
         // The management daemon takes a process that nobody has waited for as running.
         if let Some(path) = self.brick_pid_file() {

@@ -26,12 +26,12 @@ impl Server {
         Self(command.spawn().expect("cannot run setpriv (util-linux)"))
     }
 
-    /// Sends a signal.
+    /// [`send`].
     ///
     /// # Panics
     /// The server has ended.
     pub(super) fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.0), signal).expect("a running server");
+        send(Pid::from_child(&self.0), signal);
     }
 
     /// Waits for the end.
@@ -45,6 +45,27 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Sends a signal to a server. After SIGSTOP, waits until all its threads have stopped: on a busy machine some serve for
+/// a while.
+///
+/// # Panics
+/// The server has ended.
+pub(super) fn send(server: Pid, signal: Signal) {
+    rustix::process::kill_process(server, signal).expect("a running server");
+    if signal == Signal::STOP {
+        wait_until("the server is stopped", || is_stopped(server));
+    }
+}
+
+fn is_stopped(server: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.as_raw_nonzero())).expect("a process");
+    threads.map_while(Result::ok).all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name of the thread, in parentheses, may contain anything.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// Runs a tool and returns its output.

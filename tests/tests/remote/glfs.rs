@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use backstores::contract::{self, Subject};
 use backstores::registry::{OpenOptions, Registry};
@@ -10,7 +9,7 @@ use scsi_core::sense::{Sense, SenseKey};
 use scsi_core::store::Backstore;
 use tgt_tests::servers::gluster::Gluster;
 
-use super::{flush, pattern, running_commands};
+use super::{Written, flush, pattern, running_commands, until_taken};
 use crate::client::{Client, End, next_name};
 use crate::harness::{Daemon, succeed, target_name, wait_until};
 
@@ -118,37 +117,12 @@ fn stopped_brick_delays_only_its_units(servers: &Gluster, daemon: &Daemon) {
 }
 
 fn no_write_is_lost_when_the_brick_is_killed(servers: &Gluster, daemon: &Daemon) {
-    const AREAS: u32 = 4;
-    const BLOCKS: u32 = 512;
-    /// The first flush after a lost connection fails once.
-    fn flush_or_forgotten(client: &mut Client) {
-        match flush(client) {
-            Ok(()) | Err(End::Status(_, Some(Sense { key: SenseKey::HardwareError, .. }))) => {}
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-    let over = AtomicBool::new(false);
-    let rounds = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..AREAS)
-            .map(|area| {
-                let over = &over;
-                let mut client = Client::login(daemon, 1, FILE);
-                scope.spawn(move || {
-                    let mut round = 0;
-                    while !over.load(Ordering::Relaxed) {
-                        round += 1;
-                        let data = pattern(area << 24 | round, BLOCKS as usize * 512);
-                        client.write(area * BLOCKS, &data).unwrap();
-                        assert_eq!(client.read(area * BLOCKS, BLOCKS).unwrap(), data, "area {area}");
-                        if round % 8 == 0 {
-                            flush_or_forgotten(&mut client);
-                        }
-                    }
-                    flush_or_forgotten(&mut client);
-                    round
-                })
-            })
-            .collect();
+    // The first flush after a lost connection fails once.
+    let flush_or_forgotten = |client: &mut Client| match until_taken(|| flush(client)) {
+        Ok(()) | Err(End::Status(_, Some(Sense { key: SenseKey::HardwareError, .. }))) => {}
+        Err(other) => panic!("{other:?}"),
+    };
+    let written = Written::while_killing(daemon, FILE, flush_or_forgotten, || {
         for _ in 0..2 {
             std::thread::sleep(std::time::Duration::from_millis(500));
             servers.kill_brick();
@@ -156,13 +130,6 @@ fn no_write_is_lost_when_the_brick_is_killed(servers: &Gluster, daemon: &Daemon)
             servers.restart_brick();
         }
         wait_until("the file answers", || Client::login(daemon, 1, FILE).read(0, 1).is_ok());
-        over.store(true, Ordering::Relaxed);
-        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u32>>()
     });
-    let bytes = std::fs::read(servers.path("brick/disk")).unwrap();
-    for (area, round) in rounds.into_iter().enumerate() {
-        let len = BLOCKS as usize * 512;
-        let expected = pattern((area as u32) << 24 | round, len);
-        assert!(bytes[area * len..][..len] == expected, "area {area} after {round} rounds");
-    }
+    written.check(&std::fs::read(servers.path("brick/disk")).unwrap());
 }

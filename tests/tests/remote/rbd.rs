@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use backstores::contract::{self, Subject};
 use backstores::registry::{OpenError, OpenOptions, Registry};
@@ -10,7 +9,7 @@ use scsi_core::sense::{AdditionalSense, Sense, SenseKey};
 use scsi_core::store::Backstore;
 use tgt_tests::servers::ceph::Ceph;
 
-use super::{flush, pattern, running_commands};
+use super::{Written, flush, pattern, running_commands, until_taken};
 use crate::client::{Client, End, next_name};
 use crate::harness::{Daemon, succeed, target_name, wait_until};
 
@@ -171,30 +170,8 @@ fn stopped_osd_delays_only_its_units(ceph: &Ceph, daemon: &Daemon) {
 }
 
 fn no_write_is_lost_when_the_osd_is_killed(ceph: &mut Ceph, daemon: &Daemon) {
-    const AREAS: u32 = 4;
-    const BLOCKS: u32 = 512;
-    let over = AtomicBool::new(false);
-    let rounds = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..AREAS)
-            .map(|area| {
-                let over = &over;
-                let mut client = Client::login(daemon, 1, IMAGE);
-                scope.spawn(move || {
-                    let mut round = 0;
-                    while !over.load(Ordering::Relaxed) {
-                        round += 1;
-                        let data = pattern(area << 24 | round, BLOCKS as usize * 512);
-                        client.write(area * BLOCKS, &data).unwrap();
-                        assert_eq!(client.read(area * BLOCKS, BLOCKS).unwrap(), data, "area {area}");
-                        if round % 8 == 0 {
-                            flush(&mut client).unwrap();
-                        }
-                    }
-                    flush(&mut client).unwrap();
-                    round
-                })
-            })
-            .collect();
+    let flush = |client: &mut Client| until_taken(|| flush(client)).unwrap();
+    let written = Written::while_killing(daemon, IMAGE, flush, || {
         for _ in 0..2 {
             std::thread::sleep(std::time::Duration::from_millis(500));
             ceph.kill_osd();
@@ -202,19 +179,12 @@ fn no_write_is_lost_when_the_osd_is_killed(ceph: &mut Ceph, daemon: &Daemon) {
             ceph.restart_osd();
         }
         wait_until("the image answers", || Client::login(daemon, 1, IMAGE).read(0, 1).is_ok());
-        over.store(true, Ordering::Relaxed);
-        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u32>>()
     });
     let file = daemon.path("qemu");
     let direct = ceph.qemu_name("disk");
     let to = file.to_str().unwrap();
     succeed("qemu-img", ["convert", "-f", "raw", "-O", "raw", &direct, to]);
-    let bytes = std::fs::read(&file).unwrap();
-    for (area, round) in rounds.into_iter().enumerate() {
-        let len = BLOCKS as usize * 512;
-        let expected = pattern((area as u32) << 24 | round, len);
-        assert!(bytes[area * len..][..len] == expected, "area {area} after {round} rounds");
-    }
+    written.check(&std::fs::read(&file).unwrap());
 }
 
 fn client_that_the_cluster_refuses_is_served_again_after_offline_and_online(ceph: &Ceph, daemon: &Daemon) {
