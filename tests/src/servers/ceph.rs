@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::process::{Server, free_port, require, run, try_run, wait_until};
+use super::process::{Server, own_address, require, run, try_run, wait_until};
 
 /// A cluster with the pool `rbd`; killed when dropped.
 pub struct Ceph {
@@ -33,9 +33,9 @@ impl Ceph {
             std::fs::create_dir(path.join(name)).expect("a directory");
         }
         let fsid = run("uuidgen", &[]).trim().to_owned();
-        let ports = [free_port("127.0.0.1"), free_port("127.0.0.1")];
-        std::fs::write(path.join("ceph.conf"), configuration(path, &fsid, ports)).expect("a file");
-        let monitor = start_monitor(path, &fsid, ports);
+        let host = own_address(101);
+        std::fs::write(path.join("ceph.conf"), configuration(path, &fsid, &host)).expect("a file");
+        let monitor = start_monitor(path, &fsid, &host);
         let osd = start_first_osd(path);
         let cluster = Self { osd, _monitor: monitor, directory };
         wait_until("the OSD is up", || cluster.ceph(&["osd", "stat"]).contains("1 up"));
@@ -123,16 +123,16 @@ impl Drop for Ceph {
 /// Lines of a log that are shown.
 const LOG_LINES: usize = 30;
 
-fn configuration(path: &Path, fsid: &str, [v2, v1]: [u16; 2]) -> String {
+fn configuration(path: &Path, fsid: &str, host: &str) -> String {
     let path = path.display();
     format!(
         "[global]
 fsid = {fsid}
-mon host = [v2:127.0.0.1:{v2}/0,v1:127.0.0.1:{v1}/0]
+mon host = [v2:{host}:3300/0,v1:{host}:6789/0]
 keyring = {path}/keyring
 ms bind ipv6 = false
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+public addr = {host}
+cluster addr = {host}
 run dir = {path}/run
 admin socket = {path}/run/$name.$pid.asok
 log file = {path}/$type.$id.log
@@ -168,7 +168,7 @@ osd op num threads per shard = 1
     )
 }
 
-fn start_monitor(path: &Path, fsid: &str, [v2, v1]: [u16; 2]) -> Server {
+fn start_monitor(path: &Path, fsid: &str, host: &str) -> Server {
     let text = |name: &str| path.join(name).display().to_string();
     let (keyring, map, conf) = (text("keyring"), text("monmap"), text("ceph.conf"));
     let allow = |service: &'static str| ["--cap", service, "allow *"];
@@ -180,11 +180,11 @@ fn start_monitor(path: &Path, fsid: &str, [v2, v1]: [u16; 2]) -> Server {
     run("ceph-authtool", &[&[&keyring, "--gen-key", "-n", "client.admin"], &admin[..]].concat());
     let osd = ["--cap", "mon", "allow profile osd", "--cap", "osd", "allow *"];
     run("ceph-authtool", &[&[&keyring, "--gen-key", "-n", "osd.0"], &osd[..]].concat());
-    let address = format!("[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]");
+    let address = format!("[v2:{host}:3300,v1:{host}:6789]");
     run("monmaptool", &["--create", "--clobber", "--fsid", fsid, "--addv", "a", &address, &map]);
     run("ceph-mon", &["-i", "a", "-c", &conf, "--mkfs", "--monmap", &map, "--keyring", &keyring]);
     let server = Server::start("ceph-mon", &["-f", "-i", "a", "-c", &conf], &path.join("mon.out"));
-    wait_until("the monitor listens", || TcpStream::connect(("127.0.0.1", v2)).is_ok());
+    wait_until("the monitor listens", || TcpStream::connect((host, 3300)).is_ok());
     server
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use super::process::{Server, require, send, try_run, wait_until};
+use super::process::{Server, own_address, require, send, try_run, wait_until};
 
 /// A volume `vol0`; killed when dropped.
 pub struct Gluster {
@@ -30,8 +30,7 @@ impl Gluster {
         for name in ["work", "run", "brick"] {
             std::fs::create_dir(path.join(name)).expect("a directory");
         }
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let host = format!("127.100.{high}.{low}");
+        let host = own_address(100);
         let volfile = path.join("glusterd.vol");
         std::fs::write(&volfile, configuration(&path.display().to_string(), &host)).expect("a file");
         let text = |name: &str| path.join(name).display().to_string();

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -111,8 +110,9 @@ pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A port of this address that nothing listens on.
-pub(super) fn free_port(host: &str) -> u16 {
-    let listener = TcpListener::bind((host, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+/// A loopback address of this process, on which only its servers listen, so that their ports are free and no connection
+/// of another test has one of them.
+pub(super) fn own_address(network: u8) -> String {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{network}.{high}.{low}")
 }
